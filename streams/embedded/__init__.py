@@ -1,0 +1,1 @@
+"""Real Kafka and ClickHouse run from Python packages alone, for demo, tests and a single machine."""

@@ -1,0 +1,246 @@
+"""A server run as a child process: one per folder, dead when its parent is, found again when it was detached.
+
+The child holds an flock on ``<folder>/<name>.lock`` through an inherited descriptor. The kernel drops it when the
+child ends, however it ends: a lock can't be stale, and "the lock is held" is the truth about "it runs". A pid alone is
+not, as the number may belong to another process by now.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import IO
+
+from streams.embedded import tether
+
+POLL_S = 0.02
+LOG_BYTES = 8 << 20  # one old log of this size is kept beside the current one
+
+
+class ProcessError(RuntimeError):
+    """A child process did not start, did not become ready or ended too early; the message holds its last words."""
+
+
+class FolderInUseError(ProcessError):
+    """Another process serves this folder; stop that one or choose another folder."""
+
+
+class Process:
+    """The child process called ``name`` that serves ``folder``."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.log_path = folder / f"{name}.log"
+        self._lock_path = folder / f"{name}.lock"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def attach(cls, folder: Path, name: str) -> "Process | None":
+        """The process that serves ``folder`` now, whoever started it; None when nobody does."""
+        process = cls(folder, name)
+        return process if process.alive else None
+
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        note: Mapping[str, str] | None = None,
+        detached: bool = False,
+    ) -> None:
+        """Run ``command`` with its output in the log. Raises FolderInUseError when the folder is served already.
+
+        ``environment`` is added to this process's own; ``note`` (ports...) is kept for whoever attaches. A ``detached``
+        child outlives this process, any other is killed with it. Neither gets the terminal's Ctrl-C: its parent stops
+        it in order.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = self._take_lock()
+        try:
+            with self._open_log() as log:
+                arguments = [
+                    *(sys.executable, "-I", "-S", tether.__file__),
+                    *("0" if detached else str(os.getpid()), str(lock), json.dumps(dict(note or {}))),
+                    *command,
+                ]
+                self._child = _spawn_from_a_lasting_thread(
+                    lambda: subprocess.Popen(
+                        arguments,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env={**os.environ, **(environment or {})},
+                        pass_fds=[lock],
+                        process_group=None if detached else 0,
+                        start_new_session=detached,
+                    )
+                )
+        finally:
+            os.close(lock)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child runs: somebody holds the folder's lock."""
+        if self._child is not None:
+            return self._child.poll() is None
+        try:
+            lock = os.open(self._lock_path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            # Shared, so that two who look at the same moment do not take each other for the server.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child. Raises ProcessError when it has none (any more)."""
+        if self._child is not None:
+            return self._child.pid
+        return int(str(self._record()["pid"]))
+
+    @property
+    def note(self) -> dict[str, str]:
+        """What was written down at the start, also by another process. Raises ProcessError when nothing runs."""
+        note = self._record()["note"]
+        assert isinstance(note, dict)
+        return {str(key): str(value) for key, value in note.items()}
+
+    def wait_ready(self, probe: Callable[[], bool], *, bound_s: float) -> None:
+        """Return once ``probe`` says yes. Raises ProcessError when the child ends before that, or outlasts ``bound_s``
+        (it is killed then)."""
+        deadline = time.monotonic() + bound_s
+        while not probe():
+            if not self.alive:
+                raise ProcessError(f"{self.name} in {self.folder} ended before it was ready.\n{self.last_log_lines()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ProcessError(
+                    f"{self.name} in {self.folder} was not ready within {bound_s:.0f} s.\n{self.last_log_lines()}"
+                )
+            time.sleep(POLL_S)
+
+    def stop(self, *, bound_s: float = 20.0) -> None:
+        """End the child in order (SIGTERM), by force after ``bound_s``. Idempotent."""
+        self._signal(signal.SIGTERM)
+        if not self._wait_gone(bound_s):
+            self.kill()
+
+    def kill(self) -> None:
+        """End the child and its process group at once (SIGKILL). Idempotent."""
+        self._signal(signal.SIGKILL)
+        if not self._wait_gone(20.0):
+            raise ProcessError(f"{self.name} in {self.folder} (pid {self.pid}) outlived SIGKILL by 20 s.")
+
+    def last_log_lines(self, count: int = 20) -> str:
+        """The end of the log, for error messages; empty when there is none."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 16_384))
+                return "\n".join(log.read().decode(errors="replace").splitlines()[-count:])
+        except FileNotFoundError:
+            return ""
+
+    def _take_lock(self) -> int:
+        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        # A look by `alive` holds the lock for microseconds: three tries tell that from a server.
+        for attempt in range(3):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(POLL_S * (attempt + 1))
+            else:
+                os.ftruncate(lock, 0)
+                return lock
+        os.close(lock)
+        raise FolderInUseError(
+            f"Folder {self.folder} is served by another {self.name} process already ({self._holder()}). "
+            "Stop that one, or choose another folder."
+        )
+
+    def _holder(self) -> str:
+        try:
+            return f"pid {self._record()['pid']}"
+        except ProcessError:
+            return "just starting"
+
+    def _record(self) -> dict[str, object]:
+        try:
+            record = json.loads(self._lock_path.read_bytes() or b"null")
+        except FileNotFoundError:
+            record = None
+        if not isinstance(record, dict):
+            raise ProcessError(f"No {self.name} process is known for folder {self.folder}; start one.")
+        return record
+
+    def _open_log(self) -> IO[bytes]:
+        with contextlib.suppress(FileNotFoundError):
+            if self.log_path.stat().st_size > LOG_BYTES:
+                self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        return self.log_path.open("ab")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.alive:
+            return
+        with contextlib.suppress(ProcessLookupError, ProcessError):
+            # The group: where the tether stays as a parent (macOS), killing it alone would free its child.
+            if number == signal.SIGKILL:
+                os.killpg(self.pid, number)
+            else:
+                os.kill(self.pid, number)
+
+    def _wait_gone(self, bound_s: float) -> bool:
+        if self._child is not None:
+            try:
+                self._child.wait(bound_s)
+            except subprocess.TimeoutExpired:
+                return False
+            return True
+        deadline = time.monotonic() + bound_s
+        while self.alive:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+
+_Spawn = Callable[[], "subprocess.Popen[bytes]"]
+_spawns: "queue.SimpleQueue[tuple[_Spawn, Future[subprocess.Popen[bytes]]]]" = queue.SimpleQueue()
+_spawner_lock = threading.Lock()
+_spawner: threading.Thread | None = None
+
+
+def _spawn_from_a_lasting_thread(spawn: _Spawn) -> "subprocess.Popen[bytes]":
+    # PR_SET_PDEATHSIG fires when the *thread* that spawned ends (prctl(2)), so a child started in a worker thread of a
+    # pool would be killed with that thread. A daemon thread lasts as long as the process.
+    global _spawner
+    with _spawner_lock:
+        if _spawner is None:
+            _spawner = threading.Thread(target=_spawn_for_ever, name="spawner", daemon=True)
+            _spawner.start()
+    spawned: Future[subprocess.Popen[bytes]] = Future()
+    _spawns.put((spawn, spawned))
+    return spawned.result()
+
+
+def _spawn_for_ever() -> None:
+    while True:
+        spawn, spawned = _spawns.get()
+        try:
+            spawned.set_result(spawn())
+        except OSError as failure:
+            spawned.set_exception(failure)
