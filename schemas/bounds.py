@@ -1,0 +1,83 @@
+"""The numbers a join is defined by. They are part of the fold: two runs with different ones decide differently."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+import orjson
+import xxhash
+
+from schemas.errors import SettingsError
+from schemas.events import MAX_TS_MS, MIN_TS_MS
+
+# Raised when the same input and bounds would be decided differently by a newer program.
+FOLD_VERSION: Final = 1
+_LONGEST_MS: Final = 31 * 86_400_000
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """W, S, L, F, D and r of DESIGN's inequalities. Raises SettingsError when they cannot work together.
+
+    A click matches iff `-skew_ms <= click.ts - impression.ts <= window_ms`. A record is late iff its `ts` is more than
+    `lateness_ms` below the highest accepted one before it in its log, in the future iff more than `future_ms` above its
+    Kafka timestamp, a duplicate iff its id was accepted within `dedupe_ms` below the lateness bound.
+    `negative_rate` is the share of unclicked impressions that become outcomes.
+    """
+
+    window_ms: int = 30 * 60_000
+    skew_ms: int = 5_000
+    lateness_ms: int = 120_000
+    future_ms: int = 60_000
+    dedupe_ms: int = -1
+    negative_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.dedupe_ms < 0:
+            msgspec.structs.force_setattr(self, "dedupe_ms", self.window_ms + self.skew_ms + self.lateness_ms)
+        if not 1 <= self.window_ms <= _LONGEST_MS:
+            raise SettingsError(f"window is {self.window_ms} ms; give one from 1 ms to 31 days, such as 30m")
+        for name, value in (("skew", self.skew_ms), ("lateness", self.lateness_ms), ("future", self.future_ms)):
+            if not 0 <= value <= _LONGEST_MS:
+                raise SettingsError(f"{name} is {value} ms; give one from 0 to 31 days, such as 5s")
+        if self.dedupe_ms < self.window_ms + self.skew_ms:
+            raise SettingsError(
+                f"dedupe horizon is {self.dedupe_ms} ms, below window + skew = {self.window_ms + self.skew_ms} ms: an "
+                "impression id could match clicks of two impressions; raise it or leave it out"
+            )
+        if not 0.0 <= self.negative_rate <= 1.0:
+            raise SettingsError(f"negative rate is {self.negative_rate}; give a share from 0 to 1, such as 0.05")
+
+    def keeps_unclicked(self, id_hash: int) -> bool:
+        """Whether an unclicked impression of this xxh3-64 becomes an outcome: the same answer on every replay."""
+        return id_hash < self.keep_below
+
+    @property
+    def keep_below(self) -> int:
+        """`negative_rate` as a bound on the 64-bit hash of the id, 0 to 2**64."""
+        return int(self.negative_rate * 2**64)
+
+    @property
+    def unclicked_weight(self) -> float:
+        """How many unclicked impressions one kept outcome stands for."""
+        return 1.0 / self.negative_rate if self.negative_rate else 0.0
+
+    def digest(self, *more: str) -> str:
+        """Names these bounds, the fold's version and whatever else decides its result."""
+        fields = [FOLD_VERSION, *msgspec.structs.astuple(self), *more]
+        return xxhash.xxh3_64_hexdigest(orjson.dumps(fields))
+
+
+def parse_duration_ms(text: str) -> int:
+    """Milliseconds of '30m', '5s', '250ms', '2h', '1d'. Raises SettingsError on anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
+    if not found:
+        raise SettingsError(f"duration {text!r} is not a number with a unit; write it as 30m, 5s, 250ms, 2h or 1d")
+    return round(float(found[1]) * _UNITS_MS[found[2]])
+
+
+# Bounds of a log no record has moved yet, and of one that has ended.
+NO_BOUND_MS: Final = MIN_TS_MS - 10 * _LONGEST_MS
+END_OF_TIME_MS: Final = MAX_TS_MS + 10 * _LONGEST_MS

@@ -1,0 +1,28 @@
+"""Bytes <-> values: msgspec decodes strictly into types, orjson writes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+T = TypeVar("T")
+
+
+def encode(value: Any) -> bytes:
+    """Canonical JSON of a struct, dict or list: fields in declared order, defaults left out where the type says so."""
+    return orjson.dumps(value, default=msgspec.to_builtins)
+
+
+@functools.cache
+def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """The one strict decoder of a type, or of a union of tagged types. Unknown fields are passed over."""
+    return msgspec.json.Decoder(kind)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """One value of `kind`. Raises msgspec.DecodeError naming the field and bound."""
+    value: T = decoder(kind).decode(data)  # type: ignore[arg-type]  # functools asks for Hashable; every type is
+    return value

@@ -1,0 +1,57 @@
+"""Every topic clickfold reads or writes, and what Kafka must know of each.
+
+`partitions` says which count a topic follows: `join` (co-partitioned with the inputs), `campaign` (keyed by campaign,
+murmur2), `shard` (one partition a model shard) or `one`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+PartitionRule = Literal["join", "campaign", "shard", "one"]
+
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic's role name (also its name behind the prefix), partition rule and configuration."""
+
+    role: str
+    partitions: PartitionRule
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def _kept(days: int) -> dict[str, str]:
+    return {"retention.ms": str(days * DAY_MS), "cleanup.policy": "delete"}
+
+
+# Inputs get LogAppendTime, so that the future rule compares a clock of ours with the sender's. Every internal topic
+# states its own retention: the broker's default, applied to replayed history, would delete it at once.
+_INPUT = {**_kept(7), "message.timestamp.type": "LogAppendTime"}
+_COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "3600000"}
+
+TOPICS: Final = {
+    topic.role: topic
+    for topic in (
+        Topic("impressions", "join", _INPUT),
+        Topic("clicks", "join", _INPUT),
+        Topic("campaigns", "campaign", _COMPACTED),
+        Topic("outcomes", "shard", _kept(30)),
+        Topic("totals", "join", _kept(7)),
+        Topic("campaign_totals", "campaign", _kept(7)),
+        Topic("rejects", "one", _kept(30)),
+        Topic("ledger", "join", _kept(7)),
+        # Kept at least as long as the inputs, never compacted: the third input of the fold.
+        Topic("seals", "join", _kept(30)),
+        Topic("models", "one", _COMPACTED),
+        Topic("model_metrics", "one", _kept(30)),
+        Topic("pacing", "campaign", _COMPACTED),
+    )
+}
+
+
+def topic_name(role: str, prefix: str = "ads.") -> str:
+    """The topic of a role. Raises KeyError for a role that is not in `TOPICS`."""
+    return prefix + TOPICS[role].role

@@ -1,0 +1,118 @@
+"""The disk a fold keeps its state on: named files in one folder, and exactly the durable steps it takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from schemas.errors import SettingsError
+
+
+class Disk(Protocol):
+    """Flat names, no folders. `append` may be lost by a crash until `sync`; `replace` is atomic and durable."""
+
+    def append(self, name: str, data: bytes) -> None:
+        """Adds `data` at the end of a file, which is made if missing."""
+        ...
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        """`length` bytes from `start`; fewer if the file ends before. Raises FileNotFoundError."""
+        ...
+
+    def truncate(self, name: str, length: int) -> None:
+        """Cuts a file to `length` bytes: what was appended behind a checkpoint is gone."""
+        ...
+
+    def sync(self, name: str) -> None:
+        """Makes all that was appended durable."""
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """The file holds `data`, or what it held before, whenever the machine stops."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Removes a file; no error when it is missing."""
+        ...
+
+    def names(self) -> list[str]:
+        """The files there are, sorted."""
+        ...
+
+
+class Folder:
+    """`Disk` on a real folder. Open files are kept open; `close` closes them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open: dict[str, int] = {}
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise SettingsError(
+                f"state folder {path} cannot be written ({error.strerror}); give one that can with --state-dir"
+            ) from error
+
+    def append(self, name: str, data: bytes) -> None:
+        descriptor = self._descriptor(name)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        if name not in self._open and not (self._path / name).exists():
+            raise FileNotFoundError(name)
+        return os.pread(self._descriptor(name), length, start)
+
+    def truncate(self, name: str, length: int) -> None:
+        os.ftruncate(self._descriptor(name), length)
+
+    def sync(self, name: str) -> None:
+        os.fsync(self._descriptor(name))
+
+    def replace(self, name: str, data: bytes) -> None:
+        temporary = self._path / f"{name}.tmp"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self._close(name)
+        temporary.replace(self._path / name)
+        self._sync_folder()
+
+    def delete(self, name: str) -> None:
+        self._close(name)
+        (self._path / name).unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        return sorted(entry.name for entry in self._path.iterdir() if not entry.name.endswith(".tmp"))
+
+    def close(self) -> None:
+        for name in list(self._open):
+            self._close(name)
+
+    def _descriptor(self, name: str) -> int:
+        descriptor = self._open.get(name)
+        if descriptor is None:
+            made = not (self._path / name).exists()
+            descriptor = self._open[name] = os.open(self._path / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            if made:
+                # The name itself must outlive a power cut, not only the bytes behind it.
+                self._sync_folder()
+        return descriptor
+
+    def _close(self, name: str) -> None:
+        descriptor = self._open.pop(name, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,101 @@
+"""The contract every worker fulfils: a deterministic fold over Kafka logs.
+
+`outputs = fold.step(records)`: the same records, in the order of each log, give the same state and the same set of
+outputs, whatever the batching, the interleaving of several logs, or the time of day. Live work, recovery, backfill and
+tests drive the same fold; only start, stop and whether outputs are let through differ (`streams.runner`).
+
+A fold takes no clock, network, environment or randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Consecutive records of one partition of one log, as columns of equal length; offsets ascend, gaps are allowed.
+
+    `log` is the role of the topic ('impressions'). `timestamps` are Kafka's, ms UTC, -1 where there is none.
+    """
+
+    log: str
+    partition: int
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def next_offset(self) -> int:
+        """The offset behind the last record."""
+        return self.offsets[-1] + 1
+
+    def slice(self, start: int, stop: int) -> Records:
+        """The records from index `start` up to, not including, `stop`."""
+        cut = slice(start, stop)
+        return Records(
+            self.log, self.partition, self.offsets[cut], self.timestamps[cut], self.keys[cut], self.values[cut]
+        )
+
+
+class Out(NamedTuple):
+    """One record to write: topic role, key, value, and the partition, or None to let the key's murmur2 choose."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+
+
+class Fold(Protocol):
+    """One partition's fold. Whatever a method returns is written in the transaction that commits its position."""
+
+    def step(self, records: Records) -> list[Out]:
+        """Folds in records of one input log, at or after `positions()` of that log."""
+        ...
+
+    def sweep(self, limit: int) -> list[Out]:
+        """Decides what the logs' bounds allow, at most about `limit` records at a time; see `behind`."""
+        ...
+
+    def behind(self) -> bool:
+        """Whether another `sweep` would decide something."""
+        ...
+
+    def report(self, limit: int) -> list[Out]:
+        """What changed since the last report as absolute, versioned values, at most about `limit` records."""
+        ...
+
+    def finish(self) -> None:
+        """Every input has ended: the next sweeps and reports decide and report what is left."""
+        ...
+
+    def committed(self) -> None:
+        """All that was returned so far is committed; what only waited for that may be forgotten."""
+        ...
+
+    def positions(self) -> dict[str, int]:
+        """The next offset of each input log."""
+        ...
+
+    def mark(self) -> bytes:
+        """What recovery needs beside the positions, at most 4,000 bytes: the commit's metadata."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """The whole state at `positions()`. Files it names on the fold's Disk are durable before it returns."""
+        ...
+
+    def snapshot_kept(self) -> None:
+        """The last snapshot is durable; files that only earlier ones name may go."""
+        ...
+
+    def restore(self, snapshot: bytes) -> None:
+        """Takes the state of a snapshot. Raises StateMismatch, or BrokenInvariant when it or a file it names is damaged."""
+        ...
