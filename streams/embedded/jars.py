@@ -1,0 +1,212 @@
+"""The jars of Apache Kafka, from a pinned list, without Maven: ``python -m streams.embedded.jars [--lock]``.
+
+``kafka_jars.lock`` names every jar and its SHA-256, so a run resolves nothing and takes no file on trust: the
+repository may be a mirror (``[repositories]`` in jgo's settings file, where ``central`` can be replaced), the bytes may
+not differ. jgo's own Python resolver does the fetching; it never calls ``mvn``, and writes into a staging folder of
+ours because it neither downloads atomically nor refuses a file whose checksum is wrong (it logs a warning).
+"""
+
+import argparse
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import tenacity
+
+from schemas.errors import ClickfoldError
+
+if TYPE_CHECKING:
+    from jgo.maven import MavenContext
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+# Kafka's own pom leaves the binding between slf4j and log4j to its release archive; its version follows log4j-core's.
+LOG4J_CORE = "org.apache.logging.log4j:log4j-core"
+LOG4J_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl"
+
+LOCK = resources.files("streams.embedded") / "kafka_jars.lock"
+PARALLEL = 16  # latency rules, most jars are small: 46 jars took 12 s by 4 and 6 s by 8 or 16
+ATTEMPTS = 4
+TIMEOUT_S = 60
+
+Progress = Callable[[str], None]
+
+
+class JarError(ClickfoldError):
+    """Kafka's jars could not be had: not reachable, or not the bytes that were pinned."""
+
+
+class Jar(msgspec.Struct, frozen=True):
+    """One pinned file: ``group:artifact:version[:classifier]`` and the SHA-256 of its bytes in hex."""
+
+    coordinate: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """Name in the cache; holds the version, so that two locks can share one folder."""
+        return "-".join(self.coordinate.split(":")[1:]) + ".jar"
+
+
+def jars_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where jars are kept between runs: below ``CLICKFOLD_CACHE``, else the user's cache folder."""
+    if own := environment.get("CLICKFOLD_CACHE"):
+        return Path(own) / "jars"
+    cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "clickfold" / "jars"
+
+
+def read_lock(text: str) -> list[Jar]:
+    """The pinned jars in class path order; lines starting with ``#`` say something to people."""
+    lines = (line.split() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return [Jar(coordinate, sha256) for coordinate, sha256 in lines]
+
+
+def class_path(
+    jars: Iterable[Jar] | None = None,
+    *,
+    folder: Path | None = None,
+    repositories: Mapping[str, str] | None = None,
+    progress: Progress = lambda _line: None,
+) -> list[Path]:
+    """Paths of all jars (default: Kafka's), each verified on every call; what is missing or damaged is fetched.
+
+    Hashing all 44 MB takes 0.04 s. Several processes may do this at once: a file appears whole or not at all.
+    ``repositories`` (name to address) replaces jgo's settings. Raises JarError when a jar can't be had as pinned.
+    """
+    wanted = list(read_lock(LOCK.read_text()) if jars is None else jars)
+    folder = folder or jars_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [jar for jar in wanted if not _is_sound(folder / jar.filename, jar, progress)]
+    if missing:
+        progress(f"Fetching {len(missing)} jars of Apache Kafka.")
+        with (
+            tempfile.TemporaryDirectory(dir=folder, prefix="staging-") as staging,
+            ThreadPoolExecutor(PARALLEL) as pool,
+        ):
+            fetches = [pool.submit(_fetch, jar, Path(staging), folder, repositories) for jar in missing]
+            try:
+                for fetch in as_completed(fetches):
+                    fetch.result()
+            finally:
+                # One failure is enough to know; the others would only delay saying so.
+                pool.shutdown(cancel_futures=True)
+    return [folder / jar.filename for jar in wanted]
+
+
+def _is_sound(path: Path, jar: Jar, progress: Progress) -> bool:
+    try:
+        found = _sha256(path)
+    except FileNotFoundError:
+        return False
+    if found != jar.sha256:
+        progress(f"{path.name} is damaged in the cache and is fetched again.")
+        path.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _fetch(jar: Jar, staging: Path, folder: Path, repositories: Mapping[str, str] | None) -> None:
+    import requests
+
+    # A refused connection, a 5xx or a cut transfer may pass. jgo says RuntimeError for every status but 200.
+    attempts = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
+        retry=tenacity.retry_if_exception_type((requests.RequestException, RuntimeError)),
+        reraise=True,
+    )
+    try:
+        fetched = attempts(_download, jar, staging, repositories)
+    except (requests.RequestException, RuntimeError) as failure:
+        raise JarError(
+            f"Could not fetch {jar.coordinate} in {ATTEMPTS} attempts: {failure}. Check the network, or name a mirror "
+            "under [repositories] in jgo's settings file."
+        ) from failure
+    found = _sha256(fetched)
+    if found != jar.sha256:
+        fetched.unlink()
+        raise JarError(
+            f"{jar.coordinate} has SHA-256 {found}, pinned is {jar.sha256}: the repository served other bytes, "
+            "they were deleted. Try again, or check the mirror in jgo's settings file."
+        )
+    fetched.replace(folder / jar.filename)
+
+
+def _download(jar: Jar, staging: Path, repositories: Mapping[str, str] | None) -> Path:
+    # A folder an attempt: jgo takes a file left by a cut transfer for a finished one.
+    context = _maven(Path(tempfile.mkdtemp(dir=staging)), repositories)
+    return Path(context.create_dependency(jar.coordinate).artifact.resolve())
+
+
+def _maven(repo_cache: Path, repositories: Mapping[str, str] | None = None) -> "MavenContext":
+    try:
+        from jgo.config import GlobalSettings
+        from jgo.maven import MavenContext, PythonResolver
+        from jgo.maven._core import DEFAULT_REMOTE_REPOS
+    except ImportError as failure:
+        raise JarError("Kafka's jars are fetched by jgo, which is missing: install clickfold[embedded].") from failure
+    # "Checksum mismatch" of jgo's own SHA-1 check: ours says it better, and stops.
+    logging.getLogger("jgo").setLevel(logging.ERROR)
+    if repositories is None:
+        repositories = DEFAULT_REMOTE_REPOS | GlobalSettings.load().repositories
+    return MavenContext(
+        resolver=PythonResolver(), repo_cache=repo_cache, remote_repos=dict(repositories), timeout=TIMEOUT_S
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lock_text() -> str:
+    """The lock for ``KAFKA``, resolved and fetched anew; reads every pom, so it takes about half a minute."""
+    with tempfile.TemporaryDirectory() as cache:
+        maven = _maven(Path(cache))
+        inputs, others = maven.resolver.resolve([maven.create_dependency(KAFKA)])
+        log4j = next(each.version for each in others if f"{each.groupId}:{each.artifactId}" == LOG4J_CORE)
+        # Not resolved with Kafka: jgo lets the managed versions of every input rule, and log4j's own pom manages
+        # kafka-clients (3.9.1 came out). What the binding needs is log4j itself, which is there.
+        binding = maven.create_dependency(f"{LOG4J_BINDING}:{log4j}")
+        artifacts = [each.artifact for each in (*inputs, *others, binding)]
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            paths = list(pool.map(lambda artifact: artifact.resolve(), artifacts))
+        parts = [(each.groupId, each.artifactId, each.version, each.classifier) for each in artifacts]
+        lines = [
+            f"{':'.join(part for part in part_list if part)} {_sha256(path)}"
+            for part_list, path in zip(parts, paths, strict=True)
+        ]
+    head = f"# {KAFKA} and what it needs; written by `python -m streams.embedded.jars --lock`, not by hand."
+    return "\n".join([head, *sorted(lines)]) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fetch and verify all jars, or write the lock anew. Exit code 1 when that failed, with the reason on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m streams.embedded.jars", description=main.__doc__)
+    parser.add_argument("--lock", action="store_true", help="resolve KAFKA anew and write kafka_jars.lock")
+    options = parser.parse_args(arguments)
+    try:
+        if options.lock:
+            Path(str(LOCK)).write_text(lock_text())
+        paths = class_path(progress=_say)
+    except JarError as failure:
+        _say(str(failure))
+        return 1
+    _say(f"Apache Kafka: {len(paths)} jars verified in {jars_folder()}.")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
