@@ -20,13 +20,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import IO
 
+from schemas.errors import ClickfoldError
 from streams.embedded import tether
 
 POLL_S = 0.02
 LOG_BYTES = 8 << 20  # one old log of this size is kept beside the current one
 
 
-class ProcessError(RuntimeError):
+class ProcessError(ClickfoldError):
     """A child process did not start, did not become ready or ended too early; the message holds its last words."""
 
 
@@ -56,13 +57,14 @@ class Process:
         *,
         environment: Mapping[str, str] | None = None,
         note: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
         detached: bool = False,
     ) -> None:
         """Run ``command`` with its output in the log. Raises FolderInUseError when the folder is served already.
 
-        ``environment`` is added to this process's own; ``note`` (ports...) is kept for whoever attaches. A ``detached``
-        child outlives this process, any other is killed with it. Neither gets the terminal's Ctrl-C: its parent stops
-        it in order.
+        ``environment`` is added to this process's own; ``note`` (ports...) is kept for whoever attaches;
+        ``descriptors`` (a listening socket...) are inherited. A ``detached`` child outlives this process, any other is
+        killed with it. Neither gets the terminal's Ctrl-C: its parent stops it in order.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = self._take_lock()
@@ -80,7 +82,7 @@ class Process:
                         stdout=log,
                         stderr=subprocess.STDOUT,
                         env={**os.environ, **(environment or {})},
-                        pass_fds=[lock],
+                        pass_fds=[lock, *descriptors],
                         process_group=None if detached else 0,
                         start_new_session=detached,
                     )

@@ -1,0 +1,73 @@
+"""``python -m streams.embedded.clickhouse --folder F``: the embedded ClickHouse as a server in the foreground."""
+
+import argparse
+import asyncio
+import ipaddress
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from streams.embedded.clickhouse.engine import Engine
+from streams.embedded.clickhouse.faults import Faults
+from streams.embedded.clickhouse.front import Front
+
+MAX_CONNECTIONS = 256
+# Above a dashboard's slowest honest query, below the 300 s clickhouse-connect waits for an answer.
+MAX_EXECUTION_S = 120.0
+GRACE_S = 5
+
+
+class _Protocol(H11Protocol):
+    """Hands each request its connection, which faults cut."""
+
+    # The base class narrows nothing here, it declares Transport where asyncio says BaseTransport.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="streams.embedded.clickhouse", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--descriptor", type=int, help="inherited listening socket, in place of host and port")
+    parser.add_argument("--max-execution-s", type=float, default=MAX_EXECUTION_S)
+    parser.add_argument("--allow-faults", action="store_true", help="let tests order faults at /-/faults")
+    options = parser.parse_args(arguments)
+    # By environment alone: arguments are seen by every user of the machine.
+    password = os.environ.get("CLICKHOUSE_PASSWORD", "")
+    login = (os.environ.get("CLICKHOUSE_USER", "") or "default", password) if password else None
+    if options.descriptor is None:
+        listening = socket.create_server((options.host, options.port), backlog=128)
+    else:
+        listening = socket.socket(fileno=options.descriptor)
+    address = listening.getsockname()[0]
+    if login is None and not ipaddress.ip_address(address).is_loopback:
+        sys.exit(f"Refusing to listen on {address} without a password: set CLICKHOUSE_PASSWORD or use 127.0.0.1.")
+    engine = Engine(options.folder / "data", max_execution_s=options.max_execution_s)
+    front = Front(engine, login=login, faults=Faults() if options.allow_faults else None)
+    config = uvicorn.Config(
+        front.application(),
+        http=_Protocol,
+        lifespan="on",
+        # An access log would hold passwords sent as parameters, and SQL.
+        access_log=False,
+        log_level="warning",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+        # Longer than any client keeps an idle connection, or it may send an insert into a closing one.
+        timeout_keep_alive=600,
+        server_header=False,
+    )
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

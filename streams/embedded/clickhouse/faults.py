@@ -1,0 +1,48 @@
+"""Faults a test can order from the front, for what a network does to a sink: each strikes matching statements."""
+
+from typing import Literal
+
+import msgspec
+
+
+class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One order, for the next ``times`` statements that contain ``match``.
+
+    ``applied_answer_lost``: run, then close the connection without an answer. ``status``: don't run, answer ``status``
+    with ``body`` and ``retry_after`` (s), as ClickHouse error ``code`` if given. ``slow``: wait ``seconds``, then run.
+    ``reset``: don't run, reset the connection.
+    """
+
+    kind: Literal["applied_answer_lost", "status", "slow", "reset"]
+    match: str = ""
+    times: int = 1
+    status: int = 503
+    retry_after: float | None = None
+    code: int | None = None
+    body: str = ""
+    seconds: float = 0.0
+
+
+class Faults:
+    """Orders not yet carried out, oldest first. Used from one event loop only."""
+
+    def __init__(self) -> None:
+        self._left: list[Fault] = []
+
+    def order(self, orders: bytes) -> None:
+        """Replace all orders by a JSON list of them. Raises msgspec.ValidationError or DecodeError."""
+        self._left = msgspec.json.decode(orders, type=list[Fault])
+
+    @property
+    def left(self) -> bytes:
+        """What has not struck yet, as JSON."""
+        return msgspec.json.encode(self._left)
+
+    def strike(self, sql: str) -> Fault | None:
+        """The fault due for this statement, used up by this call."""
+        for index, fault in enumerate(self._left):
+            if fault.match in sql:
+                again = [msgspec.structs.replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+                self._left[index : index + 1] = again
+                return fault
+        return None

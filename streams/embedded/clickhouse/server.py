@@ -1,0 +1,119 @@
+"""The embedded ClickHouse as a process of its own, started, stopped and found again from here."""
+
+import contextlib
+import http.client
+import socket
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streams.embedded.process import Process
+
+NAME = "clickhouse"
+READY_BOUND_S = 60.0
+# More than the front's own grace for running queries.
+STOP_BOUND_S = 20.0
+
+
+class ClickHouse:
+    """ClickHouse over ``folder``, reached at ``url``. Data outlive the process, also after ``kill -9``.
+
+    ``port`` None takes a free one at the first start and keeps it at later ones. The password, if any, is
+    CLICKHOUSE_PASSWORD of the environment; another ``host`` than loopback is refused without one.
+    """
+
+    def __init__(
+        self, folder: Path, *, port: int | None = None, host: str = "127.0.0.1", allow_faults: bool = False
+    ) -> None:
+        self.folder = folder
+        self.host = host
+        self._port = port
+        self._allow_faults = allow_faults
+        self._process = Process(folder, NAME)
+
+    @classmethod
+    def attach(cls, folder: Path) -> "ClickHouse | None":
+        """The ClickHouse that serves ``folder`` now, whoever started it; None when nobody does."""
+        process = Process.attach(folder, NAME)
+        if process is None:
+            return None
+        note = process.note
+        clickhouse = cls(folder, port=int(note["port"]), host=note["host"])
+        clickhouse._process = process
+        return clickhouse
+
+    def start(self, *, detached: bool = False) -> Self:
+        """Return once it answers. Raises ProcessError with the end of its log; FolderInUseError when served already.
+
+        It dies with this process, even by SIGKILL, unless ``detached``.
+        """
+        # Bound here and inherited: the port is known before the start, and can't be taken in between.
+        with socket.create_server((self.host, self._port or 0), backlog=128) as listening:
+            self._port = int(listening.getsockname()[1])
+            command = [
+                *(sys.executable, "-m", "streams.embedded.clickhouse"),
+                *("--folder", str(self.folder), "--descriptor", str(listening.fileno())),
+                *(("--allow-faults",) if self._allow_faults else ()),
+            ]
+            self._process.start(
+                command,
+                # Times without a zone mean the same on every machine.
+                environment={"TZ": "UTC"},
+                note={"host": self.host, "port": str(self._port)},
+                descriptors=[listening.fileno()],
+                detached=detached,
+            )
+        self._process.wait_ready(self._answers, bound_s=READY_BOUND_S)
+        return self
+
+    def stop(self) -> None:
+        """End it in order: running queries get 5 s, then are cancelled. Idempotent."""
+        self._process.stop(bound_s=STOP_BOUND_S)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL). Idempotent."""
+        self._process.kill()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.alive
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        """Port it listens on; known from the first start on."""
+        if self._port is None:
+            raise ValueError(f"ClickHouse in {self.folder} has no port before its first start: call start().")
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Address for CLICKHOUSE_URL and for clients."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def log_path(self) -> Path:
+        """What the server printed."""
+        return self._process.log_path
+
+    def __enter__(self) -> Self:
+        return self if self.alive else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _answers(self) -> bool:
+        # The port accepts as soon as it is bound, an answer comes once the engine is open.
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=1.0)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/ping")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        return False

@@ -1,0 +1,141 @@
+"""ClickHouse's HTTP conventions as functions: bodies and their encodings, error numbers and statuses, credentials."""
+
+import base64
+import binascii
+import gzip
+import hmac
+import sys
+import zlib
+from collections.abc import Callable, Mapping
+from email.parser import BytesParser
+from typing import Protocol
+
+import lz4.frame  # type: ignore[import-untyped]  # publishes no types
+
+from schemas.errors import ClickfoldError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAX_BODY_BYTES = 256 << 20
+
+# As in ClickHouse's exceptionCodeToHTTPStatus; any other number is 500.
+_STATUS_OF_CODE = {
+    **dict.fromkeys((6, 25, 26, 27, 38, 41, 53, 62, 72, 117, 168, 170, 223), 400),
+    **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336), 404),
+    **dict.fromkeys((192, 193, 516), 403),
+    48: 501,
+    159: 408,
+    194: 401,
+    202: 503,
+    209: 503,
+}
+
+
+class BodyError(ClickfoldError):
+    """A request body that can't be used; ``status`` says whose fault, the text what to do."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes | None: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+_DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
+    "gzip": lambda: zlib.decompressobj(wbits=31),
+    "deflate": zlib.decompressobj,
+    "lz4": lz4.frame.LZ4FrameDecompressor,
+    "zstd": zstd.ZstdDecompressor,
+}
+_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "lz4": lz4.frame.compress,
+    "zstd": lambda data: zstd.compress(data, 1),
+    "gzip": lambda data: gzip.compress(data, 1),
+    "deflate": lambda data: zlib.compress(data, 1),
+}
+
+
+def http_status(code: int) -> int:
+    """HTTP status a ClickHouse server answers error number ``code`` with."""
+    return _STATUS_OF_CODE.get(code, 500)
+
+
+def decompressed(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """``body`` without its ``Content-Encoding``. Several frames in a row are one body, as clickhouse-connect sends
+    a frame for each block. Raises BodyError: unknown encoding, broken or cut data, more than ``max_bytes``."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in _DECOMPRESSORS:
+        raise BodyError(400, f"Unknown Content-Encoding {encoding!r}; use one of {', '.join(_DECOMPRESSORS)}.")
+    parts: list[bytes] = []
+    room = max_bytes
+    rest: bytes = body
+    while rest:
+        frame = _DECOMPRESSORS[encoding]()
+        try:
+            # One byte more than allowed, to tell a body that just fits from one that does not.
+            part = frame.decompress(rest, room + 1)
+        except (RuntimeError, zlib.error, zstd.ZstdError) as failure:
+            raise BodyError(400, f"The body is not {encoding} as its Content-Encoding says: {failure}") from None
+        room -= len(part)
+        if room < 0:
+            raise BodyError(413, f"The body holds more than {max_bytes} bytes; insert in smaller batches.")
+        if not frame.eof:
+            raise BodyError(400, f"The {encoding} body ends in the middle of a frame.")
+        parts.append(part)
+        rest = frame.unused_data or b""
+    return b"".join(parts)
+
+
+def compressed(body: bytes, accepted: str) -> tuple[bytes, str]:
+    """``body`` in the first encoding of an ``Accept-Encoding`` header known here, and its name ('' for as it is)."""
+    for offer in accepted.split(","):
+        encoding = offer.split(";")[0].strip()
+        if encoding in _COMPRESSORS:
+            return _COMPRESSORS[encoding](body), encoding
+    return body, ""
+
+
+def form_fields(body: bytes, content_type: str) -> dict[str, str]:
+    """Fields of a multipart form (query and parameters). Raises BodyError for files: external tables aren't served."""
+    message = BytesParser().parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+    fields: dict[str, str] = {}
+    for part in message.get_payload() if message.is_multipart() else ():
+        assert not isinstance(part, str)
+        if part.get_filename() is not None:
+            raise BodyError(501, "External tables are not served by the embedded ClickHouse; use a table.")
+        name = part.get_param("name", header="content-disposition")
+        payload = part.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        fields[str(name)] = payload.decode()
+    return fields
+
+
+def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, str] | None:
+    """User and password of a request, from whichever of ClickHouse's three places has them; None when none has."""
+    if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
+        return headers.get("x-clickhouse-user", "default"), headers.get("x-clickhouse-key", "")
+    scheme, _, encoded = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return user, password
+    if "user" in query or "password" in query:
+        return query.get("user", "default"), query.get("password", "")
+    return None
+
+
+def same(given: tuple[str, str], expected: tuple[str, str]) -> bool:
+    """Whether credentials agree, in a time that says nothing about where they differ."""
+    return hmac.compare_digest("\0".join(given).encode(), "\0".join(expected).encode())
