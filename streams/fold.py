@@ -97,5 +97,5 @@ class Fold(Protocol):
         ...
 
     def restore(self, snapshot: bytes) -> None:
-        """Takes the state of a snapshot. Raises StateMismatch, or BrokenInvariant when it or a file it names is damaged."""
+        """Takes the state of a snapshot. Raises StateMismatch, or BrokenInvariant when a file is damaged."""
         ...
