@@ -75,8 +75,9 @@ class Process:
                     *("0" if detached else str(os.getpid()), str(lock), json.dumps(dict(note or {}))),
                     *command,
                 ]
+                kind = _DetachedChild if detached else subprocess.Popen[bytes]
                 self._child = _spawn_from_a_lasting_thread(
-                    lambda: subprocess.Popen(
+                    lambda: kind(
                         arguments,
                         stdin=subprocess.DEVNULL,
                         stdout=log,
@@ -181,13 +182,14 @@ class Process:
             return "just starting"
 
     def _record(self) -> dict[str, object]:
-        try:
-            record = json.loads(self._lock_path.read_bytes() or b"null")
-        except FileNotFoundError:
-            record = None
-        if not isinstance(record, dict):
-            raise ProcessError(f"No {self.name} process is known for folder {self.folder}; start one.")
-        return record
+        # A child writes its record some milliseconds after it got the lock. The record of a dead one says nothing.
+        while self.alive:
+            written = self._lock_path.read_bytes()
+            if written:
+                record: dict[str, object] = json.loads(written)
+                return record
+            time.sleep(POLL_S)
+        raise ProcessError(f"No {self.name} process serves folder {self.folder}; start one.")
 
     def _open_log(self) -> IO[bytes]:
         with contextlib.suppress(FileNotFoundError):
@@ -218,6 +220,13 @@ class Process:
                 return False
             time.sleep(POLL_S)
         return True
+
+
+class _DetachedChild(subprocess.Popen[bytes]):
+    """A child meant to outlive whoever holds this object: dropping it is no mistake to warn about."""
+
+    def __del__(self) -> None:
+        pass
 
 
 _Spawn = Callable[[], "subprocess.Popen[bytes]"]
