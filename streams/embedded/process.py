@@ -68,6 +68,8 @@ class Process:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = self._take_lock()
+        if self._child is not None:
+            self._child.wait()  # It lost the lock, so it is over: only its exit status waits to be collected.
         try:
             with self._open_log() as log:
                 arguments = [

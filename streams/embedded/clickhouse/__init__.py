@@ -4,6 +4,7 @@
 a request, `engine` executes, and `faults` spoils answers for tests.
 """
 
+from streams.embedded.clickhouse.faults import Fault
 from streams.embedded.clickhouse.server import ClickHouse
 
-__all__ = ["ClickHouse"]
+__all__ = ["ClickHouse", "Fault"]

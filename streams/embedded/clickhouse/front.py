@@ -176,11 +176,15 @@ def _refusal_of_browsers(request: Request) -> Response | None:
 
 
 async def _read_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > wire.MAX_BODY_BYTES:
-            raise wire.BodyError(413, f"The body is over {wire.MAX_BODY_BYTES} bytes; insert in smaller batches.")
+    # The announced length first, so that a client learns it before it sends for nothing; a chunked body announces none.
+    body, announced = bytearray(), int(request.headers.get("content-length", "0"))
+    if announced <= wire.MAX_BODY_BYTES:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > wire.MAX_BODY_BYTES:
+                break
+    if max(announced, len(body)) > wire.MAX_BODY_BYTES:
+        raise wire.BodyError(413, f"The body is over {wire.MAX_BODY_BYTES} bytes; insert in smaller batches.")
     return bytes(body)
 
 

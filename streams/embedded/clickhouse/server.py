@@ -4,11 +4,15 @@ import contextlib
 import http.client
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from streams.embedded.process import Process
+import msgspec
+
+from streams.embedded.clickhouse.faults import Fault
+from streams.embedded.process import Process, ProcessError
 
 NAME = "clickhouse"
 READY_BOUND_S = 60.0
@@ -101,6 +105,15 @@ class ClickHouse:
     def log_path(self) -> Path:
         """What the server printed."""
         return self._process.log_path
+
+    def order_faults(self, faults: Sequence[Fault]) -> None:
+        """Replace the faults that will strike; none for an empty list. Needs ``allow_faults``, and no password set."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10.0)
+        with contextlib.closing(connection):
+            connection.request("POST", "/-/faults", msgspec.json.encode(faults))
+            status = connection.getresponse().status
+        if status != http.HTTPStatus.OK:
+            raise ProcessError(f"ClickHouse at {self.url} takes no faults (HTTP {status}): start it with allow_faults.")
 
     def __enter__(self) -> Self:
         return self if self.alive else self.start()

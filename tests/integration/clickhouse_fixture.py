@@ -1,0 +1,31 @@
+"""One embedded ClickHouse for the whole test session; each test works in a database of its own."""
+
+import itertools
+from collections.abc import Iterator
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from streams.embedded.clickhouse import ClickHouse
+
+_databases = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """A running server that takes orders for faults; never stop or kill it."""
+    with ClickHouse(tmp_path_factory.mktemp("clickhouse"), allow_faults=True) as server:
+        yield server
+
+
+@pytest.fixture
+def database(clickhouse: ClickHouse) -> Iterator[Client]:
+    """A client in an empty database, dropped afterwards; faults not used up are gone too."""
+    name = f"test_{next(_databases)}"
+    with clickhouse_connect.get_client(dsn=clickhouse.url) as admin:
+        admin.command(f"CREATE DATABASE {name}")
+        with clickhouse_connect.get_client(dsn=clickhouse.url, database=name) as client:
+            yield client
+        clickhouse.order_faults([])
+        admin.command(f"DROP DATABASE {name} SYNC")

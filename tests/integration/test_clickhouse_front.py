@@ -1,0 +1,286 @@
+"""The embedded ClickHouse behaves as a server for clickhouse-connect and for plain HTTP."""
+
+import asyncio
+import gzip
+import http.client
+import subprocess
+import sys
+import urllib.parse
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import clickhouse_connect
+import lz4.frame  # type: ignore[import-untyped]  # publishes no types
+import numpy as np
+import pytest
+import urllib3
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+
+from streams.embedded.clickhouse import ClickHouse, Fault, wire
+from streams.embedded.process import FolderInUseError
+
+pytestmark = pytest.mark.clickhouse
+
+TABLE = "CREATE TABLE clicks (id UInt64, ts DateTime64(3, 'UTC'), name String) ENGINE = MergeTree ORDER BY id"
+NAMES = ["id", "ts", "name"]
+FRAMES = [("lz4", lz4.frame.compress), ("zstd", lambda body: wire.compressed(body, "zstd")[0])]
+
+
+def request(
+    server: ClickHouse, body: bytes = b"", *, method: str = "POST", headers: dict[str, str] | None = None, **query: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """One raw request on a connection of its own: status, headers, body."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    try:
+        connection.request(method, "/?" + urllib.parse.urlencode(query), body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+    finally:
+        connection.close()
+
+
+def names_in(client: Client) -> list[str]:
+    """Names in the clicks table, by id."""
+    return [row[0] for row in client.query("SELECT name FROM clicks ORDER BY id").result_rows]
+
+
+def test_columns_of_integer_ticks_become_milliseconds(database: Client) -> None:
+    database.command(TABLE)
+    # Python integers: clickhouse-connect 1.12 takes elements of a numpy array for datetimes and fails.
+    ticks = np.array([1_700_000_000_123, 0], dtype=np.int64).tolist()
+    columns: list[Sequence[object]] = [[1, 2], ticks, ["a", "b"]]
+    summary = database.insert("clicks", columns, column_names=NAMES, column_oriented=True)
+    assert summary.written_rows == 2
+    rows = database.query("SELECT ts, name FROM clicks ORDER BY id").result_rows
+    assert rows == [(datetime(2023, 11, 14, 22, 13, 20, 123_000), "a"), (datetime(1970, 1, 1), "b")]
+    assert database.query("SELECT * FROM clicks LIMIT 0").column_names == tuple(NAMES)
+
+
+def test_async_client_inserts_and_queries_side_by_side(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+
+    async def work() -> int:
+        client = await clickhouse_connect.get_async_client(dsn=clickhouse.url, database=database.database)
+        try:
+            batches: list[list[Sequence[object]]] = [[[i], [1_000 * i], [f"n{i}"]] for i in range(8)]
+            await asyncio.gather(
+                *(client.insert("clicks", batch, column_names=NAMES, column_oriented=True) for batch in batches),
+                *(client.query("SELECT count() FROM clicks") for _ in range(8)),
+            )
+            return int((await client.query("SELECT count() FROM clicks")).result_rows[0][0])
+        finally:
+            await client.close()
+
+    assert asyncio.run(work()) == 8
+
+
+@pytest.mark.parametrize("text", ["it's", "back\\slash", "tab\tline\nend", "100 % {x:String}", "žluťoučký", ""])
+def test_parameters_arrive_as_they_were_given(database: Client, text: str) -> None:
+    assert database.query("SELECT {text:String}", parameters={"text": text}).result_rows == [(text,)]
+    database.command(TABLE)
+    database.command("INSERT INTO clicks VALUES (1, 0, {text:String})", parameters={"text": text})
+    assert names_in(database) == [text]
+
+
+def test_settings_last_for_one_request(database: Client) -> None:
+    asked = "SELECT getSetting('max_block_size')"
+    before = database.command(asked)
+    assert database.command(asked, settings={"max_block_size": 1234}) == 1234
+    assert database.command(asked) == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "status"),
+    [
+        ("SELEC 1 FROM", 62, 400),
+        ("SELECT nope", 47, 404),
+        ("SELECT * FROM nope", 60, 404),
+        ("SELECT nope()", 46, 404),
+        ("SELECT 1 FORMAT Nope", 73, 404),
+        ("SELECT toUInt8('x')", 6, 400),
+        ("SELECT throwIf(1)", 395, 500),
+        ("INSERT INTO nope FORMAT CSV\n1", 60, 404),
+        ("SELECT 1; SELECT 2", 62, 400),
+        ("SELECT sleepEachRow(0.1) FROM numbers(20) SETTINGS max_execution_time = 0.2, max_block_size = 1", 159, 408),
+    ],
+)
+def test_errors_carry_clickhouse_code_and_status(clickhouse: ClickHouse, sql: str, code: int, status: int) -> None:
+    answered, headers, body = request(clickhouse, sql.encode())
+    assert (answered, headers["X-ClickHouse-Exception-Code"]) == (status, str(code))
+    assert body.startswith(f"Code: {code}. DB::Exception: ".encode())
+    assert body.endswith(b")\n")
+
+
+def test_client_raises_the_code(database: Client) -> None:
+    with pytest.raises(DatabaseError) as raised:
+        database.query("SELECT nope")
+    assert raised.value.code == 47
+
+
+def test_unknown_database_and_setting_are_404(clickhouse: ClickHouse) -> None:
+    assert request(clickhouse, b"SELECT 1", database="nope")[0] == 404
+    assert request(clickhouse, b"SELECT 1", nope="1")[0] == 404
+
+
+def test_get_cannot_write(clickhouse: ClickHouse) -> None:
+    assert request(clickhouse, method="GET", query="SELECT 1")[2] == b"1\n"
+    status, headers, _ = request(clickhouse, method="GET", query="CREATE DATABASE by_get")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "164")
+
+
+def test_format_comes_from_sql_or_parameter_or_header(clickhouse: ClickHouse) -> None:
+    sql = b"SELECT 1 AS x"
+    for answer in (
+        request(clickhouse, sql + b" FORMAT JSONEachRow", default_format="CSV"),
+        request(clickhouse, sql, default_format="JSONEachRow"),
+        request(clickhouse, sql, headers={"X-ClickHouse-Format": "JSONEachRow"}),
+    ):
+        assert answer[1]["X-ClickHouse-Format"] == "JSONEachRow"
+        assert answer[2] == b'{"x":1}\n'
+
+
+def test_answer_names_query_zone_and_rows(clickhouse: ClickHouse) -> None:
+    _, headers, _ = request(clickhouse, b"SELECT sum(number) FROM numbers(10)", query_id="mine")
+    assert headers["X-ClickHouse-Query-Id"] == "mine"
+    assert headers["X-ClickHouse-Timezone"] == "UTC"
+    assert '"result_rows": "1"' in headers["X-ClickHouse-Summary"]
+    assert headers["X-ClickHouse-Server-Display-Name"]
+
+
+@pytest.mark.parametrize("compress", [False, "lz4", "zstd", "gzip"])
+def test_clients_compress_both_ways(clickhouse: ClickHouse, database: Client, compress: bool | str) -> None:
+    database.command(TABLE)
+    with clickhouse_connect.get_client(dsn=clickhouse.url, database=database.database, compress=compress) as client:
+        columns: list[Sequence[object]] = [range(200_000), range(200_000), ["x" * 20] * 200_000]
+        client.insert("clicks", columns, column_names=NAMES, column_oriented=True)
+        assert client.query_np("SELECT id FROM clicks ORDER BY id").ravel().tolist() == list(range(200_000))
+
+
+@pytest.mark.parametrize(("encoding", "frame"), [("gzip", gzip.compress), *FRAMES])
+def test_body_of_several_frames_is_one_body(
+    clickhouse: ClickHouse, database: Client, encoding: str, frame: Callable[[bytes], bytes]
+) -> None:
+    database.command(TABLE)
+    body = frame(b"INSERT INTO clicks (id, name) FORMAT CSV\n1,one\n") + frame(b"2,t") + frame(b"wo\n")
+    status, _, _ = request(clickhouse, body, headers={"Content-Encoding": encoding}, database=str(database.database))
+    assert status == 200
+    assert names_in(database) == ["one", "two"]
+    cut = request(clickhouse, body[:-1], headers={"Content-Encoding": encoding}, database=str(database.database))
+    assert cut[0] == 400
+    assert names_in(database) == ["one", "two"]
+
+
+def test_body_over_the_bound_is_413_before_it_is_sent(clickhouse: ClickHouse) -> None:
+    assert request(clickhouse, headers={"Content-Length": str(wire.MAX_BODY_BYTES + 1)})[0] == 413
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), *FRAMES])
+def test_body_that_grows_over_the_bound_is_refused(encoding: str, compress: Callable[[bytes], bytes]) -> None:
+    body = compress(bytes(1000))
+    assert wire.decompressed(body, encoding, max_bytes=1000) == bytes(1000)
+    with pytest.raises(wire.BodyError) as raised:
+        wire.decompressed(body, encoding, max_bytes=999)
+    assert raised.value.status == 413
+
+
+def test_sql_in_the_address_and_rows_in_the_body(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    name = str(database.database)
+    rows = b'{"id": 1, "ts": 0, "name": "VALUES FORMAT x"}\n{"id": 2, "ts": 0, "name": "y"}'
+    assert request(clickhouse, rows, query="INSERT INTO clicks FORMAT JSONEachRow", database=name)[0] == 200
+    assert request(clickhouse, b"", query="INSERT INTO clicks VALUES (3, 0, ') FORMAT CSV')", database=name)[0] == 200
+    assert request(clickhouse, b"INSERT INTO clicks SELECT 4, 0, 'FORMAT'", database=name)[0] == 200
+    assert names_in(database) == ["VALUES FORMAT x", "y", ") FORMAT CSV", "FORMAT"]
+
+
+def test_ping_and_bare_get_answer_ok(clickhouse: ClickHouse) -> None:
+    assert request(clickhouse, method="GET")[2] == b"Ok.\n"
+    assert urllib3.request("GET", clickhouse.url + "/ping").data == b"Ok.\n"
+
+
+def test_web_pages_are_refused_without_a_password(clickhouse: ClickHouse) -> None:
+    assert request(clickhouse, b"SELECT 1", headers={"Origin": "https://example.com"})[0] == 403
+    assert request(clickhouse, b"SELECT 1", headers={"Host": "rebound.example.com"})[0] == 403
+    assert request(clickhouse, b"SELECT 1", headers={"Origin": "http://localhost:3000"})[0] == 200
+
+
+def test_acknowledged_rows_survive_sigkill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "s3cret word")
+    server = ClickHouse(tmp_path).start()
+    url = server.url
+    login = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "s3cret word"}
+    assert request(server, TABLE.replace("clicks", "default.clicks").encode(), headers=login)[0] == 200
+    for i in range(20):
+        assert request(server, f"INSERT INTO default.clicks VALUES ({i}, 0, '')".encode(), headers=login)[0] == 200
+    with pytest.raises(FolderInUseError, match="Stop that one, or choose another folder"):
+        ClickHouse(tmp_path).start()
+    server.kill()
+    server.start()
+    assert server.url == url
+    assert request(server, b"SELECT count() FROM default.clicks", headers=login)[2] == b"20\n"
+    # The same password in each of the three places, a wrong one, and none.
+    assert request(server, b"SELECT 1", user="default", password="s3cret word")[0] == 200
+    with clickhouse_connect.get_client(dsn=server.url, username="default", password="s3cret word") as client:
+        assert client.command("SELECT 1") == 1
+    assert request(server, b"SELECT 1", user="default", password="other")[0] == 403
+    assert request(server, b"SELECT 1")[0] == 401
+    found = ClickHouse.attach(tmp_path)
+    assert found is not None
+    assert found.url == url
+    found.stop()
+    assert not server.alive
+    assert ClickHouse.attach(tmp_path) is None
+    assert "s3cret" not in server.log_path.read_text()
+    assert "Traceback" not in server.log_path.read_text()
+
+
+def test_open_bind_without_a_password_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "streams.embedded.clickhouse", "--folder", str(tmp_path), "--host", "0.0.0.0"]
+    ended = subprocess.run([*command, "--port", "0"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "set CLICKHOUSE_PASSWORD" in ended.stderr
+
+
+def test_fault_applied_answer_lost_keeps_the_rows(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    clickhouse.order_faults([Fault(kind="applied_answer_lost", match="INSERT INTO clicks")])
+    with pytest.raises(http.client.RemoteDisconnected):
+        request(clickhouse, b"INSERT INTO clicks VALUES (1, 0, 'once')", database=str(database.database))
+    assert names_in(database) == ["once"]
+
+
+def test_fault_reset_applies_nothing(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    clickhouse.order_faults([Fault(kind="reset", match="INSERT")])
+    with pytest.raises(ConnectionResetError):
+        request(clickhouse, b"INSERT INTO clicks VALUES (1, 0, 'never')", database=str(database.database))
+    assert names_in(database) == []
+
+
+def test_fault_status_strikes_as_often_as_ordered(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    clickhouse.order_faults(
+        [Fault(kind="status", match="INSERT", times=2, status=500, code=252, body="Too many parts", retry_after=1.5)]
+    )
+    insert = b"INSERT INTO clicks VALUES (1, 0, 'third')"
+    for _ in range(2):
+        status, headers, body = request(clickhouse, insert, database=str(database.database))
+        assert (status, body) == (500, b"Too many parts")
+        assert (headers["X-ClickHouse-Exception-Code"], headers["Retry-After"]) == ("252", "1.5")
+    assert request(clickhouse, insert, database=str(database.database))[0] == 200
+    assert names_in(database) == ["third"]
+
+
+def test_fault_slow_outlasts_a_short_timeout(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    clickhouse.order_faults([Fault(kind="slow", match="INSERT", seconds=3)])
+    with (
+        clickhouse_connect.get_client(
+            dsn=clickhouse.url, database=database.database, send_receive_timeout=1, query_retries=0
+        ) as client,
+        pytest.raises(OperationalError),
+    ):
+        client.insert("clicks", [[1, 0, "x"]], column_names=NAMES)
