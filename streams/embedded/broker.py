@@ -89,7 +89,7 @@ appender.out.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
 
 
 class BrokerError(ProcessError):
-    """The embedded Kafka could not be formatted or started; the message holds the last lines of its log."""
+    """Kafka can't work on this folder or this machine as they are; the message says what to change."""
 
 
 class Broker:
@@ -100,6 +100,7 @@ class Broker:
         self.heap_mb = heap_mb
         self._wanted_port = port
         self._port = port
+        self._meta_path = self.folder / "data" / "meta.properties"
         self._process = Process(self.folder, NAME)
 
     @classmethod
@@ -138,7 +139,7 @@ class Broker:
         """Return once clients are answered. The broker dies with this process unless ``detached``.
 
         A second start goes on with the data and the port of the first. Raises FolderInUseError when another broker
-        serves the folder, BrokerError when Kafka does not come up, JarError when its jars can't be had.
+        serves the folder, ProcessError when Kafka does not come up, JarError when its jars can't be had.
         """
         if "," in str(self.folder):
             raise BrokerError(
@@ -179,8 +180,7 @@ class Broker:
 
     def _format(self, environment: Mapping[str, str]) -> None:
         # StorageTool writes meta.properties last, so a folder whose format was cut short is formatted again.
-        done = self.folder / "data" / "meta.properties"
-        if done.exists():
+        if self._meta_path.exists():
             return
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         settings = self._write_settings(port=_free_port())
@@ -190,7 +190,7 @@ class Broker:
             [*self._java(), *tool, "--ignore-formatted", "--feature", "transaction.version=2"], environment=environment
         )
         self._process.wait_ready(lambda: not self._process.alive, bound_s=START_BOUND_S)
-        if not done.exists():
+        if not self._meta_path.exists():
             raise BrokerError(f"Kafka could not format {self.folder}.\n{self._process.last_log_lines()}")
 
     def _serve(self, environment: Mapping[str, str], *, port: int, detached: bool) -> None:
@@ -203,7 +203,12 @@ class Broker:
         admin = AdminClient(
             {"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 0, "reconnect.backoff.max.ms": 100}
         )
-        self._process.wait_ready(lambda: _listens(port) and _answers(admin), bound_s=START_BOUND_S)
+        cluster_id = self._cluster_id()
+        self._process.wait_ready(lambda: _listens(port) and _answers(admin, cluster_id), bound_s=START_BOUND_S)
+
+    def _cluster_id(self) -> str:
+        pairs = (line.partition("=") for line in self._meta_path.read_text().splitlines())
+        return next(value for key, _, value in pairs if key == "cluster.id")
 
     def _java(self) -> list[str]:
         try:
@@ -265,8 +270,10 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-def _answers(admin: AdminClient) -> bool:
+def _answers(admin: AdminClient, cluster_id: str) -> bool:
+    # On a port that was taken it is another broker that answers.
     try:
-        return bool(admin.list_topics(timeout=5).brokers)
+        metadata = admin.list_topics(timeout=5)
     except KafkaException:
         return False
+    return metadata.cluster_id == cluster_id and bool(metadata.brokers)

@@ -1,0 +1,54 @@
+# One word each: `make setup`, `make test`, `make demo`. Nothing is installed outside .venv and the user's cache folder.
+# Needs a Python >= 3.11 and make; uv is used when it is there (10 s instead of a minute), Java and Maven never.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup test demo bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 8
+
+setup: $(STAMP) ## everything needed, into .venv and the user's cache folder
+	@$(BIN)/python -m streams.embedded.jars
+
+# The stamp is written last: an install cut short is done again, one that is done is not.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "clickfold needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+		"Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing the pinned packages into .venv."
+ifneq ($(UV),)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+test: setup ## style, types, tests
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/pytest
+
+demo: setup ## real events through every part, on this machine
+	@$(BIN)/clickfold demo
+
+bench: setup ## events per second of the join, with the broker beside it
+	@$(BIN)/clickfold bench join
+
+lock: setup ## the newest versions pyproject.toml allows (needs uv)
+	@$(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--all-extras --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## removes .venv, caches and local state
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .clickfold build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,6 @@
+"""Fixtures every test may ask for."""
+
+from tests.integration.broker_fixture import broker as broker
+from tests.integration.broker_fixture import topic_prefix as topic_prefix
+from tests.integration.clickhouse_fixture import clickhouse as clickhouse
+from tests.integration.clickhouse_fixture import database as database
