@@ -1,0 +1,21 @@
+-- Impressions, clicks, click-through rate and spend for each campaign and hour, newest first.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- param: campaign String '' -- only this campaign; empty: all
+-- param: rows UInt32 1000 -- at most so many rows
+-- The rate is of the hour's own impressions, whenever they were clicked; spend is by the hour of the click.
+SELECT
+    toStartOfHour(minute) AS hour,
+    campaign_id,
+    sum(impressions) AS impressions,
+    sum(attributed_clicks) AS attributed_clicks,
+    round(attributed_clicks / impressions, 6) AS ctr,
+    sum(clicks) AS clicks,
+    sum(spend_micros) AS spend_micros,
+    min(final) AS final
+FROM minutes
+WHERE minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')}
+    AND ({campaign:String} = '' OR campaign_id = {campaign:String})
+GROUP BY hour, campaign_id
+ORDER BY hour DESC, campaign_id
+LIMIT {rows:UInt32}

@@ -1,0 +1,26 @@
+-- What became of every record, for each join partition, and whether the counts add up.
+SELECT
+    join_partition,
+    (impressions_consumed = impressions_accepted + impressions_late + impressions_duplicate + impressions_rejected
+        AND clicks_consumed = clicks_accepted + clicks_late + clicks_duplicate + clicks_rejected
+        AND impressions_accepted = open + closed
+        AND clicks_accepted = billable + repeat + orphan + pending)::Bool AS balances,
+    impressions_consumed,
+    impressions_accepted,
+    impressions_late,
+    impressions_duplicate,
+    impressions_rejected,
+    open,
+    closed,
+    unclicked,
+    clicks_consumed,
+    clicks_accepted,
+    clicks_late,
+    clicks_duplicate,
+    clicks_rejected,
+    billable,
+    repeat,
+    orphan,
+    pending
+FROM ledger
+ORDER BY join_partition

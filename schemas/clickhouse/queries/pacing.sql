@@ -1,0 +1,20 @@
+-- Spend against plan and budget: the latest decision for each campaign, furthest from its plan first.
+-- param: campaign String '' -- only this campaign; empty: all
+-- param: rows UInt32 1000 -- at most so many rows
+SELECT
+    campaign_id,
+    state,
+    round(admit, 4) AS admit,
+    spend_micros,
+    plan_micros,
+    budget_micros,
+    spend_micros - plan_micros AS over_plan_micros,
+    if(budget_micros = 0, NULL, round(100 * spend_micros / budget_micros, 2)) AS budget_percent,
+    impressions,
+    clicks,
+    day_start,
+    event_time
+FROM pacing
+WHERE {campaign:String} = '' OR campaign_id = {campaign:String}
+ORDER BY abs(over_plan_micros) DESC, campaign_id
+LIMIT {rows:UInt32}

@@ -1,0 +1,18 @@
+-- Dead letters by topic and reason, with the newest of each to look at.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- param: rows UInt32 1000 -- at most so many rows
+-- Read the record itself from Kafka, at the partition and offset given.
+SELECT
+    topic,
+    reason,
+    count() AS records,
+    max(record_time) AS newest,
+    argMax(partition, (record_time, offset)) AS newest_partition,
+    argMax(offset, (record_time, offset)) AS newest_offset,
+    argMax(detail, (record_time, offset)) AS newest_detail
+FROM rejects
+WHERE record_time >= {since:DateTime('UTC')} AND record_time < {until:DateTime('UTC')} OR record_time = toDateTime64(0, 3, 'UTC')
+GROUP BY topic, reason
+ORDER BY records DESC, topic, reason
+LIMIT {rows:UInt32}
