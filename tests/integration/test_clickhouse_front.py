@@ -8,6 +8,7 @@ import sys
 import urllib.parse
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from streams.embedded.clickhouse import ClickHouse, Fault, wire
+from streams.embedded.clickhouse.front import READERS
 from streams.embedded.process import FolderInUseError
 
 pytestmark = pytest.mark.clickhouse
@@ -194,6 +196,15 @@ def test_sql_in_the_address_and_rows_in_the_body(clickhouse: ClickHouse, databas
     assert request(clickhouse, b"", query="INSERT INTO clicks VALUES (3, 0, ') FORMAT CSV')", database=name)[0] == 200
     assert request(clickhouse, b"INSERT INTO clicks SELECT 4, 0, 'FORMAT'", database=name)[0] == 200
     assert names_in(database) == ["VALUES FORMAT x", "y", ") FORMAT CSV", "FORMAT"]
+
+
+def test_insert_does_not_queue_behind_queries(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    with ThreadPoolExecutor(READERS + 2) as pool:
+        queries = [pool.submit(request, clickhouse, b"SELECT sleep(1)") for _ in range(READERS + 2)]
+        assert request(clickhouse, b"INSERT INTO clicks VALUES (1, 0, 'x')", database=str(database.database))[0] == 200
+        assert not all(query.done() for query in queries)
+    assert [query.result()[0] for query in queries] == [200] * len(queries)
 
 
 def test_ping_and_bare_get_answer_ok(clickhouse: ClickHouse) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from schemas.errors import SettingsError
 from streams.embedded.clickhouse.engine import Engine
 from streams.embedded.clickhouse.faults import Faults
 from streams.embedded.clickhouse.front import Front
@@ -18,6 +19,7 @@ from streams.embedded.clickhouse.front import Front
 MAX_CONNECTIONS = 256
 # Above a dashboard's slowest honest query, below the 300 s clickhouse-connect waits for an answer.
 MAX_EXECUTION_S = 120.0
+# What runs at SIGTERM gets this long, is then cancelled, and gets it once more to answer.
 GRACE_S = 5
 
 
@@ -28,6 +30,20 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
+
+
+class _Server(uvicorn.Server):
+    """Cancels statements that outlast the grace, so that their clients get an answer and the engine closes in order."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        cancelling = loop.call_later(GRACE_S, lambda: loop.run_in_executor(None, self._engine.cancel))
+        await super().shutdown(sockets)
+        cancelling.cancel()
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +66,10 @@ def main(arguments: list[str]) -> int:
     address = listening.getsockname()[0]
     if login is None and not ipaddress.ip_address(address).is_loopback:
         sys.exit(f"Refusing to listen on {address} without a password: set CLICKHOUSE_PASSWORD or use 127.0.0.1.")
-    engine = Engine(options.folder / "data", max_execution_s=options.max_execution_s)
+    try:
+        engine = Engine(options.folder / "data", max_execution_s=options.max_execution_s)
+    except SettingsError as failure:
+        sys.exit(str(failure))
     front = Front(engine, login=login, faults=Faults() if options.allow_faults else None)
     config = uvicorn.Config(
         front.application(),
@@ -60,12 +79,12 @@ def main(arguments: list[str]) -> int:
         access_log=False,
         log_level="warning",
         limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=2 * GRACE_S,
         # Longer than any client keeps an idle connection, or it may send an insert into a closing one.
         timeout_keep_alive=600,
         server_header=False,
     )
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+    asyncio.run(_Server(config, engine).serve(sockets=[listening]))
     return 0
 
 

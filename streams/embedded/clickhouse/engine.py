@@ -12,7 +12,7 @@ from pathlib import Path
 
 import chdb.state.sqlitelike as chdb
 
-from schemas.errors import ClickfoldError
+from schemas.errors import ClickfoldError, SettingsError
 from streams.embedded.clickhouse.statement import Statement
 
 SYNTAX_ERROR = 62
@@ -52,13 +52,20 @@ class Session:
 
 
 class Engine:
-    """Owner of the data in ``path``. Thread-safe. Close it before the process ends, to merge nothing half-way."""
+    """Owner of the data in ``path``. Thread-safe. ``kill -9`` loses nothing acknowledged, closing saves the clean-up.
+
+    Raises SettingsError when ``path`` can't be opened: chDB allows one process at a time, even to read.
+    """
 
     def __init__(self, path: Path, *, max_execution_s: float) -> None:
         self._path = str(path)
         self._max_execution_s = max_execution_s
         # The engine shuts down with its last connection and takes a second to come back: one is held open.
-        self._anchor = chdb.Connection(self._path)
+        try:
+            self._anchor = chdb.Connection(self._path)
+        except RuntimeError as failure:
+            remedy = "Stop the process that has it open, or choose another folder"
+            raise SettingsError(f"ClickHouse can't open {path} ({failure}). {remedy}.") from None
         self.version = self._anchor.query("SELECT version()", "TabSeparated").bytes().decode().strip()
         self.timezone = self._anchor.query("SELECT timezone()", "TabSeparated").bytes().decode().strip()
 
@@ -75,9 +82,12 @@ class Engine:
         finally:
             connection.close()
 
+    def cancel(self) -> None:
+        """End running statements: they raise EngineError 394. Those that begin later are not touched."""
+        self._anchor.query("KILL QUERY WHERE query NOT LIKE 'KILL QUERY%' ASYNC")
+
     def close(self) -> None:
-        """End running statements and close the data in order."""
-        self._anchor.query("KILL QUERY WHERE query NOT LIKE 'KILL QUERY%' SYNC")
+        """Close the data in order. No statement may run any more."""
         self._anchor.close()
 
     def _prepare(self, connection: chdb.Connection, session: Session) -> None:

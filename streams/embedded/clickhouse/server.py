@@ -16,7 +16,7 @@ from streams.embedded.process import Process, ProcessError
 
 NAME = "clickhouse"
 READY_BOUND_S = 60.0
-# More than the front's own grace for running queries.
+# More than twice the grace of the front for running queries.
 STOP_BOUND_S = 20.0
 
 
