@@ -1,0 +1,81 @@
+"""How good a set of predictions was: exact, weighted, and the same whatever the order of the examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import fsum, log
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from online_models.calibration import calibration_ratio
+
+# A prediction of exactly 0 or 1 that is wrong costs 34.5, not infinity: one example must not decide a window.
+_SMALLEST = 1e-15
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Figures over weighted examples. `log_loss` is the weighted mean in nats; see `auc` for None."""
+
+    examples: int
+    weight: float
+    clicks: float
+    predicted_clicks: float
+    log_loss: float
+    auc: float | None
+    calibration: float | None
+
+
+def score(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights: NDArray[np.float64]) -> Scores:
+    """The figures of at least one example; weights above 0. Costs about 0.4 µs an example, most of it the logarithm.
+
+    Sums are exactly rounded (`math.fsum`) and logarithms are libm's: numpy picks its own by the CPU it runs on.
+    """
+    p, y, w = predictions.tolist(), labels.tolist(), weights.tolist()
+    weight = fsum(w)
+    clicks = fsum(k for k, label in zip(w, y, strict=True) if label)
+    predicted = fsum(k * each for k, each in zip(w, p, strict=True))
+    losses = (k * -log(max(each if label else 1.0 - each, _SMALLEST)) for k, each, label in zip(w, p, y, strict=True))
+    return Scores(
+        examples=len(p),
+        weight=weight,
+        clicks=clicks,
+        predicted_clicks=predicted,
+        log_loss=fsum(losses) / weight,
+        auc=auc(predictions, labels=labels, weights=weights),
+        calibration=calibration_ratio(predicted_clicks=predicted, clicks=clicks),
+    )
+
+
+def auc(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights: NDArray[np.float64]) -> float | None:
+    """The chance that a click was predicted above a non-click, ties counting half. None when one class is missing.
+
+    Exact, by sorting. River's `metrics.ROCAUC` with its default thresholds gave 0.51 where this gives 0.74.
+    """
+    order = np.argsort(predictions, kind="stable")
+    ranked = predictions[order]
+    clicked = labels[order] == 1
+    starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
+    # One entry a distinct prediction: the weight of clicks and of the rest that share it.
+    positive = _sums(np.where(clicked, weights[order], 0.0), starts)
+    negative = _sums(np.where(clicked, 0.0, weights[order]), starts)
+    all_positive, all_negative = fsum(positive), fsum(negative)
+    if not all_positive or not all_negative:
+        return None
+    won, below = [], 0.0
+    for ours, theirs in zip(positive, negative, strict=True):
+        won.append(ours * (below + theirs / 2.0))
+        below += theirs
+    return min(1.0, fsum(won) / (all_positive * all_negative))
+
+
+def _sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> Sequence[float]:
+    """Exactly rounded sum of each run of values that begins at one of `starts`."""
+    found: list[float] = []
+    listed = values.tolist()
+    bounds = [*starts.tolist(), len(listed)]
+    for start, stop in pairwise(bounds):
+        found.append(listed[start] if stop == start + 1 else fsum(listed[start:stop]))
+    return found
