@@ -98,7 +98,7 @@ class Ledger(msgspec.Struct, frozen=True):
     """Conservation counts of one join partition after one commit: record of `ads.ledger`.
 
     `accepted clicks = billable + repeat + orphan + pending`; `accepted impressions = open + closed`;
-    `unclicked` = closed without a billable click, whether or not its outcome was kept. `run` is '' for live work.
+    `unclicked` = closed without a billable click, whether or not its outcome was kept.
     """
 
     join_partition: int
@@ -116,7 +116,6 @@ class Ledger(msgspec.Struct, frozen=True):
     clicks_next_offset: int
     impressions_watermark_ms: int
     clicks_watermark_ms: int
-    committed_ms: int
 
     def imbalance(self) -> str:
         """The first equation that does not hold, as text; empty when the ledger balances."""

@@ -1,0 +1,83 @@
+"""Accepting impressions: the batch's ids against themselves and the store, then one vectorised judgement."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from schemas.bounds import JoinBounds
+from schemas.codec import decoder
+from schemas.errors import BrokenInvariant
+from schemas.events import Impression
+from streams.join.index import Hashes
+from streams.join.judge import Fates, Int64s, judge_batch, judge_each
+from streams.join.store import Store
+from streams.join.watermark import Watermark
+
+_decode = decoder(Impression).decode
+
+
+class Twins:
+    """Earlier impressions with the id of one in the batch: accepted in the batch, or in the store."""
+
+    def __init__(self, store: Store, events: Sequence[Impression], hashes: Hashes, bounds: JoinBounds) -> None:
+        self._store = store
+        self._events = events
+        self._dedupe_ms = bounds.dedupe_ms
+        order = np.argsort(hashes, kind="stable")
+        ascending = hashes[order]
+        asked, positions = store.find(ascending)
+        self._stored: dict[int, list[int]] = defaultdict(list)
+        for at, position in zip(order[asked].tolist(), positions.tolist(), strict=True):
+            self._stored[at].append(position)
+        equal = ascending[1:] == ascending[:-1]
+        beside = np.zeros(len(hashes), np.bool_)
+        beside[1:] |= equal
+        beside[:-1] |= equal
+        self.suspects = sorted({*self._stored, *order[beside].tolist()})
+        self._accepted: dict[str, Impression] = {}
+
+    def of(self, at: int, bound_ms: int) -> Impression | None:
+        """The accepted impression of the same id with `ts` within the dedupe horizon below `bound_ms`, if any."""
+        event = self._events[at]
+        near = self._accepted.get(event.impression_id)
+        if near is not None and near.ts >= bound_ms - self._dedupe_ms:
+            return near
+        for position in self._stored.get(at, ()):
+            if self._store.ts(position) >= bound_ms - self._dedupe_ms:
+                stored = stored_impression(self._store, position)
+                if stored.impression_id == event.impression_id:
+                    return stored
+        return None
+
+    def accept(self, at: int) -> None:
+        """The impression at this place of the batch is accepted."""
+        self._accepted[self._events[at].impression_id] = self._events[at]
+
+    def forget(self) -> None:
+        """Begins again: nothing of the batch is accepted."""
+        self._accepted.clear()
+
+
+def judge_impressions(
+    watermark: Watermark, store: Store, events: Sequence[Impression], ts: Int64s, hashes: Hashes, bounds: JoinBounds
+) -> Fates:
+    """The fate of each impression of a batch; moves the watermark."""
+    twins = Twins(store, events, hashes, bounds)
+    fates = judge_batch(watermark, events, ts, twins.suspects, twins.of, twins.accept)
+    if fates is None:
+        twins.forget()
+        fates = judge_each(watermark, events, twins.of, twins.accept)
+    return fates
+
+
+def stored_impression(store: Store, position: int) -> Impression:
+    """The impression kept at a position. Raises BrokenInvariant if its bytes are no longer what was accepted."""
+    payload = store.payload(position)
+    try:
+        impression: Impression = _decode(payload)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BrokenInvariant(f"stored impression at position {position} is damaged: {error}") from error
+    return impression

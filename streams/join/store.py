@@ -1,0 +1,253 @@
+"""Open impressions: append-only segments of rows and payloads in arrival order, found through the index.
+
+A position is `segment number << 17 | row`. Rows never change; whether a row was clicked is a flag beside it; whether it
+is closed follows from its `ts` and the close bound. A segment goes when nothing in it can matter any more.
+Payloads are appended to a file at once, in the caller's thread: a write into the page cache costs 0.1 µs an impression,
+less than handing it over would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from schemas.errors import BrokenInvariant
+from streams.disk import Disk
+from streams.join.index import Hashes, Index, Positions
+
+Int64s = npt.NDArray[np.int64]
+
+_ROW_BITS = 17
+SEGMENT_ROWS = 1 << _ROW_BITS
+_ROW = np.dtype([("ts", "<i8"), ("hash", "<u8"), ("end", "<i8")])
+
+
+class SegmentState(msgspec.Struct, frozen=True):
+    """A segment in a snapshot: how many rows and payload bytes of its files count, their checksum, clicked rows."""
+
+    number: int
+    rows: int
+    rows_xxh3: str
+    payload_bytes: int
+    clicked: bytes
+
+
+class Segment:
+    """Up to `SEGMENT_ROWS` impressions in arrival order, on two append-only files: `.rows` and `.payload`."""
+
+    def __init__(self, number: int, prefix: str) -> None:
+        self.number = number
+        self.name = f"{prefix}{number:010d}"
+        self.count = 0
+        self.ts: Int64s = np.empty(SEGMENT_ROWS, np.int64)
+        self.hash: Hashes = np.empty(SEGMENT_ROWS, np.uint64)
+        self.end: Int64s = np.empty(SEGMENT_ROWS, np.int64)
+        self.clicked = np.zeros(SEGMENT_ROWS, np.bool_)
+        self.payload_bytes = 0
+        self.min_ts = 0
+        self.max_ts = 0
+        self.checksum = xxhash.xxh3_64()
+
+    def add_rows(self, rows: npt.NDArray[np.void]) -> None:
+        """Takes rows into memory, as appended or as read back."""
+        start, stop = self.count, self.count + len(rows)
+        self.ts[start:stop], self.hash[start:stop], self.end[start:stop] = rows["ts"], rows["hash"], rows["end"]
+        low, high = int(rows["ts"].min()), int(rows["ts"].max())
+        self.min_ts = min(self.min_ts, low) if start else low
+        self.max_ts = max(self.max_ts, high) if start else high
+        self.payload_bytes = int(rows["end"][-1])
+        self.count = stop
+        self.checksum.update(rows.tobytes())
+
+
+class Store:
+    """The impressions of one partition that can still matter."""
+
+    def __init__(self, disk: Disk, prefix: str = "seg-") -> None:
+        self._disk = disk
+        self._prefix = prefix
+        self._index = Index()
+        self._segments: dict[int, Segment] = {}
+        self._next_number = 0
+        self._dirty: set[str] = set()
+        self._doomed: list[str] = []
+        self._doomed_at_snapshot: list[str] = []
+
+    def __len__(self) -> int:
+        return sum(segment.count for segment in self._segments.values())
+
+    def append(self, ts: Int64s, hashes: Hashes, payloads: Sequence[bytes]) -> Positions:
+        """Adds impressions in arrival order and returns their positions."""
+        lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
+        positions = np.empty(len(ts), np.int64)
+        done = 0
+        while done < len(ts):
+            segment = self._tail()
+            take = slice(done, min(len(ts), done + SEGMENT_ROWS - segment.count))
+            size = take.stop - take.start
+            rows = np.empty(size, _ROW)
+            rows["ts"], rows["hash"] = ts[take], hashes[take]
+            rows["end"] = segment.payload_bytes + np.cumsum(lengths[take])
+            positions[take] = (segment.number << _ROW_BITS) + np.arange(segment.count, segment.count + size)
+            self._disk.append(f"{segment.name}.payload", b"".join(payloads[take]))
+            self._disk.append(f"{segment.name}.rows", rows.tobytes())
+            self._dirty.add(segment.name)
+            segment.add_rows(rows)
+            done = take.stop
+        order = np.argsort(hashes, kind="stable")
+        self._index.add(hashes[order], positions[order], base=self._base())
+        return positions
+
+    def find(self, hashes: Hashes) -> tuple[Int64s, Positions]:
+        """All rows with these hashes, as (index into `hashes`, position)."""
+        asked, positions = self._index.find(hashes)
+        if len(positions):
+            kept = positions >= self._base()
+            return asked[kept], positions[kept]
+        return asked, positions
+
+    def ts(self, position: int) -> int:
+        """Event time of a row, ms."""
+        return int(self._segments[position >> _ROW_BITS].ts[position & (SEGMENT_ROWS - 1)])
+
+    def payload(self, position: int) -> bytes:
+        """The impression as it arrived."""
+        segment, row = self._segments[position >> _ROW_BITS], position & (SEGMENT_ROWS - 1)
+        start = int(segment.end[row - 1]) if row else 0
+        length = int(segment.end[row]) - start
+        data = self._disk.read(f"{segment.name}.payload", start, length)
+        if len(data) != length:
+            raise BrokenInvariant(f"{segment.name}.payload ends before row {row}: {len(data)} of {length} bytes")
+        return data
+
+    def click(self, position: int) -> bool:
+        """Marks a row clicked; whether it was the first time."""
+        segment, row = self._segments[position >> _ROW_BITS], position & (SEGMENT_ROWS - 1)
+        first = not segment.clicked[row]
+        segment.clicked[row] = True
+        return first
+
+    def clicked(self, position: int) -> bool:
+        """Whether a row is marked clicked."""
+        return bool(self._segments[position >> _ROW_BITS].clicked[position & (SEGMENT_ROWS - 1)])
+
+    def bound_for(self, start_ms: int, stop_ms: int, limit: int) -> int:
+        """The highest bound up to `stop_ms` that keeps the rows from `start_ms` to it within `limit`, or one ms on."""
+        found = [segment.ts[rows] for segment, rows in self._between(start_ms, stop_ms)]
+        ts = np.concatenate(found) if found else np.empty(0, np.int64)
+        if len(ts) <= limit:
+            return stop_ms
+        return max(int(np.partition(ts, limit)[limit]), start_ms + 1)
+
+    def unclicked_between(self, start_ms: int, stop_ms: int, keep_below: int) -> tuple[int, int, list[int]]:
+        """Of the rows with `start_ms <= ts < stop_ms`: how many, how many never clicked, positions of those to keep."""
+        count = unclicked = 0
+        kept: list[int] = []
+        for segment, rows in self._between(start_ms, stop_ms):
+            silent = rows[~segment.clicked[rows]]
+            count += len(rows)
+            unclicked += len(silent)
+            # 2**64 keeps all and is no uint64: compare below-or-equal with one less.
+            if keep_below > 0:
+                chosen = silent[segment.hash[silent] <= np.uint64(keep_below - 1)]
+                kept.extend(((segment.number << _ROW_BITS) + chosen).tolist())
+        return count, unclicked, kept
+
+    def drop_below(self, ts_ms: int) -> None:
+        """Forgets leading full segments all of whose rows are below `ts_ms`."""
+        for number in list(self._segments):
+            segment = self._segments[number]
+            if segment.count < SEGMENT_ROWS or segment.max_ts >= ts_ms:
+                return
+            del self._segments[number]
+            self._dirty.discard(segment.name)
+            self._doomed.append(segment.name)
+
+    def snapshot(self) -> list[SegmentState]:
+        """Makes all rows and payloads durable and names them."""
+        for name in sorted(self._dirty):
+            self._disk.sync(f"{name}.payload")
+            self._disk.sync(f"{name}.rows")
+        self._dirty.clear()
+        self._doomed_at_snapshot = list(self._doomed)
+        return [
+            SegmentState(
+                segment.number,
+                segment.count,
+                segment.checksum.hexdigest(),
+                segment.payload_bytes,
+                np.flatnonzero(segment.clicked[: segment.count]).astype("<i4").tobytes(),
+            )
+            for segment in self._segments.values()
+        ]
+
+    def snapshot_kept(self) -> None:
+        """No durable snapshot names the segments dropped before the last one: their files go."""
+        for name in self._doomed_at_snapshot:
+            self._disk.delete(f"{name}.payload")
+            self._disk.delete(f"{name}.rows")
+        self._doomed = self._doomed[len(self._doomed_at_snapshot) :]
+        self._doomed_at_snapshot = []
+
+    def restore(self, states: Sequence[SegmentState]) -> None:
+        """Takes the rows of a snapshot; what was appended behind it is cut off. Raises BrokenInvariant on damage."""
+        named = {f"{self._prefix}{state.number:010d}{kind}" for state in states for kind in (".rows", ".payload")}
+        for name in self._disk.names():
+            if name.startswith(self._prefix) and name not in named:
+                self._disk.delete(name)
+        for state in states:
+            segment = Segment(state.number, self._prefix)
+            length = state.rows * _ROW.itemsize
+            try:
+                data = self._disk.read(f"{segment.name}.rows", 0, length)
+                last = self._disk.read(f"{segment.name}.payload", state.payload_bytes - 1, 1)
+            except FileNotFoundError as error:
+                raise BrokenInvariant(f"checkpoint names {error}, which is missing") from error
+            if len(data) != length or len(last) != 1 or xxhash.xxh3_64_hexdigest(data) != state.rows_xxh3:
+                raise BrokenInvariant(f"checkpoint names {segment.name}, which is shorter than it was or damaged")
+            self._disk.truncate(f"{segment.name}.rows", length)
+            self._disk.truncate(f"{segment.name}.payload", state.payload_bytes)
+            segment.add_rows(np.frombuffer(data, _ROW))
+            segment.clicked[np.frombuffer(state.clicked, "<i4")] = True
+            self._segments[segment.number] = segment
+            self._next_number = segment.number + 1
+            order = np.argsort(segment.hash[: segment.count], kind="stable")
+            self._index.add(segment.hash[order], (segment.number << _ROW_BITS) + order, base=0)
+
+    def clear(self) -> None:
+        """Forgets everything, files included: the state is about to be rebuilt from the log."""
+        for name in self._disk.names():
+            if name.startswith(self._prefix):
+                self._disk.delete(name)
+        self._index.close()
+        self._index = Index()
+        self._segments.clear()
+        self._dirty.clear()
+        self._doomed.clear()
+
+    def close(self) -> None:
+        """Ends the merge thread."""
+        self._index.close()
+
+    def _base(self) -> int:
+        first = next(iter(self._segments), self._next_number)
+        return first << _ROW_BITS
+
+    def _tail(self) -> Segment:
+        last = self._segments.get(self._next_number - 1)
+        if last is None or last.count == SEGMENT_ROWS:
+            last = self._segments[self._next_number] = Segment(self._next_number, self._prefix)
+            self._next_number += 1
+        return last
+
+    def _between(self, start_ms: int, stop_ms: int) -> Iterator[tuple[Segment, Int64s]]:
+        for segment in self._segments.values():
+            if segment.count and segment.min_ts < stop_ms and segment.max_ts >= start_ms:
+                ts = segment.ts[: segment.count]
+                rows = np.flatnonzero((ts >= start_ms) & (ts < stop_ms))
+                if len(rows):
+                    yield segment, rows

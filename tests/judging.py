@@ -1,0 +1,66 @@
+"""Holds what a join put out against the batch truth, down to every counter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from schemas.codec import decode
+from schemas.outcomes import Outcome
+from schemas.rejects import Rejected
+from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal
+from streams.fold import Out
+from streams.oracle import Key, Truth
+
+
+def outcomes_of(outs: Iterable[Out]) -> list[Outcome]:
+    return [decode(out.value or b"", Outcome) for out in outs if out.topic == "outcomes"]
+
+
+def latest_totals(outs: Iterable[Out]) -> tuple[dict[Key, dict[str, int]], dict[Key, dict[str, int]]]:
+    """(minute totals, campaign totals) by key: of each key the highest version, whatever the order."""
+    minutes: dict[Key, MinuteTotal] = {}
+    campaigns: dict[Key, CampaignTotal] = {}
+    for out in outs:
+        if out.topic == "totals":
+            total = decode(out.value or b"", MinuteTotal)
+            key = (total.minute, *(getattr(total, name) for name in DIMENSIONS))
+            if key not in minutes or minutes[key].version <= total.version:
+                minutes[key] = total
+        elif out.topic == "campaign_totals":
+            row = decode(out.value or b"", CampaignTotal)
+            at = (row.campaign_id, row.quarter)
+            if at not in campaigns or campaigns[at].version <= row.version:
+                campaigns[at] = row
+    return (
+        {key: {name: getattr(row, name) for name in MEASURES} for key, row in minutes.items()},
+        {key: {name: getattr(row, name) for name in MEASURES} for key, row in campaigns.items()},
+    )
+
+
+def assert_agrees(outs: list[Out], truth: Truth) -> None:
+    """Outcomes as a multiset, totals, dead letters and the last ledger equal the truth."""
+    assert Counter(map(repr, outcomes_of(outs))) == Counter(map(repr, truth.outcomes))
+    minutes, campaigns = latest_totals(outs)
+    assert minutes == _whole(truth.totals)
+    assert campaigns == _whole(truth.campaigns)
+    letters = [decode(out.value or b"", Rejected) for out in outs if out.topic == "rejects"]
+    for log, judged in (("impressions", truth.impressions), ("clicks", truth.clicks)):
+        assert sorted((one.offset, one.reason) for one in letters if one.topic == log) == sorted(judged.rejects)
+    ledgers = [decode(out.value or b"", Ledger) for out in outs if out.topic == "ledger"]
+    if ledgers:
+        assert_ledger(max(ledgers, key=lambda ledger: ledger.version), truth)
+
+
+def assert_ledger(ledger: Ledger, truth: Truth) -> None:
+    assert ledger.imbalance() == ""
+    for name, judged in (("impressions", truth.impressions), ("clicks", truth.clicks)):
+        found = getattr(ledger, name)
+        for count in ("consumed", "accepted", "late", "duplicate", "rejected"):
+            assert getattr(found, count) == judged.counts[count], (name, count)
+    for count in ("open", "closed", "unclicked", "billable", "repeat", "orphan", "pending"):
+        assert getattr(ledger, count) == truth.counts[count], count
+
+
+def _whole(totals: dict[Key, Counter[str]]) -> dict[Key, dict[str, int]]:
+    return {key: {name: row[name] for name in MEASURES} for key, row in totals.items()}

@@ -1,0 +1,118 @@
+"""The join against the batch truth: any interleaving, any batching, any time of sweeping."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.bounds import JoinBounds
+from streams.fold import Out
+from streams.join.fold import JoinFold
+from streams.oracle import Record, truth
+from tests.edges import MemoryDisk
+from tests.judging import assert_agrees, outcomes_of
+from tests.strategies import BOUNDS, T0, bounds, click_logs, columns, impression_logs
+
+
+def drive(
+    impressions: list[Record], clicks: list[Record], limits: JoinBounds, data: st.DataObject, *, ended: bool
+) -> list[Out]:
+    """Feeds both logs in drawn pieces, sweeping and reporting when drawn; then to the end."""
+    fold = JoinFold(limits, MemoryDisk())
+    logs = {"impressions": impressions, "clicks": clicks}
+    outs: list[Out] = []
+    while any(logs.values()):
+        name = data.draw(st.sampled_from([name for name, left in logs.items() if left]))
+        size = data.draw(st.integers(1, len(logs[name])))
+        outs += fold.step(columns(name, logs[name][:size]))
+        logs[name] = logs[name][size:]
+        if data.draw(st.booleans()):
+            outs += fold.sweep(data.draw(st.integers(1, 3)))
+        if data.draw(st.booleans()):
+            outs += fold.report(data.draw(st.integers(1, 4)))
+            fold.committed()
+    if ended:
+        fold.finish()
+    while fold.behind():
+        outs += fold.sweep(2)
+    while reported := fold.report(3):
+        outs += reported
+        fold.committed()
+    fold.close()
+    return outs
+
+
+@given(st.data(), bounds(), impression_logs(), click_logs(), st.booleans())
+def test_join_equals_the_batch_truth_however_the_logs_interleave(
+    data: st.DataObject, limits: JoinBounds, impressions: list[Record], clicks: list[Record], ended: bool
+) -> None:
+    outs = drive(impressions, clicks, limits, data, ended=ended)
+    assert_agrees(outs, truth(impressions, clicks, limits, ended=ended))
+
+
+def impression(impression_id: str, ts: int, **more: object) -> Record:
+    fields = {"impression_id": impression_id, "ts": ts, "campaign_id": "c", "creative_id": "x", "price_micros": 5}
+    return Record(0, -1, impression_id.encode(), orjson.dumps({**fields, **more}))
+
+
+def click(click_id: str, impression_id: str, ts: int) -> Record:
+    fields = {"click_id": click_id, "impression_id": impression_id, "ts": ts}
+    return Record(0, -1, impression_id.encode(), orjson.dumps(fields))
+
+
+def numbered(records: list[Record]) -> list[Record]:
+    return [Record(at, record.record_ts_ms, record.key, record.value) for at, record in enumerate(records)]
+
+
+def kinds(impressions: list[Record], clicks: list[Record], limits: JoinBounds = BOUNDS) -> list[tuple[str, str]]:
+    """(kind, click or impression id) of every outcome, in order of the fold, which agrees with the truth."""
+    impressions, clicks = numbered(impressions), numbered(clicks)
+    fold = JoinFold(limits, MemoryDisk())
+    outs: list[Out] = []
+    for name, log in (("impressions", impressions), ("clicks", clicks)):
+        for record in log:
+            outs += fold.step(columns(name, [record]))
+    fold.finish()
+    outs += fold.sweep(1_000_000) + fold.report(1_000_000)
+    fold.close()
+    assert_agrees(outs, truth(impressions, clicks, limits))
+    return [(outcome.kind, outcome.click_id or outcome.impression_id) for outcome in outcomes_of(outs)]
+
+
+@pytest.mark.parametrize(("delay", "kind"), [(-11, "orphan"), (-10, "click"), (100, "click"), (101, "orphan")])
+def test_click_matches_from_skew_before_to_window_after_and_not_a_ms_beyond(delay: int, kind: str) -> None:
+    found = dict(kinds([impression("a", T0)], [click("k", "a", T0 + delay)]))
+    assert kind in found
+    assert ("unclicked" in found) == (kind == "orphan")
+
+
+@pytest.mark.parametrize(("below", "late"), [(20, False), (21, True)])
+def test_record_is_late_just_below_the_lateness_bound(below: int, late: bool) -> None:
+    found = kinds([impression("a", T0), impression("b", T0 - below)], [])
+    assert (("unclicked", "b") not in found) == late
+
+
+def test_second_click_of_an_impression_is_a_repeat_and_not_billed() -> None:
+    found = kinds([impression("a", T0)], [click("k2", "a", T0 + 20), click("k1", "a", T0 + 10)])
+    assert found == [("click", "k2"), ("repeat", "k1")]
+
+
+def test_duplicate_impression_with_other_content_is_a_conflict_that_does_not_raise_the_watermark() -> None:
+    # Were b's second form to raise the maximum, c would be late.
+    log = [impression("b", T0), impression("b", T0 + 60), impression("c", T0 - 20)]
+    assert ("unclicked", "c") in kinds(log, [])
+
+
+def test_null_and_absent_optional_fields_are_the_same_content() -> None:
+    assert kinds([impression("a", T0, country=None), impression("a", T0)], []) == [("unclicked", "a")]
+
+
+def test_id_can_be_reused_behind_the_dedupe_horizon_and_clicks_find_their_own() -> None:
+    later = T0 + 20 + 125 + 1
+    found = kinds(
+        [impression("a", T0), impression("z", later), impression("a", later, campaign_id="d")],
+        [click("k1", "a", T0 + 1), click("k2", "a", later + 1)],
+    )
+    assert [one for one in found if one[0] == "click"] == [("click", "k1"), ("click", "k2")]
