@@ -281,4 +281,4 @@ def _answers(admin: AdminClient, cluster_id: str) -> bool:
         metadata = admin.list_topics(timeout=5)
     except KafkaException:
         return False
-    return metadata.cluster_id == cluster_id and bool(metadata.brokers)
+    return str(metadata.cluster_id) == cluster_id and bool(metadata.brokers)
