@@ -17,8 +17,8 @@ setup: $(STAMP) ## everything needed, into .venv and the user's cache folder
 
 # The stamp is written last: an install cut short is done again, one that is done is not.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "clickfold needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "clickfold needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
 		"Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv."
 ifneq ($(UV),)
@@ -44,7 +44,7 @@ demo: setup ## real events through every part, on this machine
 bench: setup ## events per second of the join, with the broker beside it
 	@$(BIN)/clickfold bench join
 
-lock: setup ## the newest versions pyproject.toml allows (needs uv)
+lock: ## the newest versions pyproject.toml allows (needs uv)
 	@$(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--all-extras --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 		--output-file requirements.lock pyproject.toml
