@@ -16,16 +16,17 @@ learning rates, in expectation, as learning from all of them, and predictions ar
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import exp, log, sqrt
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from schemas.errors import SettingsError
 
 # exp(35) is where a double can just not tell 1 - p from p(1 - p) any more; beyond, log(1 - p) would be log(0).
-_MAX_MARGIN: Final = 35.0
+MAX_MARGIN: Final = 35.0
 
 
 class FtrlSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,10 +134,24 @@ class FtrlCore:
             ns[index] = grown
         return predicted
 
+    def columns(self) -> list[bytes]:
+        """Index (u32), z and n (f64, little-endian) of every index that learned something, ascending."""
+        z, n = np.array(self.z), np.array(self.n)
+        learned = np.flatnonzero((z != 0.0) | (n != 0.0))
+        return [learned.astype("<u4").tobytes(), z[learned].astype("<f8").tobytes(), n[learned].astype("<f8").tobytes()]
+
+    def restore(self, columns: Sequence[bytes]) -> None:
+        """Takes `columns` of a core of the same settings and size back."""
+        fresh = FtrlCore(self.settings, size=len(self.z), intercept=self.intercept)
+        z, n = np.array(fresh.z), np.array(fresh.n)
+        learned = np.frombuffer(columns[0], "<u4")
+        z[learned], n[learned] = np.frombuffer(columns[1], "<f8"), np.frombuffer(columns[2], "<f8")
+        self.z, self.n = array("d", z.tobytes()), array("d", n.tobytes())
+
     def _strength(self, index: int, *, l2: float) -> float:
         settings = self.settings
         return (settings.beta + sqrt(self.n[index])) / settings.alpha + l2
 
 
 def _probability(margin: float) -> float:
-    return 1.0 / (1.0 + exp(-max(-_MAX_MARGIN, min(_MAX_MARGIN, margin))))
+    return 1.0 / (1.0 + exp(-max(-MAX_MARGIN, min(MAX_MARGIN, margin))))

@@ -28,8 +28,8 @@ _HEAD: Final = struct.Struct("<8sII")
 _CHECKSUM_BYTES: Final = 16
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """What became of the records so far: `consumed = learned + waiting + unlabelled + rejected`.
+class Counts(msgspec.Struct):
+    """What became of the records so far, counted in place: `consumed = learned + waiting + unlabelled + rejected`.
 
     `waiting`: clicks held until the non-clicks of their time arrive. `unlabelled`: repeats and orphans. `rejected`: not
     an outcome, or one that says something impossible. `late` of the learned came after their metrics window closed.

@@ -52,8 +52,8 @@ class Window:
         for dimension, column, known in zip(dimensions, self.codes, self.values, strict=True):
             codes = np.array(column)
             totals = np.bincount(codes, weights=weights).tolist()
-            heaviest = sorted(known.items(), key=lambda item, totals=totals: (-totals[item[1]], item[0]))[:max_slices]
-            for value, code in sorted(heaviest):
+            by_weight = sorted((-totals[code], value, code) for value, code in known.items())
+            for value, code in sorted(entry[1:] for entry in by_weight[:max_slices]):
                 members = np.flatnonzero(codes == code)
                 yield (
                     f"{dimension}={value}",
