@@ -1,0 +1,81 @@
+"""What a sink worker is told, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from schemas.errors import SettingsError
+from schemas.topics import TOPICS
+from streams.sink.shapes import ROLES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkSettings:
+    """Where from, where to, and how much at once. Raises SettingsError for values that can't work.
+
+    `kafka` holds librdkafka settings of every client (security), `consumer` those of the consumer alone. `run` is
+    written into each row: '' for live work. `migrate` creates what is missing in the database; without it a database
+    that lacks something stops the worker.
+    """
+
+    bootstrap: str
+    clickhouse_url: str
+    kafka: Mapping[str, object] = field(default_factory=dict, repr=False)
+    consumer: Mapping[str, object] = field(default_factory=dict)
+    clickhouse_user: str = ""
+    clickhouse_password: str = field(default="", repr=False)
+    database: str = "ads"
+    topic_prefix: str = "ads."
+    group_id: str = "ads.sink"
+    run: str = ""
+    roles: Sequence[str] = ROLES
+    batch_rows: int = 50_000
+    batch_s: float = 1.0
+    # Four batches: one being inserted, the others so that the next one is ready. About 150 MB of totals.
+    most_rows_held: int = 200_000
+    drain_s: float = 10.0
+    migrate: bool = True
+    accept_loss: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.roles) - set(ROLES))
+        if unknown or not self.roles:
+            raise SettingsError(f"roles {list(self.roles)}: give some of {', '.join(ROLES)}")
+        if self.batch_rows < 1 or self.most_rows_held < self.batch_rows:
+            raise SettingsError(
+                f"batch of {self.batch_rows} rows with at most {self.most_rows_held} held: give at least 1 row a "
+                "batch, and room for one batch"
+            )
+        if self.batch_s <= 0 or self.drain_s <= 0:
+            raise SettingsError(f"batch of {self.batch_s} s, drain of {self.drain_s} s: both must be more than 0")
+
+    def topics(self) -> dict[str, str]:
+        """Role by name of topic."""
+        return {self.topic_prefix + TOPICS[role].role: role for role in self.roles}
+
+
+@dataclass(slots=True)
+class Progress:
+    """Plain numbers for metrics and for whoever waits; written by the worker, read by anyone."""
+
+    # Acknowledged rows by table; a row sent again counts again.
+    rows_written: dict[str, int] = field(default_factory=dict)
+    # Dead letters by reason.
+    rejected: dict[str, int] = field(default_factory=dict)
+    inserts: int = 0
+    # Failed inserts that were tried again, and why the last one failed; empty when ClickHouse answers.
+    retries: int = 0
+    waiting_for: str = ""
+    rows_held: int = 0
+    paused: bool = False
+    partitions: int = 0
+    # Records of assigned partitions not yet acknowledged; -1 before the ends of all of them are known.
+    lag: int = -1
+    # Wall clock; 0 before the first commit.
+    last_commit_ms: int = 0
+
+    @property
+    def caught_up(self) -> bool:
+        """ClickHouse has acknowledged every record of the partitions assigned here, as of the last look."""
+        return self.lag == 0 and self.partitions > 0

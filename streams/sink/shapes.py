@@ -1,0 +1,194 @@
+"""Which table and columns the records of a topic become. Pure data; the tables are in `schemas/clickhouse/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import xxhash
+
+from schemas.events import Campaign
+from schemas.models import ModelMetrics
+from schemas.outcomes import Outcome
+from schemas.pacing import PacingDecision
+from schemas.rejects import Rejected
+from schemas.totals import DIMENSIONS, MEASURES, Ledger, MinuteTotal
+
+MINUTE: Final = "DateTime('UTC')"
+MOMENT: Final = "DateTime64(3, 'UTC')"
+LOW: Final = "LowCardinality(String)"
+
+
+class Field(NamedTuple):
+    """One column: its name and ClickHouse type, what it takes of a record, and how all values of a batch are changed
+    at once (None: not at all)."""
+
+    name: str
+    type: str
+    of: Callable[[Any], Any]
+    change: Callable[[Iterable[Any]], list[Any]] | None = None
+
+
+class Shape(NamedTuple):
+    """What one topic's records are and become. `compacted`: a record without a value is a deletion, not an error."""
+
+    table: str
+    kind: type
+    fields: tuple[Field, ...]
+    compacted: bool = False
+
+
+def _same(type_: str, *names: str) -> tuple[Field, ...]:
+    return tuple(Field(name, type_, attrgetter(name)) for name in names)
+
+
+def _optional(type_: str, default: object, *names: str) -> tuple[Field, ...]:
+    def filled(values: Iterable[Any]) -> list[Any]:
+        return [default if value is None else value for value in values]
+
+    return tuple(Field(name, type_, attrgetter(name), filled) for name in names)
+
+
+def _seconds(values: Iterable[int]) -> list[int]:
+    return [value_ms // 1000 for value_ms in values]
+
+
+def _minute_seconds(values: Iterable[int]) -> list[int]:
+    return [value_ms // 60_000 * 60 for value_ms in values]
+
+
+def _no_earlier_than_1970(values: Iterable[int]) -> list[int]:
+    # Watermarks start far in the past and Kafka says -1 for no timestamp; DateTime64 holds neither everywhere.
+    return [max(0, value_ms) for value_ms in values]
+
+
+def _user_hashes(values: Iterable[str | None]) -> list[int]:
+    return [xxhash.xxh3_64_intdigest(value.encode()) if value else 0 for value in values]
+
+
+def _event_ms(outcome: Outcome) -> int | None:
+    return outcome.click_ts if outcome.ts is None else outcome.ts
+
+
+def _moment(name: str, of: str) -> Field:
+    return Field(name, MOMENT, attrgetter(of), _no_earlier_than_1970)
+
+
+def _log_counts(log: str) -> tuple[Field, ...]:
+    counts = ("consumed", "accepted", "late", "duplicate", "rejected")
+    return tuple(Field(f"{log}_{count}", "Int64", attrgetter(f"{log}.{count}")) for count in counts)
+
+
+SHAPES: Final = {
+    "totals": Shape(
+        "minute_totals",
+        MinuteTotal,
+        (
+            Field("minute", MINUTE, attrgetter("minute"), _seconds),
+            *_same(LOW, *DIMENSIONS),
+            *_same("UInt32", "join_partition"),
+            *_same("UInt64", "version"),
+            *_same("Bool", "final"),
+            *_same("Int64", *MEASURES),
+        ),
+    ),
+    "outcomes": Shape(
+        "outcome_rows",
+        Outcome,
+        (
+            *_same(LOW, "kind"),
+            Field("event_time", MOMENT, _event_ms),
+            *_optional(LOW, "", "campaign_id"),
+            *_same("String", "impression_id"),
+            *_optional("String", "", "click_id"),
+            Field("click_time", MOMENT, attrgetter("click_ts"), lambda values: [value or 0 for value in values]),
+            *_same("Nullable(Int64)", "delay_ms"),
+            *_same("Float64", "weight"),
+            *_optional("Int64", 0, "price_micros"),
+            *_same("Nullable(Float64)", "pctr"),
+            *_optional(LOW, "", "model_version", "advertiser_id", "creative_id", "placement"),
+            *_optional(LOW, "", "country", "device", "experiment", "arm"),
+            Field("user_hash", "UInt64", attrgetter("user_id"), _user_hashes),
+            *_same("UInt32", "join_partition"),
+        ),
+    ),
+    "pacing": Shape(
+        "pacing_rows",
+        PacingDecision,
+        (
+            *_same(LOW, "campaign_id"),
+            Field("minute", MINUTE, attrgetter("event_ms"), _minute_seconds),
+            *_same("UInt64", "version"),
+            _moment("event_time", "event_ms"),
+            _moment("day_start", "day_start"),
+            *_same(LOW, "state"),
+            *_same("Float64", "admit"),
+            *_same("Int64", "budget_micros", "spend_micros", "plan_micros", "impressions", "clicks"),
+        ),
+        compacted=True,
+    ),
+    "model_metrics": Shape(
+        "model_metric_rows",
+        ModelMetrics,
+        (
+            *_same(LOW, "model"),
+            *_same("UInt32", "shard"),
+            *_same(LOW, "slice"),
+            _moment("window_start", "window_start"),
+            _moment("window_end", "window_end"),
+            *_same("UInt64", "version"),
+            *_same("Int64", "examples"),
+            *_same("Float64", "weight", "clicks", "predicted_clicks", "log_loss"),
+            *_same("Nullable(Float64)", "auc", "calibration"),
+        ),
+    ),
+    "ledger": Shape(
+        "ledger_rows",
+        Ledger,
+        (
+            *_same("UInt32", "join_partition"),
+            *_same("UInt64", "version"),
+            *_log_counts("impressions"),
+            *_log_counts("clicks"),
+            *_same("Int64", "open", "closed", "unclicked", "billable", "repeat", "orphan", "pending"),
+            *_same("Int64", "impressions_next_offset", "clicks_next_offset"),
+            _moment("impressions_watermark", "impressions_watermark_ms"),
+            _moment("clicks_watermark", "clicks_watermark_ms"),
+            _moment("committed_at", "committed_ms"),
+        ),
+    ),
+    "rejects": Shape(
+        "reject_rows",
+        Rejected,
+        (
+            *_same(LOW, "topic"),
+            *_same("UInt32", "partition"),
+            *_same("Int64", "offset"),
+            *_same(LOW, "reason"),
+            *_same("String", "detail"),
+            _moment("record_time", "record_ts_ms"),
+            Field("length_bytes", "UInt64", attrgetter("length")),
+            *_same("String", "xxh3"),
+        ),
+    ),
+    "campaigns": Shape(
+        "campaign_rows",
+        Campaign,
+        (
+            *_same("String", "campaign_id"),
+            *_same("UInt64", "version"),
+            *_optional("String", "", "advertiser_id"),
+            *_same(LOW, "status", "pacing"),
+            *_same("Int64", "daily_budget_micros"),
+            *_same("Nullable(Int64)", "max_bid_micros"),
+            *_optional(LOW, "", "currency"),
+            *_same(LOW, "timezone"),
+            Field("start_time", f"Nullable({MOMENT})", attrgetter("start")),
+            Field("end_time", f"Nullable({MOMENT})", attrgetter("end")),
+        ),
+        compacted=True,
+    ),
+}
+
+ROLES: Final[Sequence[str]] = tuple(SHAPES)

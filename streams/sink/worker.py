@@ -1,0 +1,235 @@
+"""The sink worker: reads, inserts, and commits offsets once ClickHouse has acknowledged.
+
+One thread reads Kafka and keeps the group's session; another inserts, one batch after the other, so that batches of a
+partition are acknowledged in the order of its log. What a crash leaves uncommitted is read and inserted again; views
+do not change by that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import structlog
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Message
+
+from schemas.clickhouse.migrations import migrate, unapplied
+from schemas.errors import SettingsError, Transient
+from schemas.rejects import Rejected, rejected
+from schemas.topics import topic_name
+from streams.sink.batches import Batch, Batches, Place
+from streams.sink.client import connect
+from streams.sink.intake import Intake
+from streams.sink.letters import Letters
+from streams.sink.rows import Refused, rows_of
+from streams.sink.settings import Progress, SinkSettings
+from streams.sink.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+# Read in bites, so that batches are handed over while more is read; `consume` waits this long for a full bite.
+READ_ROWS = 10_000
+READ_S = 0.05
+COMMIT_S = 0.25
+# Enough that the inserting thread never waits for the reading one; more would only hold more.
+MOST_IN_FLIGHT = 3
+# How long partitions that are wanted elsewhere wait for an insert under way. An insert takes 0.1 s; with ClickHouse
+# down there is nothing to wait for, and the next owner reads the records again.
+REVOKE_S = 5.0
+
+
+def run(settings: SinkSettings, stop: threading.Event, progress: Progress | None = None) -> None:
+    """Works until `stop` is set, then inserts what was read, commits, and leaves the group.
+
+    ClickHouse may be down at the start or at any time: reading pauses and the worker waits. Raises SettingsError,
+    LostHistory and Transient; nothing that was not acknowledged is committed then, and a new start goes on.
+    """
+    _Sink(settings, stop, progress or Progress(), time.monotonic).run()
+
+
+class _Sink:
+    def __init__(
+        self, settings: SinkSettings, stop: threading.Event, progress: Progress, clock_s: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._progress = progress
+        self._clock_s = clock_s
+        self._roles = settings.topics()
+        self._give_up = threading.Event()
+        self._batches: Batches[Message] = Batches(full_rows=settings.batch_rows, oldest_s=settings.batch_s)
+        self._in_flight: deque[tuple[Batch[Message], Future[None]]] = deque()
+        self._inserting = ThreadPoolExecutor(1, thread_name_prefix="insert")
+        self._writer = Writer(self._open, give_up=self._give_up, on_wait=self._waits, on_done=self._answered)
+        self._letters = Letters(
+            {**settings.kafka, "bootstrap.servers": settings.bootstrap},
+            topic_name("rejects", settings.topic_prefix),
+            give_up=self._give_up,
+        )
+        self._intake = Intake(settings, on_revoke=self._revoked, on_lost=self._forget)
+        self._commit_after_s = 0.0
+
+    def run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._turn()
+            self._drain()
+        finally:
+            self._give_up.set()
+            self._inserting.shutdown(wait=True, cancel_futures=True)
+            self._intake.close()
+            self._writer.close()
+            self._tell()
+
+    def _turn(self) -> None:
+        for place, records in self._intake.read(READ_ROWS, READ_S).items():
+            self._batches.add(place, records, now_s=self._clock_s())
+        self._hand_over()
+        self._collect()
+        if self._in_flight and self._rows_held >= self._settings.most_rows_held:
+            # First by not reading for a moment: pausing throws away what librdkafka has fetched ahead.
+            wait([self._in_flight[0][1]], timeout=READ_S)
+            self._collect()
+        self._pause_or_resume()
+        if self._clock_s() >= self._commit_after_s:
+            self._commit_after_s = self._clock_s() + COMMIT_S
+            self._intake.commit(wait=False)
+            self._tell()
+
+    def _hand_over(self) -> None:
+        while len(self._in_flight) < MOST_IN_FLIGHT:
+            topic = self._batches.due(self._clock_s())
+            if topic is None:
+                return
+            self._submit(topic)
+
+    def _submit(self, topic: str) -> None:
+        batch = self._batches.take(topic, now_s=self._clock_s())
+        self._in_flight.append((batch, self._inserting.submit(self._insert, batch)))
+
+    def _collect(self) -> None:
+        """Marks acknowledged batches as done, oldest first. Raises what made an insert fail."""
+        while self._in_flight:
+            batch, future = self._in_flight[0]
+            if not future.done() or future.cancelled():
+                return
+            future.result()
+            self._in_flight.popleft()
+            for place, next_offset in batch.next_offsets.items():
+                self._intake.done(place, next_offset)
+
+    def _pause_or_resume(self) -> None:
+        held = self._rows_held
+        if not self._progress.paused and held >= self._settings.most_rows_held:
+            self._progress.paused = True
+            self._intake.hold(True)
+        elif self._progress.paused and held <= self._settings.most_rows_held // 2:
+            self._progress.paused = False
+            self._intake.hold(False)
+
+    def _drain(self) -> None:
+        """Inserts what was read within `drain_s`; what ClickHouse does not take by then is left uncommitted."""
+        end_s = self._clock_s() + self._settings.drain_s
+        for topic in self._batches.topics():
+            while topic in self._batches.topics():
+                self._submit(topic)
+        wait([future for _, future in self._in_flight], timeout=max(0.0, end_s - self._clock_s()))
+        self._give_up.set()
+        self._inserting.shutdown(wait=True, cancel_futures=True)
+        try:
+            self._collect()
+        except Transient as failure:
+            log.warning("stopped with rows not inserted; the next start reads them again", failure=str(failure))
+        self._intake.commit(wait=True)
+
+    def _revoked(self, places: Sequence[Place]) -> None:
+        self._forget(places)
+        wanted = [future for batch, future in self._in_flight if batch.next_offsets.keys() & set(places)]
+        wait(wanted, timeout=REVOKE_S)
+        # A failure is for the loop to raise, not for a callback of the consumer.
+        if not any(future.done() and not future.cancelled() and future.exception() for _, future in self._in_flight):
+            self._collect()
+
+    def _forget(self, places: Sequence[Place]) -> None:
+        for place in places:
+            self._batches.forget(place)
+
+    # The inserting thread's part, down to _answered.
+
+    def _insert(self, batch: Batch[Message]) -> None:
+        role = self._roles[batch.topic]
+        rows, refused = rows_of(role, [message.value() for message in batch.records], run=self._settings.run)
+        unwritable = self._writer.write(rows)
+        self._set_aside(role, [batch.records[one.index] for one in refused + unwritable], refused + unwritable)
+        written = self._progress.rows_written
+        written[rows.table] = written.get(rows.table, 0) + len(rows) - len(unwritable)
+
+    def _set_aside(self, role: str, messages: Sequence[Message], refused: Sequence[Refused]) -> None:
+        letters = [_letter(message, one) for message, one in zip(messages, refused, strict=True)]
+        for letter in letters:
+            self._progress.rejected[letter.reason] = self._progress.rejected.get(letter.reason, 0) + 1
+            log.warning(
+                "record set aside",
+                reason=letter.reason,
+                detail=letter.detail,
+                topic=letter.topic,
+                partition=letter.partition,
+                offset=letter.offset,
+            )
+        # A dead letter about a dead letter would come back here, and if that is refused too, for ever.
+        if role != "rejects":
+            self._letters.send(letters)
+
+    def _open(self) -> Client:
+        settings = self._settings
+        # Not on the database itself, which may have to be created.
+        client = connect(settings.clickhouse_url, user=settings.clickhouse_user, password=settings.clickhouse_password)
+        try:
+            if settings.migrate:
+                migrate(client, database=settings.database)
+            client.database = settings.database
+            missing = unapplied(client)
+            if missing:
+                raise SettingsError(
+                    f"database {settings.database} lacks {missing[0].number:04}_{missing[0].name} and later: run "
+                    "`clickfold init`, or let the sink migrate"
+                )
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def _waits(self, failure: str) -> None:
+        if not self._progress.waiting_for:
+            log.warning("ClickHouse does not take rows; trying again", failure=failure)
+        self._progress.retries += 1
+        self._progress.waiting_for = failure
+
+    def _answered(self) -> None:
+        if self._progress.waiting_for:
+            log.info("ClickHouse takes rows again", retries=self._progress.retries)
+        self._progress.inserts += 1
+        self._progress.waiting_for = ""
+
+    @property
+    def _rows_held(self) -> int:
+        return self._batches.rows + sum(len(batch.records) for batch, _ in self._in_flight)
+
+    def _tell(self) -> None:
+        self._progress.rows_held = self._rows_held
+        self._progress.partitions = self._intake.partitions
+        self._progress.lag = self._intake.lag()
+        self._progress.last_commit_ms = self._intake.last_commit_ms
+
+
+def _letter(message: Message, one: Refused) -> Rejected:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    coordinates = {"partition": partition, "offset": offset, "record_ts_ms": message.timestamp()[1]}
+    return rejected(one.reason, one.detail, message.value(), topic=topic, **coordinates)
