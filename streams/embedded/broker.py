@@ -107,6 +107,8 @@ class Broker:
         self._port = port
         self._meta_path = self.folder / "data" / "meta.properties"
         self._process = Process(self.folder, NAME)
+        # Until then a process in our folder is somebody else's: stop() and kill() must not reach it.
+        self._is_ours = False
 
     @classmethod
     def attach(cls, folder: Path) -> "Broker | None":
@@ -115,7 +117,7 @@ class Broker:
         if process is None or process.note.get("detached") != "yes":
             return None
         broker = cls(folder, port=int(process.note["port"]), heap_mb=int(process.note["heap_mb"]))
-        broker._process = process
+        broker._process, broker._is_ours = process, True
         return broker
 
     @property
@@ -127,8 +129,8 @@ class Broker:
 
     @property
     def alive(self) -> bool:
-        """Whether the Java process runs."""
-        return self._process.alive
+        """Whether the Java process of this broker runs."""
+        return self._is_ours and self._process.alive
 
     @property
     def pid(self) -> int:
@@ -167,12 +169,14 @@ class Broker:
                 return
 
     def stop(self, *, bound_s: float = STOP_BOUND_S) -> None:
-        """End Kafka in order (SIGTERM), by force after ``bound_s``. Idempotent."""
-        self._process.stop(bound_s=bound_s)
+        """End Kafka in order (SIGTERM), by force after ``bound_s``. Idempotent, and nothing when it never started."""
+        if self._is_ours:
+            self._process.stop(bound_s=bound_s)
 
     def kill(self) -> None:
-        """End Kafka at once (SIGKILL), as a crash would: the next start recovers the logs. Idempotent."""
-        self._process.kill()
+        """End Kafka at once (SIGKILL), as a crash would: the next start recovers the logs. Idempotent like stop()."""
+        if self._is_ours:
+            self._process.kill()
 
     def __enter__(self) -> Self:
         self.start()
@@ -188,8 +192,7 @@ class Broker:
         if self._meta_path.exists():
             return
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        settings = self._write_settings(port=_free_port())
-        tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", str(settings)]
+        tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", str(self._settings())]
         # Under the folder's lock, as the broker itself: two starts at the same moment do not format it twice.
         self._process.start(
             [*self._java(), *tool, "--ignore-formatted", "--feature", "transaction.version=2"], environment=environment
@@ -199,17 +202,22 @@ class Broker:
             raise BrokerError(f"Kafka could not format {self.folder}.\n{self._process.last_log_lines()}")
 
     def _serve(self, environment: Mapping[str, str], *, port: int, detached: bool) -> None:
-        settings = self._write_settings(port=port)
+        kafka = ["kafka.Kafka", str(self._settings())]
+        for setting in _listeners(port=port, controller_port=_free_port(other_than=port)):
+            kafka += ["--override", setting]
         note = {"port": str(port), "heap_mb": str(self.heap_mb), "detached": "yes" if detached else "no"}
-        self._process.start(
-            [*self._java(), "kafka.Kafka", str(settings)], environment=environment, note=note, detached=detached
-        )
-        # Quiet, because a refused connection is what waiting looks like.
-        admin = AdminClient(
-            {"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 0, "reconnect.backoff.max.ms": 100}
-        )
-        cluster_id = self._cluster_id()
-        self._process.wait_ready(lambda: _listens(port) and _answers(admin, cluster_id), bound_s=START_BOUND_S)
+        self._process.start([*self._java(), *kafka], environment=environment, note=note, detached=detached)
+        self._is_ours = True
+        try:
+            # Quiet, because a refused connection is what waiting looks like.
+            admin = AdminClient(
+                {"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 0, "reconnect.backoff.max.ms": 100}
+            )
+            cluster_id = self._cluster_id()
+            self._process.wait_ready(lambda: _listens(port) and _answers(admin, cluster_id), bound_s=START_BOUND_S)
+        except BaseException:  # Ctrl-C too: nobody has this broker yet who could stop it
+            self._process.kill()
+            raise
 
     def _cluster_id(self) -> str:
         pairs = (line.partition("=") for line in self._meta_path.read_text().splitlines())
@@ -229,19 +237,24 @@ class Broker:
             f"-Dlog4j2.configurationFile={logging}",
         ]
 
-    def _write_settings(self, *, port: int) -> Path:
-        controller = f"{LOOPBACK}:{_free_port(other_than=port)}"
-        listeners = {
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
-            # A fixed voter, so the controller may listen elsewhere after each start.
-            "controller.quorum.voters": f"1@{controller}",
-        }
+    def _settings(self) -> Path:
+        # Ports are given on the command line, so that a second broker, refused a moment later, writes the same file.
         (self.folder / "log4j2.properties").write_text(LOGGING)
         path = self.folder / "server.properties"
-        lines = [f"{key}={value}\n" for key, value in {**SETTINGS, **listeners}.items()]
-        path.write_text("".join([*lines, f"log.dirs={_java_escaped(self.folder / 'data')}\n"]))
+        settings = [f"{key}={value}" for key, value in SETTINGS.items()]
+        settings += _listeners(port=9092, controller_port=9093)
+        settings.append(f"log.dirs={_java_escaped(self.folder / 'data')}")
+        path.write_text("\n".join([*settings, ""]))
         return path
+
+
+def _listeners(*, port: int, controller_port: int) -> list[str]:
+    return [
+        f"listeners=PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        f"advertised.listeners=PLAINTEXT://{LOOPBACK}:{port}",
+        # A fixed voter, so the controller may listen elsewhere after each start.
+        f"controller.quorum.voters=1@{LOOPBACK}:{controller_port}",
+    ]
 
 
 def _java_environment(jars: Iterable[Path]) -> dict[str, str]:

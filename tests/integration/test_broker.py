@@ -157,9 +157,13 @@ def test_detached_broker_outlives_its_starter_and_is_stopped_by_another(
 
 @needs_broker
 def test_second_broker_on_a_folder_is_refused_in_a_sentence(broker: Broker) -> None:
+    second = Broker(broker.folder)
     with pytest.raises(FolderInUseError, match=rf"{broker.folder}.*pid {broker.pid}.*choose another folder"):
-        Broker(broker.folder).start()
+        second.start()
+    second.stop()
+    second.kill()
     assert broker.alive
+    assert not second.alive
 
 
 @needs_broker
