@@ -1,0 +1,243 @@
+"""A partition's state through crashes, zombies and compaction: what is counted equals the oracle's sums."""
+
+from __future__ import annotations
+
+import random
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from schemas.errors import StateMismatch
+from schemas.events import Campaign
+from schemas.topics import DAY_MS
+from schemas.totals import QUARTER_MS, CampaignTotal
+from streams.pacing.changelog import BEGINNING, OWNER_KEY, Origin, decode_row, encode_row
+from streams.pacing.counters import Measures, measures_of
+from streams.pacing.local_day import day_of
+from streams.pacing.shard import Shard, Write
+from tests.test_pacing_counters import DAY, histories, oracle, total
+
+HOUR_MS = 3_600_000
+BERLIN = Campaign("c1", 24_000_000, "Europe/Berlin", "active", "even", 1)
+
+
+class Log:
+    """A changelog partition: appended to by anyone, compacted now and then as Kafka does (the last of a key stays)."""
+
+    def __init__(self) -> None:
+        self.records: list[Write] = []
+
+    def compact(self) -> None:
+        last = {write.key: at for at, write in enumerate(self.records)}
+        self.records = [self.records[at] for at in sorted(last.values())]
+
+
+class Owner:
+    """A worker on one partition, alive or taken for dead; it can be stopped between any two sent rows."""
+
+    def __init__(self, log: Log, totals: list[CampaignTotal], *, epoch_s: int) -> None:
+        self.log = log
+        self.totals = totals
+        self.shard = Shard()
+        for key, value in log.records:
+            self.shard.restore(key, value)
+        self.unsent = self.shard.open(epoch_s=epoch_s)
+        self.next = max(self.shard.position, 0)
+        self.after: int | None = None
+
+    def send(self, rows: int) -> None:
+        """Sends some rows of the batch in hand; its end is acknowledged, then the next one may begin."""
+        self.log.records += self.unsent[:rows]
+        del self.unsent[:rows]
+        if not self.unsent and self.after is not None:
+            self.shard.advance(self.after)
+            self.after = None
+
+    def count(self, records: int) -> None:
+        """Takes the next batch in hand."""
+        self.send(len(self.unsent))
+        batch = self.totals[self.next : self.next + records]
+        self.unsent = self.shard.count(batch)
+        self.next += len(batch)
+        self.after = self.next
+        self.send(0)
+
+    def tick(self) -> None:
+        """Decides; its rows are sent between those of a batch, but after the owner's own."""
+        if self.after is None:
+            self.send(len(self.unsent))
+        writes, _ = self.shard.tick(event_ms=DAY * DAY_MS + HOUR_MS, lag_ms=0)
+        self.log.records += writes
+
+
+def counted(shard: Shard, campaign_id: str = "c1") -> dict[int, Measures]:
+    return {quarter % DAY_MS // QUARTER_MS: sums for quarter, sums in shard.quarters(campaign_id)}
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("count"), st.integers(0, 2), st.integers(1, 6)),
+        st.tuples(st.just("send"), st.integers(0, 2), st.integers(1, 3)),
+        st.tuples(st.just("tick"), st.integers(0, 2), st.just(0)),
+        st.tuples(st.just("take over"), st.just(0), st.integers(0, 3)),
+        st.tuples(st.just("compact"), st.just(0), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(histories(), min_size=2, max_size=2), actions, st.randoms(use_true_random=False))
+def test_crashes_zombies_and_compaction_lose_nothing(
+    sent: list[list[CampaignTotal]], steps: list[tuple[str, int, int]], shuffle: random.Random
+) -> None:
+    one, other = sent
+    topic = one + [replace(total, campaign_id="c2") for total in other]
+    topic += shuffle.choices(topic, k=len(topic))
+    shuffle.shuffle(topic)
+    log = Log()
+    owners = [Owner(log, topic, epoch_s=0)]
+    for action, who, how_many in steps:
+        owner = owners[max(0, len(owners) - 1 - who)]  # 0: the one in charge; others were taken for dead
+        if action == "count":
+            owner.count(how_many)
+        elif action == "send":
+            owner.send(how_many)
+        elif action == "tick":
+            owner.tick()
+        elif action == "compact":
+            log.compact()
+        else:
+            owners.append(Owner(log, topic, epoch_s=how_many))
+    last = Owner(log, topic, epoch_s=0)
+    last.count(len(topic))
+    assert counted(last.shard) == oracle(one)
+    assert counted(last.shard, "c2") == oracle(other)
+
+
+def test_reading_goes_on_from_the_position_of_a_zombie() -> None:
+    origin = Origin()
+    for epoch, position in ((5, BEGINNING), (5, 100), (6, 100), (6, 300), (5, 150), (6, 400)):
+        origin.read(decode_row(encode_row(None, epoch=epoch, position=position)))
+    assert (origin.epoch, origin.position) == (6, 150)
+    origin.read(decode_row(encode_row(None, epoch=7, position=150)))
+    origin.read(decode_row(encode_row(None, epoch=7, position=200)))
+    assert (origin.epoch, origin.position) == (7, 200)
+
+
+def test_days_follow_the_zone_a_campaign_has_now() -> None:
+    shard = Shard()
+    spring = 20_541  # 2026-03-29: Berlin's day of 23 hours
+    totals = [
+        total(version=1, quarter=q, day=day, final=True) for day in range(spring - 1, spring + 2) for q in range(96)
+    ]
+    shard.count(totals)
+    assert [spend.measures.clicks for spend in shard.days("c1")] == [96, 96, 96]
+    for version, name, quarters in ((1, "Europe/Berlin", [92, 92, 96, 8]), (2, "Asia/Kathmandu", [73, 96, 96, 23])):
+        shard.announce(replace(BERLIN, version=version, timezone=name))
+        assert [spend.measures.clicks for spend in shard.days("c1")] == quarters
+        zone = ZoneInfo(name)
+        assert [spend.start_ms for spend in shard.days("c1")] == [
+            day_of(zone, s.start_ms).start_ms for s in shard.days("c1")
+        ]
+
+
+def test_a_campaign_announced_after_its_totals_was_unknown_until_then() -> None:
+    shard = Shard()
+    shard.open(epoch_s=1)
+    shard.count([total(version=1, amount=10)])
+    event_ms = DAY * DAY_MS + HOUR_MS
+    _, [unknown] = shard.tick(event_ms=event_ms, lag_ms=0)
+    assert (unknown.state, unknown.admit, unknown.spend_micros) == ("unknown", 0.0, 50)
+    shard.announce(BERLIN)
+    _, [known] = shard.tick(event_ms=event_ms, lag_ms=0)
+    assert (known.state, known.spend_micros, known.day_start) == ("behind", 50, DAY * DAY_MS - 2 * HOUR_MS)
+    assert known.version > unknown.version
+    shard.withdraw("c1")
+    _, [gone] = shard.tick(event_ms=event_ms, lag_ms=0)
+    assert gone.state == "unknown"
+
+
+def test_an_older_version_of_a_campaign_changes_nothing() -> None:
+    shard = Shard()
+    assert shard.announce(replace(BERLIN, version=5))
+    assert not shard.announce(replace(BERLIN, version=5, status="paused"))
+    assert not shard.announce(replace(BERLIN, version=4, status="paused"))
+    assert dict(shard.campaigns())["c1"].campaign == replace(BERLIN, version=5)
+
+
+def test_a_decision_is_sent_when_it_changed_and_once_by_every_owner() -> None:
+    log = Log()
+    event_ms = DAY * DAY_MS + HOUR_MS
+    first = Shard()
+    log.records += first.open(epoch_s=100) + first.announce(BERLIN)
+    writes, [told] = first.tick(event_ms=event_ms, lag_ms=0)
+    log.records += writes
+    assert first.tick(event_ms=event_ms + 1, lag_ms=0) == ([], [])
+    second = Shard()
+    for key, value in log.records:
+        second.restore(key, value)
+    second.open(epoch_s=0)  # a clock far behind: versions grow all the same
+    _, [again] = second.tick(event_ms=event_ms, lag_ms=0)
+    assert again.version > told.version
+    assert replace(again, version=told.version) == told
+
+
+def test_yesterdays_last_impressions_are_in_flight_today() -> None:
+    shard = Shard()
+    shard.announce(replace(BERLIN, timezone="UTC"))
+    shard.count([total(version=1, quarter=95, day=DAY - 1, amount=1_000)])
+    event_ms = DAY * DAY_MS + 60_000
+    _, [early] = shard.tick(event_ms=event_ms, lag_ms=0)
+    assert early.spend_micros == 0
+    assert early.admit < 1.0 or early.plan_micros >= 6_000
+    _, decisions = shard.tick(event_ms=event_ms + HOUR_MS, lag_ms=0)
+    assert not decisions or decisions[0].admit == 1.0
+
+
+def test_totals_older_than_the_days_kept_are_counted_as_expired() -> None:
+    shard = Shard(days_kept=3)
+    for day in range(DAY, DAY + 4):
+        shard.count([total(version=1, day=day)])
+    assert [spend.start_ms // DAY_MS for spend in shard.days("c1")] == [DAY + 1, DAY + 2, DAY + 3]
+    assert shard.count([total(version=2, day=DAY)]) == []
+    assert shard.anomalies == {"expired": 1}
+    assert shard.count([replace(total(version=2, day=DAY + 3), quarter=1)]) == []
+    assert shard.anomalies == {"expired": 1, "off_grid": 1}
+
+
+def test_a_deleted_row_stays_deleted() -> None:
+    log = Log()
+    shard = Shard(days_kept=1)
+    for day in (DAY, DAY + 1):
+        log.records += shard.count([total(version=1, day=day)])
+    again = Shard()
+    for key, value in log.records:
+        again.restore(key, value)
+    assert again.days("c1") == shard.days("c1")
+    assert [spend.measures for spend in again.days("c1")] == [measures_of(total(version=1))]
+
+
+def test_only_known_totals_still_move_the_position_once_a_tick() -> None:
+    shard = Shard()
+    shard.open(epoch_s=1)
+    shard.count([total(version=1)])
+    shard.advance(1)
+    shard.tick(event_ms=DAY * DAY_MS, lag_ms=0)
+    assert shard.count([total(version=1)]) == []
+    shard.advance(2)
+    [write], decisions = shard.tick(event_ms=DAY * DAY_MS, lag_ms=0)
+    assert not decisions
+    assert write.key == OWNER_KEY
+    assert write.value is not None
+    assert decode_row(write.value).position == 2
+    assert shard.tick(event_ms=DAY * DAY_MS, lag_ms=0) == ([], [])
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"\x94\x02\x01\x01\xc0"])
+def test_rows_of_another_program_are_refused(value: bytes) -> None:
+    with pytest.raises(StateMismatch, match="app id"):
+        Shard().restore(OWNER_KEY, value)
