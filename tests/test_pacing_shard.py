@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -18,7 +17,7 @@ from streams.pacing.changelog import BEGINNING, OWNER_KEY, Origin, decode_row, e
 from streams.pacing.counters import Measures, measures_of
 from streams.pacing.local_day import day_of
 from streams.pacing.shard import Shard, Write
-from tests.test_pacing_counters import DAY, histories, oracle, total
+from tests.test_pacing_counters import DAY, oracle, total
 
 HOUR_MS = 3_600_000
 BERLIN = Campaign("c1", 24_000_000, "Europe/Berlin", "active", "even", 1)
@@ -79,25 +78,35 @@ def counted(shard: Shard, campaign_id: str = "c1") -> dict[int, Measures]:
 
 actions = st.lists(
     st.one_of(
-        st.tuples(st.just("count"), st.integers(0, 2), st.integers(1, 6)),
-        st.tuples(st.just("send"), st.integers(0, 2), st.integers(1, 3)),
-        st.tuples(st.just("tick"), st.integers(0, 2), st.just(0)),
+        st.tuples(st.just("count"), st.integers(0, 1), st.integers(1, 4)),
+        st.tuples(st.just("send"), st.integers(0, 1), st.integers(1, 2)),
         st.tuples(st.just("take over"), st.just(0), st.integers(0, 3)),
         st.tuples(st.just("compact"), st.just(0), st.just(0)),
+        st.tuples(st.just("tick"), st.integers(0, 2), st.just(0)),
     ),
+    min_size=6,
     max_size=30,
 )
+quarters = st.integers(0, 2)
+campaign_ids = st.sampled_from(["c1", "c2", "c3"])
 
 
-@settings(max_examples=300)
-@given(st.lists(histories(), min_size=2, max_size=2), actions, st.randoms(use_true_random=False))
+@st.composite
+def topics(draw: st.DrawFn) -> list[CampaignTotal]:
+    """Growing totals of few keys, hardly repeated: a lost one is seldom made good by a later one."""
+    sent = [
+        replace(total(version=at + 1, amount=at + 1, quarter=draw(quarters)), campaign_id=draw(campaign_ids))
+        for at in range(draw(st.integers(4, 24)))
+    ]
+    repeats = draw(st.lists(st.sampled_from(sent), max_size=3))
+    return sent + repeats
+
+
+@settings(max_examples=500)
+@given(topics(), actions)
 def test_crashes_zombies_and_compaction_lose_nothing(
-    sent: list[list[CampaignTotal]], steps: list[tuple[str, int, int]], shuffle: random.Random
+    topic: list[CampaignTotal], steps: list[tuple[str, int, int]]
 ) -> None:
-    one, other = sent
-    topic = one + [replace(total, campaign_id="c2") for total in other]
-    topic += shuffle.choices(topic, k=len(topic))
-    shuffle.shuffle(topic)
     log = Log()
     owners = [Owner(log, topic, epoch_s=0)]
     for action, who, how_many in steps:
@@ -114,8 +123,8 @@ def test_crashes_zombies_and_compaction_lose_nothing(
             owners.append(Owner(log, topic, epoch_s=how_many))
     last = Owner(log, topic, epoch_s=0)
     last.count(len(topic))
-    assert counted(last.shard) == oracle(one)
-    assert counted(last.shard, "c2") == oracle(other)
+    for campaign_id in ("c1", "c2", "c3"):
+        assert counted(last.shard, campaign_id) == oracle([one for one in topic if one.campaign_id == campaign_id])
 
 
 def test_reading_goes_on_from_the_position_of_a_zombie() -> None:
