@@ -1,0 +1,1 @@
+"""What the tests of `online_models` share: outcomes whose click probabilities are known."""

@@ -1,0 +1,272 @@
+"""The learner as a fold: the same log gives the same model and the same metrics, however it is cut."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online_models import registry
+from online_models.features import hashed_features
+from online_models.learner import Learner
+from online_models.metrics import score
+from online_models.settings import LearnerSettings
+from schemas.codec import decode, encode
+from schemas.errors import BrokenInvariant, SettingsError
+from schemas.models import ModelMetrics, ModelVersion
+from schemas.outcomes import Outcome
+from streams.fold import Fold, Out, Records
+from tests.models.traffic import START_MS, outcomes, records, true_probability
+
+SETTINGS = LearnerSettings(bits=12, l1=0.1, window_ms=60_000, grace_ms=30_000, slices=("campaign_id", "device"))
+# A short attribution window, so that in a few hundred outcomes windows open, close and clicks wait.
+STREAM = outcomes(3_000, negative_rate=0.1, window_ms=120_000)
+_BAD: list[bytes | None] = [None, b"", b"{", b'{"kind":"click","impression_id":"\xff","join_partition":0}']
+
+
+def learner(settings: LearnerSettings = SETTINGS) -> Learner[Out]:
+    return Learner(settings, shard=0, out=Out)
+
+
+def finished(fold: Fold, *, limit: int = 1_000) -> list[Out]:
+    fold.finish()
+    written: list[Out] = []
+    while fold.behind():
+        written += fold.sweep(limit)
+    return written + fold.report(limit)
+
+
+def metrics(written: Sequence[Out]) -> list[ModelMetrics]:
+    return [decode(out.value or b"", ModelMetrics) for out in written if out.topic == "model_metrics"]
+
+
+def whole() -> tuple[Learner[Out], list[Out], bytes]:
+    ours = learner()
+    written = ours.step(RECORDS)
+    before_end = ours.snapshot()
+    return ours, written + finished(ours), before_end
+
+
+RECORDS: Records = records([*STREAM[:100], *_BAD, *STREAM[100:]], start=7)
+WHOLE, WRITTEN, BEFORE_END = whole()
+
+
+@given(st.lists(st.integers(0, len(RECORDS)), max_size=6), st.sets(st.integers(0, 6)), st.integers(1, 50))
+def test_any_batching_and_a_restart_anywhere_give_the_same_model_and_outputs(
+    cuts: list[int], crashes: set[int], limit: int
+) -> None:
+    ours = learner()
+    written: list[Out] = []
+    bounds = [0, *sorted(cuts), len(RECORDS)]
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        written += ours.step(RECORDS.slice(start, stop))
+        if number in crashes:
+            kept, ours = ours.snapshot(), learner()
+            ours.restore(kept)
+            assert ours.snapshot() == kept
+    assert ours.snapshot() == BEFORE_END
+    written += finished(ours, limit=limit)
+    assert written == WRITTEN
+    assert (ours.digest, ours.trail, ours.mark()) == (WHOLE.digest, WHOLE.trail, WHOLE.mark())
+
+
+@given(st.lists(st.integers(0, len(RECORDS)), min_size=1, max_size=4))
+def test_reports_at_any_time_change_no_state_and_versions_only_grow(cuts: list[int]) -> None:
+    ours = learner()
+    versions: list[int] = []
+    for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), len(RECORDS)], strict=True):
+        ours.step(RECORDS.slice(start, stop))
+        versions += [decode(out.value or b"", ModelVersion).version for out in ours.report(10)]
+    assert versions == sorted(set(versions))
+    assert ours.snapshot() == BEFORE_END
+
+
+def test_metrics_of_a_window_are_of_what_was_predicted_before_learning() -> None:
+    replayed = learner()
+    core = replayed._core
+    window: dict[int, list[tuple[float, int, float]]] = {}
+    # The order the learner's docstring promises: clicks when a non-click of their time or later arrives.
+    waiting: list[Outcome] = []
+    for outcome in [*STREAM, None]:
+        if outcome is not None and outcome.label:
+            waiting.append(outcome)
+            continue
+        now_ms = sys.maxsize if outcome is None else outcome.ts or 0
+        due = sorted((each for each in waiting if (each.ts or 0) <= now_ms), key=lambda each: each.ts or 0)
+        waiting = [each for each in waiting if (each.ts or 0) > now_ms]
+        for each in [*due, *([outcome] if outcome else [])]:
+            features = hashed_features(each, SETTINGS.bits)
+            predicted = core.predict(features)
+            core.learn(features, each.label or 0, each.weight)
+            start_ms = (each.ts or 0) // 60_000 * 60_000
+            window.setdefault(start_ms, []).append((predicted, each.label or 0, each.weight))
+    found = {entry.window_start: entry for entry in metrics(WRITTEN) if entry.slice == "all"}
+    assert found.keys() == window.keys()
+    for start_ms, examples in window.items():
+        p, y, w = zip(*examples, strict=True)
+        expected = score(np.array(p), labels=np.array(y, np.int8), weights=np.array(w))
+        entry = found[start_ms]
+        assert msgspec.structs.asdict(expected).items() <= msgspec.structs.asdict(entry).items()
+
+
+def test_slices_of_a_dimension_add_up_to_all() -> None:
+    for window in {entry.window_start for entry in metrics(WRITTEN)}:
+        entries = {entry.slice: entry for entry in metrics(WRITTEN) if entry.window_start == window}
+        for dimension in SETTINGS.slices:
+            parts = [entry for name, entry in entries.items() if name.startswith(f"{dimension}=")]
+            assert sum(part.examples for part in parts) == entries["all"].examples
+            assert math.fsum(part.weight for part in parts) == pytest.approx(entries["all"].weight)
+
+
+def test_every_window_is_written_once_under_its_own_key() -> None:
+    keys = [out.key for out in WRITTEN if out.topic == "model_metrics"]
+    assert len(keys) == len(set(keys))
+    assert keys[0] == f"ctr/0/{START_MS}/all".encode()
+
+
+def test_every_record_is_counted_in_one_place() -> None:
+    counts = WHOLE.counts
+    assert counts.consumed == len(RECORDS) == counts.learned + counts.waiting + counts.unlabelled + counts.rejected
+    assert (counts.rejected, counts.waiting) == (len(_BAD), 0)
+
+
+def unclicked(**changes: object) -> Outcome:
+    usual = Outcome("unclicked", "i", 0, weight=20.0, label=0, ts=START_MS, campaign_id="c", creative_id="k")
+    return msgspec.structs.replace(usual, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label": 1},
+        {"label": None},
+        {"ts": None},
+        {"ts": START_MS // 1_000},
+        {"campaign_id": None},
+        {"creative_id": None},
+        {"weight": 0.0},
+        {"weight": 1e7},
+        {"kind": "click"},
+        {"kind": "repeat"},
+    ],
+)
+def test_an_outcome_that_says_something_impossible_is_counted_and_teaches_nothing(changes: dict[str, object]) -> None:
+    ours = learner()
+    ours.step(records([unclicked(**changes)]))
+    assert (ours.counts.rejected, ours.counts.learned, ours.digest) == (1, 0, learner().digest)
+    assert ours.positions() == {"outcomes": 1}
+
+
+def test_repeats_and_orphans_teach_nothing() -> None:
+    ours = learner()
+    ours.step(records([unclicked(kind="repeat", label=None), Outcome("orphan", "i", 0, click_id="c")]))
+    assert (ours.counts.unlabelled, ours.digest) == (2, learner().digest)
+
+
+def test_clicks_wait_until_a_non_click_of_their_time_arrives() -> None:
+    ours = learner()
+    click = unclicked(kind="click", label=1, weight=1.0, ts=START_MS + 10)
+    ours.step(records([click] * 50))
+    assert (ours.counts.waiting, ours.counts.learned) == (50, 0)
+    ours.step(records([unclicked(ts=START_MS + 9)], start=50))
+    assert (ours.counts.waiting, ours.counts.learned) == (50, 1)
+    ours.step(records([unclicked(ts=START_MS + 10)], start=51))
+    assert (ours.counts.waiting, ours.counts.learned) == (0, 52)
+
+
+def test_without_any_non_click_clicks_wait_32_days_and_not_longer() -> None:
+    ours = learner()
+    days_ms = 32 * 86_400_000
+    click = unclicked(kind="click", label=1, weight=1.0)
+    ours.step(records([click, msgspec.structs.replace(click, ts=START_MS + days_ms - 1)]))
+    assert ours.counts.waiting == 2
+    ours.step(records([msgspec.structs.replace(click, ts=START_MS + days_ms)], start=2))
+    assert (ours.counts.waiting, ours.counts.learned) == (2, 1)
+
+
+def test_an_example_after_its_window_closed_is_learned_and_counted_as_late() -> None:
+    ours = learner()
+    ours.step(records([unclicked(), unclicked(ts=START_MS + 90_000), unclicked()]))
+    assert (ours.counts.learned, ours.counts.late) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "given_", [records([], start=3, shard=1), records([unclicked()], shard=1), records([unclicked()], start=2)]
+)
+def test_records_of_elsewhere_or_before_stop_the_worker(given_: Records) -> None:
+    ours = learner()
+    ours.step(records([unclicked()], start=2))
+    if not len(given_):
+        assert ours.step(given_) == []
+        return
+    with pytest.raises(BrokenInvariant, match="restart it from its snapshot"):
+        ours.step(given_)
+
+
+def test_a_model_is_published_when_event_time_moved_and_not_when_nothing_was_learned() -> None:
+    ours = learner()
+    assert ours.report(10) == []
+    ours.step(records([unclicked()]))
+    (first,) = ours.report(10)
+    assert (first.topic, first.key) == ("models", b"ctr/0")
+    ours.step(records([unclicked(ts=START_MS + 59_999)], start=1))
+    assert ours.report(10) == []
+    ours.step(records([unclicked(ts=START_MS + 60_000)], start=2))
+    assert [decode(out.value or b"", ModelVersion).version for out in ours.report(10)] == [3]
+    assert ours.report(10) == []
+
+
+def test_a_published_model_predicts_to_the_bit_what_the_learner_does() -> None:
+    version = decode(encode(WHOLE.version()), ModelVersion)
+    registry.check(version)
+    for outcome in STREAM[:50]:
+        ours = WHOLE._core.predict(hashed_features(outcome, SETTINGS.bits))
+        assert registry.predict(version, outcome) == ours
+
+
+def test_learning_beats_the_best_constant_and_comes_near_the_truth() -> None:
+    stream = outcomes(120_000, negative_rate=0.05)
+    ours = Learner(LearnerSettings(), shard=0, out=Out)
+    found = [entry for entry in metrics(ours.step(records(stream))) if entry.slice == "all"]
+    found = found[len(found) // 2 :]
+    later = [each for each in stream if found[0].window_start <= (each.ts or 0) < found[-1].window_end]
+    weight = math.fsum(each.weight for each in later)
+    rate = sum(each.label or 0 for each in later) / weight
+
+    def loss(probability_of: dict[str, float]) -> float:
+        chances = ((each, probability_of[each.impression_id]) for each in later)
+        return math.fsum(-each.weight * math.log(p if each.label else 1 - p) for each, p in chances) / weight
+
+    constant = loss({each.impression_id: rate for each in later})
+    truth = loss({each.impression_id: true_probability(each) for each in later})
+    learned = math.fsum(entry.log_loss * entry.weight for entry in found) / weight
+    # Of what there is to gain over the base rate, most is gained within 3,500 clicks.
+    assert truth < learned < constant
+    assert (constant - learned) / (constant - truth) > 0.75
+    clicks, predicted = sum(entry.clicks for entry in found), sum(entry.predicted_clicks for entry in found)
+    # About 1,700 clicks in the later half: two standard errors.
+    assert predicted / clicks == pytest.approx(1.0, abs=0.05)
+    assert ours.drift.direction == "none"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "a/b"}, "model is 'a/b'; give 1 to 64 letters"),
+        ({"bits": 25}, "bits is 25; give one from 8 to 24"),
+        ({"window_ms": 999}, "window_ms is 999; give one from 1000"),
+        ({"slices": ("user_id",)}, "slice 'user_id' is not a dimension; give some of advertiser_id"),
+        ({"slices": ("arm", "arm")}, "name one dimension twice"),
+        ({"alpha": -1.0}, "alpha is -1.0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_in_words(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        msgspec.convert(changes, LearnerSettings)
