@@ -25,6 +25,7 @@ LOOPBACK = "127.0.0.1"
 START_BOUND_S = 60.0  # usual is 3 s; a laptop under full load was never above 20 s
 STOP_BOUND_S = 20.0
 PORT_ATTEMPTS = 3
+COORDINATORS = 4
 # Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a port
 # chosen there may be taken by any connection between our look and Kafka's bind, or while the broker restarts.
 PORTS = range(20_000, 32_000)
@@ -56,8 +57,8 @@ SETTINGS: Mapping[str, object] = {
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
     # The defaults (50) make a start and a first transaction slower, for a parallelism that one node does not have.
-    "offsets.topic.num.partitions": 4,
-    "transaction.state.log.num.partitions": 4,
+    "offsets.topic.num.partitions": COORDINATORS,
+    "transaction.state.log.num.partitions": COORDINATORS,
     "share.coordinator.state.topic.num.partitions": 1,
     "num.network.threads": 2,
     "num.io.threads": 4,
@@ -214,7 +215,9 @@ class Broker:
                 {"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 0, "reconnect.backoff.max.ms": 100}
             )
             cluster_id = self._cluster_id()
-            self._process.wait_ready(lambda: _listens(port) and _answers(admin, cluster_id), bound_s=START_BOUND_S)
+            self._process.wait_ready(
+                lambda: _listens(port) and _answers(admin, cluster_id) and _coordinates(admin), bound_s=START_BOUND_S
+            )
         except BaseException:  # Ctrl-C too: nobody has this broker yet who could stop it
             self._process.kill()
             raise
@@ -295,3 +298,17 @@ def _answers(admin: AdminClient, cluster_id: str) -> bool:
     except KafkaException:
         return False
     return str(metadata.cluster_id) == cluster_id and bool(metadata.brokers)
+
+
+def _coordinates(admin: AdminClient) -> bool:
+    # Offsets are kept in a topic made at the first request for a group: `Consumer.committed` of a client that came
+    # first failed with NOT_COORDINATOR, and `close` took 2 s. Asking here costs 0.15 s. One group for each partition of
+    # that topic: the partition is Java's hash of the name modulo their number, and the hash of one letter is its code.
+    # Transactions need no such care, `init_transactions` waits by itself.
+    groups = [chr(ord("a") + partition) for partition in range(COORDINATORS)]
+    try:
+        for described in admin.describe_consumer_groups(groups, request_timeout=5).values():
+            described.result()
+    except KafkaException:
+        return False
+    return True
