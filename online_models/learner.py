@@ -64,7 +64,8 @@ class Learner(Generic[Written]):
     know. Metrics are returned by the `step` or `sweep` that closes their window, so that each is written once, in the
     transaction of the record that closed it. Model versions come from `report`, for only the last one matters.
 
-    About 11 µs an outcome, of which learning 4 µs; 16 MB at 20 bits, and what waits.
+    About 11 µs an outcome with nine features: decode 1.5, features 3, predict and learn 3.5, hold, hash and count 3.
+    16 MB at 20 bits, and what waits.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class Learner(Generic[Written]):
         return encode({"settings": self._settings_digest, "next_offset": self._next_offset, "trail": self.trail})
 
     def snapshot(self) -> bytes:
-        """Everything a restart needs, canonical: equal states give equal bytes. About 50 ms for a million weights."""
+        """Everything a restart needs, canonical: equal states give equal bytes. About 10 ms for a million weights."""
         names, window_columns = self._windows.state()
         header = Header(
             model=self.settings.model,
