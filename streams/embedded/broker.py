@@ -18,80 +18,18 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.embedded.jars import class_path
+from streams.embedded.kafka_settings import COORDINATORS, JVM_FLAGS, LOGGING, LOOPBACK, file_text, listeners
 from streams.embedded.process import Process, ProcessError
 
 NAME = "kafka"
-LOOPBACK = "127.0.0.1"
-START_BOUND_S = 60.0  # usual is 3 s; a laptop under full load was never above 20 s
+START_BOUND_S = 60.0  # 2 to 3 s is usual, 6 s with eight busy processes on two cores; a cold disk adds to that
 STOP_BOUND_S = 20.0
 PORT_ATTEMPTS = 3
-COORDINATORS = 4
 # Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a port
 # chosen there may be taken by any connection between our look and Kafka's bind, or while the broker restarts.
 PORTS = range(20_000, 32_000)
-
-# Only the first of Java's two compilers: this broker lives for minutes beside its clients, on two cores perhaps, and
-# the second compiler eats what it gains. For 7.5 M records of 200 bytes in and out, 300 transactions and the start:
-# 9.0 s of CPU with the first, 13.1 s with both, which lead (0.84 against 1.0 s per 1.5 M) only after 6 M records;
-# 5.9 against 8.5 ms a transaction; 235 against 277 MB. Other collectors: no rate gained, Parallel 283 MB, G1 349 MB.
-# A heap of 128 MB instead of 256 MB saves 28 MB in all.
-JVM_FLAGS = (
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
-    "-XX:+ExitOnOutOfMemoryError",
-    "-XX:-UsePerfData",  # no files under the temp folder
-    "--sun-misc-unsafe-memory-access=allow",  # Kafka 4.3 on Java 24+: a warning at each start, nothing to do about it
-    "--enable-native-access=ALL-UNNAMED",  # zstd, lz4 and snappy
-)
 # These would add heap sizes, agents or other flags meant for the user's own Java programs.
 FOREIGN_JAVA_SETTINGS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
-
-SETTINGS: Mapping[str, object] = {
-    "process.roles": "broker,controller",
-    "node.id": 1,
-    "controller.listener.names": "CONTROLLER",
-    # One node: nothing to replicate to.
-    "offsets.topic.replication.factor": 1,
-    "transaction.state.log.replication.factor": 1,
-    "transaction.state.log.min.isr": 1,
-    "share.coordinator.state.topic.replication.factor": 1,
-    "share.coordinator.state.topic.min.isr": 1,
-    # The defaults (50) make a start and a first transaction slower, for a parallelism that one node does not have.
-    "offsets.topic.num.partitions": COORDINATORS,
-    "transaction.state.log.num.partitions": COORDINATORS,
-    "share.coordinator.state.topic.num.partitions": 1,
-    "num.network.threads": 2,
-    "num.io.threads": 4,
-    "background.threads": 2,
-    # In the heap, whatever its size: 128 MB by default. 8 MB compact 300 k keys in one pass.
-    "log.cleaner.dedupe.buffer.size": 8 << 20,
-    # A misspelt topic is an error, not a new topic with one partition.
-    "auto.create.topics.enable": "false",
-    # Replayed history has old timestamps; retention by time would delete it at once.
-    "log.retention.ms": -1,
-    # A broker that was killed is admitted again when its session has run out, and not before (11.8 s to start with the
-    # default of 9 s, 4 s with this). The controller is in the same process: its heartbeats are not lost on a network.
-    "broker.session.timeout.ms": 2_000,
-    "broker.heartbeat.interval.ms": 250,
-    # Waits for further members; nobody here needs it.
-    "group.initial.rebalance.delay.ms": 0,
-    # Tests of a crashed member ask for timeouts shorter than a cluster should allow.
-    "group.min.session.timeout.ms": 500,
-    "group.consumer.min.session.timeout.ms": 500,
-    "group.consumer.min.heartbeat.interval.ms": 100,
-    # A transaction left by a crash holds back readers until this look finds it timed out; 10 s by default.
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
-    "transaction.max.timeout.ms": 900_000,
-}
-
-LOGGING = """\
-rootLogger.level = warn
-rootLogger.appenderRef.out.ref = out
-appender.out.type = Console
-appender.out.name = out
-appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
-"""
 
 
 class BrokerError(ProcessError):
@@ -115,9 +53,13 @@ class Broker:
     def attach(cls, folder: Path) -> "Broker | None":
         """A handle on the detached broker that serves ``folder`` now, whoever started it; None when there is none."""
         process = Process.attach(folder.absolute(), NAME)
-        if process is None or process.note.get("detached") != "yes":
+        try:
+            note = {} if process is None else process.note
+        except ProcessError:  # just starting, or gone between the two looks
+            note = {}
+        if process is None or note.get("detached") != "yes":
             return None
-        broker = cls(folder, port=int(process.note["port"]), heap_mb=int(process.note["heap_mb"]))
+        broker = cls(folder, port=int(note["port"]), heap_mb=int(note["heap_mb"]))
         broker._process, broker._is_ours = process, True
         return broker
 
@@ -204,7 +146,7 @@ class Broker:
 
     def _serve(self, environment: Mapping[str, str], *, port: int, detached: bool) -> None:
         kafka = ["kafka.Kafka", str(self._settings())]
-        for setting in _listeners(port=port, controller_port=_free_port(other_than=port)):
+        for setting in listeners(port=port, controller_port=_free_port(other_than=port)):
             kafka += ["--override", setting]
         note = {"port": str(port), "heap_mb": str(self.heap_mb), "detached": "yes" if detached else "no"}
         self._process.start([*self._java(), *kafka], environment=environment, note=note, detached=detached)
@@ -241,36 +183,16 @@ class Broker:
         ]
 
     def _settings(self) -> Path:
-        # Ports are given on the command line, so that a second broker, refused a moment later, writes the same file.
         (self.folder / "log4j2.properties").write_text(LOGGING)
         path = self.folder / "server.properties"
-        settings = [f"{key}={value}" for key, value in SETTINGS.items()]
-        settings += _listeners(port=9092, controller_port=9093)
-        settings.append(f"log.dirs={_java_escaped(self.folder / 'data')}")
-        path.write_text("\n".join([*settings, ""]))
+        path.write_text(file_text(self.folder / "data"))
         return path
-
-
-def _listeners(*, port: int, controller_port: int) -> list[str]:
-    return [
-        f"listeners=PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        f"advertised.listeners=PLAINTEXT://{LOOPBACK}:{port}",
-        # A fixed voter, so the controller may listen elsewhere after each start.
-        f"controller.quorum.voters=1@{LOOPBACK}:{controller_port}",
-    ]
 
 
 def _java_environment(jars: Iterable[Path]) -> dict[str, str]:
     # CLASSPATH and not -cp: 4 KB of paths would drown the command in every list of processes.
     ours = {"CLASSPATH": os.pathsep.join(map(str, jars)), "LC_ALL": "C.UTF-8"}
     return ours | {name: "" for name in FOREIGN_JAVA_SETTINGS if name in os.environ}
-
-
-def _java_escaped(path: Path) -> str:
-    # java.util.Properties reads Latin-1 and takes a backslash for an escape.
-    units = memoryview(str(path).encode("utf-16-be")).cast("B")
-    codes = [units[at] << 8 | units[at + 1] for at in range(0, len(units), 2)]
-    return "".join(chr(code) if code < 128 and code != ord("\\") else f"\\u{code:04x}" for code in codes)
 
 
 def _free_port(*, other_than: int | None = None) -> int:
