@@ -11,7 +11,10 @@ so a weight returns to exactly zero when its evidence does, and a prediction alw
 An example of weight `k` stands for `k` examples alike: the gradient counts k times (`z += k*g`), and so does its
 square (`n += k*g*g`, not `(k*g)**2`). Learning from negatives sampled at rate r with weight 1/r then walks the same
 learning rates, in expectation, as learning from all of them, and predictions are calibrated on the whole population.
-On the Open Bandit sample with r = 0.05 the log loss was 0.030425 so, 0.030431 with the square of `k*g`.
+On the Open Bandit sample with r = 0.05 the log loss was 0.030425 so, 0.030431 with the square of `k*g`; on synthetic
+traffic the distance from the truth (mean Kullback-Leibler) 0.00047 against 0.00059. It has its limit: a single
+negative of weight 100 (r = 0.01) moves predictions so far that they ran 15 % high on average, and r = 0.001 was useless
+with either. Keep r at 0.02 or more, or take a smaller alpha.
 """
 
 from __future__ import annotations
