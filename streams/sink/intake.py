@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import LostHistory, SettingsError, Transient
-from streams.sink.batches import Place
+from streams.sink.batches import Piece, Place
 from streams.sink.settings import SinkSettings
 
 log = structlog.get_logger(__name__)
@@ -78,26 +78,25 @@ class Intake:
             sorted(settings.topics()), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
         )
 
-    def read(self, most: int, timeout_s: float) -> dict[Place, list[tuple[int, Message]]]:
-        """Records with their offsets, at most `most`, waiting for them up to `timeout_s`; rebalances happen in here.
+    def read(self, most: int, timeout_s: float) -> dict[Place, Piece]:
+        """Records by partition, at most `most`, waiting for them up to `timeout_s`; rebalances happen in here.
 
         Raises LostHistory, SettingsError for a missing topic or right, Transient when the client can't go on.
         """
-        found: dict[Place, list[tuple[int, Message]]] = {}
+        messages: dict[Place, list[Message]] = {}
         for message in self._consumer.consume(most, timeout_s):
             if message.error() is not None:
                 self._problem(message)
             else:
-                # The types allow None everywhere; a message without an error has all three.
+                # The types allow None everywhere; a message without an error has all of this.
                 place: Place = (message.topic(), message.partition())  # type: ignore[assignment]
-                found.setdefault(place, []).append((message.offset(), message))  # type: ignore[arg-type]
-        for place in [place for place in found if place not in self._owned]:
-            del found[place]
-        for place, records in found.items():
+                messages.setdefault(place, []).append(message)
+        found = {place: _piece(messages[place]) for place in messages if place in self._owned}
+        for place, piece in found.items():
             position = self._owned[place]
             if position.read < 0:
-                position.done = records[0][0]
-            position.read = records[-1][0] + 1
+                position.done = piece.offsets[0]
+            position.read = piece.offsets[-1] + 1
         return found
 
     def done(self, place: Place, next_offset: int) -> None:
@@ -178,7 +177,7 @@ class Intake:
         consumer.incremental_assign(start)
         if self._paused:
             consumer.pause(start)
-        log.info("partitions assigned", assigned=_names(partitions), owned=len(self._owned))
+        log.info("partitions assigned", assigned=_by_topic(partitions), owned=len(self._owned))
 
     def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         for _ in range(_REQUEST_ATTEMPTS):
@@ -197,14 +196,14 @@ class Intake:
         self._commit([place for place in places if place in self._owned], wait=True)
         for place in places:
             self._owned.pop(place, None)
-        log.info("partitions revoked", revoked=_names(partitions), owned=len(self._owned))
+        log.info("partitions revoked", revoked=_by_topic(partitions), owned=len(self._owned))
 
     def _lose(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         places = [(gone.topic, gone.partition) for gone in partitions]
         for place in places:
             self._owned.pop(place, None)
         self._on_lost(places)
-        log.warning("partitions lost", lost=_names(partitions), owned=len(self._owned))
+        log.warning("partitions lost", lost=_by_topic(partitions), owned=len(self._owned))
 
     def _problem(self, message: Message) -> None:
         error = message.error()
@@ -237,5 +236,16 @@ class Intake:
         )
 
 
-def _names(partitions: Sequence[TopicPartition]) -> list[str]:
-    return [f"{partition.topic}/{partition.partition}" for partition in partitions]
+def _piece(messages: Sequence[Message]) -> Piece:
+    return Piece(
+        [message.offset() for message in messages],  # type: ignore[misc]  # as above: never None here
+        [message.timestamp()[1] for message in messages],
+        [message.value() for message in messages],
+    )
+
+
+def _by_topic(partitions: Sequence[TopicPartition]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for partition in partitions:
+        found.setdefault(partition.topic, []).append(partition.partition)
+    return found

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import structlog
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Message
 
 from schemas.clickhouse.migrations import migrate, unapplied
 from schemas.errors import SettingsError, Transient
@@ -61,8 +60,8 @@ class _Sink:
         self._clock_s = clock_s
         self._roles = settings.topics()
         self._give_up = threading.Event()
-        self._batches: Batches[Message] = Batches(full_rows=settings.batch_rows, oldest_s=settings.batch_s)
-        self._in_flight: deque[tuple[Batch[Message], Future[None]]] = deque()
+        self._batches: Batches = Batches(full_rows=settings.batch_rows, oldest_s=settings.batch_s)
+        self._in_flight: deque[tuple[Batch, Future[None]]] = deque()
         self._inserting = ThreadPoolExecutor(1, thread_name_prefix="insert")
         self._writer = Writer(self._open, give_up=self._give_up, on_wait=self._waits, on_done=self._answered)
         self._letters = Letters(
@@ -119,7 +118,7 @@ class _Sink:
                 return
             future.result()
             self._in_flight.popleft()
-            for place, next_offset in batch.next_offsets.items():
+            for place, next_offset in batch.next_offsets():
                 self._intake.done(place, next_offset)
 
     def _pause_or_resume(self) -> None:
@@ -148,7 +147,7 @@ class _Sink:
 
     def _revoked(self, places: Sequence[Place]) -> None:
         self._forget(places)
-        wanted = [future for batch, future in self._in_flight if batch.next_offsets.keys() & set(places)]
+        wanted = [future for batch, future in self._in_flight if any(map(batch.touches, places))]
         wait(wanted, timeout=REVOKE_S)
         # A failure is for the loop to raise, not for a callback of the consumer.
         if not any(future.done() and not future.cancelled() and future.exception() for _, future in self._in_flight):
@@ -160,16 +159,15 @@ class _Sink:
 
     # The inserting thread's part, down to _answered.
 
-    def _insert(self, batch: Batch[Message]) -> None:
+    def _insert(self, batch: Batch) -> None:
         role = self._roles[batch.topic]
-        rows, refused = rows_of(role, [message.value() for message in batch.records], run=self._settings.run)
+        rows, refused = rows_of(role, batch.values(), run=self._settings.run)
         unwritable = self._writer.write(rows)
-        self._set_aside(role, [batch.records[one.index] for one in refused + unwritable], refused + unwritable)
+        self._set_aside(role, [_letter(batch, one) for one in refused + unwritable])
         written = self._progress.rows_written
         written[rows.table] = written.get(rows.table, 0) + len(rows) - len(unwritable)
 
-    def _set_aside(self, role: str, messages: Sequence[Message], refused: Sequence[Refused]) -> None:
-        letters = [_letter(message, one) for message, one in zip(messages, refused, strict=True)]
+    def _set_aside(self, role: str, letters: Sequence[Rejected]) -> None:
         for letter in letters:
             self._progress.rejected[letter.reason] = self._progress.rejected.get(letter.reason, 0) + 1
             log.warning(
@@ -217,7 +215,7 @@ class _Sink:
 
     @property
     def _rows_held(self) -> int:
-        return self._batches.rows + sum(len(batch.records) for batch, _ in self._in_flight)
+        return self._batches.rows + sum(len(batch) for batch, _ in self._in_flight)
 
     def _tell(self) -> None:
         self._progress.rows_held = self._rows_held
@@ -226,10 +224,7 @@ class _Sink:
         self._progress.last_commit_ms = self._intake.last_commit_ms
 
 
-def _letter(message: Message, one: Refused) -> Rejected:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None
-    assert partition is not None
-    assert offset is not None
-    coordinates = {"partition": partition, "offset": offset, "record_ts_ms": message.timestamp()[1]}
-    return rejected(one.reason, one.detail, message.value(), topic=topic, **coordinates)
+def _letter(batch: Batch, one: Refused) -> Rejected:
+    partition, offset, timestamp_ms, value = batch.record(one.index)
+    place = {"partition": partition, "offset": offset, "record_ts_ms": timestamp_ms}
+    return rejected(one.reason, one.detail, value, topic=batch.topic, **place)
