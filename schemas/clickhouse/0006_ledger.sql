@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS ledger_rows
     clicks_next_offset Int64,
     impressions_watermark DateTime64(3, 'UTC') COMMENT 'no earlier impression is accepted any more',
     clicks_watermark DateTime64(3, 'UTC') COMMENT 'no earlier click is accepted any more',
-    committed_at DateTime64(3, 'UTC') COMMENT 'by the join worker''s clock'
+    inserted_at DateTime('UTC') DEFAULT now() COMMENT 'by the server''s clock'
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (run, join_partition)

@@ -155,7 +155,6 @@ SHAPES: Final = {
             *_same("Int64", "impressions_next_offset", "clicks_next_offset"),
             _moment("impressions_watermark", "impressions_watermark_ms"),
             _moment("clicks_watermark", "clicks_watermark_ms"),
-            _moment("committed_at", "committed_ms"),
         ),
     ),
     "rejects": Shape(

@@ -1,0 +1,80 @@
+"""Batches keep the order of each log, lose and double nothing, and know where a partition is done."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.sink.batches import Batches, Piece, Place
+
+TOPICS = ("totals", "outcomes")
+places = st.tuples(st.sampled_from(TOPICS), st.integers(0, 2))
+
+
+def piece(first: int, count: int) -> Piece:
+    """Records at consecutive offsets, each holding its own offset."""
+    offsets = list(range(first, first + count))
+    return Piece(offsets, [-1] * count, [b"%d" % offset for offset in offsets])
+
+
+@given(st.lists(st.tuples(places, st.integers(1, 9), st.booleans())), st.integers(1, 7))
+def test_every_record_is_taken_once_in_the_order_of_its_log(
+    steps: list[tuple[Place, int, bool]], full_rows: int
+) -> None:
+    batches = Batches(full_rows=full_rows, oldest_s=1.0)
+    added: dict[Place, int] = {}
+    taken: dict[Place, int] = {}
+
+    def take(topic: str) -> None:
+        batch = batches.take(topic, now_s=0.0)
+        assert 1 <= len(batch) <= full_rows
+        for index, value in enumerate(batch.values()):
+            partition, offset, _, same_value = batch.record(index)
+            assert value == same_value == b"%d" % offset
+            assert offset == taken.get((topic, partition), 0)
+            taken[topic, partition] = offset + 1
+        assert all(taken[place] == next_offset for place, next_offset in batch.next_offsets())
+
+    for place, count, then_take in steps:
+        batches.add(place, piece(added.get(place, 0), count), now_s=0.0)
+        added[place] = added.get(place, 0) + count
+        topic = batches.due(0.0)
+        if then_take and topic is not None:
+            take(topic)
+        assert batches.rows == sum(added.values()) - sum(taken.values())
+    while batches.topics():
+        take(batches.topics()[0])
+    assert taken == added
+
+
+@pytest.mark.parametrize(("rows", "age_s", "due"), [(4, 0.9, None), (5, 0.0, "totals"), (4, 1.0, "totals")])
+def test_a_topic_is_due_when_full_or_old(rows: int, age_s: float, due: str | None) -> None:
+    batches = Batches(full_rows=5, oldest_s=1.0)
+    batches.add(("totals", 0), piece(0, rows), now_s=100.0)
+    assert batches.due(100.0 + age_s) == due
+
+
+def test_a_busy_topic_does_not_starve_a_slow_one() -> None:
+    batches = Batches(full_rows=5, oldest_s=1.0)
+    batches.add(("outcomes", 0), piece(0, 1), now_s=0.0)
+    batches.add(("totals", 0), piece(0, 100), now_s=0.1)
+    assert batches.due(0.5) == "totals"
+    assert batches.due(1.0) == "outcomes"
+
+
+def test_a_forgotten_partition_leaves_the_others() -> None:
+    batches = Batches(full_rows=5, oldest_s=1.0)
+    batches.add(("totals", 0), piece(0, 3), now_s=0.0)
+    batches.add(("totals", 1), piece(7, 1), now_s=0.0)
+    batches.forget(("totals", 0))
+    batch = batches.take("totals", now_s=0.0)
+    assert list(batch.next_offsets()) == [(("totals", 1), 8)]
+    assert batch.touches(("totals", 1))
+    assert not batch.touches(("totals", 0))
+
+
+def test_forgetting_all_leaves_nothing_due() -> None:
+    batches = Batches(full_rows=1, oldest_s=0.0)
+    batches.add(("totals", 0), piece(0, 3), now_s=0.0)
+    batches.forget(("totals", 0))
+    batches.forget(("totals", 5))
+    assert (batches.due(9.0), batches.topics(), batches.rows) == (None, [], 0)

@@ -1,0 +1,159 @@
+"""Values of each topic become the columns of its table, or are refused one by one."""
+
+from typing import Any
+
+import msgspec
+import pytest
+import xxhash
+
+from schemas.codec import encode
+from schemas.events import Campaign
+from schemas.outcomes import Outcome
+from schemas.pacing import PacingDecision
+from schemas.rejects import Reason, rejected
+from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotal
+from streams.sink.rows import Rows, rows_of
+from streams.sink.shapes import ROLES
+
+MINUTE_MS = 1_700_000_040_000
+
+
+def total(**changes: Any) -> MinuteTotal:
+    """A total of one minute, with the measures 1 to 8."""
+    key: dict[str, Any] = {"minute": MINUTE_MS, "join_partition": 3, "version": 7, "final": True}
+    dimensions = {name: f"{name} 1" for name in DIMENSIONS}
+    measures = {name: number for number, name in enumerate(MEASURES, 1)}
+    return MinuteTotal(**(key | dimensions | measures | changes))
+
+
+def rows_as_dicts(rows: Rows) -> list[dict[str, Any]]:
+    """One dict for each row, by column."""
+    return [dict(zip(rows.names, row, strict=True)) for row in zip(*rows.columns, strict=True)]
+
+
+def only_row(role: str, record: object) -> dict[str, Any]:
+    """The one row a record becomes."""
+    rows, refused = rows_of(role, [encode(record)], run="")
+    assert refused == []
+    (row,) = rows_as_dicts(rows)
+    return row
+
+
+def test_a_total_becomes_a_row_of_its_own_fields_with_the_minute_in_seconds() -> None:
+    expected = {"run": "", **msgspec.structs.asdict(total()), "minute": MINUTE_MS // 1000}
+    assert only_row("totals", total()) == expected
+
+
+def test_rows_carry_the_run() -> None:
+    rows, _ = rows_of("totals", [encode(total())] * 2, run="backfill-1")
+    assert rows.columns[rows.names.index("run")] == ["backfill-1"] * 2
+
+
+def test_a_click_row_names_the_user_by_hash_only() -> None:
+    outcome = Outcome(
+        kind="click",
+        impression_id="i1",
+        join_partition=0,
+        label=1,
+        click_id="c1",
+        click_ts=MINUTE_MS + 5,
+        delay_ms=5,
+        ts=MINUTE_MS,
+        campaign_id="k1",
+        creative_id="r1",
+        price_micros=250_000,
+        user_id="alice@example.org",
+    )
+    row = only_row("outcomes", outcome)
+    assert row["user_hash"] == xxhash.xxh3_64_intdigest(b"alice@example.org")
+    assert "alice" not in repr(row)
+    assert (row["event_time"], row["click_time"], row["delay_ms"]) == (MINUTE_MS, MINUTE_MS + 5, 5)
+    assert (row["pctr"], row["placement"], row["price_micros"]) == (None, "", 250_000)
+
+
+def test_an_orphan_row_has_the_time_of_its_click() -> None:
+    row = only_row(
+        "outcomes", Outcome(kind="orphan", impression_id="i1", join_partition=0, click_id="c1", click_ts=MINUTE_MS)
+    )
+    assert (row["event_time"], row["click_time"], row["campaign_id"], row["user_hash"]) == (MINUTE_MS, MINUTE_MS, "", 0)
+
+
+def test_an_unclicked_row_has_no_click() -> None:
+    row = only_row(
+        "outcomes", Outcome(kind="unclicked", impression_id="i1", join_partition=0, weight=20.0, ts=MINUTE_MS)
+    )
+    assert (row["event_time"], row["click_time"], row["click_id"], row["delay_ms"]) == (MINUTE_MS, 0, "", None)
+    assert row["weight"] == 20.0
+
+
+def test_a_decision_is_kept_under_its_minute() -> None:
+    decision = PacingDecision("k1", 4, MINUTE_MS + 59_999, MINUTE_MS - 40_000, "ahead", 0.25, 100, 60, 50, 9, 2)
+    row = only_row("pacing", decision)
+    assert (row["minute"], row["event_time"], row["admit"]) == (MINUTE_MS // 1000, MINUTE_MS + 59_999, 0.25)
+
+
+def test_a_watermark_before_1970_is_1970() -> None:
+    counts = dict.fromkeys(("open", "closed", "unclicked", "billable", "repeat", "orphan", "pending"), 0)
+    ledger = Ledger(
+        join_partition=1,
+        version=2,
+        impressions=LogCounts(consumed=1, accepted=1),
+        clicks=LogCounts(),
+        impressions_next_offset=5,
+        clicks_next_offset=6,
+        impressions_watermark_ms=-1,
+        clicks_watermark_ms=-(10**12),
+        **counts,
+    )
+    row = only_row("ledger", ledger)
+    assert (row["impressions_watermark"], row["clicks_watermark"]) == (0, 0)
+    assert (row["impressions_consumed"], row["clicks_consumed"]) == (1, 0)
+
+
+def test_a_dead_letter_loses_its_bytes() -> None:
+    letter = rejected(Reason.LATE, "late", b"secret", topic="ads.clicks", partition=2, offset=9, record_ts_ms=-1)
+    row = only_row("rejects", letter)
+    assert "secret" not in repr(row)
+    assert (row["topic"], row["partition"], row["offset"], row["length_bytes"]) == ("ads.clicks", 2, 9, 6)
+    assert row["record_time"] == 0
+
+
+def test_a_campaign_keeps_its_open_ends_open() -> None:
+    row = only_row("campaigns", Campaign("k1", 10**6, "Europe/Berlin", "active", "even", 3, start=MINUTE_MS))
+    assert (row["start_time"], row["end_time"], row["max_bid_micros"]) == (MINUTE_MS, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"", Reason.UNDECODABLE),
+        (b'{"minute":', Reason.UNDECODABLE),
+        (b'{"minute": "noon"}', Reason.UNDECODABLE),
+        (b'{"advertiser_id":"\xff"}', Reason.UNDECODABLE),
+        (b'{"more":' + b"[" * 100_000, Reason.UNDECODABLE),
+        (None, Reason.TOMBSTONE),
+    ],
+)
+def test_a_bad_value_is_refused_by_index_and_its_neighbours_become_rows(value: bytes | None, reason: Reason) -> None:
+    values = [encode(total(version=1)), value, encode(total(version=3))]
+    rows, refused = rows_of("totals", values, run="")
+    assert [(one.index, one.reason) for one in refused] == [(1, reason)]
+    assert [row["version"] for row in rows_as_dicts(rows)] == [1, 3]
+    assert list(rows.sources) == [0, 2]
+
+
+def test_a_deletion_in_a_compacted_topic_is_neither_row_nor_refused() -> None:
+    assert [len(part) for part in rows_of("campaigns", [None], run="")] == [0, 0]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_values_are_no_rows(role: str) -> None:
+    rows, refused = rows_of(role, [], run="")
+    assert (len(rows), refused, {len(column) for column in rows.columns}) == (0, [], {0})
+
+
+def test_a_slice_has_the_rows_and_sources_of_its_span() -> None:
+    values = [encode(total(version=number)) for number in range(5)]
+    part = rows_of("totals", [None, *values], run="")[0].slice(1, 3)
+    assert [row["version"] for row in rows_as_dicts(part)] == [1, 2]
+    assert list(part.sources) == [2, 3]

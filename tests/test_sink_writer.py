@@ -1,0 +1,155 @@
+"""The writer waits out what passes, finds the rows a table will not take, and stops for what someone must fix."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DatabaseError,
+    DataError,
+    OperationalError,
+    ProgrammingError,
+)
+
+from schemas.errors import SettingsError, Transient
+from schemas.rejects import Reason
+from streams.embedded.clickhouse import ClickHouse, Fault
+from streams.sink import writer as writer_module
+from streams.sink.client import Trouble, connect, trouble
+from streams.sink.rows import Rows
+from streams.sink.writer import Writer
+
+TABLE = "CREATE TABLE numbers (n Int64) ENGINE = ReplacingMergeTree ORDER BY n"
+
+
+def numbers(values: Sequence[object], *, sent_as: str = "Int64") -> Rows:
+    """Rows for the table above; sources count from 100. Sent as String, the server itself reads the numbers."""
+    return Rows("numbers", ("n",), (sent_as,), [values], range(100, 100 + len(values)))
+
+
+def kept(database: Client) -> list[int]:
+    """Distinct numbers in the table."""
+    return [row[0] for row in database.query("SELECT n FROM numbers FINAL ORDER BY n").result_rows]
+
+
+def writer_on(server: ClickHouse, database: Client, **more: object) -> Writer:
+    """A writer of the test's database."""
+    return Writer(lambda: connect(server.url, database=str(database.database)), give_up=threading.Event(), **more)  # type: ignore[arg-type]  # callbacks
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (DatabaseError("too many parts", code=252), Trouble.PASSING),
+        (DatabaseError("no such table", code=60), Trouble.SETUP),
+        (DatabaseError("constraint", code=469), Trouble.ROWS),
+        (DatabaseError("new in the next release", code=12_345), Trouble.UNKNOWN),
+        (DataError("value out of range"), Trouble.ROWS),
+        (OperationalError("connection refused"), Trouble.PASSING),
+        (DatabaseError("HTTP driver received HTTP status 502"), Trouble.PASSING),
+        (DatabaseError("HTTP driver received HTTP status 413"), Trouble.UNKNOWN),
+        (ProgrammingError("who knows"), Trouble.UNKNOWN),
+    ],
+)
+def test_an_error_says_what_to_do(failure: ClickHouseError, expected: Trouble) -> None:
+    assert trouble(failure) is expected
+
+
+def test_an_address_of_another_kind_is_refused_with_an_example() -> None:
+    with pytest.raises(SettingsError, match="http://localhost:8123"):
+        connect("clickhouse://secret@somewhere")
+
+
+@pytest.mark.clickhouse
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("applied_answer_lost", match="INSERT INTO", times=3),
+        Fault("reset", match="INSERT INTO", times=3),
+        Fault("status", match="INSERT INTO", times=2, status=500, code=252, body="Code: 252. (TOO_MANY_PARTS)"),
+        Fault("status", match="INSERT INTO", times=4, status=503),
+    ],
+    ids=["answer lost", "reset", "too many parts", "unavailable"],
+)
+def test_a_passing_fault_neither_loses_nor_doubles_rows(clickhouse: ClickHouse, database: Client, fault: Fault) -> None:
+    database.command(TABLE)
+    waits: list[str] = []
+    writer = writer_on(clickhouse, database, on_wait=waits.append)
+    writer.write(numbers([0]))
+    clickhouse.order_faults([fault])
+    assert writer.write(numbers(list(range(500)))) == []
+    writer.close()
+    assert waits
+    assert kept(database) == list(range(500))
+
+
+@pytest.mark.clickhouse
+def test_rows_the_table_refuses_are_found_and_the_others_kept(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    values = [str(number) for number in range(300)]
+    values[0] = values[77] = values[299] = "many"
+    writer = writer_on(clickhouse, database)
+    refused = writer.write(numbers(values, sent_as="String"))
+    writer.close()
+    assert [one.index for one in refused] == [100, 177, 399]
+    assert {one.reason for one in refused} == {Reason.UNWRITABLE}
+    assert "many" in refused[0].detail
+    assert kept(database) == [int(value) for value in values if value != "many"]
+
+
+@pytest.mark.clickhouse
+def test_a_value_that_does_not_fit_its_column_is_found(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    writer = writer_on(clickhouse, database)
+    assert [one.index for one in writer.write(numbers([1, 2**70, 3]))] == [101]
+    writer.close()
+    assert kept(database) == [1, 3]
+
+
+@pytest.mark.clickhouse
+def test_too_many_refused_rows_are_the_tables_fault(
+    clickhouse: ClickHouse, database: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "MOST_BAD_ROWS", 4)
+    database.command(TABLE)
+    writer = writer_on(clickhouse, database)
+    with pytest.raises(SettingsError, match="the table is wrong"):
+        writer.write(numbers(["many"] * 20, sent_as="String"))
+    writer.close()
+
+
+@pytest.mark.clickhouse
+def test_a_missing_table_stops_with_what_to_do(clickhouse: ClickHouse, database: Client) -> None:
+    writer = writer_on(clickhouse, database)
+    with pytest.raises(SettingsError, match="clickfold init"):
+        writer.write(numbers([1]))
+    writer.close()
+
+
+@pytest.mark.clickhouse
+def test_an_unknown_error_is_tried_again_but_not_for_ever(
+    clickhouse: ClickHouse, database: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "UNKNOWN_ATTEMPTS", 3)
+    database.command(TABLE)
+    waits: list[str] = []
+    writer = writer_on(clickhouse, database, on_wait=waits.append)
+    clickhouse.order_faults([Fault("status", match="INSERT INTO", times=9, status=500, code=12_345, body="?")])
+    with pytest.raises(Transient, match="not acknowledged"):
+        writer.write(numbers([1]))
+    writer.close()
+    assert len(waits) == 2
+
+
+def test_giving_up_ends_the_wait_for_a_server_that_is_away() -> None:
+    give_up = threading.Event()
+    # Nothing listens on port 1 of the loopback interface.
+    writer = Writer(lambda: connect("http://127.0.0.1:1"), give_up=give_up, on_wait=lambda _: give_up.set())
+    with pytest.raises(Transient, match="not acknowledged"):
+        writer.write(numbers([1]))
+
+
+def test_no_rows_need_no_server() -> None:
+    assert Writer(lambda: connect("http://127.0.0.1:1"), give_up=threading.Event()).write(numbers([])) == []
