@@ -165,6 +165,11 @@ class Shard:
         for campaign_id, kept in self._kept.items():
             yield campaign_id, kept.head
 
+    def head(self, campaign_id: str) -> Head | None:
+        """What is known of a campaign beside its counters; None when it was never heard of."""
+        kept = self._kept.get(campaign_id)
+        return kept.head if kept else None
+
     def quarters(self, campaign_id: str) -> Iterator[tuple[int, Measures]]:
         """Start and sums of each UTC quarter-hour of a campaign, ascending; none for a campaign never heard of."""
         kept = self._kept.get(campaign_id)

@@ -1,0 +1,237 @@
+"""The pacing worker: campaigns and their totals in, decisions out, one JSON view.
+
+What Faust is used for: group membership, reading, the changelog topic and its recovery, timers, web. What it is not
+trusted with: where to start (see `transport`), when a row is safe (rows are awaited before anything builds on them),
+and its exactly-once mode, whose one transactional producer a partition would fence the same zombies that
+`changelog` finds, at the price of trusting its commits. Faust's store is memory:// because there is nothing to gain
+from a local one: state is some megabytes, and a changelog read back in a second cannot disagree with the one in Kafka.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, cast
+
+import faust
+import msgspec
+import structlog
+from faust.types import TP, EventT
+from faust.web import Request, View
+
+from schemas.codec import decode, encode
+from schemas.events import Campaign
+from schemas.totals import CampaignTotal
+from streams.pacing.changelog import BEGINNING
+from streams.pacing.clock import EventClock
+from streams.pacing.local_day import zone
+from streams.pacing.settings import PacingSettings, credentials
+from streams.pacing.shard import Shard, Write
+from streams.pacing.state import StateTable, send_all
+from streams.pacing.transport import Consumer, EraMessage, Transport
+from streams.pacing.view import campaign_view, worker_view
+
+log = structlog.get_logger("pace")
+
+# One row a campaign and day is written for a whole batch, so larger is cheaper; a second's worth at full speed.
+_BATCH: Final = 5_000
+_GATHER_S: Final = 0.1
+
+
+class PaceWorker:
+    """The shell around the shards: what comes from Kafka goes into them, what they return goes to Kafka."""
+
+    def __init__(self, settings: PacingSettings, *, partitions: int, on_ready: Callable[[], None] | None) -> None:
+        self.settings = settings
+        self.clock = EventClock()
+        self.passed_over: Counter[str] = Counter()
+        self._on_ready = on_ready
+        self._live: set[int] = set()
+        self.app = _faust_app(settings, partitions=partitions)
+        self.app.transport = Transport(self.app.conf.broker_consumer, self.app, self)
+        self.table = _table(self.app, partitions=partitions)
+        self.app.tables.add(self.table)
+        self.app.on_partitions_revoked.connect(self._pause)
+        self.app.on_rebalance_complete.connect(self._take_ownership)
+        self._listen("campaign_totals", self._count, partitions=partitions)
+        self._listen("campaigns", self._announce, partitions=partitions)
+        self.app.timer(settings.tick_s, name="tick")(self._guarded_tick)
+        self._serve_views()
+
+    @property
+    def shards(self) -> dict[int, Shard]:
+        """The shards this worker owns, by partition; empty while partitions move."""
+        return {at: shard for at, shard in self.table.shards.items() if at in self._live}
+
+    def position(self, tp: TP) -> int | None:
+        """See `transport.Sources`. Campaigns are read whole after every rebalance: the topic is compacted, hence small,
+        and reading them again is what makes a zombie's row of an older campaign harmless."""
+        shard = self.shards.get(tp.partition)
+        if shard is None:
+            return None
+        return BEGINNING if tp.topic == self.settings.topic("campaigns") else shard.position
+
+    async def _pause(self, *_args: Any, **_more: Any) -> None:
+        self._live.clear()
+
+    async def _take_ownership(self, *_args: Any, **_more: Any) -> None:
+        # Tables are read back, and nothing is passed on before the seek that follows.
+        topic = self.settings.topic("campaign_totals")
+        owned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == topic}
+        rows = []
+        for at in sorted(owned):
+            shard = self.table.shards.setdefault(at, Shard())
+            rows += [(at, row) for row in shard.open(epoch_s=int(time.time()))]
+            for _, head in shard.campaigns():
+                if head.decision:
+                    self.clock.resumed(event_ms=head.decision.event_ms, lag_ms=head.lag_ms)
+        await self._guarded(self.table.write(rows))  # Faust logs what a signal handler raises, and goes on
+        self._live = owned
+        log.info("partitions assigned", partitions=sorted(owned))
+        if self._on_ready:
+            self._on_ready()
+            self._on_ready = None
+
+    def _fresh(self, events: Sequence[EventT[Any]]) -> dict[int, list[Any]]:
+        """Messages by partition, without those fetched before the last seek: they will come again."""
+        era = cast(Consumer, self.app.consumer).era
+        by_partition: defaultdict[int, list[Any]] = defaultdict(list)
+        for event in events:
+            if cast(EraMessage, event.message).era == era and event.message.partition in self._live:
+                by_partition[event.message.partition].append(event.message)
+        return by_partition
+
+    async def _count(self, events: Sequence[EventT[Any]]) -> None:
+        rows: list[tuple[int, Write]] = []
+        counted: list[tuple[Shard, int]] = []
+        for at, messages in self._fresh(events).items():
+            shard = self.table.shards[at]
+            totals = []
+            for message in messages:
+                total = self._decoded(message, CampaignTotal)
+                if total is not None:
+                    totals.append(total)
+                    self.clock.seen(total.quarter, written_ms=round(message.timestamp * 1000))
+            rows += [(at, row) for row in shard.count(totals)]
+            counted.append((shard, messages[-1].offset + 1))
+        await self.table.write(rows)
+        for shard, next_offset in counted:
+            shard.advance(next_offset)
+
+    async def _announce(self, events: Sequence[EventT[Any]]) -> None:
+        rows: list[tuple[int, Write]] = []
+        for at, messages in self._fresh(events).items():
+            shard = self.table.shards[at]
+            for message in messages:
+                if message.value is None and message.key is not None:
+                    rows += [(at, row) for row in shard.withdraw(message.key.decode(errors="replace"))]
+                    continue
+                campaign = self._decoded(message, Campaign)
+                if campaign is None:
+                    continue
+                if zone(campaign.timezone) is None:
+                    self.passed_over["unknown_timezone"] += 1
+                    continue
+                rows += [(at, row) for row in shard.announce(campaign)]
+        await self.table.write(rows)
+
+    def _decoded(self, message: Any, kind: Any) -> Any:
+        """The value, or None when it is malformed or under another campaign's key, which is counted."""
+        try:
+            value = decode(message.value or b"", kind)
+        except msgspec.MsgspecError:
+            self.passed_over["undecodable"] += 1
+            return None
+        if message.key != value.campaign_id.encode():
+            self.passed_over["wrong_key"] += 1
+            return None
+        return value
+
+    async def _tick(self) -> None:
+        event_ms = self.clock.now_ms(wall_ms=round(time.time() * 1000))
+        rows, decisions = [], []
+        for at, shard in self.shards.items():
+            written, decided = shard.tick(event_ms=event_ms, lag_ms=self.clock.lag_ms)
+            rows += [(at, row) for row in written]
+            decisions += [(at, decision.campaign_id.encode(), encode(decision)) for decision in decided]
+        await self.table.write(rows)
+        await send_all(self.app, self.settings.topic("pacing"), decisions)
+
+    def _listen(self, role: str, take: Callable[[Sequence[EventT[Any]]], Awaitable[None]], *, partitions: int) -> None:
+        topic = self.app.topic(
+            self.settings.topic(role), key_type=bytes, value_type=bytes, partitions=partitions, allow_empty=True
+        )
+
+        async def agent(stream: Any) -> None:
+            async for events in stream.take_events(_BATCH, within=_GATHER_S):
+                await self._guarded(take(events))
+
+        self.app.agent(topic, name=f"pace.{role}")(agent)
+
+    async def _guarded_tick(self) -> None:
+        await self._guarded(self._tick())
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as failure:
+            # Faust would log it, call the event done and go on with the next. A row that may not be in the changelog
+            # must not be built upon: the next start goes on from what is.
+            await self.app.crash(failure)
+            raise
+
+    def _serve_views(self) -> None:
+        # Functions, because Faust makes a method of a view of each.
+        async def everything(view: View, _request: Request) -> Any:
+            anomalies = sum((shard.anomalies for shard in self.shards.values()), self.passed_over)
+            return _json(view, worker_view(self.shards, clock=self.clock, passed_over=anomalies))
+
+        async def one(view: View, _request: Request, campaign_id: str) -> Any:
+            views = (campaign_view(shard, campaign_id) for shard in self.shards.values())
+            found = next((found for found in views if found is not None), None)
+            if found is None:
+                return view.json({"error": f"campaign {campaign_id} is not known to this worker"}, status=404)
+            return _json(view, found)
+
+        self.app.page("/pacing", name="pacing")(everything)
+        self.app.page("/pacing/{campaign_id}", name="pacing_campaign")(one)
+
+
+def build_app(settings: PacingSettings, *, partitions: int, on_ready: Callable[[], None] | None = None) -> faust.App:
+    """The Faust app, not started. `partitions`: see `settings.prepare_topics`; `on_ready`: see `worker.run`."""
+    return PaceWorker(settings, partitions=partitions, on_ready=on_ready).app
+
+
+def _faust_app(settings: PacingSettings, *, partitions: int) -> faust.App:
+    servers = ";".join(f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(","))
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return faust.App(
+        settings.group,
+        broker=servers,
+        broker_credentials=credentials(settings),
+        store="memory://",
+        datadir=settings.data_dir,
+        autodiscover=False,
+        topic_partitions=partitions,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.instance_id or None,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.session_timeout_s / 4,
+        stream_recovery_delay=0.0,
+        web_host=settings.web_host,
+        web_bind=settings.web_host,
+        web_port=settings.web_port,
+    )
+
+
+def _table(app: faust.App, *, partitions: int) -> StateTable:
+    return StateTable(app, name="state", partitions=partitions, key_type=bytes, value_type=bytes)
+
+
+def _json(view: View, value: Any) -> Any:
+    return view.bytes(encode(value), content_type="application/json")

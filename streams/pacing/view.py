@@ -1,0 +1,81 @@
+"""What the worker knows, as plain structures: served as JSON, compared with the oracle, read by tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from schemas.events import Campaign
+from schemas.pacing import PacingDecision
+from streams.pacing.clock import EventClock
+from streams.pacing.shard import Shard
+
+
+class DayView(msgspec.Struct, frozen=True):
+    """The counters of one local day; `day` is a calendar date, `day_start` its midnight in ms UTC."""
+
+    day: str
+    day_start: int
+    impressions: int
+    clicks: int
+    spend_micros: int
+
+
+class CampaignView(msgspec.Struct, frozen=True):
+    """A campaign with every day kept, ascending. `campaign` is null when nobody announced it."""
+
+    campaign_id: str
+    timezone: str
+    campaign: Campaign | None
+    decision: PacingDecision | None
+    days: list[DayView]
+
+
+class WorkerView(msgspec.Struct, frozen=True):
+    """The campaigns this worker owns with the last decision on each (their days: one view a campaign).
+
+    `next_offsets` of `campaign_totals`, by each partition owned: all below is counted, -1 before anything was.
+    `passed_over` counts records by reason: undecodable, wrong_key, unknown_timezone, off_grid, expired, folded.
+    """
+
+    next_offsets: dict[str, int]
+    event_lag_ms: int
+    passed_over: dict[str, int]
+    campaigns: dict[str, PacingDecision | None]
+
+
+def campaign_view(shard: Shard, campaign_id: str) -> CampaignView | None:
+    """One campaign; None when nothing is known of it."""
+    head = shard.head(campaign_id)
+    if head is None:
+        return None
+    days = [
+        DayView(
+            day=spend.day.isoformat(),
+            day_start=spend.start_ms,
+            impressions=spend.measures.impressions,
+            clicks=spend.measures.clicks,
+            spend_micros=spend.measures.spend_micros,
+        )
+        for spend in shard.days(campaign_id)
+    ]
+    timezone = head.campaign.timezone if head.campaign else "UTC"
+    return CampaignView(campaign_id, timezone, head.campaign, head.decision, days)
+
+
+def worker_view(shards: Mapping[int, Shard], *, clock: EventClock, passed_over: Counter[str]) -> WorkerView:
+    """All campaigns of these shards."""
+    return WorkerView(
+        next_offsets={str(at): shard.position for at, shard in sorted(shards.items())},
+        event_lag_ms=clock.lag_ms,
+        passed_over=dict(sorted(passed_over.items())),
+        campaigns={name: head.decision for shard in shards.values() for name, head in sorted(shard.campaigns())},
+    )
+
+
+def all_campaigns(shards: Iterable[Shard]) -> dict[str, CampaignView]:
+    """Every campaign of these shards with its days."""
+    views = (campaign_view(shard, name) for shard in shards for name, _ in shard.campaigns())
+    return {view.campaign_id: view for view in views if view is not None}
