@@ -54,7 +54,11 @@ class Out(NamedTuple):
 
 
 class Fold(Protocol):
-    """One partition's fold. Whatever a method returns is written in the transaction that commits its position."""
+    """One partition's fold. Whatever a method returns is written in the transaction that commits its position.
+
+    Life: made empty; then `restore` or `rebuild` or neither; `begin`; `standing`; `step` up to the committed offsets in
+    silence; `resume`; then live: `step`, `sweep`, `report`, each followed by `committed` once it is.
+    """
 
     def step(self, records: Records) -> list[Out]:
         """Folds in records of one input log, at or after `positions()` of that log."""
@@ -84,8 +88,35 @@ class Fold(Protocol):
         """The next offset of each input log."""
         ...
 
+    def ahead(self) -> str | None:
+        """The input so far ahead of another in event time that reading on would only fill memory."""
+        ...
+
     def mark(self) -> bytes:
         """What recovery needs beside the positions, at most 4,000 bytes: the commit's metadata."""
+        ...
+
+    def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:
+        """Takes ownership: an epoch above the one of the committed `mark` (None: never committed) and at least `epoch`.
+
+        Without restored or rebuilt state the fold starts at `offsets`. Returns the start record, if it keeps one.
+        """
+        ...
+
+    def standing(self, side: Sequence[bytes]) -> None:
+        """The values of this partition of its side log, up to its own start record (`ads.seals` for the join)."""
+        ...
+
+    def seal(self, log: str) -> list[Out]:
+        """Input `log` was seen to be idle at its position; [] if nothing follows. Holds once `committed` is called."""
+        ...
+
+    def resume(self, mark: bytes) -> None:
+        """The committed offsets are reached: in silence decides just what was decided, then is live."""
+        ...
+
+    def rebuild(self, mark: bytes) -> dict[str, int]:
+        """Without a checkpoint: starts empty where `mark` says, and returns the offsets to read from."""
         ...
 
     def snapshot(self) -> bytes:
@@ -98,4 +129,8 @@ class Fold(Protocol):
 
     def restore(self, snapshot: bytes) -> None:
         """Takes the state of a snapshot. Raises StateMismatch, or BrokenInvariant when a file is damaged."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of threads and files."""
         ...

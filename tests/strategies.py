@@ -78,7 +78,9 @@ def _logs(draw: st.DrawFn, events: st.SearchStrategy[dict[str, Any]], most: int)
     offset = draw(st.integers(0, 3))
     for event in draw(st.lists(events, max_size=most)):
         # Times lean towards rising, so that watermarks move.
-        shape = draw(st.sampled_from(["good"] * 12 + ["copy"] * 3 + ["key", "bad", "none", "missing", "future", "edge"]))
+        shape = draw(
+            st.sampled_from(["good"] * 12 + ["copy"] * 3 + ["key", "bad", "none", "missing", "future", "edge"])
+        )
         key: bytes | None = event["impression_id"].encode()
         value: bytes | None = orjson.dumps(event)
         stamped = -1

@@ -1,0 +1,427 @@
+"""Drives folds: the one loop behind live work, recovery and replay.
+
+The runner is given a Log, Disks and a Clock and touches nothing else. A turn polls, folds, and now and then commits:
+outputs and positions in one transaction, then a checkpoint. A task begins by taking ownership (its epoch), then folds
+from its checkpoint's cut to the committed offsets with outputs suppressed; from there on the same calls are live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from schemas.errors import BrokenInvariant, LostHistory, StateMismatch, TaskLost
+from streams.disk import Disk
+from streams.fold import Fold, Out, Records
+
+_MANIFEST = "manifest"
+
+
+class Commit(NamedTuple):
+    """What is committed of a task: the next offset of each input, and the fold's mark."""
+
+    offsets: dict[str, int]
+    mark: bytes
+
+
+class Owner(Protocol):
+    """Whom the log tells of partitions coming and going, from within `Log.poll`."""
+
+    def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
+        """Partitions now owned; returns where to read each of them from. They stay paused until `Log.resume`."""
+        ...
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Partitions to give up: commits what was folded, then forgets them."""
+        ...
+
+    def lost(self, partitions: Iterable[int]) -> None:
+        """Partitions already owned by another: forgets them, and what was not committed."""
+        ...
+
+
+class Log(Protocol):
+    """The logs of a group: batches in, transactions out."""
+
+    def join(self, owner: Owner) -> None:
+        """Enters the group; from then on `poll` tells `owner` of its partitions."""
+        ...
+
+    def poll(self, limit: int, wait_s: float) -> list[Records]:
+        """Up to `limit` records of the partitions owned and not paused, waiting at most `wait_s` for the first."""
+        ...
+
+    def committed(self, partition: int) -> Commit | None:
+        """The last stable commit; None if the group never committed this partition."""
+        ...
+
+    def starts(self, partition: int) -> dict[str, int]:
+        """The first offset still kept of each input."""
+        ...
+
+    def ends(self, partition: int) -> dict[str, int]:
+        """The stable end of each input, asked of the broker now. Raises Transient when it does not answer."""
+        ...
+
+    def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
+        """Reads on from these offsets; nothing polled before comes any more."""
+        ...
+
+    def pause(self, partition: int, logs: Sequence[str]) -> None:
+        """Polls nothing of these inputs until `resume`."""
+        ...
+
+    def resume(self, partition: int, logs: Sequence[str]) -> None:
+        """Polls these inputs again."""
+        ...
+
+    def side(self, partition: int) -> list[bytes]:
+        """All values of the side log, at least up to what this Log has committed to it."""
+        ...
+
+    def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
+        """Writes and commits, all or nothing. Raises TaskLost when it was nothing."""
+        ...
+
+    def leave(self) -> None:
+        """Leaves the group; `owner` is told that its partitions are revoked."""
+        ...
+
+
+class Clock(Protocol):
+    """Time of the shell: for when to commit, never for what is decided."""
+
+    def monotonic(self) -> float:
+        """Seconds since any fixed moment."""
+        ...
+
+    def now_s(self) -> int:
+        """Seconds UTC, for epochs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often and how much. A read-committed reader waits for the slowest open transaction: commits stay short."""
+
+    commit_s: float = 0.15
+    report_s: float = 1.0
+    checkpoint_s: float = 15.0
+    idle_s: float = 5.0
+    poll_records: int = 10_000
+    poll_wait_s: float = 0.05
+    # Outputs of one transaction: 200,000 take about a second, far below its timeout of 15 s.
+    transaction_outs: int = 200_000
+
+
+@dataclass
+class Progress:
+    """What the shell shows; counts since start."""
+
+    records: int = 0
+    replayed: int = 0
+    outs: int = 0
+    commits: int = 0
+    checkpoints: int = 0
+    recoveries: int = 0
+    last_commit_s: float = 0.0
+    commit_took_s: float = 0.0
+    tasks: dict[int, str] = field(default_factory=dict)
+
+
+class Task:
+    """One owned partition: its fold, and where it is on the way to live."""
+
+    def __init__(self, fold: Fold, disk: Disk, committed: Commit | None) -> None:
+        self.fold = fold
+        self.disk = disk
+        self.committed = committed
+        self.begun = False
+        self.live = False
+        self.held: list[Records] = []
+        self.paused: str | None = None
+        self.moved_s: dict[str, float] = {}
+        self.sealed_at: dict[str, int] = {}
+
+    def replayed(self) -> bool:
+        """Whether every input has reached its committed offset."""
+        at = self.fold.positions()
+        return self.committed is None or all(at[log] >= to for log, to in self.committed.offsets.items())
+
+    def replay(self, records: Records) -> int:
+        """Folds in silence what lies below the committed offset, holds the rest; returns how many were folded."""
+        stop_offset = self.committed.offsets[records.log] if self.committed else 0
+        below = sum(1 for offset in records.offsets if offset < stop_offset)
+        if below:
+            self.fold.step(records.slice(0, below))
+        if below < len(records):
+            self.held.append(records.slice(below, len(records)))
+        return below
+
+
+class Runner:
+    """Works on whatever partitions the log assigns, until told to stop."""
+
+    def __init__(
+        self,
+        log: Log,
+        clock: Clock,
+        make: Callable[[int], tuple[Fold, Disk]],
+        pace: Pace = Pace(),  # frozen
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._make = make
+        self._pace = pace
+        self._warn = warn
+        self._tasks: dict[int, Task] = {}
+        self._outs: list[Out] = []
+        self._folded = False
+        self._commit_at = self._report_at = self._checkpoint_at = 0.0
+        self.progress = Progress()
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Turns until `stopped`, then commits, checkpoints and leaves the group."""
+        self._log.join(self)
+        try:
+            while not stopped():
+                self.turn()
+            self._finish()
+        finally:
+            self._log.leave()
+            self._drop(list(self._tasks))
+
+    def _finish(self) -> None:
+        """A last commit, checkpoint and report; what cannot be committed any more is done again by the next owner."""
+        try:
+            self._commit(report=True)
+            self._checkpoint()
+        except TaskLost as error:
+            self._warn(f"stopped without a last commit, the next start goes on from the one before: {error}")
+
+    def turn(self) -> None:
+        """One poll and what follows from it. On TaskLost all tasks start again from what is committed."""
+        try:
+            self._start_assigned()
+            for records in self._log.poll(self._pace.poll_records, self._pace.poll_wait_s):
+                self._fold(records)
+            now = self._clock.monotonic()
+            if now >= self._commit_at or len(self._outs) >= self._pace.transaction_outs:
+                self._commit(report=now >= self._report_at)
+                if now >= self._checkpoint_at:
+                    self._checkpoint()
+        except TaskLost as error:
+            self._recover(error)
+
+    def folds(self) -> dict[int, Fold]:
+        """The live folds by partition, for the shell's gauges."""
+        return {partition: task.fold for partition, task in self._tasks.items() if task.live}
+
+    # ---- partitions come and go -------------------------------------------------------------------------------------
+
+    def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
+        """Loads what is kept of each partition and says where to read it from."""
+        return {partition: self._load(partition) for partition in partitions}
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Commits, checkpoints and forgets."""
+        gone = [partition for partition in partitions if partition in self._tasks]
+        if not gone:
+            return
+        try:
+            self._commit(report=True)
+            self._checkpoint()
+        except TaskLost as error:
+            self._warn(f"gave up partitions {gone} without a last commit: {error}")
+            self._drop(gone)
+            self._recover(error)
+        self._drop(gone)
+
+    def lost(self, partitions: Iterable[int]) -> None:
+        """Forgets; the transaction that was being filled belongs to a generation that is over."""
+        self._drop(partitions)
+        self._recover(TaskLost("another worker owns the partitions"))
+
+    def _load(self, partition: int) -> dict[str, int]:
+        fold, disk = self._make(partition)
+        committed = self._log.committed(partition)
+        starts = self._log.starts(partition)
+        offsets = starts
+        if committed is not None:
+            offsets = self._from_checkpoint(partition, fold, disk, committed, starts) or {}
+            if not offsets:
+                fold.close()
+                fold, disk = self._make(partition)
+                offsets = fold.rebuild(committed.mark)
+                self._warn(f"partition {partition} has no usable checkpoint: rebuilding from {offsets}")
+            for log, offset in offsets.items():
+                if offset < starts[log] and offset < committed.offsets[log]:
+                    raise LostHistory(
+                        f"{log}[{partition}] is needed from offset {offset}, Kafka keeps it from {starts[log]}: "
+                        "restore the topic's retention, or start a new run with another --group"
+                    )
+        task = self._tasks[partition] = Task(fold, disk, committed)
+        task.moved_s = dict.fromkeys(offsets, self._clock.monotonic())
+        self.progress.tasks[partition] = "assigned"
+        return offsets
+
+    def _from_checkpoint(
+        self, partition: int, fold: Fold, disk: Disk, committed: Commit, starts: Mapping[str, int]
+    ) -> dict[str, int] | None:
+        """Restores the fold; None when there is no checkpoint that can be used."""
+        if _MANIFEST not in disk.names():
+            return None
+        try:
+            fold.restore(disk.read(_MANIFEST, 0, 1 << 40))
+        except BrokenInvariant as error:
+            self._warn(f"checkpoint of partition {partition} is not used: {error}")
+            return None
+        offsets = fold.positions()
+        ahead = {log: at for log, at in offsets.items() if at > committed.offsets[log]}
+        if ahead:
+            raise StateMismatch(
+                f"the checkpoint of partition {partition} is at {offsets}, ahead of the committed {committed.offsets}: "
+                "the group's offsets were reset or belong to another cluster; clear the state folder or use "
+                "another --group"
+            )
+        if any(at < starts[log] for log, at in offsets.items()):
+            self._warn(f"checkpoint of partition {partition} at {offsets} is older than Kafka's first offsets {starts}")
+            return None
+        return offsets
+
+    def _start_assigned(self) -> None:
+        """Gives new tasks their epoch, in one transaction, and starts to read them."""
+        fresh = {partition: task for partition, task in self._tasks.items() if not task.begun}
+        if not fresh:
+            return
+        self._commit(report=False)
+        outs: list[Out] = []
+        commits: dict[int, Commit] = {}
+        for partition, task in fresh.items():
+            at = task.fold.positions() if task.committed else self._log.starts(partition)
+            mark = task.committed.mark if task.committed else None
+            outs += task.fold.begin(mark, offsets=at, epoch=self._clock.now_s())
+            commits[partition] = Commit(task.committed.offsets if task.committed else at, task.fold.mark())
+        self._transact(outs, commits)
+        for partition, task in fresh.items():
+            task.begun = True
+            task.fold.standing(self._log.side(partition))
+            self.progress.tasks[partition] = "replaying"
+            self._log.resume(partition, list(commits[partition].offsets))
+            self._go_live_if_replayed(partition, task)
+
+    def _go_live_if_replayed(self, partition: int, task: Task) -> None:
+        if task.live or not task.replayed():
+            return
+        if task.committed is not None:
+            task.fold.resume(task.committed.mark)
+        task.live = True
+        self.progress.tasks[partition] = "live"
+        held, task.held = task.held, []
+        for records in held:
+            self._fold(records)
+
+    def _drop(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            task = self._tasks.pop(partition, None)
+            self.progress.tasks.pop(partition, None)
+            if task is not None:
+                task.fold.close()
+
+    def _recover(self, error: TaskLost) -> None:
+        """What was not committed never happened: every task starts again from its checkpoint."""
+        self.progress.recoveries += 1
+        self._warn(f"starting again from the last commit: {error}")
+        self._outs.clear()
+        self._folded = False
+        partitions = list(self._tasks)
+        self._drop(partitions)
+        for partition in partitions:
+            self._log.pause(partition, list(self._log.starts(partition)))
+            self._log.seek(partition, self._load(partition))
+
+    # ---- records, commits, checkpoints ------------------------------------------------------------------------------
+
+    def _fold(self, records: Records) -> None:
+        task = self._tasks.get(records.partition)
+        if task is None or not task.begun or not len(records):
+            return
+        if not task.live:
+            self.progress.replayed += task.replay(records)
+            self._go_live_if_replayed(records.partition, task)
+            return
+        self._outs += task.fold.step(records)
+        self._folded = True
+        task.moved_s[records.log] = self._clock.monotonic()
+        self.progress.records += len(records)
+
+    def _commit(self, *, report: bool) -> None:
+        """One transaction with all that was folded, swept and is due to be reported."""
+        now = self._clock.monotonic()
+        self._commit_at = now + self._pace.commit_s
+        live = {partition: task for partition, task in self._tasks.items() if task.live}
+        for partition, task in live.items():
+            self._outs += task.fold.sweep(self._pace.transaction_outs // (4 * len(live)))
+            self._balance(partition, task)
+            self._outs += self._seals(partition, task, now)
+            if report:
+                self._outs += task.fold.report(self._pace.transaction_outs // len(live))
+        if report:
+            self._report_at = now + self._pace.report_s
+        if live and (self._outs or self._folded):
+            outs, self._outs = self._outs, []
+            self._transact(outs, {at: Commit(task.fold.positions(), task.fold.mark()) for at, task in live.items()})
+            self._folded = False
+            for task in live.values():
+                task.fold.committed()
+            if any(task.fold.behind() for task in live.values()):
+                self._commit_at = now
+
+    def _transact(self, outs: list[Out], commits: Mapping[int, Commit]) -> None:
+        started = self._clock.monotonic()
+        self._log.transact(outs, commits)
+        self.progress.outs += len(outs)
+        self.progress.commits += 1
+        self.progress.last_commit_s = self._clock.monotonic()
+        self.progress.commit_took_s = self.progress.last_commit_s - started
+
+    def _balance(self, partition: int, task: Task) -> None:
+        """Pauses an input that is ahead in event time while another has records to catch up with."""
+        ahead = task.fold.ahead()
+        if ahead is not None:
+            at, ends = task.fold.positions(), self._log.ends(partition)
+            if all(at[log] >= ends[log] for log in at if log != ahead):
+                ahead = None
+        if ahead != task.paused:
+            if task.paused is not None:
+                self._log.resume(partition, [task.paused])
+            if ahead is not None:
+                self._log.pause(partition, [ahead])
+            task.paused = ahead
+
+    def _seals(self, partition: int, task: Task, now: float) -> list[Out]:
+        """Durable idle decisions: a silent input, and a fresh answer that it has no more."""
+        outs: list[Out] = []
+        silent = [log for log, moved_s in task.moved_s.items() if now - moved_s >= self._pace.idle_s]
+        if not silent:
+            return outs
+        ends = self._log.ends(partition)
+        at = task.fold.positions()
+        for log in silent:
+            task.moved_s[log] = now
+            if at[log] >= ends[log]:
+                outs += task.fold.seal(log)
+        return outs
+
+    def _checkpoint(self) -> None:
+        """Makes every live task's state durable; its cut is what was just committed, never ahead of it."""
+        self._checkpoint_at = self._clock.monotonic() + self._pace.checkpoint_s
+        if self._folded or self._outs:
+            return
+        for task in self._tasks.values():
+            if task.live:
+                task.disk.replace(_MANIFEST, task.fold.snapshot())
+                task.fold.snapshot_kept()
+                self.progress.checkpoints += 1

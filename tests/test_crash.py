@@ -1,0 +1,142 @@
+"""Crashes at any durable step: what is committed in the end equals the batch truth."""
+
+from __future__ import annotations
+
+from random import Random
+
+import orjson
+import pytest
+
+from schemas.bounds import JoinBounds
+from schemas.codec import decoder
+from schemas.errors import ClickfoldError
+from schemas.seals import SealRecord
+from streams.disk import Disk
+from streams.fold import Fold
+from streams.join.fold import JoinFold
+from streams.oracle import Record, truth
+from streams.runner import Pace, Runner
+from tests.edges import Crashed, CrashingDisk, Fates, MemoryCluster, MemoryLog, VirtualClock
+from tests.judging import assert_agrees
+
+BOUNDS = JoinBounds(window_ms=100, skew_ms=10, lateness_ms=20, future_ms=15, dedupe_ms=130, negative_rate=0.5)
+T0 = 1_700_000_040_000 - 300
+PACE = Pace(commit_s=0.1, report_s=0.3, checkpoint_s=0.7, idle_s=2.0, transaction_outs=8)
+PARTITIONS = 2
+
+
+class World:
+    """One seeded history: producers, a worker that dies and comes back, idle spells, a clock."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.fates = Fates(self.random, share=self.random.choice([0.0, 0.005, 0.02]))
+        self.cluster = MemoryCluster(("impressions", "clicks"), PARTITIONS)
+        self.clock = VirtualClock()
+        self.disks = {partition: CrashingDisk(self.fates) for partition in range(PARTITIONS)}
+        self.event_ms = T0
+        self.made = 0
+        self.warnings: list[str] = []
+        self.folds: list[JoinFold] = []
+
+    def make(self, partition: int) -> tuple[Fold, Disk]:
+        fold = JoinFold(BOUNDS, self.disks[partition], partition=partition)
+        self.folds.append(fold)
+        return fold, self.disks[partition]
+
+    def produce(self, idle: set[str]) -> None:
+        """A few records, mostly in order, with copies, contradictions, reuse of ids and rubbish."""
+        self.event_ms += self.random.choice([0, 1, 5, 20, 40])
+        for log, partition in self.cluster.logs:
+            if log in idle or self.random.random() < 0.4:
+                continue
+            ts = self.event_ms + self.random.choice([0, 0, 0, -5, -19, -20, -21, 15, -90, 60])
+            number = max(0, self.made - self.random.choice([0, 0, 1, 2, 5, 9]))
+            impression_id = f"{partition}-{number}"
+            event = {"impression_id": impression_id, "ts": ts}
+            if log == "impressions":
+                event |= {"campaign_id": f"c{number % 3}", "creative_id": "x", "price_micros": 10 + number % 2}
+            else:
+                event |= {"click_id": f"k{self.made - self.random.choice([0, 0, 3])}"}
+            self.made += 1
+            earlier = self.cluster.logs[log, partition]
+            value = orjson.dumps(event) if self.random.random() > 0.05 else b"{"
+            key = impression_id.encode()
+            if earlier and self.random.random() < 0.15:
+                copied = self.random.choice(earlier[-8:])
+                key, value = copied.key, copied.value  # type: ignore[assignment]  # no tombstones are made here
+            offset = self.cluster.ends[log, partition] + self.random.choice([0, 0, 2])
+            self.cluster.append(log, partition, Record(offset, -1, key, value))
+
+    def live(self, turns: int, *, producing: bool) -> None:
+        """A worker's life: until it dies or the turns are over."""
+        log = MemoryLog(self.cluster, self.fates, self.random)
+        runner = Runner(log, self.clock, self.make, PACE, warn=self.warnings.append)
+        idle: set[str] = set()
+        left = turns
+
+        def stopped() -> bool:
+            nonlocal left, idle
+            self.clock.seconds += self.random.choice([0.01, 0.05, 0.2, 1.0])
+            if self.random.random() < 0.1:
+                idle = set(self.random.sample(["impressions", "clicks"], self.random.choice([0, 0, 1, 1, 2])))
+            if producing:
+                self.produce(idle)
+            left -= 1
+            return left < 0
+
+        runner.run(stopped)
+
+    def history(self) -> None:
+        """Lives and deaths, then a last quiet life that catches up with everything."""
+        for _ in range(self.random.randint(1, 4)):
+            try:
+                self.live(self.random.randint(5, 60), producing=True)
+            except Crashed:
+                for disk in self.disks.values():
+                    disk.crash()
+                if self.random.random() < 0.25:
+                    self.disks = {partition: CrashingDisk(self.fates) for partition in range(PARTITIONS)}
+            self.clock.seconds += self.random.choice([1, 30])
+        self.fates = Fates(self.random, share=0.0)
+        for disk in self.disks.values():
+            disk.fates = self.fates
+        self.live(250, producing=False)
+        for fold in self.folds:
+            fold.close()
+
+    def check(self) -> None:
+        """Every partition's committed outputs equal its truth."""
+        for partition in range(PARTITIONS):
+            seals = [decoder(SealRecord).decode(value) for value in self.cluster.side(partition)]
+            judged = truth(
+                self.cluster.logs["impressions", partition],
+                self.cluster.logs["clicks", partition],
+                BOUNDS,
+                seals=seals,
+                partition=partition,
+                ended=False,
+            )
+            outs = [out for out in self.cluster.outs if self.of(partition, out)]
+            assert_agrees(outs, judged)
+
+    def of(self, partition: int, out: object) -> bool:
+        """Whether an output came of this partition: all but the start records and seals say so."""
+        value = orjson.loads(out.value)  # type: ignore[attr-defined]  # an Out
+        return bool(value.get("join_partition", value.get("partition")) == partition)
+
+
+def run_history(seed: int) -> World:
+    world = World(seed)
+    try:
+        world.history()
+        world.check()
+    except (AssertionError, ClickfoldError) as error:
+        raise AssertionError(f"seed {seed}: reproduce with SEED={seed} pytest tests/test_crash.py") from error
+    return world
+
+
+@pytest.mark.parametrize("first", range(0, 200, 20))
+def test_whatever_crashes_the_committed_outputs_equal_the_batch_truth(first: int) -> None:
+    for seed in range(first, first + 20):
+        run_history(seed)
