@@ -134,4 +134,7 @@ def _passes(state: RetryCallState) -> bool:
 
 
 def _sentence(failure: BaseException) -> str:
-    return str(failure).partition("\n")[0][:200]
+    # What clickhouse-connect says of a broken connection is mostly the request's address; urllib3's reason is the news.
+    cause = failure.__cause__
+    reason = getattr(cause, "reason", None) or cause or failure
+    return str(reason).partition("\n")[0][:200]
