@@ -13,6 +13,7 @@ from streams.join.fold import JoinFold
 from streams.oracle import Record, truth
 from tests.edges import MemoryDisk
 from tests.judging import assert_agrees, outcomes_of
+from tests.sizes import small_sizes
 from tests.strategies import BOUNDS, T0, bounds, click_logs, columns, impression_logs
 
 
@@ -48,7 +49,8 @@ def drive(
 def test_join_equals_the_batch_truth_however_the_logs_interleave(
     data: st.DataObject, limits: JoinBounds, impressions: list[Record], clicks: list[Record], ended: bool
 ) -> None:
-    outs = drive(impressions, clicks, limits, data, ended=ended)
+    with small_sizes():
+        outs = drive(impressions, clicks, limits, data, ended=ended)
     assert_agrees(outs, truth(impressions, clicks, limits, ended=ended))
 
 

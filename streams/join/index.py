@@ -18,7 +18,7 @@ Positions = npt.NDArray[np.int64]
 Run = tuple[Hashes, Positions]
 
 # Below this a merge costs less than handing it to a thread.
-_SMALL_RUN = 65_536
+SMALL_RUN = 65_536
 _MOST_RUNS = 40
 
 
@@ -38,7 +38,7 @@ class Index:
         self._take_merged()
         while self._merging is None and (at := self._next_merge()) is not None:
             older, newer = self._runs[at], self._runs[at + 1]
-            if len(older[0]) + len(newer[0]) <= _SMALL_RUN:
+            if len(older[0]) + len(newer[0]) <= SMALL_RUN:
                 self._runs[at : at + 2] = [_merge(older, newer, base)]
             else:
                 self._merging = at, self._pool.submit(_merge, older, newer, base)

@@ -21,8 +21,8 @@ from streams.join.index import Hashes, Index, Positions
 
 Int64s = npt.NDArray[np.int64]
 
-_ROW_BITS = 17
-SEGMENT_ROWS = 1 << _ROW_BITS
+ROW_BITS = 17
+SEGMENT_ROWS = 1 << ROW_BITS
 _ROW = np.dtype([("ts", "<i8"), ("hash", "<u8"), ("end", "<i8")])
 
 
@@ -92,7 +92,7 @@ class Store:
             rows = np.empty(size, _ROW)
             rows["ts"], rows["hash"] = ts[take], hashes[take]
             rows["end"] = segment.payload_bytes + np.cumsum(lengths[take])
-            positions[take] = (segment.number << _ROW_BITS) + np.arange(segment.count, segment.count + size)
+            positions[take] = (segment.number << ROW_BITS) + np.arange(segment.count, segment.count + size)
             self._disk.append(f"{segment.name}.payload", b"".join(payloads[take]))
             self._disk.append(f"{segment.name}.rows", rows.tobytes())
             self._dirty.add(segment.name)
@@ -112,11 +112,11 @@ class Store:
 
     def ts(self, position: int) -> int:
         """Event time of a row, ms."""
-        return int(self._segments[position >> _ROW_BITS].ts[position & (SEGMENT_ROWS - 1)])
+        return int(self._segments[position >> ROW_BITS].ts[position & (SEGMENT_ROWS - 1)])
 
     def payload(self, position: int) -> bytes:
         """The impression as it arrived."""
-        segment, row = self._segments[position >> _ROW_BITS], position & (SEGMENT_ROWS - 1)
+        segment, row = self._segments[position >> ROW_BITS], position & (SEGMENT_ROWS - 1)
         start = int(segment.end[row - 1]) if row else 0
         length = int(segment.end[row]) - start
         data = self._disk.read(f"{segment.name}.payload", start, length)
@@ -126,14 +126,14 @@ class Store:
 
     def click(self, position: int) -> bool:
         """Marks a row clicked; whether it was the first time."""
-        segment, row = self._segments[position >> _ROW_BITS], position & (SEGMENT_ROWS - 1)
+        segment, row = self._segments[position >> ROW_BITS], position & (SEGMENT_ROWS - 1)
         first = not segment.clicked[row]
         segment.clicked[row] = True
         return first
 
     def clicked(self, position: int) -> bool:
         """Whether a row is marked clicked."""
-        return bool(self._segments[position >> _ROW_BITS].clicked[position & (SEGMENT_ROWS - 1)])
+        return bool(self._segments[position >> ROW_BITS].clicked[position & (SEGMENT_ROWS - 1)])
 
     def bound_for(self, start_ms: int, stop_ms: int, limit: int) -> int:
         """The highest bound up to `stop_ms` that keeps the rows from `start_ms` to it within `limit`, or one ms on."""
@@ -154,7 +154,7 @@ class Store:
             # 2**64 keeps all and is no uint64: compare below-or-equal with one less.
             if keep_below > 0:
                 chosen = silent[segment.hash[silent] <= np.uint64(keep_below - 1)]
-                kept.extend(((segment.number << _ROW_BITS) + chosen).tolist())
+                kept.extend(((segment.number << ROW_BITS) + chosen).tolist())
         return count, unclicked, kept
 
     def drop_below(self, ts_ms: int) -> None:
@@ -216,7 +216,7 @@ class Store:
             self._segments[segment.number] = segment
             self._next_number = segment.number + 1
             order = np.argsort(segment.hash[: segment.count], kind="stable")
-            self._index.add(segment.hash[order], (segment.number << _ROW_BITS) + order, base=0)
+            self._index.add(segment.hash[order], (segment.number << ROW_BITS) + order, base=0)
 
     def clear(self) -> None:
         """Forgets everything, files included: the state is about to be rebuilt from the log."""
@@ -235,7 +235,7 @@ class Store:
 
     def _base(self) -> int:
         first = next(iter(self._segments), self._next_number)
-        return first << _ROW_BITS
+        return first << ROW_BITS
 
     def _tail(self) -> Segment:
         last = self._segments.get(self._next_number - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # A block is read whole on a rebuild; fewer, larger ones would only save memory that is not missed.
-_BLOCK_RECORDS = 4_096
+BLOCK_RECORDS = 4_096
 
 
 class Trail:
@@ -21,7 +21,7 @@ class Trail:
 
         Refused ones count, because a rebuild that starts behind the record they were refused for would accept them.
         """
-        if self._blocks and self._blocks[-1][3] + records <= _BLOCK_RECORDS:
+        if self._blocks and self._blocks[-1][3] + records <= BLOCK_RECORDS:
             block = self._blocks[-1]
             block[2] = max(block[2], highest_ms)
             block[3] += records

@@ -1,0 +1,25 @@
+"""Sizes so small that a dozen records roll segments, merge runs in the background and cut trails into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+import streams.join.index
+import streams.join.store
+import streams.join.trail
+
+
+@contextmanager
+def small_sizes() -> Iterator[None]:
+    """Within the block, joins made work at these sizes; what they decide must not change."""
+    with ExitStack() as stack:
+        for module, name, value in (
+            (streams.join.store, "ROW_BITS", 2),
+            (streams.join.store, "SEGMENT_ROWS", 4),
+            (streams.join.trail, "BLOCK_RECORDS", 3),
+            (streams.join.index, "SMALL_RUN", 6),
+        ):
+            stack.enter_context(patch.object(module, name, value))
+        yield
