@@ -190,8 +190,10 @@ class Runner:
                 self.turn()
             self._finish()
         finally:
-            self._log.leave()
+            # Dropped first: leaving revokes, and after a broken invariant nothing more may be committed.
             self._drop(list(self._tasks))
+            self._outs.clear()
+            self._log.leave()
 
     def _finish(self) -> None:
         """A last commit, checkpoint and report; what cannot be committed any more is done again by the next owner."""

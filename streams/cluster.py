@@ -1,0 +1,113 @@
+"""A Kafka cluster: how to reach it, how long to ask it, and plain reads of whole partitions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.errors import Transient
+from schemas.topics import topic_name
+
+# Long enough for the coordinator to time out a dead worker's open transaction (15 s) before its offsets are stable.
+ANSWER_S = 30.0
+_NOT_STABLE = (
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError._TIMED_OUT,
+    KafkaError._WAIT_COORD,
+    KafkaError._TRANSPORT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """How to reach Kafka: bootstrap servers, librdkafka settings for security, the prefix of topic names."""
+
+    bootstrap: str
+    security: dict[str, str] = field(default_factory=dict)
+    prefix: str = "ads."
+
+    def client(self, **more: Any) -> dict[str, Any]:
+        """librdkafka settings of a client."""
+        named = {name.replace("_", "."): value for name, value in more.items()}
+        return {"bootstrap.servers": self.bootstrap, **self.security, **named}
+
+    def topic(self, role: str) -> str:
+        """The topic of a role."""
+        return topic_name(role, self.prefix)
+
+
+def patiently(ask: Callable[[], Any], whom: str) -> Any:
+    """The answer, asked again while a coordinator moves, loads or waits for a transaction to end."""
+    until = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            problem: KafkaError = error.args[0]
+            if problem.code() not in _NOT_STABLE and not problem.retriable():
+                raise Transient(f"{whom} answered: {problem.str()}") from error
+            if time.monotonic() > until:
+                raise Transient(f"{whom} did not answer within {ANSWER_S:.0f} s: {problem.str()}") from error
+            time.sleep(0.1)
+
+
+def meter(cluster: Cluster) -> Consumer:
+    """Answers where logs begin and end, open transactions included: a read-committed consumer would leave them out."""
+    return Consumer(cluster.client(group_id="clickfold-meter", enable_auto_commit=False))
+
+
+def log_bounds(meter: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """(first offset kept, high watermark). Raises Transient when the broker does not answer."""
+    found: tuple[int, int] = patiently(
+        lambda: meter.get_watermark_offsets(TopicPartition(topic, partition), timeout=5.0), f"{topic}[{partition}]"
+    )
+    return found
+
+
+def read_all(cluster: Cluster, role: str, partition: int) -> list[bytes]:
+    """The values of a partition up to its end as of now, committed ones only; waits for open transactions."""
+    return [value for _, value in read_records(cluster, role, partition) if value is not None]
+
+
+def read_records(cluster: Cluster, role: str, partition: int) -> list[tuple[bytes | None, bytes | None]]:
+    """(key, value) of every committed record of a partition up to its end as of now. For topics that fit memory."""
+    consumer = Consumer(
+        cluster.client(
+            group_id="clickfold-read-only",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            enable_partition_eof=True,
+            auto_offset_reset="earliest",
+            fetch_wait_max_ms=10,
+        )
+    )
+    try:
+        where = TopicPartition(cluster.topic(role), partition)
+        asked = meter(cluster)
+        low, high = log_bounds(asked, where.topic, partition)
+        asked.close()
+        found: list[tuple[bytes | None, bytes | None]] = []
+        if high <= low:
+            return found
+        consumer.assign([TopicPartition(where.topic, partition, OFFSET_BEGINNING)])
+        until = time.monotonic() + ANSWER_S
+        while True:
+            for message in consumer.consume(10_000, 0.2):
+                error = message.error()
+                if error is None:
+                    until = time.monotonic() + ANSWER_S
+                    found.append((message.key(), message.value()))
+                # An EOF is the end of what is stable; an open transaction may still hold back some below `high`.
+                elif error.code() == KafkaError._PARTITION_EOF and (message.offset() or 0) >= high:
+                    return found
+            if time.monotonic() > until:
+                raise Transient(f"{where.topic}[{partition}] was not readable to offset {high} in {ANSWER_S:.0f} s")
+    finally:
+        consumer.close()

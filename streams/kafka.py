@@ -1,0 +1,310 @@
+"""The real `streams.runner.Log`: confluent-kafka batches in, librdkafka transactions out.
+
+The group subscribes to the first input only; its rebalance callbacks take and give up the same partition of the others,
+so that one worker always holds both sides (subscribing to both would split pairs at every cooperative step).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from schemas.errors import BrokenInvariant, LostHistory, TaskLost, Transient
+from streams.cluster import ANSWER_S, Cluster, log_bounds, meter, patiently, read_all
+from streams.fold import Out, Records
+from streams.runner import Commit, Owner
+
+_TRANSACTION_TIMEOUT_MS = 15_000
+_second = itemgetter(1)
+
+
+class KafkaLog:
+    """One worker's consumer and transactional producer. `slot` names the worker: stable, unlike any other's."""
+
+    def __init__(
+        self, cluster: Cluster, group: str, inputs: Sequence[str], *, slot: str, side_log: str | None = None
+    ) -> None:
+        self._cluster = cluster
+        self._inputs = tuple(inputs)
+        self._roles = {cluster.topic(role): role for role in inputs}
+        self._side_log = side_log
+        self._owner: Owner | None = None
+        self._owned: set[int] = set()
+        self._trouble: Exception | None = None
+        # Per topic and partition: the offset behind the last polled record, and the end last met.
+        self._polled: dict[tuple[str, int], int] = {}
+        self._met_end: dict[tuple[str, int], int] = {}
+        self._transactional_id = f"{group}-{slot}"
+        self._consumer = Consumer(
+            cluster.client(
+                group_id=group,
+                enable_auto_commit=False,
+                auto_offset_reset="error",
+                isolation_level="read_committed",
+                enable_partition_eof=True,
+                partition_assignment_strategy="cooperative-sticky",
+                session_timeout_ms=10_000,
+                fetch_wait_max_ms=20,
+                max_partition_fetch_bytes=4 << 20,
+                queued_min_messages=100_000,
+                queued_max_messages_kbytes=128 << 10,
+            ),
+        )
+        self._meter = meter(cluster)
+        self._producer = self._new_producer()
+
+    def _new_producer(self) -> Producer:
+        producer = Producer(
+            self._cluster.client(
+                transactional_id=self._transactional_id,
+                transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+                linger_ms=20,
+                batch_size=1 << 20,
+                compression_type="lz4",
+                # Java's: users' producers, Faust and these outputs must agree on a campaign's partition.
+                partitioner="murmur2_random",
+                queue_buffering_max_messages=1_000_000,
+                queue_buffering_max_kbytes=512 << 10,
+            )
+        )
+        patiently(lambda: producer.init_transactions(ANSWER_S), "the transaction coordinator")
+        return producer
+
+    # ---- group ------------------------------------------------------------------------------------------------------
+
+    def join(self, owner: Owner) -> None:
+        """Subscribes; partitions come with the next polls."""
+        self._owner = owner
+        self._consumer.subscribe(
+            [self._cluster.topic(self._inputs[0])],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def leave(self) -> None:
+        """Leaves the group and closes both clients."""
+        self._consumer.close()
+        self._meter.close()
+        self._producer.flush(1.0)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # An exception must not pass through librdkafka's callback: it is kept and raised by `poll`.
+        try:
+            assert self._owner is not None
+            fresh = [partition.partition for partition in partitions]
+            self._owned.update(fresh)
+            found = self._owner.assigned(fresh)
+            both = [
+                TopicPartition(self._cluster.topic(log), partition, offset)
+                for partition, offsets in found.items()
+                for log, offset in offsets.items()
+            ]
+            consumer.incremental_assign(both)
+            consumer.pause(both)
+        except Exception as error:  # noqa: BLE001  # the outermost frame on this side of the C library
+            self._trouble = error
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_up(consumer, partitions, lost=False)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_up(consumer, partitions, lost=True)
+
+    def _give_up(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
+        try:
+            assert self._owner is not None
+            main = self._cluster.topic(self._inputs[0])
+            gone = [one.partition for one in partitions if one.topic == main]
+            (self._owner.lost if lost else self._owner.revoked)(gone)
+            self._owned.difference_update(gone)
+            consumer.incremental_unassign(self._both(gone))
+        except Exception as error:  # noqa: BLE001  # as above
+            self._trouble = error
+
+    def _both(self, partitions: Sequence[int]) -> list[TopicPartition]:
+        return [TopicPartition(topic, partition) for partition in partitions for topic in self._roles]
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def poll(self, limit: int, wait_s: float) -> list[Records]:
+        """Up to `limit` records as columns per topic and partition, in order."""
+        messages = self._consumer.consume(limit, wait_s)
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
+        if any(map(Message.error, messages)):
+            messages = [message for message in messages if self._good(message)]
+        by_log: dict[tuple[str, int], list[Message]] = defaultdict(list)
+        for message in messages:
+            by_log[message.topic(), message.partition()].append(message)  # type: ignore[index]  # never None here
+        return [self._columns(topic, partition, found) for (topic, partition), found in by_log.items()]
+
+    def _columns(self, topic: str, partition: int, messages: list[Message]) -> Records:
+        self._polled[topic, partition] = (messages[-1].offset() or 0) + 1
+        return Records(
+            self._roles[topic],
+            partition,
+            list(map(Message.offset, messages)),  # type: ignore[arg-type]  # a consumed message has one
+            list(map(_second, map(Message.timestamp, messages))),
+            list(map(Message.key, messages)),
+            list(map(Message.value, messages)),
+        )
+
+    def _good(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._met_end[message.topic() or "", message.partition() or 0] = message.offset() or 0
+            return False
+        where = f"{message.topic()}[{message.partition()}]"
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise LostHistory(
+                f"offset {message.offset()} of {where} is not in Kafka ({error.str()}): restore its retention, or "
+                "start a new run with another --group"
+            )
+        if error.fatal():
+            raise TaskLost(f"the consumer cannot go on: {error.str()}")
+        if not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            raise Transient(f"{where}: {error.str()}")
+        return False
+
+    def committed(self, partition: int) -> Commit | None:
+        """The last stable commit of the group; waits for a transaction still open on it, up to its timeout."""
+        found = patiently(
+            lambda: self._consumer.committed(self._both([partition]), timeout=ANSWER_S), "the group coordinator"
+        )
+        offsets = {self._roles[one.topic]: one.offset for one in found}
+        if all(offset < 0 for offset in offsets.values()):
+            return None
+        marks = {one.metadata for one in found if one.metadata}
+        if any(offset < 0 for offset in offsets.values()) or len(marks) != 1:
+            raise LostHistory(
+                f"committed offsets of partition {partition} are {offsets} with {len(marks)} marks: they were not "
+                "written by clickfold or have expired in part; start a new run with another --group"
+            )
+        return Commit(offsets, marks.pop().encode())
+
+    def starts(self, partition: int) -> dict[str, int]:
+        """The first offsets Kafka keeps."""
+        return {log: self._bounds_of(log, partition)[0] for log in self._inputs}
+
+    def ends(self, partition: int) -> dict[str, int]:
+        """The offset behind the last record there is, or may be once open transactions end: asked of the broker now."""
+        found: dict[str, int] = {}
+        for log in self._inputs:
+            at = self._cluster.topic(log), partition
+            high = self._bounds_of(log, partition)[1]
+            # Behind the last record there may stand a transaction's marker, which no position ever passes.
+            found[log] = self._polled[at] if self._met_end.get(at) == high and at in self._polled else high
+        return found
+
+    def _bounds_of(self, log: str, partition: int) -> tuple[int, int]:
+        return log_bounds(self._meter, self._cluster.topic(log), partition)
+
+    def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
+        """Assigned anew at these offsets, paused: librdkafka then drops all it had fetched before."""
+        if partition not in self._owned:
+            return
+        at = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
+        for one in at:
+            self._polled.pop((one.topic, partition), None)
+        self._consumer.incremental_unassign(self._both([partition]))
+        self._consumer.incremental_assign(at)
+        self._consumer.pause(at)
+
+    def pause(self, partition: int, logs: Sequence[str]) -> None:
+        """Fetches no more of these inputs."""
+        self._consumer.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
+
+    def resume(self, partition: int, logs: Sequence[str]) -> None:
+        """Fetches them again."""
+        self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in logs])
+
+    def side(self, partition: int) -> list[bytes]:
+        """All committed values of the side log: what this worker just committed to it is among them."""
+        if self._side_log is None:
+            return []
+        return read_all(self._cluster, self._side_log, partition)
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
+        """One transaction: outputs, offsets and marks. Raises TaskLost when it was aborted or fenced."""
+        foreign = set(commits) - self._owned
+        if foreign:
+            raise BrokenInvariant(f"about to commit partitions {sorted(foreign)} that are not owned")
+        try:
+            self._producer.begin_transaction()
+            self._produce(outs)
+            self._producer.send_offsets_to_transaction(
+                self._offsets(commits), self._consumer.consumer_group_metadata(), ANSWER_S
+            )
+            self._commit()
+        except KafkaException as error:
+            self._abort(error.args[0])
+
+    def _produce(self, outs: Sequence[Out]) -> None:
+        by_topic: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for topic, key, value, partition in outs:
+            message: dict[str, Any] = {"key": key, "value": value}
+            if partition is not None:
+                message["partition"] = partition
+            by_topic[topic].append(message)
+        for role, messages in by_topic.items():
+            topic = self._cluster.topic(role)
+            # The local queue is bounded: what does not fit waits for what is on its way.
+            for start in range(0, len(messages), 50_000):
+                self._queue(topic, messages[start : start + 50_000])
+
+    def _queue(self, topic: str, messages: list[dict[str, Any]]) -> None:
+        left = messages
+        until = time.monotonic() + ANSWER_S
+        while left:
+            self._producer.produce_batch(topic, left)
+            left = [message for message in left if message.pop("_error", None) is not None]
+            if left:
+                if time.monotonic() > until:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{len(left)} records for {topic} unsent"))
+                self._producer.poll(0.05)
+
+    def _offsets(self, commits: Mapping[int, Commit]) -> list[TopicPartition]:
+        return [
+            TopicPartition(self._cluster.topic(log), partition, offset, commit.mark.decode())
+            for partition, commit in commits.items()
+            for log, offset in commit.offsets.items()
+        ]
+
+    def _commit(self) -> None:
+        until = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                self._producer.commit_transaction(ANSWER_S)
+                return
+            except KafkaException as error:
+                # Answer lost or late: asking again is answered with what became of the first try.
+                if not error.args[0].retriable() or time.monotonic() > until:
+                    raise
+
+    def _abort(self, error: KafkaError) -> None:
+        """Ends the transaction; a fenced or broken producer is replaced. Always raises TaskLost."""
+        try:
+            if error.fatal():
+                raise KafkaException(error)
+            self._producer.abort_transaction(ANSWER_S)
+        except KafkaException:
+            self._producer = self._new_producer()
+        raise TaskLost(f"the transaction was aborted: {error.str()}")
