@@ -9,16 +9,17 @@ from a local one: state is some megabytes, and a changelog read back in a second
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import faust
 import msgspec
 import structlog
-from faust.types import TP, EventT
+from faust.types import TP
 from faust.web import Request, View
 
 from schemas.codec import decode, encode
@@ -35,9 +36,10 @@ from streams.pacing.view import campaign_view, worker_view
 
 log = structlog.get_logger("pace")
 
-# One row a campaign and day is written for a whole batch, so larger is cheaper; a second's worth at full speed.
-_BATCH: Final = 5_000
+# One row a campaign and day is written for all totals gathered. Longer would save rows, and delay decisions.
 _GATHER_S: Final = 0.1
+# Several times what Faust delivers in that time (11,000 records a second, measured on two cores).
+_INBOX: Final = 5_000
 
 
 class PaceWorker:
@@ -55,8 +57,11 @@ class PaceWorker:
         self.app.tables.add(self.table)
         self.app.on_partitions_revoked.connect(self._pause)
         self.app.on_rebalance_complete.connect(self._take_ownership)
-        self._listen("campaign_totals", self._count, partitions=partitions)
-        self._listen("campaigns", self._announce, partitions=partitions)
+        self._inbox: list[EraMessage] = []
+        self._room = asyncio.Event()
+        self._listen("campaign_totals")
+        self._listen("campaigns")
+        self.app.task(self._guarded_intake)
         self.app.timer(settings.tick_s, name="tick")(self._guarded_tick)
         self._serve_views()
 
@@ -94,19 +99,25 @@ class PaceWorker:
             self._on_ready()
             self._on_ready = None
 
-    def _fresh(self, events: Sequence[EventT[Any]]) -> dict[int, list[Any]]:
-        """Messages by partition, without those fetched before the last seek: they will come again."""
-        era = cast(Consumer, self.app.consumer).era
-        by_partition: defaultdict[int, list[Any]] = defaultdict(list)
-        for event in events:
-            if cast(EraMessage, event.message).era == era and event.message.partition in self._live:
-                by_partition[event.message.partition].append(event.message)
-        return by_partition
+    async def _take_in(self) -> None:
+        """Hands what the agents collected to the shards, a gathering time's worth at once."""
+        while not self.app.should_stop:
+            await asyncio.sleep(_GATHER_S)
+            messages, self._inbox = self._inbox, []
+            self._room.set()
+            era = cast(Consumer, self.app.consumer).era
+            fresh: defaultdict[str, defaultdict[int, list[EraMessage]]] = defaultdict(lambda: defaultdict(list))
+            for message in messages:
+                # Those fetched before the last seek will come again.
+                if message.era == era and message.partition in self._live:
+                    fresh[message.topic][message.partition].append(message)
+            await self._announce(fresh[self.settings.topic("campaigns")])
+            await self._count(fresh[self.settings.topic("campaign_totals")])
 
-    async def _count(self, events: Sequence[EventT[Any]]) -> None:
+    async def _count(self, fresh: Mapping[int, Sequence[EraMessage]]) -> None:
         rows: list[tuple[int, Write]] = []
         counted: list[tuple[Shard, int]] = []
-        for at, messages in self._fresh(events).items():
+        for at, messages in fresh.items():
             shard = self.table.shards[at]
             totals = []
             for message in messages:
@@ -120,9 +131,9 @@ class PaceWorker:
         for shard, next_offset in counted:
             shard.advance(next_offset)
 
-    async def _announce(self, events: Sequence[EventT[Any]]) -> None:
+    async def _announce(self, fresh: Mapping[int, Sequence[EraMessage]]) -> None:
         rows: list[tuple[int, Write]] = []
-        for at, messages in self._fresh(events).items():
+        for at, messages in fresh.items():
             shard = self.table.shards[at]
             for message in messages:
                 if message.value is None and message.key is not None:
@@ -159,16 +170,24 @@ class PaceWorker:
         await self.table.write(rows)
         await send_all(self.app, self.settings.topic("pacing"), decisions)
 
-    def _listen(self, role: str, take: Callable[[Sequence[EventT[Any]]], Awaitable[None]], *, partitions: int) -> None:
+    def _listen(self, role: str) -> None:
+        # Raw, or Faust would decode JSON itself, and a value that is none would end the stream without a word.
         topic = self.app.topic(
-            self.settings.topic(role), key_type=bytes, value_type=bytes, partitions=partitions, allow_empty=True
+            self.settings.topic(role), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
 
-        async def agent(stream: Any) -> None:
-            async for events in stream.take_events(_BATCH, within=_GATHER_S):
-                await self._guarded(take(events))
+        async def collect(stream: Any) -> None:
+            # Not `stream.take`: what goes wrong in its background task is never heard of.
+            async for event in stream.events():
+                self._inbox.append(event.message)
+                if len(self._inbox) >= _INBOX:
+                    self._room.clear()
+                    await self._room.wait()
 
-        self.app.agent(topic, name=f"pace.{role}")(agent)
+        self.app.agent(topic, name=f"pace.{role}")(lambda stream: self._guarded(collect(stream)))
+
+    async def _guarded_intake(self) -> None:
+        await self._guarded(self._take_in())
 
     async def _guarded_tick(self) -> None:
         await self._guarded(self._tick())

@@ -1,0 +1,314 @@
+"""The pacing worker on a real broker: killed, stopped and moved, its counters are the oracle's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+from schemas.codec import decode, encode
+from schemas.events import Campaign
+from schemas.pacing import PacingDecision
+from schemas.topics import DAY_MS
+from schemas.totals import QUARTER_MS, CampaignTotal
+from streams.embedded.broker import Broker
+
+pytestmark = pytest.mark.broker
+
+PARTITIONS = 2
+BOUND_S = 20.0
+SPRING = 20_541 * DAY_MS  # 2026-03-29, on which Berlin has 23 hours
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland"]
+CAMPAIGNS = [Campaign(f"c{at}", 10_000_000, name, "active", "even", 1) for at, name in enumerate(ZONES)]
+UNKNOWN = "nobody"
+Days = dict[str, dict[str, tuple[int, int, int]]]
+
+
+def totals() -> list[CampaignTotal]:
+    """Two UTC days of every campaign and of an unannounced one: growing versions, most of them final at last."""
+    luck = random.Random(7)
+    sent = []
+    for campaign_id in [*(campaign.campaign_id for campaign in CAMPAIGNS), UNKNOWN]:
+        for quarter in range(SPRING - DAY_MS, SPRING + DAY_MS, 4 * QUARTER_MS):
+            for join_partition in range(2):
+                amount = 0
+                for version in range(3):
+                    amount += luck.randrange(50)
+                    final = version == 2 and luck.random() < 0.9
+                    clicks, spend = amount // 10, amount * 1_000
+                    sent.append(
+                        CampaignTotal(
+                            *(campaign_id, quarter, join_partition, version, final),
+                            *(amount, 0, 0, 0, 0, clicks, 0, spend),
+                        )
+                    )
+    return sent
+
+
+def oracle(sent: Iterable[CampaignTotal]) -> Days:
+    """Impressions, clicks and spend by campaign and calendar day of its zone."""
+    zones = {campaign.campaign_id: ZoneInfo(campaign.timezone) for campaign in CAMPAIGNS}
+    last = {(one.campaign_id, one.quarter, one.join_partition): one for one in sorted(sent, key=lambda t: t.version)}
+    sums: Days = defaultdict(dict)
+    for one in last.values():
+        day = datetime.fromtimestamp(one.quarter / 1000, zones.get(one.campaign_id, ZoneInfo("UTC"))).date().isoformat()
+        so_far = sums[one.campaign_id].get(day, (0, 0, 0))
+        sums[one.campaign_id][day] = (
+            so_far[0] + one.impressions,
+            so_far[1] + one.clicks,
+            so_far[2] + one.spend_micros,
+        )
+    return dict(sums)
+
+
+class Pace:
+    """A pacing worker in its own process, its log in a file of the folder."""
+
+    def __init__(self, broker: Broker, topic_prefix: str, folder: Path, *, instance_id: str = "") -> None:
+        self.log = folder / "log"
+        folder.mkdir(exist_ok=True)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        environment = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
+            "PACE_TOPIC_PREFIX": topic_prefix,
+            "PACE_DATA_DIR": str(folder),
+            "PACE_WEB_PORT": str(self.port),
+            "PACE_TICK_S": "0.1",
+            "PACE_INSTANCE_ID": instance_id,
+            "PACE_SESSION_TIMEOUT_S": "1",
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams.pacing"],
+                env=environment,
+                cwd=Path(__file__).parents[2],
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+
+    def wait_ready(self) -> Self:
+        """Returns when partitions are assigned and their state is read back."""
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], BOUND_S)
+        assert readable, f"not ready after {BOUND_S} s"
+        assert self.process.stdout.readline() == b"ready\n", self.log.read_text()
+        return self
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            return json.loads(answer.read())
+
+    def days(self) -> Days:
+        """The counters of every campaign this worker owns and has counted anything of."""
+        found: Days = {}
+        for campaign_id in self.get("/pacing")["campaigns"]:
+            with contextlib.suppress(urllib.error.HTTPError):  # moved away between the two questions
+                view = self.get(f"/pacing/{campaign_id}")
+                found[campaign_id] = {
+                    day["day"]: (day["impressions"], day["clicks"], day["spend_micros"]) for day in view["days"]
+                }
+        return {campaign_id: days for campaign_id, days in found.items() if days}
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def stop(self) -> str:
+        """Ends it in order; what it wrote to its log."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(BOUND_S)
+        log = self.log.read_text()
+        assert self.process.returncode == 0, log
+        return log
+
+
+Start = Callable[..., Pace]
+
+
+@pytest.fixture
+def start(broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts a ready worker in a folder of that name; none outlives the test."""
+    started = []
+
+    def ready(name: str = "one", *, instance_id: str = "") -> Pace:
+        started.append(Pace(broker, topic_prefix, tmp_path / name, instance_id=instance_id))
+        return started[-1].wait_ready()
+
+    yield ready
+    for worker in started:
+        worker.kill()
+
+
+@pytest.fixture
+def send(broker: Broker, topic_prefix: str) -> Iterator[Callable[[str, Iterable[CampaignTotal | Campaign]], None]]:
+    """Writes records of a role as the join and users would, on topics made for this test."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    names = [topic_prefix + role for role in ("campaigns", "campaign_totals", "pacing")]
+    for made in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
+        made.result(BOUND_S)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
+
+    def write(role: str, records: Iterable[CampaignTotal | Campaign]) -> None:
+        for record in records:
+            producer.produce(topic_prefix + role, encode(record), record.campaign_id)
+        assert producer.flush(BOUND_S) == 0
+
+    yield write
+    for gone in admin.delete_topics(names).values():
+        gone.result(BOUND_S)
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Returns when it is so; fails after a bound."""
+    deadline = time.monotonic() + BOUND_S
+    while not done():
+        assert time.monotonic() < deadline, f"not so after {BOUND_S} s"
+        time.sleep(0.05)
+
+
+def decisions(broker: Broker, topic: str) -> dict[str, list[PacingDecision]]:
+    """Every decision written so far, by campaign, in order."""
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": f"{topic}.look"})
+    found: defaultdict[str, list[PacingDecision]] = defaultdict(list)
+    for partition in range(PARTITIONS):
+        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=BOUND_S)
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        for message in consumer.consume(end, timeout=BOUND_S) if end else ():
+            value = message.value()
+            assert value is not None
+            decision = decode(value, PacingDecision)
+            assert message.key() == decision.campaign_id.encode()
+            found[decision.campaign_id].append(decision)
+    consumer.close()
+    return found
+
+
+def write_aborted(broker: Broker, topic: str, records: Iterable[CampaignTotal]) -> None:
+    """Leaves totals of an aborted transaction in the log."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": topic})
+    producer.init_transactions(BOUND_S)
+    producer.begin_transaction()
+    for record in records:
+        producer.produce(topic, encode(record), record.campaign_id)
+    producer.flush(BOUND_S)
+    producer.abort_transaction(BOUND_S)
+
+
+def test_killed_twice_its_counters_are_those_of_the_oracle(
+    broker: Broker, topic_prefix: str, start: Start, send: Callable[[str, Iterable[Any]], None]
+) -> None:
+    sent = totals()
+    luck = random.Random(11)
+    wire = sent + luck.choices(sent, k=len(sent) // 3)
+    luck.shuffle(wire)
+    third = len(wire) // 3
+    lie = [replace(one, final=True, version=99, spend_micros=10**9) for one in sent[:100]]
+    write_aborted(broker, f"{topic_prefix}campaign_totals", lie)
+    send("campaigns", CAMPAIGNS)
+    send("campaign_totals", wire[:third])
+
+    worker = start(instance_id="one")
+    send("campaign_totals", wire[third : 2 * third])
+    until(lambda: sum(worker.get("/pacing")["next_offsets"].values()) > third)
+    worker.kill()
+    send("campaign_totals", wire[2 * third :])
+    worker = start(instance_id="one")
+    worker.kill()  # while it counts the rest
+    worker = start(instance_id="one")
+    expected = oracle(sent)
+    until(lambda: worker.days() == expected)
+
+    def counted(decision: Any) -> tuple[str, tuple[int, int, int]]:
+        """Calendar day and counters of a decision."""
+        name = next((c.timezone for c in CAMPAIGNS if c.campaign_id == decision["campaign_id"]), "UTC")
+        day = datetime.fromtimestamp(decision["day_start"] / 1000, ZoneInfo(name)).date().isoformat()
+        return day, (decision["impressions"], decision["clicks"], decision["spend_micros"])
+
+    def told() -> bool:
+        last = worker.get("/pacing")["campaigns"]
+        days = [(campaign_id, *counted(last[campaign_id])) for campaign_id in expected]
+        return all(expected[campaign_id].get(day, (0, 0, 0)) == sums for campaign_id, day, sums in days)
+
+    until(told)
+    settled = worker.get("/pacing")
+    log = worker.stop()
+    assert "Traceback" not in log
+    assert settled["event_lag_ms"] > DAY_MS  # history, replayed
+    for campaign_id, history in decisions(broker, f"{topic_prefix}pacing").items():
+        versions = [decision.version for decision in history]
+        assert versions == sorted(set(versions))
+        day, sums = counted(to_builtins(history[-1]))
+        assert day >= "2026-03-29"
+        assert sums == expected[campaign_id].get(day, (0, 0, 0))
+        assert (history[-1].state == "unknown") == (campaign_id == UNKNOWN)
+
+
+def test_partitions_move_between_workers_and_back_without_loss(
+    broker: Broker, topic_prefix: str, start: Start, send: Callable[[str, Iterable[Any]], None]
+) -> None:
+    sent = totals()
+    random.Random(3).shuffle(sent)
+    quarter = len(sent) // 4
+    send("campaigns", CAMPAIGNS)
+    send("campaign_totals", sent[:quarter])
+    one = start("one")
+    other = start("other")
+    send("campaign_totals", sent[quarter : 2 * quarter])
+    until(lambda: {**one.days(), **other.days()} == oracle(sent[: 2 * quarter]))
+    # Taken for dead: the other one goes on alone, then the first wakes up with what it had in hand.
+    one.process.send_signal(signal.SIGSTOP)
+    send("campaign_totals", sent[2 * quarter : 3 * quarter])
+    until(lambda: other.days() == oracle(sent[: 3 * quarter]))
+    one.process.send_signal(signal.SIGCONT)
+    send("campaign_totals", sent[3 * quarter :])
+    until(lambda: {**one.days(), **other.days()} == oracle(sent))
+    other.kill()
+    until(lambda: one.days() == oracle(sent))
+    one.stop()
+
+
+def test_malformed_records_are_counted_and_passed_over(
+    broker: Broker, topic_prefix: str, start: Start, send: Callable[[str, Iterable[Any]], None]
+) -> None:
+    good = totals()[0]
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
+    topic = f"{topic_prefix}campaign_totals"
+    for value, key in ((b"{", "c0"), (b"", "c0"), (encode(good), "c1"), (orjson.dumps({"campaign_id": "c0"}), "c0")):
+        producer.produce(topic, value, key)
+    producer.produce(f"{topic_prefix}campaigns", encode(replace(CAMPAIGNS[0], timezone="Mars/Olympus")), "c0")
+    assert producer.flush(BOUND_S) == 0
+    send("campaign_totals", [good])
+    worker = start()
+    until(lambda: worker.days() == oracle([good]))
+    until(lambda: worker.get("/pacing")["passed_over"] == {"undecodable": 3, "unknown_timezone": 1, "wrong_key": 1})
+    assert worker.get("/pacing/c0")["campaign"] is None
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        worker.get("/pacing/c9")
+    worker.stop()
