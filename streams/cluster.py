@@ -11,6 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from schemas.errors import Transient
 from schemas.topics import topic_name
+from streams.oracle import Record
 
 # Long enough for the coordinator to time out a dead worker's open transaction (15 s) before its offsets are stable.
 ANSWER_S = 30.0
@@ -30,13 +31,15 @@ class Cluster:
     """How to reach Kafka: bootstrap servers, librdkafka settings for security, the prefix of topic names."""
 
     bootstrap: str
-    security: dict[str, str] = field(default_factory=dict)
+    security: dict[str, str] = field(default_factory=dict, repr=False)
     prefix: str = "ads."
 
     def client(self, **more: Any) -> dict[str, Any]:
         """librdkafka settings of a client."""
         named = {name.replace("_", "."): value for name, value in more.items()}
-        return {"bootstrap.servers": self.bootstrap, **self.security, **named}
+        # librdkafka would write a line to stderr at each of twenty tries a second; errors reach us as errors anyway.
+        quiet = {"log_level": 0, "reconnect.backoff.ms": 200}
+        return {"bootstrap.servers": self.bootstrap, **quiet, **self.security, **named}
 
     def topic(self, role: str) -> str:
         """The topic of a role."""
@@ -73,11 +76,18 @@ def log_bounds(meter: Consumer, topic: str, partition: int) -> tuple[int, int]:
 
 def read_all(cluster: Cluster, role: str, partition: int) -> list[bytes]:
     """The values of a partition up to its end as of now, committed ones only; waits for open transactions."""
-    return [value for _, value in read_records(cluster, role, partition) if value is not None]
+    return [record.value for record in read_log(cluster, role, partition) if record.value is not None]
 
 
-def read_records(cluster: Cluster, role: str, partition: int) -> list[tuple[bytes | None, bytes | None]]:
-    """(key, value) of every committed record of a partition up to its end as of now. For topics that fit memory."""
+def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
+    """Every committed record of a partition up to its end as of now. For logs that fit memory."""
+    where = TopicPartition(cluster.topic(role), partition)
+    asked = meter(cluster)
+    low, high = log_bounds(asked, where.topic, partition)
+    asked.close()
+    found: list[Record] = []
+    if high <= low:
+        return found
     consumer = Consumer(
         cluster.client(
             group_id="clickfold-read-only",
@@ -89,25 +99,17 @@ def read_records(cluster: Cluster, role: str, partition: int) -> list[tuple[byte
         )
     )
     try:
-        where = TopicPartition(cluster.topic(role), partition)
-        asked = meter(cluster)
-        low, high = log_bounds(asked, where.topic, partition)
-        asked.close()
-        found: list[tuple[bytes | None, bytes | None]] = []
-        if high <= low:
-            return found
         consumer.assign([TopicPartition(where.topic, partition, OFFSET_BEGINNING)])
         until = time.monotonic() + ANSWER_S
-        while True:
+        while time.monotonic() < until:
             for message in consumer.consume(10_000, 0.2):
-                error = message.error()
+                error, offset = message.error(), message.offset() or 0
                 if error is None:
                     until = time.monotonic() + ANSWER_S
-                    found.append((message.key(), message.value()))
+                    found.append(Record(offset, message.timestamp()[1], message.key(), message.value()))
                 # An EOF is the end of what is stable; an open transaction may still hold back some below `high`.
-                elif error.code() == KafkaError._PARTITION_EOF and (message.offset() or 0) >= high:
+                elif error.code() == KafkaError._PARTITION_EOF and offset >= high:
                     return found
-            if time.monotonic() > until:
-                raise Transient(f"{where.topic}[{partition}] was not readable to offset {high} in {ANSWER_S:.0f} s")
+        raise Transient(f"{where.topic}[{partition}] was not readable to offset {high} in {ANSWER_S:.0f} s")
     finally:
         consumer.close()

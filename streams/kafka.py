@@ -21,7 +21,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from schemas.errors import BrokenInvariant, LostHistory, TaskLost, Transient
+from schemas.errors import BrokenInvariant, LostHistory, SettingsError, TaskLost, Transient
 from streams.cluster import ANSWER_S, Cluster, log_bounds, meter, patiently, read_all
 from streams.fold import Out, Records
 from streams.runner import Commit, Owner
@@ -40,6 +40,7 @@ class KafkaLog:
         self._inputs = tuple(inputs)
         self._roles = {cluster.topic(role): role for role in inputs}
         self._side_log = side_log
+        self._slot = slot
         self._owner: Owner | None = None
         self._owned: set[int] = set()
         self._trouble: Exception | None = None
@@ -50,6 +51,8 @@ class KafkaLog:
         self._consumer = Consumer(
             cluster.client(
                 group_id=group,
+                # Static membership: a worker that was killed and started again has its partitions back at once.
+                group_instance_id=f"{group}-{slot}",
                 enable_auto_commit=False,
                 auto_offset_reset="error",
                 isolation_level="read_committed",
@@ -176,6 +179,10 @@ class KafkaLog:
                 f"offset {message.offset()} of {where} is not in Kafka ({error.str()}): restore its retention, or "
                 "start a new run with another --group"
             )
+        if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED):
+            raise SettingsError(
+                f"another worker has taken slot {self._slot} of the group: give each worker of a group its own --slot"
+            )
         if error.fatal():
             raise TaskLost(f"the consumer cannot go on: {error.str()}")
         if not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
@@ -214,6 +221,20 @@ class KafkaLog:
 
     def _bounds_of(self, log: str, partition: int) -> tuple[int, int]:
         return log_bounds(self._meter, self._cluster.topic(log), partition)
+
+    def known_ends(self, partition: int) -> dict[str, int]:
+        """High watermarks that came with the last fetches."""
+        found: dict[str, int] = {}
+        for log in self._inputs:
+            where = TopicPartition(self._cluster.topic(log), partition)
+            try:
+                high = self._consumer.get_watermark_offsets(where, cached=True)[1]
+            except (KafkaException, RuntimeError):
+                continue
+            if high >= 0:
+                met = self._met_end.get((where.topic, partition)) == high
+                found[log] = self._polled.get((where.topic, partition), high) if met else high
+        return found
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
         """Assigned anew at these offsets, paused: librdkafka then drops all it had fetched before."""

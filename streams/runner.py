@@ -64,6 +64,10 @@ class Log(Protocol):
         """The stable end of each input, asked of the broker now. Raises Transient when it does not answer."""
         ...
 
+    def known_ends(self, partition: int) -> dict[str, int]:
+        """The ends as last heard of, without asking; inputs not heard of are left out. Callable from any thread."""
+        ...
+
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
         """Reads on from these offsets; nothing polled before comes any more."""
         ...
@@ -220,6 +224,18 @@ class Runner:
     def folds(self) -> dict[int, Fold]:
         """The live folds by partition, for the shell's gauges."""
         return {partition: task.fold for partition, task in self._tasks.items() if task.live}
+
+    def ready(self) -> bool:
+        """Whether every partition assigned is live."""
+        return bool(self._tasks) and all(task.live for task in self._tasks.values())
+
+    def lag(self, partition: int) -> dict[str, int]:
+        """Records of each input not yet folded, as far as the log knows without asking."""
+        task = self._tasks.get(partition)
+        if task is None:
+            return {}
+        ends = self._log.known_ends(partition)
+        return {log: max(0, ends[log] - at) for log, at in task.fold.positions().items() if log in ends}
 
     # ---- partitions come and go -------------------------------------------------------------------------------------
 

@@ -160,6 +160,9 @@ class MemoryLog:
     def ends(self, partition: int) -> dict[str, int]:
         return {log: self._cluster.ends[log, partition] for log in self._cluster.inputs}
 
+    def known_ends(self, partition: int) -> dict[str, int]:
+        return self.ends(partition)
+
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
         for log, offset in offsets.items():
             self._at[log, partition] = offset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from schemas.codec import decode
 from schemas.outcomes import Outcome
@@ -38,15 +38,18 @@ def latest_totals(outs: Iterable[Out]) -> tuple[dict[Key, dict[str, int]], dict[
     )
 
 
-def assert_agrees(outs: list[Out], truth: Truth) -> None:
-    """Outcomes as a multiset, totals, dead letters and the last ledger equal the truth."""
+def assert_agrees(outs: list[Out], truth: Truth, names: Mapping[str, str] | None = None) -> None:
+    """Outcomes as a multiset, totals, dead letters and the last ledger equal the truth. `names`: topic -> role."""
+    role_of = names or {"impressions": "impressions", "clicks": "clicks"}
     assert Counter(map(repr, outcomes_of(outs))) == Counter(map(repr, truth.outcomes))
     minutes, campaigns = latest_totals(outs)
     assert minutes == _whole(truth.totals)
     assert campaigns == _whole(truth.campaigns)
     letters = [decode(out.value or b"", Rejected) for out in outs if out.topic == "rejects"]
     for log, judged in (("impressions", truth.impressions), ("clicks", truth.clicks)):
-        assert sorted((one.offset, one.reason) for one in letters if one.topic == log) == sorted(judged.rejects)
+        assert sorted((one.offset, one.reason) for one in letters if role_of[one.topic] == log) == sorted(
+            judged.rejects
+        )
     ledgers = [decode(out.value or b"", Ledger) for out in outs if out.topic == "ledger"]
     if ledgers:
         assert_ledger(max(ledgers, key=lambda ledger: ledger.version), truth)

@@ -1,0 +1,37 @@
+"""Options several commands share, with one meaning, one help text and one default each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.bounds import JoinBounds, parse_duration_ms
+
+Window = Annotated[str, typer.Option(help="Attribution window: the longest delay of a click that is billed.")]
+Skew = Annotated[str, typer.Option(help="How far before its impression a click may be stamped.")]
+Lateness = Annotated[str, typer.Option(help="How far below the highest time of its log a record is still accepted.")]
+Future = Annotated[str, typer.Option(help="How far after its own Kafka timestamp a record may be stamped.")]
+Dedupe = Annotated[
+    str, typer.Option(help="How long an id is remembered; at least window + skew. [default: window + skew + lateness]")
+]
+NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
+StateDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_STATE_DIR", help="Folder for checkpoints.")]
+Slot = Annotated[str, typer.Option(help="Name of this worker among those of its group on this machine; stable.")]
+MetricsPort = Annotated[int, typer.Option(help="Serve Prometheus metrics, /livez and /readyz here; 0: do not.")]
+MetricsHost = Annotated[str, typer.Option(help="Address for --metrics-port.")]
+
+DEFAULT_STATE_DIR = Path(".clickfold/state")
+
+
+def join_bounds(*, window: str, skew: str, lateness: str, future: str, dedupe: str, negative_rate: float) -> JoinBounds:
+    """The bounds as given on the command line. Raises SettingsError."""
+    return JoinBounds(
+        window_ms=parse_duration_ms(window),
+        skew_ms=parse_duration_ms(skew),
+        lateness_ms=parse_duration_ms(lateness),
+        future_ms=parse_duration_ms(future),
+        dedupe_ms=parse_duration_ms(dedupe) if dedupe else -1,
+        negative_rate=negative_rate,
+    )

@@ -1,0 +1,197 @@
+"""`clickfold worker …`: the four always-on processes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prometheus_client.core import Metric
+
+from schemas.errors import ClickfoldError, TaskLost, Transient
+from schemas.totals import DIMENSIONS
+from streams.cli import options
+from streams.cli.options import DEFAULT_STATE_DIR
+from streams.environment import Environment
+from streams.observe import Health, log_to_stderr, served
+from streams.runner import Runner
+from streams.worker_metrics import runner_metrics
+
+app = typer.Typer(help="Run one always-on worker against the Kafka and ClickHouse named by the environment.")
+
+# A worker that fails to come back this often in a row stops, so that whoever supervises it can see.
+_MOST_TRIES = 20
+# A turn takes well under a second; a recovery that loads a large checkpoint may take some.
+_STUCK_S = 60.0
+
+
+@app.command()
+def join(
+    window: options.Window = "30m",
+    skew: options.Skew = "5s",
+    lateness: options.Lateness = "2m",
+    future: options.Future = "60s",
+    dedupe: options.Dedupe = "",
+    negative_rate: options.NegativeRate = 0.05,
+    dimensions: Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")] = ",".join(DIMENSIONS),
+    group: Annotated[str, typer.Option(help="Consumer group; another one is another run.")] = "clickfold-join",
+    state_dir: options.StateDir = DEFAULT_STATE_DIR,
+    slot: options.Slot = "0",
+    metrics_port: options.MetricsPort = 0,
+    metrics_host: options.MetricsHost = "127.0.0.1",
+) -> None:
+    """Join impressions to clicks: outcomes, totals, rejects, ledger."""
+    from streams.workers import JoinSettings, join_runner  # each worker imports only its own
+
+    bounds = options.join_bounds(
+        window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
+    )
+    settings = JoinSettings(
+        cluster=Environment().cluster(),
+        bounds=bounds,
+        dimensions=tuple(name.strip() for name in dimensions.split(",") if name.strip()),
+        group=group,
+        state_dir=state_dir,
+        slot=slot,
+    )
+    _run("join", lambda warn: join_runner(settings, warn), host=metrics_host, port=metrics_port)
+
+
+@app.command()
+def learn(
+    group: Annotated[str, typer.Option(help="Consumer group; another one is another model.")] = "clickfold-learn",
+    state_dir: options.StateDir = DEFAULT_STATE_DIR,
+    slot: options.Slot = "0",
+    metrics_port: options.MetricsPort = 0,
+    metrics_host: options.MetricsHost = "127.0.0.1",
+) -> None:
+    """Learn the click probability from outcomes: models and their metrics."""
+    from streams.workers import LearnSettings, learn_runner
+
+    settings = LearnSettings(cluster=Environment().cluster(), group=group, state_dir=state_dir, slot=slot)
+    _run("learn", lambda warn: learn_runner(settings, warn), host=metrics_host, port=metrics_port)
+
+
+@app.command()
+def pace(
+    state_dir: options.StateDir = DEFAULT_STATE_DIR,
+    web_host: Annotated[str, typer.Option(help="Address of the JSON view.")] = "127.0.0.1",
+    web_port: Annotated[int, typer.Option(help="Port of the JSON view /pacing.")] = 6066,
+    slot: options.Slot = "0",
+) -> None:
+    """Pace budgets from campaign totals (a Faust app): decisions, and a JSON view of spend against plan."""
+    from streams.pacing.settings import PacingSettings  # Faust takes a second to import
+    from streams.pacing.worker import run
+
+    log_to_stderr()
+    environment = Environment()
+    cluster = environment.cluster()
+    security = cluster.security
+    settings = PacingSettings(
+        bootstrap_servers=cluster.bootstrap,
+        security_protocol=security.get("security.protocol", "PLAINTEXT"),
+        sasl_mechanism=security.get("sasl.mechanism", "PLAIN"),
+        sasl_username=security.get("sasl.username", ""),
+        sasl_password=security.get("sasl.password", ""),
+        ssl_ca_location=security.get("ssl.ca.location", ""),
+        topic_prefix=cluster.prefix,
+        data_dir=str(Path(state_dir) / "pace" / slot),
+        web_host=web_host,
+        web_port=web_port,
+        instance_id=f"pace-{slot}",
+    )
+    run(settings)
+
+
+@app.command()
+def sink(
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a full batch.")] = 50_000,
+    batch_s: Annotated[float, typer.Option(min=0.01, help="Age at which a batch is written anyway, seconds.")] = 1.0,
+    group: Annotated[str, typer.Option(help="Consumer group.")] = "clickfold-sink",
+    metrics_port: options.MetricsPort = 0,
+    metrics_host: options.MetricsHost = "127.0.0.1",
+) -> None:
+    """Write totals, outcomes and the rest to ClickHouse, acknowledged before offsets are committed."""
+    from streams.sink.settings import Progress, SinkSettings
+    from streams.sink.worker import run
+    from streams.worker_metrics import sink_metrics
+
+    log_to_stderr()
+    environment = Environment()
+    cluster = environment.cluster()
+    settings = SinkSettings(
+        bootstrap=cluster.bootstrap,
+        kafka=cluster.security,
+        clickhouse_url=environment.clickhouse(),
+        clickhouse_user=environment.clickhouse_user,
+        clickhouse_password=environment.clickhouse_password.get_secret_value(),
+        database=environment.clickhouse_database,
+        topic_prefix=cluster.prefix,
+        group_id=group,
+        batch_rows=batch_rows,
+        batch_s=batch_s,
+    )
+    progress = Progress()
+    health = Health(live=lambda: True, ready=lambda: progress.partitions > 0 and not progress.waiting_for)
+    with served(host=metrics_host, port=metrics_port, health=health, collect=lambda: sink_metrics(progress)):
+        run(settings, stop_on_signals(), progress)
+
+
+def stop_on_signals() -> threading.Event:
+    """Set by SIGTERM and SIGINT: drain, commit, checkpoint, leave. A second signal ends the process at once."""
+    stop = threading.Event()
+
+    def told(number: int, _: object) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, told)
+    signal.signal(signal.SIGINT, told)
+    return stop
+
+
+def _run(
+    name: str, open_runner: Callable[[Callable[[str], None]], AbstractContextManager[Runner]], *, host: str, port: int
+) -> None:
+    """Runs a runner until a signal; after a passing fault it begins again from what is committed."""
+    log = log_to_stderr().bind(worker=name)
+    stop = stop_on_signals()
+    current: list[Runner] = []
+    turned_s = time.monotonic()
+    tries = 0
+
+    def stopped() -> bool:
+        nonlocal turned_s
+        turned_s = time.monotonic()
+        return stop.is_set()
+
+    def collect() -> Iterator[Metric]:
+        for runner in current:
+            yield from runner_metrics(runner)
+
+    health = Health(
+        live=lambda: time.monotonic() - turned_s < _STUCK_S,
+        ready=lambda: any(runner.ready() for runner in current),
+    )
+    with served(host=host, port=port, health=health, collect=collect):
+        while not stop.is_set():
+            try:
+                with open_runner(lambda text: log.warning("recovery", text=text)) as runner:
+                    current[:] = [runner]
+                    log.info("started")
+                    runner.run(stopped)
+                    log.info("stopped", commits=runner.progress.commits, records=runner.progress.records)
+            except (Transient, TaskLost) as error:
+                tries = 1 if current and current[0].progress.commits else tries + 1
+                if tries >= _MOST_TRIES:
+                    raise ClickfoldError(f"gave up after {tries} tries in a row: {error}") from error
+                wait_s = min(30.0, getattr(error, "retry_after_s", 1.0) * 2 ** min(tries - 1, 5))
+                log.warning("trying again", after_s=wait_s, why=str(error))
+                stop.wait(wait_s)

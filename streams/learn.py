@@ -1,0 +1,113 @@
+"""The learner as a worker's fold: what `online_models` knows of a model, plus what the runner asks of every fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from online_models.learner import Learner
+from schemas.codec import decode
+from schemas.errors import BrokenInvariant, StateMismatch
+from streams.fold import Out, Records
+
+
+class _Mark(msgspec.Struct):
+    settings: str
+    next_offset: int
+    trail: str
+
+
+class LearnFold:
+    """One model shard as `streams.fold.Fold`: no side log, no seals, no bounds that wait."""
+
+    def __init__(self, learner: Learner[Out]) -> None:
+        self.learner = learner
+        self._start = -1
+
+    def step(self, records: Records) -> list[Out]:
+        """Learns the records; gives the metrics of windows they close."""
+        return self.learner.step(records)
+
+    def sweep(self, limit: int) -> list[Out]:
+        """At the end of a bounded run, what still waits."""
+        return self.learner.sweep(limit)
+
+    def behind(self) -> bool:
+        """Whether `sweep` has more to do."""
+        return self.learner.behind()
+
+    def report(self, limit: int) -> list[Out]:
+        """The model, when it is due."""
+        return self.learner.report(limit)
+
+    def finish(self) -> None:
+        """No more outcomes will come."""
+        self.learner.finish()
+
+    def committed(self) -> None:
+        """Nothing waits for a commit."""
+
+    def positions(self) -> dict[str, int]:
+        """The next offset of `outcomes`; where the log began, before anything was learned."""
+        at = self.learner.positions()
+        return {log: max(offset, self._start) for log, offset in at.items()}
+
+    def ahead(self) -> str | None:
+        """One input cannot be ahead of another."""
+        return None
+
+    def mark(self) -> bytes:
+        """Settings, position and trail of the learner."""
+        return self.learner.mark()
+
+    def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:  # noqa: ARG002
+        """Versions of a model follow its offset, so an owner needs no epoch."""
+        if mark is None:
+            self._start = offsets["outcomes"]
+        return []
+
+    def standing(self, side: Sequence[bytes]) -> None:
+        """There is no side log."""
+
+    def seal(self, log: str) -> list[Out]:  # noqa: ARG002
+        """A learner does not wait for a silent log."""
+        return []
+
+    def rebuild(self, mark: bytes) -> dict[str, int]:
+        """Learns again from the very first outcome: a model is the sum of all it saw."""
+        self._known(mark)
+        return {"outcomes": 0}
+
+    def resume(self, mark: bytes) -> None:
+        """Raises BrokenInvariant if learning again came to another history than was committed."""
+        known = self._known(mark)
+        if known.trail != self.learner.trail:
+            raise BrokenInvariant(
+                f"recovery of model shard {self.learner.shard} came to trail {self.learner.trail} at offset "
+                f"{known.next_offset}, committed was {known.trail}"
+            )
+
+    def _known(self, mark: bytes) -> _Mark:
+        known = decode(mark, _Mark)
+        settings = self.learner.settings.digest()
+        if known.settings != settings:
+            raise StateMismatch(
+                f"model shard {self.learner.shard} was learned under settings {known.settings}, these are {settings}; "
+                "restore them, or learn under another --group"
+            )
+        return known
+
+    def snapshot(self) -> bytes:
+        """Weights and position in one."""
+        return self.learner.snapshot()
+
+    def snapshot_kept(self) -> None:
+        """A snapshot names no files."""
+
+    def restore(self, snapshot: bytes) -> None:
+        """Goes on where the snapshot was taken."""
+        self.learner.restore(snapshot)
+
+    def close(self) -> None:
+        """Nothing is held."""

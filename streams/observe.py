@@ -1,0 +1,105 @@
+"""What a running worker tells: structured log lines, Prometheus metrics, and whether it lives and is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry, make_asgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from schemas.errors import SettingsError
+
+
+def log_to_stderr() -> structlog.stdlib.BoundLogger:
+    """One JSON line an event on stderr; a terminal gets the readable form."""
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=True) if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+    return logger
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Asked at every request: is the loop turning, and does the worker do what it is for."""
+
+    live: Callable[[], bool]
+    ready: Callable[[], bool]
+
+
+class _Collected:
+    """Metrics read from the worker when asked for, instead of being pushed on the hot path."""
+
+    def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
+        self.collect = collect
+
+
+def counter(name: str, text: str, value: float, **labels: str) -> Metric:
+    """One counter sample, named `clickfold_<name>_total`."""
+    family = CounterMetricFamily(f"clickfold_{name}", text, labels=list(labels))
+    family.add_metric(list(labels.values()), value)
+    return family
+
+
+def gauge(name: str, text: str, value: float, **labels: str) -> Metric:
+    """One gauge sample, named `clickfold_<name>`."""
+    family = GaugeMetricFamily(f"clickfold_{name}", text, labels=list(labels))
+    family.add_metric(list(labels.values()), value)
+    return family
+
+
+@contextlib.contextmanager
+def served(*, host: str, port: int, health: Health, collect: Callable[[], Iterator[Metric]]) -> Iterator[None]:
+    """Serves /metrics, /livez and /readyz while the block runs; nothing when `port` is 0."""
+    if port == 0:
+        yield
+        return
+    registry = CollectorRegistry()
+    registry.register(_Collected(collect))  # type: ignore[arg-type]  # the protocol is just `collect`
+
+    def answer(good: Callable[[], bool]) -> Callable[[Request], Response]:
+        def asked(_: Request) -> Response:
+            fine = good()
+            return PlainTextResponse("ok\n" if fine else "not yet\n", 200 if fine else 503)
+
+        return asked
+
+    routes = [
+        Route("/livez", answer(health.live)),
+        Route("/readyz", answer(health.ready)),
+        Mount("/metrics", make_asgi_app(registry)),
+    ]
+    config = uvicorn.Config(Starlette(routes=routes), host=host, port=port, log_level="warning", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="metrics", daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+        if not thread.is_alive():
+            raise SettingsError(f"metrics port {port} on {host} cannot be served; give another --metrics-port")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(5.0)

@@ -1,0 +1,73 @@
+"""A worker's numbers as Prometheus metrics, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+
+from streams.join.fold import JoinFold
+from streams.learn import LearnFold
+from streams.observe import counter, gauge
+from streams.runner import Runner
+from streams.sink.settings import Progress
+
+
+def runner_metrics(runner: Runner) -> Iterator[Metric]:
+    """Rates and commits of a runner, then what each of its folds has to say."""
+    progress = runner.progress
+    yield counter("records", "Records folded while live.", progress.records)
+    yield counter("replayed_records", "Records folded in silence during recovery.", progress.replayed)
+    yield counter("outputs", "Records written.", progress.outs)
+    yield counter("commits", "Transactions committed.", progress.commits)
+    yield counter("checkpoints", "Checkpoints made durable.", progress.checkpoints)
+    yield counter("recoveries", "Times work began again from the last commit.", progress.recoveries)
+    yield gauge("commit_seconds", "How long the last transaction took.", progress.commit_took_s)
+    yield gauge("tasks_live", "Partitions being worked on.", len(runner.folds()))
+    for partition, fold in runner.folds().items():
+        for log, records in runner.lag(partition).items():
+            yield gauge("lag_records", "Records not yet folded.", records, log=log, partition=str(partition))
+        if isinstance(fold, JoinFold):
+            yield from _join_metrics(str(partition), fold)
+        elif isinstance(fold, LearnFold):
+            yield from _learn_metrics(str(partition), fold)
+
+
+def _join_metrics(partition: str, fold: JoinFold) -> Iterator[Metric]:
+    ledger = fold.ledger()
+    yield gauge("open_impressions", "Impressions that may still be clicked.", ledger.open, partition=partition)
+    yield gauge("pending_clicks", "Clicks whose impression may still come.", ledger.pending, partition=partition)
+    for name, log in (("impressions", ledger.impressions), ("clicks", ledger.clicks)):
+        for fate in ("accepted", "late", "duplicate", "rejected"):
+            value = getattr(log, fate)
+            yield counter("ledger", "Input records by fate.", value, log=name, fate=fate, partition=partition)
+    for decision in ("closed", "unclicked", "billable", "repeat", "orphan"):
+        value = getattr(ledger, decision)
+        yield counter("decisions", "What was decided.", value, decision=decision, partition=partition)
+    for name, at_ms in (
+        ("impressions", ledger.impressions_watermark_ms),
+        ("clicks", ledger.clicks_watermark_ms),
+    ):
+        yield gauge("watermark_seconds", "Lateness bound, event time.", at_ms / 1e3, log=name, partition=partition)
+
+
+def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
+    counts = fold.learner.counts
+    for fate in ("learned", "waiting", "unlabelled", "rejected", "late"):
+        yield gauge("outcomes", "Outcomes by fate.", getattr(counts, fate), fate=fate, shard=partition)
+    for direction in ("more_clicks", "fewer_clicks"):
+        drifting = float(fold.learner.drift.direction == direction)
+        yield gauge("drift", "1 while predictions drift off.", drifting, direction=direction, shard=partition)
+
+
+def sink_metrics(progress: Progress) -> Iterator[Metric]:
+    """Rows acknowledged, rows held, lag."""
+    for table, rows in dict(progress.rows_written).items():
+        yield counter("sink_rows", "Rows acknowledged by ClickHouse.", rows, table=table)
+    for reason, records in dict(progress.rejected).items():
+        yield counter("sink_rejected", "Rows no insert took.", records, reason=reason)
+    yield counter("sink_inserts", "Inserts acknowledged.", progress.inserts)
+    yield counter("sink_retries", "Inserts tried again.", progress.retries)
+    yield gauge("sink_rows_held", "Rows in memory.", progress.rows_held)
+    yield gauge("sink_lag_records", "Records not yet acknowledged; -1 unknown.", progress.lag)
+    yield gauge("sink_last_commit_seconds", "When offsets were last committed.", progress.last_commit_ms / 1e3)

@@ -1,0 +1,133 @@
+"""The workers that run on a Runner: what each reads, and how its folds are made."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from online_models.learner import Learner
+from online_models.settings import LearnerSettings
+from schemas.bounds import JoinBounds
+from schemas.errors import SettingsError
+from schemas.totals import DIMENSIONS
+from streams.admin import Admin
+from streams.cluster import Cluster
+from streams.disk import Disk, Folder
+from streams.fold import Fold, Out
+from streams.join.fold import JoinFold
+from streams.kafka import KafkaLog
+from streams.learn import LearnFold
+from streams.runner import Pace, Runner
+
+_JOIN_OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger", "seals")
+
+
+class SystemClock:
+    """`streams.runner.Clock` of this machine."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now_s(self) -> int:
+        return int(time.time())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What every worker is told. `slot` tells apart the workers of one group on one machine and names them to Kafka."""
+
+    cluster: Cluster
+    state_dir: Path
+    group: str
+    slot: str = "0"
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinSettings(WorkerSettings):
+    """A join worker: the bounds of the join, and which dimensions its totals keep apart."""
+
+    bounds: JoinBounds = field(default_factory=JoinBounds)
+    dimensions: Sequence[str] = DIMENSIONS
+    group: str = "clickfold-join"
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.dimensions if name not in DIMENSIONS]
+        if unknown:
+            raise SettingsError(f"dimensions {unknown} are not known; choose from {', '.join(DIMENSIONS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnSettings(WorkerSettings):
+    """A learning worker."""
+
+    model: LearnerSettings = field(default_factory=LearnerSettings)
+    group: str = "clickfold-learn"
+
+
+@contextlib.contextmanager
+def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator[Runner]:
+    """A runner over impressions and clicks, checked against the cluster. Raises SettingsError before it reads."""
+    admin = Admin(settings.cluster)
+    partitions = admin.check(("impressions", "clicks"), _JOIN_OUTPUTS)
+    shards = admin.partition_counts()[settings.cluster.topic("outcomes")]
+    ids = admin.topic_ids(("impressions", "clicks"))
+    digest = settings.bounds.digest(*settings.dimensions, *ids, str(partitions), str(shards))
+    names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
+    with _state_folder(settings) as folder:
+
+        def make(partition: int) -> tuple[Fold, Disk]:
+            disk = Folder(folder / str(partition))
+            fold = JoinFold(
+                settings.bounds,
+                disk,
+                partition=partition,
+                shards=shards,
+                dimensions=settings.dimensions,
+                names=names,
+                digest=digest,
+            )
+            return fold, disk
+
+        log = KafkaLog(
+            settings.cluster, settings.group, ("impressions", "clicks"), slot=settings.slot, side_log="seals"
+        )
+        yield Runner(log, SystemClock(), make, settings.pace, warn)
+
+
+@contextlib.contextmanager
+def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterator[Runner]:
+    """A runner over outcomes, one model shard a partition."""
+    Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
+    with _state_folder(settings) as folder:
+
+        def make(partition: int) -> tuple[Fold, Disk]:
+            return LearnFold(Learner(settings.model, shard=partition, out=Out)), Folder(folder / str(partition))
+
+        log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot)
+        yield Runner(log, SystemClock(), make, settings.pace, warn)
+
+
+@contextlib.contextmanager
+def _state_folder(settings: WorkerSettings) -> Iterator[Path]:
+    """The slot's own folder, locked: two processes in one slot would take turns fencing each other."""
+    path = settings.state_dir / settings.group / settings.slot
+    Folder(path).close()
+    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise SettingsError(
+            f"slot {settings.slot} of group {settings.group} is in use by another process on {path}; give another "
+            "--slot or --state-dir"
+        ) from error
+    try:
+        yield path
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+"""The join worker as a real process on the real broker: killed under load, what it committed is the truth."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from schemas.bounds import JoinBounds
+from schemas.codec import decoder
+from schemas.seals import SealRecord
+from streams.admin import Admin
+from streams.cluster import Cluster, read_all, read_log
+from streams.embedded.broker import Broker
+from streams.fold import Out
+from streams.oracle import Truth, truth
+from tests.judging import assert_agrees
+
+PARTITIONS = 2
+BOUNDS = JoinBounds(window_ms=30_000, skew_ms=1_000, lateness_ms=5_000, negative_rate=0.3)
+OPTIONS = ["--window", "30s", "--skew", "1s", "--lateness", "5s", "--negative-rate", "0.3"]
+OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger")
+
+
+def start_worker(cluster: Cluster, state_dir: Path, *more: str) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrap,
+        "CLICKFOLD_TOPIC_PREFIX": cluster.prefix,
+        "CLICKFOLD_STATE_DIR": str(state_dir),
+    }
+    command = [sys.executable, "-m", "streams.cli", "worker", "join", *OPTIONS, *more]
+    with (state_dir.parent / "worker.log").open("ab") as log:
+        return subprocess.Popen(command, env=environment, stderr=log, stdout=log)
+
+
+def produce(cluster: Cluster, random: Random, seconds: range) -> None:
+    """100 impressions and some clicks for each second of event time, some late, doubled or broken."""
+    producer = Producer(cluster.client(partitioner="murmur2_random", linger_ms=20))
+    for second in seconds:
+        for number in range(100):
+            ts = 1_700_000_000_000 + second * 1_000 + number * 10 - random.choice([0, 0, 0, 0, 0, 3_000, 6_000])
+            impression_id = f"{second:05d}-{number:03d}"
+            event = {
+                "impression_id": impression_id,
+                "ts": ts,
+                "campaign_id": f"c{number % 7}",
+                "creative_id": f"x{number % 3}",
+                "price_micros": 1_000 * (number % 11),
+                "pctr": 0.01 * (number % 5),
+            }
+            value = orjson.dumps(event) if random.random() > 0.002 else b"{"
+            for _ in range(random.choice([1] * 50 + [2])):
+                producer.produce(cluster.topic("impressions"), value, impression_id, timestamp=ts)
+            if random.random() < 0.05:
+                click = {"click_id": f"k{impression_id}", "impression_id": impression_id}
+                click_ts = ts + random.choice([-1_001, -1_000, 500, 20_000, 30_000, 30_001])
+                for _ in range(random.choice([1, 1, 1, 2])):
+                    body = orjson.dumps({**click, "ts": click_ts})
+                    producer.produce(cluster.topic("clicks"), body, impression_id, timestamp=click_ts)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def committed_truths(cluster: Cluster, *, ended: bool = False) -> dict[int, Truth]:
+    return {
+        partition: truth(
+            read_log(cluster, "impressions", partition),
+            read_log(cluster, "clicks", partition),
+            BOUNDS,
+            seals=[decoder(SealRecord).decode(value) for value in read_all(cluster, "seals", partition)],
+            partition=partition,
+            ended=ended,
+        )
+        for partition in range(PARTITIONS)
+    }
+
+
+def committed_outs(cluster: Cluster) -> list[Out]:
+    counts = Admin(cluster).partition_counts()
+    return [
+        Out(role, None, value, partition)
+        for role in OUTPUTS
+        for partition in range(counts[cluster.topic(role)])
+        for value in read_all(cluster, role, partition)
+    ]
+
+
+def wait_for(done: Callable[[], bool], *, within_s: float, what: str) -> None:
+    until = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < until, f"{what} did not happen within {within_s} s"
+        time.sleep(0.1)
+
+
+def folded(cluster: Cluster) -> dict[int, int]:
+    """Impressions consumed by partition, as the last ledgers say."""
+    found: dict[int, int] = {}
+    for partition in range(PARTITIONS):
+        for value in read_all(cluster, "ledger", partition):
+            found[partition] = orjson.loads(value)["impressions"]["consumed"]
+    return found
+
+
+@pytest.mark.broker
+def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    Admin(cluster).create(partitions=PARTITIONS)
+    random = Random(11)
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    produce(cluster, random, range(120))
+    for round_ in (1, 2):
+        worker = start_worker(cluster, state_dir)
+        before = sum(folded(cluster).values())
+        produce(cluster, random, range(120 * round_, 120 * (round_ + 1)))
+        wait_for(lambda before=before: sum(folded(cluster).values()) > before, within_s=30, what="progress")  # type: ignore[misc]
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    worker = start_worker(cluster, state_dir)
+    wanted = {partition: len(read_log(cluster, "impressions", partition)) for partition in range(PARTITIONS)}
+    try:
+        wait_for(lambda: folded(cluster) == wanted, within_s=60, what="catching up")
+    finally:
+        worker.terminate()
+        code = worker.wait(20)
+    assert code == 0, (tmp_path / "worker.log").read_text()[-2_000:]
+    outs = committed_outs(cluster)
+    for partition, judged in committed_truths(cluster).items():
+        own = [out for out in outs if _partition_of(out, cluster) == partition]
+        assert_agrees(own, judged, names={cluster.topic(role): role for role in ("impressions", "clicks")})
+
+
+def _partition_of(out: Out, cluster: Cluster) -> int:
+    value = orjson.loads(out.value or b"")
+    return int(value.get("join_partition", value.get("partition")))
