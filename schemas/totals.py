@@ -6,6 +6,7 @@ no accepted record can change it any more; readers follow `version`, never `fina
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -36,9 +37,9 @@ MEASURES: Final = IMPRESSION_MEASURES + CLICK_MEASURES
 
 
 class MinuteTotal(msgspec.Struct, frozen=True, gc=False):
-    """The total so far of one minute, one combination of dimensions, one join partition: record of `ads.totals`.
+    """The total so far of one minute, one combination of dimensions, one join partition.
 
-    Kafka key: the minute and the dimensions, see `key`. A dimension an impression does not carry is the empty string.
+    A dimension an impression does not carry is the empty string.
     """
 
     minute: int
@@ -61,6 +62,27 @@ class MinuteTotal(msgspec.Struct, frozen=True, gc=False):
     clicks: int
     repeats: int
     spend_micros: int
+
+
+class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
+    """Totals so far of one minute and join partition, many at once: record of `ads.totals`, keyed by minute.
+
+    `dimensions` holds a column of names for each of `DIMENSIONS`, `measures` a column of numbers for each of
+    `MEASURES`; all have the same length. Packed because there may be as many totals as impressions: one record each
+    cost the join 7.3 µs a total, columns cost 0.7 (and the sink inserts columns).
+    """
+
+    minute: int
+    join_partition: int
+    version: int
+    final: bool
+    dimensions: list[list[str]]
+    measures: list[list[int]]
+
+    def rows(self) -> Iterator[MinuteTotal]:
+        """The same totals one by one."""
+        for names, numbers in zip(zip(*self.dimensions, strict=True), zip(*self.measures, strict=True), strict=True):
+            yield MinuteTotal(self.minute, self.join_partition, self.version, self.final, *names, *numbers)
 
 
 class CampaignTotal(msgspec.Struct, frozen=True, gc=False):

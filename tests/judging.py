@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from schemas.codec import decode
 from schemas.outcomes import Outcome
 from schemas.rejects import Rejected
-from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal
+from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal, MinuteTotals
 from streams.fold import Out
 from streams.oracle import Key, Truth
 
@@ -23,10 +23,10 @@ def latest_totals(outs: Iterable[Out]) -> tuple[dict[Key, dict[str, int]], dict[
     campaigns: dict[Key, CampaignTotal] = {}
     for out in outs:
         if out.topic == "totals":
-            total = decode(out.value or b"", MinuteTotal)
-            key = (total.minute, *(getattr(total, name) for name in DIMENSIONS))
-            if key not in minutes or minutes[key].version <= total.version:
-                minutes[key] = total
+            for total in decode(out.value or b"", MinuteTotals).rows():
+                key = (total.minute, *(getattr(total, name) for name in DIMENSIONS))
+                if key not in minutes or minutes[key].version <= total.version:
+                    minutes[key] = total
         elif out.topic == "campaign_totals":
             row = decode(out.value or b"", CampaignTotal)
             at = (row.campaign_id, row.quarter)

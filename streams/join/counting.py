@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from schemas.codec import encode
 from schemas.events import Impression
@@ -20,24 +21,26 @@ Dimensions = tuple[str | None, ...]
 
 _IMPRESSIONS, _ATTRIBUTED_CLICKS, _ATTRIBUTED_SPEND, _EXPECTED_CLICKS, _EXPECTED_SPEND = range(5)
 _CLICKS, _REPEATS, _SPEND = range(5, 8)
+# Rows of one record: about 100 KB; the byte bound is half of what a broker takes by default.
+_PACKED = 1_000
+_LARGEST_BYTES = 512 << 10
 _price = attrgetter("price_micros")
 _pctr = attrgetter("pctr")
 
 
 class _Rows(dict[Hashable, int]):
-    """Key -> row, a new row for a new key. Absent and empty dimensions are one key: both mean 'not given'."""
+    """Key -> row, a new row for a new key. Dimensions absent and empty are one key: both mean 'not given'."""
 
     def __init__(self) -> None:
         self.names: list[Hashable] = []
 
     def __missing__(self, key: Hashable) -> int:
-        name = tuple(part or "" for part in key) if isinstance(key, tuple) else key
-        row = self.get(name)
-        if row is None:
-            row = self[name] = len(self.names)
-            self.names.append(name)
-        if name != key:
-            self[key] = row
+        if type(key) is tuple and "" in key:
+            # Only here, once a key, and not at each look-up: what is absent goes by the name None.
+            row = self[key] = self[tuple([part or None for part in key])]
+            return row
+        row = self[key] = len(self.names)
+        self.names.append(key)
         return row
 
 
@@ -121,17 +124,22 @@ class Counting:
         """
         outs: list[Out] = []
         reached_ms = final_ms
+        left = limit
         for minute, table in sorted(self.minutes.items()):
-            if len(outs) >= limit:
+            if left <= 0:
                 reached_ms = min(final_ms, minute)
                 break
             final = minute + MINUTE_MS <= final_ms
-            for name, measures in _changed(table, final=final):
-                value = _minute_json(minute, partition, version, final, name, measures)
-                outs.append(Out("totals", encode([minute, *name]), value, partition))
+            names, measures = _changed(table, final=final)
+            left -= len(names)
+            for start in range(0, len(names), _PACKED):
+                packed = slice(start, start + _PACKED)
+                head = {"minute": minute, "join_partition": partition, "version": version, "final": final}
+                outs += _packed(head, names[packed], measures[packed])
         for quarter, table in sorted(self.quarters.items()):
             final = quarter + QUARTER_MS <= reached_ms
-            for campaign, measures in _changed(table, final=final):
+            names, measures = _changed(table, final=final)
+            for campaign, numbers in zip(names, measures.tolist(), strict=True):
                 value = encode(
                     {
                         "campaign_id": campaign,
@@ -139,7 +147,7 @@ class Counting:
                         "join_partition": partition,
                         "version": version,
                         "final": final,
-                        **dict(zip(MEASURES, measures, strict=True)),
+                        **dict(zip(MEASURES, numbers, strict=True)),
                     }
                 )
                 outs.append(Out("campaign_totals", campaign.encode(), value))
@@ -230,15 +238,26 @@ def _masked(dimensions: Sequence[str]) -> Any:
     return dimensions_of
 
 
-def _changed(table: Table, *, final: bool) -> Iterator[tuple[Any, list[int]]]:
+def _changed(table: Table, *, final: bool) -> tuple[list[Any], Int64s]:
+    """Names and measures of the rows to report, which are no longer dirty then."""
     count = len(table.rows.names)
-    rows = np.arange(count) if final else np.flatnonzero(table.dirty[:count])
-    table.dirty[:] = False
-    return zip([table.rows.names[row] for row in rows], table.measures[rows].tolist(), strict=True)
+    if final:
+        table.dirty[:count] = False
+        return table.rows.names, table.measures[:count]
+    rows = np.flatnonzero(table.dirty[:count])
+    table.dirty[rows] = False
+    names = table.rows.names
+    return [names[row] for row in rows.tolist()], table.measures[rows]
 
 
-def _minute_json(
-    minute: int, partition: int, version: int, final: bool, name: tuple[str, ...], measures: list[int]
-) -> bytes:
-    head = {"minute": minute, "join_partition": partition, "version": version, "final": final}
-    return encode({**head, **dict(zip(DIMENSIONS, name, strict=True)), **dict(zip(MEASURES, measures, strict=True))})
+def _packed(head: dict[str, int], names: Sequence[Dimensions], measures: Int64s) -> list[Out]:
+    """Totals of a minute in one record, or in halves where long names would make it too large for the broker."""
+    columns = [[name or "" for name in column] for column in zip(*names, strict=True)]
+    value = orjson.dumps(
+        {**head, "dimensions": columns, "measures": np.ascontiguousarray(measures.T)},
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+    if len(value) > _LARGEST_BYTES and len(names) > 1:
+        half = len(names) // 2
+        return _packed(head, names[:half], measures[:half]) + _packed(head, names[half:], measures[half:])
+    return [Out("totals", str(head["minute"]).encode(), value, head["join_partition"])]
