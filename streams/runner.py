@@ -130,6 +130,7 @@ class Progress:
     checkpoints: int = 0
     recoveries: int = 0
     last_commit_s: float = 0.0
+    last_checkpoint_s: float = 0.0
     commit_took_s: float = 0.0
     tasks: dict[int, str] = field(default_factory=dict)
 
@@ -443,3 +444,4 @@ class Runner:
                 task.disk.replace(_MANIFEST, task.fold.snapshot())
                 task.fold.snapshot_kept()
                 self.progress.checkpoints += 1
+                self.progress.last_checkpoint_s = self._clock.monotonic()

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from schemas.errors import ClickfoldError
-from streams.cli import fold, init, worker
+from streams.cli import bench, fold, init, worker
 
 app = typer.Typer(
     name="clickfold",
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("fold")(fold.fold)
 app.add_typer(worker.app, name="worker")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

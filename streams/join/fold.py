@@ -64,9 +64,13 @@ class JoinFold:
         for watermark in self._join.watermarks.values():
             watermark.schedule([(0, END_OF_TIME_MS)], 0)
 
+    def watermark_ms(self, log: str) -> int:
+        """The lateness bound of an input."""
+        return self._join.watermarks[log].ms
+
     def ahead(self) -> str | None:
         """The input whose bound is more than a window and a dedupe horizon above the other's, if one is."""
-        impressions_ms, clicks_ms = (self._join.watermarks[log].ms for log in INPUTS)
+        impressions_ms, clicks_ms = map(self.watermark_ms, INPUTS)
         if NO_BOUND_MS in (impressions_ms, clicks_ms):
             return None
         apart_ms = self._bounds.window_ms + self._bounds.skew_ms + self._bounds.lateness_ms

@@ -1,0 +1,140 @@
+"""`clickfold bench …`: how fast, measured beside the ceiling of the same machine in the same run."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from confluent_kafka import Consumer, TopicPartition
+
+from streams.admin import Admin
+from streams.cluster import Cluster, log_bounds, meter
+from streams.embedded.traffic import fill
+from streams.environment import Environment
+from streams.workers import JoinSettings, join_runner
+
+app = typer.Typer(help="Measure, beside the ceiling of the same machine in the same run.")
+
+_INPUTS = ("impressions", "clicks")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Events a second of one bare and one join pass over the same topics."""
+
+    bare: float
+    join: float
+
+
+@app.command("join")
+def join(
+    impressions: Annotated[int, typer.Option(min=1_000, help="Impressions to generate; 1 % are clicked.")] = 1_000_000,
+    partitions: Annotated[int, typer.Option(min=1)] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 3,
+    json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
+) -> None:
+    """The join worker, everything on, against bare batch consumption of the same topics."""
+    say = _quiet if json else _aloud
+    with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, some_cluster(Path(folder)) as cluster:
+        Admin(cluster).create(partitions=partitions)
+        say(f"filling {impressions:,} impressions …")
+        filled = fill(cluster, impressions=impressions, seed=7, end_ms=int(time.time() * 1_000))
+        events = filled.impressions + filled.clicks
+        measured: list[Round] = []
+        for number in range(rounds):
+            bare = events / _bare(cluster, partitions, events)
+            joined = events / _join(cluster, Path(folder) / f"state-{number}", events)
+            measured.append(Round(bare, joined))
+            say(f"round {number + 1}: bare {bare:,.0f}, join {joined:,.0f} events/s, ratio {joined / bare:.2f}")
+    result = {
+        "bare_events_per_s": round(statistics.median(one.bare for one in measured)),
+        "join_events_per_s": round(statistics.median(one.join for one in measured)),
+        "ratio": round(statistics.median(one.join / one.bare for one in measured), 3),
+    }
+    if json:
+        typer.echo(orjson.dumps({**result, "events": events, "rounds": rounds}))
+    else:
+        say(
+            f"median of {rounds}: bare {result['bare_events_per_s']:,}, join {result['join_events_per_s']:,} events/s, "
+            f"ratio {result['ratio']}"
+        )
+
+
+@contextlib.contextmanager
+def some_cluster(folder: Path) -> Iterator[Cluster]:
+    """The cluster of the environment, or an embedded broker while the block runs; under a prefix of its own."""
+    environment = Environment()
+    prefix = f"bench{uuid.uuid4().hex[:8]}."
+    if environment.kafka_bootstrap_servers:
+        yield Cluster(environment.kafka_bootstrap_servers, environment.security(), prefix)
+        return
+    from streams.embedded.broker import Broker  # only where nothing was named
+
+    with Broker(folder / "kafka") as broker:
+        yield Cluster(broker.bootstrap, prefix=prefix)
+
+
+def _bare(cluster: Cluster, partitions: int, events: int) -> float:
+    """Seconds from the first batch to the last record, doing nothing with them: the ceiling of a Python consumer."""
+    consumer = Consumer(
+        cluster.client(
+            group_id=f"bare-{uuid.uuid4().hex}",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            fetch_wait_max_ms=20,
+            max_partition_fetch_bytes=4 << 20,
+            queued_min_messages=100_000,
+            queued_max_messages_kbytes=128 << 10,
+        )
+    )
+    starts = meter(cluster)
+    consumer.assign(
+        [
+            TopicPartition(cluster.topic(role), at, log_bounds(starts, cluster.topic(role), at)[0])
+            for role in _INPUTS
+            for at in range(partitions)
+        ]
+    )
+    starts.close()
+    seen, started = 0, 0.0
+    while seen < events:
+        seen += len(consumer.consume(10_000, 1.0))
+        started = started or time.perf_counter()
+    took = time.perf_counter() - started
+    consumer.close()
+    return took
+
+
+def _join(cluster: Cluster, state_dir: Path, events: int) -> float:
+    """Seconds from the first batch to the checkpoint behind the commit of the last record."""
+    settings = JoinSettings(cluster=cluster, state_dir=state_dir, group=f"bench-{uuid.uuid4().hex[:8]}")
+    started = 0.0
+
+    with join_runner(settings, _aloud) as runner:
+
+        def stopped() -> bool:
+            nonlocal started
+            if runner.progress.records and not started:
+                started = time.monotonic()
+            return runner.progress.records >= events
+
+        runner.run(stopped)
+        return runner.progress.last_checkpoint_s - started
+
+
+def _aloud(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # progress
+
+
+def _quiet(text: str) -> None:
+    """Says nothing: stdout is for JSON."""
