@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
 import faust
@@ -50,7 +51,6 @@ class PaceWorker:
         self.clock = EventClock()
         self.passed_over: Counter[str] = Counter()
         self._on_ready = on_ready
-        self._live: set[int] = set()
         self.app = _faust_app(settings, partitions=partitions)
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app, self)
         self.table = _table(self.app, partitions=partitions)
@@ -68,7 +68,7 @@ class PaceWorker:
     @property
     def shards(self) -> dict[int, Shard]:
         """The shards this worker owns, by partition; empty while partitions move."""
-        return {at: shard for at, shard in self.table.shards.items() if at in self._live}
+        return {at: shard for at, shard in self.table.shards.items() if at in self.table.live}
 
     def position(self, tp: TP) -> int | None:
         """See `transport.Sources`. Campaigns are read whole after every rebalance: the topic is compacted, hence small,
@@ -79,21 +79,25 @@ class PaceWorker:
         return BEGINNING if tp.topic == self.settings.topic("campaigns") else shard.position
 
     async def _pause(self, *_args: Any, **_more: Any) -> None:
-        self._live.clear()
+        self.table.live.clear()
 
     async def _take_ownership(self, *_args: Any, **_more: Any) -> None:
-        # Tables are read back, and nothing is passed on before the seek that follows.
+        # Changelogs are read back, and nothing is passed on before the seek that follows. Unless partitions are moving
+        # again already: then Faust calls all the same.
+        generation_id = self.table.generation_id
         topic = self.settings.topic("campaign_totals")
         owned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == topic}
         rows = []
         for at in sorted(owned):
             shard = self.table.shards.setdefault(at, Shard())
-            rows += [(at, row) for row in shard.open(epoch_s=int(time.time()))]
+            rows += [(at, row) for row in shard.open(epoch_s=int(time.time()), owner=secrets.randbits(63))]
             for _, head in shard.campaigns():
-                if head.decision:
-                    self.clock.resumed(event_ms=head.decision.event_ms, lag_ms=head.lag_ms)
+                if head.anchor:
+                    self.clock.resumed(head.anchor)
         await self._guarded(self.table.write(rows))  # Faust logs what a signal handler raises, and goes on
-        self._live = owned
+        if not generation_id == self.table.generation_id == self.app.consumer_generation_id:
+            return
+        self.table.live = owned
         log.info("partitions assigned", partitions=sorted(owned))
         if self._on_ready:
             self._on_ready()
@@ -105,37 +109,43 @@ class PaceWorker:
             await asyncio.sleep(_GATHER_S)
             messages, self._inbox = self._inbox, []
             self._room.set()
-            era = cast(Consumer, self.app.consumer).era
-            fresh: defaultdict[str, defaultdict[int, list[EraMessage]]] = defaultdict(lambda: defaultdict(list))
-            for message in messages:
-                # Those fetched before the last seek will come again.
-                if message.era == era and message.partition in self._live:
-                    fresh[message.topic][message.partition].append(message)
-            await self._announce(fresh[self.settings.topic("campaigns")])
-            await self._count(fresh[self.settings.topic("campaign_totals")])
+            await self._announce(messages)
+            await self._count(messages)
 
-    async def _count(self, fresh: Mapping[int, Sequence[EraMessage]]) -> None:
+    def _fresh(self, role: str, messages: Sequence[EraMessage]) -> dict[int, list[EraMessage]]:
+        """Those of a role, by partition, without what was fetched before the last seek: it will come again.
+
+        To be asked with nothing awaited between the answer and its use.
+        """
+        era, topic = cast(Consumer, self.app.consumer).era, self.settings.topic(role)
+        fresh: defaultdict[int, list[EraMessage]] = defaultdict(list)
+        for message in messages:
+            if message.topic == topic and message.era == era and message.partition in self.table.live:
+                fresh[message.partition].append(message)
+        return fresh
+
+    async def _count(self, messages: Sequence[EraMessage]) -> None:
         rows: list[tuple[int, Write]] = []
-        counted: list[tuple[Shard, int]] = []
-        for at, messages in fresh.items():
+        counted: list[tuple[Shard, int, int]] = []
+        for at, fresh in self._fresh("campaign_totals", messages).items():
             shard = self.table.shards[at]
             totals = []
-            for message in messages:
+            for message in fresh:
                 total = self._decoded(message, CampaignTotal)
                 if total is not None:
                     totals.append(total)
                     self.clock.seen(total.quarter, written_ms=round(message.timestamp * 1000))
             rows += [(at, row) for row in shard.count(totals)]
-            counted.append((shard, messages[-1].offset + 1))
+            counted.append((shard, fresh[-1].offset + 1, shard.epoch))
         await self.table.write(rows)
-        for shard, next_offset in counted:
-            shard.advance(next_offset)
+        for shard, next_offset, epoch in counted:
+            shard.advance(next_offset, epoch=epoch)
 
-    async def _announce(self, fresh: Mapping[int, Sequence[EraMessage]]) -> None:
+    async def _announce(self, messages: Sequence[EraMessage]) -> None:
         rows: list[tuple[int, Write]] = []
-        for at, messages in fresh.items():
+        for at, fresh in self._fresh("campaigns", messages).items():
             shard = self.table.shards[at]
-            for message in messages:
+            for message in fresh:
                 if message.value is None and message.key is not None:
                     rows += [(at, row) for row in shard.withdraw(message.key.decode(errors="replace"))]
                     continue
@@ -164,7 +174,7 @@ class PaceWorker:
         event_ms = self.clock.now_ms(wall_ms=round(time.time() * 1000))
         rows, decisions = [], []
         for at, shard in self.shards.items():
-            written, decided = shard.tick(event_ms=event_ms, lag_ms=self.clock.lag_ms)
+            written, decided = shard.tick(event_ms=event_ms, anchor=self.clock.anchor)
             rows += [(at, row) for row in written]
             decisions += [(at, decision.campaign_id.encode(), encode(decision)) for decision in decided]
         await self.table.write(rows)

@@ -20,15 +20,17 @@ from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS, CampaignTotal
 from streams.pacing.changelog import (
     BEGINNING,
-    OWNER_KEY,
     Head,
     Origin,
     day_key,
     decode_row,
     encode_row,
     head_key,
+    is_owner_key,
+    owner_key,
     parse_key,
 )
+from streams.pacing.clock import Anchor
 from streams.pacing.controller import Spent, decide, differs
 from streams.pacing.counters import NOTHING, DayCounters, Measures, Merged, quarter_index, utc_day
 from streams.pacing.local_day import LocalDay, day_of, zone
@@ -79,6 +81,8 @@ class Shard:
     def __init__(self, *, days_kept: int = DAYS_KEPT) -> None:
         self.position = BEGINNING
         self.epoch = 0
+        self._owner = 0
+        self._owner_keys: set[bytes] = set()
         self.anomalies: Counter[str] = Counter()
         self._days_kept = days_kept
         self._origin = Origin()
@@ -87,33 +91,38 @@ class Shard:
 
     def restore(self, key: bytes, value: bytes | None) -> None:
         """The next record of the changelog. Raises StateMismatch."""
-        if value is None:
-            campaign_id, day = parse_key(key)
-            if day is not None:
-                self._kept[campaign_id].days.pop(day, None)
-            return
-        row = decode_row(value)
-        self._origin.read(row)
-        if key == OWNER_KEY:
+        row = decode_row(value) if value is not None else None
+        if row is not None:
+            self._origin.read(row)
+        if is_owner_key(key):
+            (self._owner_keys.discard if row is None else self._owner_keys.add)(key)
             return
         campaign_id, day = parse_key(key)
         kept = self._kept[campaign_id]
         kept.today = None
-        if day is None:
+        if row is None:
+            if day is not None:
+                kept.days.pop(day, None)
+        elif day is None:
             kept.head = _heads.decode(row.body)
         else:
             kept.days[day] = bytes(row.body)
 
-    def open(self, *, epoch_s: int) -> list[Write]:
+    def open(self, *, epoch_s: int, owner: int) -> list[Write]:
         """Takes ownership: the changelog is read, records from `position` on may be fed. Every decision is due again.
 
-        `epoch_s` is the wall clock in seconds; the epoch is higher than any in the changelog whatever it says.
+        `epoch_s` is the wall clock in seconds; the epoch is higher than any in the changelog whatever it says. `owner`
+        is a random number, see `changelog`.
         """
-        self.epoch = max(epoch_s, self._origin.epoch + 1)
+        self._owner = owner
+        self.epoch = max(epoch_s, self._origin.epoch + 1, self.epoch + 1)
         self.position = self._origin.position
         for kept in self._kept.values():
             kept.unsent = True
-        return self._owner_row()
+        begun = self._owner_row()
+        former = sorted(self._owner_keys - {begun.key})
+        self._owner_keys = {begun.key}
+        return [begun, *(Write(key, None) for key in former)]
 
     def count(self, totals: Iterable[CampaignTotal]) -> list[Write]:
         """Merges a batch of totals; the rows it changed, one a campaign and UTC day."""
@@ -125,9 +134,13 @@ class Shard:
             by_day[total.campaign_id, utc_day(total.quarter)].append(total)
         return [write for (campaign_id, day), some in by_day.items() for write in self._merge(campaign_id, day, some)]
 
-    def advance(self, next_offset: int) -> None:
-        """All rows of the last batch are acknowledged; totals below this offset are counted."""
-        self.position = max(self.position, next_offset)
+    def advance(self, next_offset: int, *, epoch: int) -> None:
+        """All rows of the batch counted in that epoch are acknowledged; totals below this offset are counted.
+
+        Nothing when the shard was restored meanwhile: what it counted before may not be in it any more.
+        """
+        if epoch == self.epoch:
+            self.position = max(self.position, next_offset)
 
     def announce(self, campaign: Campaign) -> list[Write]:
         """Takes a campaign; of two with the same id the higher version holds."""
@@ -146,18 +159,18 @@ class Shard:
         kept.head.campaign, kept.today = None, None
         return [self._head_row(campaign_id, kept)]
 
-    def tick(self, *, event_ms: int, lag_ms: int) -> tuple[list[Write], list[PacingDecision]]:
+    def tick(self, *, event_ms: int, anchor: Anchor | None = None) -> tuple[list[Write], list[PacingDecision]]:
         """The decisions that changed since they were last sent, and the rows that remember them: send rows first."""
         writes, decisions = [], []
         for campaign_id, kept in self._kept.items():
             decision = self._decide(campaign_id, kept, event_ms)
             if kept.unsent or differs(kept.head.decision, decision):
-                kept.head.decision, kept.head.lag_ms, kept.unsent = decision, lag_ms, False
+                kept.head.decision, kept.head.anchor, kept.unsent = decision, anchor, False
                 writes.append(self._head_row(campaign_id, kept))
                 decisions.append(decision)
         if self._written_position != self.position:
             # Only totals counted before came in: without a row, a restart would read them all again.
-            writes.extend(self._owner_row())
+            writes.append(self._owner_row())
         return writes, decisions
 
     def campaigns(self) -> Iterator[tuple[str, Head]]:
@@ -229,12 +242,12 @@ class Shard:
     def _head_row(self, campaign_id: str, kept: _Kept) -> Write:
         return Write(head_key(campaign_id), self._row(kept.head))
 
-    def _owner_row(self) -> list[Write]:
-        return [Write(OWNER_KEY, self._row(None))]
+    def _owner_row(self) -> Write:
+        return Write(owner_key(epoch=self.epoch, owner=self._owner), self._row(None))
 
     def _row(self, body: object) -> bytes:
         self._written_position = self.position
-        return encode_row(body, epoch=self.epoch, position=self.position)
+        return encode_row(body, epoch=self.epoch, owner=self._owner, position=self.position)
 
 
 def _spent(days: dict[int, bytes], day: LocalDay, event_ms: int) -> Spent:

@@ -18,11 +18,16 @@ class StateTable(faust.Table[bytes, bytes]):
     Faust makes the topic, assigns its partitions beside those of the inputs and reads them back after a rebalance. The
     dictionary it would keep is not used: it holds on to keys of partitions that moved away, and `table[key] = value`
     sends behind a buffer whose flush can return too early and whose failures are logged and forgotten.
+
+    `live` are the partitions whose shards are whole and owned. A row may only be built from a live shard: while others
+    are read back, a row of the past stands where a newer one belongs.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.shards: dict[int, Shard] = {}
+        self.live: set[int] = set()
+        self.generation_id = -1
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
         """Called by Faust with records of the changelog, in order within each partition."""
@@ -34,7 +39,9 @@ class StateTable(faust.Table[bytes, bytes]):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Called by Faust when partitions moved; it reads those that came from their beginning."""
+        """Called by Faust when partitions moved; it reads changelogs of those that came from the start."""
+        self.live.clear()
+        self.generation_id = generation_id
         for tp in revoked | newly_assigned:
             self.shards.pop(tp.partition, None)
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
