@@ -187,11 +187,15 @@ class Runner:
         self._commit_at = self._report_at = self._checkpoint_at = 0.0
         self.progress = Progress()
 
-    def run(self, stopped: Callable[[], bool]) -> None:
-        """Turns until `stopped`, then commits, checkpoints and leaves the group."""
+    def run(self, stopped: Callable[[], bool], ended: Callable[[], bool] = lambda: False) -> None:
+        """Turns until `stopped`, then commits, checkpoints and leaves the group.
+
+        Or until `ended`, which says that the inputs hold all there will ever be: then it reads them to their ends,
+        decides and reports what is left, and leaves. Nothing can be added to such a run.
+        """
         self._log.join(self)
         try:
-            while not stopped():
+            while not stopped() and not (ended() and self._read_all() and self._end()):
                 self.turn()
             self._finish()
         finally:
@@ -199,6 +203,29 @@ class Runner:
             self._drop(list(self._tasks))
             self._outs.clear()
             self._log.leave()
+
+    def _read_all(self) -> bool:
+        """Whether every owned partition is live and read to its end."""
+        if not self.ready():
+            return False
+        return all(
+            task.fold.positions()[log] >= end
+            for partition, task in self._tasks.items()
+            for log, end in self._log.ends(partition).items()
+        )
+
+    def _end(self) -> bool:
+        """Both bounds at infinity: what is open closes, what is pending is given up, every total is final."""
+        try:
+            for task in self._tasks.values():
+                task.fold.finish()
+            # Sweeps and reports are bounded: an empty commit says that all is said.
+            while self._commit(report=True):
+                pass
+        except TaskLost as error:
+            self._recover(error)
+            return False
+        return True
 
     def _finish(self) -> None:
         """A last commit, checkpoint and report; what cannot be committed any more is done again by the next owner."""
@@ -376,8 +403,8 @@ class Runner:
         task.moved_s[records.log] = self._clock.monotonic()
         self.progress.records += len(records)
 
-    def _commit(self, *, report: bool) -> None:
-        """One transaction with all that was folded, swept and is due to be reported."""
+    def _commit(self, *, report: bool) -> bool:
+        """One transaction with all that was folded, swept and is due to be reported; False when there was nothing."""
         now = self._clock.monotonic()
         self._commit_at = now + self._pace.commit_s
         live = {partition: task for partition, task in self._tasks.items() if task.live}
@@ -389,14 +416,16 @@ class Runner:
                 self._outs += task.fold.report(self._pace.transaction_outs // len(live))
         if report:
             self._report_at = now + self._pace.report_s
-        if live and (self._outs or self._folded):
-            outs, self._outs = self._outs, []
-            self._transact(outs, {at: Commit(task.fold.positions(), task.fold.mark()) for at, task in live.items()})
-            self._folded = False
-            for task in live.values():
-                task.fold.committed()
-            if any(task.fold.behind() for task in live.values()):
-                self._commit_at = now
+        if not live or not (self._outs or self._folded):
+            return False
+        outs, self._outs = self._outs, []
+        self._transact(outs, {at: Commit(task.fold.positions(), task.fold.mark()) for at, task in live.items()})
+        self._folded = False
+        for task in live.values():
+            task.fold.committed()
+        if any(task.fold.behind() for task in live.values()):
+            self._commit_at = now
+        return True
 
     def _transact(self, outs: list[Out], commits: Mapping[int, Commit]) -> None:
         started = self._clock.monotonic()

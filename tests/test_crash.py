@@ -39,6 +39,7 @@ class World:
         self.made = 0
         self.warnings: list[str] = []
         self.folds: list[JoinFold] = []
+        self.ended = False
 
     def make(self, partition: int) -> tuple[Fold, Disk]:
         fold = JoinFold(BOUNDS, self.disks[partition], partition=partition)
@@ -89,7 +90,7 @@ class World:
             left -= 1
             return left < 0
 
-        runner.run(stopped)
+        runner.run(stopped, ended=lambda: self.ended)
 
     def history(self) -> None:
         """Lives and deaths, then a last quiet life that catches up with everything."""
@@ -97,17 +98,27 @@ class World:
             try:
                 self.live(self.random.randint(5, 60), producing=True)
             except Crashed:
-                for disk in self.disks.values():
-                    disk.crash()
-                if self.random.random() < 0.25:
-                    self.disks = {partition: CrashingDisk(self.fates) for partition in range(PARTITIONS)}
+                self.crash()
             self.clock.seconds += self.random.choice([1, 30])
+        if self.random.random() < 0.5:
+            self.ended = True
+            try:
+                self.live(100, producing=False)
+            except Crashed:
+                self.crash()
         self.fates = Fates(self.random, share=0.0)
         for disk in self.disks.values():
             disk.fates = self.fates
         self.live(250, producing=False)
         for fold in self.folds:
             fold.close()
+
+    def crash(self) -> None:
+        """What was not durable is gone; now and then the whole disk is."""
+        for disk in self.disks.values():
+            disk.crash()
+        if self.random.random() < 0.25:
+            self.disks = {partition: CrashingDisk(self.fates) for partition in range(PARTITIONS)}
 
     def check(self) -> None:
         """Every partition's committed outputs equal its truth."""
@@ -119,7 +130,7 @@ class World:
                 BOUNDS,
                 seals=seals,
                 partition=partition,
-                ended=False,
+                ended=self.ended,
             )
             outs = [out for out in self.cluster.outs if self.of(partition, out)]
             assert_agrees(outs, judged)

@@ -13,13 +13,14 @@ from typing import Annotated
 import typer
 from prometheus_client.core import Metric
 
+from schemas.bounds import parse_duration_ms
 from schemas.errors import ClickfoldError, TaskLost, Transient
 from schemas.totals import DIMENSIONS
 from streams.cli import options
 from streams.cli.options import DEFAULT_STATE_DIR
 from streams.environment import Environment
 from streams.observe import Health, log_to_stderr, served
-from streams.runner import Runner
+from streams.runner import Pace, Runner
 from streams.worker_metrics import runner_metrics
 
 app = typer.Typer(help="Run one always-on worker against the Kafka and ClickHouse named by the environment.")
@@ -38,6 +39,7 @@ def join(
     future: options.Future = "60s",
     dedupe: options.Dedupe = "",
     negative_rate: options.NegativeRate = 0.05,
+    idle: Annotated[str, typer.Option(help="Silence after which an input with no lag stops holding back.")] = "5s",
     dimensions: Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")] = ",".join(DIMENSIONS),
     group: Annotated[str, typer.Option(help="Consumer group; another one is another run.")] = "clickfold-join",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
@@ -58,6 +60,7 @@ def join(
         group=group,
         state_dir=state_dir,
         slot=slot,
+        pace=Pace(idle_s=parse_duration_ms(idle) / 1_000),
     )
     _run("join", lambda warn: join_runner(settings, warn), host=metrics_host, port=metrics_port)
 
@@ -142,6 +145,13 @@ def sink(
         run(settings, stop_on_signals(), progress)
 
 
+def end_on_signal() -> threading.Event:
+    """Set by SIGUSR1: the inputs hold all there will ever be. The worker reads them to the end, decides all, leaves."""
+    ended = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: ended.set())
+    return ended
+
+
 def stop_on_signals() -> threading.Event:
     """Set by SIGTERM and SIGINT: drain, commit, checkpoint, leave. A second signal ends the process at once."""
     stop = threading.Event()
@@ -162,7 +172,7 @@ def _run(
 ) -> None:
     """Runs a runner until a signal; after a passing fault it begins again from what is committed."""
     log = log_to_stderr().bind(worker=name)
-    stop = stop_on_signals()
+    stop, ended = stop_on_signals(), end_on_signal()
     current: list[Runner] = []
     turned_s = time.monotonic()
     tries = 0
@@ -186,8 +196,9 @@ def _run(
                 with open_runner(lambda text: log.warning("recovery", text=text)) as runner:
                     current[:] = [runner]
                     log.info("started")
-                    runner.run(stopped)
+                    runner.run(stopped, ended.is_set)
                     log.info("stopped", commits=runner.progress.commits, records=runner.progress.records)
+                    return
             except (Transient, TaskLost) as error:
                 tries = 1 if current and current[0].progress.commits else tries + 1
                 if tries >= _MOST_TRIES:
