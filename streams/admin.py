@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -13,6 +13,12 @@ from schemas.topics import TOPICS, Topic
 from streams.cluster import Cluster
 
 _ANSWER_S = 10.0
+# Input topics for records that carry their own event time as Kafka timestamp, however long ago or far ahead.
+REPLAYED = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+    "retention.ms": "-1",
+}
 
 
 class Admin:
@@ -34,8 +40,17 @@ class Admin:
             ) from error
         return {name: len(topic.partitions) for name, topic in topics.items()}
 
-    def create(self, *, partitions: int, shards: int = 1, replication: int = -1) -> list[str]:
+    def create(
+        self,
+        *,
+        partitions: int,
+        shards: int = 1,
+        replication: int = -1,
+        input_config: Mapping[str, str] | None = None,
+    ) -> list[str]:
         """Makes what topics are missing and returns their names; those that exist stay as they are.
+
+        `input_config` replaces settings of impressions and clicks.
 
         Raises SettingsError when one that exists has another partition count than asked for.
         """
@@ -50,7 +65,9 @@ class Admin:
                 )
         missing = [topic for topic in TOPICS.values() if self._cluster.topic(topic.role) not in there]
         new = [
-            NewTopic(self._cluster.topic(topic.role), counts[topic.role], replication, config=dict(topic.config))
+            NewTopic(
+                self._cluster.topic(topic.role), counts[topic.role], replication, config=_config(topic, input_config)
+            )
             for topic in missing
         ]
         if new:
@@ -85,3 +102,8 @@ class Admin:
 
 def _count(topic: Topic, partitions: int, shards: int) -> int:
     return {"join": partitions, "campaign": partitions, "shard": shards, "one": 1}[topic.partitions]
+
+
+def _config(topic: Topic, input_config: Mapping[str, str] | None) -> dict[str, str]:
+    more = input_config if topic.role in ("impressions", "clicks") and input_config else {}
+    return {**topic.config, **more}

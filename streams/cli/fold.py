@@ -87,6 +87,14 @@ def summary(ledger: Ledger) -> dict[str, dict[str, int]]:
     return fates
 
 
+def summed_summary(ledgers: Iterable[Ledger]) -> dict[str, dict[str, int]]:
+    """The summaries of several partitions as one."""
+    found = [summary(ledger) for ledger in ledgers]
+    return {
+        log: {name: sum(one[log][name] for one in found) for name in found[0][log]} for log in ("impressions", "clicks")
+    }
+
+
 def outcome_line(value: bytes) -> bytes:
     """An outcome as a line of a file: `click_id` is null, not absent, where there was no click."""
     return orjson.dumps({"click_id": None, **orjson.loads(value)}, option=orjson.OPT_APPEND_NEWLINE)

