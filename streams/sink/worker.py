@@ -30,8 +30,9 @@ from streams.sink.writer import Writer
 
 log = structlog.get_logger(__name__)
 
-# Read in bites, so that batches are handed over while more is read; `consume` waits this long for a full bite.
-READ_ROWS = 10_000
+# Read in bites, so that batches are handed over while more is read, and the garbage collector finds few messages;
+# `consume` waits this long for a full one.
+READ_ROWS = 2_000
 READ_S = 0.05
 COMMIT_S = 0.25
 # Enough that the inserting thread never waits for the reading one; more would only hold more.
