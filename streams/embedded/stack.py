@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from schemas.clickhouse.migrations import migrate
@@ -59,6 +59,11 @@ class Stack:
         self._shards = shards
         self._join_options = list(join_options)
         self._input_config = input_config
+
+    def configure(self, *, partitions: int, join_options: Sequence[str]) -> None:
+        """What `start` gives to what it starts; nothing that runs is changed."""
+        self._partitions = partitions
+        self._join_options = list(join_options)
 
     @classmethod
     def attach(cls, folder: Path) -> Stack | None:

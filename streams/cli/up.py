@@ -1,0 +1,91 @@
+"""`clickfold up` and `clickfold down`: the embedded system in the background, on a folder that lasts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from clickhouse_connect.driver.client import Client
+from rich.console import Console
+
+from schemas.errors import SettingsError
+from streams.cli import options
+from streams.embedded.clickhouse import ClickHouse
+from streams.embedded.stack import WORKERS, Stack, require_embedded
+from streams.environment import Environment
+from streams.sink.client import connect
+
+DEFAULT_DATA_DIR = Path(".clickfold/data")
+DataDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_DATA_DIR", help="Folder of the embedded system; it lasts.")]
+
+
+def up(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    partitions: Annotated[int, typer.Option(min=1, max=64, help="Partitions, when the topics are made.")] = 4,
+    window: options.Window = "30m",
+    skew: options.Skew = "5s",
+    lateness: options.Lateness = "2m",
+    negative_rate: options.NegativeRate = 0.05,
+) -> None:
+    """Start Kafka, ClickHouse and all workers in the background; what runs already is left alone."""
+    require_embedded()
+    options.join_bounds(
+        window=window, skew=skew, lateness=lateness, future="60s", dedupe="", negative_rate=negative_rate
+    )
+    console = Console()
+    join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
+    stack = Stack.attach(data_dir) or Stack(data_dir)
+    stack.configure(partitions=partitions, join_options=join_options)
+    with console.status("starting …") as status:
+        try:
+            stack.start(status.update, detached=True)
+        except BaseException:
+            stack.stop()
+            raise
+    console.print(f"Kafka       {stack.broker.bootstrap}")
+    console.print(f"ClickHouse  {stack.clickhouse.url}")
+    for name in WORKERS:
+        console.print(f"{name:<11} {stack.url(name)}")
+    console.print(
+        f"Logs and data in {stack.folder}. Produce to ads.impressions and ads.clicks; `clickfold query` asks."
+    )
+
+
+def down(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Stop what `clickfold up` started; data stays."""
+    console = Console()
+    stack = Stack.attach(data_dir)
+    if stack is None:
+        console.print(f"nothing runs on {data_dir}")
+        return
+    with console.status("stopping …"):
+        stack.stop()
+    console.print("stopped")
+
+
+@contextlib.contextmanager
+def some_clickhouse(data_dir: Path = DEFAULT_DATA_DIR) -> Iterator[Client]:
+    """The ClickHouse of the environment, of the running embedded system, or of its last state, opened for the while."""
+    environment = Environment()
+    if environment.clickhouse_url:
+        yield connect(
+            environment.clickhouse_url,
+            database=environment.clickhouse_database,
+            user=environment.clickhouse_user,
+            password=environment.clickhouse_password.get_secret_value(),
+        )
+        return
+    folder = data_dir.absolute() / "clickhouse"
+    if not folder.exists():
+        raise SettingsError(
+            f"CLICKHOUSE_URL is empty and {data_dir} holds no data; set it, or run `clickfold up` first"
+        )
+    running = ClickHouse.attach(folder)
+    if running is not None:
+        yield connect(running.url, database="ads")
+        return
+    with ClickHouse(folder) as opened:
+        yield connect(opened.url, database="ads")
