@@ -1,0 +1,90 @@
+"""Numbers as a terminal shows them: counts, money, event time, bars, sparklines; a dash for what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.text import Text
+
+from schemas.events import MAX_TS_MS, MIN_TS_MS
+
+DASH: Final = "\N{EN DASH}"
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+_HEIGHTS: Final = "▁▂▃▄▅▆▇█"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands set apart."""
+    return DASH if value is None else f"{value:,.0f}"
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """A number with so many digits behind the point."""
+    return DASH if value is None else f"{value:,.{digits}f}"
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A share as percent."""
+    return DASH if value is None else f"{100 * value:.{digits}f} %"
+
+
+def money(micros: int | None) -> str:
+    """Micros as currency units, to the cent."""
+    return DASH if micros is None else f"{micros / 1e6:,.2f}"
+
+
+def moment(ts_ms: int | None) -> str:
+    """Event time to the minute, UTC; 'end' where a log is over, a dash before its first record."""
+    if ts_ms is None or ts_ms < MIN_TS_MS:
+        return DASH
+    if ts_ms > MAX_TS_MS:
+        return "end"
+    return f"{datetime.fromtimestamp(ts_ms / 1_000, UTC):%Y-%m-%d %H:%M}"
+
+
+def span(seconds: float) -> str:
+    """A time to wait: 0:07, 12:30, 1:02:03."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def sparkline(values: Sequence[float | None], *, highest: float) -> str:
+    """One character a value, 0 to `highest`; a dot for None."""
+    top = len(_HEIGHTS) - 1
+    return "".join(
+        "·" if value is None else _HEIGHTS[round(top * min(1.0, value / (highest or 1.0)))] for value in values
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """As wide as there is room: filled up to `share`, with a tick at `mark`; both are cut to 0 to 1."""
+
+    share: float
+    mark: float | None = None
+    style: str = "green"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        ascii_only = options.ascii_only
+        eighths = round(8 * width * min(1.0, max(0.0, self.share)))
+        filled, part = divmod(eighths, 8)
+        text = Text(("#" if ascii_only else "█") * filled, self.style)
+        if part and not ascii_only:
+            text.append(_EIGHTHS[part], self.style)
+        text.append(("." if ascii_only else "·") * (width - len(text)), "dim")
+        if self.mark is not None and width:
+            at = min(width - 1, int(width * max(0.0, self.mark)))
+            # Inside the bar the tick is cut out of it, whatever the background is.
+            tick = Text("|" if ascii_only else "│", f"{self.style} reverse" if at < filled else "bold")
+            text = Text.assemble(text[:at], tick, text[at + 1 :])
+        yield text
+
+    def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(4, options.max_width)
