@@ -23,6 +23,6 @@ def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """One value of `kind`. Raises msgspec.DecodeError naming the field and bound."""
+    """One value of `kind`. Raises ValueError naming the field and bound, RecursionError when nested too deeply."""
     value: T = decoder(kind).decode(data)  # type: ignore[arg-type]  # functools asks for Hashable; every type is
     return value

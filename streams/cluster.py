@@ -102,7 +102,7 @@ def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
         consumer.assign([TopicPartition(where.topic, partition, OFFSET_BEGINNING)])
         until = time.monotonic() + ANSWER_S
         while time.monotonic() < until:
-            for message in consumer.consume(10_000, 0.2):
+            for message in consumer.consume(10_000, 0.05):
                 error, offset = message.error(), message.offset() or 0
                 if error is None:
                     until = time.monotonic() + ANSWER_S

@@ -64,7 +64,7 @@ def _fate(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
         return Reason.TOO_LARGE
     try:
         event = decode(record.value, kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return Reason.UNDECODABLE
     if record.key != event.impression_id.encode():
         return Reason.KEY

@@ -12,6 +12,7 @@ from schemas.bounds import JoinBounds
 from streams.fold import Records
 from streams.oracle import Record
 
+_DEEP = b'{"unknown":' + b"[" * 100_000
 T0 = 1_700_000_040_000 - 60  # just before a minute's end, so that tiny spans cross minutes
 BOUNDS = JoinBounds(window_ms=100, skew_ms=10, lateness_ms=20, future_ms=15, dedupe_ms=125, negative_rate=1.0)
 # Distances at which something changes, and one beside: W, S, L, D, W + S, and the sums that bounds are made of.
@@ -90,7 +91,9 @@ def _logs(draw: st.DrawFn, events: st.SearchStrategy[dict[str, Any]], most: int)
         elif shape == "key":
             key = draw(st.sampled_from([None, b"z"]))
         elif shape == "bad":
-            value = draw(st.sampled_from([b"{", b"\xff", b"[]", b"{}", b'{"impression_id": ""}']))
+            value = draw(
+                st.sampled_from([b"{", b"[]", b"{}", b'{"impression_id": ""}', b'{"impression_id":"\xff"}', _DEEP])
+            )
         elif shape == "none":
             value = None
         elif shape == "missing":

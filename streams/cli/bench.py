@@ -92,6 +92,7 @@ def _bare(cluster: Cluster, partitions: int, events: int) -> float:
             enable_auto_commit=False,
             isolation_level="read_committed",
             fetch_wait_max_ms=20,
+            fetch_queue_backoff_ms=10,
             max_partition_fetch_bytes=4 << 20,
             queued_min_messages=100_000,
             queued_max_messages_kbytes=128 << 10,

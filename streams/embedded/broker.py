@@ -134,7 +134,8 @@ class Broker:
         # StorageTool writes meta.properties last, so a folder whose format was cut short is formatted again.
         if self._meta_path.exists():
             return
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # One id in 64 starts with a dash, which the tool's parser takes for an option.
+        cluster_id = "c" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", str(self._settings())]
         # Under the folder's lock, as the broker itself: two starts at the same moment do not format it twice.
         self._process.start(

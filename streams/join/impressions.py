@@ -78,6 +78,6 @@ def stored_impression(store: Store, position: int) -> Impression:
     payload = store.payload(position)
     try:
         impression: Impression = _decode(payload)
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise BrokenInvariant(f"stored impression at position {position} is damaged: {error}") from error
     return impression

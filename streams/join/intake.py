@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +18,8 @@ from streams.fold import Records
 
 Event = TypeVar("Event", Impression, Click)
 
+# msgspec's own error is a ValueError; invalid UTF-8 raises Python's, unknown fields nested too deeply the last.
+_UNDECODABLE = (ValueError, RecursionError)
 _impression_id = attrgetter("impression_id")
 _ts = attrgetter("ts")
 
@@ -50,7 +51,7 @@ class Intake(Generic[Event]):
                     stamped = np.asarray(records.timestamps, np.int64)
                     if not np.any((ts > stamped + self._future_ms) & (stamped >= 0)):
                         return Taken(range(len(events)), events, ts, [])
-        except (TypeError, msgspec.DecodeError, UnicodeDecodeError):
+        except (TypeError, *_UNDECODABLE):
             pass
         return self._one_by_one(records)
 
@@ -75,8 +76,8 @@ class Intake(Generic[Event]):
             return Reason.TOO_LARGE, f"{len(value)} bytes, more than {MAX_RECORD_BYTES}"
         try:
             event = self._decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return Reason.UNDECODABLE, str(error)
+        except _UNDECODABLE as error:
+            return Reason.UNDECODABLE, str(error) or "nested too deeply"
         if key != event.impression_id.encode():
             return Reason.KEY, "the Kafka key is not the impression_id, so the two logs may not meet in one partition"
         if 0 <= stamped_ms < event.ts - self._future_ms:
