@@ -167,11 +167,11 @@ def _feed(play: Play) -> RenderableType:
 
 
 def _join(snapshot: Snapshot) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 1))
     table.add_column(min_width=11, no_wrap=True)
-    for _ in range(6):
-        # Wide enough for millions, or columns would move as counts grow.
-        table.add_column(justify="right", min_width=9, no_wrap=True)
+    # Wide enough for millions, or columns would move as counts grow; together 76, as much as 80 columns leave.
+    for width in (11, 7, 10, 8, 8, 16):
+        table.add_column(justify="right", min_width=width, no_wrap=True)
     names = ("accepted", "late", "duplicate", "rejected", "lag", "watermark UTC")
     table.add_row(Text("join", style="bold"), *(Text(name, style="dim") for name in names))
     for name, log in (("impressions", snapshot.impressions), ("clicks", snapshot.clicks)):
@@ -205,7 +205,7 @@ def _model(snapshot: Snapshot) -> RenderableType:
     counts = (count(snapshot.learned), count(snapshot.waiting))
     for name, measures, cells in (
         ("all windows", snapshot.measures, counts),
-        ("newest", snapshot.newest_measures, ("", "")),
+        ("last 24 h", snapshot.last_day_measures, ("", "")),
     ):
         figures = (measures.log_loss, measures.calibration) if measures else (None, None)
         table.add_row(name, *cells, decimal(figures[0], 5), decimal(figures[1], 2))

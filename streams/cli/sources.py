@@ -32,8 +32,8 @@ SELECT name, total_rows FROM system.tables
 WHERE database = currentDatabase() AND total_rows > 0 AND name != 'migrations' ORDER BY total_rows DESC, name
 """
 _MEASURES_SQL: Final = """
-WITH (SELECT max(window_start) FROM model_metrics WHERE slice = 'all') AS newest
-SELECT window_start = newest, sum(examples), sum(weight), sum(clicks), sum(predicted_clicks), sum(log_loss * weight)
+WITH (SELECT max(window_end) FROM model_metrics WHERE slice = 'all') AS newest
+SELECT window_end > newest - INTERVAL 1 DAY, sum(examples), sum(weight), sum(clicks), sum(predicted_clicks), sum(log_loss * weight)
 FROM model_metrics WHERE slice = 'all' GROUP BY 1
 """
 
@@ -54,7 +54,7 @@ class LogFigures:
 class Snapshot:
     """Everything known at one moment; None is what nobody answered for.
 
-    `events_per_s` is over the last seconds. `tables` maps table to rows kept, `rows_written` to rows acknowledged.
+    `events_per_s` is over the last seconds; `last_day_measures` are of the last 24 h of event time. `tables` maps table to rows kept, `rows_written` to rows acknowledged.
     """
 
     events_per_s: float | None = None
@@ -69,7 +69,7 @@ class Snapshot:
     waiting: int | None = None
     drift: str | None = None
     measures: Measures | None = None
-    newest_measures: Measures | None = None
+    last_day_measures: Measures | None = None
     pacing: tuple[PacingDecision, ...] | None = None
     rows_written: dict[str, int] | None = None
     rows_held: int | None = None
@@ -135,7 +135,7 @@ class Sources:
     def read(self) -> Snapshot:
         """What every source says now. Never raises for one that does not answer or talks nonsense."""
         join, learn, sink = (Samples(_get(self._urls[name])) for name in ("join", "learn", "sink"))
-        tables, measures, newest = self._clickhouse()
+        tables, measures, last_day = self._clickhouse()
         records = join.total("clickfold_records_total")
         return Snapshot(
             events_per_s=None if records is None else self._events.add(records, at_s=self._clock()),
@@ -150,7 +150,7 @@ class Sources:
             waiting=learn.total("clickfold_outcomes", fate="waiting"),
             drift=_drift(learn),
             measures=measures,
-            newest_measures=newest,
+            last_day_measures=last_day,
             pacing=_decisions(_get(self._urls["pacing"])),
             rows_written=sink.by("clickfold_sink_rows_total", "table"),
             rows_held=sink.total("clickfold_sink_rows_held"),
@@ -177,13 +177,13 @@ class Sources:
                 self._client = self._connect()
                 self._client.timeout = Timeout(connect=_ANSWER_S, read=_ANSWER_S)  # type: ignore[attr-defined]  # of the HTTP client, which it is
             tables = {str(name): int(rows) for name, rows in self._client.query(_ROWS_SQL).result_rows}
-            # Windows do not overlap, so the newest and the rest make up all.
-            found = {bool(newest): Measures(*sums) for newest, *sums in self._client.query(_MEASURES_SQL).result_rows}
+            # Windows do not overlap, so those of the last day and the rest make up all.
+            found = {bool(recent): Measures(*sums) for recent, *sums in self._client.query(_MEASURES_SQL).result_rows}
         except (ClickHouseError, HTTPError, OSError):
             self._kept = (None, None, None)
         else:
-            newest = found.get(True)
-            self._kept = (tables, newest and sum(found.values(), Measures()), newest)
+            last_day = found.get(True)
+            self._kept = (tables, last_day and sum(found.values(), Measures()), last_day)
         return self._kept
 
 
