@@ -16,17 +16,19 @@ def piece(first: int, count: int) -> Piece:
     return Piece(offsets, [-1] * count, [b"%d" % offset for offset in offsets])
 
 
-@given(st.lists(st.tuples(places, st.integers(1, 9), st.booleans())), st.integers(1, 7))
+@given(st.lists(st.tuples(places, st.integers(1, 9), st.booleans())), st.integers(1, 7), st.integers(1, 9))
 def test_every_record_is_taken_once_in_the_order_of_its_log(
-    steps: list[tuple[Place, int, bool]], full_rows: int
+    steps: list[tuple[Place, int, bool]], full_rows: int, full_bytes: int
 ) -> None:
-    batches = Batches(full_rows=full_rows, oldest_s=1.0)
+    batches = Batches(full_rows=full_rows, full_bytes=full_bytes, oldest_s=1.0)
     added: dict[Place, int] = {}
     taken: dict[Place, int] = {}
 
     def take(topic: str) -> None:
         batch = batches.take(topic, now_s=0.0)
         assert 1 <= len(batch) <= full_rows
+        assert batch.size_bytes == sum(len(value or b"") for value in batch.values())
+        assert batch.size_bytes <= full_bytes or len(batch) == 1
         for index, value in enumerate(batch.values()):
             partition, offset, _, same_value = batch.record(index)
             assert value == same_value == b"%d" % offset
@@ -41,20 +43,25 @@ def test_every_record_is_taken_once_in_the_order_of_its_log(
         if then_take and topic is not None:
             take(topic)
         assert batches.rows == sum(added.values()) - sum(taken.values())
+        assert (batches.size_bytes > 0) == (batches.rows > 0)
     while batches.topics():
         take(batches.topics()[0])
     assert taken == added
 
 
-@pytest.mark.parametrize(("rows", "age_s", "due"), [(4, 0.9, None), (5, 0.0, "totals"), (4, 1.0, "totals")])
-def test_a_topic_is_due_when_full_or_old(rows: int, age_s: float, due: str | None) -> None:
-    batches = Batches(full_rows=5, oldest_s=1.0)
+# Each record is one byte.
+@pytest.mark.parametrize(
+    ("rows", "full_bytes", "age_s", "due"),
+    [(4, 5, 0.9, None), (5, 9, 0.0, "totals"), (4, 4, 0.0, "totals"), (4, 5, 1.0, "totals")],
+)
+def test_a_topic_is_due_when_full_or_old(rows: int, full_bytes: int, age_s: float, due: str | None) -> None:
+    batches = Batches(full_rows=5, full_bytes=full_bytes, oldest_s=1.0)
     batches.add(("totals", 0), piece(0, rows), now_s=100.0)
     assert batches.due(100.0 + age_s) == due
 
 
 def test_a_busy_topic_does_not_starve_a_slow_one() -> None:
-    batches = Batches(full_rows=5, oldest_s=1.0)
+    batches = Batches(full_rows=5, full_bytes=1_000, oldest_s=1.0)
     batches.add(("outcomes", 0), piece(0, 1), now_s=0.0)
     batches.add(("totals", 0), piece(0, 100), now_s=0.1)
     assert batches.due(0.5) == "totals"
@@ -62,7 +69,7 @@ def test_a_busy_topic_does_not_starve_a_slow_one() -> None:
 
 
 def test_a_forgotten_partition_leaves_the_others() -> None:
-    batches = Batches(full_rows=5, oldest_s=1.0)
+    batches = Batches(full_rows=5, full_bytes=1_000, oldest_s=1.0)
     batches.add(("totals", 0), piece(0, 3), now_s=0.0)
     batches.add(("totals", 1), piece(7, 1), now_s=0.0)
     batches.forget(("totals", 0))
@@ -73,7 +80,7 @@ def test_a_forgotten_partition_leaves_the_others() -> None:
 
 
 def test_forgetting_all_leaves_nothing_due() -> None:
-    batches = Batches(full_rows=1, oldest_s=0.0)
+    batches = Batches(full_rows=1, full_bytes=1_000, oldest_s=0.0)
     batches.add(("totals", 0), piece(0, 3), now_s=0.0)
     batches.forget(("totals", 0))
     batches.forget(("totals", 5))

@@ -11,19 +11,19 @@ from schemas.events import Campaign
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
-from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotal
+from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
 from streams.sink.rows import Rows, rows_of
 from streams.sink.shapes import ROLES
 
 MINUTE_MS = 1_700_000_040_000
 
 
-def total(**changes: Any) -> MinuteTotal:
-    """A total of one minute, with the measures 1 to 8."""
-    key: dict[str, Any] = {"minute": MINUTE_MS, "join_partition": 3, "version": 7, "final": True}
-    dimensions = {name: f"{name} 1" for name in DIMENSIONS}
-    measures = {name: number for number, name in enumerate(MEASURES, 1)}
-    return MinuteTotal(**(key | dimensions | measures | changes))
+def totals(count: int = 1, **changes: Any) -> MinuteTotals:
+    """So many totals of one minute: the n-th, from 0, has dimensions ending in n, the measures 10 n + 1 to 10 n + 8."""
+    plain: dict[str, Any] = {"minute": MINUTE_MS, "join_partition": 3, "version": 7, "final": True}
+    plain["dimensions"] = [[f"{name} {number}" for number in range(count)] for name in DIMENSIONS]
+    plain["measures"] = [[10 * number + place for number in range(count)] for place in range(1, len(MEASURES) + 1)]
+    return MinuteTotals(**(plain | changes))
 
 
 def rows_as_dicts(rows: Rows) -> list[dict[str, Any]]:
@@ -39,14 +39,21 @@ def only_row(role: str, record: object) -> dict[str, Any]:
     return row
 
 
-def test_a_total_becomes_a_row_of_its_own_fields_with_the_minute_in_seconds() -> None:
-    expected = {"run": "", **msgspec.structs.asdict(total()), "minute": MINUTE_MS // 1000}
-    assert only_row("totals", total()) == expected
+def test_totals_become_rows_of_their_own_fields_with_the_minute_in_seconds() -> None:
+    records = [totals(3), totals(0, version=8), totals(2, version=9, minute=MINUTE_MS + 60_000, final=False)]
+    rows, refused = rows_of("totals", list(map(encode, records)), run="")
+    assert refused == []
+    assert rows_as_dicts(rows) == [
+        {"run": "", **msgspec.structs.asdict(total), "minute": total.minute // 1000}
+        for record in records
+        for total in record.rows()
+    ]
+    assert list(rows.sources) == [0, 0, 0, 2, 2]
 
 
 def test_rows_carry_the_run() -> None:
-    rows, _ = rows_of("totals", [encode(total())] * 2, run="backfill-1")
-    assert rows.columns[rows.names.index("run")] == ["backfill-1"] * 2
+    rows, _ = rows_of("totals", [encode(totals(2))] * 2, run="backfill-1")
+    assert rows.columns[rows.names.index("run")] == ["backfill-1"] * 4
 
 
 def test_a_click_row_names_the_user_by_hash_only() -> None:
@@ -128,6 +135,12 @@ def test_a_campaign_keeps_its_open_ends_open() -> None:
     [
         (b"", Reason.UNDECODABLE),
         (b'{"minute":', Reason.UNDECODABLE),
+        (encode(totals(dimensions=[["k"]] * 7)), Reason.UNDECODABLE),
+        (encode(totals(measures=[[1]] * 9)), Reason.UNDECODABLE),
+        (encode(totals(2, measures=[[1, 2]] * 7 + [[1]])), Reason.UNDECODABLE),
+        (encode(totals(2, dimensions=[["k"]] * 8)), Reason.UNDECODABLE),
+        (encode(totals(measures=[["1"]] * 8)), Reason.UNDECODABLE),
+        (encode(totals(dimensions=[[None]] * 8)), Reason.UNDECODABLE),
         (b'{"minute": "noon"}', Reason.UNDECODABLE),
         (b'{"advertiser_id":"\xff"}', Reason.UNDECODABLE),
         (b'{"more":' + b"[" * 100_000, Reason.UNDECODABLE),
@@ -135,11 +148,11 @@ def test_a_campaign_keeps_its_open_ends_open() -> None:
     ],
 )
 def test_a_bad_value_is_refused_by_index_and_its_neighbours_become_rows(value: bytes | None, reason: Reason) -> None:
-    values = [encode(total(version=1)), value, encode(total(version=3))]
+    values = [encode(totals(version=1)), value, encode(totals(2, version=3))]
     rows, refused = rows_of("totals", values, run="")
     assert [(one.index, one.reason) for one in refused] == [(1, reason)]
-    assert [row["version"] for row in rows_as_dicts(rows)] == [1, 3]
-    assert list(rows.sources) == [0, 2]
+    assert [row["version"] for row in rows_as_dicts(rows)] == [1, 3, 3]
+    assert list(rows.sources) == [0, 2, 2]
 
 
 def test_a_deletion_in_a_compacted_topic_is_neither_row_nor_refused() -> None:
@@ -153,7 +166,7 @@ def test_no_values_are_no_rows(role: str) -> None:
 
 
 def test_a_slice_has_the_rows_and_sources_of_its_span() -> None:
-    values = [encode(total(version=number)) for number in range(5)]
-    part = rows_of("totals", [None, *values], run="")[0].slice(1, 3)
-    assert [row["version"] for row in rows_as_dicts(part)] == [1, 2]
-    assert list(part.sources) == [2, 3]
+    values = [encode(totals(2, version=number)) for number in range(5)]
+    part = rows_of("totals", [None, *values], run="")[0].slice(1, 4)
+    assert [row["version"] for row in rows_as_dicts(part)] == [0, 1, 1]
+    assert list(part.sources) == [1, 2, 2]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 Place = tuple[str, int]  # topic and partition
 
@@ -19,6 +21,10 @@ class Piece:
     offsets: list[int] = field(default_factory=list)
     timestamps_ms: list[int] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
+    size_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size_bytes = sum(map(_length, self.values))
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -28,6 +34,13 @@ class Piece:
         self.offsets += later.offsets
         self.timestamps_ms += later.timestamps_ms
         self.values += later.values
+        self.size_bytes += later.size_bytes
+
+    def fitting(self, *, rows: int, size_bytes: int) -> int:
+        """How many of the first records are within both bounds."""
+        if len(self) <= rows and self.size_bytes <= size_bytes:
+            return len(self)
+        return bisect_right(list(accumulate(map(_length, self.values[:rows]))), size_bytes)
 
     def split(self, first: int) -> tuple[Piece, Piece]:
         """The first so many records, and the others."""
@@ -44,6 +57,11 @@ class Batch:
 
     def __len__(self) -> int:
         return sum(map(len, self.pieces.values()))
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of all values together."""
+        return sum(piece.size_bytes for piece in self.pieces.values())
 
     def values(self) -> list[bytes | None]:
         """All values, piece after piece; `record` finds where one of them came from."""
@@ -70,12 +88,16 @@ class Batch:
 class Batches:
     """Records by topic and partition, in the order of their logs.
 
-    A topic is due when it holds `full_rows`, or anything for `oldest_s`. One topic fills one table, so batches of
-    different topics are acknowledged independently, and a partition's offset follows from its own topic alone.
+    A topic is due when it holds `full_rows` records or `full_bytes` of values, or anything for `oldest_s`. Bytes,
+    because a record may be many rows, and only decoding it would tell how many.
+
+    One topic fills one table, so batches of different topics are acknowledged independently, and a partition's offset
+    follows from its own topic alone.
     """
 
-    def __init__(self, *, full_rows: int, oldest_s: float) -> None:
+    def __init__(self, *, full_rows: int, full_bytes: int, oldest_s: float) -> None:
         self._full_rows = full_rows
+        self._full_bytes = full_bytes
         self._oldest_s = oldest_s
         self._held: dict[str, dict[int, Piece]] = {}
         self._since_s: dict[str, float] = {}
@@ -84,6 +106,11 @@ class Batches:
     def rows(self) -> int:
         """Records held, over all topics."""
         return sum(self._rows(topic) for topic in self._held)
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the values held, over all topics."""
+        return sum(self._bytes(topic) for topic in self._held)
 
     def add(self, place: Place, records: Piece, *, now_s: float) -> None:
         """Takes one or more records, behind those of the partition already held."""
@@ -96,18 +123,22 @@ class Batches:
         ready = [
             topic
             for topic, since_s in self._since_s.items()
-            if now_s - since_s >= self._oldest_s or self._rows(topic) >= self._full_rows
+            if now_s - since_s >= self._oldest_s
+            or self._rows(topic) >= self._full_rows
+            or self._bytes(topic) >= self._full_bytes
         ]
         return min(ready, key=self._since_s.__getitem__, default=None)
 
     def take(self, topic: str, *, now_s: float) -> Batch:
-        """At most `full_rows` records of a topic that holds any; what is left starts waiting anew."""
+        """One batch of a topic that holds any: at most `full_rows` records, and `full_bytes` unless the first alone is
+        larger. What is left starts waiting anew."""
         pieces: dict[int, Piece] = {}
         left: dict[int, Piece] = {}
-        room = self._full_rows
+        rows, size_bytes = self._full_rows, self._full_bytes
         for partition, piece in self._held.pop(topic).items():
-            taken, rest = piece.split(room)
-            room -= len(taken)
+            taken, rest = piece.split(max(piece.fitting(rows=rows, size_bytes=size_bytes), 0 if pieces else 1))
+            rows -= len(taken)
+            size_bytes -= taken.size_bytes
             if taken:
                 pieces[partition] = taken
             if rest:
@@ -132,3 +163,10 @@ class Batches:
 
     def _rows(self, topic: str) -> int:
         return sum(map(len, self._held[topic].values()))
+
+    def _bytes(self, topic: str) -> int:
+        return sum(piece.size_bytes for piece in self._held[topic].values())
+
+
+def _length(value: bytes | None) -> int:
+    return 0 if value is None else len(value)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 from schemas.codec import decoder
 from schemas.rejects import Reason
-from streams.sink.shapes import SHAPES, Shape
+from streams.sink.shapes import SHAPES, Field, Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that will not become a row: its index among the values given, why, and which field and bound."""
+    """A record set aside: its index among the values given, why, which field and bound, and how many of its rows are
+    missing for it (a record of many may be in with the others)."""
 
     index: int
     reason: Reason
     detail: str
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Columns of equal length for one table; `sources` are the indexes of the values the rows were made of."""
+    """Columns of equal length for one table; `sources` are the indexes of the values the rows were made of, never
+    decreasing: rows of one record stand together."""
 
     table: str
     names: tuple[str, ...]
@@ -42,24 +46,46 @@ class Rows:
 def rows_of(role: str, values: Sequence[bytes | None], *, run: str) -> tuple[Rows, list[Refused]]:
     """The rows of `values` in their order, and those refused. Values of a compacted topic that are None are neither.
 
-    About 2.3 µs a total, decoding included. Raises KeyError for a role that has no table.
+    About 0.9 µs a packed total, decoding included. Raises KeyError for a role that has no table.
     """
     shape = SHAPES[role]
     records, sources, refused = _decoded(shape, values)
-    columns: list[Sequence[Any]] = [[run] * len(records)]
-    for field in shape.fields:
-        taken = map(field.of, records)
-        columns.append(list(taken) if field.change is None else field.change(taken))
+    if shape.rows_in is None:
+        columns = [_column(field, records) for field in shape.fields]
+    else:
+        counts = list(map(shape.rows_in, records))
+        columns = [_spread(field, records, counts) for field in shape.fields]
+        sources = list(_repeated(sources, counts))
+    columns.insert(0, [run] * len(sources))
     names = ("run", *(field.name for field in shape.fields))
     types = ("LowCardinality(String)", *(field.type for field in shape.fields))
     return Rows(shape.table, names, types, columns, sources), refused
 
 
+def _column(field: Field, records: Sequence[Any]) -> Sequence[Any]:
+    taken = map(field.of, records)
+    return list(taken) if field.change is None else field.change(taken)
+
+
+def _spread(field: Field, records: Sequence[Any], counts: Sequence[int]) -> Sequence[Any]:
+    """The column of records that are `counts` rows each; only C runs for each row."""
+    column = _column(field, records)
+    return list(chain.from_iterable(column) if field.packed else _repeated(column, counts))
+
+
+def _repeated(values: Iterable[Any], counts: Sequence[int]) -> Iterator[Any]:
+    return chain.from_iterable(map(repeat, values, counts))
+
+
 def _decoded(shape: Shape, values: Sequence[bytes | None]) -> tuple[list[Any], Sequence[int], list[Refused]]:
     decode = decoder(shape.kind).decode
     try:
-        # Nearly always all are good: then nothing but C runs for each record.
-        return list(map(decode, values)), range(len(values)), []  # type: ignore[arg-type]  # None raises TypeError
+        # Nearly always all are good: then nothing but C runs for each record that is a row.
+        records = list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
+        if shape.rows_in is not None:
+            for record in records:
+                shape.rows_in(record)
+        return records, range(len(values)), []
     except (ValueError, TypeError, RecursionError):
         return _decoded_one_by_one(shape, values)
 
@@ -75,12 +101,15 @@ def _decoded_one_by_one(shape: Shape, values: Sequence[bytes | None]) -> tuple[l
                 refused.append(Refused(index, Reason.TOMBSTONE, "no value"))
             continue
         try:
-            records.append(decode(value))
+            record = decode(value)
+            if shape.rows_in is not None:
+                shape.rows_in(record)
         # msgspec's errors are ValueErrors, and so is that of text which isn't UTF-8, which msgspec passes on.
         except ValueError as failure:
             refused.append(Refused(index, Reason.UNDECODABLE, str(failure)))
         except RecursionError:
             refused.append(Refused(index, Reason.UNDECODABLE, "nested too deeply"))
         else:
+            records.append(record)
             sources.append(index)
     return records, sources, refused

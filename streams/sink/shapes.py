@@ -13,7 +13,7 @@ from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Rejected
-from schemas.totals import DIMENSIONS, MEASURES, Ledger, MinuteTotal
+from schemas.totals import DIMENSIONS, MEASURES, Ledger, MinuteTotals
 
 MINUTE: Final = "DateTime('UTC')"
 MOMENT: Final = "DateTime64(3, 'UTC')"
@@ -22,21 +22,27 @@ LOW: Final = "LowCardinality(String)"
 
 class Field(NamedTuple):
     """One column: its name and ClickHouse type, what it takes of a record, and how all values of a batch are changed
-    at once (None: not at all)."""
+    at once (None: not at all). `packed`: of a record of many rows it takes a list, a value for each of them."""
 
     name: str
     type: str
     of: Callable[[Any], Any]
     change: Callable[[Iterable[Any]], list[Any]] | None = None
+    packed: bool = False
 
 
 class Shape(NamedTuple):
-    """What one topic's records are and become. `compacted`: a record without a value is a deletion, not an error."""
+    """What one topic's records are and become.
+
+    `compacted`: a record without a value is a deletion, not an error. `rows_in`: how many rows a record is, raising
+    ValueError for one that contradicts itself; None where each is one.
+    """
 
     table: str
     kind: type
     fields: tuple[Field, ...]
     compacted: bool = False
+    rows_in: Callable[[Any], int] | None = None
 
 
 def _same(type_: str, *names: str) -> tuple[Field, ...]:
@@ -48,6 +54,26 @@ def _optional(type_: str, default: object, *names: str) -> tuple[Field, ...]:
         return [default if value is None else value for value in values]
 
     return tuple(Field(name, type_, attrgetter(name), filled) for name in names)
+
+
+def _packed(type_: str, of: str, *names: str) -> tuple[Field, ...]:
+    def column(at: int) -> Callable[[Any], Any]:
+        return lambda record: getattr(record, of)[at]
+
+    return tuple(Field(name, type_, column(at), packed=True) for at, name in enumerate(names))
+
+
+def _totals_in(record: MinuteTotals) -> int:
+    columns = record.dimensions + record.measures
+    if (len(record.dimensions), len(record.measures)) != (len(DIMENSIONS), len(MEASURES)):
+        raise ValueError(
+            f"{len(record.dimensions)} dimensions and {len(record.measures)} measures, not {len(DIMENSIONS)} and "
+            f"{len(MEASURES)}"
+        )
+    lengths = set(map(len, columns))
+    if len(lengths) > 1:
+        raise ValueError(f"columns of different lengths: {min(lengths)} to {max(lengths)}")
+    return lengths.pop()
 
 
 def _seconds(values: Iterable[int]) -> list[int]:
@@ -83,15 +109,16 @@ def _log_counts(log: str) -> tuple[Field, ...]:
 SHAPES: Final = {
     "totals": Shape(
         "minute_totals",
-        MinuteTotal,
+        MinuteTotals,
         (
             Field("minute", MINUTE, attrgetter("minute"), _seconds),
-            *_same(LOW, *DIMENSIONS),
+            *_packed(LOW, "dimensions", *DIMENSIONS),
             *_same("UInt32", "join_partition"),
             *_same("UInt64", "version"),
             *_same("Bool", "final"),
-            *_same("Int64", *MEASURES),
+            *_packed("Int64", "measures", *MEASURES),
         ),
+        rows_in=_totals_in,
     ),
     "outcomes": Shape(
         "outcome_rows",

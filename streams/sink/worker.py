@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 # Read in bites, so that batches are handed over while more is read, and the garbage collector finds few messages;
 # `consume` waits this long for a full one.
 READ_ROWS = 2_000
+READ_BYTES = 4 << 20
 READ_S = 0.05
 COMMIT_S = 0.25
 # Enough that the inserting thread never waits for the reading one; more would only hold more.
@@ -61,7 +62,10 @@ class _Sink:
         self._clock_s = clock_s
         self._roles = settings.topics()
         self._give_up = threading.Event()
-        self._batches: Batches = Batches(full_rows=settings.batch_rows, oldest_s=settings.batch_s)
+        self._batches = Batches(
+            full_rows=settings.batch_rows, full_bytes=settings.batch_bytes, oldest_s=settings.batch_s
+        )
+        self._bite = READ_ROWS
         self._in_flight: deque[tuple[Batch, Future[None]]] = deque()
         self._inserting = ThreadPoolExecutor(1, thread_name_prefix="insert")
         self._writer = Writer(self._open, give_up=self._give_up, on_wait=self._waits, on_done=self._answered)
@@ -86,11 +90,10 @@ class _Sink:
             self._tell()
 
     def _turn(self) -> None:
-        for place, records in self._intake.read(READ_ROWS, READ_S).items():
-            self._batches.add(place, records, now_s=self._clock_s())
+        self._read()
         self._hand_over()
         self._collect()
-        if self._in_flight and self._rows_held >= self._settings.most_rows_held:
+        if self._in_flight and self._full_share >= 1:
             # First by not reading for a moment: pausing throws away what librdkafka has fetched ahead.
             wait([self._in_flight[0][1]], timeout=READ_S)
             self._collect()
@@ -99,6 +102,15 @@ class _Sink:
             self._commit_after_s = self._clock_s() + COMMIT_S
             self._intake.commit(wait=False)
             self._tell()
+
+    def _read(self) -> None:
+        found = self._intake.read(self._bite, READ_S)
+        for place, records in found.items():
+            self._batches.add(place, records, now_s=self._clock_s())
+        rows, size_bytes = sum(map(len, found.values())), sum(records.size_bytes for records in found.values())
+        if size_bytes:
+            # The next bite is as large as this one's records let expect: 2,000 packed totals would be 200 MB.
+            self._bite = max(1, min(READ_ROWS, READ_BYTES * rows // size_bytes))
 
     def _hand_over(self) -> None:
         while len(self._in_flight) < MOST_IN_FLIGHT:
@@ -123,11 +135,11 @@ class _Sink:
                 self._intake.done(place, next_offset)
 
     def _pause_or_resume(self) -> None:
-        held = self._rows_held
-        if not self._progress.paused and held >= self._settings.most_rows_held:
+        share = self._full_share
+        if not self._progress.paused and share >= 1:
             self._progress.paused = True
             self._intake.hold(True)
-        elif self._progress.paused and held <= self._settings.most_rows_held // 2:
+        elif self._progress.paused and share <= 0.5:
             self._progress.paused = False
             self._intake.hold(False)
 
@@ -166,7 +178,8 @@ class _Sink:
         unwritable = self._writer.write(rows)
         self._set_aside(role, [_letter(batch, one) for one in refused + unwritable])
         written = self._progress.rows_written
-        written[rows.table] = written.get(rows.table, 0) + len(rows) - len(unwritable)
+        missing = sum(one.rows for one in unwritable)
+        written[rows.table] = written.get(rows.table, 0) + len(rows) - missing
 
     def _set_aside(self, role: str, letters: Sequence[Rejected]) -> None:
         for letter in letters:
@@ -218,6 +231,12 @@ class _Sink:
     def _rows_held(self) -> int:
         return self._batches.rows + sum(len(batch) for batch, _ in self._in_flight)
 
+    @property
+    def _full_share(self) -> float:
+        """What is held as a share of what may be, by records or by bytes, whichever is nearer to its bound."""
+        size_bytes = self._batches.size_bytes + sum(batch.size_bytes for batch, _ in self._in_flight)
+        return max(self._rows_held / self._settings.most_rows_held, size_bytes / self._settings.most_bytes_held)
+
     def _tell(self) -> None:
         self._progress.rows_held = self._rows_held
         self._progress.partitions = self._intake.partitions
@@ -228,4 +247,5 @@ class _Sink:
 def _letter(batch: Batch, one: Refused) -> Rejected:
     partition, offset, timestamp_ms, value = batch.record(one.index)
     place = {"partition": partition, "offset": offset, "record_ts_ms": timestamp_ms}
-    return rejected(one.reason, one.detail, value, topic=batch.topic, **place)
+    detail = one.detail if one.rows == 1 else f"{one.rows} rows of it: {one.detail}"
+    return rejected(one.reason, detail, value, topic=batch.topic, **place)

@@ -25,6 +25,9 @@ UNKNOWN_ATTEMPTS = 8
 # Looking for one row of 50,000 takes 32 inserts. Past this many the table is wrong, not the rows, and a whole topic
 # would end as dead letters.
 MOST_BAD_ROWS = 100
+# A record of a thousand rows may be bad as a whole. Past this many of its rows, a part of it that is refused is not
+# halved any more: 40 inserts and not 2,000, and what the table takes of it is in all the same.
+MOST_BAD_ROWS_OF_ONE = 8
 # async_insert is on by default since ClickHouse 26.3: an answer would then come before the rows are there.
 _SETTINGS = {"async_insert": 0}
 
@@ -51,29 +54,33 @@ class Writer:
         self._client: Client | None = None
 
     def write(self, rows: Rows) -> list[Refused]:
-        """Returns once all rows are in the table but those it will not take, which are returned.
+        """Returns once all rows are in the table but those it will not take; returns their records, each once.
 
         May insert rows twice, when an answer was lost. Raises SettingsError when the table, rights or settings are
         wrong, Transient when told to give up or an unknown error stays: then any part of the rows may be in.
         """
-        refused: list[Refused] = []
+        refused: dict[int, Refused] = {}
+        refusals = 0
         waiting = [rows] if len(rows) else []
         while waiting:
             part = waiting.pop()
             failure = self._insert(part)
             if failure is None:
                 continue
-            if len(part) > 1:
+            source = part.sources[0]
+            before = refused[source].rows if source in refused else 0
+            if len(part) > 1 and (source != part.sources[-1] or before < MOST_BAD_ROWS_OF_ONE):
                 middle = len(part) // 2
                 waiting += [part.slice(middle, len(part)), part.slice(0, middle)]
                 continue
-            refused.append(Refused(part.sources[0], Reason.UNWRITABLE, _sentence(failure)))
-            if len(refused) > MOST_BAD_ROWS:
+            refused[source] = Refused(source, Reason.UNWRITABLE, _sentence(failure), before + len(part))
+            refusals += 1
+            if refusals > MOST_BAD_ROWS:
                 raise SettingsError(
                     f"ClickHouse refused more than {MOST_BAD_ROWS} of {len(rows)} rows for {rows.table}, so the table "
                     f"is wrong and not the rows: {_sentence(failure)}; compare it with schemas/clickhouse"
                 )
-        return refused
+        return list(refused.values())
 
     def close(self) -> None:
         """Closes the connection. Idempotent."""

@@ -18,7 +18,7 @@ from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
-from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotal
+from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
 from streams.embedded.clickhouse import ClickHouse
 from streams.sink.client import connect
 from streams.sink.rows import rows_of
@@ -38,11 +38,18 @@ def insert(client: Client, role: str, records: Sequence[object], *, run: str = "
     client.insert(rows.table, rows.columns, column_names=rows.names, column_type_names=rows.types, column_oriented=True)
 
 
-def total(minute: int, *, version: int, final: bool = False, partition: int = 0, **more: Any) -> MinuteTotal:
+def total(minute: int, *, version: int, final: bool = False, partition: int = 0, **more: Any) -> MinuteTotals:
     """A total of the minute-th minute of the hour; dimensions and measures not given are empty or 0."""
-    plain: dict[str, Any] = {**dict.fromkeys(DIMENSIONS, ""), **dict.fromkeys(MEASURES, 0), "campaign_id": "k1"}
-    key = {"minute": HOUR_MS + minute * MINUTE_MS, "join_partition": partition, "version": version, "final": final}
-    return MinuteTotal(**(plain | key | more))
+    given = {"campaign_id": "k1", **more}
+    assert given.keys() <= {*DIMENSIONS, *MEASURES}
+    return MinuteTotals(
+        minute=HOUR_MS + minute * MINUTE_MS,
+        join_partition=partition,
+        version=version,
+        final=final,
+        dimensions=[[given.get(name, "")] for name in DIMENSIONS],
+        measures=[[given.get(name, 0)] for name in MEASURES],
+    )
 
 
 def ledger(partition: int, *, watermark_minute: int, pending: int = 0) -> Ledger:

@@ -21,7 +21,7 @@ from schemas.codec import decode, encode
 from schemas.errors import ClickfoldError, LostHistory, SettingsError
 from schemas.outcomes import Outcome
 from schemas.rejects import Reason, Rejected
-from schemas.totals import DIMENSIONS, MEASURES, MinuteTotal
+from schemas.totals import DIMENSIONS, MEASURES, MinuteTotals
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
 from streams.sink.client import connect
@@ -52,12 +52,18 @@ def until(met: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def total(key: int, *, version: int) -> MinuteTotal:
-    """The version-th total of a key, whose impressions are `1000 * key + version`."""
-    plain: dict[str, Any] = {**dict.fromkeys(DIMENSIONS, ""), **dict.fromkeys(MEASURES, 0)}
-    place = {"minute": HOUR_MS + key % 60 * 60_000, "join_partition": key % PARTITIONS, "campaign_id": f"k{key}"}
-    figures = {"impressions": 1000 * key + version, "version": version, "final": version == 5}
-    return MinuteTotal(**(plain | place | figures))
+def total(key: int, *more: int, version: int) -> MinuteTotals:
+    """The version-th totals of keys, in the minute of the first; their impressions are `1000 * key + version`."""
+    keys = (key, *more)
+    campaigns, impressions = [f"k{one}" for one in keys], [1000 * one + version for one in keys]
+    return MinuteTotals(
+        minute=HOUR_MS + key % 60 * 60_000,
+        join_partition=key % PARTITIONS,
+        version=version,
+        final=version == 5,
+        dimensions=[campaigns if name == "campaign_id" else [""] * len(keys) for name in DIMENSIONS],
+        measures=[impressions if name == "impressions" else [0] * len(keys) for name in MEASURES],
+    )
 
 
 def click(number: int) -> Outcome:
