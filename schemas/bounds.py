@@ -6,6 +6,8 @@ import re
 from typing import Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import orjson
 import xxhash
 
@@ -50,14 +52,13 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
         if not 0.0 <= self.negative_rate <= 1.0:
             raise SettingsError(f"negative rate is {self.negative_rate}; give a share from 0 to 1, such as 0.05")
 
-    def keeps_unclicked(self, id_hash: int) -> bool:
-        """Whether an unclicked impression of this xxh3-64 becomes an outcome: the same answer on every replay."""
-        return id_hash < self.keep_below
-
-    @property
-    def keep_below(self) -> int:
-        """`negative_rate` as a bound on the 64-bit hash of the id, 0 to 2**64."""
-        return int(self.negative_rate * 2**64)
+    def kept(self, id_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Which unclicked impressions of these xxh3-64 become outcomes: the same answer on every replay."""
+        keep_below = int(self.negative_rate * 2**64)
+        if keep_below == 0:
+            return np.zeros(len(id_hashes), np.bool_)
+        # 2**64 keeps all and is no uint64: compare below-or-equal with one less.
+        return id_hashes <= np.uint64(keep_below - 1)
 
     @property
     def unclicked_weight(self) -> float:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from schemas.errors import SettingsError
+from schemas.errors import ClickfoldError, SettingsError
+
+# Appends on their way, a batch each: about 10 MB a partition.
+_MOST_QUEUED = 8
 
 
 class Disk(Protocol):
@@ -42,11 +47,18 @@ class Disk(Protocol):
 
 
 class Folder:
-    """`Disk` on a real folder. Open files are kept open; `close` closes them."""
+    """`Disk` on a real folder. Files are kept open; `close` closes them.
+
+    Appends are written by a thread, in order: copying into the page cache takes 0.6 µs for an impression, a tenth of
+    all the join does with it, and lets go of the interpreter's lock. Whatever else is asked waits for what is queued.
+    Raises ClickfoldError, at that call or a later one, when the disk does not take what is written.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open: dict[str, int] = {}
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="append")
+        self._queued: deque[Future[None]] = deque()
         try:
             path.mkdir(parents=True, exist_ok=True)
             probe = path / ".writable"
@@ -58,20 +70,22 @@ class Folder:
             ) from error
 
     def append(self, name: str, data: bytes) -> None:
-        descriptor = self._descriptor(name)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        while len(self._queued) >= _MOST_QUEUED:
+            self._wait_for(self._queued.popleft())
+        self._queued.append(self._writer.submit(_write_all, self._descriptor(name), data))
 
     def read(self, name: str, start: int, length: int) -> bytes:
+        self._settle()
         if name not in self._open and not (self._path / name).exists():
             raise FileNotFoundError(name)
         return os.pread(self._descriptor(name), length, start)
 
     def truncate(self, name: str, length: int) -> None:
+        self._settle()
         os.ftruncate(self._descriptor(name), length)
 
     def sync(self, name: str) -> None:
+        self._settle()
         os.fsync(self._descriptor(name))
 
     def replace(self, name: str, data: bytes) -> None:
@@ -92,8 +106,22 @@ class Folder:
         return sorted(entry.name for entry in self._path.iterdir() if not entry.name.endswith(".tmp"))
 
     def close(self) -> None:
+        self._writer.shutdown()
         for name in list(self._open):
             self._close(name)
+
+    def _settle(self) -> None:
+        while self._queued:
+            self._wait_for(self._queued.popleft())
+
+    def _wait_for(self, write: Future[None]) -> None:
+        try:
+            write.result()
+        except OSError as error:
+            raise ClickfoldError(
+                f"state folder {self._path} takes no more ({error.strerror}); make room, then start again: "
+                "nothing committed is lost"
+            ) from error
 
     def _descriptor(self, name: str) -> int:
         descriptor = self._open.get(name)
@@ -106,6 +134,7 @@ class Folder:
         return descriptor
 
     def _close(self, name: str) -> None:
+        self._settle()
         descriptor = self._open.pop(name, None)
         if descriptor is not None:
             os.close(descriptor)
@@ -116,3 +145,9 @@ class Folder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

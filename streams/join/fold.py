@@ -69,11 +69,14 @@ class JoinFold:
         return self._join.watermarks[log].ms
 
     def ahead(self) -> str | None:
-        """The input whose bound is more than a window and a dedupe horizon above the other's, if one is."""
+        """The input whose bound is more than half a window above the other's, if one is.
+
+        Half, so that clicks cannot close impressions that are still to be read, one by one, instead of in sweeps.
+        """
         impressions_ms, clicks_ms = map(self.watermark_ms, INPUTS)
         if NO_BOUND_MS in (impressions_ms, clicks_ms):
             return None
-        apart_ms = self._bounds.window_ms + self._bounds.skew_ms + self._bounds.lateness_ms
+        apart_ms = self._bounds.window_ms // 2
         if impressions_ms - clicks_ms > apart_ms:
             return "impressions"
         return "clicks" if clicks_ms - impressions_ms > apart_ms else None

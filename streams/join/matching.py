@@ -108,10 +108,13 @@ class Matching:
             payloads = [records.values[taken.rows[at]] for at in chosen]
         positions = self.store.append(ts, hashes, payloads)
         self.counting.add_impressions(events, ts)
+        clicked = []
         for at in self.clicks.awaited(events):
-            for click in self.clicks.take(events[at]):
+            taken_clicks = self.clicks.take(events[at])
+            clicked += [at] if taken_clicks else []
+            for click in taken_clicks:
                 self._match(events[at], int(positions[at]), click, outs)
-        self._close_at_once(events, ts, hashes, positions, outs)
+        self._close_at_once(events, ts, hashes, clicked, outs)
         return int(taken.ts.max())
 
     def _clicks_in(self, records: Records, watermark: Watermark, outs: list[Out]) -> int:
@@ -205,20 +208,18 @@ class Matching:
         outs.append(self._outcomes.orphan(click))
 
     def _close_at_once(
-        self,
-        events: Sequence[Impression],
-        ts: Int64s,
-        hashes: Hashes,
-        positions: Int64s,
-        outs: list[Out],
+        self, events: Sequence[Impression], ts: Int64s, hashes: Hashes, clicked: Sequence[int], outs: list[Out]
     ) -> None:
-        """Impressions accepted below the close bound: no acceptable click can come for them any more."""
-        for at in np.flatnonzero(ts < self.decided.close_ms).tolist():
-            self.counts.closed += 1
-            if not self.store.clicked(int(positions[at])):
-                self.counts.unclicked += 1
-                if self.bounds.keeps_unclicked(int(hashes[at])):
-                    outs.append(self._outcomes.unclicked(events[at]))
+        """Impressions accepted below the close bound: no acceptable click can come for them any more.
+
+        `clicked` are the places of those whose clicks had been waiting.
+        """
+        silent = ts < self.decided.close_ms
+        self.counts.closed += int(silent.sum())
+        silent[clicked] = False
+        self.counts.unclicked += int(silent.sum())
+        kept = np.flatnonzero(silent & self.bounds.kept(hashes)).tolist()
+        outs.extend(self._outcomes.unclicked(events[at]) for at in kept)
 
     def behind(self) -> bool:
         """Whether another `sweep` would decide something."""
@@ -244,7 +245,7 @@ class Matching:
             self.changed = True
         if decided.close_ms < close_ms:
             reached_ms = self.store.bound_for(decided.close_ms, close_ms, limit)
-            count, unclicked, kept = self.store.unclicked_between(decided.close_ms, reached_ms, self.bounds.keep_below)
+            count, unclicked, kept = self.store.unclicked_between(decided.close_ms, reached_ms, self.bounds.kept)
             self.counts.closed += count
             self.counts.unclicked += unclicked
             outs.extend(self._outcomes.unclicked(stored_impression(self.store, position)) for position in kept)

@@ -8,7 +8,7 @@ less than handing it over would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ from streams.disk import Disk
 from streams.join.index import Hashes, Index, Positions
 
 Int64s = npt.NDArray[np.int64]
+Keep = Callable[[Hashes], npt.NDArray[np.bool_]]
 
 ROW_BITS = 17
 SEGMENT_ROWS = 1 << ROW_BITS
@@ -131,10 +132,6 @@ class Store:
         segment.clicked[row] = True
         return first
 
-    def clicked(self, position: int) -> bool:
-        """Whether a row is marked clicked."""
-        return bool(self._segments[position >> ROW_BITS].clicked[position & (SEGMENT_ROWS - 1)])
-
     def bound_for(self, start_ms: int, stop_ms: int, limit: int) -> int:
         """The highest bound up to `stop_ms` that keeps the rows from `start_ms` to it within `limit`, or one ms on."""
         found = [segment.ts[rows] for segment, rows in self._between(start_ms, stop_ms)]
@@ -143,7 +140,7 @@ class Store:
             return stop_ms
         return max(int(np.partition(ts, limit)[limit]), start_ms + 1)
 
-    def unclicked_between(self, start_ms: int, stop_ms: int, keep_below: int) -> tuple[int, int, list[int]]:
+    def unclicked_between(self, start_ms: int, stop_ms: int, keep: Keep) -> tuple[int, int, list[int]]:
         """Of the rows with `start_ms <= ts < stop_ms`: how many, how many never clicked, positions of those to keep."""
         count = unclicked = 0
         kept: list[int] = []
@@ -151,10 +148,8 @@ class Store:
             silent = rows[~segment.clicked[rows]]
             count += len(rows)
             unclicked += len(silent)
-            # 2**64 keeps all and is no uint64: compare below-or-equal with one less.
-            if keep_below > 0:
-                chosen = silent[segment.hash[silent] <= np.uint64(keep_below - 1)]
-                kept.extend(((segment.number << ROW_BITS) + chosen).tolist())
+            chosen = silent[keep(segment.hash[silent])]
+            kept.extend(((segment.number << ROW_BITS) + chosen).tolist())
         return count, unclicked, kept
 
     def drop_below(self, ts_ms: int) -> None:
