@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -97,6 +98,42 @@ def test_rows_the_table_refuses_are_found_and_the_others_kept(clickhouse: ClickH
     assert {one.reason for one in refused} == {Reason.UNWRITABLE}
     assert "many" in refused[0].detail
     assert kept(database) == [int(value) for value in values if value != "many"]
+
+
+@pytest.mark.clickhouse
+def test_rows_of_one_record_are_refused_as_one_and_its_others_kept(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    values = [str(number) for number in range(300)]
+    values[120] = values[130] = "many"
+    rows = Rows("numbers", ("n",), ("String",), [values], [number // 100 for number in range(300)])
+    writer = writer_on(clickhouse, database)
+    refused = writer.write(rows)
+    writer.close()
+    assert [(one.index, one.rows) for one in refused] == [(1, 2)]
+    assert kept(database) == [int(value) for value in values if value != "many"]
+
+
+@pytest.mark.clickhouse
+def test_a_record_bad_as_a_whole_takes_few_inserts_and_spares_its_neighbours(
+    clickhouse: ClickHouse, database: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.command(TABLE)
+    values = [str(number) if number // 1000 != 1 else "many" for number in range(3_000)]
+    inserts: list[str] = []
+    client = connect(clickhouse.url, database=str(database.database))
+    once = client.insert
+
+    def counted(table: str, *rest: Any, **more: Any) -> object:
+        inserts.append(table)
+        return once(table, *rest, **more)
+
+    monkeypatch.setattr(client, "insert", counted)
+    writer = Writer(lambda: client, give_up=threading.Event())
+    refused = writer.write(Rows("numbers", ("n",), ("String",), [values], [n // 1000 for n in range(3_000)]))
+    writer.close()
+    assert [(one.index, one.rows) for one in refused] == [(1, 1_000)]
+    assert kept(database) == [int(value) for value in values if value != "many"]
+    assert len(inserts) < 80
 
 
 @pytest.mark.clickhouse

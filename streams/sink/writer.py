@@ -26,7 +26,7 @@ UNKNOWN_ATTEMPTS = 8
 # would end as dead letters.
 MOST_BAD_ROWS = 100
 # A record of a thousand rows may be bad as a whole. Past this many of its rows, a part of it that is refused is not
-# halved any more: 40 inserts and not 2,000, and what the table takes of it is in all the same.
+# halved any more: 60 inserts and not 2,000, and what the table takes of it is in all the same.
 MOST_BAD_ROWS_OF_ONE = 8
 # async_insert is on by default since ClickHouse 26.3: an answer would then come before the rows are there.
 _SETTINGS = {"async_insert": 0}

@@ -286,6 +286,35 @@ def test_bad_records_become_dead_letters_before_their_offsets_commit(setting: Se
     assert len(impressions(database)) == 3
 
 
+def test_packed_totals_with_a_bad_row_are_one_letter_and_all_other_rows(setting: Setting, database: Client) -> None:
+    keys = range(1_000)
+    record = encode(total(*keys, version=1)).replace(b",7001,", b",%d," % 2**70)
+    setting.send("totals", [record, total(5_000, version=1)])
+    with setting.sink() as progress:
+        until(lambda: progress.rows_written.get("reject_rows", 0) == 1 and progress.caught_up)
+    (letter,) = [decode(value, Rejected) for value in setting.values("rejects")]
+    assert (letter.reason, letter.partition, letter.offset) == (Reason.UNWRITABLE, 0, 0)
+    assert progress.rows_written["minute_totals"] == 1_000
+    assert impressions(database) == {f"k{key}": 1000 * key + 1 for key in (*keys, 5_000) if key != 7}
+
+
+def test_packed_totals_are_held_by_their_bytes(setting: Setting, clickhouse: ClickHouse, database: Client) -> None:
+    packs = [[*range(start, start + 200)] for start in range(0, 60_000, 200)]
+    records = [encode(total(*pack, version=1)) for pack in packs]
+    largest = max(map(len, records))
+    bounds = {"batch_bytes": 10 * largest, "most_bytes_held": 40 * largest}
+    clickhouse.order_faults([Fault("status", match="INSERT INTO", times=1_000, status=503)])
+    setting.send("totals", records)
+    with setting.sink(**bounds, consumer={}) as progress:
+        until(lambda: progress.paused)
+        clickhouse.order_faults([])
+        until(lambda: progress.caught_up)
+    assert progress.rows_written == {"minute_totals": 60_000}
+    # Ten records of the largest size a batch.
+    assert progress.inserts >= len(records) // 12
+    assert impressions(database) == {f"k{key}": 1000 * key + 1 for key in range(60_000)}
+
+
 def test_a_bad_dead_letter_is_counted_and_not_sent_round_in_circles(setting: Setting) -> None:
     setting.send("rejects", [b"not a letter"])
     with setting.sink() as progress:
@@ -366,7 +395,15 @@ def test_a_database_without_tables_stops_a_sink_that_may_not_make_them(setting: 
 
 
 @pytest.mark.parametrize(
-    "change", [{"roles": ("clicks",)}, {"batch_rows": 0}, {"most_rows_held": 10}, {"batch_s": 0.0}]
+    "change",
+    [
+        {"roles": ("clicks",)},
+        {"batch_rows": 0},
+        {"most_rows_held": 10},
+        {"batch_bytes": 0},
+        {"most_bytes_held": 10},
+        {"batch_s": 0.0},
+    ],
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
