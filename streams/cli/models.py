@@ -121,8 +121,8 @@ def explained(version: ModelVersion, impression: Impression | Outcome) -> Render
     """The click probability of one impression, and what each feature adds to its log odds, largest first."""
     from online_models.registry import contributions, predict
 
-    title = f"Shard {version.shard}: impression {impression.impression_id} is clicked with probability "
-    table = _table(title + percent(predict(version, impression), 3), ("feature", "category"), (), ())
+    said = f"Shard {version.shard}: impression {impression.impression_id} is clicked with probability "
+    table = _table("What each feature adds", ("feature", "category"), (), ())
     for name in ("value", "weight", "log odds"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in sorted(contributions(version, impression), key=lambda each: -abs(each.value * each.weight)):
@@ -132,7 +132,8 @@ def explained(version: ModelVersion, impression: Impression | Outcome) -> Render
             Text(each.name), Text(each.category), decimal(each.value, 3), f"{each.weight:+.4f}",
             Text(f"{adds:+.4f}", style=style),
         )  # fmt: skip
-    return Group(table, Text("A weight of 0 is a feature not learned, or one that says nothing.", style="dim"))
+    note = Text("A weight of 0 is a feature not learned, or one that says nothing.", style="dim")
+    return Group(Text.assemble(said, (percent(predict(version, impression), 3), "bold")), table, note)
 
 
 def measures_of(window: ModelMetrics) -> Measures:

@@ -179,7 +179,7 @@ def write(table: Table, format_: Format) -> None:
         for row in table.rows:
             shown.add_row(*(Text(_text(value, none=DASH)) for value in row))
         console = Console()
-        console.print(shown, width=None if console.is_terminal else _PIPE_COLUMNS, soft_wrap=not console.is_terminal)
+        (console if console.is_terminal else Console(width=_PIPE_COLUMNS)).print(shown)
 
 
 def _text(value: Any, *, none: str) -> str:

@@ -33,8 +33,9 @@ WHERE database = currentDatabase() AND total_rows > 0 AND name != 'migrations' O
 """
 _MEASURES_SQL: Final = """
 WITH (SELECT max(window_end) FROM model_metrics WHERE slice = 'all') AS newest
-SELECT window_end > newest - INTERVAL 1 DAY, sum(examples), sum(weight), sum(clicks), sum(predicted_clicks), sum(log_loss * weight)
-FROM model_metrics WHERE slice = 'all' GROUP BY 1
+SELECT window_end > newest - INTERVAL 1 DAY AS recent,
+    sum(examples), sum(weight), sum(clicks), sum(predicted_clicks), sum(log_loss * weight)
+FROM model_metrics WHERE slice = 'all' GROUP BY recent
 """
 
 
@@ -54,7 +55,8 @@ class LogFigures:
 class Snapshot:
     """Everything known at one moment; None is what nobody answered for.
 
-    `events_per_s` is over the last seconds; `last_day_measures` are of the last 24 h of event time. `tables` maps table to rows kept, `rows_written` to rows acknowledged.
+    `events_per_s` is over the last seconds; `last_day_measures` are of the last 24 h of event time. `tables` maps table
+    to rows kept, `rows_written` to rows acknowledged.
     """
 
     events_per_s: float | None = None

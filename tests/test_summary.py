@@ -1,0 +1,217 @@
+"""The summary read back from ClickHouse, and what it says of arms; models taken apart."""
+
+# ruff: noqa: RUF001  # dashes of the golden text
+
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from rich.console import Console, RenderableType
+
+from online_models.experiments import Arm, compare
+from online_models.features import FEATURES_VERSION, bucket, intercept_index
+from online_models.registry import weights_digest
+from schemas.clickhouse.migrations import migrate
+from schemas.events import Campaign, Impression
+from schemas.models import ModelMetrics, ModelVersion
+from schemas.pacing import PacingDecision
+from streams.cli.measures import Measures
+from streams.cli.models import current, explained, measured
+from streams.cli.summary import arms, days, model, pacing, rates, summary, verdict
+from tests.integration.test_queries import HOUR_MS, MINUTE_MS, insert, total
+
+MICROS = 1_000_000
+DAY_MINUTES = 24 * 60
+
+
+def text_of(parts: Sequence[RenderableType], *, width: int = 100) -> str:
+    """The parts as printed on a pipe, without trailing spaces."""
+    console = Console(width=width, file=StringIO(), record=True, legacy_windows=False)
+    for part in parts:
+        console.print(part)
+    return "\n".join(row.rstrip() for row in console.export_text().splitlines())
+
+
+@pytest.fixture
+def ads(database: Client) -> Client:
+    """A client on a database with a small, fixed run: two campaigns, two days, two arms, one model."""
+    migrate(database, database=str(database.database))
+    arm: dict[str, Any] = {"experiment": "policy", "final": True}
+    insert(
+        database,
+        "totals",
+        [
+            total(0, version=1, arm="bts", impressions=400, attributed_clicks=9, attributed_spend_micros=9, **arm),
+            total(0, version=1, arm="random", impressions=300, attributed_clicks=1, **arm),
+            total(5, version=1, arm="bts", clicks=10, spend_micros=250 * MICROS, **arm),
+            total(65, version=1, arm="random", impressions=100, attributed_clicks=3, expected_clicks_nano=10**9, **arm),
+            total(DAY_MINUTES, version=1, campaign_id="k2", impressions=50, attributed_clicks=1, spend_micros=MICROS),
+        ],
+    )
+    insert(
+        database,
+        "campaigns",
+        [Campaign(name, 10**9, "Asia/Tokyo", "active", "even", 1, currency="JPY") for name in ("k1", "k2")],
+    )
+    decided = (HOUR_MS, HOUR_MS - 7 * 60 * MINUTE_MS)
+    insert(
+        database,
+        "pacing",
+        [
+            PacingDecision("k1", 1, *decided, "ahead", 0.25, 1_000 * MICROS, 250 * MICROS, 100 * MICROS, 800, 10),
+            PacingDecision("k2", 1, *decided, "unknown", 0.0, 0, MICROS, 0, 50, 1),
+        ],
+    )
+    windows = [
+        ModelMetrics("ctr", 0, at, start, start + MINUTE_MS, name, 100, 100.0, clicks, 5.5, 0.2, None, None)
+        for at, start, clicks, name in (
+            (1, HOUR_MS, 4.0, "all"),
+            (2, HOUR_MS + MINUTE_MS, 0.0, "all"),
+            (2, HOUR_MS, 4.0, "campaign_id=k1"),
+        )
+    ]
+    insert(database, "model_metrics", windows)
+    return database
+
+
+GOLDEN = """\
+CTR and spend by campaign and day (UTC)
+campaign day   impressions clicks CTR % spend JPY impressions, 0 to 23 h
+──────────────────────────────────────────────────────────────────────────
+k1       11-14         800     13  1.62    250.00 ······················█▂
+
+k2       11-15          50      1  2.00      1.00 ······················▁·
+
+k1       all           800     13  1.62    250.00
+k2       all            50      1  2.00      1.00
+CTR: of the day's impressions, whenever clicked; spend: by the day of the click. Hour by hour:
+clickfold query ctr_by_campaign_hour
+
+Experiments: click rate by arm, 95 % intervals
+experiment arm    impressions clicks CTR % low % high % predicted
+─────────────────────────────────────────────────────────────────
+policy     bts            400      9 2.250 1.188  4.220       0.0
+policy     random         400      4 1.000 0.390  2.543       1.0
+policy: random less bts is -1.250 points (-3.313 to +0.623), p 0.16: undecided; 9 and 4 clicks are
+too few to tell; wait for 20 together
+
+Pacing: last decision on each campaign, spend of its local day
+campaign at (UTC)    spend JPY   plan   budget used % admit state
+───────────────────────────────────────────────────────────────────
+k1       11-14 22:00    250.00 100.00 1,000.00   25.0  0.25 ahead
+k2       11-14 22:00      1.00   0.00     0.00      –  0.00 unknown
+
+Model: predicted before learned, by day of the impression (UTC)
+model day   outcomes clicks predicted calibration log loss constant's
+─────────────────────────────────────────────────────────────────────
+ctr   11-14      200      4      11.0        2.75  0.20000    0.09804
+ctr   all        200      4      11.0        2.75  0.20000    0.09804
+constant's: log loss of the period's own click rate, which nobody could know then.
+"""
+
+
+@pytest.mark.clickhouse
+def test_the_summary_of_a_fixed_run_is_its_golden_text(ads: Client) -> None:
+    assert text_of(summary(ads)).rstrip() == GOLDEN.rstrip()
+
+
+@pytest.mark.clickhouse
+def test_the_summary_of_nothing_says_so(database: Client) -> None:
+    migrate(database, database=str(database.database))
+    shown = text_of(summary(database))
+    for sentence in ("no totals yet", "no impression names an arm", "no decisions yet", "no window is complete yet"):
+        assert sentence in shown
+
+
+def test_hours_become_days_of_24_counts() -> None:
+    hours = [
+        {"hour": hour, "campaign_id": "k1", "impressions": shown, "attributed_clicks": 1, "spend_micros": 5}
+        for hour, shown in (("2019-11-24 00:00:00", 3), ("2019-11-24 23:00:00", 4), ("2019-11-25 00:00:00", 9))
+    ]
+    first, second = days(hours)
+    assert (first.impressions, first.attributed_clicks, first.spend_micros) == (7, 2, 10)
+    assert first.hourly_impressions == (3, *[0] * 22, 4)
+    assert (second.day.isoformat(), second.hourly_impressions[0]) == ("2019-11-25", 9)
+
+
+def test_an_undecided_difference_is_called_undecided_with_its_interval() -> None:
+    bts, random = Arm("bts", 30_000, 157), Arm("random", 30_000, 130)
+    shown = verdict("policy", bts, random, compare(bts, random)).plain
+    assert "-0.090 points (-0.202 to +0.021), p 0.11: undecided" in shown
+    assert "does not show that the arms are alike" in shown
+
+
+def test_a_decided_difference_names_the_better_arm() -> None:
+    bts, random = Arm("bts", 30_000, 357), Arm("random", 30_000, 130)
+    assert ": bts; bts was clicked more" in verdict("policy", bts, random, compare(bts, random)).plain
+
+
+def test_an_arm_nobody_was_shown_is_left_out() -> None:
+    row = {"experiment": "e", "arm": "a", "impressions": 0, "attributed_clicks": 0, "expected_clicks": 0}
+    assert "no impression names an arm" in text_of([arms([row])])
+
+
+def test_currencies_that_differ_stand_with_each_amount() -> None:
+    row = {"hour": "2019-11-24 00:00:00", "impressions": 1, "attributed_clicks": 1, "spend_micros": 2_500_000}
+    found = days([row | {"campaign_id": name} for name in ("k1", "k2", "k3")])
+    shown = text_of([rates(found, {"k1": "JPY", "k2": "EUR"})])
+    assert ("2.50 JPY" in shown, "2.50 EUR" in shown, "spend JPY" in shown) == (True, True, False)
+
+
+def test_every_part_fits_80_columns() -> None:
+    hours = [
+        {"hour": f"2019-11-{day} {hour:02}:00:00", "campaign_id": f"brand-{at}", "impressions": 9_999,
+         "attributed_clicks": 999, "spend_micros": 4_000 * MICROS}
+        for at in range(9) for day in range(10, 19) for hour in range(24)
+    ]  # fmt: skip
+    decision = {
+        "campaign_id": "brand-1", "state": "outside_flight", "admit": 0.5, "spend_micros": 10**10,
+        "plan_micros": 10**10, "budget_micros": 10**10, "budget_percent": 100.0, "event_time": "2019-11-24 00:00:00.5",
+    }  # fmt: skip
+    window = {
+        "model": "ctr", "window_start": "2019-11-24 00:00:00.000", "examples": 9_999_999, "weight": 1e7,
+        "clicks": 99_999.0, "predicted_clicks": 99_999.9, "log_loss": 0.03,
+    }  # fmt: skip
+    currencies = {"brand-1": "JPY"}
+    parts = [rates(days(hours), currencies), pacing([decision], currencies), model([window])]
+    shown = text_of(parts, width=80)
+    assert "…" not in shown
+    assert "41 more days left out" in shown
+
+
+def test_measures_add_up_by_weight() -> None:
+    both = Measures(10, 10.0, 1.0, 2.0, 5.0) + Measures(30, 90.0, 4.0, 3.0, 15.0)
+    assert (both.log_loss, both.calibration, both.examples) == (0.2, 1.0, 40)
+    # H(0.05) = -0.05 ln 0.05 - 0.95 ln 0.95
+    assert both.constant_log_loss == pytest.approx(0.1985152433458726)
+    nothing = Measures()
+    assert (nothing.log_loss, nothing.calibration, nothing.constant_log_loss) == (None, None, None)
+
+
+def model_version(**weights: float) -> ModelVersion:
+    """A version of 8 bits with an intercept of -2 and weights by campaign."""
+    found = {str(intercept_index(8)): -2.0}
+    found |= {str(bucket("campaign_id", name, 8)): weight for name, weight in weights.items()}
+    return ModelVersion("ctr", 0, 41, 41, HOUR_MS, FEATURES_VERSION, 8, weights_digest(found), found)
+
+
+def test_a_prediction_is_taken_apart_largest_first() -> None:
+    version = model_version(k1=0.5)
+    impression = Impression("i1", HOUR_MS, "k1", "r1", 5)
+    shown = text_of([current([version]), explained(version, impression)])
+    assert "2023-11-14 22:00" in shown
+    assert "impression i1 is clicked with probability 18.243 %" in shown  # 1 / (1 + e^1.5)
+    rows = [row.split() for row in shown.splitlines()]
+    assert ["intercept", "1.000", "-2.0000", "-2.0000"] in rows
+    assert rows.index(["intercept", "1.000", "-2.0000", "-2.0000"]) + 1 == rows.index(
+        ["campaign_id", "k1", "1.000", "+0.5000", "+0.5000"]
+    )
+
+
+def test_a_window_written_again_counts_once() -> None:
+    window = ModelMetrics("ctr", 0, 5, HOUR_MS, HOUR_MS + 1, "all", 100, 100.0, 4.0, 5.0, 0.25, 0.7, 1.25)
+    shown = text_of([measured([window, window])])
+    assert "all 1 windows" in shown
+    assert "no window" in text_of([measured([])])
