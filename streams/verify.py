@@ -74,11 +74,9 @@ class Run:
         width = 1 + len(DIMENSIONS)
         totals = {tuple(row[:width]): dict(zip(MEASURES, row[width:], strict=True)) for row in rows.result_rows}
         kept = client.query(
-            "SELECT kind, impression_id, click_id, toUnixTimestamp64Milli(click_ts) FROM ads.outcomes"
+            "SELECT kind, impression_id, click_id, toUnixTimestamp64Milli(click_time) FROM ads.outcomes"
         ).result_rows
-        found = Counter(
-            (kind, impression_id, click_id or "", click_ts or 0) for kind, impression_id, click_id, click_ts in kept
-        )
+        found = Counter(map(tuple, kept))
         wanted = Counter(
             (one.kind, one.impression_id, one.click_id or "", one.click_ts or 0)
             for judged in self.truths.values()

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from schemas.errors import ClickfoldError
-from streams.cli import bench, fold, init, worker
+from streams.cli import bench, demo, fold, init, models, query, up, worker
 
 app = typer.Typer(
     name="clickfold",
@@ -17,6 +17,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+app.command("down")(up.down)
+app.command("query")(query.query_command(up.some_clickhouse))
+app.add_typer(models.models_app(up.some_cluster), name="models")
 app.command("init")(init.init)
 app.command("fold")(fold.fold)
 app.add_typer(worker.app, name="worker")

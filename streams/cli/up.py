@@ -13,6 +13,7 @@ from rich.console import Console
 
 from schemas.errors import SettingsError
 from streams.cli import options
+from streams.cluster import Cluster
 from streams.embedded.clickhouse import ClickHouse
 from streams.embedded.stack import WORKERS, Stack, require_embedded
 from streams.environment import Environment
@@ -38,7 +39,7 @@ def up(
     console = Console()
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
     stack = Stack.attach(data_dir) or Stack(data_dir)
-    stack.configure(partitions=partitions, join_options=join_options)
+    stack.configure(partitions=partitions, options={"join": join_options})
     with console.status("starting …") as status:
         try:
             stack.start(status.update, detached=True)
@@ -64,6 +65,16 @@ def down(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     with console.status("stopping …"):
         stack.stop()
     console.print("stopped")
+
+
+def some_cluster(data_dir: Path = DEFAULT_DATA_DIR) -> Cluster:
+    """The Kafka of the environment, or of the running embedded system. Raises SettingsError when there is neither."""
+    environment = Environment()
+    if not environment.kafka_bootstrap_servers:
+        running = Stack.attach(data_dir)
+        if running is not None:
+            return running.cluster
+    return environment.cluster()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +17,7 @@ from schemas.errors import ClickfoldError, TaskLost, Transient
 from schemas.totals import DIMENSIONS
 from streams.cli import options
 from streams.cli.options import DEFAULT_STATE_DIR
+from streams.disk import Folder
 from streams.environment import Environment
 from streams.observe import Health, log_to_stderr, served
 from streams.runner import Pace, Runner
@@ -68,6 +68,9 @@ def join(
 @app.command()
 def learn(
     group: Annotated[str, typer.Option(help="Consumer group; another one is another model.")] = "clickfold-learn",
+    grace: Annotated[
+        str, typer.Option(help="How far join partitions may be apart before metrics leave some out.")
+    ] = "15m",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
     slot: options.Slot = "0",
     metrics_port: options.MetricsPort = 0,
@@ -76,7 +79,13 @@ def learn(
     """Learn the click probability from outcomes: models and their metrics."""
     from streams.workers import LearnSettings, learn_runner
 
-    settings = LearnSettings(cluster=Environment().cluster(), group=group, state_dir=state_dir, slot=slot)
+    settings = LearnSettings(
+        cluster=Environment().cluster(),
+        group=group,
+        state_dir=state_dir,
+        slot=slot,
+        model=LearnerSettings(grace_ms=parse_duration_ms(grace)),
+    )
     _run("learn", lambda warn: learn_runner(settings, warn), host=metrics_host, port=metrics_port)
 
 
@@ -94,6 +103,8 @@ def pace(
     log_to_stderr()
     environment = Environment()
     cluster = environment.cluster()
+    data_dir = state_dir / "pace" / slot
+    Folder(data_dir).close()
     security = cluster.security
     settings = PacingSettings(
         bootstrap_servers=cluster.bootstrap,
@@ -103,7 +114,7 @@ def pace(
         sasl_password=security.get("sasl.password", ""),
         ssl_ca_location=security.get("ssl.ca.location", ""),
         topic_prefix=cluster.prefix,
-        data_dir=str(Path(state_dir) / "pace" / slot),
+        data_dir=str(data_dir),
         web_host=web_host,
         web_port=web_port,
         instance_id=f"pace-{slot}",

@@ -39,7 +39,7 @@ _FOREIGN = (
 
 
 class Stack:
-    """The embedded system of one folder. `join_options` are added to `clickfold worker join`."""
+    """The embedded system of one folder. `options` by worker are added to `clickfold worker …`."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Stack:
         *,
         partitions: int = 4,
         shards: int = 1,
-        join_options: Sequence[str] = (),
+        options: Mapping[str, Sequence[str]] | None = None,
         input_config: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder.absolute()
@@ -57,13 +57,13 @@ class Stack:
         self.ports: dict[str, int] = {}
         self._partitions = partitions
         self._shards = shards
-        self._join_options = list(join_options)
+        self._options = dict(options or {})
         self._input_config = input_config
 
-    def configure(self, *, partitions: int, join_options: Sequence[str]) -> None:
+    def configure(self, *, partitions: int, options: Mapping[str, Sequence[str]]) -> None:
         """What `start` gives to what it starts; nothing that runs is changed."""
         self._partitions = partitions
-        self._join_options = list(join_options)
+        self._options = dict(options)
 
     @classmethod
     def attach(cls, folder: Path) -> Stack | None:
@@ -109,8 +109,7 @@ class Stack:
         port = self.ports[name] = _free_port()
         command = [sys.executable, "-m", "streams.cli", "worker", name]
         command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
-        if name == "join":
-            command += self._join_options
+        command += self._options.get(name, ())
         environment = {
             **dict.fromkeys(_FOREIGN, ""),
             "CLICKFOLD_TOPIC_PREFIX": "ads.",
