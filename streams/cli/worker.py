@@ -77,6 +77,7 @@ def learn(
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Learn the click probability from outcomes: models and their metrics."""
+    from online_models.settings import LearnerSettings
     from streams.workers import LearnSettings, learn_runner
 
     settings = LearnSettings(
