@@ -197,6 +197,64 @@ def test_sql_in_the_address_and_rows_in_the_body(clickhouse: ClickHouse, databas
     assert names_in(database) == ["VALUES FORMAT x", "y", ") FORMAT CSV", "FORMAT"]
 
 
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        (b"INSERT INTO settings SETTINGS max_block_size = 5, log_comment = 'SETTINGS a=1' FORMAT CSV\n", b"1\n2\n"),
+        (b"INSERT INTO settings (settings) FORMAT TSV\n", b"1\n2"),
+        (b"INSERT INTO TABLE settings -- SETTINGS x = 1\nVALUES", b"(1), (1 + 1);"),
+        (b"INSERT INTO FUNCTION remote('127.0.0.1', currentDatabase(), settings) FORMAT CSV\n", b"1\n2\n"),
+    ],
+)
+def test_rows_arrive_however_the_insert_is_worded(
+    clickhouse: ClickHouse, database: Client, head: bytes, rows: bytes
+) -> None:
+    database.command("CREATE TABLE settings (settings UInt8) ENGINE = MergeTree ORDER BY settings")
+    answered = request(clickhouse, head + rows, database=str(database.database))
+    assert (answered[0], answered[2]) == (200, b"")
+    assert [row[0] for row in database.query("SELECT * FROM settings ORDER BY 1").result_rows] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("column", "settings", "code"),
+    [
+        (", CONSTRAINT small CHECK n < 3", "", 469),
+        (", ratio UInt8 MATERIALIZED intDiv(6, 3 - n)", "", 153),
+        (", ratio UInt8 MATERIALIZED throwIf(n = 3)", "", 395),
+        ("", "SETTINGS parts_to_throw_insert = 3, max_parts_in_total = 3", 252),
+    ],
+    ids=["constraint", "division by zero", "failing column", "too many parts"],
+)
+def test_rows_the_table_refuses_are_never_acknowledged(
+    clickhouse: ClickHouse, database: Client, column: str, settings: str, code: int
+) -> None:
+    database.command(f"CREATE TABLE numbers (n Int64{column}) ENGINE = MergeTree ORDER BY n {settings}")
+    database.command("SYSTEM STOP MERGES numbers")
+
+    def insert(number: int) -> None:
+        database.insert("numbers", [[number]], column_names=["n"], column_type_names=["Int64"])
+
+    for number in range(3):
+        insert(number)
+    with pytest.raises(DatabaseError) as raised:
+        insert(3)
+    assert raised.value.code == code
+    by_text = request(clickhouse, b"INSERT INTO numbers VALUES (3)", database=str(database.database))
+    assert by_text[1]["X-ClickHouse-Exception-Code"] == str(code)
+    assert [row[0] for row in database.query("SELECT n FROM numbers ORDER BY n").result_rows] == [0, 1, 2]
+
+
+def test_a_folder_named_like_a_pattern_takes_rows_and_keeps_no_files_of_them(tmp_path: Path) -> None:
+    folder = tmp_path / "a[1]{x}*"
+    with ClickHouse(folder) as server:
+        assert request(server, TABLE.replace("clicks", "default.clicks").encode())[0] == 200
+        before = set(folder.iterdir())
+        assert request(server, b"INSERT INTO default.clicks VALUES (1, 0, 'x')")[0] == 200
+        assert request(server, b"INSERT INTO default.clicks FORMAT CSV\nx")[0] == 400
+        assert request(server, b"SELECT count() FROM default.clicks")[2] == b"1\n"
+        assert set(folder.iterdir()) == before
+
+
 def test_insert_does_not_queue_behind_queries(clickhouse: ClickHouse, database: Client) -> None:
     database.command(TABLE)
     # More than the front has threads for; its number is not imported, as that would load the engine into the tests.

@@ -6,6 +6,7 @@ the GIL; a second *process* on the folder is refused by chDB, and so is a second
 """
 
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,13 @@ from pathlib import Path
 import chdb.state.sqlitelike as chdb
 
 from schemas.errors import ClickfoldError, SettingsError
-from streams.embedded.clickhouse.statement import Statement
+from streams.embedded.clickhouse.statement import Statement, reading_from
 
 SYNTAX_ERROR = 62
+NOT_ENOUGH_SPACE = 243
 UNKNOWN_EXCEPTION = 1002
 _CODE = re.compile(r"Code: (\d+)\.")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-# Rows reach the engine in pieces, as chDB copies each: one copy of 256 MiB beside the body would double the memory.
-_PIECE_BYTES = 4 << 20
 
 
 class EngineError(ClickfoldError):
@@ -59,6 +59,8 @@ class Engine:
 
     def __init__(self, path: Path, *, max_execution_s: float) -> None:
         self._path = str(path)
+        # Beside the data, where there is room for as much again; the system's own folder may be small, or memory.
+        self._rows_folder = path.parent
         self._max_execution_s = max_execution_s
         # The engine shuts down with its last connection and takes a second to come back: one is held open.
         try:
@@ -123,12 +125,21 @@ class Engine:
         )
 
     def _insert(self, connection: chdb.Connection, statement: Statement, rows: bytes) -> Answer:
-        with connection.send_insert(statement.sql, statement.rows_format) as inserter:
-            for start in range(0, len(rows), _PIECE_BYTES):
-                inserter.append(rows[start : start + _PIECE_BYTES])
-            result = inserter.finish()
-        summary = {"written_rows": result.rows_written, "written_bytes": result.bytes_written}
-        elapsed_ns = int(result.elapsed * 1e9)
+        # By a file, because chDB's send_insert() reports success when the table refuses the rows (26.9: a constraint,
+        # a failing MATERIALIZED column, too many parts). Without a name, so that no kill leaves it behind, and because
+        # the engine takes a name for a pattern: in a folder called "a[1]" it finds nothing and inserts no rows.
+        with tempfile.TemporaryFile(dir=self._rows_folder) as file:
+            try:
+                file.write(rows)
+                # Where /dev/fd duplicates (macOS) and does not open anew, the position is shared. Flushes, too.
+                file.seek(0)
+            except OSError as failure:
+                text = f"Code: {NOT_ENOUGH_SPACE}. DB::Exception: {failure} (NOT_ENOUGH_SPACE)"
+                raise EngineError(NOT_ENOUGH_SPACE, text) from None
+            source = f"FROM INFILE '/dev/fd/{file.fileno()}' COMPRESSION 'none'"
+            result = connection.query(reading_from(statement, source), "Null")
+        summary = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
+        elapsed_ns = int(result.elapsed() * 1e9)
         return Answer(b"", "", {"read_rows": 0, "read_bytes": 0, **summary, "elapsed_ns": elapsed_ns})
 
     def _refuse_several_statements(self, connection: chdb.Connection, statement: Statement) -> None:

@@ -9,6 +9,8 @@ _TOKEN = re.compile(
 )
 _DATA_STARTS = re.compile(rb"[ \t]*;?[ \t]*(?:\r?\n)?")
 _FORMAT_AT_END = re.compile(rb"\bFORMAT\s+(\w+)\s*(?:\bSETTINGS\b[^']*)?;?\s*$", re.IGNORECASE)
+# A table may be called settings: only one that is set makes it a clause.
+_SETTINGS_CLAUSE = re.compile(rb"SETTINGS\s+\w+\s*=", re.IGNORECASE)
 _STATEMENT_CONTINUES = {b"SELECT", b"WITH", b"FROM", b"WATCH", b"EXPLAIN"}
 
 
@@ -36,6 +38,16 @@ def read_statement(text: bytes) -> Statement:
         sql=text.decode("utf-8", errors="surrogateescape"),
         answer_format=named.group(1).decode() if named else None,
     )
+
+
+def reading_from(statement: Statement, source: str) -> str:
+    """SQL of an INSERT that brought its rows along, taking them from `source` instead (FROM INFILE and so on)."""
+    # The grammar wants the source before SETTINGS, which a client puts before FORMAT.
+    sql = statement.sql.encode()
+    starts = (token.start() for token in _TOKEN.finditer(sql) if _SETTINGS_CLAUSE.match(sql, token.start()))
+    at = next(starts, len(sql))
+    head, settings = sql[:at].decode(), sql[at:].decode()
+    return f"{head} {source} {settings} FORMAT {statement.rows_format}"
 
 
 def _insert_with_rows(text: bytes) -> Statement | None:
