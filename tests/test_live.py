@@ -46,6 +46,7 @@ SNAPSHOT = Snapshot(
     orphan=6,
     learned=36_010,
     waiting=4,
+    unmeasured=250,
     drift="",
     measures=Measures(36_010, 36_010.0, 171.0, 176.0, 1_076.7),
     last_day_measures=Measures(9_000, 9_000.0, 40.0, 50.0, 250.0),
@@ -70,9 +71,9 @@ FRAME = """\
  of clicks    billable 171   repeat 0   orphan 6   pending 3
  at work      open impressions 1,204   events/s 893
 
- model          learned    waiting   log loss  calibration
- all windows     36,010          4    0.02990         1.03
- last 24 h                            0.02778         1.25
+ model          learned    waiting  unmeasured   log loss  calibration
+ all windows     36,010          4         250    0.02990         1.03
+ last 24 h                                        0.02778         1.25
 
  pacing           spend     budget  │ plan                                                state
  all             412.00   1,500.00  ██████████████▎·········│···························  behind
@@ -92,9 +93,9 @@ SILENT = """\
  of clicks    billable –   repeat –   orphan –   pending –
  at work      open impressions –   events/s –
 
- model          learned    waiting   log loss  calibration
- all windows          –          –          –            –
- last 24 h                                  –            –
+ model          learned    waiting  unmeasured   log loss  calibration
+ all windows          –          –           –          –            –
+ last 24 h                                              –            –
 
  pacing           spend     budget  │ plan                            state
  –                    –          –                                    –
@@ -120,6 +121,8 @@ clickfold_watermark_seconds{log="impressions",partition="0"} 1574856000.0
 clickfold_watermark_seconds{log="impressions",partition="1"} 1574855940.5
 # TYPE clickfold_decisions_total counter
 clickfold_decisions_total{decision="billable",partition="0"} 3.0
+# TYPE clickfold_outcomes gauge
+clickfold_outcomes{fate="late",shard="0"} 8.0
 # TYPE clickfold_drift gauge
 clickfold_drift{direction="more_clicks",shard="0"} 1.0
 clickfold_drift{direction="fewer_clicks",shard="0"} 0.0
@@ -243,7 +246,7 @@ def test_sources_add_up_partitions_and_take_the_lowest_bound(pages: tuple[str, d
     assert snapshot.open_impressions == 12
     assert snapshot.impressions == LogFigures(290, 4, None, None, 1_574_855_940_500, None)
     assert (snapshot.billable, snapshot.orphan, snapshot.drift) == (3, None, "more_clicks")
-    assert snapshot.consumed == 300
+    assert (snapshot.unmeasured, snapshot.consumed) == (8, 300)
     assert snapshot.rows_written == {"minute_totals": 42}
     assert [each.campaign_id for each in snapshot.pacing or ()] == ["b"]
 

@@ -181,6 +181,15 @@ def test_every_part_fits_80_columns() -> None:
     assert "41 more days left out" in shown
 
 
+@pytest.mark.parametrize(("labelled", "said"), [(110, False), (1_000, True)])
+def test_measures_of_few_of_the_outcomes_are_called_so(labelled: int, said: bool) -> None:
+    window = {
+        "model": "ctr", "window_start": "2019-11-24 00:00:00.000", "examples": 100, "weight": 100.0,
+        "clicks": 3.0, "predicted_clicks": 1.0, "log_loss": 0.03,
+    }  # fmt: skip
+    assert ("Only 100 of 1,000 outcomes were measured" in text_of([model([window], labelled=labelled)])) == said
+
+
 def test_measures_add_up_by_weight() -> None:
     both = Measures(10, 10.0, 1.0, 2.0, 5.0) + Measures(30, 90.0, 4.0, 3.0, 15.0)
     assert (both.log_loss, both.calibration, both.examples) == (0.2, 1.0, 40)

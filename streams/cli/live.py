@@ -198,14 +198,14 @@ def _log_cells(log: LogFigures) -> list[Text]:
 def _model(snapshot: Snapshot) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(min_width=11, no_wrap=True)
-    for _ in range(4):
+    for _ in range(5):
         table.add_column(justify="right", min_width=9, no_wrap=True)
-    names = ("learned", "waiting", "log loss", "calibration")
+    names = ("learned", "waiting", "unmeasured", "log loss", "calibration")
     table.add_row(Text("model", style="bold"), *(Text(name, style="dim") for name in names))
-    counts = (count(snapshot.learned), count(snapshot.waiting))
+    counts = (count(snapshot.learned), count(snapshot.waiting), count(snapshot.unmeasured))
     for name, measures, cells in (
         ("all windows", snapshot.measures, counts),
-        ("last 24 h", snapshot.last_day_measures, ("", "")),
+        ("last 24 h", snapshot.last_day_measures, ("", "", "")),
     ):
         figures = (measures.log_loss, measures.calibration) if measures else (None, None)
         table.add_row(name, *cells, decimal(figures[0], 5), decimal(figures[1], 2))

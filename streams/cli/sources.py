@@ -21,8 +21,9 @@ from streams.cli.measures import Measures
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-# A worker on the same machine answers in some milliseconds; one that does not is shown as silent, not waited for.
-_ANSWER_S: Final = 0.5
+# A worker on the same machine answers in some milliseconds, on two cores at full load now and then only after 0.5 s;
+# one that does not is shown as silent, not waited for.
+_ANSWER_S: Final = 1.0
 # Counting costs ClickHouse some milliseconds, which the sink beside it would rather have.
 _CLICKHOUSE_EVERY_S: Final = 2.0
 _RATE_S: Final = 5.0
@@ -55,8 +56,9 @@ class LogFigures:
 class Snapshot:
     """Everything known at one moment; None is what nobody answered for.
 
-    `events_per_s` is over the last seconds; `last_day_measures` are of the last 24 h of event time. `tables` maps table
-    to rows kept, `rows_written` to rows acknowledged.
+    `events_per_s` is over the last seconds; `last_day_measures` are of the last 24 h of event time; `unmeasured`
+    outcomes were learned after their metrics window had closed. `tables` maps table to rows kept, `rows_written` to
+    rows acknowledged.
     """
 
     events_per_s: float | None = None
@@ -69,6 +71,7 @@ class Snapshot:
     orphan: int | None = None
     learned: int | None = None
     waiting: int | None = None
+    unmeasured: int | None = None
     drift: str | None = None
     measures: Measures | None = None
     last_day_measures: Measures | None = None
@@ -150,6 +153,7 @@ class Sources:
             orphan=join.total("clickfold_decisions_total", decision="orphan"),
             learned=learn.total("clickfold_outcomes", fate="learned"),
             waiting=learn.total("clickfold_outcomes", fate="waiting"),
+            unmeasured=learn.total("clickfold_outcomes", fate="late"),
             drift=_drift(learn),
             measures=measures,
             last_day_measures=last_day,

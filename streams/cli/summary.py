@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # A terminal's worth; what is left out is said, and `clickfold query` has it.
 _MOST_ROWS: Final = 40
+# Windows still open leave out an hour or so; more is worth a word.
+_FAIR_SHARE: Final = 0.9
 # Queries bound their rows for a terminal; here they are summed.
 _ALL_ROWS: Final = {"rows": "1000000"}
 
@@ -66,7 +68,7 @@ def summary(client: Client) -> list[RenderableType]:
         Text(),
         pacing(_rows(client, "pacing"), currencies),
         Text(),
-        model(_rows(client, "model_metrics")),
+        model(_rows(client, "model_metrics"), labelled=_labelled(client)),
         Text(),
     ]
 
@@ -204,8 +206,8 @@ def pacing(found: list[Row], currencies: dict[str, str]) -> RenderableType:
     return table
 
 
-def model(found: list[Row]) -> RenderableType:
-    """What models predicted before they learned it, by UTC day and in all."""
+def model(found: list[Row], *, labelled: int = 0) -> RenderableType:
+    """What models predicted before they learned it, by UTC day and in all; `labelled` outcomes were there for each."""
     if not found:
         return Text("Model: no window is complete yet.")
     by_day: defaultdict[tuple[str, str], Measures] = defaultdict(Measures)
@@ -224,7 +226,17 @@ def model(found: list[Row]) -> RenderableType:
     for name, measures in sorted(wholes.items()):
         table.add_row(Text(name), "all", *_measured(measures), style="bold")
     note = "constant's: log loss of the period's own click rate, which nobody could know then."
-    return Group(table, Text(note, style="dim"))
+    parts: list[RenderableType] = [table, Text(note, style="dim")]
+    measured = max(measures.examples for measures in wholes.values())
+    if measured < _FAIR_SHARE * labelled:
+        # Clicks wait for non-clicks and are in time; what is left out is non-clicks, which bends every figure above.
+        missing = (
+            f"Only {measured:,} of {labelled:,} outcomes were measured: the others came after their window closed. "
+        )
+        parts.append(
+            Text(missing + "Those are mostly non-clicks: calibration reads too low, log loss too high.", "magenta")
+        )
+    return Group(*parts)
 
 
 def measures_of(row: Row) -> Measures:
@@ -257,6 +269,12 @@ def _rate(day: Day) -> str:
 def _unit(currencies: dict[str, str]) -> str:
     """The currency, for a heading, where all campaigns have one and the same."""
     return f" {currencies[min(currencies)]}" if len(set(currencies.values())) == 1 else ""
+
+
+def _labelled(client: Client) -> int:
+    """Outcomes there are for models to learn from."""
+    sql = "SELECT count() FROM outcomes WHERE kind IN ('click', 'unclicked')"
+    return int(client.query(sql).result_rows[0][0])
 
 
 def _spend(micros: int, campaign_id: str, currencies: dict[str, str]) -> str:
