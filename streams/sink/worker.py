@@ -7,6 +7,7 @@ do not change by that.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -49,6 +50,9 @@ def run(settings: SinkSettings, stop: threading.Event, progress: Progress | None
     ClickHouse may be down at the start or at any time: reading pauses and the worker waits. Raises SettingsError,
     LostHistory and Transient; nothing that was not acknowledged is committed then, and a new start goes on.
     """
+    # Each tells of every broken connection at length, three times a retry; the worker says it once.
+    for name in ("urllib3", "clickhouse_connect"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     _Sink(settings, stop, progress or Progress(), time.monotonic).run()
 
 
