@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup test demo bench lock clean
+.PHONY: help setup test demo bench schemas lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 8
@@ -43,6 +43,9 @@ demo: setup ## real events through every part, on this machine
 
 bench: setup ## events per second of the join, with the broker beside it
 	@$(BIN)/clickfold bench join
+
+schemas: setup ## schemas/json from the types, after changing one
+	@$(BIN)/python -m schemas.generate
 
 lock: ## the newest versions pyproject.toml allows (needs uv)
 	@$(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --upgrade --universal --python-version 3.11 \
