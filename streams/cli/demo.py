@@ -42,8 +42,8 @@ _DRAIN_S = 600.0
 _SETTLE_S = 120.0
 # Event time runs thousands of times faster than the clock by which silence is measured: nothing is idle here.
 _NEVER_IDLE = "30d"
-# Join partitions write their outcomes one after another, once a commit: some 25 minutes of event time at this speed.
-_GRACE = "6h"
+# Join partitions write their outcomes one after another, once a commit: up to hours of event time at this speed.
+_GRACE = "24h"
 
 
 @dataclass(frozen=True, slots=True)
