@@ -12,6 +12,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from schemas.errors import ClickfoldError
 from schemas.totals import Ledger
 from streams.cli import options
 from streams.disk import Folder
@@ -49,7 +50,7 @@ def fold(
         join.finish()
         while join.behind():
             _write(join.sweep(_SWEEP))
-        sys.stdout.flush()
+        _write((), last=True)
         sys.stderr.buffer.write(orjson.dumps(summary(join.ledger())) + b"\n")
         join.close()
 
@@ -100,7 +101,13 @@ def outcome_line(value: bytes) -> bytes:
     return orjson.dumps({"click_id": None, **orjson.loads(value)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _write(outs: Iterable[Out]) -> None:
+def _write(outs: Iterable[Out], *, last: bool = False) -> None:
     lines = b"".join([outcome_line(out.value or b"") for out in outs if out.topic == "outcomes"])
-    if lines:
+    try:
         sys.stdout.buffer.write(lines)
+        if last:
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # `| head` has seen enough: typer ends quietly
+    except OSError as error:
+        raise ClickfoldError(f"outcomes cannot be written to stdout ({error.strerror}); send them elsewhere") from error

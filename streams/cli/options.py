@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.bounds import JoinBounds, parse_duration_ms
+from schemas.errors import SettingsError
 
 Window = Annotated[str, typer.Option(help="Attribution window: the longest delay of a click that is billed.")]
 Skew = Annotated[str, typer.Option(help="How far before its impression a click may be stamped.")]
@@ -28,10 +29,18 @@ DEFAULT_STATE_DIR = Path(".clickfold/state")
 def join_bounds(*, window: str, skew: str, lateness: str, future: str, dedupe: str, negative_rate: float) -> JoinBounds:
     """The bounds as given on the command line. Raises SettingsError."""
     return JoinBounds(
-        window_ms=parse_duration_ms(window),
-        skew_ms=parse_duration_ms(skew),
-        lateness_ms=parse_duration_ms(lateness),
-        future_ms=parse_duration_ms(future),
-        dedupe_ms=parse_duration_ms(dedupe) if dedupe else -1,
+        window_ms=duration_ms("--window", window),
+        skew_ms=duration_ms("--skew", skew),
+        lateness_ms=duration_ms("--lateness", lateness),
+        future_ms=duration_ms("--future", future),
+        dedupe_ms=duration_ms("--dedupe", dedupe) if dedupe else -1,
         negative_rate=negative_rate,
     )
+
+
+def duration_ms(option: str, text: str) -> int:
+    """Milliseconds of an option's value. Raises SettingsError naming the option: of six durations one is meant."""
+    try:
+        return parse_duration_ms(text)
+    except SettingsError as error:
+        raise SettingsError(f"{option}: {error}") from error

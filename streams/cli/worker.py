@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from prometheus_client.core import Metric
 
-from schemas.bounds import parse_duration_ms
 from schemas.errors import ClickfoldError, TaskLost, Transient
 from schemas.totals import DIMENSIONS
 from streams.cli import options
@@ -60,7 +59,7 @@ def join(
         group=group,
         state_dir=state_dir,
         slot=slot,
-        pace=Pace(idle_s=parse_duration_ms(idle) / 1_000),
+        pace=Pace(idle_s=options.duration_ms("--idle", idle) / 1_000),
     )
     _run("join", lambda warn: join_runner(settings, warn), host=metrics_host, port=metrics_port)
 
@@ -85,7 +84,7 @@ def learn(
         group=group,
         state_dir=state_dir,
         slot=slot,
-        model=LearnerSettings(grace_ms=parse_duration_ms(grace)),
+        model=LearnerSettings(grace_ms=options.duration_ms("--grace", grace)),
     )
     _run("learn", lambda warn: learn_runner(settings, warn), host=metrics_host, port=metrics_port)
 
