@@ -40,6 +40,7 @@ log = structlog.get_logger("pace")
 
 # Twice what Faust delivers in a second (11,000 records, measured on two cores): seldom full before the tick.
 _INBOX: Final = 20_000
+_DRAIN_BOUND_S: Final = 5.0
 
 
 class PaceWorker:
@@ -57,7 +58,8 @@ class PaceWorker:
         self.app.on_partitions_revoked.connect(self._pause)
         self.app.on_rebalance_complete.connect(self._take_ownership)
         self._inbox: list[EraMessage] = []
-        self._full, self._room = asyncio.Event(), asyncio.Event()
+        self._full, self._room, self._drained = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._draining = False
         self._listen("campaign_totals")
         self._listen("campaigns")
         self.app.task(self._guarded_work)
@@ -103,7 +105,7 @@ class PaceWorker:
 
     async def _work(self) -> None:
         """Hands the shards what the agents collected in a tick, then decides: a row is written at most once a tick."""
-        while not self.app.should_stop:
+        while not self._draining:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), self.settings.tick_s)
             messages, self._inbox = self._inbox, []
@@ -198,8 +200,18 @@ class PaceWorker:
 
         self.app.agent(topic, name=f"pace.{role}")(lambda stream: self._guarded(collect(stream)))
 
+    async def drain(self) -> None:
+        """Counts and decides on what was received, then takes no more; to be called before the app is stopped."""
+        self._draining = True
+        self._full.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained.wait(), _DRAIN_BOUND_S)
+
     async def _guarded_work(self) -> None:
-        await self._guarded(self._work())
+        try:
+            await self._guarded(self._work())
+        finally:
+            self._drained.set()
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:

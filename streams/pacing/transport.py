@@ -1,17 +1,23 @@
 """Faust's Kafka driver, told where to start and what to pass on.
 
 Three things differ. Reading goes on where the changelog says (`changelog.Origin`), not at the group's offsets. Records
-of aborted transactions are left out, without Faust's exactly-once mode. And every record carries the *era* it was
-fetched in: a seek ends an era and begins the next, so that a record still in some queue of Faust from before a seek or
-rebalance can be told from those after it. Within an era, records of a partition come in order and without a hole from
-the position sought; that is what makes "everything below this offset is counted" true.
+of aborted transactions are left out, without Faust's exactly-once mode. And nothing is passed on that was asked for
+before the last seek: every record of a source carries the *era* it was fetched in, which a seek ends, so that one still
+in some queue of Faust can be told from those after it. Within an era, records of a partition come in order and without
+a hole from the position sought; that is what makes "everything below this offset is counted" true.
+
+What was fetched and not passed on is sought again. Faust drops records that arrive while partitions move and goes back
+to the committed offsets; changelogs have none, so recovery waited for ever for records already read (one in thirty
+moves of a partition, on a loaded machine).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, cast
 
+import aiokafka.errors  # type: ignore[import-untyped]  # aiokafka publishes no types
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.app import AppT
@@ -47,6 +53,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         return consumer
 
+    async def seek_to_recovered(self, changelogs: set[TP]) -> None:
+        """Seeks changelogs to the last record that recovery has taken in; it passes over those it knows."""
+        await self.call_thread(self._seek_to_recovered, changelogs)
+
+    async def _seek_to_recovered(self, changelogs: set[TP]) -> None:
+        # Offsets are looked up in the step that seeks: recovery sets them first and seeks then, so whichever of the
+        # two seeks comes last is right.
+        offsets = cast(Any, self.app.tables).recovery.active_offsets
+        for tp in changelogs & self.assignment():
+            offset = offsets.get(tp)
+            if offset is not None:
+                self._ensure_consumer().seek(tp, max(offset, 0))
+                self.consumer._read_offset.pop(tp, None)
+
 
 class Consumer(driver.Consumer):
     """Starts where the changelog says; see the module."""
@@ -54,48 +74,63 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.era = CLOSED
-        self._eras = 0
-
-    @property
-    def _sources(self) -> Sources:
-        return cast(Transport, self.transport).sources
+        # Grows when a seek begins and when it has ended.
+        self._seeks = 0
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def _to_message(self, tp: TP, record: Any) -> EraMessage:
-        message = cast(EraMessage, EraMessage.from_message(super()._to_message(tp, record), tp))
-        message.generation_id = self.app.consumer_generation_id
-        return message
-
     def stop_flow(self) -> None:
         """Called when partitions are about to move and when the app stops."""
         self.era = CLOSED
+        self._seeks += 1
         super().stop_flow()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109  Faust's signature
-        """Fetched records, those of former eras left out."""
-        era, dropped = self.era, False
-        async for tp, message in super().getmany(timeout):
-            if self._is_changelog_tp(tp):
+        """Fetched records, without those that a seek or a stop has overtaken."""
+        seeks = self._seeks
+        records, active = await self._wait_next_records(timeout)
+        if records is None or self.should_stop:
+            return
+        missed: set[TP] = set()
+        for tp, record in self.scheduler.iterate(records):
+            wanted = active is None or tp in active or tp in self._buffered_partitions
+            if wanted and self.flow_active and self._seeks == seeks:
+                message = cast(EraMessage, EraMessage.from_message(self._to_message(tp, record), tp))
+                message.generation_id = self.app.consumer_generation_id
+                message.era = seeks
                 yield tp, message
-            elif era != self.era or era == CLOSED:
-                dropped = True
             else:
-                cast(EraMessage, message).era = era
-                yield tp, message
-        if dropped and self.era != CLOSED:
-            # They were fetched, so aiokafka would not fetch them again.
-            await self._seek_sources()
+                missed.add(tp)
+        if missed:
+            # Partitions that moved away meanwhile are somebody else's; those that stay are sought after the move.
+            with contextlib.suppress(aiokafka.errors.IllegalStateError):
+                await self._seek_again(missed)
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Seeks; what was asked for before is not passed on any more."""
+        self._seeks += 1
+        try:
+            await super().seek_wait(partitions)
+        finally:
+            self._seeks += 1
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Every way on goes through here: after a rebalance, after recovery, and when Faust lost its place."""
         committed = await super().seek_to_committed()
         return {**committed, **await self._seek_sources()}
 
+    async def _seek_again(self, missed: set[TP]) -> None:
+        changelogs = {tp for tp in missed if self._is_changelog_tp(tp)}
+        if changelogs:
+            await cast(ConsumerThread, self._thread).seek_to_recovered(changelogs)
+        if missed - changelogs and self.era != CLOSED:
+            await self._seek_sources()
+
     async def _seek_sources(self) -> dict[TP, int]:
         self.era = CLOSED
-        wanted = {tp: self._sources.position(tp) for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        sources = cast(Transport, self.transport).sources
+        wanted = {tp: sources.position(tp) for tp in self.assignment() if not self._is_changelog_tp(tp)}
         positions = {tp: position for tp, position in wanted.items() if position is not None}
         earliest = await self.earliest_offsets(*positions) if positions else {}
         for tp, position in positions.items():
@@ -108,10 +143,8 @@ class Consumer(driver.Consumer):
                 )
                 await self.app.crash(lost)
                 raise lost
-        if positions:
-            await self.seek_wait(positions)
-        self._eras += 1
-        self.era = self._eras
+        await self.seek_wait(positions)
+        self.era = self._seeks
         return positions
 
 

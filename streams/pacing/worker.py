@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
-from streams.pacing.app import build_app
+from streams.pacing.app import PaceWorker
 from streams.pacing.settings import PacingSettings, prepare_topics
 
 log = structlog.get_logger("pace")
@@ -44,7 +44,8 @@ async def serve(
         loop.add_signal_handler(number, told.set)
     try:
         partitions = await asyncio.to_thread(prepare_topics, settings)
-        app = build_app(settings, partitions=partitions, on_ready=on_ready)
+        worker = PaceWorker(settings, partitions=partitions, on_ready=on_ready)
+        app = worker.app
         # Not through faust.Worker: it would set up logging, change folder and title of the process, and exit it.
         app.in_worker = True
         try:
@@ -52,6 +53,8 @@ async def serve(
             # A thread waiting for `told` could not be called off when the app crashes.
             while not told.is_set() and not app.should_stop:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_S)
+            if not app.should_stop:
+                await worker.drain()
         finally:
             # Faust waits for whatever it has started, also for what will not end once a part of it crashed.
             await asyncio.wait([asyncio.ensure_future(app.stop())], timeout=STOP_BOUND_S)
