@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
+from schemas.errors import ClickfoldError, SettingsError
 from streams.admin import Admin
+from streams.cli.query import told
+from streams.cli.worker import answering
 from streams.environment import Environment
 
 
@@ -18,16 +23,26 @@ def init(
 ) -> None:
     """Create what is missing: Kafka topics and ClickHouse tables. Changes nothing that exists."""
     environment = Environment()
-    made = Admin(environment.cluster()).create(partitions=partitions, shards=shards, replication=replication)
+    made = Admin(answering(environment)).create(partitions=partitions, shards=shards, replication=replication)
     typer.echo(f"topics: made {len(made)}" + (f" ({', '.join(made)})" if made else ", all there"))
     if tables and environment.clickhouse_url:
         from schemas.clickhouse.migrations import migrate  # clickhouse-connect takes 0.3 s to import
         from streams.sink.client import connect
 
-        client = connect(
-            environment.clickhouse(),
-            user=environment.clickhouse_user,
-            password=environment.clickhouse_password.get_secret_value(),
-        )
-        applied = migrate(client, database=environment.clickhouse_database)
+        url = environment.clickhouse()
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it would tell of what is raised anyway
+        try:
+            with told():
+                client = connect(
+                    url,
+                    user=environment.clickhouse_user,
+                    password=environment.clickhouse_password.get_secret_value(),
+                )
+                applied = migrate(client, database=environment.clickhouse_database)
+        except ClickfoldError as error:
+            # Without what the URL may carry as a user's name and password.
+            where = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()
+            raise SettingsError(
+                f"tables were not made at CLICKHOUSE_URL={where} ({error}); correct it, or give --no-tables"
+            ) from error
         typer.echo(f"tables: applied {len(applied)} migrations")

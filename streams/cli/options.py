@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +22,9 @@ Dedupe = Annotated[
 NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
 StateDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_STATE_DIR", help="Folder for checkpoints.")]
 Slot = Annotated[str, typer.Option(help="Name of this worker among those of its group on this machine; stable.")]
-MetricsPort = Annotated[int, typer.Option(help="Serve Prometheus metrics, /livez and /readyz here; 0: do not.")]
+MetricsPort = Annotated[
+    int, typer.Option(min=0, max=65_535, help="Serve Prometheus metrics, /livez and /readyz here; 0: do not.")
+]
 MetricsHost = Annotated[str, typer.Option(help="Address for --metrics-port.")]
 
 DEFAULT_STATE_DIR = Path(".clickfold/state")
@@ -44,3 +48,24 @@ def duration_ms(option: str, text: str) -> int:
         return parse_duration_ms(text)
     except SettingsError as error:
         raise SettingsError(f"{option}: {error}") from error
+
+
+def plain_name(option: str, text: str) -> str:
+    """A name that can be part of a path and of Kafka's ids. Raises SettingsError.
+
+    The C library below ends the process over an empty group.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", text):
+        raise SettingsError(f"{option} is {text!r}; give a name of letters, digits, '.', '_' and '-', such as main-1")
+    return text
+
+
+def free_port(option: str, host: str, port: int) -> int:
+    """A port that can be listened on now; 0 is passed on. Raises SettingsError, where a server would print a stack."""
+    try:
+        if port:
+            socket.create_server((host, port)).close()
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]  # create_server says the address again
+        raise SettingsError(f"{option} {port} on {host} cannot be served ({why}); give another") from error
+    return port

@@ -10,12 +10,15 @@ from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
+from confluent_kafka import KafkaException
 from prometheus_client.core import Metric
 
-from schemas.errors import ClickfoldError, TaskLost, Transient
+from schemas.errors import ClickfoldError, SettingsError, TaskLost, Transient
 from schemas.totals import DIMENSIONS
+from streams.admin import Admin
 from streams.cli import options
 from streams.cli.options import DEFAULT_STATE_DIR
+from streams.cluster import Cluster
 from streams.disk import Folder
 from streams.environment import Environment
 from streams.observe import Health, log_to_stderr, served
@@ -53,12 +56,12 @@ def join(
         window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
     )
     settings = JoinSettings(
-        cluster=Environment().cluster(),
+        cluster=answering(Environment()),
         bounds=bounds,
         dimensions=tuple(name.strip() for name in dimensions.split(",") if name.strip()),
-        group=group,
+        group=options.plain_name("--group", group),
         state_dir=state_dir,
-        slot=slot,
+        slot=options.plain_name("--slot", slot),
         pace=Pace(idle_s=options.duration_ms("--idle", idle) / 1_000),
     )
     _run("join", lambda warn: join_runner(settings, warn), host=metrics_host, port=metrics_port)
@@ -80,10 +83,10 @@ def learn(
     from streams.workers import LearnSettings, learn_runner
 
     settings = LearnSettings(
-        cluster=Environment().cluster(),
-        group=group,
+        cluster=answering(Environment()),
+        group=options.plain_name("--group", group),
         state_dir=state_dir,
-        slot=slot,
+        slot=options.plain_name("--slot", slot),
         model=LearnerSettings(grace_ms=options.duration_ms("--grace", grace)),
     )
     _run("learn", lambda warn: learn_runner(settings, warn), host=metrics_host, port=metrics_port)
@@ -93,7 +96,7 @@ def learn(
 def pace(
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
     web_host: Annotated[str, typer.Option(help="Address of the JSON view.")] = "127.0.0.1",
-    web_port: Annotated[int, typer.Option(help="Port of the JSON view /pacing.")] = 6066,
+    web_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the JSON view /pacing.")] = 6066,
     slot: options.Slot = "0",
 ) -> None:
     """Pace budgets from campaign totals (a Faust app): decisions, and a JSON view of spend against plan."""
@@ -101,10 +104,9 @@ def pace(
     from streams.pacing.worker import run
 
     log_to_stderr()
-    environment = Environment()
-    cluster = environment.cluster()
-    data_dir = state_dir / "pace" / slot
+    data_dir = state_dir / "pace" / options.plain_name("--slot", slot)
     Folder(data_dir).close()
+    cluster = answering(Environment())
     security = cluster.security
     settings = PacingSettings(
         bootstrap_servers=cluster.bootstrap,
@@ -116,7 +118,7 @@ def pace(
         topic_prefix=cluster.prefix,
         data_dir=str(data_dir),
         web_host=web_host,
-        web_port=web_port,
+        web_port=options.free_port("--web-port", web_host, web_port),
         instance_id=f"pace-{slot}",
     )
     run(settings)
@@ -137,23 +139,37 @@ def sink(
 
     log_to_stderr()
     environment = Environment()
-    cluster = environment.cluster()
+    clickhouse_url = environment.clickhouse()
+    cluster = answering(environment)
     settings = SinkSettings(
         bootstrap=cluster.bootstrap,
-        kafka=cluster.security,
-        clickhouse_url=environment.clickhouse(),
+        kafka=cluster.client(),
+        clickhouse_url=clickhouse_url,
         clickhouse_user=environment.clickhouse_user,
         clickhouse_password=environment.clickhouse_password.get_secret_value(),
         database=environment.clickhouse_database,
         topic_prefix=cluster.prefix,
-        group_id=group,
+        group_id=options.plain_name("--group", group),
         batch_rows=batch_rows,
         batch_s=batch_s,
     )
     progress = Progress()
     health = Health(live=lambda: True, ready=lambda: progress.partitions > 0 and not progress.waiting_for)
+    options.free_port("--metrics-port", metrics_host, metrics_port)
     with served(host=metrics_host, port=metrics_port, health=health, collect=lambda: sink_metrics(progress)):
         run(settings, stop_on_signals(), progress)
+
+
+def answering(environment: Environment) -> Cluster:
+    """The Kafka of the environment, once it has answered. Raises SettingsError: at start nobody has it to wait for."""
+    cluster = environment.cluster()
+    try:
+        Admin(cluster).partition_counts()
+    except KafkaException as error:
+        raise SettingsError(
+            f"Kafka settings do not work: {error.args[0].str()}; correct the KAFKA_… variables"
+        ) from error
+    return cluster
 
 
 def end_on_signal() -> threading.Event:
@@ -182,6 +198,7 @@ def _run(
     name: str, open_runner: Callable[[Callable[[str], None]], AbstractContextManager[Runner]], *, host: str, port: int
 ) -> None:
     """Runs a runner until a signal; after a passing fault it begins again from what is committed."""
+    options.free_port("--metrics-port", host, port)
     log = log_to_stderr().bind(worker=name)
     stop, ended = stop_on_signals(), end_on_signal()
     current: list[Runner] = []
