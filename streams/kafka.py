@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from operator import itemgetter
+from typing import Any
 
 from confluent_kafka import (
     Consumer,
@@ -22,8 +24,8 @@ from confluent_kafka import (
 
 from schemas.errors import BrokenInvariant, LostHistory, SettingsError, TaskLost, Transient
 from streams.cluster import ANSWER_S, Cluster, log_bounds, meter, patiently, read_all
+from streams.edges import Commit, Owner
 from streams.fold import Out, Records
-from streams.runner import Commit, Owner
 
 _TRANSACTION_TIMEOUT_MS = 15_000
 _second = itemgetter(1)
@@ -67,6 +69,8 @@ class KafkaLog:
             ),
         )
         self._meter = meter(cluster)
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._under_way: Future[None] | None = None
         self._producer = self._new_producer()
 
     def _new_producer(self) -> Producer:
@@ -100,6 +104,7 @@ class KafkaLog:
 
     def leave(self) -> None:
         """Leaves the group and closes both clients."""
+        self._committer.shutdown()
         self._consumer.close()
         self._meter.close()
         self._producer.flush(1.0)
@@ -265,16 +270,25 @@ class KafkaLog:
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
-        """One transaction: outputs, offsets and marks. Raises TaskLost when it was aborted or fenced."""
+        """Begins one transaction: outputs, offsets and marks; a thread sees it through while records are folded on."""
         foreign = set(commits) - self._owned
         if foreign:
             raise BrokenInvariant(f"about to commit partitions {sorted(foreign)} that are not owned")
+        # Metadata of the generation these outputs belong to: a later one must not vouch for them.
+        generation = self._consumer.consumer_group_metadata()
+        self._under_way = self._committer.submit(self._transact, outs, self._offsets(commits), generation)
+
+    def settle(self) -> None:
+        """Waits for the transaction under way. Raises TaskLost when it was aborted or fenced."""
+        if self._under_way is not None:
+            under_way, self._under_way = self._under_way, None
+            under_way.result()
+
+    def _transact(self, outs: Sequence[Out], offsets: list[TopicPartition], generation: Any) -> None:
         try:
             self._producer.begin_transaction()
             self._produce(outs)
-            self._producer.send_offsets_to_transaction(
-                self._offsets(commits), self._consumer.consumer_group_metadata(), ANSWER_S
-            )
+            self._producer.send_offsets_to_transaction(offsets, generation, ANSWER_S)
             self._commit()
         except KafkaException as error:
             self._abort(error.args[0])

@@ -7,102 +7,16 @@ from its checkpoint's cut to the committed offsets with outputs suppressed; from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
 from schemas.errors import BrokenInvariant, LostHistory, StateMismatch, TaskLost
 from streams.disk import Disk
+from streams.edges import Clock, Commit, Log
 from streams.fold import Fold, Out, Records
 
 _MANIFEST = "manifest"
-
-
-class Commit(NamedTuple):
-    """What is committed of a task: the next offset of each input, and the fold's mark."""
-
-    offsets: dict[str, int]
-    mark: bytes
-
-
-class Owner(Protocol):
-    """Whom the log tells of partitions coming and going, from within `Log.poll`."""
-
-    def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
-        """Partitions now owned; returns where to read each of them from. They stay paused until `Log.resume`."""
-        ...
-
-    def revoked(self, partitions: Iterable[int]) -> None:
-        """Partitions to give up: commits what was folded, then forgets them."""
-        ...
-
-    def lost(self, partitions: Iterable[int]) -> None:
-        """Partitions already owned by another: forgets them, and what was not committed."""
-        ...
-
-
-class Log(Protocol):
-    """The logs of a group: batches in, transactions out."""
-
-    def join(self, owner: Owner) -> None:
-        """Enters the group; from then on `poll` tells `owner` of its partitions."""
-        ...
-
-    def poll(self, limit: int, wait_s: float) -> list[Records]:
-        """Up to `limit` records of the partitions owned and not paused, waiting at most `wait_s` for the first."""
-        ...
-
-    def committed(self, partition: int) -> Commit | None:
-        """The last stable commit; None if the group never committed this partition."""
-        ...
-
-    def starts(self, partition: int) -> dict[str, int]:
-        """The first offset still kept of each input."""
-        ...
-
-    def ends(self, partition: int) -> dict[str, int]:
-        """The stable end of each input, asked of the broker now. Raises Transient when it does not answer."""
-        ...
-
-    def known_ends(self, partition: int) -> dict[str, int]:
-        """The ends as last heard of, without asking; inputs not heard of are left out. Callable from any thread."""
-        ...
-
-    def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
-        """Reads on from these offsets; nothing polled before comes any more."""
-        ...
-
-    def pause(self, partition: int, logs: Sequence[str]) -> None:
-        """Polls nothing of these inputs until `resume`."""
-        ...
-
-    def resume(self, partition: int, logs: Sequence[str]) -> None:
-        """Polls these inputs again."""
-        ...
-
-    def side(self, partition: int) -> list[bytes]:
-        """All values of the side log, at least up to what this Log has committed to it."""
-        ...
-
-    def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
-        """Writes and commits, all or nothing. Raises TaskLost when it was nothing."""
-        ...
-
-    def leave(self) -> None:
-        """Leaves the group; `owner` is told that its partitions are revoked."""
-        ...
-
-
-class Clock(Protocol):
-    """Time of the shell: for when to commit, never for what is decided."""
-
-    def monotonic(self) -> float:
-        """Seconds since any fixed moment."""
-        ...
-
-    def now_s(self) -> int:
-        """Seconds UTC, for epochs."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +98,9 @@ class Runner:
         self._tasks: dict[int, Task] = {}
         self._outs: list[Out] = []
         self._folded = False
+        # Live tasks of a transaction that was handed over and not yet settled.
+        self._in_flight: list[Task] = []
+        self._handed_over_s = 0.0
         self._commit_at = self._report_at = self._checkpoint_at = 0.0
         self.progress = Progress()
 
@@ -219,9 +136,7 @@ class Runner:
         try:
             for task in self._tasks.values():
                 task.fold.finish()
-            # Sweeps and reports are bounded: an empty commit says that all is said.
-            while self._commit(report=True):
-                pass
+            self._commit_all()
         except TaskLost as error:
             self._recover(error)
             return False
@@ -230,7 +145,7 @@ class Runner:
     def _finish(self) -> None:
         """A last commit, checkpoint and report; what cannot be committed any more is done again by the next owner."""
         try:
-            self._commit(report=True)
+            self._commit_all()
             self._checkpoint()
         except TaskLost as error:
             self._warn(f"stopped without a last commit, the next start goes on from the one before: {error}")
@@ -277,7 +192,7 @@ class Runner:
         if not gone:
             return
         try:
-            self._commit(report=True)
+            self._commit_all()
             self._checkpoint()
         except TaskLost as error:
             self._warn(f"gave up partitions {gone} without a last commit: {error}")
@@ -350,7 +265,9 @@ class Runner:
             mark = task.committed.mark if task.committed else None
             outs += task.fold.begin(mark, offsets=at, epoch=self._clock.now_s())
             commits[partition] = Commit(task.committed.offsets if task.committed else at, task.fold.mark())
-        self._transact(outs, commits)
+        self._settle()
+        self._hand_over(outs, commits, list(fresh.values()))
+        self._settle()
         for partition, task in fresh.items():
             task.begun = True
             task.fold.standing(self._log.side(partition))
@@ -380,6 +297,11 @@ class Runner:
         """What was not committed never happened: every task starts again from its checkpoint."""
         self.progress.recoveries += 1
         self._warn(f"starting again from the last commit: {error}")
+        if self._in_flight:
+            # Whatever became of it shows in the offsets that are read next.
+            self._in_flight = []
+            with contextlib.suppress(TaskLost):
+                self._log.settle()
         self._outs.clear()
         self._folded = False
         partitions = list(self._tasks)
@@ -404,36 +326,58 @@ class Runner:
         self.progress.records += len(records)
 
     def _commit(self, *, report: bool) -> bool:
-        """One transaction with all that was folded, swept and is due to be reported; False when there was nothing."""
+        """Hands over one transaction with all that was folded, swept and is due to be reported; False: nothing is.
+
+        It is settled before the next one: meanwhile records are folded on, and their outputs wait for that one.
+        """
+        self._settle()
         now = self._clock.monotonic()
         self._commit_at = now + self._pace.commit_s
         live = {partition: task for partition, task in self._tasks.items() if task.live}
+        seals: list[Out] = []
         for partition, task in live.items():
             self._outs += task.fold.sweep(self._pace.transaction_outs // (4 * len(live)))
             self._balance(partition, task)
-            self._outs += self._seals(partition, task, now)
+            seals += self._seals(partition, task, now)
             if report:
                 self._outs += task.fold.report(self._pace.transaction_outs // len(live))
         if report:
             self._report_at = now + self._pace.report_s
-        if not live or not (self._outs or self._folded):
+        outs = self._outs + seals
+        if not live or not (outs or self._folded):
             return False
-        outs, self._outs = self._outs, []
-        self._transact(outs, {at: Commit(task.fold.positions(), task.fold.mark()) for at, task in live.items()})
-        self._folded = False
-        for task in live.values():
-            task.fold.committed()
+        self._outs, self._folded = [], False
+        commits = {at: Commit(task.fold.positions(), task.fold.mark()) for at, task in live.items()}
+        self._hand_over(outs, commits, list(live.values()))
+        if seals:
+            # A seal holds from this offset on: not one more record may be judged before it does.
+            self._settle()
         if any(task.fold.behind() for task in live.values()):
             self._commit_at = now
         return True
 
-    def _transact(self, outs: list[Out], commits: Mapping[int, Commit]) -> None:
-        started = self._clock.monotonic()
+    def _commit_all(self) -> None:
+        """Commits until nothing is left to say: sweeps and reports are bounded, and nothing new is read meanwhile."""
+        while self._commit(report=True):
+            pass
+
+    def _hand_over(self, outs: list[Out], commits: Mapping[int, Commit], tasks: list[Task]) -> None:
+        self._handed_over_s = self._clock.monotonic()
+        self._in_flight = tasks
         self._log.transact(outs, commits)
         self.progress.outs += len(outs)
+
+    def _settle(self) -> None:
+        """The transaction under way is committed, or TaskLost is raised."""
+        if not self._in_flight:
+            return
+        tasks, self._in_flight = self._in_flight, []
+        self._log.settle()
         self.progress.commits += 1
         self.progress.last_commit_s = self._clock.monotonic()
-        self.progress.commit_took_s = self.progress.last_commit_s - started
+        self.progress.commit_took_s = self.progress.last_commit_s - self._handed_over_s
+        for task in tasks:
+            task.fold.committed()
 
     def _balance(self, partition: int, task: Task) -> None:
         """Pauses an input that is ahead in event time while another has records to catch up with."""
@@ -465,6 +409,7 @@ class Runner:
 
     def _checkpoint(self) -> None:
         """Makes every live task's state durable; its cut is what was just committed, never ahead of it."""
+        self._settle()
         self._checkpoint_at = self._clock.monotonic() + self._pace.checkpoint_s
         if self._folded or self._outs:
             return

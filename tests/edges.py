@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from schemas.errors import TaskLost
+from streams.edges import Commit, Owner
 from streams.fold import Out, Records
 from streams.oracle import Record
-from streams.runner import Commit, Owner
 from tests.strategies import columns
 
 
@@ -134,6 +134,8 @@ class MemoryLog:
         self._random = random
         self._at: dict[tuple[str, int], int] = {}
         self._paused: set[tuple[str, int]] = set()
+        self._under_way: tuple[list[Out], dict[int, Commit]] | None = None
+        self._lost = False
 
     def join(self, owner: Owner) -> None:
         for partition, offsets in owner.assigned(range(self._cluster.partitions)).items():
@@ -177,9 +179,26 @@ class MemoryLog:
         return self._cluster.side(partition)
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
+        assert self._under_way is None, "the transaction before was not settled"
+        self._under_way = list(outs), dict(commits)
+        if self._random.random() < 0.5:
+            self._decide()
+
+    def settle(self) -> None:
+        self._decide()
+        if self._lost:
+            self._lost = False
+            raise TaskLost("the coordinator aborted it")
+
+    def _decide(self) -> None:
+        """What was handed over is committed, all at once or not at all, now or when it is asked for."""
+        if self._under_way is None:
+            return
+        (outs, commits), self._under_way = self._under_way, None
         self._fates.reach("before transaction")
         if self._fates.aborts():
-            raise TaskLost("the coordinator aborted it")
+            self._lost = True
+            return
         self._cluster.outs += outs
         self._cluster.commits.update(commits)
         self._fates.reach("after transaction")

@@ -116,18 +116,18 @@ class Counting:
         self._add_one(impression, click_ts, [(_CLICKS, 1), (_SPEND, price)])
         self._add_one(impression, impression.ts, [(_ATTRIBUTED_CLICKS, 1), (_ATTRIBUTED_SPEND, price)])
 
-    def report(self, partition: int, version: int, *, final_ms: int, limit: int) -> tuple[list[Out], int]:
+    def report(self, partition: int, version: int, *, final_ms: int, limit: int) -> tuple[list[Out], int, bool]:
         """Changed totals, and all of spans that end at or before `final_ms`, oldest first, about `limit` of them.
 
-        Returns the records and the bound up to which every final total is among them or was sent before: `final_ms`,
-        or less when the limit was met.
+        Returns the records; the bound up to which every final total is among them or was sent before, `final_ms` or
+        less; and whether the limit left some out.
         """
         outs: list[Out] = []
-        reached_ms = final_ms
+        reached_ms, cut = final_ms, False
         left = limit
         for minute, table in sorted(self.minutes.items()):
             if left <= 0:
-                reached_ms = min(final_ms, minute)
+                reached_ms, cut = min(final_ms, minute), True
                 break
             final = minute + MINUTE_MS <= final_ms
             names, measures = _changed(table, final=final)
@@ -151,7 +151,7 @@ class Counting:
                     }
                 )
                 outs.append(Out("campaign_totals", campaign.encode(), value))
-        return outs, reached_ms
+        return outs, reached_ms, cut
 
     def drop_final(self, final_ms: int) -> None:
         """Forgets spans that end at or before `final_ms`: their final totals are committed."""

@@ -87,10 +87,9 @@ class JoinFold:
             return []
         version = self._version()
         target_ms = min(self._join.decided.orphan_ms, self._join.decided.close_ms)
-        outs, self._join.decided.final_ms = self._join.counting.report(
+        outs, self._join.decided.final_ms, self._join.changed = self._join.counting.report(
             self._partition, version, final_ms=max(target_ms, self._join.decided.final_ms), limit=limit
         )
-        self._join.changed = self._join.decided.final_ms < target_ms
         ledger = self.ledger()
         trouble = ledger.imbalance()
         if trouble:

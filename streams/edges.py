@@ -1,0 +1,99 @@
+"""The edges of a runner: logs and a clock, as protocols. `streams.kafka` is the real log, tests have one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from streams.fold import Out, Records
+
+
+class Commit(NamedTuple):
+    """What is committed of a task: the next offset of each input, and the fold's mark."""
+
+    offsets: dict[str, int]
+    mark: bytes
+
+
+class Owner(Protocol):
+    """Whom the log tells of partitions coming and going, from within `Log.poll`."""
+
+    def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
+        """Partitions now owned; returns where to read each of them from. They stay paused until `Log.resume`."""
+        ...
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Partitions to give up: commits what was folded, then forgets them."""
+        ...
+
+    def lost(self, partitions: Iterable[int]) -> None:
+        """Partitions already owned by another: forgets them, and what was not committed."""
+        ...
+
+
+class Log(Protocol):
+    """The logs of a group: batches in, transactions out."""
+
+    def join(self, owner: Owner) -> None:
+        """Enters the group; from then on `poll` tells `owner` of its partitions."""
+        ...
+
+    def poll(self, limit: int, wait_s: float) -> list[Records]:
+        """Up to `limit` records of the partitions owned and not paused, waiting at most `wait_s` for the first."""
+        ...
+
+    def committed(self, partition: int) -> Commit | None:
+        """The last stable commit; None if the group never committed this partition."""
+        ...
+
+    def starts(self, partition: int) -> dict[str, int]:
+        """The first offset still kept of each input."""
+        ...
+
+    def ends(self, partition: int) -> dict[str, int]:
+        """The stable end of each input, asked of the broker now. Raises Transient when it does not answer."""
+        ...
+
+    def known_ends(self, partition: int) -> dict[str, int]:
+        """The ends as last heard of, without asking; inputs not heard of are left out. Callable from any thread."""
+        ...
+
+    def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
+        """Reads on from these offsets; nothing polled before comes any more."""
+        ...
+
+    def pause(self, partition: int, logs: Sequence[str]) -> None:
+        """Polls nothing of these inputs until `resume`."""
+        ...
+
+    def resume(self, partition: int, logs: Sequence[str]) -> None:
+        """Polls these inputs again."""
+        ...
+
+    def side(self, partition: int) -> list[bytes]:
+        """All values of the side log, at least up to what this Log has committed to it."""
+        ...
+
+    def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
+        """Begins to write and commit, all or nothing; the one before must have been settled."""
+        ...
+
+    def settle(self) -> None:
+        """Waits until what was handed to `transact` is committed. Raises TaskLost when nothing of it is."""
+        ...
+
+    def leave(self) -> None:
+        """Leaves the group; `owner` is told that its partitions are revoked."""
+        ...
+
+
+class Clock(Protocol):
+    """Time of the shell: for when to commit, never for what is decided."""
+
+    def monotonic(self) -> float:
+        """Seconds since any fixed moment."""
+        ...
+
+    def now_s(self) -> int:
+        """Seconds UTC, for epochs."""
+        ...
