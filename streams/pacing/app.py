@@ -1,10 +1,10 @@
 """The pacing worker: campaigns and their totals in, decisions out, one JSON view.
 
-What Faust is used for: group membership, reading, the changelog topic and its recovery, timers, web. What it is not
-trusted with: where to start (see `transport`), when a row is safe (rows are awaited before anything builds on them),
-and its exactly-once mode, whose one transactional producer a partition would fence the same zombies that
-`changelog` finds, at the price of trusting its commits. Faust's store is memory:// because there is nothing to gain
-from a local one: state is some megabytes, and a changelog read back in a second cannot disagree with the one in Kafka.
+Faust is used for group membership, reading, reading back the changelog, web. It is not trusted with where to start
+(see `transport`) nor with when a row is safe: rows are awaited before anything builds on them. Its exactly-once mode,
+with one transactional producer a partition, would fence the zombies that `changelog` finds, but its commits would have
+to be trusted then. Its store is memory://, because state is some megabytes, read back in seconds, and a local copy
+could disagree with the one in Kafka.
 """
 
 from __future__ import annotations
