@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streams.join.matching
 from schemas.bounds import JoinBounds
 from streams.fold import Out
 from streams.join.fold import JoinFold
@@ -52,6 +55,15 @@ def test_join_equals_the_batch_truth_however_the_logs_interleave(
     with small_sizes():
         outs = drive(impressions, clicks, limits, data, ended=ended)
     assert_agrees(outs, truth(impressions, clicks, limits, ended=ended))
+
+
+@given(st.data(), impression_logs(), click_logs())
+def test_ids_whose_hashes_collide_are_told_apart(
+    data: st.DataObject, impressions: list[Record], clicks: list[Record]
+) -> None:
+    with small_sizes(), patch.object(streams.join.matching, "_hash", lambda key: len(key) % 2):
+        outs = drive(impressions, clicks, BOUNDS, data, ended=True)
+    assert_agrees(outs, truth(impressions, clicks, BOUNDS))
 
 
 def impression(impression_id: str, ts: int, **more: object) -> Record:
