@@ -336,6 +336,8 @@ class Runner:
         live = {partition: task for partition, task in self._tasks.items() if task.live}
         seals: list[Out] = []
         for partition, task in live.items():
+            # A sweep moves the bounds even if it puts nothing out; a checkpoint must not hold more than is committed.
+            self._folded |= task.fold.behind()
             self._outs += task.fold.sweep(self._pace.transaction_outs // (4 * len(live)))
             self._balance(partition, task)
             seals += self._seals(partition, task, now)

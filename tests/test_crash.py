@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import orjson
@@ -10,9 +11,10 @@ import pytest
 from schemas.bounds import JoinBounds
 from schemas.codec import decoder
 from schemas.errors import ClickfoldError
-from schemas.seals import SealRecord
+from schemas.seals import Seal, SealRecord
 from streams.disk import Disk
-from streams.fold import Fold
+from streams.edges import Commit
+from streams.fold import Fold, Out
 from streams.join.fold import JoinFold
 from streams.oracle import Record, truth
 from streams.runner import Pace, Runner
@@ -181,3 +183,45 @@ def test_rebuilt_join_judges_lateness_by_the_maximum_before_its_first_record() -
     assert again.ledger().impressions.late == 1
     fold.close()
     again.close()
+
+
+class StragglerLog(MemoryLog):
+    """A log on which, while a seal is being committed, a record arrives that the seal makes late."""
+
+    straggled = 0
+
+    def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
+        assert self._under_way is None
+        self._under_way = list(outs), dict(commits)
+        for out in outs:
+            seal = decoder(SealRecord).decode(out.value or b"") if out.topic == "seals" else None
+            if isinstance(seal, Seal):
+                late = click(f"k{self.straggled}", "i0", seal.floor_ms - 1)
+                self.straggled += 1
+                record = Record(seal.next_offset, -1, late.key, late.value)
+                self._cluster.append(seal.input, seal.partition, record)
+
+
+def test_record_that_arrives_while_a_seal_commits_is_late() -> None:
+    random = Random(5)
+    fates = Fates(random, share=0.0)
+    cluster = MemoryCluster(("impressions", "clicks"), 1)
+    clock = VirtualClock()
+    disk = MemoryDisk()
+    for offset in range(5):
+        shown = impression(f"i{offset}", T0 + 40 * offset)
+        cluster.append("impressions", 0, Record(offset, -1, shown.key, shown.value))
+    log = StragglerLog(cluster, fates, random)
+    runner = Runner(log, clock, lambda partition: (JoinFold(BOUNDS, disk, partition=partition), disk), Pace(idle_s=2.0))
+    turns = iter(range(60))
+
+    def stopped() -> bool:
+        clock.seconds += 0.5
+        return next(turns, None) is None
+
+    runner.run(stopped)
+    seals = [decoder(SealRecord).decode(value) for value in cluster.side(0)]
+    clicks = cluster.logs["clicks", 0]
+    judged = truth(cluster.logs["impressions", 0], clicks, BOUNDS, seals=seals, ended=False)
+    assert judged.clicks.counts["late"] == log.straggled > 0
+    assert_agrees([out for out in cluster.outs if out.topic != "seals"], judged)

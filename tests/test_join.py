@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import streams.join.matching
 from schemas.bounds import JoinBounds
+from schemas.errors import BrokenInvariant, StateMismatch
 from streams.fold import Out
 from streams.join.fold import JoinFold
 from streams.oracle import Record, truth
@@ -130,3 +131,41 @@ def test_id_can_be_reused_behind_the_dedupe_horizon_and_clicks_find_their_own() 
         [click("k1", "a", T0 + 1), click("k2", "a", later + 1)],
     )
     assert [one for one in found if one[0] == "click"] == [("click", "k1"), ("click", "k2")]
+
+
+def test_click_id_can_be_reused_behind_the_dedupe_horizon() -> None:
+    later = T0 + 20 + 125 + 1
+    found = kinds([], [click("k", "a", T0), click("z", "z", later), click("k", "b", later)])
+    assert found.count(("orphan", "k")) == 2
+
+
+def test_id_of_a_dropped_segment_is_new_again() -> None:
+    later = T0 + 10_000
+    with small_sizes():
+        fold = JoinFold(BOUNDS, MemoryDisk())
+        shown = [impression(name, T0) for name in "abcd"] + [impression("z", later)]
+        fold.step(columns("impressions", numbered(shown)))
+        fold.step(columns("clicks", [click("k", "z", later)]))
+        while fold.behind():
+            fold.sweep(100)
+        again = impression("a", later + 1)
+        fold.step(columns("impressions", [Record(5, -1, again.key, again.value)]))
+    assert fold.ledger().impressions.accepted == 6
+    fold.close()
+
+
+def test_damaged_snapshot_is_noticed() -> None:
+    fold = JoinFold(BOUNDS, MemoryDisk())
+    snapshot = bytearray(fold.snapshot())
+    snapshot[-1] ^= 1
+    with pytest.raises(BrokenInvariant, match="damaged"):
+        fold.restore(bytes(snapshot))
+    fold.close()
+
+
+def test_snapshot_of_other_bounds_is_refused_with_a_remedy() -> None:
+    fold, other = JoinFold(BOUNDS, MemoryDisk()), JoinFold(JoinBounds(window_ms=7), MemoryDisk())
+    with pytest.raises(StateMismatch, match="--group"):
+        other.restore(fold.snapshot())
+    fold.close()
+    other.close()

@@ -1,0 +1,70 @@
+"""Which partition a producer puts a key in, by the partitioners in use: to notice inputs that were keyed apart.
+
+`murmur2`: Java clients, Kafka Streams, Faust, librdkafka's `murmur2_random`. `crc32`: librdkafka's default,
+`consistent_random`. `fnv1a`: Sarama and librdkafka's `fnv1a_random`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from schemas.errors import SettingsError
+
+_MASK = 0xFFFFFFFF
+
+
+def murmur2(key: bytes) -> int:
+    """Kafka's 32-bit murmur2 (org.apache.kafka.common.utils.Utils), unsigned."""
+    length = len(key)
+    state = (0x9747B28C ^ length) & _MASK
+    for at in range(0, length - length % 4, 4):
+        word = int.from_bytes(key[at : at + 4], "little") * 0x5BD1E995 & _MASK
+        word = (word ^ (word >> 24)) * 0x5BD1E995 & _MASK
+        state = state * 0x5BD1E995 & _MASK ^ word
+    if rest := key[length - length % 4 :]:
+        state = (state ^ int.from_bytes(rest, "little")) * 0x5BD1E995 & _MASK
+    state = (state ^ (state >> 13)) * 0x5BD1E995 & _MASK
+    return state ^ (state >> 15)
+
+
+def _fnv1a(key: bytes) -> int:
+    state = 0x811C9DC5
+    for byte in key:
+        state = (state ^ byte) * 0x01000193 & _MASK
+    # Sarama takes it as signed and drops the sign.
+    return abs(state - (1 << 32) if state >> 31 else state)
+
+
+PARTITIONERS: Final[dict[str, Callable[[bytes, int], int]]] = {
+    "murmur2": lambda key, partitions: (murmur2(key) & 0x7FFFFFFF) % partitions,
+    "crc32": lambda key, partitions: zlib.crc32(key) % partitions,
+    "fnv1a": lambda key, partitions: _fnv1a(key) % partitions,
+}
+
+
+def possible(keys: Iterable[tuple[int, bytes]], partitions: int) -> set[str]:
+    """The partitioners that put every one of these keys where it was found; all of them when there are no keys."""
+    left = set(PARTITIONERS)
+    for partition, key in keys:
+        left = {name for name in left if PARTITIONERS[name](key, partitions) == partition}
+    return left
+
+
+def common(impressions: set[str], clicks: set[str], partitions: int) -> str | None:
+    """The partitioner both inputs may have been written with; None when it is none of those known.
+
+    Raises SettingsError when each is known and they differ: an impression and its click would not meet.
+    """
+    both = impressions & clicks
+    if both:
+        return sorted(both, key=list(PARTITIONERS).index)[0]
+    if impressions and clicks and partitions > 1:
+        raise SettingsError(
+            f"impressions are partitioned by {' or '.join(sorted(impressions))}, clicks by "
+            f"{' or '.join(sorted(clicks))}: "
+            "an impression and its click do not meet; produce both with one partitioner (librdkafka: "
+            "partitioner=murmur2_random) and recreate the topic that changes"
+        )
+    return None

@@ -1,0 +1,41 @@
+"""Partitioners as the clients have them."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import SettingsError
+from streams.partitioners import PARTITIONERS, common, murmur2, possible
+
+
+@pytest.mark.parametrize(
+    ("key", "signed"),
+    # From UtilsTest.testMurmur2 of Apache Kafka.
+    [
+        (b"21", -973932308),
+        (b"foobar", -790332482),
+        (b"a-little-bit-long-string", -985981536),
+        (b"a-little-bit-longer-string", -1486304829),
+        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        (b"abc", 479470107),
+    ],
+)
+def test_murmur2_is_that_of_kafka(key: bytes, signed: int) -> None:
+    assert murmur2(key) == signed & 0xFFFFFFFF
+
+
+def test_keys_of_one_partitioner_are_recognised_and_others_are_not() -> None:
+    keys = [f"impression-{number}".encode() for number in range(50)]
+    for name, partition_of in PARTITIONERS.items():
+        assert possible([(partition_of(key, 8), key) for key in keys], 8) == {name}
+
+
+def test_inputs_written_by_different_partitioners_stop_the_worker_with_a_remedy() -> None:
+    with pytest.raises(SettingsError, match=r"impressions .* murmur2, clicks by crc32.*murmur2_random"):
+        common({"murmur2"}, {"crc32"}, 8)
+
+
+def test_one_partition_or_an_unknown_partitioner_is_no_reason_to_stop() -> None:
+    assert common({"murmur2"}, {"crc32"}, 1) is None
+    assert common(set(), {"crc32"}, 8) is None
+    assert common(set(PARTITIONERS), set(PARTITIONERS), 8) == "murmur2"
