@@ -113,3 +113,24 @@ def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
         raise Transient(f"{where.topic}[{partition}] was not readable to offset {high} in {ANSWER_S:.0f} s")
     finally:
         consumer.close()
+
+
+def sample_keys(cluster: Cluster, role: str, partitions: int, *, most: int = 50) -> list[tuple[int, bytes]]:
+    """(partition, key) of up to `most` of the first records kept in each partition; returns within a few seconds."""
+    consumer = Consumer(cluster.client(group_id="clickfold-read-only", enable_auto_commit=False, fetch_wait_max_ms=10))
+    asked = meter(cluster)
+    found: list[tuple[int, bytes]] = []
+    try:
+        for partition in range(partitions):
+            low, high = log_bounds(asked, cluster.topic(role), partition)
+            if low == high:
+                continue
+            consumer.assign([TopicPartition(cluster.topic(role), partition, low)])
+            for message in consumer.consume(min(most, high - low), 1.0):
+                key = message.key()
+                if message.error() is None and isinstance(key, bytes):
+                    found.append((partition, key))
+    finally:
+        consumer.close()
+        asked.close()
+    return found

@@ -76,7 +76,7 @@ def served(*, host: str, port: int, health: Health, collect: Callable[[], Iterat
         yield
         return
     registry = CollectorRegistry()
-    registry.register(_Collected(collect))  # type: ignore[arg-type]  # the protocol is just `collect`
+    registry.register(_Collected(collect))
 
     def answer(good: Callable[[], bool]) -> Callable[[Request], Response]:
         def asked(_: Request) -> Response:

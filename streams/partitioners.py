@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from schemas.errors import SettingsError
@@ -37,11 +37,20 @@ def _fnv1a(key: bytes) -> int:
     return abs(state - (1 << 32) if state >> 31 else state)
 
 
-PARTITIONERS: Final[dict[str, Callable[[bytes, int], int]]] = {
-    "murmur2": lambda key, partitions: (murmur2(key) & 0x7FFFFFFF) % partitions,
-    "crc32": lambda key, partitions: zlib.crc32(key) % partitions,
-    "fnv1a": lambda key, partitions: _fnv1a(key) % partitions,
-}
+def _by_murmur2(key: bytes, partitions: int) -> int:
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def _by_crc32(key: bytes, partitions: int) -> int:
+    return zlib.crc32(key) % partitions
+
+
+def _by_fnv1a(key: bytes, partitions: int) -> int:
+    return _fnv1a(key) % partitions
+
+
+# From key and partition count to partition.
+PARTITIONERS: Final = {"murmur2": _by_murmur2, "crc32": _by_crc32, "fnv1a": _by_fnv1a}
 
 
 def possible(keys: Iterable[tuple[int, bytes]], partitions: int) -> set[str]:

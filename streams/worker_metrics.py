@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from prometheus_client.core import Metric
 
@@ -37,6 +38,8 @@ def _join_metrics(partition: str, fold: JoinFold) -> Iterator[Metric]:
     ledger = fold.ledger()
     yield gauge("open_impressions", "Impressions that may still be clicked.", ledger.open, partition=partition)
     yield gauge("pending_clicks", "Clicks whose impression may still come.", ledger.pending, partition=partition)
+    misplaced = fold.misplaced
+    yield counter("misplaced_orphans", "Orphans keyed for another partition.", misplaced, partition=partition)
     for name, log in (("impressions", ledger.impressions), ("clicks", ledger.clicks)):
         for fate in ("accepted", "late", "duplicate", "rejected"):
             value = getattr(log, fate)
@@ -58,6 +61,22 @@ def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
     for direction in ("more_clicks", "fewer_clicks"):
         drifting = float(fold.learner.drift.direction == direction)
         yield gauge("drift", "1 while predictions drift off.", drifting, direction=direction, shard=partition)
+
+
+def pace_metrics(view: Mapping[str, Any]) -> Iterator[Metric]:
+    """What `/pacing` of the pacing worker says, as gauges."""
+    yield gauge("pacing_event_lag_seconds", "Wall clock less event time.", view["event_lag_ms"] / 1e3)
+    yield gauge("pacing_campaigns", "Campaigns paced.", len(view["campaigns"]))
+    for partition, offset in view["next_offsets"].items():
+        yield gauge("pacing_next_offset", "Next offset of campaign_totals.", offset, partition=partition)
+    for reason, records in view["passed_over"].items():
+        yield counter("pacing_passed_over", "Records that counted nothing.", records, reason=reason)
+    for campaign, decision in view["campaigns"].items():
+        if decision is not None:
+            spent, plan = decision["spend_micros"] / 1e6, decision["plan_micros"] / 1e6
+            yield gauge("pacing_admit", "Share of auctions to enter.", decision["admit"], campaign=campaign)
+            yield gauge("pacing_spend", "Spent today, currency units.", spent, campaign=campaign)
+            yield gauge("pacing_plan", "Planned by now, currency units.", plan, campaign=campaign)
 
 
 def sink_metrics(progress: Progress) -> Iterator[Metric]:

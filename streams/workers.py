@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from online_models.learner import Learner
@@ -17,12 +18,13 @@ from schemas.bounds import JoinBounds
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
 from streams.admin import Admin
-from streams.cluster import Cluster
+from streams.cluster import Cluster, sample_keys
 from streams.disk import Disk, Folder
 from streams.fold import Fold, Out
 from streams.join.fold import JoinFold
 from streams.kafka import KafkaLog
 from streams.learn import LearnFold
+from streams.partitioners import PARTITIONERS, common, possible
 from streams.runner import Pace, Runner
 
 _JOIN_OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger", "seals")
@@ -78,6 +80,7 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
     partitions = admin.check(("impressions", "clicks"), _JOIN_OUTPUTS)
     shards = admin.partition_counts()[settings.cluster.topic("outcomes")]
     ids = admin.topic_ids(("impressions", "clicks"))
+    partitioner = _common_partitioner(settings.cluster, partitions, warn)
     digest = settings.bounds.digest(*settings.dimensions, *ids, str(partitions), str(shards))
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
     with _state_folder(settings) as folder:
@@ -92,6 +95,7 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
                 dimensions=settings.dimensions,
                 names=names,
                 digest=digest,
+                belongs=partitioner,
             )
             return fold, disk
 
@@ -100,6 +104,18 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
         )
         _collect_rarely()
         yield Runner(log, SystemClock(), make, settings.pace, warn)
+
+
+def _common_partitioner(
+    cluster: Cluster, partitions: int, warn: Callable[[str], None]
+) -> Callable[[bytes], int] | None:
+    """The partition a key belongs in, as far as a sample of keys tells. Raises SettingsError if the inputs differ."""
+    found = [possible(sample_keys(cluster, role, partitions), partitions) for role in ("impressions", "clicks")]
+    name = common(found[0], found[1], partitions)
+    if name is None:
+        warn("the inputs' partitioner is none of those known; make sure that both are produced with the same one")
+        return None
+    return partial(PARTITIONERS[name], partitions=partitions)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ Dedupe = Annotated[
     str, typer.Option(help="How long an id is remembered; at least window + skew. [default: window + skew + lateness]")
 ]
 NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
+Group = Annotated[str, typer.Option(help="Consumer group; another one is another run. [default: topic prefix + name]")]
 StateDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_STATE_DIR", help="Folder for checkpoints.")]
 Slot = Annotated[str, typer.Option(help="Name of this worker among those of its group on this machine; stable.")]
 MetricsPort = Annotated[

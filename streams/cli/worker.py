@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 import typer
 from confluent_kafka import KafkaException
 from prometheus_client.core import Metric
@@ -43,7 +45,7 @@ def join(
     negative_rate: options.NegativeRate = 0.05,
     idle: Annotated[str, typer.Option(help="Silence after which an input with no lag stops holding back.")] = "5s",
     dimensions: Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")] = ",".join(DIMENSIONS),
-    group: Annotated[str, typer.Option(help="Consumer group; another one is another run.")] = "clickfold-join",
+    group: options.Group = "",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
     slot: options.Slot = "0",
     metrics_port: options.MetricsPort = 0,
@@ -55,13 +57,15 @@ def join(
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
     )
+    slot = options.plain_name("--slot", slot)
+    cluster = answering(Environment())
     settings = JoinSettings(
-        cluster=answering(Environment()),
+        cluster=cluster,
         bounds=bounds,
         dimensions=tuple(name.strip() for name in dimensions.split(",") if name.strip()),
-        group=options.plain_name("--group", group),
+        group=_group(group, cluster, "join"),
         state_dir=state_dir,
-        slot=options.plain_name("--slot", slot),
+        slot=slot,
         pace=Pace(idle_s=options.duration_ms("--idle", idle) / 1_000),
     )
     _run("join", lambda warn: join_runner(settings, warn), host=metrics_host, port=metrics_port)
@@ -69,7 +73,7 @@ def join(
 
 @app.command()
 def learn(
-    group: Annotated[str, typer.Option(help="Consumer group; another one is another model.")] = "clickfold-learn",
+    group: options.Group = "",
     grace: Annotated[
         str, typer.Option(help="How far join partitions may be apart before metrics leave some out.")
     ] = "15m",
@@ -82,11 +86,13 @@ def learn(
     from online_models.settings import LearnerSettings
     from streams.workers import LearnSettings, learn_runner
 
+    slot = options.plain_name("--slot", slot)
+    cluster = answering(Environment())
     settings = LearnSettings(
-        cluster=answering(Environment()),
-        group=options.plain_name("--group", group),
+        cluster=cluster,
+        group=_group(group, cluster, "learn"),
         state_dir=state_dir,
-        slot=options.plain_name("--slot", slot),
+        slot=slot,
         model=LearnerSettings(grace_ms=options.duration_ms("--grace", grace)),
     )
     _run("learn", lambda warn: learn_runner(settings, warn), host=metrics_host, port=metrics_port)
@@ -98,10 +104,13 @@ def pace(
     web_host: Annotated[str, typer.Option(help="Address of the JSON view.")] = "127.0.0.1",
     web_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the JSON view /pacing.")] = 6066,
     slot: options.Slot = "0",
+    metrics_port: options.MetricsPort = 0,
+    metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Pace budgets from campaign totals (a Faust app): decisions, and a JSON view of spend against plan."""
     from streams.pacing.settings import PacingSettings  # Faust takes a second to import
     from streams.pacing.worker import run
+    from streams.worker_metrics import pace_metrics
 
     log_to_stderr()
     data_dir = state_dir / "pace" / options.plain_name("--slot", slot)
@@ -121,14 +130,27 @@ def pace(
         web_port=options.free_port("--web-port", web_host, web_port),
         instance_id=f"pace-{slot}",
     )
-    run(settings)
+    ready = threading.Event()
+
+    def asked() -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://{web_host}:{web_port}/pacing", timeout=2.0) as answer:
+            view: dict[str, Any] = orjson.loads(answer.read())
+            return view
+
+    def collect() -> Iterator[Metric]:
+        if ready.is_set():
+            yield from pace_metrics(asked())
+
+    health = Health(live=lambda: not ready.is_set() or bool(asked()), ready=ready.is_set)
+    with served(host=metrics_host, port=metrics_port, health=health, collect=collect):
+        run(settings, on_ready=ready.set)
 
 
 @app.command()
 def sink(
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a full batch.")] = 50_000,
     batch_s: Annotated[float, typer.Option(min=0.01, help="Age at which a batch is written anyway, seconds.")] = 1.0,
-    group: Annotated[str, typer.Option(help="Consumer group.")] = "clickfold-sink",
+    group: options.Group = "",
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -149,7 +171,7 @@ def sink(
         clickhouse_password=environment.clickhouse_password.get_secret_value(),
         database=environment.clickhouse_database,
         topic_prefix=cluster.prefix,
-        group_id=options.plain_name("--group", group),
+        group_id=_group(group, cluster, "sink"),
         batch_rows=batch_rows,
         batch_s=batch_s,
     )
@@ -170,6 +192,11 @@ def answering(environment: Environment) -> Cluster:
             f"Kafka settings do not work: {error.args[0].str()}; correct the KAFKA_… variables"
         ) from error
     return cluster
+
+
+def _group(given: str, cluster: Cluster, name: str) -> str:
+    """The consumer group, and with it the transactional id: two prefixes on one cluster must not fence each other."""
+    return options.plain_name("--group", given or f"{cluster.prefix}{name}")
 
 
 def end_on_signal() -> threading.Event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import xxhash
@@ -34,8 +34,12 @@ class JoinFold:
         dimensions: Sequence[str] = DIMENSIONS,
         names: dict[str, str] | None = None,
         digest: str = "",
+        belongs: Callable[[bytes], int] | None = None,
     ) -> None:
-        self._join = Matching(bounds, disk, partition=partition, shards=shards, dimensions=dimensions, names=names)
+        """`belongs`: the partition a key should be in, if known; orphans that should be elsewhere are told apart."""
+        self._join = Matching(
+            bounds, disk, partition=partition, shards=shards, dimensions=dimensions, names=names, belongs=belongs
+        )
         self._bounds = bounds
         self._partition = partition
         self._digest = digest or bounds.digest(*dimensions)
@@ -63,6 +67,11 @@ class JoinFold:
         """Both logs have ended: their bounds are at infinity."""
         for watermark in self._join.watermarks.values():
             watermark.schedule([(0, END_OF_TIME_MS)], 0)
+
+    @property
+    def misplaced(self) -> int:
+        """Orphans, since start, whose key another partition's impressions have: the inputs are keyed apart."""
+        return self._join.misplaced
 
     def watermark_ms(self, log: str) -> int:
         """The lateness bound of an input."""

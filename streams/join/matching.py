@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xxhash
@@ -43,6 +43,7 @@ class Matching:
         shards: int = 1,
         dimensions: Sequence[str] = DIMENSIONS,
         names: dict[str, str] | None = None,
+        belongs: Callable[[bytes], int] | None = None,
     ) -> None:
         self.bounds = bounds
         self.partition = partition
@@ -56,6 +57,9 @@ class Matching:
         self.counts = Counts()
         # Whether anything was decided or counted since this was last set to False.
         self.changed = True
+        # Of no weight for what is decided, and so neither kept nor committed.
+        self.misplaced = 0
+        self._belongs = belongs
         self._names = names or {name: name for name in INPUTS}
         self._outcomes = Outcomes(partition, shards, bounds)
         self._impression_intake = Intake(Impression, bounds)
@@ -205,6 +209,8 @@ class Matching:
 
     def _orphan(self, click: Click, outs: list[Out]) -> None:
         self.counts.orphan += 1
+        if self._belongs is not None and self._belongs(click.impression_id.encode()) != self.partition:
+            self.misplaced += 1
         outs.append(self._outcomes.orphan(click))
 
     def _close_at_once(
