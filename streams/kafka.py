@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import (
     Consumer,
@@ -28,6 +28,16 @@ from streams.edges import Commit, Owner
 from streams.fold import Out, Records
 
 _TRANSACTION_TIMEOUT_MS = 15_000
+# How a worker fetches; the bench's bare consumer does the same.
+FETCHING: Final[dict[str, Any]] = {
+    "isolation_level": "read_committed",
+    "fetch_wait_max_ms": 20,
+    # A full queue is asked for more after 1 s by default: a worker that keeps up would stand still for it.
+    "fetch_queue_backoff_ms": 10,
+    "max_partition_fetch_bytes": 4 << 20,
+    "queued_min_messages": 100_000,
+    "queued_max_messages_kbytes": 128 << 10,
+}
 _second = itemgetter(1)
 
 
@@ -56,16 +66,10 @@ class KafkaLog:
                 group_instance_id=f"{group}-{slot}",
                 enable_auto_commit=False,
                 auto_offset_reset="error",
-                isolation_level="read_committed",
                 enable_partition_eof=True,
                 partition_assignment_strategy="cooperative-sticky",
                 session_timeout_ms=10_000,
-                fetch_wait_max_ms=20,
-                # A full queue is asked for more after 1 s by default: a worker that keeps up would stand still for it.
-                fetch_queue_backoff_ms=10,
-                max_partition_fetch_bytes=4 << 20,
-                queued_min_messages=100_000,
-                queued_max_messages_kbytes=128 << 10,
+                **FETCHING,
             ),
         )
         self._meter = meter(cluster)

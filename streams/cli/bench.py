@@ -21,6 +21,7 @@ from streams.admin import Admin
 from streams.cluster import Cluster, log_bounds, meter
 from streams.embedded.traffic import fill
 from streams.environment import Environment
+from streams.kafka import FETCHING
 from streams.workers import JoinSettings, join_runner
 
 app = typer.Typer(help="Measure, beside the ceiling of the same machine in the same run.")
@@ -28,25 +29,11 @@ app = typer.Typer(help="Measure, beside the ceiling of the same machine in the s
 _INPUTS = ("impressions", "clicks")
 
 
-# Bare consumption twice. As consumers are usually set up, with large fetches and librdkafka's pause of 1 s once its
-# queue is full: the ceiling the peers' figures were measured beside. And without that pause, as our worker reads: a
-# consumer that does nothing with its records is then twice as fast, a join hardly.
-_USUAL = {
-    "fetch_max_bytes": 50_000_000,
-    "max_partition_fetch_bytes": 10_000_000,
-    "queued_min_messages": 200_000,
-    "queued_max_messages_kbytes": 262_144,
-    "fetch_wait_max_ms": 50,
-}
-_TUNED = {**_USUAL, "fetch_queue_backoff_ms": 10}
-
-
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Events a second of bare passes, as usual and tuned, and a join pass over the same topics."""
+    """Events a second of a bare and a join pass over the same topics."""
 
     bare: float
-    tuned: float
     join: float
 
 
@@ -67,28 +54,25 @@ def join(
         measured: list[Round] = []
         for number in range(rounds):
             one = Round(
-                bare=events / _bare(cluster, partitions, events, _USUAL),
-                tuned=events / _bare(cluster, partitions, events, _TUNED),
+                bare=events / _bare(cluster, partitions, events),
                 join=events / _join(cluster, Path(folder) / f"state-{number}", events),
             )
             measured.append(one)
             say(
-                f"round {number + 1}: bare {one.bare:,.0f}, tuned {one.tuned:,.0f}, join {one.join:,.0f} events/s, "
-                f"ratio {one.join / one.bare:.2f}, to tuned {one.join / one.tuned:.2f}"
+                f"round {number + 1}: bare {one.bare:,.0f}, join {one.join:,.0f} events/s, "
+                f"ratio {one.join / one.bare:.2f}"
             )
     result = {
         "bare_events_per_s": round(statistics.median(one.bare for one in measured)),
         "join_events_per_s": round(statistics.median(one.join for one in measured)),
         "ratio": round(statistics.median(one.join / one.bare for one in measured), 3),
-        "tuned_bare_events_per_s": round(statistics.median(one.tuned for one in measured)),
-        "ratio_to_tuned": round(statistics.median(one.join / one.tuned for one in measured), 3),
     }
     if json:
         typer.echo(orjson.dumps({**result, "events": events, "rounds": rounds}))
     else:
         say(
             f"median of {rounds}: bare {result['bare_events_per_s']:,}, join {result['join_events_per_s']:,} events/s, "
-            f"ratio {result['ratio']}; beside a tuned bare consumer {result['ratio_to_tuned']}"
+            f"ratio {result['ratio']}"
         )
 
 
@@ -106,14 +90,16 @@ def some_cluster(folder: Path) -> Iterator[Cluster]:
         yield Cluster(broker.bootstrap, prefix=prefix)
 
 
-def _bare(cluster: Cluster, partitions: int, events: int, settings: dict[str, int]) -> float:
-    """Seconds from the first batch to the last record, doing nothing with them: the ceiling of a Python consumer."""
+def _bare(cluster: Cluster, partitions: int, events: int) -> float:
+    """Seconds from the first batch to the last record, doing nothing with them: the ceiling of a Python consumer.
+
+    With the very settings the worker fetches with.
+    """
     consumer = Consumer(
         cluster.client(
             group_id=f"bare-{uuid.uuid4().hex}",
             enable_auto_commit=False,
-            isolation_level="read_committed",
-            **settings,
+            **FETCHING,
         )
     )
     starts = meter(cluster)
