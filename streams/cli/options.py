@@ -24,9 +24,15 @@ Group = Annotated[str, typer.Option(help="Consumer group; another one is another
 StateDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_STATE_DIR", help="Folder for checkpoints.")]
 Slot = Annotated[str, typer.Option(help="Name of this worker among those of its group on this machine; stable.")]
 MetricsPort = Annotated[
-    int, typer.Option(min=0, max=65_535, help="Serve Prometheus metrics, /livez and /readyz here; 0: do not.")
+    int,
+    typer.Option(
+        min=0,
+        max=65_535,
+        envvar="CLICKFOLD_METRICS_PORT",
+        help="Serve Prometheus metrics, /livez and /readyz here; 0: do not.",
+    ),
 ]
-MetricsHost = Annotated[str, typer.Option(help="Address for --metrics-port.")]
+MetricsHost = Annotated[str, typer.Option(envvar="CLICKFOLD_METRICS_HOST", help="Address for --metrics-port.")]
 
 DEFAULT_STATE_DIR = Path(".clickfold/state")
 
