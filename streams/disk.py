@@ -45,6 +45,10 @@ class Disk(Protocol):
         """The files there are, sorted."""
         ...
 
+    def close(self) -> None:
+        """Lets go of threads and files; nothing more is asked."""
+        ...
+
 
 class Folder:
     """`Disk` on a real folder. Files are kept open; `close` closes them.
@@ -78,7 +82,9 @@ class Folder:
         self._settle()
         if name not in self._open and not (self._path / name).exists():
             raise FileNotFoundError(name)
-        return os.pread(self._descriptor(name), length, start)
+        descriptor = self._descriptor(name)
+        # Asked for more than there is, `pread` would first make room for all of it.
+        return os.pread(descriptor, min(length, max(0, os.fstat(descriptor).st_size - start)), start)
 
     def truncate(self, name: str, length: int) -> None:
         self._settle()

@@ -58,6 +58,9 @@ class KafkaLog:
         # Per topic and partition: the offset behind the last polled record, and the end last met.
         self._polled: dict[tuple[str, int], int] = {}
         self._met_end: dict[tuple[str, int], int] = {}
+        # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
+        self._heard: dict[int, dict[str, int]] = {}
+        self._hear_at_s = 0.0
         self._transactional_id = f"{group}-{slot}"
         self._consumer = Consumer(
             cluster.client(
@@ -117,7 +120,8 @@ class KafkaLog:
         # An exception must not pass through librdkafka's callback: it is kept and raised by `poll`.
         try:
             assert self._owner is not None
-            fresh = [partition.partition for partition in partitions]
+            main = self._cluster.topic(self._inputs[0])
+            fresh = [one.partition for one in partitions if one.topic == main]
             self._owned.update(fresh)
             found = self._owner.assigned(fresh)
             both = [
@@ -163,7 +167,9 @@ class KafkaLog:
         by_log: dict[tuple[str, int], list[Message]] = defaultdict(list)
         for message in messages:
             by_log[message.topic(), message.partition()].append(message)  # type: ignore[index]  # never None here
-        return [self._columns(topic, partition, found) for (topic, partition), found in by_log.items()]
+        found = [self._columns(topic, partition, own) for (topic, partition), own in by_log.items()]
+        self._hear()
+        return found
 
     def _columns(self, topic: str, partition: int, messages: list[Message]) -> Records:
         self._polled[topic, partition] = (messages[-1].offset() or 0) + 1
@@ -233,18 +239,22 @@ class KafkaLog:
         return log_bounds(self._meter, self._cluster.topic(log), partition)
 
     def known_ends(self, partition: int) -> dict[str, int]:
-        """High watermarks that came with the last fetches."""
-        found: dict[str, int] = {}
-        for log in self._inputs:
-            where = TopicPartition(self._cluster.topic(log), partition)
-            try:
-                high = self._consumer.get_watermark_offsets(where, cached=True)[1]
-            except (KafkaException, RuntimeError):
-                continue
+        """High watermarks that came with the last fetches; a copy, as asking librdkafka may wait for its own lock."""
+        return dict(self._heard.get(partition, {}))
+
+    def _hear(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._hear_at_s and self._heard.keys() == self._owned:
+            return
+        self._hear_at_s = now_s + 0.5
+        heard: dict[int, dict[str, int]] = {}
+        for where in self._both(sorted(self._owned)):
+            high = self._consumer.get_watermark_offsets(where, cached=True)[1]
             if high >= 0:
-                met = self._met_end.get((where.topic, partition)) == high
-                found[log] = self._polled.get((where.topic, partition), high) if met else high
-        return found
+                at = where.topic, where.partition
+                ends = heard.setdefault(where.partition, {})
+                ends[self._roles[where.topic]] = self._polled.get(at, high) if self._met_end.get(at) == high else high
+        self._heard = heard
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
         """Assigned anew at these offsets, paused: librdkafka then drops all it had fetched before."""

@@ -11,12 +11,10 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from schemas.errors import BrokenInvariant, LostHistory, StateMismatch, TaskLost
-from streams.disk import Disk
+from schemas.errors import TaskLost
 from streams.edges import Clock, Commit, Log
 from streams.fold import Fold, Out, Records
-
-_MANIFEST = "manifest"
+from streams.task import MANIFEST, Make, Task, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,36 +47,6 @@ class Progress:
     tasks: dict[int, str] = field(default_factory=dict)
 
 
-class Task:
-    """One owned partition: its fold, and where it is on the way to live."""
-
-    def __init__(self, fold: Fold, disk: Disk, committed: Commit | None) -> None:
-        self.fold = fold
-        self.disk = disk
-        self.committed = committed
-        self.begun = False
-        self.live = False
-        self.held: list[Records] = []
-        self.paused: str | None = None
-        self.moved_s: dict[str, float] = {}
-        self.sealed_at: dict[str, int] = {}
-
-    def replayed(self) -> bool:
-        """Whether every input has reached its committed offset."""
-        at = self.fold.positions()
-        return self.committed is None or all(at[log] >= to for log, to in self.committed.offsets.items())
-
-    def replay(self, records: Records) -> int:
-        """Folds in silence what lies below the committed offset, holds the rest; returns how many were folded."""
-        stop_offset = self.committed.offsets[records.log] if self.committed else 0
-        below = sum(1 for offset in records.offsets if offset < stop_offset)
-        if below:
-            self.fold.step(records.slice(0, below))
-        if below < len(records):
-            self.held.append(records.slice(below, len(records)))
-        return below
-
-
 class Runner:
     """Works on whatever partitions the log assigns, until told to stop."""
 
@@ -86,7 +54,7 @@ class Runner:
         self,
         log: Log,
         clock: Clock,
-        make: Callable[[int], tuple[Fold, Disk]],
+        make: Make,
         pace: Pace = Pace(),  # frozen
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -184,7 +152,7 @@ class Runner:
 
     def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
         """Loads what is kept of each partition and says where to read it from."""
-        return {partition: self._load(partition) for partition in partitions}
+        return {partition: self._take(partition) for partition in partitions}
 
     def revoked(self, partitions: Iterable[int]) -> None:
         """Commits, checkpoints and forgets."""
@@ -205,51 +173,11 @@ class Runner:
         self._drop(partitions)
         self._recover(TaskLost("another worker owns the partitions"))
 
-    def _load(self, partition: int) -> dict[str, int]:
-        fold, disk = self._make(partition)
-        committed = self._log.committed(partition)
-        starts = self._log.starts(partition)
-        offsets = starts
-        if committed is not None:
-            offsets = self._from_checkpoint(partition, fold, disk, committed, starts) or {}
-            if not offsets:
-                fold.close()
-                fold, disk = self._make(partition)
-                offsets = fold.rebuild(committed.mark)
-                self._warn(f"partition {partition} has no usable checkpoint: rebuilding from {offsets}")
-            for log, offset in offsets.items():
-                if offset < starts[log] and offset < committed.offsets[log]:
-                    raise LostHistory(
-                        f"{log}[{partition}] is needed from offset {offset}, Kafka keeps it from {starts[log]}: "
-                        "restore the topic's retention, or start a new run with another --group"
-                    )
-        task = self._tasks[partition] = Task(fold, disk, committed)
+    def _take(self, partition: int) -> dict[str, int]:
+        task, offsets = load(partition, self._make, self._log, self._warn)
         task.moved_s = dict.fromkeys(offsets, self._clock.monotonic())
+        self._tasks[partition] = task
         self.progress.tasks[partition] = "assigned"
-        return offsets
-
-    def _from_checkpoint(
-        self, partition: int, fold: Fold, disk: Disk, committed: Commit, starts: Mapping[str, int]
-    ) -> dict[str, int] | None:
-        """Restores the fold; None when there is no checkpoint that can be used."""
-        if _MANIFEST not in disk.names():
-            return None
-        try:
-            fold.restore(disk.read(_MANIFEST, 0, 1 << 40))
-        except BrokenInvariant as error:
-            self._warn(f"checkpoint of partition {partition} is not used: {error}")
-            return None
-        offsets = fold.positions()
-        ahead = {log: at for log, at in offsets.items() if at > committed.offsets[log]}
-        if ahead:
-            raise StateMismatch(
-                f"the checkpoint of partition {partition} is at {offsets}, ahead of the committed {committed.offsets}: "
-                "the group's offsets were reset or belong to another cluster; clear the state folder or use "
-                "another --group"
-            )
-        if any(at < starts[log] for log, at in offsets.items()):
-            self._warn(f"checkpoint of partition {partition} at {offsets} is older than Kafka's first offsets {starts}")
-            return None
         return offsets
 
     def _start_assigned(self) -> None:
@@ -291,7 +219,7 @@ class Runner:
             task = self._tasks.pop(partition, None)
             self.progress.tasks.pop(partition, None)
             if task is not None:
-                task.fold.close()
+                task.close()
 
     def _recover(self, error: TaskLost) -> None:
         """What was not committed never happened: every task starts again from its checkpoint."""
@@ -308,7 +236,7 @@ class Runner:
         self._drop(partitions)
         for partition in partitions:
             self._log.pause(partition, list(self._log.starts(partition)))
-            self._log.seek(partition, self._load(partition))
+            self._log.seek(partition, self._take(partition))
 
     # ---- records, commits, checkpoints ------------------------------------------------------------------------------
 
@@ -417,7 +345,7 @@ class Runner:
             return
         for task in self._tasks.values():
             if task.live:
-                task.disk.replace(_MANIFEST, task.fold.snapshot())
+                task.disk.replace(MANIFEST, task.fold.snapshot())
                 task.fold.snapshot_kept()
                 self.progress.checkpoints += 1
                 self.progress.last_checkpoint_s = self._clock.monotonic()

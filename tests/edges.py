@@ -46,6 +46,9 @@ class MemoryDisk:
     def names(self) -> list[str]:
         return sorted(self.files)
 
+    def close(self) -> None:
+        """Holds nothing."""
+
     def crash(self) -> None:
         """The machine stops: bytes appended since the last sync are gone."""
         for name in list(self.files):

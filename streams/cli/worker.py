@@ -44,6 +44,9 @@ def join(
     dedupe: options.Dedupe = "",
     negative_rate: options.NegativeRate = 0.05,
     idle: Annotated[str, typer.Option(help="Silence after which an input with no lag stops holding back.")] = "5s",
+    checkpoint: Annotated[
+        str, typer.Option(help="How often state is made durable; recovery folds from there.")
+    ] = "15s",
     dimensions: Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")] = ",".join(DIMENSIONS),
     group: options.Group = "",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,

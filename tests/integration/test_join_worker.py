@@ -27,7 +27,7 @@ from tests.judging import assert_agrees
 
 PARTITIONS = 2
 BOUNDS = JoinBounds(window_ms=30_000, skew_ms=1_000, lateness_ms=5_000, negative_rate=0.3)
-OPTIONS = ["--window", "30s", "--skew", "1s", "--lateness", "5s", "--negative-rate", "0.3"]
+OPTIONS = ["--window", "30s", "--skew", "1s", "--lateness", "5s", "--negative-rate", "0.3", "--checkpoint", "500ms"]
 OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger")
 
 
@@ -135,7 +135,9 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(
     finally:
         worker.terminate()
         code = worker.wait(20)
-    assert code == 0, (tmp_path / "worker.log").read_text()[-2_000:]
+    log = (tmp_path / "worker.log").read_text()
+    assert code == 0, log[-2_000:]
+    assert "no usable checkpoint" not in log
     outs = committed_outs(cluster)
     for partition, judged in committed_truths(cluster).items():
         own = [out for out in outs if _partition_of(out, cluster) == partition]

@@ -190,7 +190,10 @@ def test_a_join_worker_shows_what_it_does_and_leaves_in_order(cluster: Cluster, 
     env = environment(cluster, state)
     with running(env, "join", "--window", "30s") as (worker, port):
         assert (status(port, "livez"), status(port, "readyz")) == (200, 200)
-        shown = metrics(port)
+        until = time.monotonic() + 10.0
+        # Ends are heard of with the first answers to fetches, some milliseconds after the worker is ready.
+        while "clickfold_lag_records{" not in (shown := metrics(port)) and time.monotonic() < until:
+            time.sleep(0.05)
         for name in ("lag_records", "watermark_seconds", "open_impressions", "ledger_total", "commits_total"):
             assert re.search(rf"^clickfold_{name}(\{{.*\}})? \S+$", shown, re.MULTILINE), f"{name} is not in\n{shown}"
         second = Command(env, "worker", "join", "--window", "30s")
@@ -216,3 +219,16 @@ def assert_other_settings(sentence: str) -> None:
     assert "were made under settings" in sentence
     assert "window, skew, lateness, future, dedupe, negative rate, dimensions or topics differ" in sentence
     assert sentence.endswith("restore them or start a new run with another --group")
+
+
+def test_a_checkpoint_is_gone_on_from_under_its_own_settings_alone(cluster: Cluster, tmp_path: Path) -> None:
+    Admin(cluster).create(partitions=1)
+    env = environment(cluster, tmp_path)
+    for _ in range(2):
+        with running(env, "join", "--window", "30s") as (worker, _port):
+            worker.process.send_signal(signal.SIGTERM)
+            code, _, err = worker.ended()
+            assert (code, "no usable checkpoint" in err) == (0, False), err
+    other = Command(env, "worker", "join", "--window", "31s").sentence()
+    assert other.startswith("the checkpoint of partition 0 ")
+    assert_other_settings(other)
