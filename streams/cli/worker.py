@@ -69,7 +69,10 @@ def join(
         group=_group(group, cluster, "join"),
         state_dir=state_dir,
         slot=slot,
-        pace=Pace(idle_s=options.duration_ms("--idle", idle) / 1_000),
+        pace=Pace(
+            idle_s=options.duration_ms("--idle", idle) / 1_000,
+            checkpoint_s=options.duration_ms("--checkpoint", checkpoint) / 1_000,
+        ),
     )
     _run("join", lambda warn: join_runner(settings, warn), host=metrics_host, port=metrics_port)
 
