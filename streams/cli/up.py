@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from schemas.errors import SettingsError
 from streams.cli import options
 from streams.cluster import Cluster
 from streams.embedded.clickhouse import ClickHouse
-from streams.embedded.stack import WORKERS, Stack, require_embedded
+from streams.embedded.stack import PARTS, WORKERS, Stack, require_embedded
 from streams.environment import Environment
 from streams.sink.client import connect
 
@@ -39,13 +40,16 @@ def up(
     console = Console()
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
     stack = Stack.attach(data_dir) or Stack(data_dir)
+    running = stack.running()
     stack.configure(partitions=partitions, options={"join": join_options})
     with console.status("starting …") as status:
         try:
             stack.start(status.update, detached=True)
         except BaseException:
-            stack.stop()
+            stack.undo_start()
             raise
+    if len(running) == len(PARTS):
+        console.print("already running")
     console.print(f"Kafka       {stack.broker.bootstrap}")
     console.print(f"ClickHouse  {stack.clickhouse.url}")
     for name in WORKERS:
@@ -53,6 +57,8 @@ def up(
     console.print(
         f"Logs and data in {stack.folder}. Produce to ads.impressions and ads.clicks; `clickfold query` asks."
     )
+    if data_dir.absolute() != the_data_dir().absolute():
+        console.print("`clickfold query` and `clickfold models` find it by CLICKFOLD_DATA_DIR, set to that folder.")
 
 
 def down(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
@@ -67,18 +73,23 @@ def down(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     console.print("stopped")
 
 
-def some_cluster(data_dir: Path = DEFAULT_DATA_DIR) -> Cluster:
+def the_data_dir() -> Path:
+    """The folder of the embedded system for commands that take no --data-dir."""
+    return Path(os.environ.get("CLICKFOLD_DATA_DIR") or DEFAULT_DATA_DIR)
+
+
+def some_cluster() -> Cluster:
     """The Kafka of the environment, or of the running embedded system. Raises SettingsError when there is neither."""
     environment = Environment()
     if not environment.kafka_bootstrap_servers:
-        running = Stack.attach(data_dir)
+        running = Stack.attach(the_data_dir())
         if running is not None:
             return running.cluster
     return environment.cluster()
 
 
 @contextlib.contextmanager
-def some_clickhouse(data_dir: Path = DEFAULT_DATA_DIR) -> Iterator[Client]:
+def some_clickhouse() -> Iterator[Client]:
     """The ClickHouse of the environment, of the running embedded system, or of its last state, opened for the while."""
     environment = Environment()
     if environment.clickhouse_url:
@@ -89,10 +100,11 @@ def some_clickhouse(data_dir: Path = DEFAULT_DATA_DIR) -> Iterator[Client]:
             password=environment.clickhouse_password.get_secret_value(),
         )
         return
-    folder = data_dir.absolute() / "clickhouse"
+    folder = the_data_dir().absolute() / "clickhouse"
     if not folder.exists():
         raise SettingsError(
-            f"CLICKHOUSE_URL is empty and {data_dir} holds no data; set it, or run `clickfold up` first"
+            f"CLICKHOUSE_URL is empty and {the_data_dir()} holds no data; set it, run `clickfold up` first, or name "
+            "its --data-dir in CLICKFOLD_DATA_DIR"
         )
     running = ClickHouse.attach(folder)
     if running is not None:

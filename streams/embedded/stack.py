@@ -9,7 +9,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import orjson
 
 from schemas.clickhouse.migrations import migrate
 from schemas.errors import SettingsError
@@ -21,6 +24,7 @@ from streams.embedded.process import Process, ProcessError
 from streams.sink.client import connect
 
 WORKERS = ("join", "learn", "pace", "sink")
+PARTS = ("kafka", "clickhouse", *WORKERS)
 _READY_S = 60.0
 # What names another cluster in the user's environment must not reach these workers.
 _FOREIGN = (
@@ -55,6 +59,8 @@ class Stack:
         self.clickhouse = ClickHouse(self.folder / "clickhouse")
         self.workers = {name: Process(self.folder / "workers", name) for name in WORKERS}
         self.ports: dict[str, int] = {}
+        self._options_path = self.folder / "options.json"
+        self._started: list[Process | Broker | ClickHouse] = []
         self._partitions = partitions
         self._shards = shards
         self._options = dict(options or {})
@@ -67,19 +73,21 @@ class Stack:
 
     @classmethod
     def attach(cls, folder: Path) -> Stack | None:
-        """The stack that runs detached on this folder, or None."""
+        """The stack of which anything runs detached on this folder, or None."""
         stack = cls(folder)
-        broker, clickhouse = Broker.attach(stack.folder / "kafka"), ClickHouse.attach(stack.folder / "clickhouse")
-        if broker is None and clickhouse is None:
-            return None
-        stack.broker = broker or stack.broker
-        stack.clickhouse = clickhouse or stack.clickhouse
+        stack.broker = Broker.attach(stack.folder / "kafka") or stack.broker
+        stack.clickhouse = ClickHouse.attach(stack.folder / "clickhouse") or stack.clickhouse
         for name, worker in stack.workers.items():
             found = Process.attach(worker.folder, name)
             if found is not None:
                 stack.workers[name] = found
                 stack.ports[name] = int(found.note["port"])
-        return stack
+        return stack if stack.running() else None
+
+    def running(self) -> list[str]:
+        """Names of the parts that run."""
+        alive = [self.broker.alive, self.clickhouse.alive, *(worker.alive for worker in self.workers.values())]
+        return [name for name, runs in zip(PARTS, alive, strict=True) if runs]
 
     @property
     def cluster(self) -> Cluster:
@@ -87,23 +95,57 @@ class Stack:
         return Cluster(self.broker.bootstrap)
 
     def start(self, say: Callable[[str], None], *, detached: bool = False) -> None:
-        """Starts all that does not run yet; returns when every worker is ready. Raises ProcessError with a last log."""
+        """Starts all that does not run yet; returns when every worker is ready. Raises ProcessError with a last log.
+
+        Raises SettingsError when this folder's workers were given other options before.
+        """
+        self._started.clear()
+        self._check_options()
+        # What is started below listens elsewhere than what the workers were told.
+        if not self.broker.alive:
+            # Without Kafka they could commit nothing, only wait for it.
+            self._all_workers(Process.kill)
+        elif not self.clickhouse.alive:
+            self._all_workers(Process.stop)
         if not self.broker.alive:
             say("starting Kafka …")
+            self._started.append(self.broker)
             self.broker.start(detached=detached)
         if not self.clickhouse.alive:
             say("starting ClickHouse …")
+            self._started.append(self.clickhouse)
             self.clickhouse.start(detached=detached)
         Admin(self.cluster).create(
             partitions=self._partitions, shards=self._shards, replication=1, input_config=self._input_config
         )
         migrate(connect(self.clickhouse.url), database="ads")
-        say("starting workers: " + ", ".join(WORKERS) + " …")
         fresh = [name for name in WORKERS if not self.workers[name].alive]
+        say("starting workers: " + ", ".join(fresh) + " …")
         for name in fresh:
+            self._started.append(self.workers[name])
             self._start_worker(name, detached=detached)
         for name in fresh:
             self.workers[name].wait_ready(lambda name=name: self.ready(name), bound_s=_READY_S)  # type: ignore[misc]
+        self._keep_options()
+
+    def _check_options(self) -> None:
+        """What a folder's state was made with holds for all that follows: the workers themselves could only say that
+        something differs."""
+        try:
+            kept = orjson.loads(self._options_path.read_bytes())
+        except FileNotFoundError:
+            return
+        for name in WORKERS:
+            before, asked = kept.get(name, ""), " ".join(self._options.get(name, ()))
+            if before != asked:
+                raise SettingsError(
+                    f"worker {name} works in {self.folder} with {before or 'no options'}, asked for is "
+                    f"{asked or 'none'}; ask for the same, or give another --data-dir"
+                )
+
+    def _keep_options(self) -> None:
+        kept = {name: " ".join(options) for name, options in self._options.items()}
+        self._options_path.write_bytes(orjson.dumps(kept))
 
     def _start_worker(self, name: str, *, detached: bool) -> None:
         port = self.ports[name] = _free_port()
@@ -151,13 +193,19 @@ class Stack:
 
     def stop(self) -> None:
         """Ends all in order; idempotent. Workers first, so that they commit and checkpoint."""
-        for worker in self.workers.values():
-            if worker.alive:
-                os.kill(worker.pid, signal.SIGTERM)
-        for worker in self.workers.values():
-            worker.stop()
+        self._all_workers(Process.stop)
         self.clickhouse.stop()
         self.broker.stop()
+
+    def undo_start(self) -> None:
+        """Ends what the last `start` has started, and leaves alone what ran before."""
+        for part in reversed(self._started):
+            part.stop()
+
+    def _all_workers(self, end: Callable[[Process], None]) -> None:
+        # At the same time, and each told once: a second signal would end it before it has committed.
+        with ThreadPoolExecutor(len(WORKERS)) as threads:
+            list(threads.map(end, self.workers.values()))
 
 
 def _free_port() -> int:

@@ -1,0 +1,164 @@
+"""`clickfold up`, `down` and what asks the running or the resting system, as commands on one folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from streams.cluster import Cluster, read_all
+from streams.embedded.stack import PARTS, Stack
+
+OPTIONS = ["--partitions", "2", "--window", "10s"]
+CLICKS_SQL = "SELECT count() AS clicks, uniqExact(impression_id) AS clicked FROM ads.outcomes WHERE kind = 'click'"
+
+
+class System:
+    """The commands on one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.produced = 0
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "CLICKFOLD_DATA_DIR": str(self.folder), "COLUMNS": "200"}
+        return subprocess.run(
+            [sys.executable, "-m", "streams.cli", *command],
+            env={**environment, "KAFKA_BOOTSTRAP_SERVERS": "", "CLICKHOUSE_URL": ""},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def does(self, *command: str) -> str:
+        """What a command that must succeed prints."""
+        done = self.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def refuses(self, *command: str) -> str:
+        """The one sentence of a command that must not succeed."""
+        done = self.run(*command)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+    def clicks(self) -> list[dict[str, int]]:
+        found: list[dict[str, int]] = orjson.loads(self.does("query", "--sql", CLICKS_SQL, "--format", "json"))
+        return found
+
+    @property
+    def stack(self) -> Stack:
+        found = Stack.attach(self.folder)
+        assert found is not None
+        return found
+
+    def pids(self) -> dict[str, int]:
+        stack = self.stack
+        workers = {name: worker.pid for name, worker in stack.workers.items() if worker.alive}
+        return {"kafka": stack.broker.pid, "clickhouse": stack.clickhouse.pid, **workers}
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.stack.cluster
+
+    def produce_clicked(self, count: int) -> None:
+        """Impressions of now, each with a click."""
+        producer = Producer(self.cluster.client(partitioner="murmur2_random"))
+        for number in range(self.produced, self.produced + count):
+            impression_id, ts = f"i{number}", round(time.time() * 1_000)
+            shown = {"impression_id": impression_id, "ts": ts, "campaign_id": "c", "creative_id": "x"}
+            producer.produce("ads.impressions", orjson.dumps({**shown, "price_micros": 5}), impression_id)
+            click = {"click_id": f"k{number}", "impression_id": impression_id, "ts": ts}
+            producer.produce("ads.clicks", orjson.dumps(click), impression_id)
+        assert producer.flush(30) == 0
+        self.produced += count
+
+    def wait_until_all_are_asked_back(self) -> None:
+        wanted = [{"clicks": self.produced, "clicked": self.produced}]
+        wait_for(lambda: self.clicks() == wanted, within_s=30, what=f"{self.produced} clicks in ClickHouse")
+
+    def assert_joined_once(self) -> None:
+        joined = Counter(orjson.loads(value)["click_id"] for value in read_all(self.cluster, "outcomes", 0))
+        assert joined == Counter(f"k{number}" for number in range(self.produced))
+
+
+def wait_for(done: Callable[[], bool], *, within_s: float, what: str) -> None:
+    until = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < until, f"{what} did not happen within {within_s} s"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    system = System(tmp_path / "data")
+    yield system
+    stack = Stack.attach(system.folder)
+    if stack is not None:
+        stack.stop()
+
+
+@pytest.mark.broker
+@pytest.mark.clickhouse
+def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: System) -> None:
+    assert "run `clickfold up` first" in system.refuses("query", "--sql", "SELECT 1")
+    system.does("up", *OPTIONS)
+    started = system.pids()
+    assert set(started) == set(PARTS)
+    assert "no model is published yet" in system.refuses("models", "show")
+    system.produce_clicked(20)
+    system.wait_until_all_are_asked_back()
+
+    assert "already running" in system.does("up", *OPTIONS)
+    said = system.refuses("up", *OPTIONS, "--skew", "7s")
+    assert "works in" in said
+    assert "--skew 5s" in said
+    assert "--skew 7s" in said
+    assert system.pids() == started
+
+    os.kill(started["join"], signal.SIGKILL)
+    wait_for(lambda: "join" not in system.stack.running(), within_s=10, what="the end of the join")
+    system.produce_clicked(20)
+    system.does("up", *OPTIONS)
+    restarted = system.pids()
+    assert {name for name in PARTS if restarted[name] != started[name]} == {"join"}
+    system.wait_until_all_are_asked_back()
+
+    assert "stopped" in system.does("down")
+    assert Stack.attach(system.folder) is None
+    assert "nothing runs" in system.does("down")
+    # Opened for the question alone.
+    assert system.clicks() == [{"clicks": 40, "clicked": 40}]
+    assert Stack.attach(system.folder) is None
+    assert "--skew 7s" in system.refuses("up", *OPTIONS, "--skew", "7s")
+    assert Stack.attach(system.folder) is None
+
+    system.does("up", *OPTIONS)
+    system.produce_clicked(20)
+    system.wait_until_all_are_asked_back()
+    system.assert_joined_once()
+
+
+@pytest.mark.broker
+@pytest.mark.clickhouse
+def test_up_after_kafka_was_killed_tells_all_workers_where_it_is_now(system: System) -> None:
+    system.does("up", *OPTIONS)
+    started = system.pids()
+    os.kill(started["kafka"], signal.SIGKILL)
+    wait_for(lambda: "kafka" not in system.stack.running(), within_s=10, what="the end of Kafka")
+    system.does("up", *OPTIONS)
+    assert system.pids()["clickhouse"] == started["clickhouse"]
+    system.produce_clicked(10)
+    system.wait_until_all_are_asked_back()
+    system.assert_joined_once()
