@@ -33,7 +33,7 @@ class Admin:
             self._client = AdminClient(cluster.client(socket_timeout_ms=5_000))
         except KafkaException as error:
             raise SettingsError(
-                f"the Kafka settings cannot work: {error.args[0].str()}; check the KAFKA_* variables"
+                f"the Kafka settings cannot work: {error.args[0].str()}; correct the KAFKA_… variables"
             ) from error
 
     def partition_counts(self) -> dict[str, int]:
