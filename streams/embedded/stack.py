@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -60,6 +61,7 @@ class Stack:
         self.workers = {name: Process(self.folder / "workers", name) for name in WORKERS}
         self.ports: dict[str, int] = {}
         self._options_path = self.folder / "options.json"
+        self._ports_path = self.folder / "ports.json"
         self._started: list[Process | Broker | ClickHouse] = []
         self._partitions = partitions
         self._shards = shards
@@ -127,6 +129,7 @@ class Stack:
         for name in fresh:
             self.workers[name].wait_ready(lambda name=name: self.ready(name), bound_s=_READY_S)  # type: ignore[misc]
         self._keep_options()
+        self._ports_path.write_bytes(orjson.dumps(self.ports))
 
     def _check_options(self) -> None:
         """What a folder's state was made with holds for all that follows: the workers themselves could only say that
@@ -147,8 +150,17 @@ class Stack:
         kept = {name: " ".join(options) for name, options in self._options.items()}
         self._options_path.write_bytes(orjson.dumps(kept))
 
+    def _kept_ports(self) -> dict[str, int]:
+        try:
+            kept: dict[str, int] = orjson.loads(self._ports_path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        return kept
+
     def _start_worker(self, name: str, *, detached: bool) -> None:
-        port = self.ports[name] = _free_port()
+        # The same as last time, for whoever watches it, and because Faust refuses the partitions Kafka kept for a
+        # member at another address.
+        port = self.ports[name] = _free_port(self._kept_ports().get(name, 0))
         command = [sys.executable, "-m", "streams.cli", "worker", name]
         command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
         command += self._options.get(name, ())
@@ -208,11 +220,16 @@ class Stack:
             list(threads.map(end, self.workers.values()))
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def _free_port(wanted: int) -> int:
+    """The wanted port if it is free, else any that is."""
+    for port in (wanted, 0):
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            # Connections of its last user that linger do not make it taken.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            free: int = listener.getsockname()[1]
+            return free
+    raise ProcessError("no port of 127.0.0.1 is free; end some programs that listen")
 
 
 def require_embedded() -> None:

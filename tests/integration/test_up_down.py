@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,8 +87,17 @@ class System:
         self.produced += count
 
     def wait_until_all_are_asked_back(self) -> None:
+        """Of ClickHouse, and of the pacing counters."""
         wanted = [{"clicks": self.produced, "clicked": self.produced}]
         wait_for(lambda: self.clicks() == wanted, within_s=30, what=f"{self.produced} clicks in ClickHouse")
+        wait_for(lambda: self.paced() == self.produced, within_s=30, what=f"{self.produced} clicks paced")
+
+    def paced(self) -> int:
+        try:
+            with urllib.request.urlopen(f"{self.stack.url('pace')}/c", timeout=5.0) as answer:
+                return sum(day["clicks"] for day in orjson.loads(answer.read())["days"])
+        except urllib.error.HTTPError:  # the campaign is not known yet
+            return 0
 
     def assert_joined_once(self) -> None:
         joined = Counter(orjson.loads(value)["click_id"] for value in read_all(self.cluster, "outcomes", 0))
@@ -103,10 +114,11 @@ def wait_for(done: Callable[[], bool], *, within_s: float, what: str) -> None:
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     system = System(tmp_path / "data")
-    yield system
-    stack = Stack.attach(system.folder)
-    if stack is not None:
-        stack.stop()
+    try:
+        yield system
+    finally:
+        system.run("down")
+    assert Stack.attach(system.folder) is None
 
 
 @pytest.mark.broker
