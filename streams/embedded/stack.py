@@ -103,12 +103,9 @@ class Stack:
         """
         self._started.clear()
         self._check_options()
-        # What is started below listens elsewhere than what the workers were told.
-        if not self.broker.alive:
-            # Without Kafka they could commit nothing, only wait for it.
-            self._all_workers(Process.kill)
-        elif not self.clickhouse.alive:
-            self._all_workers(Process.stop)
+        if not (self.broker.alive and self.clickhouse.alive):
+            # What is started below listens elsewhere than what the workers were told.
+            self._stop_workers()
         if not self.broker.alive:
             say("starting Kafka …")
             self._started.append(self.broker)
@@ -188,7 +185,12 @@ class Stack:
             return False
 
     def check(self, *, without: Sequence[str] = ()) -> None:
-        """Raises ProcessError, with its last words, when a worker has ended that should not."""
+        """Raises ProcessError, with its last words, when a part has ended that should not."""
+        # What all others need first: when that is gone, they may have ended for want of it.
+        for server in (self.broker, self.clickhouse):
+            if not server.alive:
+                process = Process(server.log_path.parent, server.log_path.stem)
+                raise ProcessError(f"{process.name} ended:\n{process.last_log_lines()}")
         for name, worker in self.workers.items():
             if name not in without and not worker.alive:
                 raise ProcessError(f"worker {name} ended:\n{worker.last_log_lines()}")
@@ -196,6 +198,7 @@ class Stack:
     def end(self, name: str, *, bound_s: float) -> None:
         """Tells a worker that its inputs are complete and waits until it has decided all and left."""
         worker = self.workers[name]
+        self.check(without=[other for other in WORKERS if other != name])
         os.kill(worker.pid, signal.SIGUSR1)
         until = time.monotonic() + bound_s
         while worker.alive:
@@ -205,7 +208,7 @@ class Stack:
 
     def stop(self) -> None:
         """Ends all in order; idempotent. Workers first, so that they commit and checkpoint."""
-        self._all_workers(Process.stop)
+        self._stop_workers()
         self.clickhouse.stop()
         self.broker.stop()
 
@@ -214,7 +217,9 @@ class Stack:
         for part in reversed(self._started):
             part.stop()
 
-    def _all_workers(self, end: Callable[[Process], None]) -> None:
+    def _stop_workers(self) -> None:
+        # Without Kafka they could commit nothing, only wait for it.
+        end = Process.stop if self.broker.alive else Process.kill
         # At the same time, and each told once: a second signal would end it before it has committed.
         with ThreadPoolExecutor(len(WORKERS)) as threads:
             list(threads.map(end, self.workers.values()))

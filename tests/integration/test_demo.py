@@ -282,12 +282,13 @@ def test_demo_killed_leaves_no_process(demo: Demo) -> None:
 
 @pytest.mark.broker
 @pytest.mark.clickhouse
-def test_worker_that_ends_during_the_demo_is_told_with_its_last_words(demo: Demo) -> None:
+@pytest.mark.parametrize(("part", "name"), [("workers/sink", "worker sink"), ("kafka/kafka", "kafka")])
+def test_part_that_ends_during_the_demo_is_told_with_its_last_words(demo: Demo, part: str, name: str) -> None:
     process = demo.start()
     demo.wait_until_it("playing")
-    record = orjson.loads(next(demo.temporary.glob("*/workers/sink.lock")).read_bytes())
+    record = orjson.loads(next(demo.temporary.glob(f"*/{part}.lock")).read_bytes())
     os.kill(record["pid"], signal.SIGKILL)
-    assert process.wait(30) == 2, demo.output
-    assert "clickfold: worker sink ended" in demo.output
+    assert process.wait(60) == 2, demo.output
+    assert f"clickfold: {name} ended" in demo.output
     assert "Traceback" not in demo.output
     demo.assert_nothing_left()
