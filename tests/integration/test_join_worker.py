@@ -138,6 +138,47 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(
     log = (tmp_path / "worker.log").read_text()
     assert code == 0, log[-2_000:]
     assert "no usable checkpoint" not in log
+    assert_truth(cluster)
+
+
+@pytest.mark.broker
+def test_partitions_that_move_between_workers_under_load_come_to_the_truth(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    Admin(cluster).create(partitions=PARTITIONS)
+    random = Random(12)
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    first = start_worker(cluster, state_dir)
+    workers = [first]
+    try:
+        produce(cluster, random, range(60))
+        wait_for(lambda: len(folded(cluster)) == PARTITIONS, within_s=30, what="the first worker's start")
+        workers.append(start_worker(cluster, state_dir, "--slot", "1"))
+        for minute in range(1, 6):
+            produce(cluster, random, range(60 * minute, 60 * (minute + 1)))
+        wait_for(lambda: starts(cluster) > 1, within_s=30, what="a partition's move to the second worker")
+        produce(cluster, random, range(360, 420))
+        first.terminate()
+        assert first.wait(20) == 0
+        wanted = {partition: len(read_log(cluster, "impressions", partition)) for partition in range(PARTITIONS)}
+        wait_for(lambda: folded(cluster) == wanted, within_s=60, what="the second worker's taking over")
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.wait(20)
+    assert_truth(cluster)
+
+
+def starts(cluster: Cluster) -> int:
+    """How often the partition that moved most began with a new owner."""
+    return max(
+        sum(b'"start"' in value for value in read_all(cluster, "seals", partition)) for partition in range(PARTITIONS)
+    )
+
+
+def assert_truth(cluster: Cluster) -> None:
     outs = committed_outs(cluster)
     for partition, judged in committed_truths(cluster).items():
         own = [out for out in outs if _partition_of(out, cluster) == partition]

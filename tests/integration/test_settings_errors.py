@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # they are
 from confluent_kafka.cimpl import NewTopic
 
@@ -232,3 +233,15 @@ def test_a_checkpoint_is_gone_on_from_under_its_own_settings_alone(cluster: Clus
     other = Command(env, "worker", "join", "--window", "31s").sentence()
     assert other.startswith("the checkpoint of partition 0 ")
     assert_other_settings(other)
+
+
+def test_inputs_keyed_by_different_partitioners_are_refused_with_both_named(cluster: Cluster, tmp_path: Path) -> None:
+    Admin(cluster).create(partitions=4)
+    for role, partitioner in (("impressions", "murmur2_random"), ("clicks", "consistent_random")):
+        producer = Producer(cluster.client(partitioner=partitioner))
+        for number in range(40):
+            producer.produce(cluster.topic(role), b"{}", f"id-{number}".encode())
+        assert producer.flush(20) == 0
+    sentence = Command(environment(cluster, tmp_path), "worker", "join").sentence()
+    assert "impressions are partitioned by murmur2, clicks by crc32" in sentence
+    assert "partitioner=murmur2_random" in sentence
