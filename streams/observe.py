@@ -6,17 +6,17 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import structlog
 import uvicorn
-from prometheus_client import CollectorRegistry, make_asgi_app
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from schemas.errors import SettingsError
 
@@ -49,10 +49,19 @@ class Health:
 
 
 class _Collected:
-    """Metrics read from the worker when asked for, instead of being pushed on the hot path."""
+    """Metrics read from the worker when asked for, instead of being pushed on the hot path; one family a name."""
 
     def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
-        self.collect = collect
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        """The families, samples of one name together as the format wants them."""
+        families: dict[str, Metric] = {}
+        for metric in self._collect():
+            families.setdefault(metric.name, metric)
+            if families[metric.name] is not metric:
+                families[metric.name].samples += metric.samples
+        return families.values()
 
 
 def counter(name: str, text: str, value: float, **labels: str) -> Metric:
@@ -85,10 +94,14 @@ def served(*, host: str, port: int, health: Health, collect: Callable[[], Iterat
 
         return asked
 
+    def shown(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    # Plain functions: each runs in a thread, so that a slow one holds up no other.
     routes = [
         Route("/livez", answer(health.live)),
         Route("/readyz", answer(health.ready)),
-        Mount("/metrics", make_asgi_app(registry)),
+        Route("/metrics", shown),
     ]
     config = uvicorn.Config(Starlette(routes=routes), host=host, port=port, log_level="warning", access_log=False)
     server = uvicorn.Server(config)

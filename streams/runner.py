@@ -210,6 +210,7 @@ class Runner:
             task.fold.resume(task.committed.mark)
         task.live = True
         self.progress.tasks[partition] = "live"
+        self._log.resume(partition, list(task.fold.positions()))
         held, task.held = task.held, []
         for records in held:
             self._fold(records)
@@ -245,7 +246,11 @@ class Runner:
         if task is None or not task.begun or not len(records):
             return
         if not task.live:
-            self.progress.replayed += task.replay(records)
+            replayed = task.replay(records)
+            self.progress.replayed += replayed
+            if replayed < len(records):
+                # It has caught up; what is held must not grow while the other input still has to.
+                self._log.pause(records.partition, [records.log])
             self._go_live_if_replayed(records.partition, task)
             return
         self._outs += task.fold.step(records)

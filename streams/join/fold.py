@@ -273,7 +273,7 @@ class JoinFold:
     def _check_digest(self, digest: str, what: str) -> None:
         if digest != self._digest:
             raise StateMismatch(
-                f"{what} of partition {self._partition} were made under settings {digest}, these are {self._digest}: "
+                f"{what} of partition {self._partition}: made under settings {digest}, but these are {self._digest}; "
                 "window, skew, lateness, future, dedupe, negative rate, dimensions or topics differ; restore them or "
                 "start a new run with another --group"
             )
