@@ -263,6 +263,8 @@ def _faust_app(settings: PacingSettings, *, partitions: int) -> faust.App:
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.session_timeout_s / 4,
         stream_recovery_delay=0.0,
+        # Faust asserts that a static member comes back under the URL it left with: the slot's name, not host and port.
+        canonical_url=f"http://{settings.instance_id}.invalid" if settings.instance_id else None,
         web_host=settings.web_host,
         web_bind=settings.web_host,
         web_port=settings.web_port,
