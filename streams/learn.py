@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from online_models.learner import Learner
-from schemas.codec import decode
+from schemas.codec import decode, encode
 from schemas.errors import BrokenInvariant, StateMismatch
 from streams.fold import Out, Records
 
@@ -16,6 +16,8 @@ class _Mark(msgspec.Struct):
     settings: str
     next_offset: int
     trail: str
+    # Where the log began when this model did: what learning again must start from, and not from 0.
+    start: int = 0
 
 
 class LearnFold:
@@ -23,7 +25,7 @@ class LearnFold:
 
     def __init__(self, learner: Learner[Out]) -> None:
         self.learner = learner
-        self._start = -1
+        self._start = 0
 
     def step(self, records: Records) -> list[Out]:
         """Learns the records; gives the metrics of windows they close."""
@@ -58,13 +60,12 @@ class LearnFold:
         return None
 
     def mark(self) -> bytes:
-        """Settings, position and trail of the learner."""
-        return self.learner.mark()
+        """Settings, position and trail of the learner, and where it began."""
+        return encode(msgspec.structs.replace(decode(self.learner.mark(), _Mark), start=self._start))
 
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:  # noqa: ARG002
         """Versions of a model follow its offset, so an owner needs no epoch."""
-        if mark is None:
-            self._start = offsets["outcomes"]
+        self._start = offsets["outcomes"] if mark is None else self._known(mark).start
         return []
 
     def standing(self, side: Sequence[bytes]) -> None:
@@ -75,9 +76,9 @@ class LearnFold:
         return []
 
     def rebuild(self, mark: bytes) -> dict[str, int]:
-        """Learns again from the very first outcome: a model is the sum of all it saw."""
-        self._known(mark)
-        return {"outcomes": 0}
+        """Learns again from the first outcome it learned: a model is the sum of all it saw."""
+        self._start = self._known(mark).start
+        return {"outcomes": self._start}
 
     def resume(self, mark: bytes) -> None:
         """Raises BrokenInvariant if learning again came to another history than was committed."""

@@ -1,0 +1,30 @@
+"""The learner as a worker's fold."""
+
+from __future__ import annotations
+
+import pytest
+
+from online_models.learner import Learner
+from online_models.settings import LearnerSettings
+from schemas.errors import StateMismatch
+from streams.fold import Out
+from streams.learn import LearnFold
+
+
+def fold(settings: LearnerSettings | None = None) -> LearnFold:
+    return LearnFold(Learner(settings or LearnerSettings(), shard=0, out=Out))
+
+
+def test_model_that_began_behind_offset_0_is_learned_again_from_there() -> None:
+    first = fold()
+    first.begin(None, offsets={"outcomes": 70}, epoch=1)
+    assert first.positions() == {"outcomes": 70}
+    again = fold()
+    assert again.rebuild(first.mark()) == {"outcomes": 70}
+    again.begin(first.mark(), offsets={"outcomes": 70}, epoch=2)
+    assert again.mark() == first.mark()
+
+
+def test_model_of_other_settings_is_refused_with_a_remedy() -> None:
+    with pytest.raises(StateMismatch, match="--group"):
+        fold(LearnerSettings(bits=12)).rebuild(fold().mark())
