@@ -115,4 +115,4 @@ def test_the_oracle_imports_nothing_of_the_join() -> None:
 
 
 def test_join_worker_loads_nothing_heavy() -> None:
-    assert loaded_by("import streams.cli, streams.workers").isdisjoint(HEAVY)
+    assert loaded_by("import streams.cli.app, streams.workers").isdisjoint(HEAVY)
