@@ -9,8 +9,8 @@ def main() -> None:
     """Entry point. Exit code 2 for wrong settings or a fault that was named, 130 after Ctrl-C."""
     try:
         # Imported here: Ctrl-C in the second this takes is no error either.
-        from schemas.errors import ClickfoldError  # noqa: PLC0415
-        from streams.cli.app import app  # noqa: PLC0415
+        from schemas.errors import ClickfoldError
+        from streams.cli.app import app
 
         try:
             app()
