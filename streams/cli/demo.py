@@ -77,7 +77,9 @@ def demo(
     played = _input(impressions, clicks, campaigns, speed)
     require_embedded()
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell that starts it in the background has Ctrl-C ignored; whoever then sends it means it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness]
     join_options += ["--negative-rate", str(negative_rate), "--idle", _NEVER_IDLE]
     given = {"join": join_options, "learn": ["--grace", _GRACE]}
