@@ -15,6 +15,8 @@ from streams.oracle import Record
 
 # Long enough for the coordinator to time out a dead worker's open transaction (15 s) before its offsets are stable.
 ANSWER_S = 30.0
+# A look at keys must not hold up the start of a worker of a thousand partitions.
+_SAMPLE_S = 3.0
 _NOT_STABLE = (
     KafkaError.UNSTABLE_OFFSET_COMMIT,
     KafkaError.NOT_COORDINATOR,
@@ -116,21 +118,24 @@ def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
 
 
 def sample_keys(cluster: Cluster, role: str, partitions: int, *, most: int = 50) -> list[tuple[int, bytes]]:
-    """(partition, key) of up to `most` of the first records kept in each partition; returns within a few seconds."""
-    consumer = Consumer(cluster.client(group_id="clickfold-read-only", enable_auto_commit=False, fetch_wait_max_ms=10))
-    asked = meter(cluster)
-    found: list[tuple[int, bytes]] = []
+    """(partition, key) of up to `most` of the first records kept in each partition, as far as 3 s suffice."""
+    consumer = Consumer(
+        cluster.client(
+            group_id="clickfold-read-only", enable_auto_commit=False, enable_partition_eof=True, fetch_wait_max_ms=10
+        )
+    )
+    found: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
+    left = set(found)
     try:
-        for partition in range(partitions):
-            low, high = log_bounds(asked, cluster.topic(role), partition)
-            if low == high:
-                continue
-            consumer.assign([TopicPartition(cluster.topic(role), partition, low)])
-            for message in consumer.consume(min(most, high - low), 1.0):
-                key = message.key()
-                if message.error() is None and isinstance(key, bytes):
-                    found.append((partition, key))
+        consumer.assign([TopicPartition(cluster.topic(role), partition, OFFSET_BEGINNING) for partition in found])
+        until = time.monotonic() + _SAMPLE_S
+        while left and time.monotonic() < until:
+            for message in consumer.consume(1_000, 0.05):
+                partition, key, error = message.partition() or 0, message.key(), message.error()
+                if error is None and isinstance(key, bytes) and len(found[partition]) < most:
+                    found[partition].append(key)
+                elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(partition)
     finally:
         consumer.close()
-        asked.close()
-    return found
+    return [(partition, key) for partition, keys in found.items() for key in keys]
