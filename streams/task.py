@@ -26,7 +26,6 @@ class Task:
         self.held: list[Records] = []
         self.paused: str | None = None
         self.moved_s: dict[str, float] = {}
-        self.sealed_at: dict[str, int] = {}
 
     def replayed(self) -> bool:
         """Whether every input has reached its committed offset."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from clickhouse_connect.driver.client import Client
@@ -23,6 +24,9 @@ from streams.oracle import Key, Truth, truth
 
 _SHOWN = 5
 DaysOf = Callable[[str], Mapping[int, tuple[int, int, int]]]
+_FATES = ("consumed", "accepted", "late", "duplicate", "rejected")
+_DECISIONS = ("open", "closed", "unclicked", "billable", "repeat", "orphan", "pending")
+Row = TypeVar("Row", MinuteTotal, CampaignTotal, Ledger)
 
 
 @dataclass
@@ -87,9 +91,7 @@ class Run:
             _compared("outcomes in ClickHouse", found, wanted),
         ]
 
-    def pacing_check(
-        self, days_of: Callable[[str], Mapping[int, tuple[int, int, int]]], campaigns: Iterable[Campaign]
-    ) -> Check:
+    def pacing_check(self, days_of: DaysOf, campaigns: Iterable[Campaign]) -> Check:
         """Pacing counters against the truth: (impressions, clicks, spend) of each campaign's local days."""
         zones = {campaign.campaign_id: campaign.timezone for campaign in campaigns}
         wanted: dict[Key, list[int]] = {}
@@ -108,24 +110,18 @@ class Run:
 
     def ledgers(self) -> dict[int, Ledger]:
         """The last ledger of each partition."""
-        found: dict[int, Ledger] = {}
-        for partition in range(self._partitions):
-            for value in read_all(self._cluster, "ledger", partition):
-                ledger = decode(value, Ledger)
-                if partition not in found or found[partition].version <= ledger.version:
-                    found[partition] = ledger
-        return found
+        rows = (decode(value, Ledger) for value in self._read("ledger"))
+        return {key[0]: row for key, row in _latest(rows, lambda row: (row.join_partition,)).items()}
 
     def totals(self) -> dict[Key, dict[str, int]]:
         """(minute, *dimensions) -> measures, summed over join partitions, each at its highest version."""
-        latest: dict[Key, MinuteTotal] = {}
+        rows = (row for value in self._read("totals") for row in decode(value, MinuteTotals).rows())
+        dimensions = attrgetter(*DIMENSIONS)
+        return _over_partitions(_latest(rows, lambda row: (row.join_partition, row.minute, *dimensions(row))))
+
+    def _read(self, role: str) -> Iterator[bytes]:
         for partition in range(self._partitions):
-            for value in read_all(self._cluster, "totals", partition):
-                for total in decode(value, MinuteTotals).rows():
-                    key = (partition, total.minute, *(getattr(total, name) for name in DIMENSIONS))
-                    if key not in latest or latest[key].version <= total.version:
-                        latest[key] = total
-        return _summed({key[1:]: _measures(row)} for key, row in latest.items())
+            yield from read_all(self._cluster, role, partition)
 
     def _outcomes(self) -> Check:
         wanted = Counter(repr(one) for judged in self.truths.values() for one in judged.outcomes)
@@ -135,15 +131,10 @@ class Run:
         return _compared("minute totals", self.totals(), _summed(judged.totals for judged in self.truths.values()))
 
     def _campaign_totals(self) -> Check:
-        latest: dict[Key, CampaignTotal] = {}
-        for partition in range(self._partitions):
-            for value in read_all(self._cluster, "campaign_totals", partition):
-                total = decode(value, CampaignTotal)
-                key = (total.join_partition, total.campaign_id, total.quarter)
-                if key not in latest or latest[key].version <= total.version:
-                    latest[key] = total
-        found = _summed({key[1:]: _measures(row)} for key, row in latest.items())
-        return _compared("campaign totals", found, _summed(judged.campaigns for judged in self.truths.values()))
+        rows = (decode(value, CampaignTotal) for value in self._read("campaign_totals"))
+        latest = _latest(rows, lambda row: (row.join_partition, row.campaign_id, row.quarter))
+        wanted = _summed(judged.campaigns for judged in self.truths.values())
+        return _compared("campaign totals", _over_partitions(latest), wanted)
 
     def _rejects(self) -> Check:
         logs = {self._cluster.topic(role): role for role in ("impressions", "clicks")}
@@ -166,15 +157,15 @@ class Run:
             if trouble := ledger.imbalance():
                 return Check("ledger", compared=1, differing=1, first=[trouble])
             for role in ("impressions", "clicks"):
-                for fate in ("consumed", "accepted", "late", "duplicate", "rejected"):
+                for fate in _FATES:
                     found[partition, role, fate] = getattr(getattr(ledger, role), fate)
-            for decision in ("open", "closed", "unclicked", "billable", "repeat", "orphan", "pending"):
+            for decision in _DECISIONS:
                 found[partition, decision] = getattr(ledger, decision)
         for partition, judged in self.truths.items():
             for role, log in (("impressions", judged.impressions), ("clicks", judged.clicks)):
-                for fate in ("consumed", "accepted", "late", "duplicate", "rejected"):
+                for fate in _FATES:
                     wanted[partition, role, fate] = log.counts[fate]
-            for decision in ("open", "closed", "unclicked", "billable", "repeat", "orphan", "pending"):
+            for decision in _DECISIONS:
                 wanted[partition, decision] = judged.counts[decision]
         return _compared("ledger", found, wanted)
 
@@ -185,6 +176,21 @@ def _compared(name: str, found: Mapping[Any, Any], wanted: Mapping[Any, Any]) ->
         if found.get(key) != wanted.get(key):
             check.differ(f"{key}: found {found.get(key)}, the truth is {wanted.get(key)}")
     return check
+
+
+def _latest(rows: Iterable[Row], key_of: Callable[[Row], Key]) -> dict[Key, Row]:
+    """Of the rows of each key, the one of the highest version; of equal ones the last."""
+    latest: dict[Key, Row] = {}
+    for row in rows:
+        key = key_of(row)
+        if key not in latest or latest[key].version <= row.version:
+            latest[key] = row
+    return latest
+
+
+def _over_partitions(latest: Mapping[Key, MinuteTotal] | Mapping[Key, CampaignTotal]) -> dict[Key, dict[str, int]]:
+    """Measures by key without the join partition in front of it, summed."""
+    return _summed({key[1:]: _measures(row)} for key, row in latest.items())
 
 
 def _measures(row: MinuteTotal | CampaignTotal) -> Counter[str]:
@@ -200,6 +206,5 @@ def _summed(parts: Iterable[Mapping[Key, Counter[str]]]) -> dict[Key, dict[str, 
 
 
 def _midnight_ms(ts_ms: int, zone: str) -> int:
-
     local = datetime.fromtimestamp(ts_ms / 1_000, ZoneInfo(zone))
     return int(local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1_000)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from streams.cli.figures import count, decimal
+
 
 @dataclass(frozen=True, slots=True)
 class Measures:
@@ -42,3 +44,13 @@ class Measures:
             return None
         rate = self.clicks / self.weight
         return -rate * math.log(rate) - (1.0 - rate) * math.log1p(-rate)
+
+    def figures(self) -> list[str]:
+        """Examples, clicks, predicted clicks, calibration and log loss, as every table of a model shows them."""
+        return [
+            count(self.examples),
+            decimal(self.clicks, 0),
+            decimal(self.predicted_clicks, 1),
+            decimal(self.calibration, 2),
+            decimal(self.log_loss, 5),
+        ]

@@ -110,10 +110,10 @@ def measured(windows: Iterable[ModelMetrics]) -> RenderableType:
     table = _table("Predicted before learned", ("shard", "window from (UTC)"), names, ())
     for (model, shard), found in by_shard.items():
         for each in found[-_NEWEST_WINDOWS:]:
-            figures = _figures(measures_of(each))
+            figures = measures_of(each).figures()
             table.add_row(Text(f"{model}/{shard}"), moment(each.window_start), *figures, decimal(each.auc, 3))
         whole = sum((measures_of(each) for each in found), Measures())
-        table.add_row(Text(f"{model}/{shard}"), f"all {len(found)} windows", *_figures(whole), "", style="bold")
+        table.add_row(Text(f"{model}/{shard}"), f"all {len(found)} windows", *whole.figures(), "", style="bold")
     return table
 
 
@@ -175,16 +175,6 @@ def _impression(text: str) -> Impression:
         return decode(text.encode(), Impression)
     except msgspec.MsgspecError as error:
         raise SettingsError(f"--impression {text[:80]!r} is not an impression: {error}") from error
-
-
-def _figures(measures: Measures) -> list[str]:
-    return [
-        count(measures.examples),
-        decimal(measures.clicks, 0),
-        decimal(measures.predicted_clicks, 1),
-        decimal(measures.calibration, 2),
-        decimal(measures.log_loss, 5),
-    ]
 
 
 def _table(title: str, texts: tuple[str, ...], numbers: tuple[str, ...], more: tuple[str, ...]) -> rich.table.Table:

@@ -252,14 +252,7 @@ def measures_of(row: Row) -> Measures:
 
 
 def _measured(measures: Measures) -> list[str]:
-    return [
-        count(measures.examples),
-        decimal(measures.clicks, 0),
-        decimal(measures.predicted_clicks, 1),
-        decimal(measures.calibration, 2),
-        decimal(measures.log_loss, 5),
-        decimal(measures.constant_log_loss, 5),
-    ]
+    return [*measures.figures(), decimal(measures.constant_log_loss, 5)]
 
 
 def _rate(day: Day) -> str:

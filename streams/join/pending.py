@@ -75,10 +75,6 @@ class Clicks:
                 orphans.append(orphan)
         return orphans, ts_ms
 
-    def oldest_waiting_below(self, ts_ms: int) -> bool:
-        """Whether an entry below `ts_ms` is left to look at."""
-        return bool(self._waiting_by_ts) and self._waiting_by_ts[0][0] < ts_ms
-
     def forget_below(self, ts_ms: int) -> None:
         """Drops ids of clicks with `ts < ts_ms`: no acceptable click can be their duplicate."""
         while self._seen_by_ts and self._seen_by_ts[0][0] < ts_ms:

@@ -111,15 +111,23 @@ def folded(cluster: Cluster) -> dict[int, int]:
     return found
 
 
+@pytest.fixture
+def cluster(broker: Broker, topic_prefix: str) -> Cluster:
+    made = Cluster(broker.bootstrap, prefix=topic_prefix)
+    Admin(made).create(partitions=PARTITIONS)
+    return made
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Path:
+    path = tmp_path / "state"
+    path.mkdir()
+    return path
+
+
 @pytest.mark.broker
-def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(
-    broker: Broker, topic_prefix: str, tmp_path: Path
-) -> None:
-    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
-    Admin(cluster).create(partitions=PARTITIONS)
+def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(cluster: Cluster, state_dir: Path) -> None:
     random = Random(11)
-    state_dir = tmp_path / "state"
-    state_dir.mkdir()
     produce(cluster, random, range(120))
     for round_ in (1, 2):
         worker = start_worker(cluster, state_dir)
@@ -135,21 +143,15 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(
     finally:
         worker.terminate()
         code = worker.wait(20)
-    log = (tmp_path / "worker.log").read_text()
+    log = (state_dir.parent / "worker.log").read_text()
     assert code == 0, log[-2_000:]
     assert "no usable checkpoint" not in log
     assert_truth(cluster)
 
 
 @pytest.mark.broker
-def test_partitions_that_move_between_workers_under_load_come_to_the_truth(
-    broker: Broker, topic_prefix: str, tmp_path: Path
-) -> None:
-    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
-    Admin(cluster).create(partitions=PARTITIONS)
+def test_partitions_that_move_between_workers_under_load_come_to_the_truth(cluster: Cluster, state_dir: Path) -> None:
     random = Random(12)
-    state_dir = tmp_path / "state"
-    state_dir.mkdir()
     first = start_worker(cluster, state_dir)
     workers = [first]
     try:
