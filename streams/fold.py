@@ -9,7 +9,7 @@ A fold takes no clock, network, environment or randomness.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -121,6 +121,13 @@ class Fold(Protocol):
 
     def snapshot(self) -> bytes:
         """The whole state at `positions()`. Files it names on the fold's Disk are durable before it returns."""
+        ...
+
+    def files(self) -> Mapping[str, int]:
+        """The files the last snapshot, taken or restored, names, with the length of each that counts.
+
+        Below that length they never change: a fold only appends, and truncates nowhere but in `restore`.
+        """
         ...
 
     def snapshot_kept(self) -> None:

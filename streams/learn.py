@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -102,6 +102,10 @@ class LearnFold:
     def snapshot(self) -> bytes:
         """Weights and position in one."""
         return self.learner.snapshot()
+
+    def files(self) -> Mapping[str, int]:
+        """None: a snapshot is whole."""
+        return {}
 
     def snapshot_kept(self) -> None:
         """A snapshot names no files."""

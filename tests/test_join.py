@@ -169,3 +169,24 @@ def test_snapshot_of_other_bounds_is_refused_with_a_remedy() -> None:
         other.restore(fold.snapshot())
     fold.close()
     other.close()
+
+
+def test_files_are_those_the_last_snapshot_names_and_their_prefixes_stay_as_they_were() -> None:
+    disk = MemoryDisk()
+    with small_sizes():
+        fold, again = JoinFold(BOUNDS, disk), JoinFold(BOUNDS, disk)
+        fold.step(columns("impressions", numbered([impression(name, T0) for name in "abcdef"])))
+        assert fold.files() == {}
+        snapshot = fold.snapshot()
+        files = dict(fold.files())
+        assert files == {name: len(disk.files[name]) for name in disk.names()}
+        before = {name: disk.read(name, 0, length) for name, length in files.items()}
+        more = impression("g", T0)
+        fold.step(columns("impressions", [Record(6, -1, more.key, more.value)]))
+        assert fold.files() == files
+        assert len(disk.files["seg-0000000001.rows"]) > files["seg-0000000001.rows"]
+        assert before == {name: disk.read(name, 0, length) for name, length in files.items()}
+        again.restore(snapshot)
+        assert again.files() == files
+    fold.close()
+    again.close()

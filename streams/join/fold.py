@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import xxhash
@@ -304,6 +304,10 @@ class JoinFold:
             )
         )
         return xxhash.xxh3_128_digest(body) + body
+
+    def files(self) -> Mapping[str, int]:
+        """Rows and payloads of the segments the last snapshot names."""
+        return self._join.store.files()
 
     def snapshot_kept(self) -> None:
         """Files only earlier snapshots name may go."""

@@ -8,7 +8,7 @@ less than handing it over would.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -77,6 +77,8 @@ class Store:
         self._dirty: set[str] = set()
         self._doomed: list[str] = []
         self._doomed_at_snapshot: list[str] = []
+        # What the last snapshot, taken or restored, names.
+        self._files: dict[str, int] = {}
 
     def __len__(self) -> int:
         return sum(segment.count for segment in self._segments.values())
@@ -169,7 +171,7 @@ class Store:
             self._disk.sync(f"{name}.rows")
         self._dirty.clear()
         self._doomed_at_snapshot = list(self._doomed)
-        return [
+        states = [
             SegmentState(
                 segment.number,
                 segment.count,
@@ -179,6 +181,19 @@ class Store:
             )
             for segment in self._segments.values()
         ]
+        self._files = self._lengths(states)
+        return states
+
+    def files(self) -> Mapping[str, int]:
+        """The files the last snapshot, taken or restored, names, and how much of each counts, bytes."""
+        return self._files
+
+    def _lengths(self, states: Sequence[SegmentState]) -> dict[str, int]:
+        return {
+            f"{self._prefix}{state.number:010d}{kind}": length
+            for state in states
+            for kind, length in ((".rows", state.rows * _ROW.itemsize), (".payload", state.payload_bytes))
+        }
 
     def snapshot_kept(self) -> None:
         """No durable snapshot names the segments dropped before the last one: their files go."""
@@ -190,9 +205,9 @@ class Store:
 
     def restore(self, states: Sequence[SegmentState]) -> None:
         """Takes the rows of a snapshot; what was appended behind it is cut off. Raises BrokenInvariant on damage."""
-        named = {f"{self._prefix}{state.number:010d}{kind}" for state in states for kind in (".rows", ".payload")}
+        self._files = self._lengths(states)
         for name in self._disk.names():
-            if name.startswith(self._prefix) and name not in named:
+            if name.startswith(self._prefix) and name not in self._files:
                 self._disk.delete(name)
         for state in states:
             segment = Segment(state.number, self._prefix)
