@@ -1,4 +1,4 @@
-"""Sizes so small that a dozen records roll segments, merge runs in the background and cut trails into blocks."""
+"""Sizes so small that a dozen records roll segments, merge runs, begin journals anew and cut trails into blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 import streams.join.index
+import streams.join.journal
 import streams.join.store
 import streams.join.trail
 
@@ -20,6 +21,8 @@ def small_sizes() -> Iterator[None]:
             (streams.join.store, "SEGMENT_ROWS", 4),
             (streams.join.trail, "BLOCK_RECORDS", 3),
             (streams.join.index, "SMALL_RUN", 6),
+            (streams.join.journal, "_SMALL_BYTES", 300),
+            (streams.join.journal, "_WASTE", 1),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield

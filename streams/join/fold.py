@@ -227,6 +227,7 @@ class JoinFold:
         """Starts empty where `mark` says, for want of a checkpoint; returns the offsets to read from."""
         known = self._known(mark)
         self._join.store.clear()
+        self._join.counting.clear()
         self._rebuilt = True
         for log, start in (("impressions", known.rebuild_impressions), ("clicks", known.rebuild_clicks)):
             self._join.next[log] = start.offset
@@ -280,7 +281,6 @@ class JoinFold:
 
     def snapshot(self) -> bytes:
         """A `JoinSnapshot`, checksummed; the segments it names are durable."""
-        minutes, quarters = self._join.counting.snapshot()
         seen, waiting = self._join.clicks.snapshot()
         impressions, clicks = self._join.watermarks["impressions"], self._join.watermarks["clicks"]
         body = msgspec.msgpack.encode(
@@ -297,8 +297,7 @@ class JoinFold:
                 segments=self._join.store.snapshot(),
                 seen_clicks=seen,
                 waiting_clicks=waiting,
-                minutes=minutes,
-                quarters=quarters,
+                quarters=self._join.counting.snapshot(),
                 impressions_trail=self._join.trails["impressions"].snapshot(),
                 clicks_trail=self._join.trails["clicks"].snapshot(),
             )
@@ -312,6 +311,7 @@ class JoinFold:
     def snapshot_kept(self) -> None:
         """Files only earlier snapshots name may go."""
         self._join.store.snapshot_kept()
+        self._join.counting.snapshot_kept()
 
     def restore(self, snapshot: bytes) -> None:
         """Takes a snapshot's state. Raises StateMismatch for other settings, BrokenInvariant for damage."""
@@ -322,7 +322,7 @@ class JoinFold:
         self._check_digest(state.digest, "the checkpoint")
         self._join.store.restore(state.segments)
         self._join.clicks.restore(state.seen_clicks, state.waiting_clicks)
-        self._join.counting.restore(state.minutes, state.quarters)
+        self._join.counting.restore(state.quarters)
         self._join.next = {"impressions": state.impressions_next, "clicks": state.clicks_next}
         self._join.watermarks["impressions"].accept(state.impressions_highest_ms)
         self._join.watermarks["impressions"].floor_ms = state.impressions_floor_ms

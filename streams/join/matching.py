@@ -49,7 +49,7 @@ class Matching:
         self.partition = partition
         self.store = Store(disk)
         self.clicks = Clicks(bounds)
-        self.counting = Counting(dimensions)
+        self.counting = Counting(disk, dimensions)
         self.watermarks = {name: Watermark(bounds.lateness_ms) for name in INPUTS}
         self.trails = {name: Trail(judged_with_ms=bounds.lateness_ms + bounds.dedupe_ms) for name in INPUTS}
         self.next = dict.fromkeys(INPUTS, 0)
@@ -86,6 +86,7 @@ class Matching:
             self.trails[records.log].add(
                 span.offsets[0], highest_before_ms=before_ms, highest_ms=highest_ms, records=len(span)
             )
+        self.counting.flush()
         self.next[records.log] = records.next_offset
         watermark.reach(records.next_offset)
         self.changed = True

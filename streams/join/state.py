@@ -6,7 +6,7 @@ import msgspec
 
 from schemas.bounds import NO_BOUND_MS
 from schemas.events import Click
-from streams.join.counting import TableState
+from streams.join.journal import QuarterState
 from streams.join.store import SegmentState
 
 
@@ -73,7 +73,6 @@ class JoinSnapshot(msgspec.Struct, frozen=True):
     segments: list[SegmentState]
     seen_clicks: list[Click]
     waiting_clicks: list[Click]
-    minutes: list[TableState]
-    quarters: list[TableState]
+    quarters: list[QuarterState]
     impressions_trail: list[list[int]]
     clicks_trail: list[list[int]]

@@ -1,0 +1,190 @@
+"""Totals in arrays against totals in a dict: same sums whatever collides, and the same again from disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import streams.join.journal
+import streams.join.tables
+from schemas.codec import decode
+from schemas.errors import BrokenInvariant
+from schemas.events import Impression
+from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, CampaignTotal, MinuteTotals
+from streams.fold import Out
+from streams.join.counting import Counting
+from tests.edges import MemoryDisk
+from tests.sizes import small_sizes
+
+T0 = 1_700_000_000_000 - 1_700_000_000_000 % 900_000
+Event = tuple[str, str | None, int, int]
+_events = st.tuples(
+    st.sampled_from(["a", "b", "c"]), st.sampled_from([None, "", "x", "y"]), st.integers(0, 20), st.integers(0, 3)
+)
+
+
+def impression(event: Event) -> Impression:
+    campaign, country, minute, price = event
+    return Impression(
+        impression_id="i",
+        ts=T0 + minute * MINUTE_MS,
+        campaign_id=campaign,
+        creative_id=f"{campaign}-{price}",
+        price_micros=price,
+        country=country,
+        pctr=0.25,
+    )
+
+
+def count(counting: Counting, steps: list[tuple[list[Event], list[Event]]]) -> None:
+    for shown, clicked in steps:
+        if shown:
+            made = [impression(event) for event in shown]
+            counting.add_impressions(made, np.array([one.ts for one in made], np.int64))
+        for event in clicked:
+            counting.add_click(impression(event), T0 + MINUTE_MS, repeat=event[3] == 0)
+        counting.flush()
+
+
+def plainly(steps: list[tuple[list[Event], list[Event]]]) -> Counter[tuple[object, ...]]:
+    """What the totals must be: (minute, campaign, creative, country, measure) -> sum."""
+    sums: Counter[tuple[object, ...]] = Counter()
+
+    def add(event: Event, minute: int, **more: int) -> None:
+        campaign, country, _, price = event
+        for measure, value in more.items():
+            sums[minute, campaign, f"{campaign}-{price}", country or "", measure] += value
+
+    for shown, clicked in steps:
+        for event in shown:
+            minute, price = T0 + event[2] * MINUTE_MS, event[3]
+            add(event, minute, impressions=1, expected_clicks_nano=250_000_000, expected_spend_micros=round(price / 4))
+        for event in clicked:
+            if event[3] == 0:
+                add(event, T0 + MINUTE_MS, repeats=1)
+            else:
+                add(event, T0 + MINUTE_MS, clicks=1, spend_micros=event[3])
+                minute = T0 + event[2] * MINUTE_MS
+                add(event, minute, attributed_clicks=1, attributed_spend_micros=event[3])
+    return Counter({key: value for key, value in sums.items() if value})
+
+
+def reported(counting: Counting) -> Counter[tuple[object, ...]]:
+    outs, _, cut = counting.report(0, 1, final_ms=0, limit=1_000_000)
+    assert not cut
+    sums = totals_of(outs)
+    by_campaign: Counter[tuple[object, ...]] = Counter()
+    for (minute, campaign, _, _, measure), value in sums.items():
+        assert isinstance(minute, int)
+        by_campaign[minute - minute % 900_000, campaign, measure] += value
+    assert campaigns_of(outs) == by_campaign
+    return sums
+
+
+def totals_of(outs: list[Out]) -> Counter[tuple[object, ...]]:
+    sums: Counter[tuple[object, ...]] = Counter()
+    for out in outs:
+        if out.topic == "totals":
+            for row in decode(out.value or b"", MinuteTotals).rows():
+                key = (row.minute, *(getattr(row, name) for name in DIMENSIONS))
+                assert (*key, "impressions") not in sums, "a total came twice in one report"
+                for measure in MEASURES:
+                    at = (row.minute, row.campaign_id, row.creative_id, row.country, measure)
+                    sums[at] += getattr(row, measure)
+    return Counter({key: value for key, value in sums.items() if value})
+
+
+def campaigns_of(outs: list[Out]) -> Counter[tuple[object, ...]]:
+    rows = [decode(out.value or b"", CampaignTotal) for out in outs if out.topic == "campaign_totals"]
+    return Counter(
+        {
+            (row.quarter, row.campaign_id, measure): getattr(row, measure)
+            for row in rows
+            for measure in MEASURES
+            if getattr(row, measure)
+        }
+    )
+
+
+_steps = st.lists(st.tuples(st.lists(_events, max_size=8), st.lists(_events, max_size=4)), max_size=6)
+
+
+@given(_steps, st.booleans())
+def test_totals_are_the_plain_sums_even_when_every_hash_collides(
+    steps: list[tuple[list[Event], list[Event]]], collide: bool
+) -> None:
+    mix = np.zeros_like(streams.join.tables._MIX) if collide else streams.join.tables._MIX
+    with patch.object(streams.join.tables, "_MIX", mix):
+        counting = Counting(MemoryDisk())
+        count(counting, steps)
+        assert reported(counting) == plainly(steps)
+
+
+@given(_steps, _steps, _steps)
+def test_totals_read_back_from_disk_go_on_as_if_never_away(
+    before: list[tuple[list[Event], list[Event]]],
+    between: list[tuple[list[Event], list[Event]]],
+    after: list[tuple[list[Event], list[Event]]],
+) -> None:
+    with small_sizes():
+        disk = MemoryDisk()
+        first = Counting(disk)
+        count(first, before)
+        first.snapshot()
+        first.snapshot_kept()
+        count(first, between)
+        states = first.snapshot()
+        first.snapshot_kept()
+        count(first, after)
+        first.snapshot()  # never kept: what it wrote behind the snapshot is cut off
+        second = Counting(disk)
+        second.restore(states)
+        second.all_dirty()
+        count(second, after)
+    assert reported(second) == plainly(before + between + after)
+
+
+def test_journal_that_keeps_rewriting_the_same_total_is_begun_anew() -> None:
+    disk, event = MemoryDisk(), ("a", "x", 0, 1)
+    with patch.object(streams.join.journal, "_SMALL_BYTES", 1_000):
+        counting = Counting(disk)
+        for _ in range(200):
+            count(counting, [([event], [event])])
+            states = counting.snapshot()
+            counting.snapshot_kept()
+    assert len(disk.names()) == 1
+    assert len(disk.files[disk.names()[0]]) < 10_000
+    again = Counting(disk)
+    again.restore(states)
+    again.all_dirty()
+    assert reported(again) == plainly([([event], [event])] * 200)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
+def test_damaged_totals_are_noticed(damage: str) -> None:
+    disk = MemoryDisk()
+    counting = Counting(disk)
+    count(counting, [([("a", "x", 0, 1)], [])])
+    states = counting.snapshot()
+    name = disk.names()[0]
+    if damage == "flipped":
+        disk.files[name][40] ^= 1
+    elif damage == "cut":
+        del disk.files[name][-1]
+    else:
+        disk.delete(name)
+    with pytest.raises(BrokenInvariant, match=name):
+        Counting(disk).restore(states)
+
+
+def test_campaigns_are_counted_where_minutes_do_not_tell_them_apart() -> None:
+    counting = Counting(MemoryDisk(), dimensions=("country",))
+    count(counting, [([("a", "x", 0, 1), ("b", "x", 0, 1)], [])])
+    outs, _, _ = counting.report(0, 1, final_ms=0, limit=100)
+    assert {key[1] for key in campaigns_of(outs)} == {"a", "b"}
+    assert {key[1:4] for key in totals_of(outs)} == {("", "", "x")}
