@@ -46,7 +46,7 @@ def test_times_are_record_times_and_utc_unless_they_say_otherwise(text: str) -> 
         ("impressions:0=5,2=6", "partition 2 of impressions, which has 2"),
         ("impressions:0=5,1=6;clicks:0=2", r"says nothing of clicks\[1\]"),
         ("impressions:0=4,1=6;clicks:0=2,1=0", r"offset 4 of impressions\[0\], but Kafka keeps it from 5"),
-        ("impressions:0=5,1=91;clicks:0=2,1=0", r"offset 91 of impressions\[1\], but its log ends at 90"),
+        ("impressions:0=5,1=91;clicks:0=2,1=0", r"offset 91 of impressions\[1\], but the log ends at 90"),
         ("time:yesterday", "is not a time"),
     ],
 )
