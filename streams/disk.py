@@ -25,6 +25,10 @@ class Disk(Protocol):
         """`length` bytes from `start`; fewer if the file ends before. Raises FileNotFoundError."""
         ...
 
+    def read_synced(self, name: str, start: int, length: int) -> bytes:
+        """As `read`, of what a `sync` made durable, and callable from any thread beside the one that owns the disk."""
+        ...
+
     def truncate(self, name: str, length: int) -> None:
         """Cuts a file to `length` bytes: what was appended behind a checkpoint is gone."""
         ...
@@ -39,6 +43,10 @@ class Disk(Protocol):
 
     def delete(self, name: str) -> None:
         """Removes a file; no error when it is missing."""
+        ...
+
+    def rename(self, name: str, to: str) -> None:
+        """The file is called `to`, in place of what was; atomic and durable."""
         ...
 
     def names(self) -> list[str]:
@@ -86,6 +94,12 @@ class Folder:
         # Asked for more than there is, `pread` would first make room for all of it.
         return os.pread(descriptor, min(length, max(0, os.fstat(descriptor).st_size - start)), start)
 
+    def read_synced(self, name: str, start: int, length: int) -> bytes:
+        # By a descriptor of its own: those kept open, and the queue, belong to the owner's thread.
+        with (self._path / name).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
     def truncate(self, name: str, length: int) -> None:
         self._settle()
         os.ftruncate(self._descriptor(name), length)
@@ -107,6 +121,12 @@ class Folder:
     def delete(self, name: str) -> None:
         self._close(name)
         (self._path / name).unlink(missing_ok=True)
+
+    def rename(self, name: str, to: str) -> None:
+        self._close(name)
+        self._close(to)
+        (self._path / name).replace(self._path / to)
+        self._sync_folder()
 
     def names(self) -> list[str]:
         return sorted(entry.name for entry in self._path.iterdir() if not entry.name.endswith(".tmp"))

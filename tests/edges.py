@@ -28,6 +28,9 @@ class MemoryDisk:
             raise FileNotFoundError(name)
         return bytes(self.files[name][start : start + length])
 
+    def read_synced(self, name: str, start: int, length: int) -> bytes:
+        return self.read(name, start, min(length, self._durable.get(name, 0) - start))
+
     def truncate(self, name: str, length: int) -> None:
         del self.files[name][length:]
         self._durable[name] = min(self._durable.get(name, 0), length)
@@ -42,6 +45,10 @@ class MemoryDisk:
     def delete(self, name: str) -> None:
         self.files.pop(name, None)
         self._durable.pop(name, None)
+
+    def rename(self, name: str, to: str) -> None:
+        self.files[to] = self.files.pop(name)
+        self._durable[to] = self._durable.pop(name)
 
     def names(self) -> list[str]:
         return sorted(self.files)
@@ -105,6 +112,10 @@ class CrashingDisk(MemoryDisk):
     def delete(self, name: str) -> None:
         self.fates.reach("before delete")
         super().delete(name)
+
+    def rename(self, name: str, to: str) -> None:
+        self.fates.reach("before rename")
+        super().rename(name, to)
 
 
 class MemoryCluster:

@@ -190,3 +190,14 @@ def test_files_are_those_the_last_snapshot_names_and_their_prefixes_stay_as_they
         assert again.files() == files
     fold.close()
     again.close()
+
+
+def test_files_of_a_snapshot_are_all_there_are_totals_included() -> None:
+    disk = MemoryDisk()
+    with small_sizes():
+        fold = JoinFold(BOUNDS, disk)
+        fold.step(columns("impressions", numbered([impression(name, T0) for name in "abcdef"])))
+        fold.snapshot()
+        assert any(name.startswith("totals-") for name in fold.files())
+        assert fold.files() == {name: len(disk.files[name]) for name in disk.names()}
+    fold.close()

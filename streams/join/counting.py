@@ -121,6 +121,10 @@ class Counting:
         """Makes what changed since the last snapshot durable, and says what to read back."""
         return self._journal.save(self.quarters)
 
+    def files(self) -> dict[str, int]:
+        """The journals the last snapshot names, and how much of each counts."""
+        return self._journal.files()
+
     def snapshot_kept(self) -> None:
         """The last snapshot is durable: files only earlier ones name may go."""
         self._journal.saved()

@@ -305,8 +305,8 @@ class JoinFold:
         return xxhash.xxh3_128_digest(body) + body
 
     def files(self) -> Mapping[str, int]:
-        """Rows and payloads of the segments the last snapshot names."""
-        return self._join.store.files()
+        """Rows and payloads of the segments, and the journals of totals, that the last snapshot names."""
+        return {**self._join.store.files(), **self._join.counting.files()}
 
     def snapshot_kept(self) -> None:
         """Files only earlier snapshots name may go."""
