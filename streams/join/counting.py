@@ -91,7 +91,8 @@ class Counting:
         )
         for minute, quarter in minutes:
             if left <= 0:
-                return outs + self._campaigns(partition, version, final_ms=minute), min(final_ms, minute), True
+                reached_ms = min(final_ms, minute)
+                return outs + self._campaigns(partition, version, final_ms=reached_ms), reached_ms, True
             table = quarter.minutes[minute]
             final = minute + MINUTE_MS <= final_ms
             head = {"minute": minute, "join_partition": partition, "version": version, "final": final}
