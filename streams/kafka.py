@@ -55,7 +55,7 @@ class KafkaLog:
         self._owner: Owner | None = None
         self._owned: set[int] = set()
         self._trouble: Exception | None = None
-        # Per topic and partition: the offset behind the last polled record, and the end last met.
+        # Per topic and partition: where reading began or got to, and the end last met.
         self._polled: dict[tuple[str, int], int] = {}
         self._met_end: dict[tuple[str, int], int] = {}
         # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
@@ -116,7 +116,7 @@ class KafkaLog:
         self._meter.close()
         self._producer.flush(1.0)
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # An exception must not pass through librdkafka's callback: it is kept and raised by `poll`.
         try:
             assert self._owner is not None
@@ -129,8 +129,7 @@ class KafkaLog:
                 for partition, offsets in found.items()
                 for log, offset in offsets.items()
             ]
-            consumer.incremental_assign(both)
-            consumer.pause(both)
+            self._place(both)
         except Exception as error:  # noqa: BLE001  # the outermost frame on this side of the C library
             self._trouble = error
 
@@ -261,9 +260,15 @@ class KafkaLog:
         if partition not in self._owned:
             return
         at = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
-        for one in at:
-            self._polled.pop((one.topic, partition), None)
         self._consumer.incremental_unassign(self._both([partition]))
+        self._place(at)
+
+    def _place(self, at: list[TopicPartition]) -> None:
+        """Assigns partitions at these offsets, paused."""
+        for one in at:
+            # An end met at once, with only a transaction's marker before it, is one that this offset has reached.
+            self._polled[one.topic, one.partition] = one.offset
+            self._met_end.pop((one.topic, one.partition), None)
         self._consumer.incremental_assign(at)
         self._consumer.pause(at)
 
