@@ -39,7 +39,7 @@ class Index:
         while self._merging is None and (at := self._next_merge()) is not None:
             older, newer = self._runs[at], self._runs[at + 1]
             if len(older[0]) + len(newer[0]) <= SMALL_RUN:
-                self._runs[at : at + 2] = [_merge(older, newer, base)]
+                self._replace(at, _merge(older, newer, base))
             else:
                 self._merging = at, self._pool.submit(_merge, older, newer, base)
 
@@ -82,8 +82,12 @@ class Index:
         # Runs pile up while a large merge lags, and each makes every look-up slower: past a bound, wait for it.
         if not merged.done() and len(self._runs) < _MOST_RUNS:
             return
-        self._runs[at : at + 2] = [merged.result()]
+        self._replace(at, merged.result())
         self._merging = None
+
+    def _replace(self, at: int, merged: Run) -> None:
+        """Two runs by the one made of them, or by none when all they held is forgotten: an empty one is not searchable."""
+        self._runs[at : at + 2] = [merged] if len(merged[0]) else []
 
 
 def _merge(older: Run, newer: Run, base: int) -> Run:
