@@ -86,7 +86,7 @@ class Index:
         self._merging = None
 
     def _replace(self, at: int, merged: Run) -> None:
-        """Two runs by the one made of them, or by none when all they held is forgotten: an empty one is not searchable."""
+        """The run made of two in their place; one that is empty cannot be searched, and goes."""
         self._runs[at : at + 2] = [merged] if len(merged[0]) else []
 
 
