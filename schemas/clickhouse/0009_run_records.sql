@@ -35,38 +35,37 @@ CREATE TABLE IF NOT EXISTS promotion_rows
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (version, run, from_minute)
-COMMENT 'Every promotion and undo there was; read the views promoted_spans and active_runs';
+COMMENT 'Every promotion and undo there was; read the view promoted_spans';
 
--- One row: the seconds at which the run shown changes, the first of them 0, and the run from there on. One value,
--- because a view that asked twice could be answered from before a promotion and from after it. The row of nothing
--- keeps the product from being empty.
-CREATE OR REPLACE VIEW active_runs AS
-SELECT (groupArray(start), groupArray(run)) AS spans
+-- Every second at which a span begins or ends, the first of them 0, with the runs that lie there from then on. Live work
+-- lies under all of them, placed before the first promotion.
+CREATE OR REPLACE VIEW run_piles AS
+SELECT start, run, max(version) AS placed
 FROM
 (
-    SELECT start, argMaxIf(run, placed, on_pile) AS run
-    FROM
-    (
-        SELECT start, run, maxIf(version, covers) AS placed, argMaxIf(promoted, version, covers) AS on_pile
-        FROM
-        (
-            SELECT start, run, version, promoted, from_second <= start AND start < to_second AS covers
-            FROM
-            (
-                SELECT arrayJoin(arrayDistinct(arrayConcat(
-                    [0::UInt32], groupArray(toUnixTimestamp(from_minute)), groupArray(toUnixTimestamp(to_minute))))) AS start
-                FROM promotion_rows
-            ) AS starts
-            CROSS JOIN
-            (
-                SELECT run, version, promoted, toUnixTimestamp(from_minute) AS from_second, toUnixTimestamp(to_minute) AS to_second
-                FROM promotion_rows
-                UNION ALL
-                SELECT '', 0::UInt64, false, 0::UInt32, 0::UInt32
-            ) AS entries
-        )
-        GROUP BY start, run
-    )
+    SELECT arrayJoin(arrayDistinct(arrayConcat(
+        [0::UInt32], groupArray(toUnixTimestamp(from_minute)), groupArray(toUnixTimestamp(to_minute))))) AS start
+    FROM promotion_rows
+) AS starts
+CROSS JOIN
+(
+    SELECT run, version, promoted, toUnixTimestamp(from_minute) AS from_second, toUnixTimestamp(to_minute) AS to_second
+    FROM promotion_rows
+    UNION ALL
+    SELECT '', 0::UInt64, true, 0::UInt32, 4294967295::UInt32
+) AS entries
+WHERE from_second <= start AND start < to_second
+GROUP BY start, run
+HAVING argMax(promoted, version);
+
+-- One row: the seconds at which the run shown changes, and the run from there on. One value, because a view that asked
+-- twice could be answered from before a promotion and from after it.
+CREATE OR REPLACE VIEW active_runs AS
+SELECT (groupArray(start), groupArray(top)) AS spans
+FROM
+(
+    SELECT start, argMax(run, (placed, run)) AS top
+    FROM run_piles
     GROUP BY start
     ORDER BY start
 );

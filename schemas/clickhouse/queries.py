@@ -104,22 +104,29 @@ def run_query(client: Client, name: str, values: Mapping[str, str] | None = None
         raise SettingsError(f"query {name} takes no {unknown[0]!r}; it takes {', '.join(bound) or 'no parameters'}")
     bound |= values or {}
     try:
-        # JSON and not Native: clickhouse-connect gives no column names for an answer without rows. And no parameters
-        # at all rather than an empty dict's worth: without a placeholder it would format the SQL with %.
-        body = client.raw_query(
-            query.sql,
-            parameters=bound or None,
-            fmt="JSONCompact",
-            settings={"output_format_json_quote_64bit_integers": 0},
-        )
+        return answer(client, query.sql, bound)
     except DatabaseError as failure:
         if failure.code in _BAD_VALUE_CODES and values:
             given = ", ".join(f"{key}={value!r}" for key, value in values.items())
             raise SettingsError(f"query {name}: one of {given} is not of its type: {failure}") from failure
         raise
-    answer = msgspec.json.decode(body, type=_Answer)
+
+
+def answer(
+    client: Client, sql: str, values: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None
+) -> Table:
+    """The answer to any question on the client's database, parameters bound by the server, all as text."""
+    # JSON and not Native: clickhouse-connect gives no column names for an answer without rows. And no parameters
+    # at all rather than an empty dict's worth: without a placeholder it would format the SQL with %.
+    body = client.raw_query(
+        sql,
+        parameters=dict(values) if values else None,
+        fmt="JSONCompact",
+        settings={"output_format_json_quote_64bit_integers": 0, **(settings or {})},
+    )
+    read = msgspec.json.decode(body, type=_Answer)
     return Table(
-        columns=tuple(column.name for column in answer.meta),
-        types=tuple(column.type for column in answer.meta),
-        rows=answer.data,
+        columns=tuple(column.name for column in read.meta),
+        types=tuple(column.type for column in read.meta),
+        rows=read.data,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import bench, demo, fold, init, models, query, up, worker
+from streams.cli import bench, compare, demo, fold, init, models, promote, query, runs, up, worker
 
 app = typer.Typer(
     name="clickfold",
@@ -18,6 +18,9 @@ app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("down")(up.down)
 app.command("query")(query.query_command(up.some_clickhouse))
+app.add_typer(runs.runs_app(up.some_clickhouse), name="runs")
+app.command("compare")(compare.compare_command(up.some_clickhouse))
+app.command("promote")(promote.promote_command(up.some_clickhouse))
 app.add_typer(models.models_app(up.some_cluster), name="models")
 app.command("init")(init.init)
 app.command("fold")(fold.fold)

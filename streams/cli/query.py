@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import msgspec
 import orjson
 import rich.table
 import typer
@@ -20,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.text import Text
 
-from schemas.clickhouse.queries import Query, Table, queries, run_query
+from schemas.clickhouse.queries import Query, Table, answer, queries, run_query
 from schemas.errors import ClickfoldError, SettingsError
 from streams.cli.figures import DASH
 from streams.environment import Environment
@@ -44,11 +43,6 @@ class Format(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
-
-
-class _Answer(msgspec.Struct):
-    meta: list[dict[str, str]]
-    data: list[list[Any]]
 
 
 @contextlib.contextmanager
@@ -135,16 +129,7 @@ def run_sql(client: Client, sql: str, values: Mapping[str, str]) -> Table:
     if not _ASKS.match(sql):
         client.command(sql, parameters=dict(values) or None)
         return Table((), (), [])
-    body = client.raw_query(
-        sql,
-        parameters=dict(values) or None,
-        fmt="JSONCompact",
-        settings={"output_format_json_quote_64bit_integers": 0},
-    )
-    answer = msgspec.json.decode(body, type=_Answer)
-    return Table(
-        tuple(column["name"] for column in answer.meta), tuple(column["type"] for column in answer.meta), answer.data
-    )
+    return answer(client, sql, values)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 MINUTE_MS: Final = 60_000
+# In place of a run's name: live work, and whatever the views show.
 LIVE: Final = ""
+ACTIVE: Final = "active"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}")
 # async_insert is on by default since ClickHouse 26.3: an answer would then come before the rows are there.
 SETTLED: Final = {"async_insert": 0}
@@ -61,10 +63,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checked_name(name: str) -> str:
-    """The name of a run: 1 to 64 letters, digits, `_`, `.` and `-`, not `-` first. Raises SettingsError."""
-    if not _NAME.fullmatch(name):
+    """The name of a run: 1 to 64 letters, digits, `_`, `.` and `-`, not `-` first, and not `live` or `active`, which
+    mean something already. Raises SettingsError."""
+    if not _NAME.fullmatch(name) or name in ("live", ACTIVE):
         raise SettingsError(
-            f"run name {name[:80]!r} is not 1 to 64 of A-Z a-z 0-9 _ . - with no - first; give one such as 2026-11-01"
+            f"run name {name[:80]!r} is not 1 to 64 of A-Z a-z 0-9 _ . - with no - first, or is live or active; give "
+            "one such as 2026-11-01"
         )
     return name
 
