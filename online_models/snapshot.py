@@ -19,7 +19,7 @@ from online_models.drift import DriftState
 from online_models.features import FEATURES_VERSION
 from online_models.windows import WindowNames
 from schemas.codec import decode, encode
-from schemas.errors import BrokenInvariant, StateMismatch
+from schemas.errors import DamagedState, StateMismatch
 
 # Raised when the layout of header or columns changes.
 FORMAT_VERSION: Final = 1
@@ -75,21 +75,21 @@ def encode_snapshot(header: Header, columns: Sequence[bytes]) -> bytes:
 def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tuple[Header, list[bytes]]:
     """Header and columns of a snapshot of this model, shard and settings digest.
 
-    Raises BrokenInvariant when the bytes are not what was written, StateMismatch when they are but of another model,
+    Raises DamagedState when the bytes are not what was written, StateMismatch when they are but of another model,
     shard, settings, feature hash or newer program.
     """
     if len(data) < _HEAD.size + _CHECKSUM_BYTES:
-        raise BrokenInvariant(f"model snapshot has {len(data)} bytes, less than its frame; delete it to learn anew")
+        raise DamagedState(f"model snapshot has {len(data)} bytes, less than its frame; delete it to learn anew")
     magic, version, length = _HEAD.unpack_from(data)
     if magic != _MAGIC:
-        raise BrokenInvariant(f"model snapshot begins with {magic!r}, not {_MAGIC!r}; delete it to learn anew")
+        raise DamagedState(f"model snapshot begins with {magic!r}, not {_MAGIC!r}; delete it to learn anew")
     if version > FORMAT_VERSION:
         raise StateMismatch(
             f"model snapshot has format {version}, this program reads up to {FORMAT_VERSION}; use the newer program"
         )
     body = memoryview(data)[:-_CHECKSUM_BYTES]
     if xxhash.xxh3_128_digest(body) != data[-_CHECKSUM_BYTES:]:
-        raise BrokenInvariant("model snapshot does not match its checksum; delete it to learn anew")
+        raise DamagedState("model snapshot does not match its checksum; delete it to learn anew")
     header = decode(bytes(body[_HEAD.size : _HEAD.size + length]), Header)
     for name, kept, ours, cure in (
         ("model", header.model, model, "give each model its own state"),

@@ -6,7 +6,8 @@
      ├─ LostHistory        a needed offset is below the log's start: says both numbers
      ├─ Transient          passes by itself: try again after `retry_after_s`
      ├─ TaskLost           the partition moved or a newer owner fenced this one: drop its memory, recover if still owned
-     └─ BrokenInvariant    a bug or damaged state: stops the worker before it commits
+     │   └─ DamagedState    kept state is not what was written: never trusted, rebuilt from the input logs
+     └─ BrokenInvariant    a bug: stops the worker before it commits
 
 Bad data is never an exception: it is a returned `schemas.rejects.Rejected`.
 """
@@ -38,6 +39,10 @@ class Transient(ClickfoldError):
 
 class TaskLost(ClickfoldError):
     """This worker no longer owns what it was working on. What it did not commit never happened."""
+
+
+class DamagedState(TaskLost):
+    """A file of kept state is missing, shorter or other than what was written. What was committed is safe in Kafka."""
 
 
 class BrokenInvariant(ClickfoldError):

@@ -135,7 +135,7 @@ class Fold(Protocol):
         ...
 
     def restore(self, snapshot: bytes) -> None:
-        """Takes the state of a snapshot. Raises StateMismatch, or BrokenInvariant when a file is damaged."""
+        """Takes the state of a snapshot. Raises StateMismatch or DamagedState; then it is not used any more."""
         ...
 
     def close(self) -> None:

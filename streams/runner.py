@@ -8,10 +8,10 @@ from its checkpoint's cut to the committed offsets with outputs suppressed; from
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from schemas.errors import TaskLost
+from schemas.errors import DamagedState, TaskLost
 from streams.edges import Clock, Commit, Log
 from streams.fold import Fold, Out, Records
 from streams.task import MANIFEST, Make, Task, load
@@ -207,7 +207,8 @@ class Runner:
         if task.live or not task.replayed():
             return
         if task.committed is not None:
-            task.fold.resume(task.committed.mark)
+            with self._distrusting(partition):
+                task.fold.resume(task.committed.mark)
         task.live = True
         self.progress.tasks[partition] = "live"
         self._log.resume(partition, list(task.fold.positions()))
@@ -239,6 +240,15 @@ class Runner:
             self._log.pause(partition, list(self._log.starts(partition)))
             self._log.seek(partition, self._take(partition))
 
+    @contextlib.contextmanager
+    def _distrusting(self, partition: int) -> Iterator[None]:
+        """A fold that meets damaged state starts again without its checkpoint, from the input logs."""
+        try:
+            yield
+        except DamagedState:
+            self._tasks[partition].disk.delete(MANIFEST)
+            raise
+
     # ---- records, commits, checkpoints ------------------------------------------------------------------------------
 
     def _fold(self, records: Records) -> None:
@@ -246,14 +256,16 @@ class Runner:
         if task is None or not task.begun or not len(records):
             return
         if not task.live:
-            replayed = task.replay(records)
+            with self._distrusting(records.partition):
+                replayed = task.replay(records)
             self.progress.replayed += replayed
             if replayed < len(records):
                 # It has caught up; what is held must not grow while the other input still has to.
                 self._log.pause(records.partition, [records.log])
             self._go_live_if_replayed(records.partition, task)
             return
-        self._outs += task.fold.step(records)
+        with self._distrusting(records.partition):
+            self._outs += task.fold.step(records)
         self._folded = True
         task.moved_s[records.log] = self._clock.monotonic()
         self.progress.records += len(records)
@@ -271,7 +283,8 @@ class Runner:
         for partition, task in live.items():
             # A sweep moves the bounds even if it puts nothing out; a checkpoint must not hold more than is committed.
             self._folded |= task.fold.behind()
-            self._outs += task.fold.sweep(self._pace.transaction_outs // (4 * len(live)))
+            with self._distrusting(partition):
+                self._outs += task.fold.sweep(self._pace.transaction_outs // (4 * len(live)))
             self._balance(partition, task)
             seals += self._seals(partition, task, now)
             if report:

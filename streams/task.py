@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from schemas.errors import BrokenInvariant, LostHistory, StateMismatch
+from schemas.errors import DamagedState, LostHistory, StateMismatch
 from streams.disk import Disk
 from streams.edges import Commit, Log
 from streams.fold import Fold, Records
@@ -82,7 +82,8 @@ def _from_checkpoint(
         return None
     try:
         fold.restore(disk.read(MANIFEST, 0, 1 << 40))
-    except BrokenInvariant as error:
+    except (DamagedState, StateMismatch) as error:
+        # Damaged, of another task, settings or program: if the group's own mark is of other settings, that will say so.
         warn(f"checkpoint of partition {partition} is not used: {error}")
         return None
     offsets = fold.positions()

@@ -21,6 +21,7 @@ def small_sizes() -> Iterator[None]:
             (streams.join.store, "SEGMENT_ROWS", 4),
             (streams.join.trail, "BLOCK_RECORDS", 3),
             (streams.join.index, "SMALL_RUN", 6),
+            (streams.join.index, "LARGEST_RUN", 12),
             (streams.join.journal, "_SMALL_BYTES", 300),
             (streams.join.journal, "_WASTE", 1),
         ):

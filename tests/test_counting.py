@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import streams.join.journal
 import streams.join.tables
 from schemas.codec import decode
-from schemas.errors import BrokenInvariant
+from schemas.errors import DamagedState
 from schemas.events import Impression
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, CampaignTotal, MinuteTotals
 from streams.fold import Out
@@ -178,7 +178,7 @@ def test_damaged_totals_are_noticed(damage: str) -> None:
         del disk.files[name][-1]
     else:
         disk.delete(name)
-    with pytest.raises(BrokenInvariant, match=name):
+    with pytest.raises(DamagedState, match=name):
         Counting(disk).restore(states)
 
 

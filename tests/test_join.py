@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import streams.join.matching
 from schemas.bounds import JoinBounds
-from schemas.errors import BrokenInvariant, StateMismatch
+from schemas.errors import DamagedState, StateMismatch
 from streams.fold import Out
 from streams.join.fold import JoinFold
 from streams.oracle import Record, truth
@@ -158,7 +158,7 @@ def test_damaged_snapshot_is_noticed() -> None:
     fold = JoinFold(BOUNDS, MemoryDisk())
     snapshot = bytearray(fold.snapshot())
     snapshot[-1] ^= 1
-    with pytest.raises(BrokenInvariant, match="damaged"):
+    with pytest.raises(DamagedState, match="not what was written"):
         fold.restore(bytes(snapshot))
     fold.close()
 

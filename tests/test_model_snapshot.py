@@ -15,7 +15,7 @@ from online_models.ftrl_core import FtrlCore, FtrlSettings
 from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.codec import encode
-from schemas.errors import BrokenInvariant, StateMismatch
+from schemas.errors import BrokenInvariant, DamagedState, StateMismatch
 from streams.fold import Out
 from tests.models.traffic import outcomes, records
 
@@ -39,14 +39,14 @@ def test_any_changed_byte_is_noticed_and_nothing_is_taken(at: int, change: int) 
     damaged[at] ^= change
     ours = Learner(SETTINGS, shard=0, out=Out)
     before = ours.snapshot()
-    with pytest.raises((BrokenInvariant, StateMismatch)):
+    with pytest.raises((DamagedState, StateMismatch)):
         ours.restore(bytes(damaged))
     assert ours.snapshot() == before
 
 
 @given(st.integers(0, len(SNAPSHOT) - 1))
 def test_any_truncation_is_noticed(length: int) -> None:
-    with pytest.raises(BrokenInvariant, match="model snapshot"):
+    with pytest.raises(DamagedState, match="model snapshot"):
         Learner(SETTINGS, shard=0, out=Out).restore(SNAPSHOT[:length])
 
 

@@ -131,7 +131,7 @@ class Counting:
         self._journal.saved()
 
     def restore(self, states: Sequence[QuarterState]) -> None:
-        """Takes the totals of a snapshot. Raises BrokenInvariant when a file is missing or damaged."""
+        """Takes the totals of a snapshot. Raises DamagedState."""
         self.quarters = self._journal.restore(states)
 
     def clear(self) -> None:

@@ -9,7 +9,7 @@ import xxhash
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.codec import decode, decoder, encode
-from schemas.errors import BrokenInvariant, StateMismatch
+from schemas.errors import BrokenInvariant, DamagedState, StateMismatch
 from schemas.seals import Seal, SealRecord, Start
 from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS, Ledger, LogCounts
 from streams.disk import Disk
@@ -18,6 +18,8 @@ from streams.join.matching import INPUTS, Matching
 from streams.join.state import Counts, JoinMark, JoinSnapshot, Rebuild
 
 _SEQUENCE_BITS = 32
+# Raised when a manifest or a file it names is laid out otherwise.
+_FORMAT = b"clickfold join 02\n"
 _decode_seal = decoder(SealRecord).decode
 
 
@@ -286,6 +288,7 @@ class JoinFold:
         body = msgspec.msgpack.encode(
             JoinSnapshot(
                 digest=self._digest,
+                partition=self._partition,
                 impressions_next=self._join.next["impressions"],
                 clicks_next=self._join.next["clicks"],
                 impressions_highest_ms=impressions.highest_ms,
@@ -302,7 +305,7 @@ class JoinFold:
                 clicks_trail=self._join.trails["clicks"].snapshot(),
             )
         )
-        return xxhash.xxh3_128_digest(body) + body
+        return _FORMAT + xxhash.xxh3_128_digest(body) + body
 
     def files(self) -> Mapping[str, int]:
         """Rows and payloads of the segments, and the journals of totals, that the last snapshot names."""
@@ -314,12 +317,11 @@ class JoinFold:
         self._join.counting.snapshot_kept()
 
     def restore(self, snapshot: bytes) -> None:
-        """Takes a snapshot's state. Raises StateMismatch for other settings, BrokenInvariant for damage."""
-        checksum, body = snapshot[:16], snapshot[16:]
-        if xxhash.xxh3_128_digest(body) != checksum:
-            raise BrokenInvariant(f"the checkpoint of partition {self._partition} is damaged")
-        state = msgspec.msgpack.decode(body, type=JoinSnapshot)
+        """Takes a snapshot's state. Raises StateMismatch for one of other settings or programs, or DamagedState."""
+        state = self._decoded(snapshot)
         self._check_digest(state.digest, "the checkpoint")
+        if state.partition != self._partition:
+            raise StateMismatch(f"the checkpoint of partition {self._partition} is that of {state.partition}")
         self._join.store.restore(state.segments)
         self._join.clicks.restore(state.seen_clicks, state.waiting_clicks)
         self._join.counting.restore(state.quarters)
@@ -332,6 +334,14 @@ class JoinFold:
         self._join.counts = state.counts
         self._join.trails["impressions"].restore(state.impressions_trail)
         self._join.trails["clicks"].restore(state.clicks_trail)
+
+    def _decoded(self, snapshot: bytes) -> JoinSnapshot:
+        form, checksum, body = snapshot[: len(_FORMAT)], snapshot[len(_FORMAT) :][:16], snapshot[len(_FORMAT) + 16 :]
+        if form != _FORMAT and form[:15] == _FORMAT[:15]:
+            raise StateMismatch(f"the checkpoint is of format {form!r}, this program writes and reads {_FORMAT!r}")
+        if form != _FORMAT or xxhash.xxh3_128_digest(body) != checksum:
+            raise DamagedState(f"the checkpoint of partition {self._partition} is not what was written")
+        return msgspec.msgpack.decode(body, type=JoinSnapshot)
 
     def close(self) -> None:
         """Ends the store's merge thread."""

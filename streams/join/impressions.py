@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas.bounds import JoinBounds
 from schemas.codec import decoder
-from schemas.errors import BrokenInvariant
+from schemas.errors import DamagedState
 from schemas.events import Impression
 from streams.join.index import Hashes
 from streams.join.judge import Fates, Int64s, judge_batch, judge_each
@@ -74,10 +74,10 @@ def judge_impressions(
 
 
 def stored_impression(store: Store, position: int) -> Impression:
-    """The impression kept at a position. Raises BrokenInvariant if its bytes are no longer what was accepted."""
+    """The impression kept at a position. Raises DamagedState if its bytes are no longer what was accepted."""
     payload = store.payload(position)
     try:
         impression: Impression = _decode(payload)
     except ValueError as error:
-        raise BrokenInvariant(f"stored impression at position {position} is damaged: {error}") from error
+        raise DamagedState(f"stored impression at position {position} is damaged: {error}") from error
     return impression

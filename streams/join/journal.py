@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from schemas.errors import BrokenInvariant
+from schemas.errors import DamagedState
 from schemas.totals import MEASURES
 from streams.disk import Disk
 from streams.join.quarter import Quarter
@@ -119,7 +119,7 @@ class Journal:
         self._doomed_at_save = []
 
     def restore(self, states: Sequence[QuarterState]) -> dict[int, Quarter]:
-        """The quarters of a snapshot; what was appended behind it is cut off. Raises BrokenInvariant on damage."""
+        """The quarters of a snapshot; what was appended behind it is cut off. Raises DamagedState on damage."""
         self._files = {state.start: _File(state.start, state.generation) for state in states}
         known = {file.name for file in self._files.values()}
         for name in self._disk.names():
@@ -148,11 +148,11 @@ class Journal:
         try:
             data = self._disk.read(file.name, 0, state.length)
         except FileNotFoundError as error:
-            raise BrokenInvariant(f"checkpoint names {file.name}, which is missing") from error
+            raise DamagedState(f"checkpoint names {file.name}, which is missing") from error
         file.checksum.update(data)
         file.length = state.length
         if len(data) != state.length or file.checksum.hexdigest() != state.xxh3:
-            raise BrokenInvariant(f"checkpoint names {file.name}, which is shorter than it was or damaged")
+            raise DamagedState(f"checkpoint names {file.name}, which is shorter than it was or damaged")
         self._disk.truncate(file.name, state.length)
         at, view = 0, memoryview(data)
         while at < len(data):

@@ -47,7 +47,7 @@ class Matching:
     ) -> None:
         self.bounds = bounds
         self.partition = partition
-        self.store = Store(disk)
+        self.store = Store(disk, bounds.kept)
         self.clicks = Clicks(bounds)
         self.counting = Counting(disk, dimensions)
         self.watermarks = {name: Watermark(bounds.lateness_ms) for name in INPUTS}
@@ -252,7 +252,7 @@ class Matching:
             self.changed = True
         if decided.close_ms < close_ms:
             reached_ms = self.store.bound_for(decided.close_ms, close_ms, limit)
-            count, unclicked, kept = self.store.unclicked_between(decided.close_ms, reached_ms, self.bounds.kept)
+            count, unclicked, kept = self.store.unclicked_between(decided.close_ms, reached_ms)
             self.counts.closed += count
             self.counts.unclicked += unclicked
             outs.extend(self._outcomes.unclicked(stored_impression(self.store, position)) for position in kept)

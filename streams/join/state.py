@@ -62,6 +62,7 @@ class JoinSnapshot(msgspec.Struct, frozen=True):
     """The state at a cut, as the manifest holds it; impressions stand in the segments it names."""
 
     digest: str
+    partition: int
     impressions_next: int
     clicks_next: int
     impressions_highest_ms: int

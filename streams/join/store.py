@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from schemas.errors import BrokenInvariant
+from schemas.errors import DamagedState
 from streams.disk import Disk
 from streams.join.index import Hashes, Index, Positions
 
@@ -24,7 +24,11 @@ Keep = Callable[[Hashes], npt.NDArray[np.bool_]]
 
 ROW_BITS = 17
 SEGMENT_ROWS = 1 << ROW_BITS
-_ROW = np.dtype([("ts", "<i8"), ("hash", "<u8"), ("end", "<i8")])
+# On disk: event time, hash of the id, where the payload ends, low half of the payload's xxh3.
+_ROW = np.dtype([("ts", "<i8"), ("hash", "<u8"), ("end", "<i8"), ("check", "<u4")])
+# In memory: ts, end, check, kept, clicked.
+_ROW_BYTES = 8 + 8 + 4 + 1 + 1
+_check = xxhash.xxh3_64_intdigest
 
 
 class SegmentState(msgspec.Struct, frozen=True):
@@ -38,15 +42,20 @@ class SegmentState(msgspec.Struct, frozen=True):
 
 
 class Segment:
-    """Up to `SEGMENT_ROWS` impressions in arrival order, on two append-only files: `.rows` and `.payload`."""
+    """Up to `SEGMENT_ROWS` impressions in arrival order, on two append-only files: `.rows` and `.payload`.
 
-    def __init__(self, number: int, prefix: str) -> None:
+    In memory 22 bytes a row; the hash stands in the index, here only whether an unclicked one would be `kept`.
+    """
+
+    def __init__(self, number: int, prefix: str, keep: Keep) -> None:
+        self._keep = keep
         self.number = number
         self.name = f"{prefix}{number:010d}"
         self.count = 0
         self.ts: Int64s = np.empty(SEGMENT_ROWS, np.int64)
-        self.hash: Hashes = np.empty(SEGMENT_ROWS, np.uint64)
         self.end: Int64s = np.empty(SEGMENT_ROWS, np.int64)
+        self.check = np.empty(SEGMENT_ROWS, np.uint32)
+        self.kept = np.empty(SEGMENT_ROWS, np.bool_)
         self.clicked = np.zeros(SEGMENT_ROWS, np.bool_)
         self.payload_bytes = 0
         self.min_ts = 0
@@ -56,7 +65,8 @@ class Segment:
     def add_rows(self, rows: npt.NDArray[np.void]) -> None:
         """Takes rows into memory, as appended or as read back."""
         start, stop = self.count, self.count + len(rows)
-        self.ts[start:stop], self.hash[start:stop], self.end[start:stop] = rows["ts"], rows["hash"], rows["end"]
+        self.ts[start:stop], self.end[start:stop], self.check[start:stop] = rows["ts"], rows["end"], rows["check"]
+        self.kept[start:stop] = self._keep(rows["hash"])
         low, high = int(rows["ts"].min()), int(rows["ts"].max())
         self.min_ts = min(self.min_ts, low) if start else low
         self.max_ts = max(self.max_ts, high) if start else high
@@ -66,10 +76,11 @@ class Segment:
 
 
 class Store:
-    """The impressions of one partition that can still matter."""
+    """The impressions of one partition that can still matter. `keep` chooses, by hash, the unclicked to be put out."""
 
-    def __init__(self, disk: Disk, prefix: str = "seg-") -> None:
+    def __init__(self, disk: Disk, keep: Keep, prefix: str = "seg-") -> None:
         self._disk = disk
+        self._keep = keep
         self._prefix = prefix
         self._index = Index()
         self._segments: dict[int, Segment] = {}
@@ -83,9 +94,15 @@ class Store:
     def __len__(self) -> int:
         return sum(segment.count for segment in self._segments.values())
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return len(self._segments) * SEGMENT_ROWS * _ROW_BYTES + self._index.nbytes
+
     def append(self, ts: Int64s, hashes: Hashes, payloads: Sequence[bytes]) -> Positions:
         """Adds impressions in arrival order and returns their positions."""
         lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
+        checks = np.fromiter(map(_check, payloads), np.uint64, len(payloads)).astype(np.uint32)
         positions = np.empty(len(ts), np.int64)
         done = 0
         while done < len(ts):
@@ -93,7 +110,7 @@ class Store:
             take = slice(done, min(len(ts), done + SEGMENT_ROWS - segment.count))
             size = take.stop - take.start
             rows = np.empty(size, _ROW)
-            rows["ts"], rows["hash"] = ts[take], hashes[take]
+            rows["ts"], rows["hash"], rows["check"] = ts[take], hashes[take], checks[take]
             rows["end"] = segment.payload_bytes + np.cumsum(lengths[take])
             positions[take] = (segment.number << ROW_BITS) + np.arange(segment.count, segment.count + size)
             self._disk.append(f"{segment.name}.payload", b"".join(payloads[take]))
@@ -101,7 +118,7 @@ class Store:
             self._dirty.add(segment.name)
             segment.add_rows(rows)
             done = take.stop
-        order = np.argsort(hashes, kind="stable")
+        order = np.argsort(hashes)
         self._index.add(hashes[order], positions[order], base=self._base())
         return positions
 
@@ -123,8 +140,8 @@ class Store:
         start = int(segment.end[row - 1]) if row else 0
         length = int(segment.end[row]) - start
         data = self._disk.read(f"{segment.name}.payload", start, length)
-        if len(data) != length:
-            raise BrokenInvariant(f"{segment.name}.payload ends before row {row}: {len(data)} of {length} bytes")
+        if len(data) != length or _check(data) & 0xFFFFFFFF != int(segment.check[row]):
+            raise DamagedState(f"row {row} of {segment.name}.payload is not what was written: {len(data)} bytes read")
         return data
 
     def click(self, position: int) -> bool:
@@ -142,7 +159,7 @@ class Store:
             return stop_ms
         return max(int(np.partition(ts, limit)[limit]), start_ms + 1)
 
-    def unclicked_between(self, start_ms: int, stop_ms: int, keep: Keep) -> tuple[int, int, list[int]]:
+    def unclicked_between(self, start_ms: int, stop_ms: int) -> tuple[int, int, list[int]]:
         """Of the rows with `start_ms <= ts < stop_ms`: how many, how many never clicked, positions of those to keep."""
         count = unclicked = 0
         kept: list[int] = []
@@ -150,7 +167,7 @@ class Store:
             silent = rows[~segment.clicked[rows]]
             count += len(rows)
             unclicked += len(silent)
-            chosen = silent[keep(segment.hash[silent])]
+            chosen = silent[segment.kept[silent]]
             kept.extend(((segment.number << ROW_BITS) + chosen).tolist())
         return count, unclicked, kept
 
@@ -204,29 +221,34 @@ class Store:
         self._doomed_at_snapshot = []
 
     def restore(self, states: Sequence[SegmentState]) -> None:
-        """Takes the rows of a snapshot; what was appended behind it is cut off. Raises BrokenInvariant on damage."""
+        """Takes the rows of a snapshot; what was appended behind it is cut off. Raises DamagedState."""
         self._files = self._lengths(states)
         for name in self._disk.names():
             if name.startswith(self._prefix) and name not in self._files:
                 self._disk.delete(name)
+        hashes: list[Hashes] = []
+        positions: list[Positions] = []
         for state in states:
-            segment = Segment(state.number, self._prefix)
+            segment = Segment(state.number, self._prefix, self._keep)
             length = state.rows * _ROW.itemsize
             try:
                 data = self._disk.read(f"{segment.name}.rows", 0, length)
                 last = self._disk.read(f"{segment.name}.payload", state.payload_bytes - 1, 1)
             except FileNotFoundError as error:
-                raise BrokenInvariant(f"checkpoint names {error}, which is missing") from error
+                raise DamagedState(f"checkpoint names {error}, which is missing") from error
             if len(data) != length or len(last) != 1 or xxhash.xxh3_64_hexdigest(data) != state.rows_xxh3:
-                raise BrokenInvariant(f"checkpoint names {segment.name}, which is shorter than it was or damaged")
+                raise DamagedState(f"checkpoint names {segment.name}, which is shorter than it was or damaged")
             self._disk.truncate(f"{segment.name}.rows", length)
             self._disk.truncate(f"{segment.name}.payload", state.payload_bytes)
-            segment.add_rows(np.frombuffer(data, _ROW))
+            segment_rows = np.frombuffer(data, _ROW)
+            segment.add_rows(segment_rows)
             segment.clicked[np.frombuffer(state.clicked, "<i4")] = True
             self._segments[segment.number] = segment
             self._next_number = segment.number + 1
-            order = np.argsort(segment.hash[: segment.count], kind="stable")
-            self._index.add(segment.hash[order], (segment.number << ROW_BITS) + order, base=0)
+            hashes.append(np.ascontiguousarray(segment_rows["hash"]))
+            positions.append((segment.number << ROW_BITS) + np.arange(segment.count))
+        if hashes:
+            self._index.load(np.concatenate(hashes), np.concatenate(positions))
 
     def clear(self) -> None:
         """Forgets everything, files included: the state is about to be rebuilt from the log."""
@@ -250,7 +272,7 @@ class Store:
     def _tail(self) -> Segment:
         last = self._segments.get(self._next_number - 1)
         if last is None or last.count == SEGMENT_ROWS:
-            last = self._segments[self._next_number] = Segment(self._next_number, self._prefix)
+            last = self._segments[self._next_number] = Segment(self._next_number, self._prefix, self._keep)
             self._next_number += 1
         return last
 
