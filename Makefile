@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup test demo bench schemas lock clean
+.PHONY: help setup test simulate demo bench schemas lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 8
@@ -37,6 +37,9 @@ test: setup ## style, types, tests
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/pytest
+
+simulate: setup ## crash join workers everywhere: SEEDS=n [FROM=k], or SEED=k for one history and its last events
+	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --from $(or $(FROM),0))
 
 demo: setup ## real events through every part, on this machine
 	@$(BIN)/clickfold demo

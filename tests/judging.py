@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from schemas.codec import decode
 from schemas.outcomes import Outcome
@@ -41,18 +42,24 @@ def latest_totals(outs: Iterable[Out]) -> tuple[dict[Key, dict[str, int]], dict[
 def assert_agrees(outs: list[Out], truth: Truth, names: Mapping[str, str] | None = None) -> None:
     """Outcomes as a multiset, totals, dead letters and the last ledger equal the truth. `names`: topic -> role."""
     role_of = names or {"impressions": "impressions", "clicks": "clicks"}
-    assert Counter(map(repr, outcomes_of(outs))) == Counter(map(repr, truth.outcomes))
+    assert_same("outcomes", Counter(map(repr, outcomes_of(outs))), Counter(map(repr, truth.outcomes)))
     minutes, campaigns = latest_totals(outs)
-    assert minutes == _whole(truth.totals)
-    assert campaigns == _whole(truth.campaigns)
+    assert_same("totals", minutes, _whole(truth.totals))
+    assert_same("campaign totals", campaigns, _whole(truth.campaigns))
     letters = [decode(out.value or b"", Rejected) for out in outs if out.topic == "rejects"]
     for log, judged in (("impressions", truth.impressions), ("clicks", truth.clicks)):
-        assert sorted((one.offset, one.reason) for one in letters if role_of[one.topic] == log) == sorted(
-            judged.rejects
-        )
+        found = Counter((one.offset, one.reason) for one in letters if role_of[one.topic] == log)
+        assert_same(f"rejects of {log}", found, Counter(judged.rejects))
     ledgers = [decode(out.value or b"", Ledger) for out in outs if out.topic == "ledger"]
     if ledgers:
         assert_ledger(max(ledgers, key=lambda ledger: ledger.version), truth)
+
+
+def assert_same(what: str, found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> None:
+    """Names the first key, in order, on which two tables differ."""
+    if found != wanted:
+        key = min((key for key in {**found, **wanted} if found.get(key) != wanted.get(key)), key=repr)
+        raise AssertionError(f"{what}: {key} should be {wanted.get(key, 'absent')}, is {found.get(key, 'absent')}")
 
 
 def assert_ledger(ledger: Ledger, truth: Truth) -> None:
@@ -60,9 +67,9 @@ def assert_ledger(ledger: Ledger, truth: Truth) -> None:
     for name, judged in (("impressions", truth.impressions), ("clicks", truth.clicks)):
         found = getattr(ledger, name)
         for count in ("consumed", "accepted", "late", "duplicate", "rejected"):
-            assert getattr(found, count) == judged.counts[count], (name, count)
+            assert getattr(found, count) == judged.counts[count], (name, count, getattr(found, count), judged.counts)
     for count in ("open", "closed", "unclicked", "billable", "repeat", "orphan", "pending"):
-        assert getattr(ledger, count) == truth.counts[count], count
+        assert getattr(ledger, count) == truth.counts[count], (count, getattr(ledger, count), truth.counts)
 
 
 def _whole(totals: dict[Key, Counter[str]]) -> dict[Key, dict[str, int]]:

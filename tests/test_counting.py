@@ -18,7 +18,7 @@ from schemas.events import Impression
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, CampaignTotal, MinuteTotals
 from streams.fold import Out
 from streams.join.counting import Counting
-from tests.edges import MemoryDisk
+from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
 
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 900_000
@@ -120,7 +120,7 @@ def test_totals_are_the_plain_sums_even_when_every_hash_collides(
 ) -> None:
     mix = np.zeros_like(streams.join.tables._MIX) if collide else streams.join.tables._MIX
     with patch.object(streams.join.tables, "_MIX", mix):
-        counting = Counting(MemoryDisk())
+        counting = Counting(SimulatedDisk())
         count(counting, steps)
         assert reported(counting) == plainly(steps)
 
@@ -132,7 +132,7 @@ def test_totals_read_back_from_disk_go_on_as_if_never_away(
     after: list[tuple[list[Event], list[Event]]],
 ) -> None:
     with small_sizes():
-        disk = MemoryDisk()
+        disk = SimulatedDisk()
         first = Counting(disk)
         count(first, before)
         first.snapshot()
@@ -150,7 +150,7 @@ def test_totals_read_back_from_disk_go_on_as_if_never_away(
 
 
 def test_journal_that_keeps_rewriting_the_same_total_is_begun_anew() -> None:
-    disk, event = MemoryDisk(), ("a", "x", 0, 1)
+    disk, event = SimulatedDisk(), ("a", "x", 0, 1)
     with patch.object(streams.join.journal, "_SMALL_BYTES", 1_000):
         counting = Counting(disk)
         for _ in range(200):
@@ -167,7 +167,7 @@ def test_journal_that_keeps_rewriting_the_same_total_is_begun_anew() -> None:
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
 def test_damaged_totals_are_noticed(damage: str) -> None:
-    disk = MemoryDisk()
+    disk = SimulatedDisk()
     counting = Counting(disk)
     count(counting, [([("a", "x", 0, 1)], [])])
     states = counting.snapshot()
@@ -183,7 +183,7 @@ def test_damaged_totals_are_noticed(damage: str) -> None:
 
 
 def test_campaigns_are_counted_where_minutes_do_not_tell_them_apart() -> None:
-    counting = Counting(MemoryDisk(), dimensions=("country",))
+    counting = Counting(SimulatedDisk(), dimensions=("country",))
     count(counting, [([("a", "x", 0, 1), ("b", "x", 0, 1)], [])])
     outs, _, _ = counting.report(0, 1, final_ms=0, limit=100)
     assert {key[1] for key in campaigns_of(outs)} == {"a", "b"}

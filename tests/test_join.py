@@ -15,8 +15,8 @@ from schemas.errors import DamagedState, StateMismatch
 from streams.fold import Out
 from streams.join.fold import JoinFold
 from streams.oracle import Record, truth
-from tests.edges import MemoryDisk
 from tests.judging import assert_agrees, outcomes_of
+from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
 from tests.strategies import BOUNDS, T0, bounds, click_logs, columns, impression_logs
 
@@ -25,7 +25,7 @@ def drive(
     impressions: list[Record], clicks: list[Record], limits: JoinBounds, data: st.DataObject, *, ended: bool
 ) -> list[Out]:
     """Feeds both logs in drawn pieces, sweeping and reporting when drawn; then to the end."""
-    fold = JoinFold(limits, MemoryDisk())
+    fold = JoinFold(limits, SimulatedDisk())
     logs = {"impressions": impressions, "clicks": clicks}
     outs: list[Out] = []
     while any(logs.values()):
@@ -84,7 +84,7 @@ def numbered(records: list[Record]) -> list[Record]:
 def kinds(impressions: list[Record], clicks: list[Record], limits: JoinBounds = BOUNDS) -> list[tuple[str, str]]:
     """(kind, click or impression id) of every outcome, in order of the fold, which agrees with the truth."""
     impressions, clicks = numbered(impressions), numbered(clicks)
-    fold = JoinFold(limits, MemoryDisk())
+    fold = JoinFold(limits, SimulatedDisk())
     outs: list[Out] = []
     for name, log in (("impressions", impressions), ("clicks", clicks)):
         for record in log:
@@ -142,7 +142,7 @@ def test_click_id_can_be_reused_behind_the_dedupe_horizon() -> None:
 def test_id_of_a_dropped_segment_is_new_again() -> None:
     later = T0 + 10_000
     with small_sizes():
-        fold = JoinFold(BOUNDS, MemoryDisk())
+        fold = JoinFold(BOUNDS, SimulatedDisk())
         shown = [impression(name, T0) for name in "abcd"] + [impression("z", later)]
         fold.step(columns("impressions", numbered(shown)))
         fold.step(columns("clicks", [click("k", "z", later)]))
@@ -154,8 +154,29 @@ def test_id_of_a_dropped_segment_is_new_again() -> None:
     fold.close()
 
 
+def test_rebuilt_join_judges_lateness_by_the_maximum_before_its_first_record() -> None:
+    """Without it, a record that was late would be accepted when the log is read again from the middle."""
+    day_ms = 86_400_000
+    times = [T0, T0, T0, T0 - 21, T0 + day_ms, T0 + day_ms, *[T0 + 2 * day_ms] * 3]
+    shown = [impression(f"i{at}", ts) for at, ts in enumerate(times)]
+    with small_sizes():
+        fold, again = JoinFold(BOUNDS, SimulatedDisk()), JoinFold(BOUNDS, SimulatedDisk())
+        for offset, one in enumerate(shown):
+            fold.step(columns("impressions", [Record(offset, -1, one.key, one.value)]))
+        fold.step(columns("clicks", [click("k", "i8", times[-1] + 1)]))
+        while fold.behind():
+            fold.sweep(100)
+        fold.report(100)
+        start = again.rebuild(fold.mark())["impressions"]
+        assert start == 3
+        again.step(columns("impressions", [Record(3, -1, shown[3].key, shown[3].value)]))
+    assert again.ledger().impressions.late == 1
+    fold.close()
+    again.close()
+
+
 def test_damaged_snapshot_is_noticed() -> None:
-    fold = JoinFold(BOUNDS, MemoryDisk())
+    fold = JoinFold(BOUNDS, SimulatedDisk())
     snapshot = bytearray(fold.snapshot())
     snapshot[-1] ^= 1
     with pytest.raises(DamagedState, match="not what was written"):
@@ -164,7 +185,7 @@ def test_damaged_snapshot_is_noticed() -> None:
 
 
 def test_snapshot_of_other_bounds_is_refused_with_a_remedy() -> None:
-    fold, other = JoinFold(BOUNDS, MemoryDisk()), JoinFold(JoinBounds(window_ms=7), MemoryDisk())
+    fold, other = JoinFold(BOUNDS, SimulatedDisk()), JoinFold(JoinBounds(window_ms=7), SimulatedDisk())
     with pytest.raises(StateMismatch, match="--group"):
         other.restore(fold.snapshot())
     fold.close()
@@ -172,7 +193,7 @@ def test_snapshot_of_other_bounds_is_refused_with_a_remedy() -> None:
 
 
 def test_files_are_those_the_last_snapshot_names_and_their_prefixes_stay_as_they_were() -> None:
-    disk = MemoryDisk()
+    disk = SimulatedDisk()
     with small_sizes():
         fold, again = JoinFold(BOUNDS, disk), JoinFold(BOUNDS, disk)
         fold.step(columns("impressions", numbered([impression(name, T0) for name in "abcdef"])))
@@ -193,7 +214,7 @@ def test_files_are_those_the_last_snapshot_names_and_their_prefixes_stay_as_they
 
 
 def test_files_of_a_snapshot_are_all_there_are_totals_included() -> None:
-    disk = MemoryDisk()
+    disk = SimulatedDisk()
     with small_sizes():
         fold = JoinFold(BOUNDS, disk)
         fold.step(columns("impressions", numbered([impression(name, T0) for name in "abcdef"])))

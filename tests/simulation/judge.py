@@ -1,0 +1,67 @@
+"""What must hold after any schedule: committed outputs equal the batch truth, and each log is sound in itself."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+
+import orjson
+
+from schemas.codec import decode, decoder
+from schemas.seals import SealRecord
+from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotals
+from streams.fold import Out
+from streams.oracle import truth
+from tests.judging import assert_agrees
+from tests.simulation.world import World
+
+
+def check(world: World) -> None:
+    """Raises AssertionError with the first difference."""
+    outs: dict[int, list[Out]] = defaultdict(list)
+    for out in world.broker.outputs():
+        value = orjson.loads(out.value or b"")
+        outs[value.get("join_partition", value.get("partition"))].append(out)
+    for partition in range(world.partitions):
+        seals = [decoder(SealRecord).decode(value) for value in world.broker.side(partition)]
+        judged = truth(
+            world.broker.inputs["impressions", partition].records,
+            world.broker.inputs["clicks", partition].records,
+            world.bounds,
+            seals=seals,
+            partition=partition,
+            ended=world.ended,
+        )
+        check_order(outs[partition])
+        assert_agrees(outs[partition], judged)
+
+
+def check_order(outs: list[Out]) -> None:
+    """In committed order each total's and ledger's version grows, nothing follows what is final, ledgers balance."""
+    last: dict[Hashable, tuple[int, bool]] = {}
+    consumed = (0, 0)
+
+    def grows(key: Hashable, version: int, *, final: bool) -> None:
+        before, was_final = last.get(key, (-1, False))
+        assert version > before, f"{key} was sent with version {version} after {before}"
+        assert not was_final, f"{key} was sent again, with version {version}, after it was final"
+        last[key] = version, final
+
+    for out in outs:
+        if out.topic == "totals":
+            packed = decode(out.value or b"", MinuteTotals)
+            for row in packed.rows():
+                grows((row.minute, *(getattr(row, name) for name in DIMENSIONS)), row.version, final=row.final)
+                assert any(getattr(row, name) for name in MEASURES), f"an empty total was sent: {row}"
+        elif out.topic == "campaign_totals":
+            total = decode(out.value or b"", CampaignTotal)
+            grows((total.campaign_id, total.quarter), total.version, final=total.final)
+        elif out.topic == "ledger":
+            ledger = decode(out.value or b"", Ledger)
+            grows("ledger", ledger.version, final=False)
+            assert ledger.imbalance() == ""
+            now = ledger.impressions.consumed, ledger.clicks.consumed
+            assert all(after >= before for after, before in zip(now, consumed, strict=True)), (
+                f"the ledger went back from {consumed} to {now}"
+            )
+            consumed = now

@@ -1,0 +1,57 @@
+"""What users' producers send: mostly in order; copies, contradictions, reused ids, rubbish, gaps, idle spells."""
+
+from __future__ import annotations
+
+from random import Random
+
+import orjson
+
+from streams.oracle import Record
+from tests.simulation.broker import INPUTS, Broker
+
+T0 = 1_700_000_040_000 - 300
+
+
+class Producers:
+    """Appends a few records a call, to every input of every partition that is not idle."""
+
+    def __init__(self, broker: Broker, random: Random) -> None:
+        self._broker = broker
+        self._random = random
+        self._event_ms = T0
+        self._made = 0
+        self._idle: set[str] = set()
+
+    def produce(self) -> None:
+        random = self._random
+        if random.random() < 0.1:
+            self._idle = set(random.sample(INPUTS, random.choice([0, 0, 1, 1, 2])))
+        self._event_ms += random.choice([0, 1, 5, 20, 40])
+        if random.random() < 0.03:
+            # A quarter-hour on: its totals become final, and rebuilding need not begin at the log's start.
+            self._event_ms += 900_000
+        for log, partition in self._broker.inputs:
+            if log not in self._idle and random.random() < 0.6:
+                self._append(log, partition)
+
+    def _append(self, log: str, partition: int) -> None:
+        random = self._random
+        ts = self._event_ms + random.choice([0, 0, 0, -5, -19, -20, -21, 15, -90, 60])
+        number = max(0, self._made - random.choice([0, 0, 1, 2, 5, 9]))
+        impression_id = f"{partition}-{number}"
+        event: dict[str, object] = {"impression_id": impression_id, "ts": ts}
+        if log == "impressions":
+            event |= {"campaign_id": f"c{number % 3}", "creative_id": "x", "price_micros": 10 + number % 2}
+        else:
+            event |= {"click_id": f"k{self._made - random.choice([0, 0, 3])}"}
+        self._made += 1
+        source = self._broker.inputs[log, partition]
+        key: bytes | None = impression_id.encode()
+        value: bytes | None = orjson.dumps(event) if random.random() > 0.05 else b"{"
+        if source.records and random.random() < 0.15:
+            copied = random.choice(source.records[-8:])
+            key, value = copied.key, copied.value
+        # Gaps are what compaction, aborted transactions and their markers leave.
+        source.append(Record(source.end + random.choice([0, 0, 2]), -1, key, value))
+        if random.random() < 0.05:
+            source.end += 1
