@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,13 +83,20 @@ def read_all(cluster: Cluster, role: str, partition: int) -> list[bytes]:
 
 def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
     """Every committed record of a partition up to its end as of now. For logs that fit memory."""
-    where = TopicPartition(cluster.topic(role), partition)
+    return list(stream_log(cluster, cluster.topic(role), partition))
+
+
+def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63) -> Iterator[Record]:
+    """The committed records of a partition from `start` up to, not including, `stop`, or its end as of now.
+
+    Waits for open transactions below that; raises Transient when nothing comes for 30 s.
+    """
     asked = meter(cluster)
-    low, high = log_bounds(asked, where.topic, partition)
+    low, high = log_bounds(asked, topic, partition)
     asked.close()
-    found: list[Record] = []
-    if high <= low:
-        return found
+    start, stop = max(start, low), min(stop, high)
+    if stop <= start:
+        return
     consumer = Consumer(
         cluster.client(
             group_id="clickfold-read-only",
@@ -101,18 +108,20 @@ def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
         )
     )
     try:
-        consumer.assign([TopicPartition(where.topic, partition, OFFSET_BEGINNING)])
+        consumer.assign([TopicPartition(topic, partition, start)])
         until = time.monotonic() + ANSWER_S
         while time.monotonic() < until:
             for message in consumer.consume(10_000, 0.05):
                 error, offset = message.error(), message.offset() or 0
+                # An EOF is the end of what is stable; an open transaction may still hold back some below `stop`.
+                if offset >= stop and (error is None or error.code() == KafkaError._PARTITION_EOF):
+                    return
                 if error is None:
                     until = time.monotonic() + ANSWER_S
-                    found.append(Record(offset, message.timestamp()[1], message.key(), message.value()))
-                # An EOF is the end of what is stable; an open transaction may still hold back some below `high`.
-                elif error.code() == KafkaError._PARTITION_EOF and offset >= high:
-                    return found
-        raise Transient(f"{where.topic}[{partition}] was not readable to offset {high} in {ANSWER_S:.0f} s")
+                    yield Record(offset, message.timestamp()[1], message.key(), message.value())
+                    if offset + 1 == stop:
+                        return
+        raise Transient(f"{topic}[{partition}] was not readable to offset {stop} in {ANSWER_S:.0f} s")
     finally:
         consumer.close()
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import xxhash
 
-from schemas.bounds import NO_BOUND_MS, JoinBounds
+from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.codec import decode
 from schemas.events import MAX_RECORD_BYTES, Click, Impression
 from schemas.outcomes import Outcome
@@ -128,12 +128,19 @@ def truth(
     seals: Iterable[SealRecord] = (),
     partition: int = 0,
     ended: bool = True,
+    close_below_ms: int = END_OF_TIME_MS,
+    give_up_below_ms: int = END_OF_TIME_MS,
 ) -> Truth:
-    """What one partition must come to. With `ended`, open impressions close and pending clicks are orphans."""
+    """What one partition must come to. With `ended`, open impressions close and pending clicks are orphans.
+
+    Impressions close and clicks are given up only below these bounds: a worker acts on them some time after it may.
+    """
     floors = standing_floors(seals)
     shown = read_log(impressions, Impression, floors["impressions"], bounds)
     clicked = read_log(clicks, Click, floors["clicks"], bounds)
     result = Truth(shown, clicked)
+    close_ms = min(close_below_ms, END_OF_TIME_MS if ended else clicked.watermark_ms - bounds.window_ms)
+    give_up_ms = min(give_up_below_ms, END_OF_TIME_MS if ended else shown.watermark_ms - bounds.skew_ms)
     by_id: dict[str, list[Impression]] = defaultdict(list)
     for impression in shown.accepted:
         by_id[impression.impression_id].append(impression)
@@ -152,13 +159,13 @@ def truth(
             else:
                 _count(result, match, click.ts, clicks=1, spend_micros=match.price_micros)
                 _count(result, match, match.ts, attributed_clicks=1, attributed_spend_micros=match.price_micros)
-        elif ended or shown.watermark_ms > click.ts + bounds.skew_ms:
+        elif click.ts < give_up_ms:
             result.outcomes.append(_orphan(click, partition))
             result.counts["orphan"] += 1
         else:
             result.counts["pending"] += 1
     for impression in shown.accepted:
-        if not ended and clicked.watermark_ms <= impression.ts + bounds.window_ms:
+        if impression.ts >= close_ms:
             result.counts["open"] += 1
             continue
         result.counts["closed"] += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import bench, compare, demo, fold, init, models, promote, query, runs, up, worker
+from streams.cli import bench, compare, demo, fold, init, models, promote, query, runs, up, verify, worker
 
 app = typer.Typer(
     name="clickfold",
@@ -22,6 +22,7 @@ app.add_typer(runs.runs_app(up.some_clickhouse), name="runs")
 app.command("compare")(compare.compare_command(up.some_clickhouse))
 app.command("promote")(promote.promote_command(up.some_clickhouse))
 app.add_typer(models.models_app(up.some_cluster), name="models")
+app.command("verify")(verify.verify)
 app.command("init")(init.init)
 app.command("fold")(fold.fold)
 app.add_typer(worker.app, name="worker")

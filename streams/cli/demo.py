@@ -7,11 +7,10 @@ import signal
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
@@ -19,13 +18,14 @@ from rich.console import Console
 
 from schemas.errors import ClickfoldError, SettingsError
 from schemas.events import Campaign
-from schemas.totals import DIMENSIONS, MEASURES
+from schemas.totals import DIMENSIONS, MEASURES, Ledger
 from streams.admin import REPLAYED
 from streams.cli import options
 from streams.cli.fold import outcome_line, summed_summary
 from streams.cli.live import Live
 from streams.cli.sources import Sources
 from streams.cli.summary import summary
+from streams.cli.verify import show_checks
 from streams.cluster import read_all
 from streams.embedded.feed import Feed, as_records
 from streams.embedded.sample import open_bandit
@@ -33,7 +33,8 @@ from streams.embedded.stack import Stack, require_embedded
 from streams.files import read_campaigns, read_jsonl
 from streams.oracle import Record
 from streams.sink.client import connect
-from streams.verify import Check, Run
+from streams.verify import Asked, Verification, last_ledgers, summed_totals
+from streams.verify.paced import View
 
 # Seven days of the sample in about a minute.
 _SAMPLE_SPEED = 10_000.0
@@ -93,17 +94,23 @@ def demo(
                 stack.end("join", bound_s=_DRAIN_S)
                 stack.end("learn", bound_s=_DRAIN_S)
                 status.update("computing the batch truth …")
-                run = Run(stack.cluster, bounds, partitions=partitions, shards=1, ended=True)
-                status.update("waiting for ClickHouse and pacing …")
                 client = connect(stack.clickhouse.url, database="ads")
-                checks = run.checks() + _settled(stack, run, client, played.campaigns)
+                group = f"{stack.cluster.prefix}join"
+                checks = Verification(
+                    stack.cluster,
+                    Asked(bounds=bounds, group=group, ended=True, wait_s=_SETTLE_S),
+                    clickhouse=client,
+                    paced=View(stack.url("pace")),
+                    meanwhile=lambda: stack.check(without=("join", "learn")),
+                ).checks()
             for part in summary(client):
                 console.print(part)
-            _show_ledger(run, console)
+            ledgers = last_ledgers(stack.cluster, range(partitions))
+            _show_ledger(ledgers.values(), console)
             if export is not None:
-                _export(stack, run, export)
+                _export(stack, range(partitions), ledgers.values(), export)
                 console.print(f"exported to {export}")
-            if not _show_checks(checks, console):
+            if not show_checks(checks, console):
                 raise ClickfoldError("the run differs from the batch truth, see above; please report it")
         finally:
             stack.stop()
@@ -196,53 +203,13 @@ def _play(stack: Stack, played: Input, console: Console) -> None:
         thread.join(5.0)
 
 
-def _settled(stack: Stack, run: Run, client: Any, campaigns: Sequence[Campaign]) -> list[Check]:
-    """The checks of what is written behind the join: asked again until they agree or time is up."""
-
-    def days_of(campaign_id: str) -> dict[int, tuple[int, int, int]]:
-        view = _json(f"{stack.url('pace')}/{campaign_id}")
-        return {day["day_start"]: (day["impressions"], day["clicks"], day["spend_micros"]) for day in view["days"]}
-
-    until = time.monotonic() + _SETTLE_S
-    parts: list[Callable[[], list[Check]]] = [
-        lambda: run.clickhouse_checks(client),
-        lambda: [run.pacing_check(days_of, campaigns)],
-    ]
-    settled: list[Check] = []
-    for part in parts:
-        checks = part()
-        while any(check.differing for check in checks) and time.monotonic() < until:
-            stack.check(without=("join", "learn"))
-            time.sleep(0.5)
-            checks = part()
-        settled += checks
-    return settled
-
-
-def _json(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10.0) as answer:
-        return orjson.loads(answer.read())
-
-
-def _show_ledger(run: Run, console: Console) -> None:
+def _show_ledger(ledgers: Iterable[Ledger], console: Console) -> None:
     console.print("[bold]Ledger[/bold], what became of every record:")
-    for log, counts in summed_summary(run.ledgers().values()).items():
+    for log, counts in summed_summary(ledgers).items():
         console.print(f"  {log}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 
-def _show_checks(checks: Sequence[Check], console: Console) -> bool:
-    console.print("[bold]Against the batch truth[/bold]:")
-    for check in checks:
-        if check.differing:
-            console.print(f"  [red]✗ {check.name}: {check.differing:,} of {check.compared:,} differ[/red]")
-            for line in check.first:
-                console.print(f"      {line}", markup=False)
-        else:
-            console.print(f"  [green]✓[/green] {check.name}: {check.compared:,} agree")
-    return not any(check.differing for check in checks)
-
-
-def _export(stack: Stack, run: Run, folder: Path) -> None:
+def _export(stack: Stack, partitions: Iterable[int], ledgers: Iterable[Ledger], folder: Path) -> None:
     """outcomes.jsonl, totals.csv (summed over join partitions) and ledger.json (summed likewise)."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "outcomes.jsonl").open("wb") as file:
@@ -251,6 +218,6 @@ def _export(stack: Stack, run: Run, folder: Path) -> None:
     with (folder / "totals.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["minute", *DIMENSIONS, *MEASURES])
-        for key, measures in sorted(run.totals().items()):
+        for key, measures in sorted(summed_totals(stack.cluster, partitions).items()):
             rows.writerow([*key, *measures.values()])
-    (folder / "ledger.json").write_bytes(orjson.dumps(summed_summary(run.ledgers().values())) + b"\n")
+    (folder / "ledger.json").write_bytes(orjson.dumps(summed_summary(ledgers)) + b"\n")
