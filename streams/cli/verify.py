@@ -36,6 +36,11 @@ class Format(StrEnum):
 
 
 def verify(
+    from_: Annotated[
+        str,
+        typer.Option("--from", help="First records: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1"),
+    ] = "earliest",
+    to: Annotated[str, typer.Option("--to", help="First records no longer judged; likewise, or latest.")] = "latest",
     window: options.Window = "30m",
     skew: options.Skew = "5s",
     lateness: options.Lateness = "2m",
@@ -69,6 +74,8 @@ def verify(
         group=options.plain_name("--group", group or f"{cluster.prefix}join"),
         dimensions=tuple(name.strip() for name in dimensions.split(",") if name.strip()),
         partitions=_numbers(partitions) if partitions else None,
+        from_text=from_,
+        to_text=to,
         ended=ended,
         wait_s=options.duration_ms("--wait", wait) / 1_000,
         most=rows,

@@ -83,7 +83,10 @@ class Sinking:
     ) -> None:
         """Whole settled minutes of one join partition that the sink has written."""
         check = checks.named("minute totals in ClickHouse")
-        left_out = self._sunk.promoted | totals.not_sunk
+
+        def left_out(minute: int) -> bool:
+            return minute in totals.not_sunk or self._sunk.promoted(minute)
+
         found = self._sunk.totals(partition)
         sides = [whole(side, span, MINUTE_MS, at=0, but=left_out) for side in (found, wanted)]
         check.compare(*sides, names=MEASURES)
@@ -102,8 +105,7 @@ class Sinking:
                 named[hash_of(row)] = row
         for one in judged.outcomes:
             at_ms, row = written.event_ms(one), written.row_of(one)
-            promoted = at_ms - at_ms % MINUTE_MS in self._sunk.promoted
-            if span.holds(at_ms) and not promoted and hash_of(row) not in not_sunk:
+            if span.holds(at_ms) and not self._sunk.promoted(at_ms) and hash_of(row) not in not_sunk:
                 wanted.add(row)
                 named[hash_of(row)] = row
         compare_piles(check, found, wanted, values=lambda hashes: ((one, named[one]) for one in hashes))

@@ -71,17 +71,28 @@ def _told(found: Any, wanted: Any, names: Sequence[str]) -> str:
 
 
 class Pile:
-    """A multiset of values, 8 bytes each: their hashes."""
+    """A multiset of values, 16 bytes each: their hashes, and a time of each."""
 
     def __init__(self) -> None:
         self._hashes = array("Q")
+        self._times = array("q")
 
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Any, *, at_ms: int = 0) -> None:
         """One more of this value."""
         self._hashes.append(hash_of(value))
+        self._times.append(at_ms)
+
+    def between(self, from_ms: int, to_ms: int) -> Pile:
+        """Those at times from `from_ms` to, not including, `to_ms`."""
+        times = np.frombuffer(self._times, np.int64)
+        chosen = (from_ms <= times) & (times < to_ms)
+        part = Pile()
+        part._hashes.frombytes(np.frombuffer(self._hashes, np.uint64)[chosen].tobytes())
+        part._times.frombytes(times[chosen].tobytes())
+        return part
 
     def less(self, other: Pile) -> dict[int, int]:
         """Hash -> how many more there are here than in `other`, fewer being negative; equal ones are left out."""

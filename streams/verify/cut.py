@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +15,37 @@ from schemas.events import MAX_TS_MS
 from streams.cluster import ANSWER_S, Cluster, log_bounds, patiently
 from streams.join.matching import INPUTS
 from streams.join.state import JoinMark
-from streams.oracle import Key
+from streams.oracle import Key, Truth
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What is committed of one partition: the next offset of each input, where Kafka's copy begins, and the mark."""
+    """What is judged of one partition: from `starts` to `offsets`, exclusive, of each input; and the group's mark.
+
+    `committed` are the offsets the mark belongs to, at or behind `offsets`.
+    """
 
     partition: int
     starts: dict[str, int]
     offsets: dict[str, int]
+    committed: dict[str, int]
     mark: JoinMark
 
     @property
     def whole(self) -> bool:
-        """Whether Kafka keeps both logs from their beginning."""
+        """Whether both logs are judged from their beginning."""
         return not any(self.starts.values())
+
+    @property
+    def short(self) -> bool:
+        """Whether more is committed than is judged: the mark's counts and bounds are those of another moment."""
+        return self.offsets != self.committed
+
+    def within(self, start: Mapping[str, int], stop: Mapping[str, int]) -> Cut:
+        """The part between these offsets."""
+        starts = {log: max(at, start[log]) for log, at in self.starts.items()}
+        offsets = {log: max(starts[log], min(at, stop[log])) for log, at in self.offsets.items()}
+        return Cut(self.partition, starts, offsets, self.committed, self.mark)
 
     @property
     def ended(self) -> bool:
@@ -59,19 +74,21 @@ class Span:
         """Whether a total of this stretch is compared."""
         return self.from_ms <= start_ms and start_ms + length_ms <= self.final_ms
 
-    def within(self, from_ms: int | None, to_ms: int | None) -> Span:
-        """The part between these; None: no bound."""
-        low = self.from_ms if from_ms is None else max(self.from_ms, from_ms)
-        high = END_OF_TIME_MS if to_ms is None else to_ms
-        return Span(low, min(self.to_ms, high), min(self.final_ms, high))
 
-
-def settled(cut: Cut, known_from_ms: int, *, ended: bool) -> Span:
+def settled(cut: Cut, judged: Truth, bounds: JoinBounds, known_from_ms: int, *, ended: bool) -> Span:
     """What no later record can change. `known_from_ms`: see `known_from`."""
-    decided = cut.mark.decided
     if ended:
         return Span(known_from_ms)
-    return Span(known_from_ms, min(decided.close_ms, decided.orphan_ms), decided.final_ms)
+    decided = cut.mark.decided
+    to_ms = min(decided.close_ms, decided.orphan_ms)
+    if cut.short:
+        to_ms = min(to_ms, *allowed(judged, bounds))
+    return Span(known_from_ms, to_ms, min(decided.final_ms, to_ms))
+
+
+def allowed(judged: Truth, bounds: JoinBounds) -> tuple[int, int]:
+    """How far impressions may be closed and clicks given up, exclusive, as the judged logs stand."""
+    return judged.clicks.watermark_ms - bounds.window_ms, judged.impressions.watermark_ms - bounds.skew_ms
 
 
 def known_from(highest_lost_ms: int | None, bounds: JoinBounds) -> int:
@@ -114,7 +131,7 @@ def _cut(
     except ValueError as error:
         raise StateMismatch(f"group {group}: its marks are not those of a join worker ({error})") from error
     starts = {log: log_bounds(consumer, cluster.topic(log), partition)[0] for log in INPUTS}
-    return Cut(partition, starts, offsets, mark)
+    return Cut(partition, starts, offsets, offsets, mark)
 
 
 def committed_offsets(cluster: Cluster, group: str, topic: str, partitions: int) -> dict[int, int]:
@@ -140,7 +157,12 @@ def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPa
 
 
 def whole(
-    totals: Mapping[Key, Any], span: Span, length_ms: int, *, at: int, but: Collection[int] = ()
+    totals: Mapping[Key, Any],
+    span: Span,
+    length_ms: int,
+    *,
+    at: int,
+    but: Callable[[int], bool] = lambda _: False,
 ) -> dict[Key, Any]:
-    """Those of whole settled stretches; the start of each is part `at` of its key."""
-    return {key: row for key, row in totals.items() if key[at] not in but and span.holds_whole(key[at], length_ms)}
+    """Those of whole settled stretches but some; the start of each is part `at` of its key."""
+    return {key: row for key, row in totals.items() if span.holds_whole(key[at], length_ms) and not but(key[at])}

@@ -18,10 +18,11 @@ from streams.admin import Admin
 from streams.cluster import Cluster, read_all, stream_log
 from streams.join.matching import INPUTS
 from streams.oracle import Key, Record, Truth, truth
+from streams.replay.ranges import resolve_range
 from streams.verify import written
 from streams.verify.behind import Patience, Sinking, compare_paced, paced_measures
 from streams.verify.check import Check, Checks, Pile, compare_piles, hash_of
-from streams.verify.cut import Cut, Span, committed_cuts, known_from, settled, whole
+from streams.verify.cut import Cut, Span, allowed, committed_cuts, known_from, settled, whole
 from streams.verify.paced import Paced, Sums, time_zones
 from streams.verify.sunk import Sunk
 
@@ -40,9 +41,9 @@ class Asked:
     dimensions: Sequence[str] = DIMENSIONS
     # None: all.
     partitions: Sequence[int] | None = None
-    # Event time; None: no bound.
-    from_ms: int | None = None
-    to_ms: int | None = None
+    # As `replay.ranges` reads them: offsets, record times, or ends.
+    from_text: str = "earliest"
+    to_text: str = "latest"
     # The run was told that its inputs are complete: everything is decided, nothing is on its way.
     ended: bool = False
     # How long to wait for what is written behind the join.
@@ -83,7 +84,11 @@ class Verification:
         ids = admin.topic_ids(INPUTS)
         self._digest = asked.bounds.digest(*asked.dimensions, *ids, str(self._count), str(self._shards))
         self.partitions = self._chosen()
-        self.cuts = committed_cuts(cluster, asked.group, self.partitions)
+        range_ = resolve_range(cluster, asked.from_text, asked.to_text, inputs=INPUTS, partitions=self._count)
+        self.cuts = {
+            partition: cut.within(range_.start[partition], range_.stop[partition])
+            for partition, cut in committed_cuts(cluster, asked.group, self.partitions).items()
+        }
         self.events = dict.fromkeys(INPUTS, 0)
         self._checks = Checks(asked.most)
 
@@ -104,15 +109,17 @@ class Verification:
         self._settings()
         sinking = self._sinking()
         sunk_to = sinking.offsets if sinking else {}
-        spans = {partition: self._span(cut) for partition, cut in self.cuts.items()}
-        outcomes = written.Outcomes(self._cluster, self._shards, spans, sunk_to.get("outcomes", {}))
+        spans: list[Span] = []
+        outcomes = written.Outcomes(self._cluster, self._shards, sunk_to.get("outcomes", {}))
         rejects: defaultdict[int, list[Key]] = defaultdict(list)
         for partition, key in written.rejects(self._cluster):
             rejects[partition].append(key)
         campaigns = written.CampaignTotals(self._cluster, self._count)
         quarters: list[tuple[str, int, Sums]] = []
         for partition, cut in self.cuts.items():
-            judged, span = self._truth(cut), spans[partition]
+            judged = self._truth(cut)
+            span = self._span(cut, judged)
+            spans.append(span)
             self._bounds(cut, judged)
             self._outcomes(judged, outcomes, partition, span)
             wanted = self._masked(judged.totals)
@@ -136,7 +143,7 @@ class Verification:
         return Sinking(self._cluster, self._sink_group, counts, Sunk.open(self._client), self._patience)
 
     def _pacing(
-        self, quarters: Iterable[tuple[str, int, Sums]], campaigns: written.CampaignTotals, spans: Mapping[int, Span]
+        self, quarters: Iterable[tuple[str, int, Sums]], campaigns: written.CampaignTotals, spans: Sequence[Span]
     ) -> None:
         if self._paced is None:
             return
@@ -146,9 +153,9 @@ class Verification:
             return
         # What all partitions have settled.
         span = Span(
-            max(one.from_ms for one in spans.values()),
-            min(one.to_ms for one in spans.values()),
-            min(one.final_ms for one in spans.values()),
+            max(one.from_ms for one in spans),
+            min(one.to_ms for one in spans),
+            min(one.final_ms for one in spans),
         )
         zones = time_zones(self._cluster, self._count)
         compare_paced(check, self._paced, quarters, campaigns.last, zones, span, self._patience)
@@ -163,20 +170,27 @@ class Verification:
             self._asked.bounds,
             seals=self._seals(cut),
             partition=cut.partition,
-            ended=self._asked.ended,
+            ended=self._ended(cut),
             close_below_ms=decided.close_ms,
             give_up_below_ms=decided.orphan_ms,
         )
 
+    def _ended(self, cut: Cut) -> bool:
+        return self._asked.ended and not cut.short
+
     def _records(self, log: str, cut: Cut) -> Iterator[Record]:
         read = 0
-        for record in stream_log(self._cluster, self._cluster.topic(log), cut.partition, stop=cut.offsets[log]):
+        for record in self._stream(log, cut):
             read += 1
             if read % 1_000 == 0:
                 self._on_read(1_000)
             yield record
         self._on_read(read % 1_000)
         self.events[log] += read
+
+    def _stream(self, log: str, cut: Cut) -> Iterator[Record]:
+        topic = self._cluster.topic(log)
+        return stream_log(self._cluster, topic, cut.partition, start=cut.starts[log], stop=cut.offsets[log])
 
     def _seals(self, cut: Cut) -> Iterator[SealRecord]:
         for value in read_all(self._cluster, "seals", cut.partition):
@@ -185,18 +199,17 @@ class Verification:
             if not isinstance(seal, Seal) or seal.next_offset <= cut.offsets[seal.input]:
                 yield seal
 
-    def _span(self, cut: Cut) -> Span:
+    def _span(self, cut: Cut, judged: Truth) -> Span:
         lost_ms: int | None = None
         for log in INPUTS:
             if cut.starts[log] == 0:
                 continue
-            topic = self._cluster.topic(log)
-            first = next(stream_log(self._cluster, topic, cut.partition, stop=cut.offsets[log]), None)
+            first = next(self._stream(log, cut), None)
             # No accepted record is further above its Kafka timestamp than the future bound, and those ascend.
             at_ms = first.record_ts_ms + self._asked.bounds.future_ms if first is not None else 2**53
             lost_ms = at_ms if lost_ms is None else max(lost_ms, at_ms)
-        span = settled(cut, known_from(lost_ms, self._asked.bounds), ended=self._asked.ended)
-        return span.within(self._asked.from_ms, self._asked.to_ms)
+        known_from_ms = known_from(lost_ms, self._asked.bounds)
+        return settled(cut, judged, self._asked.bounds, known_from_ms, ended=self._ended(cut))
 
     def _masked(self, totals: Mapping[Key, Mapping[str, int]]) -> dict[Key, tuple[int, ...]]:
         """Totals by the dimensions the run keeps apart."""
@@ -223,12 +236,14 @@ class Verification:
                 )
             if not cut.whole:
                 check.notes.append(
-                    f"partition {partition}: Kafka keeps its inputs from {cut.starts}; what needs earlier records is "
+                    f"partition {partition} is judged from offsets {cut.starts}; what depends on earlier records is "
                     "left out"
                 )
 
     def _bounds(self, cut: Cut, judged: Truth) -> None:
         """The worker has acted on no bound its logs do not give, and on both to the end in a run that was ended."""
+        if cut.short:
+            return
         check = self._checks.named("bounds")
         check.compared += 1
         decided, bounds = cut.mark.decided, self._asked.bounds
@@ -239,25 +254,25 @@ class Verification:
                 if next(stream_log(self._cluster, self._cluster.topic(log), cut.partition, start=at), None):
                     check.differ(f"{log}[{cut.partition}] was not read to its end: committed is offset {at}")
             return
-        allowed = judged.clicks.watermark_ms - bounds.window_ms, judged.impressions.watermark_ms - bounds.skew_ms
-        if decided.close_ms > allowed[0] or decided.orphan_ms > allowed[1]:
+        close_ms, give_up_ms = allowed(judged, bounds)
+        if decided.close_ms > close_ms or decided.orphan_ms > give_up_ms:
             asked = "; if its run was ended, say --ended" if cut.ended else ""
             check.differ(
                 f"partition {cut.partition} has closed below {decided.close_ms}, given up below {decided.orphan_ms}; "
-                f"its logs allow {allowed}{asked}"
+                f"its logs allow {close_ms} and {give_up_ms}{asked}"
             )
 
     def _outcomes(self, judged: Truth, outcomes: written.Outcomes, partition: int, span: Span) -> None:
         wanted = Pile()
         for one in judged.outcomes:
-            if span.holds(written.event_ms(one)):
-                wanted.add(one)
+            wanted.add(one, at_ms=written.event_ms(one))
 
         def values(hashes: Collection[int]) -> Iterable[tuple[int, Any]]:
             yield from outcomes.named(hashes)
             yield from ((hash_of(one), one) for one in judged.outcomes)
 
-        compare_piles(self._checks.named("outcomes"), outcomes.piles[partition], wanted, values=values)
+        due = wanted.between(span.from_ms, span.to_ms)
+        compare_piles(self._checks.named("outcomes"), outcomes.settled(partition, span), due, values=values)
 
     def _totals(
         self, name: str, found: Mapping[Key, Any], wanted: Mapping[Key, Any], span: Span, length_ms: int, *, at: int
@@ -282,8 +297,8 @@ class Verification:
 
     def _ledger(self, cut: Cut, judged: Truth) -> None:
         check = self._checks.named("ledger")
-        if not cut.whole:
-            check.notes.append(f"partition {cut.partition}: its counts began before what Kafka keeps")
+        if not cut.whole or cut.short:
+            check.notes.append(f"partition {cut.partition}: not compared, as it counts all the group has committed")
             return
         counts = cut.mark.counts
         found: dict[Key, int] = {}

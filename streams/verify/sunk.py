@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
+from schemas.totals import DIMENSIONS, MEASURES
 from streams.oracle import Key
 
 _WIDTH = 1 + len(DIMENSIONS)
@@ -15,23 +16,30 @@ _WIDTH = 1 + len(DIMENSIONS)
 
 @dataclass(frozen=True, slots=True)
 class Sunk:
-    """One database, and the minutes in it that are read from a backfill instead of from live work."""
+    """One database, and the stretches of it that are read from a backfill instead of from live work."""
 
     client: Client
-    promoted: frozenset[int]
+    # (start, end) in ms UTC, ascending, apart.
+    spans: Sequence[tuple[int, int]]
 
     @classmethod
     def open(cls, client: Client) -> Sunk:
         """Asks which minutes are promoted."""
-        rows = client.query("SELECT toUnixTimestamp(minute) * 1000 FROM promoted_minutes").result_rows
-        return cls(client, frozenset(row[0] for row in rows))
+        columns = "toUnixTimestamp(from_minute) * 1000, toUnixTimestamp(to_minute) * 1000"
+        rows = client.query(f"SELECT {columns} FROM promoted_spans ORDER BY from_minute").result_rows
+        return cls(client, [(row[0], row[1]) for row in rows])
+
+    def promoted(self, ts_ms: int) -> bool:
+        """Whether readers get this time from a backfill."""
+        at = bisect_right(self.spans, (ts_ms, 2**63))
+        return at > 0 and ts_ms < self.spans[at - 1][1]
 
     def totals(self, partition: int) -> dict[Key, tuple[int, ...]]:
         """(minute, *dimensions) -> measures, of one join partition, without promoted minutes."""
         columns = ", ".join((*DIMENSIONS, *MEASURES))
         sql = f"SELECT toUnixTimestamp(minute) * 1000, {columns} FROM minutes WHERE join_partition = {partition}"
         rows = self.client.query(sql).result_rows
-        return {tuple(row[:_WIDTH]): tuple(row[_WIDTH:]) for row in rows if row[0] not in self.promoted}
+        return {tuple(row[:_WIDTH]): tuple(row[_WIDTH:]) for row in rows if not self.promoted(row[0])}
 
     def outcomes(self, partition: int) -> Iterator[tuple[int, Key]]:
         """(event time, (kind, impression, click, click time)) of one join partition, without promoted minutes."""
@@ -41,5 +49,5 @@ class Sunk:
         )
         with self.client.query_rows_stream(sql) as stream:
             for event_ms, *row in stream:
-                if event_ms - event_ms % MINUTE_MS not in self.promoted:
+                if not self.promoted(event_ms):
                     yield event_ms, tuple(row)

@@ -23,20 +23,17 @@ _measures = attrgetter(*MEASURES)
 
 
 class Outcomes:
-    """The outcomes there are, by join partition: those settled as hashes, and those a sink still has to write."""
+    """The outcomes there are, by join partition, 16 bytes each; and which of them a sink still has to write."""
 
-    def __init__(self, cluster: Cluster, shards: int, spans: Mapping[int, Span], sunk: Mapping[int, int]) -> None:
+    def __init__(self, cluster: Cluster, shards: int, sunk: Mapping[int, int]) -> None:
         """`sunk`: the sink's next offset in each shard; empty when there is none."""
         self._cluster = cluster
         self._shards = shards
-        self.piles: defaultdict[int, Pile] = defaultdict(Pile)
+        self._piles: defaultdict[int, Pile] = defaultdict(Pile)
         # Hashes of `row_of`.
         self.not_sunk: defaultdict[int, set[int]] = defaultdict(set)
         for shard, offset, one in self._read():
-            span = spans.get(one.join_partition)
-            if span is None or not span.holds(event_ms(one)):
-                continue
-            self.piles[one.join_partition].add(one)
+            self._piles[one.join_partition].add(one, at_ms=event_ms(one))
             if sunk and offset >= sunk[shard]:
                 self.not_sunk[one.join_partition].add(hash_of(row_of(one)))
 
@@ -44,6 +41,10 @@ class Outcomes:
         for shard in range(self._shards):
             for record in stream_log(self._cluster, self._cluster.topic("outcomes"), shard):
                 yield shard, record.offset, decode(record.value or b"", Outcome)
+
+    def settled(self, partition: int, span: Span) -> Pile:
+        """Those of one join partition that are compared."""
+        return self._piles[partition].between(span.from_ms, span.to_ms)
 
     def named(self, hashes: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
         """Those of these hashes, read once more."""

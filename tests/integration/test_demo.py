@@ -56,7 +56,7 @@ class Demo:
         code = process.wait(120)
         assert code == 0, self.output
         assert "✗" not in self.output
-        assert self.output.count("✓") == 8, self.output
+        assert self.output.count("✓") == 10, self.output
         self.assert_nothing_left()
         return self.output
 
