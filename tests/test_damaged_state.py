@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 
 import pytest
 
-from schemas.codec import decoder
-from schemas.seals import SealRecord
-from streams.disk import Disk
-from streams.fold import Fold
 from streams.join.fold import JoinFold
-from streams.oracle import Record, truth
-from streams.runner import Pace, Runner
-from tests.edges import Fates, MemoryCluster, MemoryDisk, MemoryLog, VirtualClock
-from tests.judging import assert_agrees
+from streams.oracle import Record
+from streams.runner import Pace
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.life import Life
 from tests.sizes import small_sizes
 from tests.strategies import BOUNDS, T0
 from tests.test_join import click, impression
 
-Damage = Callable[[MemoryDisk], None]
+Damage = Callable[[SimulatedDisk], None]
 
 
 def flip(suffix: str, at: int) -> Damage:
-    def damage(disk: MemoryDisk) -> None:
+    def damage(disk: SimulatedDisk) -> None:
         name = next(name for name in disk.names() if name.startswith(suffix) or name.endswith(suffix))
         disk.files[name][at] ^= 1
 
@@ -39,21 +34,21 @@ def cut(suffix: str) -> Damage:
     return lambda disk: disk.truncate(next(name for name in disk.names() if suffix in name), 10)
 
 
-def of_another_partition(disk: MemoryDisk) -> None:
+def of_another_partition(disk: SimulatedDisk) -> None:
     with small_sizes():
-        other = JoinFold(BOUNDS, MemoryDisk(), partition=5)
+        other = JoinFold(BOUNDS, SimulatedDisk(), partition=5)
         disk.replace("manifest", other.snapshot())
         other.close()
 
 
-def of_other_settings(disk: MemoryDisk) -> None:
+def of_other_settings(disk: SimulatedDisk) -> None:
     with small_sizes():
-        other = JoinFold(BOUNDS, MemoryDisk(), digest="another")
+        other = JoinFold(BOUNDS, SimulatedDisk(), digest="another")
         disk.replace("manifest", other.snapshot())
         other.close()
 
 
-def of_a_newer_program(disk: MemoryDisk) -> None:
+def of_a_newer_program(disk: SimulatedDisk) -> None:
     manifest = bytearray(disk.files["manifest"])
     manifest[:18] = b"clickfold join 99\n"
     disk.replace("manifest", bytes(manifest))
@@ -75,57 +70,35 @@ BETWEEN_LIVES = {
 }
 
 
-class Life:
-    """One partition, worked on by one runner after another over the same disk."""
-
-    def __init__(self) -> None:
-        self.cluster = MemoryCluster(("impressions", "clicks"), 1)
-        self.disk = MemoryDisk()
-        self.clock = VirtualClock()
-        self.warnings: list[str] = []
-        self.random = Random(3)
+class Shown(Life):
+    """Impressions three ms apart, and clicks on them."""
 
     def show(self, first: int, count: int) -> None:
         for number in range(first, first + count):
             shown = impression(f"i{number}", T0 + 3 * number, pctr=0.25)
-            self.cluster.append("impressions", 0, Record(number, -1, shown.key, shown.value))
+            self.append("impressions", Record(number, -1, shown.key, shown.value))
 
     def click(self, number: int, impression: int) -> None:
         made = click(f"k{number}", f"i{impression}", T0 + 3 * impression + 20)
-        self.cluster.append("clicks", 0, Record(number, -1, made.key, made.value))
+        self.append("clicks", Record(number, -1, made.key, made.value))
 
-    def run(self, turns: int) -> None:
-        log = MemoryLog(self.cluster, Fates(self.random, share=0.0), self.random)
-        pace = Pace(commit_s=0.1, report_s=0.2, checkpoint_s=0.5, idle_s=1e9, transaction_outs=50)
-        left = iter(range(turns))
-
-        def stopped() -> bool:
-            self.clock.seconds += 0.2
-            return next(left, None) is None
-
+    def work(self) -> None:
         with small_sizes():
-            Runner(log, self.clock, self.make, pace, warn=self.warnings.append).run(stopped)
-
-    def make(self, partition: int) -> tuple[Fold, Disk]:
-        return JoinFold(BOUNDS, self.disk, partition=partition), self.disk
-
-    def check(self) -> None:
-        seals = [decoder(SealRecord).decode(value) for value in self.cluster.side(0)]
-        logs = self.cluster.logs
-        judged = truth(logs["impressions", 0], logs["clicks", 0], BOUNDS, seals=seals, ended=False)
-        assert_agrees([out for out in self.cluster.outs if out.topic != "seals"], judged)
+            self.run(
+                40, Pace(commit_s=0.1, report_s=0.2, checkpoint_s=0.5, idle_s=1e9, transaction_outs=50), turn_s=0.2
+            )
 
 
 @pytest.mark.parametrize("damage", BETWEEN_LIVES.values(), ids=BETWEEN_LIVES.keys())
 def test_damaged_or_foreign_checkpoint_is_rebuilt_from_the_log_with_a_warning(damage: Damage) -> None:
-    life = Life()
+    life = Shown(BOUNDS)
     life.show(0, 30)
     life.click(0, 25)
-    life.run(40)
+    life.work()
     damage(life.disk)
     life.click(1, 26)
     life.show(30, 5)
-    life.run(40)
+    life.work()
     assert any("not used" in text for text in life.warnings)
     assert any("rebuilding" in text for text in life.warnings)
     life.check()
@@ -133,23 +106,23 @@ def test_damaged_or_foreign_checkpoint_is_rebuilt_from_the_log_with_a_warning(da
 
 def test_payload_that_changed_on_disk_is_never_put_out() -> None:
     """Its id survived and its price not: only a checksum tells, and only when it is read."""
-    life = Life()
+    life = Shown(BOUNDS)
     life.show(0, 30)
     life.click(0, 20)
-    life.run(40)
+    life.work()
     for name in life.disk.names():
         if name.endswith(".payload"):
-            life.disk.files[name] = life.disk.files[name].replace(b'"price_micros":5', b'"price_micros":9')
+            life.disk.files[name][:] = life.disk.files[name].replace(b'"price_micros":5', b'"price_micros":9')
     life.click(1, 26)
-    life.run(40)
+    life.work()
     assert any("not what was written" in text for text in life.warnings)
     life.check()
 
 
 def test_checkpoint_of_a_newer_program_is_named_as_such() -> None:
-    life = Life()
+    life = Shown(BOUNDS)
     life.show(0, 5)
-    life.run(20)
+    life.work()
     of_a_newer_program(life.disk)
-    life.run(20)
+    life.work()
     assert any("format" in text and "99" in text for text in life.warnings)

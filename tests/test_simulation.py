@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from random import Random
 
 import pytest
 
@@ -12,17 +10,14 @@ from schemas.codec import decoder
 from schemas.seals import Seal, SealRecord
 from streams.edges import Commit
 from streams.fold import Out
-from streams.join.fold import JoinFold
 from streams.oracle import Record, truth
-from streams.runner import Pace, Runner
-from tests.judging import assert_agrees
-from tests.simulation.broker import Broker
-from tests.simulation.disk import SimulatedDisk
+from streams.runner import Pace
+from tests.simulation.life import Life
 from tests.simulation.log import SimulatedLog
 from tests.simulation.process import DURABLE
 from tests.simulation.producers import T0
 from tests.simulation.simulate import Summary, reproduce, run, run_all
-from tests.simulation.world import BOUNDS, VirtualClock
+from tests.simulation.world import BOUNDS
 from tests.test_join import click, impression
 
 SEEDS = 2_000
@@ -75,20 +70,6 @@ def test_seed_alone_decides_a_history(seed: int) -> None:
     assert (first.steps, first.events, list(first.trace)) == (second.steps, second.events, list(second.trace))
 
 
-class Undisturbed:
-    """A process to which nothing happens, on a broker that is never late."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-
-    def reach(self, step: str, about: str = "") -> None:
-        """Goes on."""
-
-    def wait(self) -> None:
-        """The broker's turn."""
-        self._broker.mark(all_=True)
-
-
 class StragglerLog(SimulatedLog):
     """A log on which, while a seal is being committed, a record arrives that the seal makes late."""
 
@@ -106,28 +87,12 @@ class StragglerLog(SimulatedLog):
 
 
 def test_record_that_arrives_while_a_seal_commits_is_late() -> None:
-    random = Random(5)
-    broker = Broker(1, random)
-    clock = VirtualClock()
+    life = Life(BOUNDS, StragglerLog)
     for offset in range(5):
         shown = impression(f"i{offset}", T0 + 40 * offset)
-        broker.inputs["impressions", 0].append(Record(offset, -1, shown.key, shown.value))
-    log = StragglerLog(
-        broker, Undisturbed(broker), "0", random=random, now_s=clock.monotonic, events=Counter(), faults=0.0
-    )
-    disk = SimulatedDisk()
-    runner = Runner(log, clock, lambda partition: (JoinFold(BOUNDS, disk, partition=partition), disk), Pace(idle_s=2.0))
-    turns = iter(range(60))
-
-    def stopped() -> bool:
-        clock.seconds += 0.5
-        log.member.background()
-        return next(turns, None) is None
-
-    runner.run(stopped)
-    broker.mark(all_=True)
-    seals = [decoder(SealRecord).decode(value) for value in broker.side(0)]
-    clicks = broker.inputs["clicks", 0].records
-    judged = truth(broker.inputs["impressions", 0].records, clicks, BOUNDS, seals=seals, ended=False)
-    assert judged.clicks.counts["late"] == log.straggled > 0
-    assert_agrees(list(broker.outputs()), judged)
+        life.append("impressions", Record(offset, -1, shown.key, shown.value))
+    life.run(60, Pace(idle_s=2.0), turn_s=0.5)
+    life.check()
+    clicks = truth([], life.broker.inputs["clicks", 0].records, BOUNDS, seals=life.seals(), ended=False).clicks
+    assert isinstance(life.log, StragglerLog)
+    assert clicks.counts["late"] == life.log.straggled > 0
