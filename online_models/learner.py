@@ -91,6 +91,11 @@ class Learner(Generic[Written]):
         self._published_offset = -1
         self._published_ms = MIN_TS_MS
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory the weights take."""
+        return 16 << self.settings.bits
+
     def step(self, records: OutcomeRecords) -> list[Written]:
         """Learns the records; gives the metrics of windows they close."""
         if not records.offsets:

@@ -88,8 +88,12 @@ class Fold(Protocol):
         """The next offset of each input log."""
         ...
 
-    def ahead(self) -> str | None:
-        """The input so far ahead of another in event time that reading on would only fill memory."""
+    def ahead(self, *, tight: bool) -> str | None:
+        """The input so far ahead of another in event time that reading on would only fill memory; `tight`: at all."""
+        ...
+
+    def state_bytes(self) -> int:
+        """Memory the state takes, to within a tenth or so."""
         ...
 
     def mark(self) -> bytes:

@@ -55,9 +55,13 @@ class LearnFold:
         at = self.learner.positions()
         return {log: max(offset, self._start) for log, offset in at.items()}
 
-    def ahead(self) -> str | None:
+    def ahead(self, *, tight: bool) -> str | None:  # noqa: ARG002
         """One input cannot be ahead of another."""
         return None
+
+    def state_bytes(self) -> int:
+        """Memory of the weights, which are many from the start and never more."""
+        return self.learner.nbytes
 
     def mark(self) -> bytes:
         """Settings, position and trail of the learner, and where it began."""

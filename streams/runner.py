@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from schemas.errors import DamagedState, TaskLost
+from streams.balance import Balance
 from streams.edges import Clock, Commit, Log
 from streams.fold import Fold, Out, Records
 from streams.task import MANIFEST, Make, Task, load
@@ -27,6 +28,8 @@ class Pace:
     idle_s: float = 5.0
     poll_records: int = 10_000
     poll_wait_s: float = 0.05
+    # What the state of all tasks may take; 0: no bound.
+    state_bytes: int = 0
     # Outputs of one transaction: 200,000 take about a second, far below its timeout of 15 s.
     transaction_outs: int = 200_000
 
@@ -71,6 +74,7 @@ class Runner:
         self._handed_over_s = 0.0
         self._commit_at = self._report_at = self._checkpoint_at = 0.0
         self.progress = Progress()
+        self.balance = Balance(log, pace.state_bytes)
 
     def run(self, stopped: Callable[[], bool], ended: Callable[[], bool] = lambda: False) -> None:
         """Turns until `stopped`, then commits, checkpoints and leaves the group.
@@ -147,6 +151,11 @@ class Runner:
             return {}
         ends = self._log.known_ends(partition)
         return {log: max(0, ends[log] - at) for log, at in task.fold.positions().items() if log in ends}
+
+    def paused(self, partition: int) -> str | None:
+        """The input that waits for the other one to catch up in event time."""
+        task = self._tasks.get(partition)
+        return task.paused if task else None
 
     # ---- partitions come and go -------------------------------------------------------------------------------------
 
@@ -285,10 +294,10 @@ class Runner:
             self._folded |= task.fold.behind()
             with self._distrusting(partition):
                 self._outs += task.fold.sweep(self._pace.transaction_outs // (4 * len(live)))
-            self._balance(partition, task)
             seals += self._seals(partition, task, now)
             if report:
                 self._outs += task.fold.report(self._pace.transaction_outs // len(live))
+        self.balance.adjust(live)
         if report:
             self._report_at = now + self._pace.report_s
         outs = self._outs + seals
@@ -326,20 +335,6 @@ class Runner:
         self.progress.commit_took_s = self.progress.last_commit_s - self._handed_over_s
         for task in tasks:
             task.fold.committed()
-
-    def _balance(self, partition: int, task: Task) -> None:
-        """Pauses an input that is ahead in event time while another has records to catch up with."""
-        ahead = task.fold.ahead()
-        if ahead is not None:
-            at, ends = task.fold.positions(), self._log.ends(partition)
-            if all(at[log] >= ends[log] for log in at if log != ahead):
-                ahead = None
-        if ahead != task.paused:
-            if task.paused is not None:
-                self._log.resume(partition, [task.paused])
-            if ahead is not None:
-                self._log.pause(partition, [ahead])
-            task.paused = ahead
 
     def _seals(self, partition: int, task: Task, now: float) -> list[Out]:
         """Durable idle decisions: a silent input, and a fresh answer that it has no more."""

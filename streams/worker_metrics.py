@@ -24,8 +24,15 @@ def runner_metrics(runner: Runner) -> Iterator[Metric]:
     yield counter("checkpoints", "Checkpoints made durable.", progress.checkpoints)
     yield counter("recoveries", "Times work began again from the last commit.", progress.recoveries)
     yield gauge("commit_seconds", "How long the last transaction took.", progress.commit_took_s)
+    yield gauge("state_bytes", "Memory of open impressions, totals and clicks.", runner.balance.state_bytes)
+    yield gauge("state_budget_bytes", "What it may take; 0: no bound.", runner.balance.budget_bytes)
     yield gauge("tasks_live", "Partitions being worked on.", len(runner.folds()))
     for partition, fold in runner.folds().items():
+        paused = runner.paused(partition)
+        for log in fold.positions():
+            waits = float(log == paused)
+            text = "1 while an input waits for the other one, which is behind in event time."
+            yield gauge("intake_paused", text, waits, log=log, partition=str(partition))
         for log, records in runner.lag(partition).items():
             yield gauge("lag_records", "Records not yet folded.", records, log=log, partition=str(partition))
         if isinstance(fold, JoinFold):

@@ -24,6 +24,7 @@ from streams.fold import Fold, Out
 from streams.join.fold import JoinFold
 from streams.kafka import KafkaLog
 from streams.learn import LearnFold
+from streams.memory import return_freed
 from streams.partitioners import PARTITIONERS, common, possible
 from streams.runner import Pace, Runner
 
@@ -103,6 +104,7 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
             settings.cluster, settings.group, ("impressions", "clicks"), slot=settings.slot, side_log="seals"
         )
         _collect_rarely()
+        return_freed()
         yield Runner(log, SystemClock(), make, settings.pace, warn)
 
 

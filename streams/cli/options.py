@@ -22,6 +22,10 @@ Dedupe = Annotated[
 NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
 Group = Annotated[str, typer.Option(help="Consumer group; another one is another run. [default: topic prefix + name]")]
 StateDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_STATE_DIR", help="Folder for checkpoints.")]
+StateBudget = Annotated[
+    str,
+    typer.Option(help="Memory state may take, such as 4GiB; above it intake slows. [default: 60 % of what there is]"),
+]
 Slot = Annotated[str, typer.Option(help="Name of this worker among those of its group on this machine; stable.")]
 MetricsPort = Annotated[
     int,

@@ -22,6 +22,7 @@ from streams.cli.options import DEFAULT_STATE_DIR
 from streams.cluster import Cluster
 from streams.disk import Folder
 from streams.environment import Environment
+from streams.memory import budget_bytes
 from streams.observe import Health, log_to_stderr, served
 from streams.runner import Pace, Runner
 from streams.worker_metrics import runner_metrics
@@ -47,6 +48,7 @@ def join(
         str, typer.Option(help="How often state is made durable; recovery folds from there.")
     ] = "15s",
     dimensions: Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")] = ",".join(DIMENSIONS),
+    state_budget: options.StateBudget = "auto",
     group: options.Group = "",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
     slot: options.Slot = "0",
@@ -71,6 +73,7 @@ def join(
         pace=Pace(
             idle_s=options.duration_ms("--idle", idle) / 1_000,
             checkpoint_s=options.duration_ms("--checkpoint", checkpoint) / 1_000,
+            state_bytes=budget_bytes("--state-budget", state_budget),
         ),
     )
     _run("join", lambda warn: join_runner(settings, warn), host=metrics_host, port=metrics_port)

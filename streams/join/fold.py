@@ -79,18 +79,22 @@ class JoinFold:
         """The lateness bound of an input."""
         return self._join.watermarks[log].ms
 
-    def ahead(self) -> str | None:
-        """The input whose bound is more than half a window above the other's, if one is.
+    def ahead(self, *, tight: bool) -> str | None:
+        """The input whose bound is more than half a window above the other's, if one is; `tight`: above it at all.
 
         Half, so that clicks cannot close impressions that are still to be read, one by one, instead of in sweeps.
         """
         impressions_ms, clicks_ms = map(self.watermark_ms, INPUTS)
-        if NO_BOUND_MS in (impressions_ms, clicks_ms):
+        if not tight and NO_BOUND_MS in (impressions_ms, clicks_ms):
             return None
-        apart_ms = self._bounds.window_ms // 2
+        apart_ms = 0 if tight else self._bounds.window_ms // 2
         if impressions_ms - clicks_ms > apart_ms:
             return "impressions"
         return "clicks" if clicks_ms - impressions_ms > apart_ms else None
+
+    def state_bytes(self) -> int:
+        """Memory of open impressions, totals and clicks."""
+        return self._join.store.nbytes + self._join.counting.nbytes + self._join.clicks.nbytes
 
     def report(self, limit: int) -> list[Out]:
         """Totals that changed or became final, and the ledger."""
