@@ -8,7 +8,6 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 
 from schemas.clickhouse.queries import Table
 from streams.cli.figures import count, decimal
@@ -75,22 +74,21 @@ def _write(comparison: Comparison, format_: Format) -> None:
             }
         )  # fmt: skip
         return
-    console = Console()
     for each in comparison.tables:
         left_out = f", {count(each.not_there)} left out: not there in {other}" if each.not_there else ""
-        console.print(f"{each.table}: {count(each.minutes)} minutes compared{left_out}", highlight=False)
+        typer.echo(f"{each.table}: {count(each.minutes)} minutes compared{left_out}")
     if comparison.not_final:
-        console.print(f"{count(comparison.not_final)} minutes left out: not final in both", highlight=False)
+        typer.echo(f"{count(comparison.not_final)} minutes left out: not final in both")
     if comparison.equal:
-        console.print(f"Run {comparison.run} equals {other} in all of them, every measure.", highlight=False)
+        typer.echo(f"Run {comparison.run} equals {other} in all of them, every measure.")
         return
     for each in comparison.tables:
         if not each.equal:
-            console.print(f"\n{each.table}: {count(each.minutes_differ)} minutes differ. Sums:", highlight=False)
+            typer.echo(f"\n{each.table}: {count(each.minutes_differ)} minutes differ. Sums:")
             rows = [[measure, mine, theirs, mine - theirs] for measure, mine, theirs in each.sums]
             write(Table(("measure", "run", "against", "difference"), ("String", *["Int64"] * 3), rows), format_)
     if comparison.differences.rows:
-        console.print("\nFirst differences:", highlight=False)
+        typer.echo("\nFirst differences:")
         write(comparison.differences, format_)
 
 
@@ -107,10 +105,9 @@ def _write_models(comparison: ModelComparison, format_: Format) -> None:
         return
     if format_ is Format.TABLE:
         mine, theirs = (decimal(value, 6) for value in comparison.log_loss)
-        Console().print(
+        typer.echo(
             f"{count(comparison.windows)} windows, {count(comparison.differ)} differ or are on one side only; log loss "
             f"{mine} in run {comparison.run}, {theirs} in {other}.",
-            highlight=False,
         )
     write(comparison.beside, format_)
 

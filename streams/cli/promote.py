@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from schemas.errors import SettingsError
 from streams.cli.figures import count
@@ -59,7 +58,7 @@ def promote_command(resolve: Resolve) -> Callable[..., None]:
                 carry_out(client, plan)
         write(changed, format_)
         if format_ is Format.TABLE:
-            Console().print(_said(plan, dry_run=dry_run), highlight=False)
+            typer.echo(_said(plan, dry_run=dry_run))
 
     return command
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from schemas.clickhouse.queries import Table
 from schemas.errors import SettingsError
@@ -57,7 +56,7 @@ def runs_app(resolve: Resolve) -> typer.Typer:
         """Delete a run's rows and its record; refused while the views show it. Disk is freed as ClickHouse merges."""
         with told(), resolve() as client:
             rows = drop_run(client, name, unfinished=unfinished)
-        Console().print(f"dropped: run {name}, {count(rows)} rows", highlight=False)
+        typer.echo(f"dropped: run {name}, {count(rows)} rows")
 
     @app.command()
     def prune(
@@ -74,9 +73,9 @@ def runs_app(resolve: Resolve) -> typer.Typer:
             for name in names:
                 rows = None if dry_run else drop_run(client, name)
                 said = "would be dropped" if rows is None else f"dropped, {count(rows)} rows"
-                Console().print(f"{name}: {said}", highlight=False)
+                typer.echo(f"{name}: {said}")
         if not names:
-            Console().print("nothing to drop")
+            typer.echo("nothing to drop")
 
     return app
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
+from schemas.bounds import END_OF_TIME_MS, JoinBounds
 from schemas.errors import SettingsError
 from streams.replay.runs import ACTIVE, LIVE, MINUTE_MS, RunRecord, known_run
 
@@ -70,9 +70,12 @@ def common(some: Iterable[Span], others: Iterable[Span]) -> list[Span]:
 
 def without(some: Iterable[Span], others: Iterable[Span]) -> list[Span]:
     """What lies in the first and not in the second."""
-    edges = [NO_BOUND_MS, *(edge for span in united(others) for edge in span), END_OF_TIME_MS]
+    whole = united(some)
+    if not whole:
+        return []
+    edges = [whole[0].from_ms, *(edge for span in united(others) for edge in span), whole[-1].to_ms]
     gaps = [Span(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True)]
-    return common(some, gaps)
+    return common(whole, gaps)
 
 
 def days_of(spans: Iterable[Span]) -> list[Span]:
@@ -119,7 +122,7 @@ def final_in_both(client: Client, record: RunRecord, against: str) -> Common:
     spans = mine if against in (LIVE, ACTIVE) else common(mine, [owned(known_run(client, against))])
     not_there = whole - minutes_in(spans)
     bound_ms = min(behind(client, record.run, record), behind(client, against, record))
-    spans = common(spans, [Span(NO_BOUND_MS, bound_ms)])
+    spans = common(spans, [Span(0, bound_ms)])
     for run in (record.run, against):
         spans = without(spans, _open_minutes(client, run, spans))
     return Common(spans, whole - not_there - minutes_in(spans), not_there)
@@ -135,7 +138,7 @@ def first_minute_ms(client: Client, table: str, time: str, run: str) -> int | No
 
 def behind(client: Client, run: str, record: RunRecord) -> int:
     """The time (ms) before which nothing new can come in a run: the end of time when it is complete, else by the
-    slowest partition of its ledger, the clicks pending there included; NO_BOUND_MS without a ledger."""
+    slowest partition of its ledger, the clicks pending there included; 0 without a ledger."""
     if run not in (LIVE, ACTIVE) and known_run(client, run).state == "complete":
         return END_OF_TIME_MS
     skew_ms = int(record.settings.get("skew_ms", JoinBounds().skew_ms))
@@ -148,7 +151,7 @@ def behind(client: Client, run: str, record: RunRecord) -> int:
     """
     bound = {"run": LIVE if run == ACTIVE else run, "skew": skew_ms}
     ((partitions, passed_ms),) = client.query(sql, parameters=bound).result_rows
-    return int(passed_ms) // MINUTE_MS * MINUTE_MS if partitions else NO_BOUND_MS
+    return int(passed_ms) // MINUTE_MS * MINUTE_MS if partitions else 0
 
 
 def totals_of(run: str) -> str:
