@@ -1,10 +1,15 @@
-"""The edges of a runner: logs and a clock, as protocols. `streams.kafka` is the real log, tests have one in memory."""
+"""The edges of a runner, as protocols: logs, a clock, and where snapshots are shared.
+
+`streams.kafka` is the real log, tests have one in memory; `streams.snapshots` shares.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from streams.disk import Disk
 from streams.fold import Out, Records
 
 
@@ -96,4 +101,56 @@ class Clock(Protocol):
 
     def now_s(self) -> int:
         """Seconds UTC, for epochs."""
+        ...
+
+
+@dataclass
+class SharedProgress:
+    """What the shell shows of one partition's shared snapshots; counts since start."""
+
+    shared: int = 0
+    shared_bytes: int = 0
+    skipped: int = 0
+    failures: int = 0
+    fetched: int = 0
+    # When the last one was complete, s UTC; 0: none yet.
+    last_s: float = 0.0
+
+
+class Shared(Protocol):
+    """One task's snapshots where other machines find them. It never fails: without one, recovery only takes longer."""
+
+    progress: SharedProgress
+
+    def fetch(self, disk: Disk, usable: Callable[[Mapping[str, int]], bool]) -> bool:
+        """Puts the checkpoint furthest on whose cut is `usable` in place of all the disk holds; whether there was one.
+
+        Each is given once: after one that turned out to be of no use, asking again gives the next. Without one the
+        disk keeps what it held.
+        """
+        ...
+
+    def offer(
+        self, cut: Mapping[str, int], manifest: bytes, files: Mapping[str, int], disk: Disk, *, last: bool
+    ) -> None:
+        """A durable checkpoint that may be shared, if it is time to; the `last` before the task goes always is.
+
+        Returns at once. The disk's files may grow meanwhile, and none may go while `copying`.
+        """
+        ...
+
+    def copying(self) -> bool:
+        """Whether files of an earlier checkpoint are still needed."""
+        ...
+
+    def distrust(self) -> None:
+        """What is shared was damaged before it was: nothing of it is fetched until a new one is shared."""
+        ...
+
+    def drain(self) -> None:
+        """Waits, but only for seconds, until the last one is shared."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more is shared: files may change from now on."""
         ...

@@ -8,14 +8,14 @@ from its checkpoint's cut to the committed offsets with outputs suppressed; from
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.errors import DamagedState, TaskLost
 from streams.balance import Balance
-from streams.edges import Clock, Commit, Log
+from streams.edges import Clock, Commit, Log, SharedProgress
 from streams.fold import Fold, Out, Records
-from streams.task import MANIFEST, Make, Task, load
+from streams.task import Make, Share, Task, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,14 @@ class Runner:
         make: Make,
         pace: Pace = Pace(),  # frozen
         warn: Callable[[str], None] = lambda _: None,
+        share: Share = lambda _: None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._make = make
         self._pace = pace
         self._warn = warn
+        self._share = share
         self._tasks: dict[int, Task] = {}
         self._outs: list[Out] = []
         self._folded = False
@@ -118,7 +120,7 @@ class Runner:
         """A last commit, checkpoint and report; what cannot be committed any more is done again by the next owner."""
         try:
             self._commit_all()
-            self._checkpoint()
+            self._checkpoint(leaving=list(self._tasks))
         except TaskLost as error:
             self._warn(f"stopped without a last commit, the next start goes on from the one before: {error}")
 
@@ -139,6 +141,10 @@ class Runner:
     def folds(self) -> dict[int, Fold]:
         """The live folds by partition, for the shell's gauges."""
         return {partition: task.fold for partition, task in self._tasks.items() if task.live}
+
+    def shared(self) -> dict[int, SharedProgress]:
+        """How sharing snapshots goes, by partition; empty where they are not shared."""
+        return {at: task.shared.progress for at, task in self._tasks.items() if task.shared is not None}
 
     def ready(self) -> bool:
         """Whether every partition assigned is live."""
@@ -170,7 +176,7 @@ class Runner:
             return
         try:
             self._commit_all()
-            self._checkpoint()
+            self._checkpoint(leaving=gone)
         except TaskLost as error:
             self._warn(f"gave up partitions {gone} without a last commit: {error}")
             self._drop(gone)
@@ -183,7 +189,7 @@ class Runner:
         self._recover(TaskLost("another worker owns the partitions"))
 
     def _take(self, partition: int) -> dict[str, int]:
-        task, offsets = load(partition, self._make, self._log, self._warn)
+        task, offsets = load(partition, self._make, self._log, self._warn, self._share)
         task.moved_s = dict.fromkeys(offsets, self._clock.monotonic())
         self._tasks[partition] = task
         self.progress.tasks[partition] = "assigned"
@@ -255,7 +261,7 @@ class Runner:
         try:
             yield
         except DamagedState:
-            self._tasks[partition].disk.delete(MANIFEST)
+            self._tasks[partition].distrust()
             raise
 
     # ---- records, commits, checkpoints ------------------------------------------------------------------------------
@@ -350,15 +356,21 @@ class Runner:
                 outs += task.fold.seal(log)
         return outs
 
-    def _checkpoint(self) -> None:
-        """Makes every live task's state durable; its cut is what was just committed, never ahead of it."""
+    def _checkpoint(self, leaving: Sequence[int] = ()) -> None:
+        """Makes every live task's state durable; its cut is what was just committed, never ahead of it.
+
+        What is `leaving` is shared for its next owner, unless that takes more than seconds.
+        """
         self._settle()
         self._checkpoint_at = self._clock.monotonic() + self._pace.checkpoint_s
         if self._folded or self._outs:
             return
-        for task in self._tasks.values():
+        for partition, task in self._tasks.items():
             if task.live:
-                task.disk.replace(MANIFEST, task.fold.snapshot())
-                task.fold.snapshot_kept()
+                task.checkpoint(last=partition in leaving)
                 self.progress.checkpoints += 1
                 self.progress.last_checkpoint_s = self._clock.monotonic()
+        for partition in leaving:
+            shared = self._tasks[partition].shared
+            if shared is not None:
+                shared.drain()

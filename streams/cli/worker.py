@@ -51,6 +51,8 @@ def join(
     state_budget: options.StateBudget = "auto",
     group: options.Group = "",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
+    snapshots: options.Snapshots = "",
+    snapshot_every: options.SnapshotEvery = "60s",
     slot: options.Slot = "0",
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
@@ -69,6 +71,8 @@ def join(
         dimensions=tuple(name.strip() for name in dimensions.split(",") if name.strip()),
         group=_group(group, cluster, "join"),
         state_dir=state_dir,
+        snapshots=snapshots,
+        snapshot_every_s=options.duration_ms("--snapshot-every", snapshot_every) / 1_000,
         slot=slot,
         pace=Pace(
             idle_s=options.duration_ms("--idle", idle) / 1_000,
@@ -86,6 +90,8 @@ def learn(
         str, typer.Option(help="How far join partitions may be apart before metrics leave some out.")
     ] = "15m",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
+    snapshots: options.Snapshots = "",
+    snapshot_every: options.SnapshotEvery = "60s",
     slot: options.Slot = "0",
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
@@ -100,6 +106,8 @@ def learn(
         cluster=cluster,
         group=_group(group, cluster, "learn"),
         state_dir=state_dir,
+        snapshots=snapshots,
+        snapshot_every_s=options.duration_ms("--snapshot-every", snapshot_every) / 1_000,
         slot=slot,
         model=LearnerSettings(grace_ms=options.duration_ms("--grace", grace)),
     )

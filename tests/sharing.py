@@ -1,0 +1,77 @@
+"""A shared location in memory with a step to stop at, or to do something else at, before each call; and one in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from schemas.errors import Transient
+from streams.disk import Disk
+from streams.edges import SharedProgress
+from streams.snapshots.fetch import Reader
+from streams.snapshots.put import Writer
+
+
+class MemoryObjects:
+    """`streams.snapshots.layout.Objects`; `reach` is called with what is about to be done."""
+
+    def __init__(self, reach: Callable[[str], None] = lambda _: None) -> None:
+        self.held: dict[str, bytes] = {}
+        self.reach = reach
+        self.failing = False
+
+    def write(self, key: str, data: bytes) -> None:
+        self._begin("write", key)
+        self.held[key] = data
+
+    def read(self, key: str) -> bytes:
+        self._begin("read", key)
+        if key not in self.held:
+            raise FileNotFoundError(key)
+        return self.held[key]
+
+    def delete(self, key: str) -> None:
+        self._begin("delete", key)
+        self.held.pop(key, None)
+
+    def names(self) -> list[str]:
+        self._begin("list", "")
+        return sorted(self.held)
+
+    def _begin(self, what: str, key: str) -> None:
+        self.reach(f"before {what} of {key.rpartition('.')[2] or 'all'}")
+        if self.failing:
+            raise Transient("no answer")
+
+
+class SharedInStep:
+    """`streams.edges.Shared` without a thread: a snapshot is shared, or the process dies, before `offer` returns."""
+
+    def __init__(self, objects: MemoryObjects, progress: SharedProgress, token: str, *, now_s: float) -> None:
+        self.progress = progress
+        self._writer = Writer(objects, number=int(now_s), token=token)
+        self._reader = Reader(objects, lambda _: None)
+        self._now_s = now_s
+
+    def fetch(self, disk: Disk, usable: Callable[[Mapping[str, int]], bool]) -> bool:
+        found = self._reader.fetch(disk, usable, within_s=60.0)
+        self.progress.fetched += found
+        return found
+
+    def offer(
+        self, cut: Mapping[str, int], manifest: bytes, files: Mapping[str, int], disk: Disk, *, last: bool
+    ) -> None:
+        assert self._writer.put(cut, manifest, files, disk.read_synced, lambda: True)
+        self._writer.clear_away(self._now_s)
+        self.progress.shared += 1
+
+    def copying(self) -> bool:
+        return False
+
+    def distrust(self) -> None:
+        raise AssertionError("no disk is damaged here")
+
+    def drain(self) -> None:
+        """Nothing is under way."""
+
+    def close(self) -> None:
+        """Nothing is held."""
