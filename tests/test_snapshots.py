@@ -489,6 +489,23 @@ def test_snapshot_is_shared_no_more_often_than_asked_and_not_twice_at_one_cut() 
     assert shared.progress.shared == 2
 
 
+@pytest.mark.usefixtures("patient")
+def test_faithful_copy_of_damaged_files_is_not_fetched_until_a_new_one_is_shared() -> None:
+    held = Held()
+    held.go_on.set()
+    location = Location(held, "group", every_s=0.0, warn=lambda _: None)
+    first = location.share(0)
+    offer(first, 1)
+    first.drain()
+    first.distrust()
+    first.close()
+    again = location.share(0)
+    assert not again.fetch(MemoryDisk(), anything)
+    offer(again, 2)
+    again.drain()
+    assert location.share(0).fetch(MemoryDisk(), anything)
+
+
 # ---- settings -----------------------------------------------------------------------------------------------------
 
 

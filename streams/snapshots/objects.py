@@ -35,8 +35,8 @@ class ObjectStore:
                 "--snapshots holds credentials or parameters; give the bare location, and secrets by the environment "
                 "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, …)"
             )
-        # A listing that is remembered would hide what another worker wrote.
-        options: dict[str, Any] = {"use_listings_cache": False}
+        # A listing that is remembered would hide what another worker wrote, a client an environment since changed.
+        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
         if (parts.scheme or "file") in _LOCAL:
             options["auto_mkdir"] = True
         try:
