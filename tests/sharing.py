@@ -1,8 +1,10 @@
-"""A shared location in memory with a step to stop at, or to do something else at, before each call; and one in step."""
+"""A shared location in memory with a step before each call, and snapshots shared in step with the fold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TypeVar
 
 from schemas.errors import Transient
 from streams.disk import Disk
@@ -10,12 +12,14 @@ from streams.edges import SharedProgress
 from streams.snapshots.fetch import Reader
 from streams.snapshots.put import Writer
 
+Made = TypeVar("Made")
+
 
 class MemoryObjects:
     """`streams.snapshots.layout.Objects`; `reach` is called with what is about to be done."""
 
-    def __init__(self, reach: Callable[[str], None] = lambda _: None) -> None:
-        self.held: dict[str, bytes] = {}
+    def __init__(self, reach: Callable[[str], None] = lambda _: None, held: dict[str, bytes] | None = None) -> None:
+        self.held = {} if held is None else held
         self.reach = reach
         self.failing = False
 
@@ -38,17 +42,37 @@ class MemoryObjects:
         return sorted(self.held)
 
     def _begin(self, what: str, key: str) -> None:
-        self.reach(f"before {what} of {key.rpartition('.')[2] or 'all'}")
+        self.reach(f"{what} shared {key.rpartition('.')[2] or 'objects'}")
         if self.failing:
             raise Transient("no answer")
+
+
+class Immediately:
+    """What a Reader uses of ThreadPoolExecutor, without threads: steps have an order."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Takes the arguments of the real one."""
+
+    def submit(self, work: Callable[..., Made], *args: object) -> Future[Made]:
+        done: Future[Made] = Future()
+        try:
+            done.set_result(work(*args))
+        except Exception as error:  # noqa: BLE001  # raised where the answer is asked for
+            done.set_exception(error)
+        return done
+
+    def shutdown(self, **_: object) -> None:
+        """Nothing runs."""
 
 
 class SharedInStep:
     """`streams.edges.Shared` without a thread: a snapshot is shared, or the process dies, before `offer` returns."""
 
-    def __init__(self, objects: MemoryObjects, progress: SharedProgress, token: str, *, now_s: float) -> None:
+    def __init__(
+        self, objects: MemoryObjects, progress: SharedProgress, token: str, *, now_s: Callable[[], float]
+    ) -> None:
         self.progress = progress
-        self._writer = Writer(objects, number=int(now_s), token=token)
+        self._writer = Writer(objects, number=int(now_s()), token=token)
         self._reader = Reader(objects, lambda _: None)
         self._now_s = now_s
 
@@ -61,7 +85,7 @@ class SharedInStep:
         self, cut: Mapping[str, int], manifest: bytes, files: Mapping[str, int], disk: Disk, *, last: bool
     ) -> None:
         assert self._writer.put(cut, manifest, files, disk.read_synced, lambda: True)
-        self._writer.clear_away(self._now_s)
+        self._writer.clear_away(self._now_s())
         self.progress.shared += 1
 
     def copying(self) -> bool:

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import orjson
 import pytest
 
+import streams.snapshots.fetch
 import streams.snapshots.put
 import streams.snapshots.sharing
 import streams.task
@@ -23,10 +24,13 @@ from streams.snapshots.objects import ObjectStore
 from streams.snapshots.put import GRACE_S, Writer
 from streams.snapshots.sharing import Location, Sharing
 from streams.task import MANIFEST
-from tests.edges import Crashed, MemoryDisk
-from tests.sharing import MemoryObjects, SharedInStep
-from tests.sizes import small_sizes
-from tests.test_crash import World
+from tests.sharing import Immediately, MemoryObjects, SharedInStep
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.judge import check
+from tests.simulation.process import Process
+from tests.simulation.simulate import tiny_joins
+from tests.simulation.strand import Crashed
+from tests.simulation.world import World
 
 
 def always() -> bool:
@@ -37,8 +41,8 @@ def anything(_: Mapping[str, int]) -> bool:
     return True
 
 
-def disk_with(files: Mapping[str, bytes]) -> MemoryDisk:
-    disk = MemoryDisk()
+def disk_with(files: Mapping[str, bytes]) -> SimulatedDisk:
+    disk = SimulatedDisk()
     for name, data in files.items():
         disk.append(name, data)
         disk.sync(name)
@@ -139,7 +143,7 @@ def test_snapshot_that_is_not_whole_is_passed_over_for_the_one_before(what: str,
         data = objects.held[victim]
         objects.held[victim] = data[:-1] + (b"" if how == "cut short" else bytes([data[-1] ^ 1]))
     warnings: list[str] = []
-    disk = MemoryDisk()
+    disk = SimulatedDisk()
     assert Reader(objects, warnings.append).fetch(disk, anything, within_s=60.0)
     assert bytes(disk.files[MANIFEST]) == b"state1"
     # Without a manifest there is no snapshot to be passed over.
@@ -164,7 +168,7 @@ def test_snapshot_furthest_on_that_is_usable_is_taken_whoever_wrote_it() -> None
     assert fetched(objects)[0][MANIFEST] == b"state30"
     assert fetched(objects, lambda cut: cut["log"] <= 25)[0][MANIFEST] == b"state20"
     reader = Reader(objects, lambda _: None)
-    disk = MemoryDisk()
+    disk = SimulatedDisk()
     given = [bytes(disk.files[MANIFEST]) for _ in range(3) if reader.fetch(disk, anything, within_s=60.0)]
     assert given == [b"state30", b"state20", b"state10"]
     assert not reader.fetch(disk, anything, within_s=60.0)
@@ -208,10 +212,14 @@ class Owner:
     def __init__(self, world: Owners) -> None:
         self.world = world
         self.writer = Writer(world.objects, number=world.random.choice([3, 5, 9]), token=f"{len(world.owners):04d}")
-        self.disk = MemoryDisk()
+        self.disk = SimulatedDisk()
         self.committed = world.committed
-        reader = Reader(world.objects, lambda _: None)
-        if reader.fetch(self.disk, lambda cut: cut["log"] <= world.committed, within_s=60.0):
+        world.taking_over = True
+        found = Reader(world.objects, lambda _: None).fetch(
+            self.disk, lambda cut: cut["log"] <= world.committed, within_s=60.0
+        )
+        world.taking_over = False
+        if found:
             state = orjson.loads(bytes(self.disk.files[MANIFEST]))
             world.verify(self.disk, state)
             self.cut, self.first, self.base = state["cut"], state["first"], state["base"]
@@ -258,6 +266,7 @@ class Owners:
         self.now_s = 0.0
         self.depth = 0
         self.busy: set[int] = set()
+        self.taking_over = False
 
     def run(self) -> None:
         Owner(self)
@@ -291,7 +300,7 @@ class Owners:
             self.busy.discard(id(owner))
 
     def reach(self, step: str) -> None:
-        if threading.current_thread() is not threading.main_thread() or self.depth >= 3:
+        if self.depth >= 3 or self.taking_over:
             return
         self.depth += 1
         try:
@@ -302,7 +311,7 @@ class Owners:
         finally:
             self.depth -= 1
 
-    def verify(self, disk: MemoryDisk, state: dict[str, object]) -> None:
+    def verify(self, disk: SimulatedDisk, state: dict[str, object]) -> None:
         files = state["files"]
         assert isinstance(files, dict)
         cut, base = state["cut"], state["base"]
@@ -324,7 +333,8 @@ def test_next_owner_finds_the_last_snapshot_completed_whatever_former_owners_sti
     for seed in range(40 * block, 40 * block + 40):
         owners = Owners(seed)
         try:
-            owners.run()
+            with patch.object(streams.snapshots.fetch, "ThreadPoolExecutor", Immediately):
+                owners.run()
         except (AssertionError, ClickfoldError, KeyError) as error:
             raise AssertionError(f"seed {seed}") from error
 
@@ -333,46 +343,38 @@ def test_next_owner_finds_the_last_snapshot_completed_whatever_former_owners_sti
 
 
 class SharingWorld(World):
-    """A history of crashes in which disks are often lost and snapshots are shared."""
+    """Workers that share their snapshots, with every call of the store a step at which they die, freeze or wait."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
-        self.locations = {partition: MemoryObjects(lambda step: self.fates.reach(step)) for partition in self.disks}
-        self.shared_progress = SharedProgress()
-        self.takes = 0
+        self.held: dict[int, dict[str, bytes]] = {partition: {} for partition in range(self.partitions)}
+        self.progress = SharedProgress()
+        self.loads = 0
 
-    def share(self, partition: int) -> Shared:
-        self.takes += 1
-        for objects in self.locations.values():
-            # Reading is done by threads, in which no crash can be acted out.
-            objects.reach = self._reach
-        objects = self.locations[partition]
-        return SharedInStep(objects, self.shared_progress, f"{self.takes}", now_s=self.clock.seconds)
-
-    def _reach(self, step: str) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self.fates.reach(step)
-
-    def crash(self) -> None:
-        super().crash()
-        if self.random.random() < 0.5:
-            for disk in self.disks.values():
-                disk.files.clear()
+    def share(self, process: Process, partition: int) -> Shared:
+        self.loads += 1
+        objects = MemoryObjects(process.reach, self.held[partition])
+        return SharedInStep(objects, self.progress, f"{self.loads:06d}", now_s=self.clock.monotonic)
 
 
 @pytest.mark.parametrize("block", range(8))
-def test_whatever_crashes_outputs_equal_the_batch_truth_with_state_from_shared_snapshots(block: int) -> None:
+def test_whatever_befalls_workers_outputs_equal_the_batch_truth_with_state_from_shared_snapshots(block: int) -> None:
     fetched = 0
     for seed in range(15 * block, 15 * block + 15):
         world = SharingWorld(seed)
-        # Also in place of a checkpoint that is a few records older.
-        with small_sizes(), patch.object(streams.task, "_WORTH_RECORDS", world.random.choice([3, 1_000])):
+        with (
+            tiny_joins(),
+            patch.object(streams.snapshots.fetch, "ThreadPoolExecutor", Immediately),
+            patch.object(streams.snapshots.put, "GRACE_S", world.random.choice([5.0, 50.0])),
+            # Also in place of a checkpoint that is a few records older.
+            patch.object(streams.task, "_WORTH_RECORDS", world.random.choice([3, 1_000])),
+        ):
             try:
                 world.history()
-                world.check()
-            except (AssertionError, ClickfoldError) as error:
+                check(world)
+            except AssertionError as error:
                 raise AssertionError(f"seed {seed}") from error
-        fetched += world.shared_progress.fetched
+        fetched += world.progress.fetched
     assert fetched
 
 
@@ -391,7 +393,7 @@ class Held:
         return self.objects
 
     def _reach(self, step: str) -> None:
-        if step.startswith("before write"):
+        if step.startswith("write"):
             self.began.set()
             assert self.go_on.wait(60.0)
 
@@ -466,11 +468,11 @@ def test_store_that_fails_is_not_asked_for_every_partition() -> None:
     held, warnings = Held(), list[str]()
     held.objects.failing = True
     location = Location(held, "group", every_s=60.0, warn=warnings.append)
-    assert not location.share(0).fetch(MemoryDisk(), anything)
+    assert not location.share(0).fetch(SimulatedDisk(), anything)
     held.objects.failing = False
     held.go_on.set()
     put(Writer(held.objects, number=1, token="a"), 1, {})
-    assert not location.share(1).fetch(MemoryDisk(), anything)
+    assert not location.share(1).fetch(SimulatedDisk(), anything)
     assert len(warnings) == 1
 
 
@@ -500,10 +502,10 @@ def test_faithful_copy_of_damaged_files_is_not_fetched_until_a_new_one_is_shared
     first.distrust()
     first.close()
     again = location.share(0)
-    assert not again.fetch(MemoryDisk(), anything)
+    assert not again.fetch(SimulatedDisk(), anything)
     offer(again, 2)
     again.drain()
-    assert location.share(0).fetch(MemoryDisk(), anything)
+    assert location.share(0).fetch(SimulatedDisk(), anything)
 
 
 # ---- settings -----------------------------------------------------------------------------------------------------

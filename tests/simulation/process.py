@@ -94,7 +94,12 @@ class Process:
             faults=0.0 if world.calm else world.faults,
         )
         self.runner = Runner(
-            self.log, world.clock, self._make, world.pace, warn=lambda text: world.note(self, "warns:", text)
+            self.log,
+            world.clock,
+            self._make,
+            world.pace,
+            warn=lambda text: world.note(self, "warns:", text),
+            share=lambda partition: world.share(self, partition),
         )
         self.runner.run(self._stopped, ended=lambda: world.ended)
 

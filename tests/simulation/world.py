@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from schemas.bounds import JoinBounds
+from streams.edges import Shared
 from streams.runner import Pace
 from tests.simulation.broker import INPUTS, Broker
 from tests.simulation.process import Machine, Process
@@ -58,6 +59,10 @@ class World:
         self.crashes: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.trace: deque[tuple[float, str, str, str]] = deque(maxlen=400)
+
+    def share(self, process: Process, partition: int) -> Shared | None:
+        """Where a process shares its snapshots: nowhere."""
+        return None
 
     def note(self, process: Process | None, what: str, about: str = "") -> None:
         """Adds to the trace."""
