@@ -18,6 +18,7 @@ from tests.simulation.world import World
 
 def check(world: World) -> None:
     """Raises AssertionError with the first difference."""
+    assert not world.distrusted, world.distrusted[0]
     outs: dict[int, list[Out]] = defaultdict(list)
     for out in world.broker.outputs():
         value = orjson.loads(out.value or b"")

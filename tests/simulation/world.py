@@ -44,10 +44,15 @@ class World:
         self.producers = Producers(self.broker, self.random)
         self.switching = self.random.choice([0.02, 0.1, 0.3])
         self.faults = self.random.choice([0.0, 0.02])
-        # Now and then reports are rarer than checkpoints, so that totals die unreported.
-        report_s = self.random.choice([0.3, 0.3, 4.0])
-        outs = self.random.choice([12, 30])
-        self.pace = Pace(commit_s=0.1, report_s=report_s, checkpoint_s=0.7, idle_s=2.0, transaction_outs=outs)
+        self.producing = self.random.choice([0.1, 0.4])
+        self.pace = Pace(
+            commit_s=0.1,
+            # Now and then reports are rarer than checkpoints, so that totals die unreported.
+            report_s=self.random.choice([0.3, 4.0]),
+            checkpoint_s=self.random.choice([0.2, 0.7]),
+            idle_s=self.random.choice([0.5, 2.0]),
+            transaction_outs=self.random.choice([12, 30]),
+        )
         self.calm = False
         self.ended = False
         self.processes: list[Process] = []
@@ -58,6 +63,7 @@ class World:
         self.steps: Counter[str] = Counter()
         self.crashes: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
+        self.distrusted: list[str] = []
         self.trace: deque[tuple[float, str, str, str]] = deque(maxlen=400)
 
     def share(self, process: Process, partition: int) -> Shared | None:
@@ -111,7 +117,7 @@ class World:
         for process in self.processes:
             if not process.frozen and not process.strand.done:
                 process.tick()
-        if not self.calm and self.random.random() < 0.4:
+        if not self.calm and self.random.random() < self.producing:
             self.producers.produce()
 
     def _pause(self) -> None:
