@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import streams.join.matching
 from schemas.bounds import JoinBounds
+from schemas.codec import encode
 from schemas.errors import DamagedState, StateMismatch
+from schemas.seals import Seal, Start
 from streams.fold import Out
 from streams.join.fold import JoinFold
 from streams.oracle import Record, truth
@@ -151,6 +153,19 @@ def test_id_of_a_dropped_segment_is_new_again() -> None:
         again = impression("a", later + 1)
         fold.step(columns("impressions", [Record(5, -1, again.key, again.value)]))
     assert fold.ledger().impressions.accepted == 6
+    fold.close()
+
+
+@pytest.mark.parametrize(("epoch", "holds"), [(6, False), (7, True)])
+def test_seal_written_after_a_later_owner_began_is_void(epoch: int, holds: bool) -> None:
+    """Kafka's fencing lets none through; should one come through all the same, fold and truth pass over it."""
+    side = [Start(5), Start(7), Seal("clicks", 0, 0, T0, epoch)]
+    fold = JoinFold(BOUNDS, SimulatedDisk())
+    fold.begin(None, offsets={"impressions": 0, "clicks": 0}, epoch=8)
+    fold.standing(list(map(encode, side)))
+    late = click("k", "i", T0 - 1)
+    fold.step(columns("clicks", [Record(0, -1, late.key, late.value)]))
+    assert fold.ledger().clicks.late == holds == truth([], [late], BOUNDS, seals=side).clicks.counts["late"]
     fold.close()
 
 

@@ -21,6 +21,7 @@ class Producers:
         self._event_ms = T0
         self._made = 0
         self._idle: set[str] = set()
+        self._reuse = random.choice([9, 40, 80])
 
     def produce(self) -> None:
         random = self._random
@@ -37,13 +38,14 @@ class Producers:
     def _append(self, log: str, partition: int) -> None:
         random = self._random
         ts = self._event_ms + random.choice([0, 0, 0, -5, -19, -20, -21, 15, -90, 60])
-        number = max(0, self._made - random.choice([0, 0, 1, 2, 5, 9]))
+        # Ids come again soon, and behind the dedupe horizon.
+        number = max(0, self._made - random.choice([0, 0, 1, 2, 5, 9, self._reuse]))
         impression_id = f"{partition}-{number}"
         event: dict[str, object] = {"impression_id": impression_id, "ts": ts}
         if log == "impressions":
             event |= {"campaign_id": f"c{number % 3}", "creative_id": "x", "price_micros": 10 + number % 2}
         else:
-            event |= {"click_id": f"k{self._made - random.choice([0, 0, 3])}"}
+            event |= {"click_id": f"k{self._made - random.choice([0, 0, 3, self._reuse])}"}
         self._made += 1
         source = self._broker.inputs[log, partition]
         key: bytes | None = impression_id.encode()

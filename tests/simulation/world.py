@@ -51,7 +51,8 @@ class World:
             report_s=self.random.choice([0.3, 4.0]),
             checkpoint_s=self.random.choice([0.2, 0.7]),
             idle_s=self.random.choice([0.5, 2.0]),
-            transaction_outs=self.random.choice([12, 30]),
+            # A sweep is bounded by a quarter of a partition's share of these, and by one at least.
+            transaction_outs=self.random.choice([4 * self.partitions, 30]),
         )
         self.calm = False
         self.ended = False
