@@ -71,7 +71,7 @@ class Runner:
         self._tasks: dict[int, Task] = {}
         self._outs: list[Out] = []
         self._folded = False
-        # Live tasks of a transaction that was handed over and not yet settled.
+        # Tasks of a transaction that was handed over and is not known to be committed.
         self._in_flight: list[Task] = []
         self._handed_over_s = 0.0
         self._commit_at = self._report_at = self._checkpoint_at = 0.0
@@ -125,7 +125,7 @@ class Runner:
             self._warn(f"stopped without a last commit, the next start goes on from the one before: {error}")
 
     def turn(self) -> None:
-        """One poll and what follows from it. On TaskLost all tasks start again from what is committed."""
+        """One poll and what follows from it. On TaskLost the tasks concerned start again from what is committed."""
         try:
             self._start_assigned()
             for records in self._log.poll(self._pace.poll_records, self._pace.poll_wait_s):
@@ -201,6 +201,7 @@ class Runner:
         if not fresh:
             return
         self._commit(report=False)
+        self._settle()
         outs: list[Out] = []
         commits: dict[int, Commit] = {}
         for partition, task in fresh.items():
@@ -208,7 +209,6 @@ class Runner:
             mark = task.committed.mark if task.committed else None
             outs += task.fold.begin(mark, offsets=at, epoch=self._clock.now_s())
             commits[partition] = Commit(task.committed.offsets if task.committed else at, task.fold.mark())
-        self._settle()
         self._hand_over(outs, commits, list(fresh.values()))
         self._settle()
         for partition, task in fresh.items():
@@ -239,17 +239,22 @@ class Runner:
                 task.close()
 
     def _recover(self, error: TaskLost) -> None:
-        """What was not committed never happened: every task starts again from its checkpoint."""
+        """What was not committed never happened: tasks that had put something out start again from their checkpoints.
+
+        One that replays has nothing to commit and goes on: a rebuild of minutes must not begin anew at every rebalance.
+        """
         self.progress.recoveries += 1
         self._warn(f"starting again from the last commit: {error}")
-        if self._in_flight:
+        concerned, self._in_flight = self._in_flight, []
+        if concerned:
             # Whatever became of it shows in the offsets that are read next.
-            self._in_flight = []
             with contextlib.suppress(TaskLost):
                 self._log.settle()
         self._outs.clear()
         self._folded = False
-        partitions = list(self._tasks)
+        # After damage also those whose records were polled with the damaged one's and are not folded.
+        every = isinstance(error, DamagedState)
+        partitions = [at for at, task in self._tasks.items() if every or task.live or task in concerned]
         self._drop(partitions)
         for partition in partitions:
             self._log.pause(partition, list(self._log.starts(partition)))
@@ -334,8 +339,8 @@ class Runner:
         """The transaction under way is committed, or TaskLost is raised."""
         if not self._in_flight:
             return
-        tasks, self._in_flight = self._in_flight, []
         self._log.settle()
+        tasks, self._in_flight = self._in_flight, []
         self.progress.commits += 1
         self.progress.last_commit_s = self._clock.monotonic()
         self.progress.commit_took_s = self.progress.last_commit_s - self._handed_over_s

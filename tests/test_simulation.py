@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from schemas.codec import decoder
 from schemas.seals import Seal, SealRecord
+from streams.disk import Disk
 from streams.edges import Commit
-from streams.fold import Out
+from streams.fold import Fold, Out
+from streams.join.fold import JoinFold
 from streams.oracle import Record, truth
 from streams.runner import Pace
+from tests.simulation.broker import Broker
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.filesystem import Filesystem
 from tests.simulation.life import Life
 from tests.simulation.log import SimulatedLog
 from tests.simulation.process import DURABLE
@@ -96,3 +102,43 @@ def test_record_that_arrives_while_a_seal_commits_is_late() -> None:
     clicks = truth([], life.broker.inputs["clicks", 0].records, BOUNDS, seals=life.seals(), ended=False).clicks
     assert isinstance(life.log, StragglerLog)
     assert clicks.counts["late"] == life.log.straggled > 0
+
+
+class AbortingLog(SimulatedLog):
+    """A log on which every transaction without partition 1 is aborted."""
+
+    def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
+        self.faults = 0.0 if 1 in commits else 1.0
+        super().transact(outs, commits)
+
+
+class TwoPartitions(Life):
+    """Both on one worker; counts how often each partition's fold was made."""
+
+    def __init__(self) -> None:
+        super().__init__(BOUNDS, AbortingLog)
+        self.broker = Broker(2, self.random)
+        self.folders = [Filesystem(), Filesystem()]
+        self.made = Counter[int]()
+
+    def _make(self, partition: int) -> tuple[Fold, Disk]:
+        self.made[partition] += 1
+        disk = SimulatedDisk(self.folders[partition])
+        return JoinFold(self.bounds, disk, partition=partition), disk
+
+
+def test_rebuild_goes_on_while_transactions_of_other_partitions_are_aborted() -> None:
+    """Started again at each of them it would not end where rebalances or aborts are more frequent than it is long."""
+    life = TwoPartitions()
+    for offset in range(100):
+        for partition in (0, 1):
+            shown = impression(f"i{offset}", T0 + offset)
+            life.broker.inputs["impressions", partition].append(Record(offset, -1, shown.key, shown.value))
+    pace = Pace(commit_s=0.1, report_s=0.1, checkpoint_s=0.1)
+    life.run(100, pace)
+    life.folders[1] = Filesystem()
+    life.made.clear()
+    life.run(100, pace)
+    assert life.made[0] > 5
+    # Once to look for a checkpoint, once to begin without.
+    assert life.made[1] == 2
