@@ -79,6 +79,15 @@ class JoinFold:
         """The lateness bound of an input."""
         return self._join.watermarks[log].ms
 
+    def highest_ms(self, log: str) -> int:
+        """The highest `ts` accepted of an input; below `NO_BOUND_MS` + lateness before the first."""
+        return self._join.watermarks[log].highest_ms
+
+    @property
+    def final_ms(self) -> int:
+        """Totals of minutes that end at or before it were reported as final."""
+        return self._join.decided.final_ms
+
     def ahead(self, *, tight: bool) -> str | None:
         """The input whose bound is more than half a window above the other's, if one is; `tight`: above it at all.
 
@@ -202,6 +211,11 @@ class JoinFold:
         else:
             self._committed = known
         return [Out("seals", str(self._partition).encode(), encode(Start(self._epoch)), self._partition)]
+
+    def start_at(self, highest_ms: Mapping[str, int]) -> None:
+        """Begun in the middle of its logs: the highest `ts` accepted before, of inputs that have a past."""
+        for log, before_ms in highest_ms.items():
+            self._join.watermarks[log].accept(before_ms)
 
     def standing(self, side: Sequence[bytes]) -> None:
         """All seals of this partition in log order: those reached hold, the rest when their offset is reached."""
