@@ -7,38 +7,25 @@ so that one worker always holds both sides (subscribing to both would split pair
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
 from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
     Producer,
     TopicPartition,
 )
 
-from schemas.errors import BrokenInvariant, LostHistory, SettingsError, TaskLost, Transient
+from schemas.errors import BrokenInvariant, LostHistory, TaskLost
 from streams.cluster import ANSWER_S, Cluster, log_bounds, meter, patiently, read_all
 from streams.edges import Commit, Owner
 from streams.fold import Out, Records
+from streams.reading import FETCHING, Reading
 
 _TRANSACTION_TIMEOUT_MS = 15_000
-# How a worker fetches; the bench's bare consumer does the same.
-FETCHING: Final[dict[str, Any]] = {
-    "isolation_level": "read_committed",
-    "fetch_wait_max_ms": 20,
-    # A full queue is asked for more after 1 s by default: a worker that keeps up would stand still for it.
-    "fetch_queue_backoff_ms": 10,
-    "max_partition_fetch_bytes": 4 << 20,
-    "queued_min_messages": 100_000,
-    "queued_max_messages_kbytes": 128 << 10,
-}
-_second = itemgetter(1)
 
 
 class KafkaLog:
@@ -55,9 +42,9 @@ class KafkaLog:
         self._owner: Owner | None = None
         self._owned: set[int] = set()
         self._trouble: Exception | None = None
-        # Per topic and partition: where reading began or got to, and the end last met.
-        self._polled: dict[tuple[str, int], int] = {}
-        self._met_end: dict[tuple[str, int], int] = {}
+        self._reading = Reading(
+            self._roles, taken=f"slot {slot} of the group", remedy="start a new run with another --group"
+        )
         # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
         self._heard: dict[int, dict[str, int]] = {}
         self._hear_at_s = 0.0
@@ -161,48 +148,9 @@ class KafkaLog:
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
-        if any(map(Message.error, messages)):
-            messages = [message for message in messages if self._good(message)]
-        by_log: dict[tuple[str, int], list[Message]] = defaultdict(list)
-        for message in messages:
-            by_log[message.topic(), message.partition()].append(message)  # type: ignore[index]  # never None here
-        found = [self._columns(topic, partition, own) for (topic, partition), own in by_log.items()]
+        found = self._reading.columns(messages)
         self._hear()
         return found
-
-    def _columns(self, topic: str, partition: int, messages: list[Message]) -> Records:
-        self._polled[topic, partition] = (messages[-1].offset() or 0) + 1
-        return Records(
-            self._roles[topic],
-            partition,
-            list(map(Message.offset, messages)),  # type: ignore[arg-type]  # a consumed message has one
-            list(map(_second, map(Message.timestamp, messages))),
-            list(map(Message.key, messages)),
-            list(map(Message.value, messages)),
-        )
-
-    def _good(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return True
-        if error.code() == KafkaError._PARTITION_EOF:
-            self._met_end[message.topic() or "", message.partition() or 0] = message.offset() or 0
-            return False
-        where = f"{message.topic()}[{message.partition()}]"
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise LostHistory(
-                f"offset {message.offset()} of {where} is not in Kafka ({error.str()}): restore its retention, or "
-                "start a new run with another --group"
-            )
-        if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED):
-            raise SettingsError(
-                f"another worker has taken slot {self._slot} of the group: give each worker of a group its own --slot"
-            )
-        if error.fatal():
-            raise TaskLost(f"the consumer cannot go on: {error.str()}")
-        if not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-            raise Transient(f"{where}: {error.str()}")
-        return False
 
     def committed(self, partition: int) -> Commit | None:
         """The last stable commit of the group; waits for a transaction still open on it, up to its timeout."""
@@ -228,10 +176,8 @@ class KafkaLog:
         """The offset behind the last record there is, or may be once open transactions end: asked of the broker now."""
         found: dict[str, int] = {}
         for log in self._inputs:
-            at = self._cluster.topic(log), partition
             high = self._bounds_of(log, partition)[1]
-            # Behind the last record there may stand a transaction's marker, which no position ever passes.
-            found[log] = self._polled[at] if self._met_end.get(at) == high and at in self._polled else high
+            found[log] = self._reading.end(self._cluster.topic(log), partition, high)
         return found
 
     def _bounds_of(self, log: str, partition: int) -> tuple[int, int]:
@@ -250,9 +196,8 @@ class KafkaLog:
         for where in self._both(sorted(self._owned)):
             high = self._consumer.get_watermark_offsets(where, cached=True)[1]
             if high >= 0:
-                at = where.topic, where.partition
                 ends = heard.setdefault(where.partition, {})
-                ends[self._roles[where.topic]] = self._polled.get(at, high) if self._met_end.get(at) == high else high
+                ends[self._roles[where.topic]] = self._reading.end(where.topic, where.partition, high)
         self._heard = heard
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
@@ -265,10 +210,7 @@ class KafkaLog:
 
     def _place(self, at: list[TopicPartition]) -> None:
         """Assigns partitions at these offsets, paused."""
-        for one in at:
-            # An end met at once, with only a transaction's marker before it, is one that this offset has reached.
-            self._polled[one.topic, one.partition] = one.offset
-            self._met_end.pop((one.topic, one.partition), None)
+        self._reading.begin(at)
         self._consumer.incremental_assign(at)
         self._consumer.pause(at)
 

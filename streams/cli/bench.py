@@ -21,7 +21,7 @@ from streams.admin import Admin
 from streams.cluster import Cluster, log_bounds, meter
 from streams.embedded.traffic import fill
 from streams.environment import Environment
-from streams.kafka import FETCHING
+from streams.reading import FETCHING
 from streams.workers import JoinSettings, join_runner
 
 app = typer.Typer(help="Measure, beside the ceiling of the same machine in the same run.")
