@@ -164,6 +164,10 @@ class Learner(Generic[Written]):
     def committed(self) -> None:
         """Nothing waits for a commit here."""
 
+    def skip_to(self, offset: int) -> None:
+        """Goes on at a later offset: outcomes before it are lost."""
+        self._next_offset = offset
+
     def positions(self) -> dict[str, int]:
         """The next offset of `outcomes`."""
         return {_LOG: self._next_offset}

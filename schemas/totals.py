@@ -119,8 +119,9 @@ class LogCounts(msgspec.Struct, frozen=True):
 class Ledger(msgspec.Struct, frozen=True):
     """Conservation counts of one join partition after one commit: record of `ads.ledger`.
 
-    `accepted clicks = billable + repeat + orphan + pending`; `accepted impressions = open + closed`;
-    `unclicked` = closed without a billable click, whether or not its outcome was kept.
+    `accepted clicks = billable + repeat + orphan + pending + lost`; `accepted impressions = open + closed + lost`;
+    `unclicked` = closed without a billable click, whether or not its outcome was kept. Lost is what `--accept-loss`
+    left out: open impressions and pending clicks Kafka no longer had (less than 0: copies of such were taken anew).
     """
 
     join_partition: int
@@ -138,14 +139,18 @@ class Ledger(msgspec.Struct, frozen=True):
     clicks_next_offset: int
     impressions_watermark_ms: int
     clicks_watermark_ms: int
+    lost_impressions: int = 0
+    lost_clicks: int = 0
 
     def imbalance(self) -> str:
         """The first equation that does not hold, as text; empty when the ledger balances."""
         for name, log in (("impressions", self.impressions), ("clicks", self.clicks)):
             if log.consumed != log.accepted + log.late + log.duplicate + log.rejected:
                 return f"{name}: consumed {log.consumed} is not accepted + late + duplicate + rejected of {log}"
-        if self.clicks.accepted != self.billable + self.repeat + self.orphan + self.pending:
-            return f"accepted clicks {self.clicks.accepted} is not billable + repeat + orphan + pending of {self}"
-        if self.impressions.accepted != self.open + self.closed:
-            return f"accepted impressions {self.impressions.accepted} is not open {self.open} + closed {self.closed}"
+        if self.clicks.accepted != self.billable + self.repeat + self.orphan + self.pending + self.lost_clicks:
+            return (
+                f"accepted clicks {self.clicks.accepted} is not billable + repeat + orphan + pending + lost of {self}"
+            )
+        if self.impressions.accepted != self.open + self.closed + self.lost_impressions:
+            return f"accepted impressions {self.impressions.accepted} are not open, closed and lost of {self}"
         return ""

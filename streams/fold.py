@@ -119,8 +119,16 @@ class Fold(Protocol):
         """The committed offsets are reached: in silence decides just what was decided, then is live."""
         ...
 
-    def rebuild(self, mark: bytes) -> dict[str, int]:
-        """Without a checkpoint: starts empty where `mark` says, and returns the offsets to read from."""
+    def needed(self, mark: bytes) -> dict[str, int]:
+        """The offsets a `rebuild` would read from; changes nothing."""
+        ...
+
+    def rebuild(self, mark: bytes) -> None:
+        """Without a checkpoint: starts empty where `mark` says; files of earlier states are deleted."""
+        ...
+
+    def lose(self, starts: Mapping[str, int]) -> None:
+        """After `restore` or `rebuild`: goes on at these later offsets; what was before them is lost, and said so."""
         ...
 
     def snapshot(self) -> bytes:

@@ -26,6 +26,7 @@ class LearnFold:
     def __init__(self, learner: Learner[Out]) -> None:
         self.learner = learner
         self._start = 0
+        self._lossy = False
 
     def step(self, records: Records) -> list[Out]:
         """Learns the records; gives the metrics of windows they close."""
@@ -79,15 +80,18 @@ class LearnFold:
         """A learner does not wait for a silent log."""
         return []
 
-    def rebuild(self, mark: bytes) -> dict[str, int]:
-        """Learns again from the first outcome it learned: a model is the sum of all it saw."""
+    def needed(self, mark: bytes) -> dict[str, int]:
+        """From the first outcome it learned: a model is the sum of all it saw."""
+        return {"outcomes": self._known(mark).start}
+
+    def rebuild(self, mark: bytes) -> None:
+        """Learns again from there."""
         self._start = self._known(mark).start
-        return {"outcomes": self._start}
 
     def resume(self, mark: bytes) -> None:
         """Raises BrokenInvariant if learning again came to another history than was committed."""
         known = self._known(mark)
-        if known.trail != self.learner.trail:
+        if known.trail != self.learner.trail and not self._lossy:
             raise BrokenInvariant(
                 f"recovery of model shard {self.learner.shard} came to trail {self.learner.trail} at offset "
                 f"{known.next_offset}, committed was {known.trail}"
@@ -102,6 +106,12 @@ class LearnFold:
                 "restore them, or learn under another --group"
             )
         return known
+
+    def lose(self, starts: Mapping[str, int]) -> None:
+        """Learns on from what Kafka has: the model is another one than it would have been."""
+        self._start = starts["outcomes"]
+        self.learner.skip_to(self._start)
+        self._lossy = True
 
     def snapshot(self) -> bytes:
         """Weights and position in one."""

@@ -15,7 +15,8 @@ from schemas.errors import DamagedState, TaskLost
 from streams.balance import Balance
 from streams.edges import Clock, Commit, Log, SharedProgress
 from streams.fold import Fold, Out, Records
-from streams.task import Make, Share, Task, load
+from streams.loading import Loader, Make, Share
+from streams.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,15 @@ class Runner:
         pace: Pace = Pace(),  # frozen
         warn: Callable[[str], None] = lambda _: None,
         share: Share = lambda _: None,
+        *,
+        accept_loss: bool = False,
     ) -> None:
+        """`accept_loss`: goes on without records that are needed and no longer in Kafka, instead of stopping."""
         self._log = log
         self._clock = clock
-        self._make = make
+        self._loader = Loader(make, log, warn, share, accept_loss=accept_loss)
         self._pace = pace
         self._warn = warn
-        self._share = share
         self._tasks: dict[int, Task] = {}
         self._outs: list[Out] = []
         self._folded = False
@@ -189,7 +192,7 @@ class Runner:
         self._recover(TaskLost("another worker owns the partitions"))
 
     def _take(self, partition: int) -> dict[str, int]:
-        task, offsets = load(partition, self._make, self._log, self._warn, self._share)
+        task, offsets = self._loader.load(partition)
         task.moved_s = dict.fromkeys(offsets, self._clock.monotonic())
         self._tasks[partition] = task
         self.progress.tasks[partition] = "assigned"

@@ -24,10 +24,10 @@ from streams.fold import Fold, Out
 from streams.join.fold import JoinFold
 from streams.kafka import KafkaLog
 from streams.learn import LearnFold
+from streams.loading import Share
 from streams.memory import return_freed
 from streams.partitioners import PARTITIONERS, common, possible
 from streams.runner import Pace, Runner
-from streams.task import Share
 
 _JOIN_OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger", "seals")
 
@@ -54,6 +54,7 @@ class WorkerSettings:
     # A location all machines reach, as fsspec names it; empty: snapshots are not shared.
     snapshots: str = ""
     snapshot_every_s: float = 60.0
+    accept_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
         )
         _collect_rarely()
         return_freed()
-        yield Runner(log, SystemClock(), make, settings.pace, warn, share)
+        yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
 
 
 def _common_partitioner(
@@ -136,7 +137,7 @@ def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterat
             return LearnFold(Learner(settings.model, shard=partition, out=Out)), Folder(folder / str(partition))
 
         log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot)
-        yield Runner(log, SystemClock(), make, settings.pace, warn, share)
+        yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
 
 
 def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:

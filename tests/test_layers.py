@@ -15,7 +15,7 @@ LAYERS = ("schemas", "online_models", "streams")
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.
 CORE = (
     *("schemas/*.py", "online_models/*.py", "streams/join/*.py"),
-    *(f"streams/{name}.py" for name in ("fold", "edges", "oracle", "runner", "balance", "task", "learn")),
+    *(f"streams/{name}.py" for name in ("fold", "edges", "oracle", "runner", "task", "loading", "balance", "learn")),
     *(f"streams/replay/{name}.py" for name in ("owning", "warmup")),
     *(
         f"streams/pacing/{name}.py"

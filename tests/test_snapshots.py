@@ -12,10 +12,10 @@ from unittest.mock import patch
 import orjson
 import pytest
 
+import streams.loading
 import streams.snapshots.fetch
 import streams.snapshots.put
 import streams.snapshots.sharing
-import streams.task
 from schemas.errors import ClickfoldError, SettingsError
 from streams.edges import Shared, SharedProgress
 from streams.snapshots.fetch import Reader
@@ -367,7 +367,7 @@ def test_whatever_befalls_workers_outputs_equal_the_batch_truth_with_state_from_
             patch.object(streams.snapshots.fetch, "ThreadPoolExecutor", Immediately),
             patch.object(streams.snapshots.put, "GRACE_S", world.random.choice([5.0, 50.0])),
             # Also in place of a checkpoint that is a few records older.
-            patch.object(streams.task, "_WORTH_RECORDS", world.random.choice([3, 1_000])),
+            patch.object(streams.loading, "_WORTH_RECORDS", world.random.choice([3, 1_000])),
         ):
             try:
                 world.history()

@@ -35,6 +35,9 @@ Snapshots = Annotated[
     ),
 ]
 SnapshotEvery = Annotated[str, typer.Option(help="How often a partition's snapshot is shared; at a stop it always is.")]
+AcceptLoss = Annotated[
+    bool, typer.Option("--accept-loss", help="Go on without records that are needed and no longer in Kafka.")
+]
 Slot = Annotated[str, typer.Option(help="Name of this worker among those of its group on this machine; stable.")]
 MetricsPort = Annotated[
     int,

@@ -54,6 +54,7 @@ def join(
     snapshots: options.Snapshots = "",
     snapshot_every: options.SnapshotEvery = "60s",
     slot: options.Slot = "0",
+    accept_loss: options.AcceptLoss = False,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -74,6 +75,7 @@ def join(
         snapshots=snapshots,
         snapshot_every_s=options.duration_ms("--snapshot-every", snapshot_every) / 1_000,
         slot=slot,
+        accept_loss=accept_loss,
         pace=Pace(
             idle_s=options.duration_ms("--idle", idle) / 1_000,
             checkpoint_s=options.duration_ms("--checkpoint", checkpoint) / 1_000,
@@ -93,6 +95,7 @@ def learn(
     snapshots: options.Snapshots = "",
     snapshot_every: options.SnapshotEvery = "60s",
     slot: options.Slot = "0",
+    accept_loss: options.AcceptLoss = False,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -109,6 +112,7 @@ def learn(
         snapshots=snapshots,
         snapshot_every_s=options.duration_ms("--snapshot-every", snapshot_every) / 1_000,
         slot=slot,
+        accept_loss=accept_loss,
         model=LearnerSettings(grace_ms=options.duration_ms("--grace", grace)),
     )
     _run("learn", lambda warn: learn_runner(settings, warn), host=metrics_host, port=metrics_port)

@@ -46,7 +46,7 @@ class JoinFold:
         self._partition = partition
         self._digest = digest or bounds.digest(*dimensions)
         self._committed_final_ms = NO_BOUND_MS
-        self._rebuilt = False
+        self._rebuilt = self._lossy = False
         # What the former owner committed, while this one has not caught up with it.
         self._committed: JoinMark | None = None
         self._epoch = 1
@@ -129,7 +129,7 @@ class JoinFold:
             version=self._epoch << _SEQUENCE_BITS | self._sequence,
             impressions=_log_counts(counts, "impressions"),
             clicks=_log_counts(counts, "clicks"),
-            open=counts.impressions_accepted - counts.closed,
+            open=counts.impressions_accepted - counts.closed - counts.lost_impressions,
             closed=counts.closed,
             unclicked=counts.unclicked,
             billable=counts.billable,
@@ -140,6 +140,8 @@ class JoinFold:
             clicks_next_offset=self._join.next["clicks"],
             impressions_watermark_ms=self._join.watermarks["impressions"].ms,
             clicks_watermark_ms=self._join.watermarks["clicks"].ms,
+            lost_impressions=counts.lost_impressions,
+            lost_clicks=counts.lost_clicks,
         )
 
     def _version(self) -> int:
@@ -243,8 +245,13 @@ class JoinFold:
         self._sealing.append(seal)
         return [Out("seals", str(self._partition).encode(), encode(seal), self._partition)]
 
-    def rebuild(self, mark: bytes) -> dict[str, int]:
-        """Starts empty where `mark` says, for want of a checkpoint; returns the offsets to read from."""
+    def needed(self, mark: bytes) -> dict[str, int]:
+        """The oldest record of each input that still mattered at `mark`, and those that decided about it."""
+        known = self._known(mark)
+        return {"impressions": known.rebuild_impressions.offset, "clicks": known.rebuild_clicks.offset}
+
+    def rebuild(self, mark: bytes) -> None:
+        """Starts empty where `mark` says, for want of a checkpoint."""
         known = self._known(mark)
         self._join.store.clear()
         self._join.counting.clear()
@@ -252,7 +259,6 @@ class JoinFold:
         for log, start in (("impressions", known.rebuild_impressions), ("clicks", known.rebuild_clicks)):
             self._join.next[log] = start.offset
             self._join.watermarks[log].accept(start.highest_ms)
-        return self.positions()
 
     def resume(self, mark: bytes) -> None:
         """The committed offsets are reached: decides, in silence, just what the last owner had decided, and goes live.
@@ -265,26 +271,37 @@ class JoinFold:
         self._join.decided.final_ms = self._committed_final_ms = known.decided.final_ms
         self._join.counting.drop_final(known.decided.final_ms)
         self._join.counting.all_dirty()
-        if self._rebuilt:
-            self._check_rebuilt(known.counts)
+        lost = self._lost_since(known.counts) if self._rebuilt or self._lossy else (0, 0)
+        if lost != (0, 0) and not self._lossy:
+            raise BrokenInvariant(
+                f"rebuilding partition {self._partition} came to {lost[0]} open impressions and {lost[1]} pending "
+                "clicks less than were committed"
+            )
+        if self._rebuilt or self._lossy:
             self._join.counts = known.counts
+            self._join.counts.lost_impressions += lost[0]
+            self._join.counts.lost_clicks += lost[1]
         elif self._join.counts != known.counts:
             raise BrokenInvariant(
                 f"recovery of partition {self._partition} came to {self._join.counts}, committed was {known.counts}"
             )
-        self._rebuilt = False
+        self._rebuilt = self._lossy = False
         self._committed = None
         self._join.changed = True
 
-    def _check_rebuilt(self, counts: Counts) -> None:
-        found = self._join.counts.impressions_accepted - self._join.counts.closed, self._join.clicks.pending
+    def lose(self, starts: Mapping[str, int]) -> None:
+        """Reads on at later offsets. Totals that are not final may lack what was before; the ledger says how much."""
+        self._lossy = True
+        self._join.next.update(starts)
+
+    def _lost_since(self, counts: Counts) -> tuple[int, int]:
+        """Open impressions and pending clicks that were committed and are not here."""
+        own = self._join.counts
+        is_open = own.impressions_accepted - own.closed - own.lost_impressions
+        was_open = counts.impressions_accepted - counts.closed - counts.lost_impressions
         matched = counts.billable + counts.repeat + counts.orphan
-        wanted = counts.impressions_accepted - counts.closed, counts.clicks_accepted - matched
-        if found != wanted:
-            raise BrokenInvariant(
-                f"rebuilding partition {self._partition} came to {found} open impressions and pending clicks, "
-                f"committed were {wanted}"
-            )
+        was_pending = counts.clicks_accepted - matched - counts.lost_clicks
+        return was_open - is_open, was_pending - self._join.clicks.pending
 
     def _known(self, mark: bytes) -> JoinMark:
         known = decode(mark, JoinMark)

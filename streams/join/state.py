@@ -11,7 +11,7 @@ from streams.join.store import SegmentState
 
 
 class Counts(msgspec.Struct):
-    """Ledger counts since the log began; `consumed` of a log is the sum of its four fates. Grows only."""
+    """Ledger counts since the log began; `consumed` of a log is the sum of its four fates."""
 
     impressions_accepted: int = 0
     impressions_late: int = 0
@@ -26,6 +26,8 @@ class Counts(msgspec.Struct):
     billable: int = 0
     repeat: int = 0
     orphan: int = 0
+    lost_impressions: int = 0
+    lost_clicks: int = 0
 
 
 class Decided(msgspec.Struct):

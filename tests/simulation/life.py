@@ -53,7 +53,7 @@ class Life:
         """A record at the end of an input."""
         self.broker.inputs[log, 0].append(record)
 
-    def run(self, turns: int, pace: Pace, *, turn_s: float = 0.2) -> None:
+    def run(self, turns: int, pace: Pace, *, turn_s: float = 0.2, accept_loss: bool = False) -> None:
         """Starts, works for so many turns, stops."""
         self.log = log = self._make_log(
             self.broker,
@@ -71,7 +71,7 @@ class Life:
             log.member.background()
             return next(left, None) is None
 
-        Runner(log, self.clock, self._make, pace, warn=self.warnings.append).run(stopped)
+        Runner(log, self.clock, self._make, pace, warn=self.warnings.append, accept_loss=accept_loss).run(stopped)
         self.broker.mark(all_=True)
 
     def _make(self, partition: int) -> tuple[Fold, Disk]:

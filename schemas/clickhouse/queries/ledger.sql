@@ -3,8 +3,8 @@ SELECT
     join_partition,
     (impressions_consumed = impressions_accepted + impressions_late + impressions_duplicate + impressions_rejected
         AND clicks_consumed = clicks_accepted + clicks_late + clicks_duplicate + clicks_rejected
-        AND impressions_accepted = open + closed
-        AND clicks_accepted = billable + repeat + orphan + pending)::Bool AS balances,
+        AND impressions_accepted = open + closed + lost_impressions
+        AND clicks_accepted = billable + repeat + orphan + pending + lost_clicks)::Bool AS balances,
     impressions_consumed,
     impressions_accepted,
     impressions_late,
@@ -21,6 +21,8 @@ SELECT
     billable,
     repeat,
     orphan,
-    pending
+    pending,
+    lost_impressions,
+    lost_clicks
 FROM ledger
 ORDER BY join_partition
