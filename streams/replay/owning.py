@@ -327,9 +327,17 @@ class OwningFold:
         self._fold.resume(committed.join)
         self.owned, self._committed = committed.owned, None
 
-    def rebuild(self, mark: bytes) -> dict[str, int]:
+    def needed(self, mark: bytes) -> dict[str, int]:
         """As the join."""
-        return self._fold.rebuild(_marked(mark).join)
+        return self._fold.needed(_marked(mark).join)
+
+    def rebuild(self, mark: bytes) -> None:
+        """As the join."""
+        self._fold.rebuild(_marked(mark).join)
+
+    def lose(self, starts: Mapping[str, int]) -> None:
+        """As the join."""
+        self._fold.lose(starts)
 
     def snapshot(self) -> bytes:
         """The join's: what was seen is in the mark."""
