@@ -6,6 +6,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
 
+import msgspec
+
 from schemas.bounds import JoinBounds
 from streams.edges import Shared
 from streams.runner import Pace
@@ -36,7 +38,8 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.bounds = BOUNDS
+        # With none of the unclicked put out, sweeps move bounds in silence.
+        self.bounds = msgspec.structs.replace(BOUNDS, negative_rate=self.random.choice([0.5, 0.5, 0.0, 1.0]))
         self.partitions = self.random.choice([2, 2, 3])
         self.slots = [str(slot) for slot in range(self.random.choice([1, 2, 2, 3]))]
         self.broker = Broker(self.partitions, self.random)
