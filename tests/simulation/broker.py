@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import takewhile
 from random import Random
 from zlib import crc32
 
@@ -154,8 +155,9 @@ class Broker:
         return [transaction for transaction in self._unfinished if where in transaction.waiting]
 
     def committed(self, where: Where) -> list[Out]:
-        """What read-committed readers are given, in log order, once all is stable."""
-        return [out for transaction, out in self.logs.get(where, ()) if transaction.committed]
+        """What read-committed readers are given: in log order, up to the first record that is not stable."""
+        stable = takewhile(lambda entry: where not in entry[0].waiting, self.logs.get(where, ()))
+        return [out for transaction, out in stable if transaction.committed]
 
     def side(self, partition: int) -> list[bytes]:
         return [out.value or b"" for out in self.committed(("seals", partition))]

@@ -45,7 +45,7 @@ class File:
 
 
 class Filesystem:
-    """One folder. Names change in order: a power cut undoes the latest changes since the folder was synced."""
+    """One folder. A power cut undoes changes of names since it was synced: the latest, or any."""
 
     def __init__(self) -> None:
         self.files: dict[str, File] = {}
@@ -71,7 +71,13 @@ class Filesystem:
 
     def cut(self, random: Random) -> None:
         """Power fails: names and contents fall back to what was synced, or to anything in between."""
-        self.files = dict(random.choice(self._history))
+        if random.random() < 0.5:
+            self.files = dict(random.choice(self._history))
+        else:
+            # POSIX keeps no order among names.
+            names = sorted({name for files in self._history for name in files})
+            left = {name: random.choice(self._history).get(name) for name in names}
+            self.files = {name: file for name, file in left.items() if file is not None}
         for file in self.files.values():
             file.cut(random)
         self.sync_names()
