@@ -18,6 +18,7 @@ import typer
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.admin import Admin
+from streams.cli.bench_recovery import recovery
 from streams.cluster import Cluster, log_bounds, meter
 from streams.embedded.traffic import fill
 from streams.environment import Environment
@@ -25,6 +26,8 @@ from streams.reading import FETCHING
 from streams.workers import JoinSettings, join_runner
 
 app = typer.Typer(help="Measure, beside the ceiling of the same machine in the same run.")
+
+app.command("recovery")(recovery)
 
 _INPUTS = ("impressions", "clicks")
 

@@ -139,7 +139,7 @@ class Sources:
 
     def read(self) -> Snapshot:
         """What every source says now. Never raises for one that does not answer or talks nonsense."""
-        join, learn, sink = (Samples(_get(self._urls[name])) for name in ("join", "learn", "sink"))
+        join, learn, sink = (Samples(asked(self._urls[name])) for name in ("join", "learn", "sink"))
         tables, measures, last_day = self._clickhouse()
         records = join.total("clickfold_records_total")
         return Snapshot(
@@ -157,7 +157,7 @@ class Sources:
             drift=_drift(learn),
             measures=measures,
             last_day_measures=last_day,
-            pacing=_decisions(_get(self._urls["pacing"])),
+            pacing=_decisions(asked(self._urls["pacing"])),
             rows_written=sink.by("clickfold_sink_rows_total", "table"),
             rows_held=sink.total("clickfold_sink_rows_held"),
             sink_lag_records=sink.total("clickfold_sink_lag_records"),
@@ -258,7 +258,8 @@ def _decisions(page: bytes | None) -> tuple[PacingDecision, ...] | None:
     return tuple(decision for _, decision in sorted(campaigns.items()) if decision is not None)
 
 
-def _get(url: str) -> bytes | None:
+def asked(url: str) -> bytes | None:
+    """What a worker answers; None when it does not, or there is no URL."""
     if not url:
         return None
     try:

@@ -157,7 +157,7 @@ class Stack:
     def _start_worker(self, name: str, *, detached: bool) -> None:
         # The same as last time, for whoever watches it, and because Faust refuses the partitions Kafka kept for a
         # member at another address.
-        port = self.ports[name] = _free_port(self._kept_ports().get(name, 0))
+        port = self.ports[name] = free_port(self._kept_ports().get(name, 0))
         command = [sys.executable, "-m", "streams.cli", "worker", name]
         command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
         command += self._options.get(name, ())
@@ -177,12 +177,7 @@ class Stack:
 
     def ready(self, name: str) -> bool:
         """Whether a worker owns its partitions and works."""
-        path = "/pacing" if name == "pace" else "/readyz"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=2.0) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return answers(self.ports[name], "/pacing" if name == "pace" else "/readyz")
 
     def check(self, *, without: Sequence[str] = ()) -> None:
         """Raises ProcessError, with its last words, when a part has ended that should not."""
@@ -225,7 +220,16 @@ class Stack:
             list(threads.map(end, self.workers.values()))
 
 
-def _free_port(wanted: int) -> int:
+def answers(port: int, path: str) -> bool:
+    """Whether a worker on this machine says yes."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2.0) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def free_port(wanted: int) -> int:
     """The wanted port if it is free, else any that is."""
     for port in (wanted, 0):
         with socket.socket() as listener, contextlib.suppress(OSError):

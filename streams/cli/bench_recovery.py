@@ -1,0 +1,168 @@
+"""`clickfold bench recovery`: how soon a killed join worker is back, and what its state takes, by open impressions."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from streams.admin import Admin
+from streams.cli.sources import Samples, asked
+from streams.cluster import Cluster
+from streams.embedded.process import Process
+from streams.embedded.stack import answers, free_port
+from streams.embedded.traffic import fill
+
+# All of it open: what came within a click's window.
+_SPAN_MS = 30 * 60_000
+# Folding is 100,000 events a second at the worst; a worker that needs longer than this is stuck.
+_BOUND_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Figures of one size: `ready_s` from the start of the process until every partition is live."""
+
+    open_impressions: int
+    state_mb: float
+    rss_mb: float
+    peak_rss_mb: float
+    checkpoint_mb: float
+    ready_s: float
+    replayed_records: int
+    rss_after_mb: float
+    rebuild_s: float
+
+
+def recovery(
+    sizes: Annotated[str, typer.Option("--open", help="Open impressions, by comma.")] = "1000000,3000000,10000000",
+    partitions: Annotated[int, typer.Option(min=1)] = 4,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Also time a start without any checkpoint.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
+) -> None:
+    """Kill -9 a join worker with so many open impressions: seconds until it is live again, memory, bytes on disk."""
+    from streams.cli.bench import some_cluster
+
+    console = Console(stderr=True, quiet=json)
+    found = []
+    for size in [int(text) for text in sizes.split(",")]:
+        with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, some_cluster(Path(folder)) as cluster:
+            found.append(_measure(cluster, Path(folder), size, partitions, console, rebuild=rebuild))
+    if json:
+        typer.echo(orjson.dumps([asdict(one) for one in found]))
+    else:
+        Console().print(_table(found))
+
+
+def _measure(
+    cluster: Cluster, folder: Path, size: int, partitions: int, console: Console, *, rebuild: bool
+) -> Recovered:
+    Admin(cluster).create(partitions=partitions)
+    with _bar(console, f"{size:,} impressions into Kafka", size) as at:
+        end_ms = int(time.time() * 1_000)
+        fill(cluster, impressions=size, seed=7, end_ms=end_ms, span_ms=_SPAN_MS, progress=lambda sent, _: at(sent))
+    worker = _Worker(cluster, folder)
+    worker.start()
+    with _bar(console, "joined", size) as at:
+
+        def joined(now: Samples) -> bool:
+            at(now.total("clickfold_open_impressions") or 0)
+            return now.total("clickfold_lag_records") == 0
+
+        worker.wait(joined)
+    console.print("waiting for a checkpoint behind all of it …")
+    done = worker.samples().total("clickfold_checkpoints_total") or 0
+    worker.wait(lambda now: (now.total("clickfold_checkpoints_total") or 0) >= done + 2 * partitions)
+    before, (rss_mb, peak_mb) = worker.samples(), worker.memory_mb()
+    worker.process.kill()
+    kept = sum(path.stat().st_size for path in worker.state_dir.rglob("*") if path.is_file())
+    console.print("killed; starting again …")
+    ready_s = worker.start()
+    after, (rss_after_mb, _) = worker.samples(), worker.memory_mb()
+    worker.process.kill()
+    rebuild_s = 0.0
+    if rebuild:
+        console.print("without its state …")
+        shutil.rmtree(worker.state_dir)
+        rebuild_s = worker.start()
+        worker.process.kill()
+    return Recovered(
+        open_impressions=before.total("clickfold_open_impressions") or 0,
+        state_mb=round((before.total("clickfold_state_bytes") or 0) / 1e6),
+        rss_mb=round(rss_mb),
+        peak_rss_mb=round(peak_mb),
+        checkpoint_mb=round(kept / 1e6),
+        ready_s=round(ready_s, 1),
+        replayed_records=after.total("clickfold_replayed_records_total") or 0,
+        rss_after_mb=round(rss_after_mb),
+        rebuild_s=round(rebuild_s, 1),
+    )
+
+
+class _Worker:
+    """A join worker as users start it, in a process of its own."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.state_dir = folder / "state"
+        self.process = Process(folder, "join")
+        self._port = free_port(0)
+        self._environment = {
+            "KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrap,
+            "CLICKFOLD_TOPIC_PREFIX": cluster.prefix,
+            "CLICKFOLD_STATE_DIR": str(self.state_dir),
+        }
+
+    def start(self) -> float:
+        """Seconds from the start of the process until every partition assigned is live."""
+        started = time.monotonic()
+        command = [sys.executable, "-m", "streams.cli", "worker", "join", "--metrics-port", str(self._port)]
+        self.process.start([*command, "--checkpoint", "5s"], environment=self._environment)
+        self.process.wait_ready(lambda: answers(self._port, "/readyz"), bound_s=_BOUND_S)
+        return time.monotonic() - started
+
+    def samples(self) -> Samples:
+        """Its metrics now."""
+        return Samples(asked(f"http://127.0.0.1:{self._port}/metrics"))
+
+    def wait(self, until: Callable[[Samples], bool]) -> None:
+        """Returns once its metrics say so. Raises ProcessError when it ends before that, or takes too long."""
+        self.process.wait_ready(lambda: until(self.samples()), bound_s=_BOUND_S)
+
+    def memory_mb(self) -> tuple[float, float]:
+        """Resident memory now and at its highest, MB; 0 where there is no /proc."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return 0.0, 0.0
+        lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+        return int(lines["VmRSS"].split()[0]) / 1e3, int(lines["VmHWM"].split()[0]) / 1e3
+
+
+@contextmanager
+def _bar(console: Console, text: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _table(found: list[Recovered]) -> Table:
+    table = Table(caption="MB; seconds from the start of the process; `replayed`: records folded again")
+    heads = ("open", "state", "RSS", "peak", "on disk", "live again s", "replayed", "RSS then", "rebuilt s")
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for one in found:
+        table.add_row(*(f"{value:,}" for value in astuple(one)))
+    return table
