@@ -32,8 +32,16 @@ class KafkaLog:
     """One worker's consumer and transactional producer. `slot` names the worker: stable, unlike any other's."""
 
     def __init__(
-        self, cluster: Cluster, group: str, inputs: Sequence[str], *, slot: str, side_log: str | None = None
+        self,
+        cluster: Cluster,
+        group: str,
+        inputs: Sequence[str],
+        *,
+        slot: str,
+        side_log: str | None = None,
+        static: bool = True,
     ) -> None:
+        """`static`: the group keeps this slot's partitions for it while it restarts."""
         self._cluster = cluster
         self._inputs = tuple(inputs)
         self._roles = {cluster.topic(role): role for role in inputs}
@@ -52,8 +60,9 @@ class KafkaLog:
         self._consumer = Consumer(
             cluster.client(
                 group_id=group,
-                # Static membership: a worker that was killed and started again has its partitions back at once.
-                group_instance_id=f"{group}-{slot}",
+                # A worker that was killed and started again has its partitions back at once; a pod with a name of
+                # its own each time never comes back, and would be missed for the session timeout.
+                **({"group_instance_id": f"{group}-{slot}"} if static else {}),
                 enable_auto_commit=False,
                 auto_offset_reset="error",
                 enable_partition_eof=True,

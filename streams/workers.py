@@ -50,6 +50,7 @@ class WorkerSettings:
     state_dir: Path
     group: str
     slot: str = "0"
+    static: bool = True
     pace: Pace = field(default_factory=Pace)
     # A location all machines reach, as fsspec names it; empty: snapshots are not shared.
     snapshots: str = ""
@@ -107,7 +108,12 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
             return fold, disk
 
         log = KafkaLog(
-            settings.cluster, settings.group, ("impressions", "clicks"), slot=settings.slot, side_log="seals"
+            settings.cluster,
+            settings.group,
+            ("impressions", "clicks"),
+            slot=settings.slot,
+            side_log="seals",
+            static=settings.static,
         )
         _collect_rarely()
         return_freed()
@@ -136,7 +142,7 @@ def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterat
         def make(partition: int) -> tuple[Fold, Disk]:
             return LearnFold(Learner(settings.model, shard=partition, out=Out)), Folder(folder / str(partition))
 
-        log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot)
+        log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot, static=settings.static)
         yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
 
 

@@ -35,6 +35,12 @@ Snapshots = Annotated[
     ),
 ]
 SnapshotEvery = Annotated[str, typer.Option(help="How often a partition's snapshot is shared; at a stop it always is.")]
+Static = Annotated[
+    bool,
+    typer.Option(
+        "--static/--dynamic", help="The group keeps the slot's partitions for it while it restarts, or gives them away."
+    ),
+]
 AcceptLoss = Annotated[
     bool, typer.Option("--accept-loss", help="Go on without records that are needed and no longer in Kafka.")
 ]

@@ -54,6 +54,7 @@ def join(
     snapshots: options.Snapshots = "",
     snapshot_every: options.SnapshotEvery = "60s",
     slot: options.Slot = "0",
+    static: options.Static = True,
     accept_loss: options.AcceptLoss = False,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
@@ -75,6 +76,7 @@ def join(
         snapshots=snapshots,
         snapshot_every_s=options.duration_ms("--snapshot-every", snapshot_every) / 1_000,
         slot=slot,
+        static=static,
         accept_loss=accept_loss,
         pace=Pace(
             idle_s=options.duration_ms("--idle", idle) / 1_000,
@@ -95,6 +97,7 @@ def learn(
     snapshots: options.Snapshots = "",
     snapshot_every: options.SnapshotEvery = "60s",
     slot: options.Slot = "0",
+    static: options.Static = True,
     accept_loss: options.AcceptLoss = False,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
@@ -112,6 +115,7 @@ def learn(
         snapshots=snapshots,
         snapshot_every_s=options.duration_ms("--snapshot-every", snapshot_every) / 1_000,
         slot=slot,
+        static=static,
         accept_loss=accept_loss,
         model=LearnerSettings(grace_ms=options.duration_ms("--grace", grace)),
     )

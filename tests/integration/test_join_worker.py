@@ -150,14 +150,17 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(clust
 
 
 @pytest.mark.broker
-def test_partitions_that_move_between_workers_under_load_come_to_the_truth(cluster: Cluster, state_dir: Path) -> None:
+@pytest.mark.parametrize("membership", ["--static", "--dynamic"])
+def test_partitions_that_move_between_workers_under_load_come_to_the_truth(
+    cluster: Cluster, state_dir: Path, membership: str
+) -> None:
     random = Random(12)
-    first = start_worker(cluster, state_dir)
+    first = start_worker(cluster, state_dir, membership)
     workers = [first]
     try:
         produce(cluster, random, range(60))
         wait_for(lambda: len(folded(cluster)) == PARTITIONS, within_s=30, what="the first worker's start")
-        workers.append(start_worker(cluster, state_dir, "--slot", "1"))
+        workers.append(start_worker(cluster, state_dir, "--slot", "1", membership))
         for minute in range(1, 6):
             produce(cluster, random, range(60 * minute, 60 * (minute + 1)))
         wait_for(lambda: starts(cluster) > 1, within_s=30, what="a partition's move to the second worker")
