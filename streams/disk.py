@@ -34,7 +34,7 @@ class Disk(Protocol):
         ...
 
     def sync(self, name: str) -> None:
-        """Makes all that was appended durable."""
+        """Makes all that was appended durable; a file to which nothing was is made, empty."""
         ...
 
     def replace(self, name: str, data: bytes) -> None:

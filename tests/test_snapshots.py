@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
+from typing import cast
 from unittest.mock import patch
 
 import orjson
@@ -16,14 +17,20 @@ import streams.loading
 import streams.snapshots.fetch
 import streams.snapshots.put
 import streams.snapshots.sharing
+from online_models.learner import Learner
+from online_models.settings import LearnerSettings
 from schemas.errors import ClickfoldError, SettingsError
-from streams.edges import Shared, SharedProgress
+from streams.disk import Disk
+from streams.edges import Commit, Log, Shared, SharedProgress
+from streams.fold import Out, Records
+from streams.learn import LearnFold
+from streams.loading import Loader
 from streams.snapshots.fetch import Reader
 from streams.snapshots.layout import Objects, checksum
 from streams.snapshots.objects import ObjectStore
 from streams.snapshots.put import GRACE_S, Writer
 from streams.snapshots.sharing import Location, Sharing
-from streams.task import MANIFEST
+from streams.task import MANIFEST, Task
 from tests.sharing import Immediately, MemoryObjects, SharedInStep
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.judge import check
@@ -148,6 +155,27 @@ def test_snapshot_that_is_not_whole_is_passed_over_for_the_one_before(what: str,
     assert bytes(disk.files[MANIFEST]) == b"state1"
     # Without a manifest there is no snapshot to be passed over.
     assert [("not used" in text) for text in warnings] == [True] * ((what, how) != (".manifest", "missing"))
+
+
+def test_any_flipped_bit_of_a_shared_manifest_is_noticed() -> None:
+    objects = MemoryObjects()
+    put(Writer(objects, number=5, token="a"), 7, {"one": b"abc"})
+    [key] = [key for key in objects.held if key.endswith(".manifest")]
+    whole = objects.held[key]
+    for at in range(len(whole)):
+        objects.held[key] = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+        assert not fetched(objects)[1], f"byte {at}"
+
+
+def test_manifest_is_the_first_to_go_when_a_snapshot_takes_the_place_of_a_checkpoint() -> None:
+    objects = MemoryObjects()
+    put(Writer(objects, number=5, token="a"), 7, {"one": b"abc"})
+    steps: list[tuple[str, str]] = []
+    disk = SimulatedDisk(reach=lambda step, about: steps.append((step, about)))
+    for name in ("a file before it in the alphabet", MANIFEST, "one"):
+        disk.append(name, b"old")
+    assert Reader(objects, lambda _: None).fetch(disk, anything, within_s=60.0)
+    assert next(about for step, about in steps if step == "before delete") == MANIFEST
 
 
 def test_disk_keeps_what_it_held_when_no_snapshot_is_whole() -> None:
@@ -337,6 +365,83 @@ def test_next_owner_finds_the_last_snapshot_completed_whatever_former_owners_sti
                 owners.run()
         except (AssertionError, ClickfoldError, KeyError) as error:
             raise AssertionError(f"seed {seed}") from error
+
+
+# ---- a task that is loaded and kept ---
+
+
+class OneCommit:
+    """A log of which one thing is known: what is committed of partition 0."""
+
+    def __init__(self, commit: Commit) -> None:
+        self.commit = commit
+
+    def committed(self, partition: int) -> Commit:
+        return self.commit
+
+    def starts(self, partition: int) -> dict[str, int]:
+        return dict.fromkeys(self.commit.offsets, 3)
+
+
+class Asked(SharedInStep):
+    """Notes which cuts would be fetched, and has none."""
+
+    def __init__(self, *cuts: dict[str, int], copies: bool = False) -> None:
+        super().__init__(MemoryObjects(), SharedProgress(), "a", now_s=lambda: 0.0)
+        self.cuts = cuts
+        self.usable: list[dict[str, int]] = []
+        self.copies = copies
+
+    def fetch(self, disk: Disk, usable: Callable[[Mapping[str, int]], bool]) -> bool:
+        self.usable += [cut for cut in self.cuts if usable(cut)]
+        return False
+
+    def copying(self) -> bool:
+        return self.copies
+
+
+def learned(offset: int) -> LearnFold:
+    fold = LearnFold(Learner(LearnerSettings(), shard=0, out=Out))
+    fold.begin(None, offsets={"outcomes": offset}, epoch=1)
+    return fold
+
+
+def loaded(disk: SimulatedDisk, shared: Shared) -> tuple[Task, dict[str, int]]:
+    commit = Commit({"outcomes": 3_000_000}, learned(5).mark())
+    fresh = LearnFold(Learner(LearnerSettings(), shard=0, out=Out))
+    log = cast(Log, OneCommit(commit))
+    return Loader(lambda _: (fresh, disk), log, lambda _: None, lambda _: shared).load(0)
+
+
+def test_cut_that_kafka_does_not_reach_or_nobody_committed_is_never_restored() -> None:
+    cuts = [{"outcomes": at} for at in (2, 3, 3_000_000, 3_000_001)] + [{"other": 5}, {"outcomes": 5, "other": 5}]
+    asked = Asked(*cuts)
+    loaded(SimulatedDisk(), asked)
+    assert asked.usable == [{"outcomes": 3}, {"outcomes": 3_000_000}]
+
+
+def test_checkpoint_of_ones_own_is_kept_unless_a_shared_one_is_a_million_records_on() -> None:
+    own = learned(0)
+    own.step(Records("outcomes", 0, [999], [-1], [None], [None]))
+    disk = disk_with({MANIFEST: own.snapshot()})
+    asked = Asked({"outcomes": 1_001_000}, {"outcomes": 1_001_001})
+    assert loaded(disk, asked)[1] == {"outcomes": 1_000}
+    assert asked.usable == [{"outcomes": 1_001_001}]
+
+
+def test_checkpoint_of_no_use_is_gone_once_its_state_is_rebuilt() -> None:
+    disk = disk_with({MANIFEST: b"damaged"})
+    assert loaded(disk, Asked())[1] == {"outcomes": 5}
+    assert MANIFEST not in disk.names()
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_files_of_earlier_checkpoints_stay_while_they_are_copied(copies: bool) -> None:
+    fold = learned(5)
+    task = Task(fold, SimulatedDisk(), None, Asked(copies=copies))
+    with patch.object(fold, "snapshot_kept") as kept:
+        task.checkpoint(last=False)
+    assert kept.called != copies
 
 
 # ---- a runner that shares -----------------------------------------------------------------------------------------

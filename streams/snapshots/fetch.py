@@ -81,8 +81,7 @@ class Reader:
             disk.append(name + _FETCHED, _answer(waiting.popleft(), until_s))
         state = _answer(pool.submit(read_piece, self._objects, shared.state), until_s)
         for name in shared.files:
-            disk.append(name + _FETCHED, b"")  # a file without pieces is empty, not missing
-            disk.sync(name + _FETCHED)
+            disk.sync(name + _FETCHED)  # makes one that has no pieces
         return state
 
     def _pass_over(self, stem: str, error: Exception) -> None:

@@ -40,6 +40,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
+    # What an earlier server of this process held is there again otherwise.
+    urllib.request.urlopen(f"{address}/moto-api/reset", data=b"", timeout=10.0).close()
     client().mkdir(BUCKET)
     yield address
     server.stop()
