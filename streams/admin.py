@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, Transient
 from schemas.topics import TOPICS, Topic
 from streams.cluster import Cluster
 
@@ -37,11 +37,14 @@ class Admin:
             ) from error
 
     def partition_counts(self) -> dict[str, int]:
-        """Partitions of every topic there is, by full name. Raises SettingsError when no broker answers."""
+        """Partitions of every topic there is, by full name. Raises Transient when no broker answers.
+
+        At its start whoever asks passes that on and ends; a worker that begins again waits for its broker to be back.
+        """
         try:
             topics = self._client.list_topics(timeout=_FIRST_ANSWER_S).topics
         except KafkaException as error:
-            raise SettingsError(
+            raise Transient(
                 f"no Kafka broker answers at KAFKA_BOOTSTRAP_SERVERS={self._cluster.bootstrap} within "
                 f"{_FIRST_ANSWER_S:.0f} s ({error.args[0].str()}); start one, or name one that runs"
             ) from error
@@ -104,7 +107,10 @@ class Admin:
         """Kafka's own ids of the topics: a topic deleted and made again is another log."""
         names = [self._cluster.topic(role) for role in roles]
         found = self._client.describe_topics(TopicCollection(names), request_timeout=_ANSWER_S)
-        return [str(found[name].result().topic_id) for name in names]
+        try:
+            return [str(found[name].result().topic_id) for name in names]
+        except KafkaException as error:
+            raise Transient(f"Kafka does not describe {', '.join(names)}: {error.args[0].str()}") from error
 
 
 def _count(topic: Topic, partitions: int, shards: int) -> int:

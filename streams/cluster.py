@@ -22,6 +22,9 @@ _NOT_STABLE = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
+    # For some moments after a broker's start.
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError._TIMED_OUT,
     KafkaError._WAIT_COORD,
     KafkaError._TRANSPORT,

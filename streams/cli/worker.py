@@ -207,7 +207,7 @@ def sink(
 
 
 def answering(environment: Environment) -> Cluster:
-    """The Kafka of the environment, once it has answered. Raises SettingsError: at start nobody has it to wait for."""
+    """The Kafka of the environment, once it has answered. Raises Transient: at start nobody has it to wait for."""
     cluster = environment.cluster()
     Admin(cluster).partition_counts()
     return cluster
