@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from schemas.errors import LostHistory, SettingsError, TaskLost, Transient
+from schemas.errors import LostHistory, Transient
 from streams.fold import Records
 
 # How a worker fetches; the bench's bare consumer does the same.
@@ -89,10 +89,20 @@ class Reading:
                 f"offset {message.offset()} of {where} is not in Kafka ({error.str()}): restore its retention, or "
                 f"{self._remedy}"
             )
-        if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED):
-            raise SettingsError(f"another worker has taken {self._taken}: give each worker of a group its own --slot")
-        if error.fatal():
-            raise TaskLost(f"the consumer cannot go on: {error.str()}")
+        # librdkafka hands a fatal error on as _FATAL and names the true one in its text alone.
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            raise self._fatal(error)
         if not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             raise Transient(f"{where}: {error.str()}")
         return False
+
+    def _fatal(self, error: KafkaError) -> Transient:
+        """What ends this consumer; another one can go on."""
+        if "fenced" not in error.str():
+            return Transient(f"the consumer cannot go on: {error.str()}")
+        # A coordinator that restarts may have given a member a new id in an answer nobody heard; the group does not
+        # tell that from another process that came in the same slot.
+        return Transient(
+            f"the group knows another member in {self._taken}: it lost sight of this one, or another worker came; if "
+            "this happens again and again, give each worker of a group its own --slot"
+        )
