@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 from confluent_kafka import (
     Consumer,
-    KafkaError,
-    KafkaException,
-    Producer,
     TopicPartition,
 )
 
-from schemas.errors import BrokenInvariant, LostHistory, TaskLost
+from schemas.errors import BrokenInvariant, LostHistory
 from streams.cluster import ANSWER_S, Cluster, log_bounds, meter, patiently, read_all
 from streams.edges import Commit, Owner
 from streams.fold import Out, Records
 from streams.reading import FETCHING, Reading
-
-_TRANSACTION_TIMEOUT_MS = 15_000
+from streams.transactions import Transactions
 
 
 class KafkaLog:
@@ -56,7 +50,6 @@ class KafkaLog:
         # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
         self._heard: dict[int, dict[str, int]] = {}
         self._hear_at_s = 0.0
-        self._transactional_id = f"{group}-{slot}"
         self._consumer = Consumer(
             cluster.client(
                 group_id=group,
@@ -72,26 +65,7 @@ class KafkaLog:
             ),
         )
         self._meter = meter(cluster)
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._under_way: Future[None] | None = None
-        self._producer = self._new_producer()
-
-    def _new_producer(self) -> Producer:
-        producer = Producer(
-            self._cluster.client(
-                transactional_id=self._transactional_id,
-                transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-                linger_ms=20,
-                batch_size=1 << 20,
-                compression_type="lz4",
-                # Java's: users' producers, Faust and these outputs must agree on a campaign's partition.
-                partitioner="murmur2_random",
-                queue_buffering_max_messages=1_000_000,
-                queue_buffering_max_kbytes=512 << 10,
-            )
-        )
-        patiently(lambda: producer.init_transactions(ANSWER_S), "the transaction coordinator")
-        return producer
+        self._transactions = Transactions(cluster, f"{group}-{slot}")
 
     # ---- group ------------------------------------------------------------------------------------------------------
 
@@ -107,10 +81,9 @@ class KafkaLog:
 
     def leave(self) -> None:
         """Leaves the group and closes both clients."""
-        self._committer.shutdown()
+        self._transactions.close()
         self._consumer.close()
         self._meter.close()
-        self._producer.flush(1.0)
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # An exception must not pass through librdkafka's callback: it is kept and raised by `poll`.
@@ -246,41 +219,11 @@ class KafkaLog:
             raise BrokenInvariant(f"about to commit partitions {sorted(foreign)} that are not owned")
         # Metadata of the generation these outputs belong to: a later one must not vouch for them.
         generation = self._consumer.consumer_group_metadata()
-        self._under_way = self._committer.submit(self._transact, outs, self._offsets(commits), generation)
+        self._transactions.begin(outs, self._offsets(commits), generation)
 
     def settle(self) -> None:
         """Waits for the transaction under way. Raises TaskLost when it was aborted or fenced."""
-        if self._under_way is not None:
-            under_way, self._under_way = self._under_way, None
-            under_way.result()
-
-    def _transact(self, outs: Sequence[Out], offsets: list[TopicPartition], generation: Any) -> None:
-        try:
-            self._producer.begin_transaction()
-            self._produce(outs)
-            self._producer.send_offsets_to_transaction(offsets, generation, ANSWER_S)
-            self._commit()
-        except KafkaException as error:
-            self._abort(error.args[0])
-
-    def _produce(self, outs: Sequence[Out]) -> None:
-        """Queues all; what does not fit the local, bounded queue waits for what is on its way.
-
-        One by one: `produce_batch` of 2.16 takes a dict a record, which costs twice what the calls do.
-        """
-        topics = {role: self._cluster.topic(role) for role in {out.topic for out in outs}}
-        until = time.monotonic() + ANSWER_S
-        for role, key, value, partition in outs:
-            while True:
-                try:
-                    self._producer.produce(topics[role], value, key, -1 if partition is None else partition)
-                    break
-                except BufferError as error:
-                    if time.monotonic() > until:
-                        raise KafkaException(
-                            KafkaError(KafkaError._TIMED_OUT, "the producer's queue is full")
-                        ) from error
-                    self._producer.poll(0.05)
+        self._transactions.settle()
 
     def _offsets(self, commits: Mapping[int, Commit]) -> list[TopicPartition]:
         return [
@@ -288,24 +231,3 @@ class KafkaLog:
             for partition, commit in commits.items()
             for log, offset in commit.offsets.items()
         ]
-
-    def _commit(self) -> None:
-        until = time.monotonic() + ANSWER_S
-        while True:
-            try:
-                self._producer.commit_transaction(ANSWER_S)
-                return
-            except KafkaException as error:
-                # Answer lost or late: asking again is answered with what became of the first try.
-                if not error.args[0].retriable() or time.monotonic() > until:
-                    raise
-
-    def _abort(self, error: KafkaError) -> None:
-        """Ends the transaction; a fenced or broken producer is replaced. Always raises TaskLost."""
-        try:
-            if error.fatal():
-                raise KafkaException(error)
-            self._producer.abort_transaction(ANSWER_S)
-        except KafkaException:
-            self._producer = self._new_producer()
-        raise TaskLost(f"the transaction was aborted: {error.str()}")
