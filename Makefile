@@ -41,6 +41,9 @@ test: setup ## style, types, tests
 simulate: setup ## crash join workers everywhere: SEEDS=n [FROM=k], or SEED=k for one history and its last events
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --from $(or $(FROM),0))
 
+chaos: setup ## three minutes of kills, freezes and restarts under load, then the truth is asked for
+	@$(BIN)/python -m tests.chaos --minutes 3
+
 demo: setup ## real events through every part, on this machine
 	@$(BIN)/clickfold demo
 

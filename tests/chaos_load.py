@@ -1,0 +1,137 @@
+"""Traffic for a chaos run: steady, in event time that is the clock, with all that real logs have."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from confluent_kafka import KafkaError, Message, Producer
+
+from schemas.codec import encode
+from schemas.events import Campaign
+from streams.cluster import Cluster
+
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
+CAMPAIGNS = [Campaign(f"c{at}", 10**9, ZONES[at % len(ZONES)], "active", "even", 1) for at in range(12)]
+_FLUSHED_S = 60.0
+_TICK_S = 0.02
+
+
+class Load:
+    """Impressions at a steady rate with their clicks, until the block ends; then all of it is in Kafka.
+
+    Some are doubled, some come out of order or too late, some are broken; clicks come before and long after their
+    impression, twice, or for none; now and then no clicks come for some seconds, so that an idle input is sealed.
+    """
+
+    def __init__(self, cluster: Cluster, *, seed: int, rate: int) -> None:
+        self._cluster = cluster
+        self._random = Random(f"load {seed}")
+        self._rate = rate
+        self.delivered: Counter[str] = Counter()
+        self._failed: list[KafkaError] = []
+        self._stop = threading.Event()
+        self._raised: list[Exception] = []
+        self._thread = threading.Thread(target=self._guarded, name="load", daemon=True)
+        self._due: deque[tuple[int, bytes, bytes]] = deque()
+        self._number = 0
+        # In order and never twice, also over a restart of the broker: what is acknowledged is in the log once.
+        self._producer = Producer(
+            cluster.client(
+                partitioner="murmur2_random", enable_idempotence=True, linger_ms=20, delivery_timeout_ms=120_000
+            )
+        )
+
+    def __enter__(self) -> Self:
+        for campaign in CAMPAIGNS:
+            self._producer.produce(self._cluster.topic("campaigns"), encode(campaign), campaign.campaign_id)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(_FLUSHED_S)
+        left = self._producer.flush(_FLUSHED_S)
+        if kind is None:
+            if self._raised:
+                raise self._raised[0]
+            assert left == 0, f"{left} records were not taken within {_FLUSHED_S} s"
+            assert not self._failed, f"{len(self._failed)} records were refused: {self._failed[0]}"
+
+    def _guarded(self) -> None:
+        try:
+            self._produce()
+        except Exception as error:  # noqa: BLE001  # raised by __exit__, in the thread that waits for it
+            self._raised.append(error)
+
+    def _produce(self) -> None:
+        began_s = time.monotonic()
+        made = 0
+        while not self._stop.wait(_TICK_S):
+            now_ms = round(time.time() * 1_000)
+            due = round((time.monotonic() - began_s) * self._rate)
+            # What a stalled machine could not make in time is left out, or event time would be a burst.
+            made = max(made, due - self._rate)
+            for _ in range(due - made):
+                self._impression(now_ms)
+            made = due
+            silent = now_ms // 1_000 % 20 < 4
+            while self._due and self._due[0][0] <= now_ms and not silent:
+                _, key, value = self._due.popleft()
+                self._send("clicks", key, value)
+            self._producer.poll(0)
+
+    def _impression(self, now_ms: int) -> None:
+        random = self._random
+        self._number += 1
+        ts = now_ms - random.choice([0] * 12 + [500, 2_000, 3_900, 9_000])
+        impression_id = f"i{self._number:08d}"
+        event = {
+            "impression_id": impression_id,
+            "ts": ts,
+            "campaign_id": f"c{random.randrange(13)}",
+            "creative_id": f"x{random.randrange(5)}",
+            "price_micros": 1_000 * random.randrange(50),
+            "pctr": 0.01 * random.randrange(10),
+            "placement": random.choice(["top", "side", None]),
+        }
+        value = orjson.dumps(event) if random.random() > 0.001 else b"{"
+        for _ in range(random.choice([1] * 40 + [2, 3])):
+            self._send("impressions", impression_id.encode(), value)
+        if random.random() < 0.08:
+            self._click(impression_id, ts, now_ms)
+
+    def _click(self, impression_id: str, ts: int, now_ms: int) -> None:
+        random = self._random
+        named = impression_id if random.random() > 0.05 else f"nobody-{self._number}"
+        for again in range(random.choice([1, 1, 1, 2])):
+            delay_ms = random.choice([-1_001, -1_000, -300, 0, 50, 700, 2_000, 5_000, 10_000, 10_001])
+            click: dict[str, Any] = {"click_id": f"k{self._number}-{again}", "impression_id": named}
+            value = orjson.dumps({**click, "ts": ts + delay_ms})
+            at_ms = max(now_ms, ts + delay_ms) + random.choice([0, 0, 0, 1_000, 3_000])
+            for _ in range(random.choice([1, 1, 1, 1, 2])):
+                self._due.append((at_ms, named.encode(), value))
+
+    def _send(self, role: str, key: bytes, value: bytes) -> None:
+        def told(error: KafkaError | None, _: Message) -> None:
+            if error is None:
+                self.delivered[role] += 1
+            else:
+                self._failed.append(error)
+
+        while True:
+            try:
+                self._producer.produce(self._cluster.topic(role), value, key, on_delivery=told)
+                return
+            except BufferError:
+                # The broker is away; whoever waits here long is told by the test's own bounds.
+                self._producer.poll(0.1)
+                if self._stop.is_set():
+                    return

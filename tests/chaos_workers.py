@@ -1,0 +1,192 @@
+"""The processes of a chaos run: started, killed, frozen, and asked how they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
+from pathlib import Path
+
+from streams.cli.sources import Samples
+
+FAILED = "see the logs in the folder"
+NO_KAFKA = "no Kafka broker answers"
+_LEFT_S = 30.0
+
+
+class Worker:
+    """One worker process and its lives, one log for all of them."""
+
+    def __init__(
+        self, folder: Path, name: str, options: Sequence[str], environment: Mapping[str, str], *, slot: str = ""
+    ) -> None:
+        self.name = name
+        self.slot = slot
+        # Whether it should be running.
+        self.expected = False
+        self.frozen_until_s = 0.0
+        self.kills = 0
+        self.froze = 0
+        self.log_path = folder / f"{name}.log"
+        self._environment = dict(environment)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = int(free.getsockname()[1])
+        port_option = "--web-port" if name == "pace" else "--metrics-port"
+        kind = name.partition("-")[0]
+        self._command = [sys.executable, "-m", "streams.cli", "worker", kind, *options, port_option, str(self._port)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
+        self.expected = True
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def code(self) -> int | None:
+        return None if self._process is None else self._process.returncode
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._port}{path}"
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self.expected = False
+        self.kills += 1
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+        self.frozen_until_s = 0.0
+
+    def freeze(self, *, until_s: float) -> None:
+        self.signal(signal.SIGSTOP)
+        self.frozen_until_s = until_s
+        self.froze += 1
+
+    def thaw(self) -> None:
+        self.frozen_until_s = 0.0
+        self.signal(signal.SIGCONT)
+
+    def samples(self) -> Samples | None:
+        """Its metrics; None while it does not answer."""
+        if not self.alive or self.frozen_until_s:
+            return None
+        try:
+            with urllib.request.urlopen(self.url("/metrics"), timeout=1.0) as answer:
+                return Samples(answer.read())
+        except (OSError, HTTPException):
+            return None
+
+    def last_words(self) -> str:
+        return self.log_path.read_text(errors="replace")[-1_500:].rstrip() or "nothing"
+
+
+class Workers:
+    """Join workers that come and go, one sink, one pacing worker."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], bounds: Sequence[str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._bounds = bounds
+        self.joins: list[Worker] = []
+        self.removed = 0
+        self.restarts = 0
+        self.sink = Worker(folder, "sink", ["--batch-s", "0.2"], environment)
+        self.pace = Worker(folder, "pace", [], environment)
+        self.sink.start()
+        self.pace.start()
+
+    def add(self) -> Worker:
+        """One more join worker, in a slot of its own."""
+        slot = str(len(self.joins))
+        options = [*self._bounds, "--checkpoint", "1s", "--idle", "2s", "--slot", slot]
+        worker = Worker(self._folder, f"join-{slot}", options, self._environment, slot=slot)
+        self.joins.append(worker)
+        worker.start()
+        return worker
+
+    def remove(self, worker: Worker) -> None:
+        """SIGTERM: it commits, checkpoints, leaves and does not come back."""
+        worker.expected = False
+        worker.signal(signal.SIGTERM)
+        until = time.monotonic() + _LEFT_S
+        while worker.alive:
+            assert time.monotonic() < until, f"{worker.name} did not leave within {_LEFT_S} s: {worker.last_words()}"
+            time.sleep(0.02)
+        assert worker.code == 0, f"{worker.name} left with {worker.code}: {worker.last_words()}"
+        self.removed += 1
+
+    def running(self) -> list[Worker]:
+        return [worker for worker in self.joins if worker.expected and not worker.frozen_until_s]
+
+    def frozen(self) -> list[Worker]:
+        return [worker for worker in self.joins if worker.frozen_until_s]
+
+    def check(self) -> None:
+        """Whatever should run, runs. One that found no Kafka at its start is started again, as a supervisor would."""
+        for worker in (*self.joins, self.sink, self.pace):
+            if worker.alive or not worker.expected:
+                continue
+            said = worker.last_words()
+            assert NO_KAFKA in said.splitlines()[-1], f"{worker.name} ended by itself: {said}"
+            self.restarts += 1
+            worker.start()
+
+    def live(self) -> int:
+        """Partitions worked on, as the workers see it."""
+        return int(self._total("clickfold_tasks_live"))
+
+    def lag(self) -> int:
+        return int(self._total("clickfold_lag_records"))
+
+    def _total(self, name: str) -> float:
+        found = [samples.total(name) for worker in self.running() if (samples := worker.samples())]
+        return sum(number or 0.0 for number in found)
+
+    def dump_stacks(self) -> None:
+        """What each worker that runs is doing, into its log; ends it."""
+        for worker in self.joins:
+            if worker.alive:
+                worker.signal(signal.SIGABRT)
+        time.sleep(1.0)
+
+    def state(self) -> str:
+        live = {}
+        for worker in self.joins:
+            samples = worker.samples()
+            live[worker.name] = samples.total("clickfold_tasks_live") if samples else ("" if worker.alive else "ended")
+        return f"partitions worked on: {live}; {FAILED}"
+
+    def evidence(self) -> Counter[str]:
+        """How often each kind of fault shows in what the workers themselves have logged."""
+        logs = [worker.log_path.read_text(errors="replace") for worker in self.joins]
+        killed = sum(worker.kills for worker in self.joins)
+        rebuilt = sum("no usable checkpoint" in line for log in logs for line in log.splitlines())
+        return Counter(
+            {
+                "kill": killed,
+                "kill and lose state": min(killed, rebuilt),
+                "freeze": sum("another worker owns" in line for log in logs for line in log.splitlines()),
+                "add": len(self.joins) - 3,
+                "remove": self.removed,
+                "kill sink": self.sink.kills,
+                "kill pace": self.pace.kills,
+            }
+        )
+
+    def kill_all(self) -> None:
+        for worker in (*self.joins, self.sink, self.pace):
+            worker.kill()
