@@ -115,7 +115,7 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
             side_log="seals",
             static=settings.static,
         )
-        _collect_rarely()
+        collect_rarely()
         return_freed()
         yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
 
@@ -182,7 +182,7 @@ def _state_folder(settings: WorkerSettings) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _collect_rarely() -> None:
+def collect_rarely() -> None:
     """The join makes a million objects a second and hardly a cycle: looking at each 700 took a fifth of its time."""
     gc.collect()
     gc.freeze()

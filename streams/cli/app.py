@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import bench, compare, demo, fold, init, models, promote, query, runs, up, verify, worker
+from streams.cli import backfill, bench, compare, demo, fold, init, models, promote, query, runs, up, verify, worker
 
 app = typer.Typer(
     name="clickfold",
@@ -19,6 +19,7 @@ app.command("up")(up.up)
 app.command("down")(up.down)
 app.command("query")(query.query_command(up.some_clickhouse))
 app.add_typer(runs.runs_app(up.some_clickhouse), name="runs")
+app.command("backfill")(backfill.backfill)
 app.command("compare")(compare.compare_command(up.some_clickhouse))
 app.command("promote")(promote.promote_command(up.some_clickhouse))
 app.add_typer(models.models_app(up.some_cluster), name="models")

@@ -39,7 +39,7 @@ def compare_command(resolve: Resolve) -> Callable[..., None]:
         with told(), resolve() as client:
             if known_run(client, name).kind == "models":
                 models = compare_models(client, name, against=other, rows=rows)
-                _write_models(models, format_)
+                write_models(models, format_)
                 equal = models.equal
             else:
                 groups = [group.strip() for group in by.split(",") if group.strip()]
@@ -92,7 +92,8 @@ def _write(comparison: Comparison, format_: Format) -> None:
         write(comparison.differences, format_)
 
 
-def _write_models(comparison: ModelComparison, format_: Format) -> None:
+def write_models(comparison: ModelComparison, format_: Format) -> None:
+    """Windows of a run of models beside another's, to standard output."""
     other = _words(comparison.against)
     if format_ is Format.JSON:
         whole = {"run": comparison.log_loss[0], "against": comparison.log_loss[1]}

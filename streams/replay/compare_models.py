@@ -82,3 +82,21 @@ def compare_models(client: Client, name: str, *, against: str = LIVE, rows: int 
         settings,
     )
     return ModelComparison(name, against, windows, differ, (mine, theirs), shown)
+
+
+def learned_span(client: Client, run: str) -> tuple[int, int]:
+    """From the first to the last whole minute of the windows a run of models has measured; of those that live work has
+    measured too, if any: where learning ends, live work's last window may still be open. (0, 0) without a window."""
+    windows = "SELECT window_start, window_end FROM model_metric_rows FINAL WHERE slice = 'all' AND run = "
+    for more in (f"AND (window_start, window_end) IN ({windows}'')", ""):
+        rows = answer(
+            client,
+            f"SELECT toUnixTimestamp(toDateTime(min(window_start), 'UTC')), "
+            f"toUnixTimestamp(toDateTime(max(window_end), 'UTC')), count() FROM ({windows} {{run:String}} {more})",
+            {"run": run},
+            READING,
+        ).rows
+        first_s, last_s, found = rows[0]
+        if found:
+            return -(-first_s // 60) * 60_000, last_s // 60 * 60_000
+    return 0, 0

@@ -1,0 +1,81 @@
+"""Where a run's rows go: ClickHouse, by the sink's own shapes and writer, under the run's name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from clickhouse_connect.driver.client import Client
+
+from schemas.clickhouse.migrations import unapplied
+from schemas.errors import BrokenInvariant, SettingsError
+from streams.fold import Out
+from streams.sink.client import connect
+from streams.sink.rows import rows_of
+from streams.sink.writer import Writer
+
+# As the sink's batches.
+_FULL_RECORDS: Final = 50_000
+_FULL_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """How to reach ClickHouse."""
+
+    url: str
+    database: str = "ads"
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+    def open(self) -> Client:
+        """A client, on tables as this program knows them. Raises SettingsError."""
+        client = connect(self.url, database=self.database, user=self.user, password=self.password)
+        missing = unapplied(client)
+        if missing:
+            client.close()
+            raise SettingsError(
+                f"database {self.database} lacks {missing[0].number:04}_{missing[0].name} and later: run "
+                "`clickfold init`, or start the sink"
+            )
+        return client
+
+
+class RunWriter:
+    """Writes outputs under a run's name; for one thread. `give_up`, once set, ends waiting for ClickHouse."""
+
+    def __init__(self, warehouse: Warehouse, run: str, give_up: threading.Event) -> None:
+        self._run = run
+        self._writer = Writer(warehouse.open, give_up=give_up)
+
+    def write(self, outs: Sequence[Out]) -> None:
+        """Returns once all rows are acknowledged. Raises Transient, SettingsError, and BrokenInvariant for a row that
+        ClickHouse will not take: a run must not miss any."""
+        by_role: dict[str, list[bytes | None]] = {}
+        for out in outs:
+            by_role.setdefault(out.topic, []).append(out.value)
+        for role, values in by_role.items():
+            for batch in _batches(values):
+                rows, refused = rows_of(role, batch, run=self._run)
+                refused += self._writer.write(rows)
+                if refused:
+                    raise BrokenInvariant(
+                        f"{len(refused)} records of {role} cannot be rows of run {self._run}: {refused[0].detail}"
+                    )
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._writer.close()
+
+
+def _batches(values: Sequence[bytes | None]) -> Iterator[Sequence[bytes | None]]:
+    start, size = 0, 0
+    for at, value in enumerate(values):
+        size += len(value or b"")
+        if at + 1 - start >= _FULL_RECORDS or size >= _FULL_BYTES:
+            yield values[start : at + 1]
+            start, size = at + 1, 0
+    if start < len(values):
+        yield values[start:]

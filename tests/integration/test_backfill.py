@@ -1,0 +1,214 @@
+"""`clickfold backfill` on the real broker and ClickHouse, beside a live join that it must not touch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.bounds import JoinBounds
+from schemas.clickhouse.migrations import migrate
+from schemas.codec import decoder
+from schemas.seals import SealRecord
+from schemas.topics import TOPICS
+from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
+from streams.admin import REPLAYED, Admin
+from streams.cluster import Cluster, log_bounds, meter, read_all, read_log
+from streams.embedded.broker import Broker
+from streams.embedded.clickhouse import ClickHouse
+from streams.oracle import Truth, truth
+from streams.replay.runs import RunRecord, known_run
+from tests.integration.test_join_worker import BOUNDS, OPTIONS, PARTITIONS, folded, produce, start_worker, wait_for
+
+pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
+JOINED = OPTIONS[: OPTIONS.index("--checkpoint")]
+SECONDS = 900
+
+
+class Setting:
+    """A live join that has read its inputs and goes on running, and a database."""
+
+    def __init__(self, cluster: Cluster, server: ClickHouse, database: Client, folder: Path) -> None:
+        self.cluster = cluster
+        self.database = database
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrap,
+            "CLICKFOLD_TOPIC_PREFIX": cluster.prefix,
+            "CLICKFOLD_STATE_DIR": str(folder / "state"),
+            "CLICKHOUSE_URL": server.url,
+            "CLICKHOUSE_DATABASE": str(database.database),
+        }
+
+    def start(self, run: str, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "streams.cli", "backfill", "--run", run, *options]
+        return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
+
+    def backfill(self, run: str, *options: str) -> RunRecord:
+        """Runs it to its end; the record it leaves."""
+        process = self.start(run, *options)
+        said = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, said
+        return known_run(self.database, run)
+
+    def refused(self, run: str, *options: str) -> str:
+        """The sentence of one that does not begin."""
+        process = self.start(run, *options)
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode != 0, said
+        assert "Traceback" not in said
+        return said
+
+    def truths(self, bounds: JoinBounds = BOUNDS, *, ended: bool) -> list[Truth]:
+        return [
+            truth(
+                read_log(self.cluster, "impressions", partition),
+                read_log(self.cluster, "clicks", partition),
+                bounds,
+                seals=map(decoder(SealRecord).decode, read_all(self.cluster, "seals", partition)),
+                partition=partition,
+                ended=ended,
+            )
+            for partition in range(PARTITIONS)
+        ]
+
+    def assert_equals(self, record: RunRecord, truths: list[Truth]) -> int:
+        """Totals and outcomes of the run in the minutes it owns are the truth's; how many totals those are."""
+        owned = range(record.from_minute_ms, record.to_minute_ms)
+        columns = ", ".join((*DIMENSIONS, *MEASURES))
+        width = 2 + len(DIMENSIONS)
+        where = "FINAL WHERE run = {run:String}"
+        rows = self.database.query(
+            f"SELECT toUnixTimestamp(minute) * 1000, join_partition, {columns} FROM minute_totals {where}",
+            parameters={"run": record.run},
+        ).result_rows
+        found = {tuple(row[:width]): tuple(row[width:]) for row in rows if row[0] in owned}
+        assert found == {
+            (key[0], partition, *key[1:]): tuple(row[name] for name in MEASURES)
+            for partition, judged in enumerate(truths)
+            for key, row in judged.totals.items()
+            if key[0] in owned
+        }
+        outcomes = self.database.query(
+            "SELECT kind, impression_id, click_id, toUnixTimestamp64Milli(click_time), "
+            f"toUnixTimestamp64Milli(event_time) FROM outcome_rows {where}",
+            parameters={"run": record.run},
+        ).result_rows
+        assert Counter(tuple(row[:4]) for row in outcomes if row[4] // MINUTE_MS * MINUTE_MS in owned) == Counter(
+            (one.kind, one.impression_id, one.click_id or "", one.click_ts or 0)
+            for judged in truths
+            for one in judged.outcomes
+            if (one.ts if one.ts is not None else one.click_ts or 0) // MINUTE_MS * MINUTE_MS in owned
+        )
+        return len(found)
+
+    def untouched(self) -> dict[str, object]:
+        """All that live work owns: its group's offsets and marks, the ends of its topics, its files."""
+        asked, counts = meter(self.cluster), Admin(self.cluster).partition_counts()
+        consumer = Consumer(self.cluster.client(group_id=f"{self.cluster.prefix}join"))
+        try:
+            places = [TopicPartition(self.cluster.topic(log), at) for log in ("impressions", "clicks") for at in (0, 1)]
+            committed = [(one.topic, one.partition, one.offset, one.metadata) for one in consumer.committed(places, 20)]
+            topics = [self.cluster.topic(role) for role in TOPICS]
+            ends = {(topic, at): log_bounds(asked, topic, at)[1] for topic in topics for at in range(counts[topic])}
+            live = self.folder / "state" / f"{self.cluster.prefix}join"
+            files = {path.name: path.stat().st_mtime_ns for path in live.rglob("manifest")}
+            return {"committed": committed, "ends": ends, "files": files}
+        finally:
+            consumer.close()
+            asked.close()
+
+
+@pytest.fixture
+def setting(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path) -> Setting:
+    """Live work over traffic with late, doubled and broken records and idle spells; it has stopped."""
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    Admin(cluster).create(partitions=PARTITIONS, input_config=REPLAYED)
+    migrate(database, database=str(database.database))
+    (tmp_path / "state").mkdir()
+    worker = start_worker(cluster, tmp_path / "state", "--idle", "500ms")
+    try:
+        random = Random(17)
+        for start in range(0, SECONDS, 150):
+            produce(cluster, random, range(start, start + 150))
+        wanted = {at: len(read_log(cluster, "impressions", at)) for at in range(PARTITIONS)}
+        wait_for(lambda: folded(cluster) == wanted, within_s=120, what="reading all")
+    finally:
+        worker.terminate()
+        assert worker.wait(60) == 0
+    return Setting(cluster, clickhouse, database, tmp_path)
+
+
+def test_backfill_equals_live_truth_whole_in_the_middle_and_after_kill_9_and_touches_nothing_live(
+    setting: Setting,
+) -> None:
+    before = setting.untouched()
+    ended, open_ = setting.truths(ended=True), setting.truths(ended=False)
+
+    whole = setting.backfill("whole", *JOINED, "--complete")
+    assert setting.assert_equals(whole, ended) == sum(len(judged.totals) for judged in ended) > 500
+    assert whole.settings["window_ms"] == "30000"
+
+    sizes = {(log, at): len(read_log(setting.cluster, log, at)) for log in ("impressions", "clicks") for at in (0, 1)}
+
+    def cut(share: float) -> str:
+        spoken = {
+            log: ",".join(f"{at}={int(sizes[log, at] * share) + 7 * at}" for at in (0, 1))
+            for log in ("impressions", "clicks")
+        }
+        return ";".join(f"{log}:{text}" for log, text in spoken.items())
+
+    middle = setting.backfill("middle", *JOINED, "--from", cut(0.5), "--to", cut(0.8), "--processes", "1")
+    assert setting.assert_equals(middle, open_) > 100
+    assert (middle.to_minute_ms - middle.from_minute_ms) // MINUTE_MS >= 2
+    read = middle.offsets["impressions"]["1"]
+    assert read == [int(sizes["impressions", 1] * share) + 7 for share in (0.5, 0.8)]
+
+    killed = setting.start("killed", *JOINED, "--complete", "--processes", "2")
+    committed = [setting.folder / "state" / "backfill" / "killed" / str(at) / "commit" / "commit" for at in (0, 1)]
+    wait_for(lambda: all(path.exists() for path in committed), within_s=60, what="a commit of each process")
+    for number in children(killed.pid):
+        os.kill(number, signal.SIGKILL)
+    assert "the same command goes on" in killed.communicate(timeout=120)[1]
+    assert known_run(setting.database, "killed").state == "running"
+    assert "window" in setting.refused("killed", "--window", "20s", "--complete")
+    again = setting.backfill("killed", *JOINED, "--complete", "--processes", "2")
+    assert setting.assert_equals(again, ended) == sum(len(judged.totals) for judged in ended)
+
+    narrow = JoinBounds(window_ms=10_000, skew_ms=1_000, lateness_ms=5_000, negative_rate=0.3)
+    narrowed = setting.backfill("narrow", *JOINED, "--window", "10s", "--complete")
+    assert setting.assert_equals(narrowed, setting.truths(narrow, ended=True)) > 500
+    assert clicks(setting, "narrow") < clicks(setting, "whole")
+
+    assert "says nothing of" in setting.refused("x", "--from", "impressions:0=1,1=1")
+    assert setting.untouched() == before
+
+
+def clicks(setting: Setting, run: str) -> int:
+    answer = setting.database.query(
+        "SELECT sum(clicks) FROM minute_totals FINAL WHERE run = {run:String}", parameters={"run": run}
+    )
+    return int(answer.result_rows[0][0])
+
+
+def children(process_id: int) -> list[int]:
+    """Processes whose parent this is, but for the one that tracks resources."""
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+            command = (path.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == process_id and "resource_tracker" not in command:
+            found.append(int(path.parent.name))
+    return found
