@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -25,8 +27,12 @@ from streams.cluster import Cluster, log_bounds, meter, read_all, read_log
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.oracle import Truth, truth
+from streams.replay.compare_models import compare_models
 from streams.replay.runs import RunRecord, known_run
+from streams.replay.warehouse import RunWriter, Warehouse
 from tests.integration.test_join_worker import BOUNDS, OPTIONS, PARTITIONS, folded, produce, start_worker, wait_for
+from tests.integration.test_learn_worker import Load, never_stopped
+from tests.models.traffic import outcomes
 
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 JOINED = OPTIONS[: OPTIONS.index("--checkpoint")]
@@ -212,3 +218,33 @@ def children(process_id: int) -> list[int]:
         if int(fields[1]) == process_id and "resource_tracker" not in command:
             found.append(int(path.parent.name))
     return found
+
+
+def test_model_learned_anew_measures_as_the_live_one_did_and_publishes_nothing(
+    broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path
+) -> None:
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    Admin(cluster).create(partitions=1)
+    migrate(database, database=str(database.database))
+    load = Load(cluster, outcomes(20_000, negative_rate=0.1, spacing_ms=2_000, window_ms=1_800_000))
+    for _ in range(40):
+        load.transaction()
+    setting = Setting(cluster, clickhouse, database, tmp_path)
+    # What a live learner put out, as the sink would have written it.
+    live = [out for out in never_stopped(cluster)[1] if out.topic == "model_metrics"]
+    warehouse = Warehouse(clickhouse.url, str(database.database))
+    with closing(RunWriter(warehouse, "", threading.Event())) as writer:
+        writer.write(live)
+
+    record = setting.backfill("again", "--models")
+    assert record.kind == "models"
+    comparison = compare_models(database, "again")
+    assert comparison.windows >= 5
+    assert comparison.equal
+    assert (tmp_path / "state" / "backfill" / "again" / "0" / "manifest").exists()
+    assert read_all(cluster, "models", 0) == read_all(cluster, "model_metrics", 0) == []
+
+    later = setting.backfill("later", "--models", "--from", "outcomes:0=1000")
+    assert later.offsets["outcomes"]["0"][0] == 1_000
+    assert not compare_models(database, "later").equal
+    assert "names input 'clicks'" in setting.refused("x", "--models", "--from", "clicks:0=1")
