@@ -62,6 +62,8 @@ class Broker:
         self.logs: dict[Where, list[tuple[Transaction, Out]]] = {}
         self.commits: dict[int, Commit] = {}
         self.paused = False
+        # How soon markers follow a decision: the share written each time the broker has its turn.
+        self.promptness = random.choice([0.5, 0.5, 0.04])
         self._epochs: dict[str, int] = {}
         self._open: dict[str, Transaction] = {}
         self._unfinished: list[Transaction] = []
@@ -112,7 +114,7 @@ class Broker:
     def mark(self, *, all_: bool = False) -> None:
         """Some markers, or all there are to write."""
         for transaction in list(self._unfinished):
-            if transaction.committed is not None and (all_ or self._random.random() < 0.5):
+            if transaction.committed is not None and (all_ or self._random.random() < self.promptness):
                 some = len(transaction.waiting) if all_ else self._random.randint(1, len(transaction.waiting))
                 self._mark(transaction, some)
 

@@ -181,6 +181,7 @@ class World:
         """No more faults and records: zombies wake, all leave, and one last worker catches up with everything."""
         self.calm = True
         self.broker.paused = False
+        self.broker.promptness = 0.5
         self.ended = self.random.random() < 0.3
         for process in self.processes:
             process.fate.step, process.fate.share = "", 0.0

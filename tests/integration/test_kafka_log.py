@@ -1,0 +1,60 @@
+"""The real log on the real broker, where the simulated one copies it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.admin import Admin
+from streams.cluster import Cluster
+from streams.embedded.broker import Broker
+from streams.kafka import KafkaLog
+
+INPUTS = ("impressions", "clicks")
+PATIENCE_S = 40.0
+
+
+class BehindTheLast:
+    """An owner that reads each partition from behind the only impression there is."""
+
+    def __init__(self) -> None:
+        self.owned: list[int] = []
+
+    def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
+        self.owned += partitions
+        return {partition: {"impressions": 1, "clicks": 0} for partition in self.owned}
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Gives up nothing."""
+
+    def lost(self, partitions: Iterable[int]) -> None:
+        """Loses nothing."""
+
+
+@pytest.mark.broker
+def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_prefix: str) -> None:
+    """A worker started again behind the last record of a transactional producer would wait for one more for ever."""
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    Admin(cluster).create(partitions=1)
+    producer = Producer(cluster.client(transactional_id=f"{topic_prefix}user"))
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(cluster.topic("impressions"), b"{}", b"i")
+    producer.commit_transaction(20)
+    log, owner = KafkaLog(cluster, f"{topic_prefix}group", INPUTS, slot="0"), BehindTheLast()
+    log.join(owner)
+    try:
+        until = time.monotonic() + PATIENCE_S
+        while not owner.owned and time.monotonic() < until:
+            assert log.poll(10, 0.1) == []
+        log.resume(0, INPUTS)
+        found: dict[str, int] = {}
+        while found != {"impressions": 1, "clicks": 0} and time.monotonic() < until:
+            assert log.poll(10, 0.1) == []
+            found = log.ends(0)
+        assert found == {"impressions": 1, "clicks": 0}
+    finally:
+        log.leave()
