@@ -74,7 +74,7 @@ class Runner:
         self._tasks: dict[int, Task] = {}
         self._outs: list[Out] = []
         self._folded = False
-        # Tasks of a transaction that was handed over and is not known to be committed.
+        # Tasks of a transaction that was handed over and not yet settled.
         self._in_flight: list[Task] = []
         self._handed_over_s = 0.0
         self._commit_at = self._report_at = self._checkpoint_at = 0.0
@@ -242,22 +242,23 @@ class Runner:
                 task.close()
 
     def _recover(self, error: TaskLost) -> None:
-        """What was not committed never happened: tasks that had put something out start again from their checkpoints.
+        """What was not committed never happened: live tasks start again from their checkpoints.
 
-        One that replays has nothing to commit and goes on: a rebuild of minutes must not begin anew at every rebalance.
+        One that replays has put nothing out and goes on: a rebuild of minutes must not begin anew at every rebalance.
+        One whose start was not committed starts once more.
         """
         self.progress.recoveries += 1
         self._warn(f"starting again from the last commit: {error}")
-        concerned, self._in_flight = self._in_flight, []
-        if concerned:
+        if self._in_flight:
             # Whatever became of it shows in the offsets that are read next.
+            self._in_flight = []
             with contextlib.suppress(TaskLost):
                 self._log.settle()
         self._outs.clear()
         self._folded = False
         # After damage also those whose records were polled with the damaged one's and are not folded.
         every = isinstance(error, DamagedState)
-        partitions = [at for at, task in self._tasks.items() if every or task.live or task in concerned]
+        partitions = [at for at, task in self._tasks.items() if every or task.live]
         self._drop(partitions)
         for partition in partitions:
             self._log.pause(partition, list(self._log.starts(partition)))
@@ -342,8 +343,8 @@ class Runner:
         """The transaction under way is committed, or TaskLost is raised."""
         if not self._in_flight:
             return
-        self._log.settle()
         tasks, self._in_flight = self._in_flight, []
+        self._log.settle()
         self.progress.commits += 1
         self.progress.last_commit_s = self._clock.monotonic()
         self.progress.commit_took_s = self.progress.last_commit_s - self._handed_over_s
