@@ -54,6 +54,12 @@ def of_a_newer_program(disk: SimulatedDisk) -> None:
     disk.replace("manifest", bytes(manifest))
 
 
+def raise_prices(disk: SimulatedDisk) -> None:
+    for name in disk.names():
+        if name.endswith(".payload"):
+            disk.files[name][:] = disk.files[name].replace(b'"price_micros":5', b'"price_micros":9')
+
+
 BETWEEN_LIVES = {
     "a flipped bit in the manifest": flip("manifest", 200),
     "an empty manifest": cut("manifest"),
@@ -110,10 +116,27 @@ def test_payload_that_changed_on_disk_is_never_put_out() -> None:
     life.show(0, 30)
     life.click(0, 20)
     life.work()
-    for name in life.disk.names():
-        if name.endswith(".payload"):
-            life.disk.files[name][:] = life.disk.files[name].replace(b'"price_micros":5', b'"price_micros":9')
+    raise_prices(life.disk)
     life.click(1, 26)
+    life.work()
+    assert any("not what was written" in text for text in life.warnings)
+    life.check()
+
+
+def test_payload_that_changed_is_noticed_while_what_was_committed_is_read_again() -> None:
+    """The task is not live then, and starts again all the same."""
+    life = Shown(BOUNDS)
+    life.show(0, 30)
+    life.work()
+    earlier = {name: bytes(data) for name, data in life.disk.files.items()}
+    life.click(0, 26)
+    life.work()
+    for name in life.disk.names():
+        life.disk.delete(name)
+    for name, data in earlier.items():
+        life.disk.replace(name, data)
+    raise_prices(life.disk)
+    life.click(1, 27)
     life.work()
     assert any("not what was written" in text for text in life.warnings)
     life.check()
