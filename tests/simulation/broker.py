@@ -134,6 +134,8 @@ class Broker:
     def _decide(self, producer: str, *, committed: bool) -> None:
         transaction = self._open.pop(producer)
         transaction.committed = committed
+        # The coordinator asks the leaders of all logs at once: any may be first.
+        self._random.shuffle(transaction.waiting)
         if not transaction.waiting:
             self._unfinished.remove(transaction)
 
