@@ -78,8 +78,12 @@ class Counting:
         self._clicks = []
         self._add(impressions, np.array(times, np.int64), np.array(added, np.int64).T, CLICKED)
 
-    def report(self, partition: int, version: int, *, final_ms: int, limit: int) -> tuple[list[Out], int, bool]:
+    def report(
+        self, partition: int, version: int, *, final_ms: int, limit: int, final_only: bool = False
+    ) -> tuple[list[Out], int, bool]:
         """Changed totals, and all of spans that end at or before `final_ms`, oldest first, about `limit` of them.
+
+        `final_only`: those of minutes that end by then and no others, for who reads nothing else.
 
         Returns the records; the bound up to which every final total is among them or was sent before, `final_ms` or
         less; and whether the limit left some out.
@@ -92,16 +96,19 @@ class Counting:
         for minute, quarter in minutes:
             if left <= 0:
                 reached_ms = min(final_ms, minute)
-                return outs + self._campaigns(partition, version, final_ms=reached_ms), reached_ms, True
+                campaigns = [] if final_only else self._campaigns(partition, version, final_ms=reached_ms)
+                return outs + campaigns, reached_ms, True
             table = quarter.minutes[minute]
             final = minute + MINUTE_MS <= final_ms
+            if final_only and not final:
+                return outs, final_ms, False
             head = {"minute": minute, "join_partition": partition, "version": version, "final": final}
             rows = table.take_dirty(final=final)
             left -= len(rows)
             for start in range(0, len(rows), _PACKED):
                 chosen = rows[start : start + _PACKED]
                 outs += _packed(head, quarter.named(table.codes[chosen]), table.measures(chosen))
-        return outs + self._campaigns(partition, version, final_ms=final_ms), final_ms, False
+        return outs + ([] if final_only else self._campaigns(partition, version, final_ms=final_ms)), final_ms, False
 
     def drop_final(self, final_ms: int) -> None:
         """Forgets spans that end at or before `final_ms`: their final totals are committed."""

@@ -105,14 +105,18 @@ class JoinFold:
         """Memory of open impressions, totals and clicks."""
         return self._join.store.nbytes + self._join.counting.nbytes + self._join.clicks.nbytes
 
-    def report(self, limit: int) -> list[Out]:
-        """Totals that changed or became final, and the ledger."""
+    def report(self, limit: int, *, final_only: bool = False) -> list[Out]:
+        """Totals that changed or became final, and the ledger; `final_only`: of totals only final ones of minutes."""
         if not self._join.changed:
             return []
         version = self._version()
         target_ms = min(self._join.decided.orphan_ms, self._join.decided.close_ms)
         outs, self._join.decided.final_ms, self._join.changed = self._join.counting.report(
-            self._partition, version, final_ms=max(target_ms, self._join.decided.final_ms), limit=limit
+            self._partition,
+            version,
+            final_ms=max(target_ms, self._join.decided.final_ms),
+            limit=limit,
+            final_only=final_only,
         )
         ledger = self.ledger()
         trouble = ledger.imbalance()

@@ -27,7 +27,7 @@ from streams.runner import Pace, Runner
 from streams.workers import SystemClock, collect_rarely
 
 # Nobody waits for a replay's transaction, and ClickHouse likes large inserts.
-_PACE: Final = Pace(commit_s=1.0, report_s=1.0, checkpoint_s=10.0, idle_s=float("inf"), transaction_outs=400_000)
+_PACE: Final = Pace(commit_s=1.0, report_s=3.0, checkpoint_s=10.0, idle_s=float("inf"), transaction_outs=400_000)
 # What a learner puts out beside metrics, live work alone may publish.
 _WRITTEN: Final = ("totals", "outcomes", "rejects", "ledger", "model_metrics")
 

@@ -15,7 +15,6 @@ the horizon of the time before and with other content, the first of them unread.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -24,7 +23,6 @@ import msgspec
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.codec import decoder
 from schemas.events import MIN_TS_MS
-from schemas.rejects import Reason
 from schemas.totals import MINUTE_MS
 from streams.fold import Out, Records
 from streams.join.fold import JoinFold
@@ -60,8 +58,6 @@ class Seen(msgspec.Struct):
     # How often the horizon was passed, and the highest `ts` when it last was.
     settled: int
     doubt_ms: int
-    # The highest `ts` refused as a conflict so far: a reader of everything may have accepted it.
-    refused_ms: int = NO_BOUND_MS
     # Highest accepted `ts` where the range begins; the lateness bound where it ends. None: not yet there.
     before_ms: int | None = None
     bound_ms: int | None = None
@@ -85,22 +81,12 @@ class OwningMark(msgspec.Struct, frozen=True):
     owned: Owned
 
 
-class _TotalsHead(msgspec.Struct):
-    minute: int
-    final: bool
-
-
 class _OutcomeTimes(msgspec.Struct):
     ts: int | None = None
     click_ts: int | None = None
 
 
-class _EventTime(msgspec.Struct):
-    ts: int
-
-
 class _Coordinates(msgspec.Struct):
-    reason: str
     topic: str
     offset: int
 
@@ -190,24 +176,12 @@ class OwningFold:
         """Before the first record at or behind `offset`: notes what stands here."""
         seen, span = self.owned.seen[log], self._spans[log]
         while seen.settled < HORIZONS and self._fold.watermark_ms(log) > seen.doubt_ms + self._bounds.dedupe_ms:
-            seen.doubt_ms = max(self._fold.highest_ms(log), seen.refused_ms)
+            seen.doubt_ms = self._fold.highest_ms(log)
             seen.settled += 1
         if seen.before_ms is None and offset >= span.start:
             seen.before_ms = self._fold.highest_ms(log)
         if seen.bound_ms is None and offset >= span.stop:
             seen.bound_ms = END_OF_TIME_MS if self._complete else self._fold.watermark_ms(log)
-
-    def _note_conflicts(self, records: Records, outs: Iterable[Out]) -> None:
-        seen = self.owned.seen[records.log]
-        if seen.settled == HORIZONS:
-            return
-        for out in outs:
-            if out.topic == "rejects":
-                at: _Coordinates = decoder(_Coordinates).decode(out.value or b"")
-                if at.reason == Reason.CONFLICT:
-                    value = records.values[bisect_left(records.offsets, at.offset)]
-                    event: _EventTime = decoder(_EventTime).decode(value or b"")
-                    seen.refused_ms = max(seen.refused_ms, event.ts)
 
     # ---- what is let through ----------------------------------------------------------------------------------------
 
@@ -231,9 +205,8 @@ class OwningFold:
         """Outputs that belong to a minute; those of none that are let through go to `found`."""
         for out in outs:
             if out.topic == "totals":
-                head: _TotalsHead = decoder(_TotalsHead).decode(out.value or b"")
-                if head.final:
-                    yield head.minute, out
+                # Of minutes that are final, as it was asked for: the key is the minute.
+                yield int(out.key or b""), out
             elif out.topic == "outcomes":
                 times: _OutcomeTimes = decoder(_OutcomeTimes).decode(out.value or b"")
                 ts = times.ts if times.ts is not None else times.click_ts or 0
@@ -253,9 +226,7 @@ class OwningFold:
         span, outs = self._spans[records.log], list[Out]()
         for piece in _pieces(records, sorted({*span.looks, span.start, span.stop})):
             self._look(records.log, piece.offsets[0])
-            more = self._fold.step(piece)
-            self._note_conflicts(piece, more)
-            outs += more
+            outs += self._fold.step(piece)
         self._look(records.log, records.next_offset)
         return self._let(outs)
 
@@ -269,7 +240,7 @@ class OwningFold:
 
     def report(self, limit: int) -> list[Out]:
         """Final totals and the ledger."""
-        return self._let(self._fold.report(limit))
+        return self._let(self._fold.report(limit, final_only=True))
 
     def finish(self) -> None:
         """The range ends where the inputs end: everything in it closes, is given up and is final."""
