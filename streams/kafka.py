@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from threading import Thread
 
 from confluent_kafka import (
     Consumer,
@@ -80,9 +81,14 @@ class KafkaLog:
         )
 
     def leave(self) -> None:
-        """Leaves the group and closes both clients."""
+        """Leaves the group and closes both clients.
+
+        A consumer that does not come back is left behind: the group fences it when its slot joins again.
+        """
         self._transactions.close()
-        self._consumer.close()
+        closing = Thread(target=self._consumer.close, name="close", daemon=True)
+        closing.start()
+        closing.join(ANSWER_S)
         self._meter.close()
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:

@@ -18,7 +18,8 @@ from streams.cli.sources import Samples
 
 FAILED = "see the logs in the folder"
 NO_KAFKA = "no Kafka broker answers"
-_LEFT_S = 30.0
+# A commit under way may wait for a coordinator, and the group for its answer.
+_LEFT_S = 150.0
 
 
 class Worker:
@@ -124,7 +125,9 @@ class Workers:
         worker.signal(signal.SIGTERM)
         until = time.monotonic() + _LEFT_S
         while worker.alive:
-            assert time.monotonic() < until, f"{worker.name} did not leave within {_LEFT_S} s: {worker.last_words()}"
+            if time.monotonic() > until:
+                self.dump_stacks()
+                raise AssertionError(f"{worker.name} did not leave within {_LEFT_S} s: {worker.last_words()}")
             time.sleep(0.02)
         assert worker.code == 0, f"{worker.name} left with {worker.code}: {worker.last_words()}"
         self.removed += 1
