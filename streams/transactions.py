@@ -15,8 +15,8 @@ from streams.cluster import ANSWER_S, Cluster, patiently
 from streams.fold import Out
 
 _TRANSACTION_TIMEOUT_MS = 15_000
-# Four times as long as the coordinator lets a transaction live.
-_STUCK_S = 60.0
+# More than twice as long as the coordinator lets a transaction live, and longer than any one call is given.
+_STUCK_S = 35.0
 
 
 class Transactions:

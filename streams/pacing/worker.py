@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable
 
 import structlog
+from aiokafka.errors import KafkaConnectionError
 
+from schemas.errors import Transient
 from streams.pacing.app import PaceWorker
 from streams.pacing.settings import PacingSettings, prepare_topics
 
@@ -49,7 +51,11 @@ async def serve(
         # Not through faust.Worker: it would set up logging, change folder and title of the process, and exit it.
         app.in_worker = True
         try:
-            await app.start()
+            try:
+                await app.start()
+            except KafkaConnectionError as failure:
+                # Faust's producer asks only once.
+                raise Transient(f"no Kafka broker answers at {settings.bootstrap_servers}: {failure}") from failure
             # A thread waiting for `told` could not be called off when the app crashes.
             while not told.is_set() and not app.should_stop:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_S)
