@@ -34,7 +34,8 @@ class Worker:
         self.expected = False
         self.frozen_until_s = 0.0
         self.kills = 0
-        self.froze = 0
+        # How much it had logged each time it went on.
+        self.thawed_at: list[int] = []
         self.log_path = folder / f"{name}.log"
         self._environment = dict(environment)
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -75,9 +76,9 @@ class Worker:
     def freeze(self, *, until_s: float) -> None:
         self.signal(signal.SIGSTOP)
         self.frozen_until_s = until_s
-        self.froze += 1
 
     def thaw(self) -> None:
+        self.thawed_at.append(len(self.log_path.read_text(errors="replace")))
         self.frozen_until_s = 0.0
         self.signal(signal.SIGCONT)
 
@@ -182,7 +183,12 @@ class Workers:
             {
                 "kill": killed,
                 "kill and lose state": min(killed, rebuilt),
-                "freeze": sum("another worker owns" in line for log in logs for line in log.splitlines()),
+                # What it had was taken: it recovers, or loads partitions anew.
+                "freeze": sum(
+                    '"recovery"' in log[at:] or '"trying again"' in log[at:]
+                    for worker, log in zip(self.joins, logs, strict=True)
+                    for at in worker.thawed_at
+                ),
                 "add": len(self.joins) - 3,
                 "remove": self.removed,
                 "kill sink": self.sink.kills,

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]  # aiokafka publishes no types
 
 from schemas.errors import Transient
 from streams.pacing.app import PaceWorker
