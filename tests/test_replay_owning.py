@@ -9,9 +9,11 @@ from random import Random
 
 import orjson
 
+from schemas.codec import encode
 from schemas.errors import ClickfoldError
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome
+from schemas.seals import Seal, Start
 from schemas.totals import MINUTE_MS
 from streams.fold import Out
 from streams.join.fold import JoinFold
@@ -24,6 +26,7 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.replayed import BOUNDS, T0, History, Replay
 from tests.sizes import small_sizes
 from tests.strategies import columns
+from tests.test_join import click, impression, numbered
 
 
 def minute_of(outcome: Outcome) -> int:
@@ -71,6 +74,12 @@ def replayed(
         return 0
     replay = Replay(history, spans, complete=complete, share=share)
     fold = replay.run()
+    if all(span.looks for span in spans.values()):
+        # Far enough back: hardly a minute more than what was accepted before the range is not owned. (A bound that a
+        # seal lifted says less of the maximum than the log itself.)
+        before = history.truth(start)
+        highest = max((one.ts for log in (before.impressions, before.clicks) for one in log.accepted), default=0)
+        assert fold.first_ms <= highest - highest % MINUTE_MS + 2 * MINUTE_MS
     whole = history.truth(stop if complete else history.ends())
     return assert_owned(replay.outs, whole, first_ms=fold.first_ms, end_ms=fold.end_ms)
 
@@ -156,6 +165,30 @@ def test_minutes_owned_after_an_unknown_past_equal_the_truth_whatever_stood_in_i
             raise AssertionError(f"seed {seed}") from error
     # Else all of this would say nothing.
     assert owned > 100
+
+
+def test_what_is_decided_before_an_idle_input_comes_to_the_range_is_held_until_it_does() -> None:
+    spans = {log: Span(Begin(0), 0, 10) for log in INPUTS}
+    fold = OwningFold(JoinFold(BOUNDS, SimulatedDisk()), BOUNDS, spans)
+    fold.begin(None, offsets=dict.fromkeys(INPUTS, 0), epoch=1)
+    fold.standing([encode(Start(1)), encode(Seal("clicks", 0, 0, T0 + 600_000, 1))])
+    shown = [impression("a", T0), impression("b", T0 + 700_000)]
+    keep_all = fold.step(columns("impressions", numbered(shown))) + fold.sweep(10) + fold.report(10)
+    # Closed and final by the seal's bound, but a click before the range could still be read.
+    assert [out.topic for out in keep_all] == ["ledger"]
+    fold.read_out()
+    assert {out.topic for out in fold.report(10)} >= {"totals"}
+    fold.close()
+
+
+def test_range_ends_where_it_says_also_within_a_batch() -> None:
+    spans = {log: Span(Begin(0), 0, 1) for log in INPUTS}
+    fold = OwningFold(JoinFold(BOUNDS, SimulatedDisk()), BOUNDS, spans)
+    fold.begin(None, offsets=dict.fromkeys(INPUTS, 0), epoch=1)
+    fold.step(columns("impressions", numbered([impression("a", T0 + 200_000), impression("b", T0 + 900_000)])))
+    fold.step(columns("clicks", numbered([click("k", "a", T0 + 200_000), click("l", "b", T0 + 900_000)])))
+    assert fold.last_ms == (T0 + 200_000 - BOUNDS.lateness_ms) // MINUTE_MS * MINUTE_MS
+    fold.close()
 
 
 def ordered(one: Mapping[str, int], other: Mapping[str, int]) -> Iterable[dict[str, int]]:
