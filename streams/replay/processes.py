@@ -66,7 +66,10 @@ def replay_all(
     for partitions in shared_out(sorted(plan.spans), processes):
         ours, theirs = context.Pipe()
         process = context.Process(target=_child, args=(theirs, plan, cluster, warehouse, folder, partitions))
+        # A terminal's Ctrl-C reaches the whole group, also a child that still imports; the parent alone decides.
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
+        signal.signal(signal.SIGINT, heard)
         theirs.close()
         children[ours] = process
     try:
@@ -128,8 +131,6 @@ def _child(
     folder: Path,
     partitions: Sequence[int],
 ) -> None:
-    # A terminal's Ctrl-C reaches the whole group; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
     told_s = 0.0
