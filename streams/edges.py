@@ -23,8 +23,8 @@ class Commit(NamedTuple):
 class Owner(Protocol):
     """Whom the log tells of partitions coming and going, from within `Log.poll`."""
 
-    def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
-        """Partitions now owned; returns where to read each of them from. They stay paused until `Log.resume`."""
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Partitions now owned. Nothing of them is polled until `Log.seek` says from where and `Log.resume` that."""
         ...
 
     def revoked(self, partitions: Iterable[int]) -> None:
@@ -64,7 +64,7 @@ class Log(Protocol):
         ...
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
-        """Reads on from these offsets; nothing polled before comes any more."""
+        """Reads from these offsets once resumed; nothing polled before comes any more."""
         ...
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from threading import Thread
 
 from confluent_kafka import (
+    OFFSET_END,
     Consumer,
     TopicPartition,
 )
@@ -66,6 +67,10 @@ class KafkaLog:
             ),
         )
         self._meter = meter(cluster)
+        # Asked from another thread while this one polls: a consumer that is polled would answer it after the last poll.
+        self._group_offsets = Consumer(
+            cluster.client(group_id=group, enable_auto_commit=False, isolation_level="read_committed")
+        )
         self._transactions = Transactions(cluster, f"{group}-{slot}")
 
     # ---- group ------------------------------------------------------------------------------------------------------
@@ -81,7 +86,7 @@ class KafkaLog:
         )
 
     def leave(self) -> None:
-        """Leaves the group and closes both clients.
+        """Leaves the group and closes all clients.
 
         A consumer that does not come back is left behind: the group fences it when its slot joins again.
         """
@@ -90,6 +95,7 @@ class KafkaLog:
         closing.start()
         closing.join(ANSWER_S)
         self._meter.close()
+        self._group_offsets.close()
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # An exception must not pass through librdkafka's callback: it is kept and raised by `poll`.
@@ -98,13 +104,9 @@ class KafkaLog:
             main = self._cluster.topic(self._inputs[0])
             fresh = [one.partition for one in partitions if one.topic == main]
             self._owned.update(fresh)
-            found = self._owner.assigned(fresh)
-            both = [
-                TopicPartition(self._cluster.topic(log), partition, offset)
-                for partition, offsets in found.items()
-                for log, offset in offsets.items()
-            ]
-            self._place(both)
+            # Paused where nothing can come: where to read from is known once the partition's state is loaded.
+            self._place([TopicPartition(one.topic, one.partition, OFFSET_END) for one in self._both(fresh)])
+            self._owner.assigned(fresh)
         except Exception as error:  # noqa: BLE001  # the outermost frame on this side of the C library
             self._trouble = error
 
@@ -143,7 +145,7 @@ class KafkaLog:
     def committed(self, partition: int) -> Commit | None:
         """The last stable commit of the group; waits for a transaction still open on it, up to its timeout."""
         found = patiently(
-            lambda: self._consumer.committed(self._both([partition]), timeout=ANSWER_S), "the group coordinator"
+            lambda: self._group_offsets.committed(self._both([partition]), timeout=ANSWER_S), "the group coordinator"
         )
         offsets = {self._roles[one.topic]: one.offset for one in found}
         if all(offset < 0 for offset in offsets.values()):

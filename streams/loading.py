@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event, Lock
 
 from schemas.errors import DamagedState, LostHistory, StateMismatch
 from streams.disk import Disk
@@ -20,6 +22,41 @@ Offsets = Mapping[str, int]
 _WORTH_RECORDS = 1_000_000
 
 
+class Loading:
+    """A task on its way."""
+
+    def __init__(self, pool: ThreadPoolExecutor, load: Callable[[], tuple[Task, dict[str, int]]]) -> None:
+        self._load = load
+        self._found: tuple[Task, dict[str, int]] | None = None
+        self._abandoned = Event()
+        self._lock = Lock()
+        self._future = pool.submit(self._work)
+
+    def loaded(self) -> tuple[Task, dict[str, int]] | None:
+        """The task and where to read its inputs from; None while it is on its way. Raises what loading it raised."""
+        if not self._future.done():
+            return None
+        self._future.result()
+        return self._found
+
+    def abandon(self) -> None:
+        """Nobody will ask for it any more: it is closed as soon as it is there."""
+        with self._lock:
+            self._abandoned.set()
+        if self._found is not None:
+            self._found[0].close()
+
+    def _work(self) -> None:
+        if self._abandoned.is_set():
+            return
+        found = self._load()
+        with self._lock:
+            if not self._abandoned.is_set():
+                self._found = found
+                return
+        found[0].close()
+
+
 class Loader:
     """Loads tasks as they were left. `accept_loss`: also when records that are needed are no longer in Kafka."""
 
@@ -31,6 +68,16 @@ class Loader:
         self._warn = warn
         self._share = share
         self._accept_loss = accept_loss
+        # One: a folder is never loaded twice at a time, not even when its partition goes and comes back.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="load")
+
+    def begin(self, number: int) -> Loading:
+        """Begins to load the task of a partition, while others work on."""
+        return Loading(self._pool, partial(self.load, number))
+
+    def close(self) -> None:
+        """Waits for what has begun."""
+        self._pool.shutdown()
 
     def load(self, number: int) -> tuple[Task, dict[str, int]]:
         """The task of a partition, and where to read its inputs from: the cut of what it restored, or further back.

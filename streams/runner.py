@@ -15,7 +15,7 @@ from schemas.errors import DamagedState, TaskLost
 from streams.balance import Balance
 from streams.edges import Clock, Commit, Log, SharedProgress
 from streams.fold import Fold, Out, Records
-from streams.loading import Loader, Make, Share
+from streams.loading import Loader, Loading, Make, Share
 from streams.task import Task
 
 
@@ -72,6 +72,7 @@ class Runner:
         self._pace = pace
         self._warn = warn
         self._tasks: dict[int, Task] = {}
+        self._loading: dict[int, Loading] = {}
         self._outs: list[Out] = []
         self._folded = False
         # Tasks of a transaction that was handed over and not yet settled.
@@ -94,8 +95,9 @@ class Runner:
             self._finish()
         finally:
             # Dropped first: leaving revokes, and after a broken invariant nothing more may be committed.
-            self._drop(list(self._tasks))
+            self._drop([*self._tasks, *self._loading])
             self._outs.clear()
+            self._loader.close()
             self._log.leave()
 
     def _read_all(self) -> bool:
@@ -130,6 +132,7 @@ class Runner:
     def turn(self) -> None:
         """One poll and what follows from it. On TaskLost the tasks concerned start again from what is committed."""
         try:
+            self._take_loaded()
             self._start_assigned()
             for records in self._log.poll(self._pace.poll_records, self._pace.poll_wait_s):
                 self._fold(records)
@@ -151,7 +154,7 @@ class Runner:
 
     def ready(self) -> bool:
         """Whether every partition assigned is live."""
-        return bool(self._tasks) and all(task.live for task in self._tasks.values())
+        return bool(self._tasks) and not self._loading and all(task.live for task in self._tasks.values())
 
     def lag(self, partition: int) -> dict[str, int]:
         """Records of each input not yet folded, as far as the log knows without asking."""
@@ -168,12 +171,15 @@ class Runner:
 
     # ---- partitions come and go -------------------------------------------------------------------------------------
 
-    def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
-        """Loads what is kept of each partition and says where to read it from."""
-        return {partition: self._take(partition) for partition in partitions}
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Begins to load what is kept of each partition; those at work go on meanwhile."""
+        for partition in partitions:
+            self._loading[partition] = self._loader.begin(partition)
+            self.progress.tasks[partition] = "loading"
 
     def revoked(self, partitions: Iterable[int]) -> None:
         """Commits, checkpoints and forgets."""
+        self._drop([partition for partition in partitions if partition in self._loading])
         gone = [partition for partition in partitions if partition in self._tasks]
         if not gone:
             return
@@ -191,12 +197,16 @@ class Runner:
         self._drop(partitions)
         self._recover(TaskLost("another worker owns the partitions"))
 
-    def _take(self, partition: int) -> dict[str, int]:
-        task, offsets = self._loader.load(partition)
-        task.moved_s = dict.fromkeys(offsets, self._clock.monotonic())
-        self._tasks[partition] = task
-        self.progress.tasks[partition] = "assigned"
-        return offsets
+    def _take_loaded(self) -> None:
+        """Tasks whose state is there begin to work; where they read from is known now."""
+        for partition, loading in list(self._loading.items()):
+            loaded = loading.loaded()
+            if loaded is not None:
+                del self._loading[partition]
+                task, offsets = loaded
+                task.moved_s = dict.fromkeys(offsets, self._clock.monotonic())
+                self._tasks[partition] = task
+                self._log.seek(partition, offsets)
 
     def _start_assigned(self) -> None:
         """Gives new tasks their epoch, in one transaction, and starts to read them."""
@@ -236,9 +246,10 @@ class Runner:
 
     def _drop(self, partitions: Iterable[int]) -> None:
         for partition in partitions:
-            task = self._tasks.pop(partition, None)
             self.progress.tasks.pop(partition, None)
-            if task is not None:
+            if (loading := self._loading.pop(partition, None)) is not None:
+                loading.abandon()
+            if (task := self._tasks.pop(partition, None)) is not None:
                 task.close()
 
     def _recover(self, error: TaskLost) -> None:
@@ -259,10 +270,10 @@ class Runner:
         # After damage also those whose records were polled with the damaged one's and are not folded.
         every = isinstance(error, DamagedState)
         partitions = [at for at, task in self._tasks.items() if every or task.live]
-        self._drop(partitions)
         for partition in partitions:
-            self._log.pause(partition, list(self._log.starts(partition)))
-            self._log.seek(partition, self._take(partition))
+            self._log.pause(partition, list(self._tasks[partition].fold.positions()))
+        self._drop(partitions)
+        self.assigned(partitions)
 
     @contextlib.contextmanager
     def _distrusting(self, partition: int) -> Iterator[None]:

@@ -35,6 +35,8 @@ PURE = {
 ALLOWED_BESIDES = {
     # Runs are merged in the background; what a look-up finds does not depend on how far that is.
     "streams/join/index.py": {"concurrent"},
+    # State is loaded beside the work on other partitions; what is loaded does not depend on when.
+    "streams/loading.py": {"concurrent", "threading"},
     # The estimator is River's interface around the core, ftrl_core.py.
     "online_models/ftrl.py": {"river"},
     # Student's and normal quantiles of an interval.

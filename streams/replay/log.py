@@ -68,10 +68,11 @@ class ReplayLog:
         # Of its own, not a task's: commits are written by a thread.
         self._commits = {partition: Folder(folder / str(partition) / COMMIT) for partition in begins}
 
+        self._placed: set[int] = set()
+
     def join(self, owner: Owner) -> None:
         """Takes all partitions at once."""
-        for partition, offsets in owner.assigned(list(self._begins)).items():
-            self._place(partition, offsets)
+        owner.assigned(list(self._begins))
 
     def leave(self) -> None:
         """Waits for what is being written, and closes."""
@@ -130,7 +131,10 @@ class ReplayLog:
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
         """Reads on from these offsets, paused."""
-        self._consumer.incremental_unassign([TopicPartition(self._cluster.topic(log), partition) for log in offsets])
+        if partition in self._placed:
+            both = [TopicPartition(self._cluster.topic(log), partition) for log in offsets]
+            self._consumer.incremental_unassign(both)
+        self._placed.add(partition)
         self._place(partition, offsets)
 
     def _place(self, partition: int, offsets: Mapping[str, int]) -> None:

@@ -136,6 +136,8 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(clust
         wait_for(lambda before=before: sum(folded(cluster).values()) > before, within_s=30, what="progress")  # type: ignore[misc]
         worker.send_signal(signal.SIGKILL)
         worker.wait()
+    # So that there is something left for the third to do, however fast the second was.
+    produce(cluster, random, range(360, 420))
     worker = start_worker(cluster, state_dir)
     wanted = {partition: len(read_log(cluster, "impressions", partition)) for partition in range(PARTITIONS)}
     try:

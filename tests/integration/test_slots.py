@@ -20,10 +20,10 @@ BOUND_S = 30.0
 
 
 class Anyone:
-    """An owner that reads from the start and keeps nothing."""
+    """An owner that reads nothing and keeps nothing."""
 
-    def assigned(self, partitions: Iterable[int]) -> dict[int, dict[str, int]]:
-        return {partition: {"impressions": 0, "clicks": 0} for partition in partitions}
+    def assigned(self, partitions: Iterable[int]) -> None:
+        pass
 
     def revoked(self, partitions: Iterable[int]) -> None:
         pass

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Generic, TypeVar
+from unittest.mock import patch
+
+import streams.join.index
+import streams.loading
 
 Made = TypeVar("Made")
 
@@ -23,6 +28,9 @@ class Later(Generic[Made]):
     def result(self) -> Made:
         return self._work()
 
+    def exception(self) -> None:
+        """None: what it raises it raises when asked for its result."""
+
 
 class NoThreads:
     """What the product uses of ThreadPoolExecutor."""
@@ -35,3 +43,13 @@ class NoThreads:
 
     def shutdown(self) -> None:
         """Nothing runs."""
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Within the block, what runs in the background runs when its result is asked for."""
+    with (
+        patch.object(streams.join.index, "ThreadPoolExecutor", NoThreads),
+        patch.object(streams.loading, "ThreadPoolExecutor", NoThreads),
+    ):
+        yield

@@ -17,6 +17,7 @@ from tests.judging import assert_agrees
 from tests.simulation.broker import Broker
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem
+from tests.simulation.later import no_threads
 from tests.simulation.log import SimulatedLog
 from tests.simulation.world import VirtualClock
 
@@ -71,7 +72,8 @@ class Life:
             log.member.background()
             return next(left, None) is None
 
-        Runner(log, self.clock, self._make, pace, warn=self.warnings.append, accept_loss=accept_loss).run(stopped)
+        with no_threads():
+            Runner(log, self.clock, self._make, pace, warn=self.warnings.append, accept_loss=accept_loss).run(stopped)
         self.broker.mark(all_=True)
 
     def _make(self, partition: int) -> tuple[Fold, Disk]:

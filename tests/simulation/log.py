@@ -80,8 +80,7 @@ class SimulatedLog:
 
     def _on_assign(self, partitions: list[int]) -> None:
         assert self._owner is not None
-        for partition, offsets in self._owner.assigned(partitions).items():
-            self._place(partition, offsets)
+        self._owner.assigned(partitions)
 
     def _on_revoke(self, partitions: list[int]) -> None:
         assert self._owner is not None

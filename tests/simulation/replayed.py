@@ -135,13 +135,12 @@ class RunLog:
         self._under_way: tuple[list[Out], Commit] | None = None
 
     def join(self, owner: Owner) -> None:
-        for offsets in owner.assigned([0]).values():
-            self.seek(0, offsets)
+        owner.assigned([0])
 
     def poll(self, limit: int, wait_s: float) -> list[Records]:
         found: list[Records] = []
         for log in self._random.sample(INPUTS, len(INPUTS)):
-            if log not in self._paused:
+            if log in self._at and log not in self._paused:
                 ahead = [one for one in self._replay.logs[log] if one.offset >= self._at[log]]
                 taken = ahead[: self._random.randint(0, 5)]
                 if taken:

@@ -12,16 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Annotated, Protocol
-from unittest.mock import patch
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-import streams.join.index
 from tests.simulation.judge import check
-from tests.simulation.later import NoThreads
+from tests.simulation.later import no_threads
 from tests.simulation.process import DURABLE
 from tests.simulation.world import World
 from tests.sizes import small_sizes
@@ -57,7 +55,7 @@ class Summary:
 @contextmanager
 def tiny_joins() -> Iterator[None]:
     """Joins of a few rows a segment, and without a thread of their own."""
-    with small_sizes(), patch.object(streams.join.index, "ThreadPoolExecutor", NoThreads):
+    with small_sizes(), no_threads():
         yield
 
 
