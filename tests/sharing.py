@@ -10,7 +10,10 @@ from schemas.errors import Transient
 from streams.disk import Disk
 from streams.edges import SharedProgress
 from streams.snapshots.fetch import Reader
+from streams.snapshots.layout import Objects
 from streams.snapshots.put import Writer
+from streams.task import MANIFEST
+from tests.simulation.disk import SimulatedDisk
 
 Made = TypeVar("Made")
 
@@ -99,3 +102,30 @@ class SharedInStep:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def always() -> bool:
+    return True
+
+
+def anything(_: Mapping[str, int]) -> bool:
+    return True
+
+
+def disk_with(files: Mapping[str, bytes]) -> SimulatedDisk:
+    disk = SimulatedDisk()
+    for name, data in files.items():
+        disk.append(name, data)
+        disk.sync(name)
+    return disk
+
+
+def put(writer: Writer, cut: int, files: Mapping[str, bytes], state: bytes = b"state") -> None:
+    lengths = {name: len(data) for name, data in files.items()}
+    assert writer.put({"log": cut}, state + b"%d" % cut, lengths, disk_with(files).read_synced, always)
+
+
+def fetched(objects: Objects, usable: Callable[[Mapping[str, int]], bool] = anything) -> tuple[dict[str, bytes], bool]:
+    disk = disk_with({MANIFEST: b"old", "left": b"over"})
+    found = Reader(objects, lambda _: None).fetch(disk, usable, within_s=60.0)
+    return {name: bytes(data) for name, data in disk.files.items()}, found

@@ -231,7 +231,7 @@ def test_a_checkpoint_is_gone_on_from_under_its_own_settings_alone(cluster: Clus
             code, _, err = worker.ended()
             assert (code, "no usable checkpoint" in err) == (0, False), err
     other = Command(env, "worker", "join", "--window", "31s").sentence()
-    assert other.startswith("the checkpoint of partition 0:")
+    assert other.startswith("the committed offsets of partition 0:")
     assert_other_settings(other)
 
 

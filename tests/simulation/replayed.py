@@ -22,6 +22,7 @@ from streams.runner import Pace, Runner
 from tests.simulation.broker import INPUTS, Broker
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem
+from tests.simulation.later import no_threads
 from tests.simulation.life import Undisturbed
 from tests.simulation.log import SimulatedLog
 from tests.simulation.strand import Crashed
@@ -221,6 +222,10 @@ class Replay:
         return self.folds[-1], disk
 
     def live(self) -> None:
+        with no_threads():
+            self._live()
+
+    def _live(self) -> None:
         log = RunLog(self)
         pace = Pace(commit_s=0.1, report_s=0.3, checkpoint_s=2.0, idle_s=float("inf"))
         runner = Runner(log, self.clock, self.make, pace)
