@@ -8,6 +8,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -124,7 +125,12 @@ def _common_partitioner(
     cluster: Cluster, partitions: int, warn: Callable[[str], None]
 ) -> Callable[[bytes], int] | None:
     """The partition a key belongs in, as far as a sample of keys tells. Raises SettingsError if the inputs differ."""
-    found = [possible(sample_keys(cluster, role, partitions), partitions) for role in ("impressions", "clicks")]
+    with ThreadPoolExecutor(2) as both:
+        found = list(
+            both.map(
+                lambda role: possible(sample_keys(cluster, role, partitions), partitions), ("impressions", "clicks")
+            )
+        )
     name = common(found[0], found[1], partitions)
     if name is None:
         warn("the inputs' partitioner is none of those known; make sure that both are produced with the same one")
