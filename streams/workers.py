@@ -92,6 +92,9 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
     digest = settings.bounds.digest(*settings.dimensions, *ids, str(partitions), str(shards))
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
     share = _share(settings, warn)
+    # Before the clients start their threads, each of which would have a heap of its own.
+    return_freed()
+    collect_rarely()
     with _state_folder(settings) as folder:
 
         def make(partition: int) -> tuple[Fold, Disk]:
@@ -116,8 +119,6 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
             side_log="seals",
             static=settings.static,
         )
-        collect_rarely()
-        return_freed()
         yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
 
 

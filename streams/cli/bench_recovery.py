@@ -85,6 +85,8 @@ def _measure(
     console.print("waiting for a checkpoint behind all of it …")
     done = worker.samples().total("clickfold_checkpoints_total") or 0
     worker.wait(lambda now: (now.total("clickfold_checkpoints_total") or 0) >= done + 2 * partitions)
+    # What catching up took is given back every ten seconds.
+    time.sleep(12.0)
     before, (rss_mb, peak_mb) = worker.samples(), worker.memory_mb()
     worker.process.kill()
     kept = sum(path.stat().st_size for path in worker.state_dir.rglob("*") if path.is_file())

@@ -22,7 +22,7 @@ from streams.cli.options import DEFAULT_STATE_DIR
 from streams.cluster import Cluster
 from streams.disk import Folder
 from streams.environment import Environment
-from streams.memory import budget_bytes
+from streams.memory import budget_bytes, trim
 from streams.observe import Health, log_to_stderr, served
 from streams.runner import Pace, Runner
 from streams.worker_metrics import runner_metrics
@@ -33,6 +33,8 @@ app = typer.Typer(help="Run one always-on worker against the Kafka and ClickHous
 _MOST_TRIES = 20
 # A turn takes well under a second; a recovery that loads a large checkpoint may take some.
 _STUCK_S = 60.0
+# 6 to 22 ms of work each time.
+_TRIM_S = 10.0
 
 
 @app.command()
@@ -248,12 +250,15 @@ def _run(
     log = log_to_stderr().bind(worker=name)
     stop, ended = stop_on_signals(), end_on_signal()
     current: list[Runner] = []
-    turned_s = time.monotonic()
+    turned_s = trimmed_s = time.monotonic()
     tries = 0
 
     def stopped() -> bool:
-        nonlocal turned_s
+        nonlocal turned_s, trimmed_s
         turned_s = time.monotonic()
+        if turned_s - trimmed_s > _TRIM_S:
+            trim()
+            trimmed_s = turned_s
         return stop.is_set()
 
     def collect() -> Iterator[Metric]:
