@@ -154,12 +154,13 @@ def progress(plan: Plan) -> Iterator[Callable[[Progress], None]]:
 
     started_s = time.monotonic()
     if not sys.stderr.isatty():
-        last_s = 0.0
+        last_s, said = started_s, 0
 
         def line(passed: Progress) -> None:
-            nonlocal last_s
-            if time.monotonic() - last_s >= _LINE_S:
-                last_s = time.monotonic()
+            nonlocal last_s, said
+            due = time.monotonic() - last_s >= _LINE_S or not passed.left
+            if due and passed.records > said:
+                last_s, said = time.monotonic(), passed.records
                 rate = passed.records / max(0.1, last_s - started_s)
                 _say(f"{count(passed.records)} records, {count(round(rate))}/s, {count(passed.left)} left")
 

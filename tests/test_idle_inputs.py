@@ -1,0 +1,85 @@
+"""An input falls silent: what was decided for want of it holds for ever, live, for the batch truth and in a replay."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.seals import Seal
+from streams.fold import Out
+from streams.join.fold import JoinFold
+from streams.oracle import Record, truth
+from streams.runner import Pace
+from tests.judging import assert_agrees, outcomes_of
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.life import Life
+from tests.sizes import small_sizes
+from tests.strategies import BOUNDS, T0, columns
+from tests.test_join import click, impression
+
+HOUR_MS = 3_600_000
+PACE = Pace(commit_s=0.1, report_s=0.2, checkpoint_s=0.5, idle_s=2.0)
+
+
+@pytest.fixture
+def life() -> Life:
+    """Clicks stop; impressions go on for an hour; then a click comes that belongs to one of them, long closed."""
+    life = Life(BOUNDS)
+    for number in range(3):
+        show(life, number, T0 + number)
+        press(life, number, f"i{number}", T0 + number + 5)
+    with small_sizes():
+        life.run(20, PACE)
+        for number in range(3, 63):
+            show(life, number, T0 + (number - 2) * HOUR_MS // 60)
+        life.run(80, PACE)
+        press(life, 3, "i5", T0 + 3 * HOUR_MS // 60 + 50)
+        press(life, 4, "i62", T0 + HOUR_MS + 50)
+        life.run(80, PACE)
+    return life
+
+
+def show(life: Life, number: int, ts: int) -> None:
+    shown = impression(f"i{number}", ts)
+    life.append("impressions", Record(number, -1, shown.key, shown.value))
+
+
+def press(life: Life, number: int, impression_id: str, ts: int) -> None:
+    made = click(f"k{number}", impression_id, ts)
+    life.append("clicks", Record(number, -1, made.key, made.value))
+
+
+def test_impressions_close_though_clicks_have_stopped_for_an_hour(life: Life) -> None:
+    unclicked = {one.impression_id for one in outcomes_of(life.broker.outputs()) if one.kind == "unclicked"}
+    assert any(isinstance(seal, Seal) and seal.input == "clicks" for seal in life.seals())
+    assert len(unclicked) > 40
+    life.check()
+
+
+def test_straggler_behind_a_seal_is_late_and_one_in_time_is_billed(life: Life) -> None:
+    judged = truth([], life.broker.inputs["clicks", 0].records, BOUNDS, seals=life.seals(), ended=False).clicks
+    assert judged.counts["late"] == 1
+    assert {one.click_id for one in outcomes_of(life.broker.outputs()) if one.kind == "click"} == {
+        "k0",
+        "k1",
+        "k2",
+        "k4",
+    }
+
+
+@pytest.mark.parametrize("first", ["impressions", "clicks"])
+def test_replay_over_the_silence_decides_the_same_in_whatever_order_it_reads(life: Life, first: str) -> None:
+    logs = {log: life.broker.inputs[log, 0].records for log in ("impressions", "clicks")}
+    judged = truth(logs["impressions"], logs["clicks"], BOUNDS, seals=life.seals(), ended=False)
+    with small_sizes():
+        fold = JoinFold(BOUNDS, SimulatedDisk())
+        fold.begin(None, offsets={"impressions": 0, "clicks": 0}, epoch=1)
+        fold.standing(life.broker.side(0))
+        outs: list[Out] = []
+        for log in sorted(logs, key=lambda log: log != first):
+            outs += fold.step(columns(log, logs[log]))
+            while fold.behind():
+                outs += fold.sweep(5)
+        outs += fold.report(10_000)
+        fold.close()
+    assert_agrees(outs, judged)
+    assert_agrees(list(life.broker.outputs()), judged)
