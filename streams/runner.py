@@ -319,10 +319,10 @@ class Runner:
             # A sweep moves the bounds even if it puts nothing out; a checkpoint must not hold more than is committed.
             self._folded |= task.fold.behind()
             with self._distrusting(partition):
-                self._outs += task.fold.sweep(self._pace.transaction_outs // (4 * len(live)))
+                self._outs += task.fold.sweep(max(1, self._pace.transaction_outs // (4 * len(live))))
             seals += self._seals(partition, task, now)
             if report:
-                self._outs += task.fold.report(self._pace.transaction_outs // len(live))
+                self._outs += task.fold.report(max(1, self._pace.transaction_outs // len(live)))
         self.balance.adjust(live)
         if report:
             self._report_at = now + self._pace.report_s

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from schemas.seals import Seal
@@ -83,3 +85,15 @@ def test_replay_over_the_silence_decides_the_same_in_whatever_order_it_reads(lif
         fold.close()
     assert_agrees(outs, judged)
     assert_agrees(list(life.broker.outputs()), judged)
+
+
+def test_transactions_of_one_output_each_decide_all_the_same() -> None:
+    """The bound is shared by all tasks: of very many each would get none."""
+    life = Life(BOUNDS)
+    for number in range(20):
+        show(life, number, T0 + 30 * number)
+        press(life, number, f"x{number}", T0 + 30 * number)
+    with small_sizes():
+        life.run(300, replace(PACE, transaction_outs=1))
+    assert sum(one.kind == "orphan" for one in outcomes_of(life.broker.outputs())) > 10
+    life.check()
