@@ -21,7 +21,7 @@ Offsets = Mapping[str, int]
 # A shared snapshot is fetched in place of a checkpoint that is older by more: folding them takes some seconds, as
 # fetching a state of as many impressions does.
 _WORTH_RECORDS = 1_000_000
-# Loading is reading, hashing and sorting, all of which let others run; two at once took 0.6 of the time.
+# Loading is reading, hashing and sorting, which let another run; more at once would only wait for the same disk.
 _AT_ONCE = 2
 
 

@@ -19,7 +19,7 @@ from streams.snapshots.put import Writer
 # At a rebalance the whole group waits: long enough for what came since the last upload, short beside the session
 # timeout of 10 s.
 LAST_S = 5.0
-# Partitions are fetched in the group's callback, for which Kafka gives all of them together five minutes.
+# A partition is fetched beside the work on others; one that takes longer is sooner rebuilt from the log.
 FETCH_S = 60.0
 # For this long after it gave no answer the store is not asked for more partitions.
 _DOWN_S = 60.0
