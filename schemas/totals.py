@@ -6,10 +6,12 @@ no accepted record can change it any more; readers follow `version`, never `fina
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
+
+from schemas.errors import SettingsError
 
 MINUTE_MS: Final = 60_000
 QUARTER_MS: Final = 15 * MINUTE_MS
@@ -34,6 +36,14 @@ IMPRESSION_MEASURES: Final = (
 )
 CLICK_MEASURES: Final = ("clicks", "repeats", "spend_micros")
 MEASURES: Final = IMPRESSION_MEASURES + CLICK_MEASURES
+
+
+def known_dimensions(names: Sequence[str]) -> tuple[str, ...]:
+    """These names, in their order. Raises SettingsError when one is no dimension."""
+    unknown = [name for name in names if name not in DIMENSIONS]
+    if unknown:
+        raise SettingsError(f"dimensions {unknown} are not known; choose from {', '.join(DIMENSIONS)}")
+    return tuple(names)
 
 
 class MinuteTotal(msgspec.Struct, frozen=True, gc=False):

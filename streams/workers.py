@@ -17,7 +17,7 @@ from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.errors import SettingsError, Transient
-from schemas.totals import DIMENSIONS
+from schemas.totals import DIMENSIONS, known_dimensions
 from streams.admin import Admin
 from streams.cluster import Cluster, sample_keys
 from streams.disk import Disk, Folder
@@ -68,9 +68,7 @@ class JoinSettings(WorkerSettings):
     group: str = "clickfold-join"
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.dimensions if name not in DIMENSIONS]
-        if unknown:
-            raise SettingsError(f"dimensions {unknown} are not known; choose from {', '.join(DIMENSIONS)}")
+        known_dimensions(self.dimensions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

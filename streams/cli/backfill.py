@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from schemas.errors import ClickfoldError, SettingsError
-from schemas.totals import DIMENSIONS
+from schemas.errors import ClickfoldError
+from schemas.totals import known_dimensions
 from streams.cli import options
 from streams.cli.compare import write_models
 from streams.cli.figures import count
@@ -34,10 +34,7 @@ _LINE_S = 5.0
 
 def backfill(
     run: Annotated[str, typer.Option("--run", help="Name of the run; the same command again goes on with it.")],
-    from_: Annotated[
-        str,
-        typer.Option("--from", help="First records: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1"),
-    ] = "earliest",
+    from_: options.From = "earliest",
     to: Annotated[str, typer.Option("--to", help="First records no longer in it; likewise, or latest.")] = "latest",
     window: options.Window = "30m",
     skew: options.Skew = "5s",
@@ -45,7 +42,7 @@ def backfill(
     future: options.Future = "60s",
     dedupe: options.Dedupe = "",
     negative_rate: options.NegativeRate = 0.05,
-    dimensions: Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")] = ",".join(DIMENSIONS),
+    dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     live_lateness: Annotated[
         str, typer.Option(help="Lateness of the live join, whose ledger says where to begin. [default: --lateness]")
     ] = "",
@@ -81,7 +78,7 @@ def backfill(
             from_=from_,
             to=to,
             bounds=bounds,
-            dimensions=_dimensions(dimensions),
+            dimensions=known_dimensions(options.names(dimensions)),
             live_lateness_ms=options.duration_ms("--live-lateness", live_lateness or lateness),
             complete=complete,
         )
@@ -187,14 +184,6 @@ def progress(plan: Plan) -> Iterator[Callable[[Progress], None]]:
             )
 
         yield shown
-
-
-def _dimensions(text: str) -> tuple[str, ...]:
-    named = tuple(name.strip() for name in text.split(",") if name.strip())
-    unknown = [name for name in named if name not in DIMENSIONS]
-    if unknown:
-        raise SettingsError(f"dimensions {unknown} are not known; choose from {', '.join(DIMENSIONS)}")
-    return named
 
 
 def _say(text: str) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from schemas.bounds import JoinBounds, parse_duration_ms
 from schemas.errors import SettingsError
+from schemas.totals import DIMENSIONS
 
 Window = Annotated[str, typer.Option(help="Attribution window: the longest delay of a click that is billed.")]
 Skew = Annotated[str, typer.Option(help="How far before its impression a click may be stamped.")]
@@ -20,6 +21,10 @@ Dedupe = Annotated[
     str, typer.Option(help="How long an id is remembered; at least window + skew. [default: window + skew + lateness]")
 ]
 NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
+Dimensions = Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")]
+From = Annotated[
+    str, typer.Option("--from", help="First records: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1")
+]
 Group = Annotated[str, typer.Option(help="Consumer group; another one is another run. [default: topic prefix + name]")]
 StateDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_STATE_DIR", help="Folder for checkpoints.")]
 StateBudget = Annotated[
@@ -57,6 +62,7 @@ MetricsPort = Annotated[
 MetricsHost = Annotated[str, typer.Option(envvar="CLICKFOLD_METRICS_HOST", help="Address for --metrics-port.")]
 
 DEFAULT_STATE_DIR = Path(".clickfold/state")
+DEFAULT_DIMENSIONS = ",".join(DIMENSIONS)
 
 
 def join_bounds(*, window: str, skew: str, lateness: str, future: str, dedupe: str, negative_rate: float) -> JoinBounds:
@@ -69,6 +75,11 @@ def join_bounds(*, window: str, skew: str, lateness: str, future: str, dedupe: s
         dedupe_ms=duration_ms("--dedupe", dedupe) if dedupe else -1,
         negative_rate=negative_rate,
     )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names given by comma."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def duration_ms(option: str, text: str) -> int:

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.errors import SettingsError
-from schemas.totals import DIMENSIONS
 from streams.admin import Admin
 from streams.cli import options
 from streams.cli.query import told
@@ -36,10 +35,7 @@ class Format(StrEnum):
 
 
 def verify(
-    from_: Annotated[
-        str,
-        typer.Option("--from", help="First records: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1"),
-    ] = "earliest",
+    from_: options.From = "earliest",
     to: Annotated[str, typer.Option("--to", help="First records no longer judged; likewise, or latest.")] = "latest",
     window: options.Window = "30m",
     skew: options.Skew = "5s",
@@ -47,9 +43,7 @@ def verify(
     future: options.Future = "60s",
     dedupe: options.Dedupe = "",
     negative_rate: options.NegativeRate = 0.05,
-    dimensions: Annotated[str, typer.Option(help="Dimensions the run's totals keep apart, by comma.")] = ",".join(
-        DIMENSIONS
-    ),
+    dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     partitions: Annotated[str, typer.Option(help="Join partitions by comma, such as 0,3. [default: all]")] = "",
     group: Annotated[str, typer.Option(help="The join's consumer group. [default: topic prefix + join]")] = "",
     sink_group: Annotated[str, typer.Option(help="The sink's consumer group. [default: topic prefix + sink]")] = "",
@@ -72,7 +66,7 @@ def verify(
     asked = Asked(
         bounds=bounds,
         group=options.plain_name("--group", group or f"{cluster.prefix}join"),
-        dimensions=tuple(name.strip() for name in dimensions.split(",") if name.strip()),
+        dimensions=options.names(dimensions),
         partitions=_numbers(partitions) if partitions else None,
         from_text=from_,
         to_text=to,

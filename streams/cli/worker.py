@@ -15,7 +15,6 @@ import typer
 from prometheus_client.core import Metric
 
 from schemas.errors import ClickfoldError, TaskLost, Transient
-from schemas.totals import DIMENSIONS
 from streams.admin import Admin
 from streams.cli import options
 from streams.cli.options import DEFAULT_STATE_DIR
@@ -49,7 +48,7 @@ def join(
     checkpoint: Annotated[
         str, typer.Option(help="How often state is made durable; recovery folds from there.")
     ] = "15s",
-    dimensions: Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")] = ",".join(DIMENSIONS),
+    dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     state_budget: options.StateBudget = "auto",
     group: options.Group = "",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
@@ -72,7 +71,7 @@ def join(
     settings = JoinSettings(
         cluster=cluster,
         bounds=bounds,
-        dimensions=tuple(name.strip() for name in dimensions.split(",") if name.strip()),
+        dimensions=options.names(dimensions),
         group=_group(group, cluster, "join"),
         state_dir=state_dir,
         snapshots=snapshots,

@@ -121,9 +121,7 @@ class Counting:
     def all_dirty(self) -> None:
         """Every total is to be sent again: what a former owner sent of them is not known."""
         for quarter in self.quarters.values():
-            quarter.campaigns.dirty[:] = quarter.campaigns.measures.any(axis=0)
-            for table in quarter.minutes.values():
-                table.dirty[: table.count] = True
+            quarter.all_dirty()
 
     def snapshot(self) -> list[QuarterState]:
         """Makes what changed since the last snapshot durable, and says what to read back."""

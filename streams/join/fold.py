@@ -19,7 +19,8 @@ from streams.join.state import Counts, JoinMark, JoinSnapshot, Rebuild
 
 _SEQUENCE_BITS = 32
 # Raised when a manifest or a file it names is laid out otherwise.
-_FORMAT = b"clickfold join 02\n"
+_MAGIC = b"clickfold join "
+_FORMAT = _MAGIC + b"02\n"
 _decode_seal = decoder(SealRecord).decode
 
 
@@ -376,7 +377,7 @@ class JoinFold:
 
     def _decoded(self, snapshot: bytes) -> JoinSnapshot:
         form, checksum, body = snapshot[: len(_FORMAT)], snapshot[len(_FORMAT) :][:16], snapshot[len(_FORMAT) + 16 :]
-        if form != _FORMAT and form[:15] == _FORMAT[:15]:
+        if form != _FORMAT and form.startswith(_MAGIC):
             raise StateMismatch(f"the checkpoint is of format {form!r}, this program writes and reads {_FORMAT!r}")
         if form != _FORMAT or xxhash.xxh3_128_digest(body) != checksum:
             raise DamagedState(f"the checkpoint of partition {self._partition} is not what was written")

@@ -16,6 +16,7 @@ import xxhash
 from schemas.errors import DamagedState
 from schemas.totals import MEASURES
 from streams.disk import Disk
+from streams.join.kept import KeptFiles
 from streams.join.quarter import Quarter
 from streams.join.tables import CLICKED, SHOWN, WIDTH, Table
 
@@ -84,8 +85,7 @@ class Journal:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._files: dict[int, _File] = {}
-        self._doomed: list[str] = []
-        self._doomed_at_save: list[str] = []
+        self._kept = KeptFiles(disk, _PREFIX)
 
     def files(self) -> dict[str, int]:
         """Each file and how much of it counts."""
@@ -94,18 +94,18 @@ class Journal:
     def save(self, quarters: Mapping[int, Quarter]) -> list[QuarterState]:
         """Appends what changed and makes it durable."""
         for start in [start for start in self._files if start not in quarters]:
-            self._doomed.append(self._files.pop(start).name)
+            self._kept.doom(self._files.pop(start).name)
         for start, quarter in quarters.items():
             file = self._files.setdefault(start, _File(start, 0))
             if file.length > _SMALL_BYTES and file.length > _WASTE * quarter.nbytes:
-                self._doomed.append(file.name)
+                self._kept.doom(file.name)
                 file = self._files[start] = _File(start, file.generation + 1)
                 quarter.all_unsaved()
             entry = _changes(quarter, file)
             if entry is not None:
                 self._append(file, msgspec.msgpack.encode(entry))
                 self._disk.sync(file.name)
-        self._doomed_at_save = list(self._doomed)
+        self._kept.snapshot()
         return [
             QuarterState(start, file.generation, file.length, file.checksum.hexdigest(), list(quarters[start].minutes))
             for start, file in self._files.items()
@@ -113,27 +113,18 @@ class Journal:
 
     def saved(self) -> None:
         """No durable snapshot names the files given up before the last `save`."""
-        for name in self._doomed_at_save:
-            self._disk.delete(name)
-        self._doomed = self._doomed[len(self._doomed_at_save) :]
-        self._doomed_at_save = []
+        self._kept.snapshot_kept()
 
     def restore(self, states: Sequence[QuarterState]) -> dict[int, Quarter]:
         """The quarters of a snapshot; what was appended behind it is cut off. Raises DamagedState on damage."""
         self._files = {state.start: _File(state.start, state.generation) for state in states}
-        known = {file.name for file in self._files.values()}
-        for name in self._disk.names():
-            if name.startswith(_PREFIX) and name not in known:
-                self._disk.delete(name)
+        self._kept.keep_only({file.name for file in self._files.values()})
         return {state.start: self._read(self._files[state.start], state) for state in states}
 
     def clear(self) -> None:
         """Deletes every file."""
-        for name in self._disk.names():
-            if name.startswith(_PREFIX):
-                self._disk.delete(name)
+        self._kept.clear()
         self._files.clear()
-        self._doomed.clear()
 
     def _append(self, file: _File, entry: bytes) -> None:
         data = len(entry).to_bytes(_LENGTH_BYTES, "little") + entry
@@ -145,10 +136,7 @@ class Journal:
         quarter = Quarter()
         if not state.length:
             return quarter
-        try:
-            data = self._disk.read(file.name, 0, state.length)
-        except FileNotFoundError as error:
-            raise DamagedState(f"checkpoint names {file.name}, which is missing") from error
+        data = self._kept.read(file.name, 0, state.length)
         file.checksum.update(data)
         file.length = state.length
         if len(data) != state.length or file.checksum.hexdigest() != state.xxh3:

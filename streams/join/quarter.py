@@ -40,9 +40,13 @@ class Campaigns:
             self.dirty = np.concatenate((self.dirty, np.zeros(more, np.bool_)))
             self.unsaved = np.concatenate((self.unsaved, np.zeros(more, np.bool_)))
 
+    def counted(self) -> npt.NDArray[np.bool_]:
+        """Which codes anything was ever counted for."""
+        return np.asarray(self.measures.any(axis=0), np.bool_)
+
     def take_dirty(self, *, final: bool) -> npt.NDArray[np.int64]:
         """The codes to report, which are not dirty any more: those that changed, or all ever counted when `final`."""
-        codes = np.flatnonzero(self.measures.any(axis=0) if final else self.dirty)
+        codes = np.flatnonzero(self.counted() if final else self.dirty)
         self.dirty[:] = False
         return codes
 
@@ -77,9 +81,15 @@ class Quarter:
         codes = map(self.names[CAMPAIGN].__getitem__, map(attrgetter("campaign_id"), events))
         return np.fromiter(codes, np.int32, len(events))
 
+    def all_dirty(self) -> None:
+        """All of it is to be reported."""
+        self.campaigns.dirty[:] = self.campaigns.counted()
+        for table in self.minutes.values():
+            table.dirty[: table.count] = True
+
     def all_unsaved(self) -> None:
         """Nothing of it is on disk."""
-        self.campaigns.unsaved[:] = self.campaigns.measures.any(axis=0)
+        self.campaigns.unsaved[:] = self.campaigns.counted()
         for table in self.minutes.values():
             table.unsaved[: table.count] = True
 

@@ -18,6 +18,7 @@ import xxhash
 from schemas.errors import DamagedState
 from streams.disk import Disk
 from streams.join.index import Hashes, Index, Positions
+from streams.join.kept import KeptFiles
 
 Int64s = npt.NDArray[np.int64]
 Keep = Callable[[Hashes], npt.NDArray[np.bool_]]
@@ -86,8 +87,7 @@ class Store:
         self._segments: dict[int, Segment] = {}
         self._next_number = 0
         self._dirty: set[str] = set()
-        self._doomed: list[str] = []
-        self._doomed_at_snapshot: list[str] = []
+        self._kept = KeptFiles(disk, prefix)
         # What the last snapshot, taken or restored, names.
         self._files: dict[str, int] = {}
 
@@ -179,7 +179,8 @@ class Store:
                 return
             del self._segments[number]
             self._dirty.discard(segment.name)
-            self._doomed.append(segment.name)
+            self._kept.doom(f"{segment.name}.payload")
+            self._kept.doom(f"{segment.name}.rows")
 
     def snapshot(self) -> list[SegmentState]:
         """Makes all rows and payloads durable and names them."""
@@ -187,7 +188,7 @@ class Store:
             self._disk.sync(f"{name}.payload")
             self._disk.sync(f"{name}.rows")
         self._dirty.clear()
-        self._doomed_at_snapshot = list(self._doomed)
+        self._kept.snapshot()
         states = [
             SegmentState(
                 segment.number,
@@ -214,28 +215,19 @@ class Store:
 
     def snapshot_kept(self) -> None:
         """No durable snapshot names the segments dropped before the last one: their files go."""
-        for name in self._doomed_at_snapshot:
-            self._disk.delete(f"{name}.payload")
-            self._disk.delete(f"{name}.rows")
-        self._doomed = self._doomed[len(self._doomed_at_snapshot) :]
-        self._doomed_at_snapshot = []
+        self._kept.snapshot_kept()
 
     def restore(self, states: Sequence[SegmentState]) -> None:
         """Takes the rows of a snapshot; what was appended behind it is cut off. Raises DamagedState."""
         self._files = self._lengths(states)
-        for name in self._disk.names():
-            if name.startswith(self._prefix) and name not in self._files:
-                self._disk.delete(name)
+        self._kept.keep_only(self._files)
         hashes: list[Hashes] = []
         positions: list[Positions] = []
         for state in states:
             segment = Segment(state.number, self._prefix, self._keep)
             length = state.rows * _ROW.itemsize
-            try:
-                data = self._disk.read(f"{segment.name}.rows", 0, length)
-                last = self._disk.read(f"{segment.name}.payload", state.payload_bytes - 1, 1)
-            except FileNotFoundError as error:
-                raise DamagedState(f"checkpoint names {error}, which is missing") from error
+            data = self._kept.read(f"{segment.name}.rows", 0, length)
+            last = self._kept.read(f"{segment.name}.payload", state.payload_bytes - 1, 1)
             if len(data) != length or len(last) != 1 or xxhash.xxh3_64_hexdigest(data) != state.rows_xxh3:
                 raise DamagedState(f"checkpoint names {segment.name}, which is shorter than it was or damaged")
             self._disk.truncate(f"{segment.name}.rows", length)
@@ -252,14 +244,11 @@ class Store:
 
     def clear(self) -> None:
         """Forgets everything, files included: the state is about to be rebuilt from the log."""
-        for name in self._disk.names():
-            if name.startswith(self._prefix):
-                self._disk.delete(name)
+        self._kept.clear()
         self._index.close()
         self._index = Index()
         self._segments.clear()
         self._dirty.clear()
-        self._doomed.clear()
 
     def close(self) -> None:
         """Ends the merge thread."""

@@ -68,8 +68,6 @@ class ReplayLog:
         # Of its own, not a task's: commits are written by a thread.
         self._commits = {partition: Folder(folder / str(partition) / COMMIT) for partition in begins}
 
-        self._placed: set[int] = set()
-
     def join(self, owner: Owner) -> None:
         """Takes all partitions at once."""
         owner.assigned(list(self._begins))
@@ -131,10 +129,9 @@ class ReplayLog:
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
         """Reads on from these offsets, paused."""
-        if partition in self._placed:
-            both = [TopicPartition(self._cluster.topic(log), partition) for log in offsets]
-            self._consumer.incremental_unassign(both)
-        self._placed.add(partition)
+        placed = [log for log in offsets if (log, partition) in self._at]
+        if placed:
+            self._consumer.incremental_unassign([TopicPartition(self._cluster.topic(log), partition) for log in placed])
         self._place(partition, offsets)
 
     def _place(self, partition: int, offsets: Mapping[str, int]) -> None:
