@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from schemas.errors import SettingsError
@@ -76,6 +78,10 @@ class Progress:
     # Dead letters by reason.
     rejected: dict[str, int] = field(default_factory=dict)
     inserts: int = 0
+    # Seconds spent reading Kafka, decoding and inserting: as time goes by, and of the CPU in the thread that does it.
+    # Insertion less its CPU is waiting for ClickHouse.
+    stage_s: dict[str, float] = field(default_factory=dict)
+    stage_cpu_s: dict[str, float] = field(default_factory=dict)
     # Failed inserts that were tried again, and why the last one failed; empty when ClickHouse answers.
     retries: int = 0
     waiting_for: str = ""
@@ -87,6 +93,16 @@ class Progress:
     lag: int = -1
     # Wall clock; 0 before the first commit.
     last_commit_ms: int = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Counts the block's time; for each stage from one thread only."""
+        started_s, started_cpu_s = time.perf_counter(), time.thread_time()
+        try:
+            yield
+        finally:
+            self.stage_s[name] = self.stage_s.get(name, 0.0) + time.perf_counter() - started_s
+            self.stage_cpu_s[name] = self.stage_cpu_s.get(name, 0.0) + time.thread_time() - started_cpu_s
 
     @property
     def caught_up(self) -> bool:

@@ -108,7 +108,8 @@ class _Sink:
             self._tell()
 
     def _read(self) -> None:
-        found = self._intake.read(self._bite, READ_S)
+        with self._progress.stage("read"):
+            found = self._intake.read(self._bite, READ_S)
         for place, records in found.items():
             self._batches.add(place, records, now_s=self._clock_s())
         rows, size_bytes = sum(map(len, found.values())), sum(records.size_bytes for records in found.values())
@@ -178,8 +179,10 @@ class _Sink:
 
     def _insert(self, batch: Batch) -> None:
         role = self._roles[batch.topic]
-        rows, refused = rows_of(role, batch.values(), run=self._settings.run)
-        unwritable = self._writer.write(rows)
+        with self._progress.stage("decode"):
+            rows, refused = rows_of(role, batch.values(), run=self._settings.run)
+        with self._progress.stage("insert"):
+            unwritable = self._writer.write(rows)
         self._set_aside(role, [_letter(batch, one) for one in refused + unwritable])
         written = self._progress.rows_written
         missing = sum(one.rows for one in unwritable)
