@@ -1,14 +1,11 @@
-"""`clickfold bench …`: how fast, measured beside the ceiling of the same machine in the same run."""
+"""`clickfold bench join`: how fast the join is, beside a consumer that does nothing with what it reads."""
 
 from __future__ import annotations
 
-import contextlib
 import statistics
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,16 +15,11 @@ import typer
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.admin import Admin
-from streams.cli.bench_recovery import recovery
+from streams.cli.bench.ground import aloud, quiet, some_cluster
 from streams.cluster import Cluster, log_bounds, meter
 from streams.embedded.traffic import fill
-from streams.environment import Environment
 from streams.reading import FETCHING
 from streams.workers import JoinSettings, join_runner
-
-app = typer.Typer(help="Measure, beside the ceiling of the same machine in the same run.")
-
-app.command("recovery")(recovery)
 
 _INPUTS = ("impressions", "clicks")
 
@@ -40,7 +32,6 @@ class Round:
     join: float
 
 
-@app.command("join")
 def join(
     impressions: Annotated[int, typer.Option(min=1_000, help="Impressions to generate; 1 % are clicked.")] = 1_000_000,
     partitions: Annotated[int, typer.Option(min=1)] = 4,
@@ -48,7 +39,7 @@ def join(
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:
     """The join worker, everything on, against bare batch consumption of the same topics."""
-    say = _quiet if json else _aloud
+    say = quiet if json else aloud
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, some_cluster(Path(folder)) as cluster:
         Admin(cluster).create(partitions=partitions)
         say(f"filling {impressions:,} impressions …")
@@ -77,20 +68,6 @@ def join(
             f"median of {rounds}: bare {result['bare_events_per_s']:,}, join {result['join_events_per_s']:,} events/s, "
             f"ratio {result['ratio']}"
         )
-
-
-@contextlib.contextmanager
-def some_cluster(folder: Path) -> Iterator[Cluster]:
-    """The cluster of the environment, or an embedded broker while the block runs; under a prefix of its own."""
-    environment = Environment()
-    prefix = f"bench{uuid.uuid4().hex[:8]}."
-    if environment.kafka_bootstrap_servers:
-        yield Cluster(environment.kafka_bootstrap_servers, environment.security(), prefix)
-        return
-    from streams.embedded.broker import Broker  # only where nothing was named
-
-    with Broker(folder / "kafka") as broker:
-        yield Cluster(broker.bootstrap, prefix=prefix)
 
 
 def _bare(cluster: Cluster, partitions: int, events: int) -> float:
@@ -128,7 +105,7 @@ def _join(cluster: Cluster, state_dir: Path, events: int) -> float:
     settings = JoinSettings(cluster=cluster, state_dir=state_dir, group=f"bench-{uuid.uuid4().hex[:8]}")
     started = 0.0
 
-    with join_runner(settings, _aloud) as runner:
+    with join_runner(settings, aloud) as runner:
 
         def stopped() -> bool:
             nonlocal started
@@ -138,11 +115,3 @@ def _join(cluster: Cluster, state_dir: Path, events: int) -> float:
 
         runner.run(stopped)
         return runner.progress.last_checkpoint_s - started
-
-
-def _aloud(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  # progress
-
-
-def _quiet(text: str) -> None:
-    """Says nothing: stdout is for JSON."""

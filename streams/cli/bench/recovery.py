@@ -6,8 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,10 +14,10 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from streams.admin import Admin
+from streams.cli.bench.ground import bar, some_cluster
 from streams.cli.sources import Samples, asked
 from streams.cluster import Cluster
 from streams.embedded.process import Process
@@ -53,8 +52,6 @@ def recovery(
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:
     """Kill -9 a join worker with so many open impressions: seconds until it is live again, memory, bytes on disk."""
-    from streams.cli.bench import some_cluster
-
     console = Console(stderr=True, quiet=json)
     found = []
     for size in [int(text) for text in sizes.split(",")]:
@@ -70,12 +67,12 @@ def _measure(
     cluster: Cluster, folder: Path, size: int, partitions: int, console: Console, *, rebuild: bool
 ) -> Recovered:
     Admin(cluster).create(partitions=partitions)
-    with _bar(console, f"{size:,} impressions into Kafka", size) as at:
+    with bar(console, f"{size:,} impressions into Kafka", size) as at:
         end_ms = int(time.time() * 1_000)
         fill(cluster, impressions=size, seed=7, end_ms=end_ms, span_ms=_SPAN_MS, progress=lambda sent, _: at(sent))
     worker = _Worker(cluster, folder)
     worker.start()
-    with _bar(console, "joined", size) as at:
+    with bar(console, "joined", size) as at:
 
         def joined(now: Samples) -> bool:
             at(now.total("clickfold_open_impressions") or 0)
@@ -150,14 +147,6 @@ class _Worker:
             return 0.0, 0.0
         lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
         return int(lines["VmRSS"].split()[0]) / 1e3, int(lines["VmHWM"].split()[0]) / 1e3
-
-
-@contextmanager
-def _bar(console: Console, text: str, total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(text, total=total)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def _table(found: list[Recovered]) -> Table:

@@ -1,0 +1,261 @@
+"""`clickfold bench sink`: rows a second from Kafka into ClickHouse, beside driver and engine alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from clickhouse_connect.datatypes.registry import get_from_name
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Consumer, TopicPartition
+from rich.console import Console
+from rich.table import Table
+
+from schemas.bounds import JoinBounds
+from schemas.clickhouse.migrations import migrate
+from schemas.clickhouse.queries import answer
+from streams.admin import Admin
+from streams.cli.bench.ground import Warehouse, aloud, bar, quiet, some_cluster, some_warehouse
+from streams.cluster import Cluster
+from streams.embedded.clickhouse.engine import Engine, Session
+from streams.embedded.clickhouse.statement import Statement
+from streams.embedded.traffic import fill
+from streams.sink.client import connect
+from streams.sink.rows import Rows, rows_of
+from streams.sink.settings import Progress, SinkSettings
+from streams.sink.shapes import SHAPES
+from streams.sink.worker import run
+from streams.workers import JoinSettings, join_runner
+
+_ROLES = ("totals", "outcomes")
+# Rows the driver and the engine are given, in blocks as large as the sink's: enough for a second or more of each.
+_SAMPLE_ROWS = 640_000
+_BOUND_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Rows a second of one topic, in turn: the engine in this process, the driver over HTTP, the sink from Kafka to
+    its commit. `spent_us` says what the sink took of a row, by stage."""
+
+    engine: float
+    driver: float
+    sink: float
+    spent_us: dict[str, float] = field(default_factory=dict)
+
+
+def sink(
+    impressions: Annotated[int, typer.Option(min=10_000, help="Impressions to join first.")] = 1_000_000,
+    partitions: Annotated[int, typer.Option(min=1)] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 3,
+    json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
+) -> None:
+    """The sink, from Kafka to acknowledged and committed, against clickhouse-connect and the engine alone."""
+    say = quiet if json else aloud
+    console = Console(stderr=True, quiet=json)
+    with (
+        tempfile.TemporaryDirectory(prefix="clickfold-bench-") as text,
+        some_cluster(Path(text)) as cluster,
+        some_warehouse(Path(text)) as warehouse,
+    ):
+        folder = Path(text)
+        _joined(cluster, folder, console, impressions, partitions)
+        found: dict[str, list[Round]] = {}
+        with _engine(folder) as engine:
+            for role in _ROLES:
+                blocks = _sampled(cluster, role, partitions)
+                for number in range(rounds):
+                    one = _round(cluster, warehouse, engine, role, blocks, number)
+                    found.setdefault(role, []).append(one)
+                    say(
+                        f"{role} {number + 1}: engine {one.engine:,.0f}, clickhouse-connect {one.driver:,.0f}, "
+                        f"sink {one.sink:,.0f} rows/s, ratio {one.sink / one.driver:.2f}"
+                    )
+    medians = {role: _median(measured) for role, measured in found.items()}
+    if json:
+        typer.echo(orjson.dumps({role: asdict(one) for role, one in medians.items()}))
+    else:
+        Console(width=100).print(_table(medians))
+
+
+def _joined(cluster: Cluster, folder: Path, console: Console, impressions: int, partitions: int) -> None:
+    """Fills Kafka with what a join worker makes of that much traffic, every non-click kept."""
+    Admin(cluster).create(partitions=partitions, shards=partitions)
+    with bar(console, f"{impressions:,} impressions into Kafka", impressions) as at:
+        filled = fill(
+            cluster,
+            impressions=impressions,
+            seed=7,
+            end_ms=int(time.time() * 1_000),
+            progress=lambda sent, _: at(sent),
+        )
+    settings = JoinSettings(cluster=cluster, state_dir=folder / "state", bounds=JoinBounds(negative_rate=1.0))
+    events = filled.impressions + filled.clicks
+    with bar(console, "joined", events) as at, join_runner(settings, aloud) as runner:
+
+        def stopped() -> bool:
+            at(runner.progress.records)
+            return False
+
+        runner.run(stopped, lambda: True)
+
+
+def _round(
+    cluster: Cluster, warehouse: Warehouse, engine: Engine, role: str, blocks: Sequence[Rows], number: int
+) -> Round:
+    database = f"bench_{role}_{number}"
+    rows = sum(map(len, blocks))
+    with connect(warehouse.url, user=warehouse.user, password=warehouse.password) as client:
+        migrate(client, database=database)
+        try:
+            driver = rows / _timed(lambda: _insert(client, blocks))
+            native = client.raw_query(f"SELECT * FROM {SHAPES[role].table} LIMIT {len(blocks[0])}", fmt="Native")
+            made = answer(client, f"SHOW CREATE TABLE {SHAPES[role].table}").rows[0][0]
+            inside = len(blocks) * len(blocks[0]) / _timed(_engine_inserts(engine, made, native, len(blocks)))
+            client.command(f"TRUNCATE TABLE {SHAPES[role].table} SYNC")
+            took_s, written, spent_us = _sink(cluster, warehouse, role, database)
+        finally:
+            client.command(f"DROP DATABASE {database} SYNC")
+    return Round(inside, driver, written / took_s, spent_us)
+
+
+def _insert(client: Client, blocks: Sequence[Rows]) -> None:
+    """The driver's own columnar insert of columns that are ready, as the sink calls it."""
+    for rows in blocks:
+        client.insert(
+            rows.table,
+            rows.columns,
+            column_names=rows.names,
+            column_types=[get_from_name(name) for name in rows.types],
+            column_oriented=True,
+            settings={"async_insert": 0},
+        )
+
+
+def _engine_inserts(engine: Engine, made: str, native: bytes, times: int) -> Callable[[], None]:
+    """Inserts one block so often into a table of the engine in this process, without HTTP or compression."""
+    _, _, definition = made.partition("(")
+    engine.run(Statement("DROP TABLE IF EXISTS default.rows SYNC"), Session())
+    engine.run(Statement(f"CREATE TABLE default.rows ({definition}"), Session())
+
+    def inserts() -> None:
+        for _ in range(times):
+            engine.run(Statement("INSERT INTO default.rows", rows=native, rows_format="Native"), Session())
+
+    return inserts
+
+
+def _sink(cluster: Cluster, warehouse: Warehouse, role: str, database: str) -> tuple[float, int, dict[str, float]]:
+    """Seconds from the first record read to the commit of the last, rows written, and microseconds a row by stage."""
+    settings = SinkSettings(
+        bootstrap=cluster.bootstrap,
+        kafka=cluster.client(),
+        clickhouse_url=warehouse.url,
+        clickhouse_user=warehouse.user,
+        clickhouse_password=warehouse.password,
+        database=database,
+        topic_prefix=cluster.prefix,
+        group_id=f"bench-{uuid.uuid4().hex[:8]}",
+        roles=(role,),
+    )
+    stop, progress = threading.Event(), Progress()
+    worker = threading.Thread(target=run, args=(settings, stop, progress))
+    worker.start()
+    _until(worker, lambda: progress.rows_held > 0)
+    started_s, own_s, there_s = time.perf_counter(), time.process_time(), _cpu_s(warehouse.pid)
+    _until(worker, lambda: progress.caught_up)
+    took_s = time.perf_counter() - started_s
+    own_s, there_s = time.process_time() - own_s, _cpu_s(warehouse.pid) - there_s
+    stop.set()
+    worker.join()
+    rows = sum(progress.rows_written.values())
+    wait_s = progress.stage_s["insert"] - progress.stage_cpu_s["insert"]
+    spent = {f"{stage} (CPU)": seconds for stage, seconds in progress.stage_cpu_s.items()}
+    spent |= {"waiting for ClickHouse": wait_s, "sink process (CPU)": own_s, "ClickHouse process (CPU)": there_s}
+    return took_s, rows, {name: seconds / rows * 1e6 for name, seconds in spent.items()}
+
+
+def _until(worker: threading.Thread, met: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + _BOUND_S
+    while not met():
+        if not worker.is_alive() or time.monotonic() > end_s:
+            raise RuntimeError("the sink ended, or did not get through within ten minutes")
+        time.sleep(0.005)
+
+
+def _sampled(cluster: Cluster, role: str, partitions: int) -> list[Rows]:
+    """Rows of the topic's first records, in blocks as large as a batch of the sink."""
+    consumer = Consumer(cluster.client(group_id="unused", enable_auto_commit=False, isolation_level="read_committed"))
+    consumer.assign([TopicPartition(cluster.topic(role), at, 0) for at in range(partitions)])
+    blocks: list[Rows] = []
+    values: list[bytes | None] = []
+    full = SinkSettings(bootstrap="", clickhouse_url="").batch_bytes
+    size = 0
+    while sum(map(len, blocks)) < _SAMPLE_ROWS:
+        found = [message.value() for message in consumer.consume(1_000, 2.0) if message.error() is None]
+        if not found:
+            break
+        values += found
+        size += sum(len(value or b"") for value in found)
+        if size >= full or len(values) >= 50_000:
+            blocks.append(rows_of(role, values, run="")[0])
+            values, size = [], 0
+    consumer.close()
+    return blocks or [rows_of(role, values, run="")[0]]
+
+
+@contextmanager
+def _engine(folder: Path) -> Iterator[Engine]:
+    engine = Engine(folder / "alone", max_execution_s=60.0)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    work()
+    return time.perf_counter() - started_s
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far; 0 where that can't be told."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _median(rounds: Sequence[Round]) -> Round:
+    """The round whose ratio of sink to driver is in the middle: figures of one moment."""
+    return sorted(rounds, key=lambda one: one.sink / one.driver)[len(rounds) // 2]
+
+
+def _table(medians: dict[str, Round]) -> Table:
+    table = Table(caption="rows/s, then microseconds a row")
+    table.add_column("")
+    for role in medians:
+        table.add_column(role, justify="right")
+    figures: list[tuple[str, Callable[[Round], str]]] = [
+        ("engine alone, in process", lambda one: f"{one.engine:,.0f}"),
+        ("clickhouse-connect alone, over HTTP", lambda one: f"{one.driver:,.0f}"),
+        ("sink, Kafka to committed", lambda one: f"{one.sink:,.0f}"),
+        ("sink : clickhouse-connect", lambda one: f"{one.sink / one.driver:.2f}"),
+    ]
+    for name, shown in figures:
+        table.add_row(name, *map(shown, medians.values()))
+    for name in next(iter(medians.values())).spent_us:
+        table.add_row(name, *(f"{one.spent_us.get(name, 0.0):.2f}" for one in medians.values()))
+    return table
