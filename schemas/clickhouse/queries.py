@@ -2,18 +2,21 @@
 
     -- What the query answers, in one line.
     -- param: campaign String '' -- only this campaign; empty: all
+    -- chart: line x=hour y=ctr by=campaign_id unit=% -- click-through rate of each campaign
 
-Every parameter has a default, so that every query runs as it is. Binding by the server (`{campaign:String}`) keeps
-values out of the SQL, whatever is in them.
+Other comments before the SQL say how to read the answer. Every parameter has a default, so that every query runs as
+it is. Binding by the server (`{campaign:String}`) keeps values out of the SQL, whatever is in them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 _PARAMETER = re.compile(r"-- param: (\w+) ([\w()']+) (?:'([^']*)'|(\S+)) -- (.+)")
+_CHART = re.compile(r"-- chart: (\w+)((?: \w+=\S+)+) -- (.+)")
+# Keys each kind of chart must have; those every kind may have.
+_CHART_NEEDS: Final = {"line": {"x", "y"}, "bar": {"x", "y"}, "histogram": {"x"}, "points": {"x", "y", "low", "high"}}
+_CHART_TAKES: Final = {"x", "y", "low", "high", "by", "unit", "at"}
+_SELECTS = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH)\b", re.I | re.S)
+_SECONDS = re.compile(r"(LowCardinality\()?(Nullable\()?DateTime\b")
 # ClickHouse's numbers for a parameter that can't be read as its type: CANNOT_PARSE_TEXT and its kin, and
 # BAD_QUERY_PARAMETER.
 _BAD_VALUE_CODES = frozenset({6, 27, 32, 38, 41, 72, 321, 457})
@@ -37,13 +46,42 @@ class Parameter(msgspec.Struct, frozen=True):
     text: str
 
 
+class Chart(msgspec.Struct, frozen=True):
+    """How an answer is drawn: `kind` line, bar, histogram or points (each with the interval `low` to `high`).
+
+    `x`, `y`, `low`, `high` and `by` (a series for each value) are columns; a bar's and a point's `x` may be several,
+    joined by commas. `y` of a histogram is how often its row's `x` counts. `unit` is what `y` is in; with % it is
+    drawn times 100. `at` is a value worth a mark.
+    """
+
+    kind: str
+    text: str
+    x: str
+    y: str = ""
+    low: str = ""
+    high: str = ""
+    by: str = ""
+    unit: str = ""
+    at: float | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column it draws."""
+        return tuple(name for name in (*self.x.split(","), self.y, self.low, self.high, self.by) if name)
+
+
 class Query(msgspec.Struct, frozen=True):
-    """One file: what it answers, its parameters in order of the header, and the SQL with its comments."""
+    """One file: what it answers, its parameters in order of the header, and the SQL with its comments.
+
+    `notes` are the comments on how to read the answer, a line each.
+    """
 
     name: str
     text: str
     parameters: tuple[Parameter, ...]
     sql: str
+    notes: tuple[str, ...] = ()
+    chart: Chart | None = None
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -77,15 +115,43 @@ def parse(name: str, sql: str) -> Query:
     first, *rest = sql.splitlines()
     if not first.startswith("-- "):
         raise SettingsError(f"query {name}: its first line {first!r} must be a comment that says what it answers")
-    parameters = []
-    for line in rest:
+    parameters, notes, chart = [], [], None
+    for line in itertools.takewhile(lambda line: line.startswith("--"), rest):
         found = _PARAMETER.fullmatch(line)
         if found:
             default = found[4] if found[3] is None else found[3]
             parameters.append(Parameter(name=found[1], type=found[2], default=default, text=found[5]))
         elif line.startswith("-- param"):
             raise SettingsError(f"query {name}: {line!r} is not '-- param: name Type default -- text'")
-    return Query(name=name, text=first[3:], parameters=tuple(parameters), sql=sql.strip())
+        elif line.startswith("-- chart"):
+            if chart is not None:
+                raise SettingsError(f"query {name}: {line!r} is a second chart; leave one")
+            chart = _chart(name, line)
+        else:
+            notes.append(line.removeprefix("--").strip())
+    return Query(
+        name=name, text=first[3:], parameters=tuple(parameters), sql=sql.strip(), notes=tuple(notes), chart=chart
+    )
+
+
+def _chart(name: str, line: str) -> Chart:
+    found = _CHART.fullmatch(line)
+    if not found or found[1] not in _CHART_NEEDS:
+        kinds = ", ".join(_CHART_NEEDS)
+        raise SettingsError(
+            f"query {name}: {line!r} is not '-- chart: kind x=column y=column -- text', kind of {kinds}"
+        )
+    given = dict(part.split("=", 1) for part in found[2].split())
+    missing, unknown = sorted(_CHART_NEEDS[found[1]] - set(given)), sorted(set(given) - _CHART_TAKES)
+    if missing or unknown:
+        wrong = f"lacks {missing[0]}=" if missing else f"knows no {unknown[0]}="
+        raise SettingsError(
+            f"query {name}: the {found[1]} of {line!r} {wrong}; it takes {', '.join(sorted(_CHART_TAKES))}"
+        )
+    try:
+        return msgspec.convert({**given, "kind": found[1], "text": found[3]}, Chart, strict=False)
+    except msgspec.ValidationError as failure:
+        raise SettingsError(f"query {name}: {line!r} has an at= that is no number") from failure
 
 
 def run_query(client: Client, name: str, values: Mapping[str, str] | None = None) -> Table:
@@ -93,8 +159,13 @@ def run_query(client: Client, name: str, values: Mapping[str, str] | None = None
 
     Raises SettingsError for an unknown query or parameter, or a value that isn't of its type.
     """
-    from clickhouse_connect.driver.exceptions import DatabaseError  # 0.2 s to import, for those who query only
+    query, bound = bind(name, values)
+    with values_named(query, values):
+        return answer(client, query.sql, bound)
 
+
+def bind(name: str, values: Mapping[str, str] | None = None) -> tuple[Query, dict[str, str]]:
+    """The named query and the value of each of its parameters. Raises SettingsError for a name there is none of."""
     if name not in queries():
         raise SettingsError(f"there is no query {name!r}; choose from {', '.join(queries())}")
     query = queries()[name]
@@ -102,13 +173,20 @@ def run_query(client: Client, name: str, values: Mapping[str, str] | None = None
     unknown = sorted(set(values or {}) - set(bound))
     if unknown:
         raise SettingsError(f"query {name} takes no {unknown[0]!r}; it takes {', '.join(bound) or 'no parameters'}")
-    bound |= values or {}
+    return query, bound | dict(values or {})
+
+
+@contextlib.contextmanager
+def values_named(query: Query, values: Mapping[str, str] | None) -> Iterator[None]:
+    """ClickHouse's refusal of a value within the block as a SettingsError that names the values given."""
+    from clickhouse_connect.driver.exceptions import DatabaseError  # 0.2 s to import, for those who query only
+
     try:
-        return answer(client, query.sql, bound)
+        yield
     except DatabaseError as failure:
         if failure.code in _BAD_VALUE_CODES and values:
             given = ", ".join(f"{key}={value!r}" for key, value in values.items())
-            raise SettingsError(f"query {name}: one of {given} is not of its type: {failure}") from failure
+            raise SettingsError(f"query {query.name}: one of {given} is not of its type: {failure}") from failure
         raise
 
 
@@ -130,3 +208,24 @@ def answer(
         types=tuple(column.type for column in read.meta),
         rows=read.data,
     )
+
+
+def arrow(client: Client, sql: str, values: Mapping[str, str] | None = None) -> bytes:
+    """The answer to any question as an Arrow IPC stream, made by ClickHouse itself; times are timestamps in UTC."""
+    shown = answer(client, f"DESCRIBE TABLE (\n{sql}\n)", values) if _SELECTS.match(sql) else Table((), (), [])
+    # Arrow has no type for ClickHouse's DateTime and would get its bare seconds.
+    moments = [str(row[0]) for row in shown.rows if _SECONDS.match(str(row[1]))]
+    if moments:
+        replaced = ", ".join(f"toDateTime64({_quoted(name)}, 0, 'UTC') AS {_quoted(name)}" for name in moments)
+        sql = f"SELECT * REPLACE ({replaced}) FROM (\n{sql}\n)"
+    # Whole and not by pieces: of an error in its midst a reader of the stream would see only that it ends.
+    return client.raw_query(
+        sql,
+        parameters=dict(values) if values else None,
+        fmt="ArrowStream",
+        settings={"output_format_arrow_string_as_string": 1, "query_plan_remove_redundant_sorting": 0},
+    )
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
