@@ -28,6 +28,7 @@ class Environment(BaseSettings):
     clickhouse_user: str = ""
     clickhouse_password: SecretStr = SecretStr("")
     clickhouse_database: str = "ads"
+    clickhouse_cluster: str = ""
 
     def cluster(self) -> Cluster:
         """The Kafka cluster. Raises SettingsError when none is named."""

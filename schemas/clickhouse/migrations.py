@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import xxhash
 
+from schemas.clickhouse.clustered import NAME, clustered
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
-_DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A semicolon at the end of a line ends a statement: the HTTP interface takes one statement a request. Comments and
 # literals of these files therefore do not end a line with one.
 _STATEMENT_END = re.compile(r";[ \t]*(?:\n|$)")
-_RECORDED = """
+RECORDED = """
 CREATE TABLE IF NOT EXISTS migrations
 (
     number UInt32,
@@ -58,24 +58,32 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
-def migrate(client: Client, *, database: str = "ads") -> list[Migration]:
+def migrate(client: Client, *, database: str = "ads", cluster: str = "") -> list[Migration]:
     """Creates the database if missing, applies what is not recorded yet, and returns that; idempotent.
 
-    `client` is left on `database`. Two callers at once do no harm. Raises SettingsError when a recorded file has
-    changed since.
+    With `cluster`, on every replica of that cluster, which is one of a single shard. `client` is left on `database`.
+    Two callers at once do no harm. Raises SettingsError when a recorded file has changed since, and when the database
+    was made without a cluster and one is named, or the other way round.
     """
-    if not _DATABASE.fullmatch(database):
+    if not NAME.fullmatch(database):
         raise SettingsError(f"database {database!r} is not a plain name; use letters, digits and _, such as 'ads'")
-    client.command(f"CREATE DATABASE IF NOT EXISTS {database}", use_database=False)
+    if cluster:
+        _check_cluster(client, cluster)
+    made = clustered(f"CREATE DATABASE IF NOT EXISTS {database}", cluster)
+    client.command(made, use_database=False, settings=_settings(cluster))
     client.database = database
-    client.command(_RECORDED)
+    _check_replicated(client, cluster)
+    client.command(clustered(RECORDED, cluster), settings=_settings(cluster))
+    if cluster:
+        # Another replica may have recorded what this one has not heard of yet.
+        client.command("SYSTEM SYNC REPLICA migrations")
     recorded = _recorded(client)
     applied = []
     for migration in migrations():
         before = recorded.get(migration.number)
         if before is None:
             for statement in migration.statements:
-                client.command(statement)
+                client.command(clustered(statement, cluster), settings=_settings(cluster))
             row = (migration.number, migration.name, migration.digest)
             client.insert("migrations", [row], column_names=["number", "name", "digest"])
             applied.append(migration)
@@ -93,6 +101,42 @@ def unapplied(client: Client) -> list[Migration]:
         return migrations()
     recorded = _recorded(client)
     return [migration for migration in migrations() if migration.number not in recorded]
+
+
+def _settings(cluster: str) -> dict[str, str | int]:
+    """How DDL is waited for: a view may need the column that the statement before it added on every replica. A replica
+    that is away is named in the error; by default that takes three minutes, longer than the client waits."""
+    return {"alter_sync": 2, "distributed_ddl_task_timeout": 50} if cluster else {}
+
+
+def _check_cluster(client: Client, cluster: str) -> None:
+    clustered("ALTER TABLE migrations", cluster)
+    sql = "SELECT cluster, max(shard_num) FROM system.clusters GROUP BY cluster ORDER BY cluster"
+    shards = {str(name): int(count) for name, count in client.query(sql).result_rows}
+    if cluster not in shards:
+        there = f"there are {', '.join(shards)}" if shards else "there is none"
+        raise SettingsError(f"ClickHouse knows no cluster {cluster!r} (system.clusters); {there}")
+    if shards[cluster] > 1:
+        raise SettingsError(
+            f"cluster {cluster} has {shards[cluster]} shards; a reader would see the rows of one: name a cluster of "
+            "one shard and its replicas"
+        )
+
+
+def _check_replicated(client: Client, cluster: str) -> None:
+    sql = "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = 'migrations'"
+    for (engine,) in client.query(sql).result_rows:
+        # Engines of ClickHouse's own cloud (Shared…) replicate without being told.
+        if cluster and engine == "ReplacingMergeTree":
+            raise SettingsError(
+                f"tables of {client.database} are there without replicas, so cluster {cluster} can't be theirs: "
+                "name another database, or no cluster"
+            )
+        if not cluster and engine == "ReplicatedReplacingMergeTree":
+            raise SettingsError(
+                f"tables of {client.database} are replicated, and no cluster is named: a change would be made on one "
+                "replica only; set CLICKHOUSE_CLUSTER (or --cluster) to the one they were made with"
+            )
 
 
 def _recorded(client: Client) -> dict[int, str]:

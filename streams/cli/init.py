@@ -19,6 +19,9 @@ def init(
     partitions: Annotated[int, typer.Option(min=1, max=10_000, help="Partitions of impressions and clicks.")] = 4,
     shards: Annotated[int, typer.Option(min=1, max=1_000, help="Model shards: partitions of outcomes.")] = 1,
     replication: Annotated[int, typer.Option(help="Replication factor; -1: the broker's default.")] = -1,
+    cluster: Annotated[
+        str, typer.Option(help="ClickHouse cluster on whose replicas tables are made; CLICKHOUSE_CLUSTER says it too.")
+    ] = "",
     tables: Annotated[bool, typer.Option(help="Create ClickHouse tables too, where CLICKHOUSE_URL is given.")] = True,
 ) -> None:
     """Create what is missing: Kafka topics and ClickHouse tables. Changes nothing that exists."""
@@ -38,7 +41,11 @@ def init(
                     user=environment.clickhouse_user,
                     password=environment.clickhouse_password.get_secret_value(),
                 )
-                applied = migrate(client, database=environment.clickhouse_database)
+                applied = migrate(
+                    client,
+                    database=environment.clickhouse_database,
+                    cluster=cluster or environment.clickhouse_cluster,
+                )
         except ClickfoldError as error:
             # Without what the URL may carry as a user's name and password.
             where = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()

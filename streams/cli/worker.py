@@ -195,6 +195,7 @@ def sink(
         clickhouse_user=environment.clickhouse_user,
         clickhouse_password=environment.clickhouse_password.get_secret_value(),
         database=environment.clickhouse_database,
+        cluster=environment.clickhouse_cluster,
         topic_prefix=cluster.prefix,
         group_id=_group(group, cluster, "sink"),
         batch_rows=batch_rows,

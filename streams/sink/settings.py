@@ -18,7 +18,7 @@ class SinkSettings:
 
     `kafka` holds librdkafka settings of every client (security), `consumer` those of the consumer alone. `run` is
     written into each row: '' for live work. `migrate` creates what is missing in the database; without it a database
-    that lacks something stops the worker.
+    that lacks something stops the worker. `cluster` names ClickHouse's cluster of replicas that has the tables, if any.
 
     A batch is full at `batch_rows` records or `batch_bytes` of values, whichever comes first. A record is a row but for
     totals, where it is up to 1,000 in about 100 KB: there the bytes decide, at about 160,000 rows.
@@ -31,6 +31,7 @@ class SinkSettings:
     clickhouse_user: str = ""
     clickhouse_password: str = field(default="", repr=False)
     database: str = "ads"
+    cluster: str = ""
     topic_prefix: str = "ads."
     group_id: str = "ads.sink"
     run: str = ""

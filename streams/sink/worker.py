@@ -209,7 +209,7 @@ class _Sink:
         client = connect(settings.clickhouse_url, user=settings.clickhouse_user, password=settings.clickhouse_password)
         try:
             if settings.migrate:
-                migrate(client, database=settings.database)
+                migrate(client, database=settings.database, cluster=settings.cluster)
             client.database = settings.database
             missing = unapplied(client)
             if missing:

@@ -1,0 +1,36 @@
+"""The statements of the migrations as a cluster of replicas wants them, made from the same SQL files."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from schemas.errors import BrokenInvariant, SettingsError
+
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What a migration may begin with, up to the name, behind which ON CLUSTER has its place in all of them.
+_HEAD: Final = re.compile(
+    r"(?:\s|--[^\n]*\n)*"
+    r"(?:CREATE(?:\s+OR\s+REPLACE)?\s+(?:DATABASE|TABLE|(?:MATERIALIZED\s+)?VIEW|DICTIONARY)(?:\s+IF\s+NOT\s+EXISTS)?"
+    r"|DROP\s+(?:TABLE|VIEW|DICTIONARY)(?:\s+IF\s+EXISTS)?"
+    r"|ALTER\s+TABLE)"
+    r"\s+\w+"
+)
+_ENGINE: Final = re.compile(r"^ENGINE = (?=\w*MergeTree\b)", re.MULTILINE)
+
+
+def clustered(statement: str, cluster: str) -> str:
+    """The statement for every replica of `cluster`: `ON CLUSTER`, and of each table's engine the Replicated form, at
+    the server's `default_replica_path`. Unchanged when `cluster` is empty.
+
+    Raises SettingsError for a cluster that is no plain name, BrokenInvariant for a statement of another kind.
+    """
+    if not cluster:
+        return statement
+    if not NAME.fullmatch(cluster):
+        raise SettingsError(f"cluster {cluster!r} is not a plain name; use letters, digits and _")
+    head = _HEAD.match(statement)
+    if head is None:
+        raise BrokenInvariant(f"a migration begins with {statement[:80]!r}, which has no known form on a cluster")
+    rest = _ENGINE.sub("ENGINE = Replicated", statement[head.end() :])
+    return f"{head[0]} ON CLUSTER {cluster}{rest}"
