@@ -3,11 +3,12 @@
 import asyncio
 import gzip
 import http.client
+import random
 import subprocess
 import sys
 import urllib.parse
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +32,12 @@ FRAMES = [("lz4", lz4.frame.compress), ("zstd", lambda body: wire.compressed(bod
 
 
 def request(
-    server: ClickHouse, body: bytes = b"", *, method: str = "POST", headers: dict[str, str] | None = None, **query: str
+    server: ClickHouse,
+    body: bytes | Iterable[bytes] = b"",
+    *,
+    method: str = "POST",
+    headers: dict[str, str] | None = None,
+    **query: str,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """One raw request on a connection of its own: status, headers, body."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
@@ -327,6 +333,37 @@ def test_fault_reset_applies_nothing(clickhouse: ClickHouse, database: Client) -
     with pytest.raises(ConnectionResetError):
         request(clickhouse, b"INSERT INTO clicks VALUES (1, 0, 'never')", database=str(database.database))
     assert names_in(database) == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("encoding", "compress"), [("", bytes), ("gzip", gzip.compress), *FRAMES])
+def test_fault_reset_body_strikes_in_the_middle_of_a_body(
+    clickhouse: ClickHouse, database: Client, encoding: str, compress: Callable[[bytes], bytes], chunked: bool
+) -> None:
+    database.command(TABLE)
+    clickhouse.order_faults([Fault(kind="reset_body", match="INSERT INTO clicks", after=1)])
+    rows = b"".join(b"%d,%s\n" % (i, random.Random(i).randbytes(20).hex().encode()) for i in range(200_000))
+    bodies = [compress(b"INSERT INTO clicks (id, name) FORMAT CSV\n" + part) for part in (b"1,first\n", rows)]
+    headers = {"Content-Encoding": encoding}
+    name = str(database.database)
+    assert request(clickhouse, bodies[0], headers=headers, database=name)[0] == 200
+    half = len(bodies[1]) // 2
+    body = iter((bodies[1][:half], bodies[1][half:])) if chunked else bodies[1]
+    # EPIPE when the reset arrives while the client still writes, ECONNRESET when it reads.
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        request(clickhouse, body, headers=headers, database=name)
+    assert names_in(database) == ["first"]
+
+
+def test_fault_reset_body_matches_the_query_in_the_address(clickhouse: ClickHouse, database: Client) -> None:
+    database.command(TABLE)
+    clickhouse.order_faults([Fault(kind="reset_body", match="INTO clicks")])
+    sql, name = "INSERT INTO clicks (id, name) FORMAT CSV", str(database.database)
+    assert request(clickhouse, b"1,x", query="INSERT INTO nope FORMAT CSV", database=name)[0] == 404
+    with pytest.raises(ConnectionResetError):
+        request(clickhouse, b"1,never", query=sql, database=name)
+    assert request(clickhouse, b"1,again", query=sql, database=name)[0] == 200
+    assert names_in(database) == ["again"]
 
 
 def test_fault_status_strikes_as_often_as_ordered(clickhouse: ClickHouse, database: Client) -> None:

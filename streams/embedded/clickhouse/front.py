@@ -109,7 +109,9 @@ class Front:
     async def _answer(self, request: Request) -> Response:
         if request.method == "GET" and not request.query_params.get("query"):
             return PlainTextResponse("Ok.\n")
-        body = await _read_body(request)
+        body = await _read_body(request, self._faults)
+        if body is None:
+            return await _hang_up(request, reset=True)
         read = functools.partial(_read_request, body, request.headers, dict(request.query_params), request.method)
         statement, session = await self._in(self._codecs, read)
         fault = self._faults.strike(statement.sql) if self._faults is not None else None
@@ -180,12 +182,19 @@ def _refusal_of_browsers(request: Request) -> Response | None:
     return PlainTextResponse(text, status_code=403)
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, faults: Faults | None) -> bytes | None:
+    """The body as sent; None where a fault strikes in the middle of it."""
     # The announced length first, so that a client learns it before it sends for nothing; a chunked body announces none.
-    body, announced = bytearray(), int(request.headers.get("content-length", "0"))
+    body, announced, asked = bytearray(), int(request.headers.get("content-length", "0")), faults is None
     if announced <= wire.MAX_BODY_BYTES:
         async for chunk in request.stream():
             body += chunk
+            if faults is not None and not asked and len(body) >= announced // 2:
+                asked = True
+                beginning = wire.beginning(bytes(body), request.headers.get("content-encoding", ""))
+                text = beginning.decode("utf-8", errors="replace")
+                if faults.strike_body(request.query_params.get("query", "") + "\n" + text):
+                    return None
             if len(body) > wire.MAX_BODY_BYTES:
                 break
     if max(announced, len(body)) > wire.MAX_BODY_BYTES:

@@ -96,6 +96,16 @@ def decompressed(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES)
     return b"".join(parts)
 
 
+def beginning(body: bytes, encoding: str) -> bytes:
+    """The first 4 KiB of a body of which more may come, without its ``Content-Encoding``; empty where it is broken."""
+    if encoding not in _DECOMPRESSORS:
+        return body[:4096]
+    try:
+        return _DECOMPRESSORS[encoding]().decompress(body, 4096)
+    except (RuntimeError, zlib.error, zstd.ZstdError):
+        return b""
+
+
 def compressed(body: bytes, accepted: str) -> tuple[bytes, str]:
     """``body`` in the first encoding of an ``Accept-Encoding`` header known here, and its name ('' for as it is)."""
     for offer in accepted.split(","):
