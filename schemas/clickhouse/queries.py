@@ -49,8 +49,8 @@ class Parameter(msgspec.Struct, frozen=True):
 class Chart(msgspec.Struct, frozen=True):
     """How an answer is drawn: `kind` line, bar, histogram or points (each with the interval `low` to `high`).
 
-    `x`, `y`, `low`, `high` and `by` (a series for each value) are columns; a bar's and a point's `x` may be several,
-    joined by commas. `y` of a histogram is how often its row's `x` counts. `unit` is what `y` is in; with % it is
+    `x`, `y`, `low`, `high` and `by` (a series for each value) are columns; `by`, and `x` of bars and points, may be
+    several, joined by commas. `y` of a histogram is how often its row's `x` counts. `unit` is what `y` is in; with % it is
     drawn times 100. `at` is a value worth a mark.
     """
 
@@ -67,7 +67,7 @@ class Chart(msgspec.Struct, frozen=True):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column it draws."""
-        return tuple(name for name in (*self.x.split(","), self.y, self.low, self.high, self.by) if name)
+        return tuple(name for name in (*self.x.split(","), self.y, self.low, self.high, *self.by.split(",")) if name)
 
 
 class Query(msgspec.Struct, frozen=True):

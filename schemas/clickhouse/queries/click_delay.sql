@@ -3,6 +3,7 @@
 -- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: rows UInt32 1000 -- at most so many rows
+-- chart: points x=campaign_id y=median_ms low=shortest_ms high=p90_ms -- delay of clicks: the shortest, the median, and what nine in ten stay below
 -- By the time of the impression. Negative delays come from clocks that disagree.
 SELECT
     campaign_id,

@@ -2,6 +2,7 @@
 -- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
 -- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
 -- param: rows UInt32 1000 -- at most so many rows
+-- chart: bar x=hour y=passed_minutes -- minutes of each hour behind the watermarks of all partitions
 -- A total is marked final by its own partition. A partition that counted nothing yet for a minute has no total to mark,
 -- so the slowest watermark of all partitions must have passed the minute too; runs without a ledger are never final.
 WITH (SELECT if(count() = 0, toDateTime64(0, 3, 'UTC'), min(least(impressions_watermark, clicks_watermark))) FROM ledger) AS passed

@@ -3,6 +3,7 @@
 -- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: rows UInt32 1000 -- at most so many rows
+-- chart: line x=hour y=ctr by=campaign_id unit=% -- click-through rate of each campaign, by hour of the impression
 -- The rate is of the hour's own impressions, whenever they were clicked; spend is by the hour of the click.
 SELECT
     toStartOfHour(minute) AS hour,

@@ -4,6 +4,7 @@
 -- param: model String '' -- only this model; empty: all
 -- param: slice String 'all' -- all, or dimension=value; empty: every slice
 -- param: rows UInt32 1000 -- at most so many rows
+-- chart: line x=window_start y=log_loss by=model,shard unit=nats -- log loss of each model's predictions, by window
 SELECT
     window_start,
     window_end,

@@ -2,6 +2,7 @@
 -- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
 -- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
 -- param: rows UInt32 1000 -- at most so many rows
+-- chart: bar x=topic,reason y=records -- dead letters by topic and reason
 -- Read the record itself from Kafka, at the partition and offset given.
 SELECT
     topic,

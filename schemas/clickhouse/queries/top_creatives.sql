@@ -4,6 +4,7 @@
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: impressions UInt64 1 -- leave out creatives shown less often
 -- param: rows UInt32 20 -- at most so many rows
+-- chart: bar x=campaign_id,creative_id y=attributed_spend_micros -- spend on each creative
 SELECT
     campaign_id,
     creative_id,
