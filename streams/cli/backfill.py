@@ -17,10 +17,11 @@ from rich.console import Console
 from schemas.errors import ClickfoldError
 from schemas.totals import known_dimensions
 from streams.cli import options
+from streams.cli.answers import Format
 from streams.cli.compare import write_models
 from streams.cli.figures import count
 from streams.cli.options import DEFAULT_STATE_DIR
-from streams.cli.query import Format, told
+from streams.cli.query import told
 from streams.cli.up import some_cluster, the_data_dir
 from streams.environment import Environment
 

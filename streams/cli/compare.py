@@ -10,8 +10,9 @@ import orjson
 import typer
 
 from schemas.clickhouse.queries import Table
+from streams.cli.answers import Format, write
 from streams.cli.figures import count, decimal
-from streams.cli.query import Format, Resolve, told, write
+from streams.cli.query import Resolve, told
 from streams.replay.compare import GROUPS, Comparison, compare
 from streams.replay.compare_models import ModelComparison, compare_models
 from streams.replay.runs import ACTIVE, LIVE, known_run

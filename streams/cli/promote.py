@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from schemas.errors import SettingsError
+from streams.cli.answers import Format, write
 from streams.cli.figures import count
-from streams.cli.query import Format, Resolve, told, write
+from streams.cli.query import Resolve, told
 from streams.replay.promote import Plan, carry_out, days_named, plan_promotion, plan_undo, preview
 from streams.replay.runs import MINUTE_MS
 from streams.replay.spans import DAY_MS, Span, minutes_in, named

@@ -1,27 +1,20 @@
-"""`clickfold query`: named questions to ClickHouse, or any SQL, as a table, CSV or JSON."""
+"""`clickfold query`: named questions to ClickHouse, or any SQL, written, drawn or explained."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import difflib
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-import orjson
-import rich.table
 import typer
-from rich import box
-from rich.console import Console
-from rich.text import Text
 
-from schemas.clickhouse.queries import Query, Table, answer, queries, run_query
+from schemas.clickhouse.queries import Query, Table, answer, arrow, bind, queries, values_named
 from schemas.errors import ClickfoldError, SettingsError
-from streams.cli.figures import DASH
+from streams.cli.answers import Format, QueryFormat, refuse_terminal, write, write_arrow, write_chart
+from streams.cli.explanations import explain, list_queries
 from streams.environment import Environment
 
 if TYPE_CHECKING:
@@ -29,20 +22,11 @@ if TYPE_CHECKING:
 
 Resolve = Callable[[], "AbstractContextManager[Client]"]
 
-# A pipe has no width; rows must not be cut where nobody sees that they were.
-_PIPE_COLUMNS: Final = 10_000
-_NUMBER: Final = re.compile(r"(Nullable\()?(U?Int|Float|Decimal)")
 # What follows is a result; everything else is an order and answers nothing, or a line of text.
 _ASKS: Final = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH|SHOW|DESC|EXPLAIN|EXISTS)", re.I | re.S)
+# Rows of lines to be drawn: the defaults bound them for reading, and would cut off all but the newest hours.
+_LINE_ROWS: Final = "100000"
 _VERSION_TAIL: Final = re.compile(r"\s*\(version [^)]*\)\s*$")
-
-
-class Format(StrEnum):
-    """How an answer is written."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
 
 
 @contextlib.contextmanager
@@ -72,24 +56,33 @@ def query_command(resolve: Resolve) -> Callable[..., None]:
         campaign: Annotated[str | None, typer.Option(help="Only this campaign.")] = None,
         since: Annotated[str | None, typer.Option("--from", help="First moment, UTC: '2019-11-24 00:00:00'.")] = None,
         until: Annotated[str | None, typer.Option("--to", help="First moment no longer included, UTC.")] = None,
+        rows: Annotated[int | None, typer.Option(min=0, help="At most so many rows.", show_default=False)] = None,
         sql: Annotated[str | None, typer.Option(help="Any SQL instead of a named query.")] = None,
-        format_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.TABLE,
+        format_: Annotated[
+            QueryFormat, typer.Option("--format", help="How the answer is written.")
+        ] = QueryFormat.TABLE,
+        explained: Annotated[bool, typer.Option("--explain", help="Say how to read the answer; ask nothing.")] = False,
+        verbose: Annotated[bool, typer.Option("--verbose", help="List queries with their parameters.")] = False,
     ) -> None:
         """Ask ClickHouse: a named query, or any SQL."""
-        values = parameters(param or (), {"campaign": campaign, "since": since, "until": until})
+        shortcuts = {"campaign": campaign, "since": since, "until": until, "rows": None if rows is None else str(rows)}
+        values = parameters(param or (), shortcuts)
         if name and sql is not None:
             raise SettingsError(f"query {name} and --sql are given; give one of them")
-        if sql is not None:
-            with told(), resolve() as client:
-                write(run_sql(client, sql, values), format_)
-        elif name:
-            known(name, values)
-            with told(), resolve() as client:
-                write(run_query(client, name, values), format_)
+        if explained and not name:
+            raise SettingsError("--explain says how to read a named query; name one")
+        if name:
+            query = known(name, values)
+            if explained:
+                explain(query)
+            else:
+                _ask(resolve, query, values, format_)
+        elif sql is not None:
+            _ask_sql(resolve, sql, values, format_)
         elif values:
             raise SettingsError("parameters without a query; name one, or give none of both to list them")
         else:
-            _list()
+            list_queries(verbose=verbose)
 
     return query
 
@@ -123,6 +116,41 @@ def known(name: str, values: Mapping[str, str]) -> Query:
     return found
 
 
+def _ask(resolve: Resolve, query: Query, values: Mapping[str, str], format_: QueryFormat) -> None:
+    chart = query.chart
+    if format_ is QueryFormat.CHART and chart is None:
+        others = ", ".join(each for each in QueryFormat if each is not QueryFormat.CHART)
+        raise SettingsError(f"query {query.name} has no chart; --format takes {others}")
+    if format_ is QueryFormat.ARROW:
+        refuse_terminal()
+    _, bound = bind(query.name, values)
+    if format_ is QueryFormat.CHART and chart is not None and chart.kind == "line" and "rows" in bound:
+        bound["rows"] = values.get("rows", _LINE_ROWS)
+    with told(), resolve() as client, values_named(query, values):
+        if format_ is QueryFormat.ARROW:
+            write_arrow(arrow(client, query.sql, bound))
+        elif format_ is QueryFormat.CHART and chart is not None:
+            write_chart(answer(client, query.sql, bound), chart)
+        else:
+            write(answer(client, query.sql, bound), Format(format_))
+
+
+def _ask_sql(resolve: Resolve, sql: str, values: Mapping[str, str], format_: QueryFormat) -> None:
+    if format_ is QueryFormat.CHART:
+        raise SettingsError(
+            "--format chart draws named queries, whose files say what; with --sql choose another format"
+        )
+    if format_ is QueryFormat.ARROW:
+        refuse_terminal()
+        if not _ASKS.match(sql):
+            raise SettingsError("--format arrow writes answers, and this statement gives none; leave the format out")
+    with told(), resolve() as client:
+        if format_ is QueryFormat.ARROW:
+            write_arrow(arrow(client, sql.strip().rstrip(";"), values))
+        else:
+            write(run_sql(client, sql, values), Format(format_))
+
+
 def run_sql(client: Client, sql: str, values: Mapping[str, str]) -> Table:
     """The answer to any statement; one that answers nothing gives a table without columns."""
     sql = sql.strip().rstrip(";")
@@ -149,42 +177,7 @@ def told() -> Iterator[None]:
         raise ClickfoldError(f"ClickHouse error {code}: {text}" if code else f"ClickHouse: {text}") from failure
 
 
-def write(table: Table, format_: Format) -> None:
-    """An answer to standard output."""
-    if format_ is Format.JSON:
-        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-        sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
-    elif format_ is Format.CSV:
-        lines = csv.writer(sys.stdout, lineterminator="\n")
-        lines.writerows([table.columns, *([_text(value, none="") for value in row] for row in table.rows)])
-    elif table.columns:
-        shown = rich.table.Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for name, type_ in zip(table.columns, table.types, strict=True):
-            shown.add_column(Text(name), justify="right" if _NUMBER.match(type_) else "left", overflow="fold")
-        for row in table.rows:
-            shown.add_row(*(Text(_text(value, none=DASH)) for value in row))
-        console = Console()
-        (console if console.is_terminal else Console(width=_PIPE_COLUMNS)).print(shown)
-
-
-def _text(value: Any, *, none: str) -> str:
-    if value is None:
-        return none
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
 def _moment(text: str) -> str:
     """ClickHouse's DateTime of a day alone, or of ISO with T and Z."""
     text = text.strip().removesuffix("Z").replace("T", " ")
     return f"{text} 00:00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
-
-
-def _list() -> None:
-    console = Console()
-    for each in queries().values():
-        console.print(Text.assemble((each.name, "bold"), "  ", each.text))
-        for parameter in each.parameters:
-            default = f" [{parameter.default}]" if parameter.default else ""
-            console.print(Text(f"    -p {parameter.name}=…  {parameter.text}{default}", style="dim"))

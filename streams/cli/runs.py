@@ -11,8 +11,9 @@ import typer
 from schemas.clickhouse.queries import Table
 from schemas.errors import SettingsError
 from streams.cli import options
+from streams.cli.answers import Format, write
 from streams.cli.figures import count
-from streams.cli.query import Format, Resolve, told, write
+from streams.cli.query import Resolve, told
 from streams.replay.drop import Holding, drop_run, holdings, prunable
 from streams.replay.spans import minutes_in
 
