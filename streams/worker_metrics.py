@@ -103,13 +103,22 @@ def pace_metrics(view: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def sink_metrics(progress: Progress) -> Iterator[Metric]:
-    """Rows acknowledged, rows held, lag."""
+    """What ClickHouse acknowledged and what it did not take, what is held, and where time went."""
     for table, rows in dict(progress.rows_written).items():
         yield counter("sink_rows", "Rows acknowledged by ClickHouse.", rows, table=table)
     for reason, records in dict(progress.rejected).items():
-        yield counter("sink_rejected", "Rows no insert took.", records, reason=reason)
+        yield counter("sink_rejected", "Records set aside as dead letters.", records, reason=reason)
     yield counter("sink_inserts", "Inserts acknowledged.", progress.inserts)
-    yield counter("sink_retries", "Inserts tried again.", progress.retries)
-    yield gauge("sink_rows_held", "Rows in memory.", progress.rows_held)
+    for error, inserts in dict(progress.retried).items():
+        yield counter("sink_retries", "Failed inserts that were tried again.", inserts, error=error)
+    yield counter("sink_waiting_seconds", "Time in which ClickHouse took no rows, up to now.", progress.waited_s)
+    for stage, seconds in dict(progress.stage_s).items():
+        yield counter("sink_stage_seconds", "Time spent, waiting included.", seconds, stage=stage)
+    for stage, seconds in dict(progress.stage_cpu_s).items():
+        yield counter("sink_stage_cpu_seconds", "CPU of the stage's thread.", seconds, stage=stage)
+    yield gauge("sink_rows_held", "Records in memory.", progress.rows_held)
+    yield gauge("sink_held_bytes", "Length of their values.", progress.bytes_held)
+    yield gauge("sink_batch_age_seconds", "How long the first of them is held; 0 when none is.", progress.held_s)
+    yield gauge("sink_paused", "1 while reading waits for ClickHouse.", float(progress.paused))
     yield gauge("sink_lag_records", "Records not yet acknowledged; -1 unknown.", progress.lag)
     yield gauge("sink_last_commit_seconds", "When offsets were last committed.", progress.last_commit_ms / 1e3)

@@ -50,10 +50,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one topic to insert as one block: pieces by partition, none empty."""
+    """Records of one topic to insert as one block: pieces by partition, none empty. `since_s`: when the first of them
+    came, at the latest."""
 
     topic: str
     pieces: Mapping[int, Piece]
+    since_s: float = 0.0
 
     def __len__(self) -> int:
         return sum(map(len, self.pieces.values()))
@@ -112,6 +114,11 @@ class Batches:
         """Length of the values held, over all topics."""
         return sum(self._bytes(topic) for topic in self._held)
 
+    @property
+    def since_s(self) -> float | None:
+        """Since when the first record is held; None when none is."""
+        return min(self._since_s.values(), default=None)
+
     def add(self, place: Place, records: Piece, *, now_s: float) -> None:
         """Takes one or more records, behind those of the partition already held."""
         topic, partition = place
@@ -143,11 +150,11 @@ class Batches:
                 pieces[partition] = taken
             if rest:
                 left[partition] = rest
-        del self._since_s[topic]
+        since_s = self._since_s.pop(topic)
         if left:
             self._held[topic] = left
             self._since_s[topic] = now_s
-        return Batch(topic, pieces)
+        return Batch(topic, pieces, since_s)
 
     def forget(self, place: Place) -> None:
         """Drops what is held of a partition: somebody else will read it again."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
+
+import xxhash
 
 from schemas.codec import decoder
 from schemas.rejects import Reason
@@ -26,13 +29,18 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Columns of equal length for one table; `sources` are the indexes of the values the rows were made of, never
-    decreasing: rows of one record stand together."""
+    decreasing: rows of one record stand together.
+
+    `digest` follows from everything the rows were made of before slicing, `first` is where among those they begin.
+    """
 
     table: str
     names: tuple[str, ...]
     types: tuple[str, ...]
     columns: list[Sequence[Any]]
     sources: Sequence[int]
+    digest: str = ""
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -40,7 +48,21 @@ class Rows:
     def slice(self, start: int, stop: int) -> Rows:
         """The rows from `start` up to, not including, `stop`."""
         cut = slice(start, stop)
-        return Rows(self.table, self.names, self.types, [column[cut] for column in self.columns], self.sources[cut])
+        columns = [column[cut] for column in self.columns]
+        return Rows(
+            self.table,
+            self.names,
+            self.types,
+            columns,
+            self.sources[cut],
+            self.digest,
+            self.first + cut.indices(len(self))[0],
+        )
+
+    @property
+    def content(self) -> str:
+        """A name that rows made of the same values, by the same rules, to the same table, alone have."""
+        return f"{self.digest}-{self.first}-{self.first + len(self)}"
 
 
 def rows_of(role: str, values: Sequence[bytes | None], *, run: str) -> tuple[Rows, list[Refused]]:
@@ -59,7 +81,17 @@ def rows_of(role: str, values: Sequence[bytes | None], *, run: str) -> tuple[Row
     columns.insert(0, [run] * len(sources))
     names = ("run", *(field.name for field in shape.fields))
     types = ("LowCardinality(String)", *(field.type for field in shape.fields))
-    return Rows(shape.table, names, types, columns, sources), refused
+    digest = _digest(values, repr((shape.table, run, names, types)))
+    return Rows(shape.table, names, types, columns, sources, digest), refused
+
+
+def _digest(values: Sequence[bytes | None], made_as: str) -> str:
+    """xxh3-128, hex. 0.1 µs a value and 0.1 ns a byte."""
+    digest = xxhash.xxh3_128(made_as.encode())
+    # Lengths first: ["ab", "c"] and ["a", "bc"] are other records, and so are no value and an empty one.
+    digest.update(array("q", [-1 if value is None else len(value) for value in values]).tobytes())
+    digest.update(b"".join(filter(None, values)))
+    return digest.hexdigest()
 
 
 def _column(field: Field, records: Sequence[Any]) -> Sequence[Any]:

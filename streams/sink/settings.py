@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from schemas.errors import SettingsError
 from schemas.topics import TOPICS
+from streams.sink.client import ANSWER_TIMEOUT_S
 from streams.sink.shapes import ROLES
 
 
@@ -22,6 +23,8 @@ class SinkSettings:
 
     A batch is full at `batch_rows` records or `batch_bytes` of values, whichever comes first. A record is a row but for
     totals, where it is up to 1,000 in about 100 KB: there the bytes decide, at about 160,000 rows.
+
+    An insert without an answer for `answer_s` is sent again.
     """
 
     bootstrap: str
@@ -32,6 +35,7 @@ class SinkSettings:
     clickhouse_password: str = field(default="", repr=False)
     database: str = "ads"
     cluster: str = ""
+    answer_s: int = ANSWER_TIMEOUT_S
     topic_prefix: str = "ads."
     group_id: str = "ads.sink"
     run: str = ""
@@ -62,6 +66,8 @@ class SinkSettings:
                 f"batch of {self.batch_bytes} bytes with at most {self.most_bytes_held} held: give at least 1 byte a "
                 "batch, and room for one batch"
             )
+        if self.answer_s < 1:
+            raise SettingsError(f"answer within {self.answer_s} s: give at least 1, and more than an insert takes")
         if self.batch_s <= 0 or self.drain_s <= 0:
             raise SettingsError(f"batch of {self.batch_s} s, drain of {self.drain_s} s: both must be more than 0")
 
@@ -83,17 +89,26 @@ class Progress:
     # Insertion less its CPU is waiting for ClickHouse.
     stage_s: dict[str, float] = field(default_factory=dict)
     stage_cpu_s: dict[str, float] = field(default_factory=dict)
-    # Failed inserts that were tried again, and why the last one failed; empty when ClickHouse answers.
-    retries: int = 0
+    # Failed inserts that were tried again, by the failure's name; why the last one failed, empty when ClickHouse
+    # answers; and how long it did not, up to now.
+    retried: dict[str, int] = field(default_factory=dict)
     waiting_for: str = ""
-    # Records read and not acknowledged.
+    waited_s: float = 0.0
+    # Records read and not acknowledged, the length of their values, and for how long the first of them is held.
     rows_held: int = 0
+    bytes_held: int = 0
+    held_s: float = 0.0
     paused: bool = False
     partitions: int = 0
     # Records of assigned partitions not yet acknowledged; -1 before the ends of all of them are known.
     lag: int = -1
     # Wall clock; 0 before the first commit.
     last_commit_ms: int = 0
+
+    @property
+    def retries(self) -> int:
+        """Failed inserts that were tried again."""
+        return sum(self.retried.values())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import structlog
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.clickhouse.migrations import migrate, unapplied
 from schemas.errors import SettingsError, Transient
@@ -23,11 +24,12 @@ from schemas.rejects import Rejected, rejected
 from schemas.topics import topic_name
 from streams.sink.batches import Batch, Batches, Place
 from streams.sink.client import connect
+from streams.sink.failures import name_of, sentence
 from streams.sink.intake import Intake
 from streams.sink.letters import Letters
 from streams.sink.rows import Refused, rows_of
 from streams.sink.settings import Progress, SinkSettings
-from streams.sink.writer import Writer
+from streams.sink.writer import Writer, insert_settings
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +74,16 @@ class _Sink:
         self._bite = READ_ROWS
         self._in_flight: deque[tuple[Batch, Future[None]]] = deque()
         self._inserting = ThreadPoolExecutor(1, thread_name_prefix="insert")
-        self._writer = Writer(self._open, give_up=self._give_up, on_wait=self._waits, on_done=self._answered)
+        self._writer = Writer(
+            self._open,
+            give_up=self._give_up,
+            settings=insert_settings(clustered=bool(settings.cluster), answer_s=settings.answer_s),
+            on_wait=self._waits,
+            on_done=self._answered,
+        )
+        # How long ClickHouse did not take what it was given, and since when it does not; replaced as one, as another
+        # thread reads it.
+        self._waited: tuple[float, float | None] = (0.0, None)
         self._letters = Letters(
             {**settings.kafka, "bootstrap.servers": settings.bootstrap},
             topic_name("rejects", settings.topic_prefix),
@@ -206,7 +217,12 @@ class _Sink:
     def _open(self) -> Client:
         settings = self._settings
         # Not on the database itself, which may have to be created.
-        client = connect(settings.clickhouse_url, user=settings.clickhouse_user, password=settings.clickhouse_password)
+        client = connect(
+            settings.clickhouse_url,
+            user=settings.clickhouse_user,
+            password=settings.clickhouse_password,
+            answer_s=settings.answer_s,
+        )
         try:
             if settings.migrate:
                 migrate(client, database=settings.database, cluster=settings.cluster)
@@ -222,14 +238,19 @@ class _Sink:
             raise
         return client
 
-    def _waits(self, failure: str) -> None:
-        if not self._progress.waiting_for:
-            log.warning("ClickHouse does not take rows; trying again", failure=failure)
-        self._progress.retries += 1
-        self._progress.waiting_for = failure
+    def _waits(self, failure: ClickHouseError) -> None:
+        waited_s, since_s = self._waited
+        if since_s is None:
+            self._waited = waited_s, self._clock_s()
+            log.warning("ClickHouse does not take rows; trying again", failure=sentence(failure))
+        name = name_of(failure)
+        self._progress.retried[name] = self._progress.retried.get(name, 0) + 1
+        self._progress.waiting_for = sentence(failure)
 
     def _answered(self) -> None:
-        if self._progress.waiting_for:
+        waited_s, since_s = self._waited
+        if since_s is not None:
+            self._waited = waited_s + self._clock_s() - since_s, None
             log.info("ClickHouse takes rows again", retries=self._progress.retries)
         self._progress.inserts += 1
         self._progress.waiting_for = ""
@@ -239,13 +260,24 @@ class _Sink:
         return self._batches.rows + sum(len(batch) for batch, _ in self._in_flight)
 
     @property
+    def _bytes_held(self) -> int:
+        return self._batches.size_bytes + sum(batch.size_bytes for batch, _ in self._in_flight)
+
+    @property
     def _full_share(self) -> float:
         """What is held as a share of what may be, by records or by bytes, whichever is nearer to its bound."""
-        size_bytes = self._batches.size_bytes + sum(batch.size_bytes for batch, _ in self._in_flight)
-        return max(self._rows_held / self._settings.most_rows_held, size_bytes / self._settings.most_bytes_held)
+        return max(self._rows_held / self._settings.most_rows_held, self._bytes_held / self._settings.most_bytes_held)
 
     def _tell(self) -> None:
+        now_s = self._clock_s()
+        held_since_s = [batch.since_s for batch, _ in self._in_flight]
+        if self._batches.since_s is not None:
+            held_since_s.append(self._batches.since_s)
         self._progress.rows_held = self._rows_held
+        self._progress.bytes_held = self._bytes_held
+        self._progress.held_s = now_s - min(held_since_s, default=now_s)
+        waited_s, since_s = self._waited
+        self._progress.waited_s = waited_s + (0.0 if since_s is None else now_s - since_s)
         self._progress.partitions = self._intake.partitions
         self._progress.lag = self._intake.lag()
         self._progress.last_commit_ms = self._intake.last_commit_ms

@@ -1,0 +1,234 @@
+"""Reading ClickHouse's errors: what passes, what a row is to blame for, what someone must fix."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final
+
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, ReadTimeoutError
+
+
+class Trouble(Enum):
+    """What to do about a failed insert."""
+
+    PASSING = "try again for as long as it takes"
+    ROWS = "find the rows it does not take and set them aside"
+    SETUP = "stop: schema, rights or settings are wrong"
+    UNKNOWN = "try again some times, then stop"
+
+
+class ComeBack(HTTPError):
+    """An answer that is an error and says by Retry-After when to ask again. `code` is ClickHouse's number, if it has
+    one; clickhouse-connect raises its own error from this one, which would otherwise keep nothing of the header."""
+
+    def __init__(self, status: int, code: int | None, text: str, retry_after_s: float) -> None:
+        super().__init__(f"HTTP status {status}, to be asked again after {retry_after_s:g} s: {text}")
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+# Numbers and names of ClickHouse's src/Common/ErrorCodes.cpp; a test asks the engine for the names of all of them.
+# Where an insert may have been applied before it failed (319, 286, a lost answer) it is sent again all the same: rows
+# are absolute and versioned, and one deduplication token goes with all tries.
+PASSING: Final = {
+    # A body cut or damaged on its way; what cannot be encoded never leaves the client.
+    3: "UNEXPECTED_END_OF_FILE",
+    32: "ATTEMPT_TO_READ_AFTER_EOF",
+    33: "CANNOT_READ_ALL_DATA",
+    40: "CHECKSUM_DOESNT_MATCH",
+    271: "CANNOT_DECOMPRESS",
+    561: "ZSTD_DECODER_FAILED",
+    618: "LZ4_DECODER_FAILED",
+    # The server's own network.
+    95: "CANNOT_READ_FROM_SOCKET",
+    96: "CANNOT_WRITE_TO_SOCKET",
+    198: "DNS_ERROR",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    279: "ALL_CONNECTION_TRIES_FAILED",
+    297: "SHARD_HAS_NO_CONNECTIONS",
+    519: "NO_REMOTE_SHARD_AVAILABLE",
+    # Too busy, too slow, over a quota that is counted anew.
+    159: "TIMEOUT_EXCEEDED",
+    160: "TOO_SLOW",
+    201: "QUOTA_EXCEEDED",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    203: "NO_FREE_CONNECTION",
+    252: "TOO_MANY_PARTS",
+    364: "RECEIVED_ERROR_TOO_MANY_REQUESTS",
+    439: "CANNOT_SCHEDULE_TASK",
+    473: "DEADLOCK_AVOIDED",
+    574: "DISTRIBUTED_TOO_MANY_PENDING_BYTES",
+    700: "USER_SESSION_LIMIT_EXCEEDED",
+    745: "SERVER_OVERLOADED",
+    749: "TCP_CONNECTION_LIMIT_REACHED",
+    762: "HTTP_CONNECTION_LIMIT_REACHED",
+    1019: "QUERY_SLOT_ACQUISITION_TIMEOUT",
+    # Memory and disks.
+    75: "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
+    173: "CANNOT_ALLOCATE_MEMORY",
+    204: "CANNOT_FSYNC",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    243: "NOT_ENOUGH_SPACE",
+    499: "S3_ERROR",
+    500: "AZURE_BLOB_STORAGE_ERROR",
+    693: "AWS_ERROR",
+    777: "MEMORY_RESERVATION_KILLED",
+    778: "MEMORY_RESERVATION_FAILED",
+    1020: "MEMORY_RESERVATION_ACQUISITION_TIMEOUT",
+    # Replicas, Keeper, quorum.
+    225: "NO_ZOOKEEPER",
+    242: "TABLE_IS_READ_ONLY",
+    244: "UNEXPECTED_ZOOKEEPER_ERROR",
+    254: "NO_ACTIVE_REPLICAS",
+    265: "NO_AVAILABLE_REPLICA",
+    285: "TOO_FEW_LIVE_REPLICAS",
+    286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
+    289: "REPLICA_IS_NOT_IN_QUORUM",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    369: "ALL_REPLICAS_ARE_STALE",
+    416: "REPLICA_STATUS_CHANGED",
+    999: "KEEPER_EXCEPTION",
+    # The server or the table is being stopped, restarted or exchanged; one that is gone for good answers 60 next time.
+    218: "TABLE_IS_DROPPED",
+    236: "ABORTED",
+    394: "QUERY_WAS_CANCELLED",
+    733: "TABLE_IS_BEING_RESTARTED",
+    734: "CANNOT_WRITE_AFTER_BUFFER_CANCELED",
+    735: "QUERY_WAS_CANCELLED_BY_CLIENT",
+    # "Permanently" is the table's setting table_readonly, which whoever made it will take back.
+    774: "TABLE_IS_PERMANENTLY_READ_ONLY",
+}
+ROWS: Final = {
+    6: "CANNOT_PARSE_TEXT",
+    25: "CANNOT_PARSE_ESCAPE_SEQUENCE",
+    26: "CANNOT_PARSE_QUOTED_STRING",
+    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    117: "INCORRECT_DATA",
+    128: "TOO_LARGE_ARRAY_SIZE",
+    131: "TOO_LARGE_STRING_SIZE",
+    153: "ILLEGAL_DIVISION",
+    248: "INVALID_PARTITION_VALUE",
+    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    395: "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO",
+    407: "DECIMAL_OVERFLOW",
+    467: "CANNOT_PARSE_BOOL",
+    469: "VIOLATED_CONSTRAINT",
+    691: "UNKNOWN_ELEMENT_OF_ENUM",
+}
+SETUP: Final = {
+    # Columns, types, tables, databases.
+    8: "THERE_IS_NO_COLUMN",
+    10: "NOT_FOUND_COLUMN_IN_BLOCK",
+    16: "NO_SUCH_COLUMN_IN_TABLE",
+    20: "NUMBER_OF_COLUMNS_DOESNT_MATCH",
+    44: "ILLEGAL_COLUMN",
+    47: "UNKNOWN_IDENTIFIER",
+    50: "UNKNOWN_TYPE",
+    53: "TYPE_MISMATCH",
+    60: "UNKNOWN_TABLE",
+    62: "SYNTAX_ERROR",
+    81: "UNKNOWN_DATABASE",
+    # Settings and what the server can do.
+    48: "NOT_IMPLEMENTED",
+    115: "UNKNOWN_SETTING",
+    344: "SUPPORT_IS_DISABLED",
+    452: "SETTING_CONSTRAINT_VIOLATION",
+    # Users and rights.
+    164: "READONLY",
+    192: "UNKNOWN_USER",
+    193: "WRONG_PASSWORD",
+    194: "REQUIRED_PASSWORD",
+    195: "IP_ADDRESS_NOT_ALLOWED",
+    291: "DATABASE_ACCESS_DENIED",
+    392: "QUERY_IS_PROHIBITED",
+    497: "ACCESS_DENIED",
+    516: "AUTHENTICATION_FAILED",
+    720: "USER_EXPIRED",
+}
+_NAMES: Final = PASSING | ROWS | SETUP
+_KINDS: Final = {
+    **dict.fromkeys(PASSING, Trouble.PASSING),
+    **dict.fromkeys(ROWS, Trouble.ROWS),
+    **dict.fromkeys(SETUP, Trouble.SETUP),
+}
+
+# clickhouse-connect keeps the status of an answer without a ClickHouse error number in the text alone.
+_STATUS = re.compile(r"HTTP status (\d{3})")
+# Proxies and balancers. 413: half of the rows may do, as with rows refused.
+_STATUS_KINDS: Final = {
+    **dict.fromkeys((408, 425, 429), Trouble.PASSING),
+    413: Trouble.ROWS,
+    **dict.fromkeys((401, 403, 407), Trouble.SETUP),
+    **dict.fromkeys((501, 505), Trouble.UNKNOWN),
+}
+
+
+def trouble(failure: ClickHouseError) -> Trouble:
+    """What to do about an exception of clickhouse-connect."""
+    code = _code(failure)
+    if code is not None:
+        return _KINDS.get(code, Trouble.UNKNOWN)
+    # No number: it never came from ClickHouse. Either a value could not be written as its column's type, or the
+    # network or a proxy failed, perhaps after the rows were applied.
+    if isinstance(failure, DataError):
+        return Trouble.ROWS
+    status = _status(failure)
+    if status is not None:
+        return _STATUS_KINDS.get(status, Trouble.PASSING if status >= 500 else Trouble.UNKNOWN)
+    return Trouble.PASSING if isinstance(failure, OperationalError) else Trouble.UNKNOWN
+
+
+def name_of(failure: ClickHouseError) -> str:
+    """A short name for metrics, of some hundred: ClickHouse's own, `http_503`, `timeout`, `connection`, or a class."""
+    code, status = _code(failure), _status(failure)
+    if code is not None:
+        return _NAMES.get(code, f"code_{code}")
+    if status is not None:
+        return f"http_{status}"
+    cause = _cause(failure)
+    # urllib3 wraps what happened while connecting once more.
+    if isinstance(getattr(cause, "reason", None) or cause, ReadTimeoutError | ConnectTimeoutError):
+        return "timeout"
+    return "connection" if isinstance(failure, OperationalError) else type(failure).__name__
+
+
+def asked_to_wait_s(failure: BaseException | None) -> float:
+    """What the answer's Retry-After asked for; 0 without one."""
+    cause = failure.__cause__ if failure is not None else None
+    return cause.retry_after_s if isinstance(cause, ComeBack) else 0.0
+
+
+def sentence(failure: BaseException) -> str:
+    """What happened, in one line fit for a log."""
+    # What clickhouse-connect says of a broken connection is mostly the request's address; urllib3's reason is the news.
+    cause = _cause(failure)
+    reason = getattr(cause, "reason", None) or cause or failure
+    return str(reason).partition("\n")[0][:300]
+
+
+def _cause(failure: BaseException) -> BaseException | None:
+    return failure.__cause__
+
+
+def _code(failure: ClickHouseError) -> int | None:
+    cause = _cause(failure)
+    code: int | None = cause.code if isinstance(cause, ComeBack) else getattr(failure, "code", None)
+    return code
+
+
+def _status(failure: ClickHouseError) -> int | None:
+    cause = _cause(failure)
+    if isinstance(cause, ComeBack):
+        return cause.status
+    found = None if cause is not None else _STATUS.search(str(failure))
+    return int(found[1]) if found else None
