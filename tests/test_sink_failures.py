@@ -26,7 +26,7 @@ def test_every_number_has_the_name_the_engine_gives_it(database: Client) -> None
     assert len(known) == len(PASSING) + len(ROWS) + len(SETUP), "a number is in two tables"
     numbers = ", ".join(map(str, known))
     named = database.query(f"SELECT number, errorCodeToName(number) FROM values('number UInt32', {numbers})")
-    assert {number: name for number, name in named.result_rows} == known
+    assert {row[0]: row[1] for row in named.result_rows} == known
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What every insert carries: a token for its tries alone, strict types, one block, a quorum where there are replicas."""
+"""What an insert carries: a token for its tries alone, strict types, one block, a quorum where there are replicas."""
 
 import threading
 from collections.abc import Iterator, Sequence

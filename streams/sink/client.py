@@ -14,10 +14,9 @@ from urllib3.exceptions import InvalidHeader
 
 from schemas.errors import SettingsError
 from streams.sink.failures import ComeBack
+from streams.sink.settings import ANSWER_TIMEOUT_S
 
 CONNECT_TIMEOUT_S: Final = 5
-# An insert of 50,000 rows takes 0.1 s; one that takes a minute has lost its server, and may be sent again.
-ANSWER_TIMEOUT_S: Final = 60
 
 
 def connect(

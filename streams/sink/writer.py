@@ -15,10 +15,10 @@ from tenacity.nap import sleep_using_event
 
 from schemas.errors import SettingsError, Transient
 from schemas.rejects import Reason
-from streams.sink.client import ANSWER_TIMEOUT_S
 from streams.sink.drift import drift
 from streams.sink.failures import Trouble, asked_to_wait_s, sentence, trouble
 from streams.sink.rows import Refused, Rows
+from streams.sink.settings import ANSWER_TIMEOUT_S
 
 # Waits are drawn from 0 to a bound that doubles from 0.2 s to 10 s: several sinks do not come back all at once, and
 # a server that is up again is noticed within 10 s. How often is not bounded: ClickHouse may be away for a day, and
