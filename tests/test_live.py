@@ -22,7 +22,7 @@ from streams.cli.live import Live, Play, line, render
 from streams.cli.measures import Measures
 from streams.cli.sources import LogFigures, Rate, Samples, Snapshot, Sources
 from streams.embedded.feed import FeedProgress
-from tests.integration.test_queries import insert, total
+from tests.golden import insert, total
 
 NOON_MS = 1_574_856_000_000  # 2019-11-27 12:00 UTC
 DAY_MS = 86_400_000

@@ -16,7 +16,7 @@ from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import queries
 from schemas.errors import ClickfoldError, SettingsError
 from streams.cli.query import Resolve, known, parameters, query_command
-from tests.integration.test_queries import insert, total
+from tests.golden import insert, total
 
 Run = Callable[..., str]
 

@@ -20,7 +20,7 @@ from schemas.pacing import PacingDecision
 from streams.cli.measures import Measures
 from streams.cli.models import current, explained, measured
 from streams.cli.summary import arms, days, model, pacing, rates, summary, verdict
-from tests.integration.test_queries import HOUR_MS, MINUTE_MS, insert, total
+from tests.golden import HOUR_MS, MINUTE_MS, insert, total
 
 MICROS = 1_000_000
 DAY_MINUTES = 24 * 60

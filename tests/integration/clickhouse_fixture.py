@@ -7,7 +7,9 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from schemas.clickhouse.migrations import migrate
 from streams.embedded.clickhouse import ClickHouse
+from tests.golden import insert_golden
 
 _databases = itertools.count(1)
 
@@ -29,3 +31,13 @@ def database(clickhouse: ClickHouse) -> Iterator[Client]:
             yield client
         clickhouse.order_faults([])
         admin.command(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture(scope="session")
+def golden(clickhouse: ClickHouse) -> Iterator[Client]:
+    """A client on a database with the small world of `tests.golden`; for reading only."""
+    with clickhouse_connect.get_client(dsn=clickhouse.url) as client:
+        migrate(client, database="golden")
+        insert_golden(client)
+        yield client
+        client.command("DROP DATABASE golden SYNC")

@@ -16,7 +16,7 @@ from streams.replay.compare import FINER, compare
 from streams.replay.compare_models import compare_models
 from streams.replay.runs import record_run
 from streams.replay.spans import Span, within
-from tests.integration.test_queries import HOUR_MS, MINUTE_MS, insert, ledger, total
+from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 from tests.integration.test_runs import ads as ads
 from tests.integration.test_runs import minutes, run_record, said, show
 

@@ -16,7 +16,7 @@ from streams.replay.promote import MOST_SPANS, active_spans, pile_spans, plan_pr
 from streams.replay.runs import record_run
 from streams.replay.spans import DAY_MS, Span
 from streams.sink.client import connect
-from tests.integration.test_queries import HOUR_MS, MINUTE_MS, insert, ledger, total
+from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 from tests.integration.test_runs import ads as ads
 from tests.integration.test_runs import minutes, run_record, said, show
 

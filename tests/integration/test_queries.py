@@ -1,7 +1,7 @@
 """Migrations, views and named queries on the embedded ClickHouse."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -11,67 +11,18 @@ from clickhouse_connect.driver.client import Client
 from schemas.clickhouse import migrations as migrations_module
 from schemas.clickhouse.migrations import migrate, migrations, unapplied
 from schemas.clickhouse.queries import parse, queries, run_query
-from schemas.codec import encode
 from schemas.errors import SettingsError
 from schemas.events import Campaign
 from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
-from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
 from streams.embedded.clickhouse import ClickHouse
 from streams.sink.client import connect
-from streams.sink.rows import rows_of
 from streams.sink.shapes import SHAPES
+from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 
 pytestmark = pytest.mark.clickhouse
-
-# 2023-11-14 22:00 UTC: older than any TTL by event time would allow.
-HOUR_MS = 1_699_999_200_000
-MINUTE_MS = 60_000
-
-
-def insert(client: Client, role: str, records: Sequence[object], *, run: str = "") -> None:
-    """Writes records as the sink does, in one block."""
-    rows, refused = rows_of(role, [encode(record) for record in records], run=run)
-    assert refused == []
-    client.insert(rows.table, rows.columns, column_names=rows.names, column_type_names=rows.types, column_oriented=True)
-
-
-def total(minute: int, *, version: int, final: bool = False, partition: int = 0, **more: Any) -> MinuteTotals:
-    """A total of the minute-th minute of the hour; dimensions and measures not given are empty or 0."""
-    given = {"campaign_id": "k1", **more}
-    assert given.keys() <= {*DIMENSIONS, *MEASURES}
-    return MinuteTotals(
-        minute=HOUR_MS + minute * MINUTE_MS,
-        join_partition=partition,
-        version=version,
-        final=final,
-        dimensions=[[given.get(name, "")] for name in DIMENSIONS],
-        measures=[[given.get(name, 0)] for name in MEASURES],
-    )
-
-
-def ledger(partition: int, *, watermark_minute: int, pending: int = 0) -> Ledger:
-    """A ledger of 3 clicks and 10 impressions, balanced when `pending` is 1."""
-    watermark_ms = HOUR_MS + watermark_minute * MINUTE_MS
-    return Ledger(
-        join_partition=partition,
-        version=1,
-        impressions=LogCounts(consumed=12, accepted=10, late=1, duplicate=1),
-        clicks=LogCounts(consumed=3, accepted=3),
-        open=4,
-        closed=6,
-        unclicked=5,
-        billable=1,
-        repeat=0,
-        orphan=1,
-        pending=pending,
-        impressions_next_offset=12,
-        clicks_next_offset=3,
-        impressions_watermark_ms=watermark_ms,
-        clicks_watermark_ms=watermark_ms + 1,
-    )
 
 
 @pytest.fixture
@@ -82,13 +33,13 @@ def ads(database: Client) -> Client:
 
 
 @pytest.fixture(scope="module")
-def golden(clickhouse: ClickHouse) -> Iterator[Client]:
-    """A client on a database with the input of the golden answers; for reading only."""
+def few(clickhouse: ClickHouse) -> Iterator[Client]:
+    """A client on a database with a few rows; for reading only."""
     with connect(clickhouse.url) as client:
-        migrate(client, database="golden")
-        insert_golden(client)
+        migrate(client, database="few")
+        insert_few(client)
         yield client
-        client.command("DROP DATABASE golden SYNC")
+        client.command("DROP DATABASE few SYNC")
 
 
 def test_migrating_again_applies_nothing(database: Client) -> None:
@@ -119,9 +70,9 @@ def test_a_database_name_is_not_sql(database: Client) -> None:
 
 
 @pytest.mark.parametrize("role", SHAPES)
-def test_every_column_of_a_shape_is_one_of_its_table_with_the_same_type(golden: Client, role: str) -> None:
+def test_every_column_of_a_shape_is_one_of_its_table_with_the_same_type(few: Client, role: str) -> None:
     sql = "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
-    types = {row[0]: row[1] for row in golden.query(sql, parameters={"table": SHAPES[role].table}).result_rows}
+    types = {row[0]: row[1] for row in few.query(sql, parameters={"table": SHAPES[role].table}).result_rows}
     types.pop("inserted_at", None)
     assert types == {"run": "LowCardinality(String)"} | {field.name: field.type for field in SHAPES[role].fields}
 
@@ -192,8 +143,8 @@ def test_views_show_live_work_until_a_minute_is_promoted_and_again_when_it_is_ta
     assert ads.query(seen).result_rows == [(1,), (1,)]
 
 
-def insert_golden(ads: Client) -> None:
-    """The small input of the golden answers."""
+def insert_few(ads: Client) -> None:
+    """A handful of rows whose answers are told by hand."""
     insert(
         ads,
         "totals",
@@ -297,14 +248,14 @@ def insert_golden(ads: Client) -> None:
         ),
     ],
 )
-def test_a_named_query_gives_its_golden_answer(
-    golden: Client, name: str, values: dict[str, str], rows: list[list[Any]]
+def test_a_named_query_gives_the_answer_told_by_hand(
+    few: Client, name: str, values: dict[str, str], rows: list[list[Any]]
 ) -> None:
-    assert run_query(golden, name, values).rows == rows
+    assert run_query(few, name, values).rows == rows
 
 
-def test_pacing_shows_the_latest_decision_furthest_from_its_plan_first(golden: Client) -> None:
-    table = run_query(golden, "pacing")
+def test_pacing_shows_the_latest_decision_furthest_from_its_plan_first(few: Client) -> None:
+    table = run_query(few, "pacing")
     shown = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert [(row["campaign_id"], row["over_plan_micros"], row["budget_percent"]) for row in shown] == [
         ("50%'s", 40, None),
@@ -312,8 +263,8 @@ def test_pacing_shows_the_latest_decision_furthest_from_its_plan_first(golden: C
     ]
 
 
-def test_freshness_is_one_row_of_the_slowest_partition(golden: Client) -> None:
-    table = run_query(golden, "freshness")
+def test_freshness_is_one_row_of_the_slowest_partition(few: Client) -> None:
+    table = run_query(few, "freshness")
     (row,) = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert (row["newest_minute"], row["impressions_watermark"]) == ("2023-11-14 23:00:00", "2023-11-14 23:00:00.000")
     assert (row["join_partitions"], 0 <= row["inserted_ago_s"] < 3600) == (2, True)
@@ -326,13 +277,13 @@ def test_a_named_query_names_its_columns_without_rows(ads: Client) -> None:
         assert table.rows == [] or name == "freshness"
 
 
-def test_unknown_names_and_wrong_values_are_refused_in_a_sentence(golden: Client) -> None:
+def test_unknown_names_and_wrong_values_are_refused_in_a_sentence(few: Client) -> None:
     with pytest.raises(SettingsError, match="choose from click_delay"):
-        run_query(golden, "ctr")
+        run_query(few, "ctr")
     with pytest.raises(SettingsError, match="it takes campaign, rows"):
-        run_query(golden, "pacing", {"hour": "3"})
+        run_query(few, "pacing", {"hour": "3"})
     with pytest.raises(SettingsError, match="rows='many' is not of its type"):
-        run_query(golden, "pacing", {"rows": "many"})
+        run_query(few, "pacing", {"rows": "many"})
 
 
 def test_every_placeholder_of_a_query_is_a_parameter_of_its_header() -> None:

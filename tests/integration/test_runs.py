@@ -21,7 +21,7 @@ from streams.replay.drop import TABLES, drop_run, holdings, prunable
 from streams.replay.promote import Plan, carry_out, pile_spans
 from streams.replay.runs import RunRecord, all_runs, checked_name, find_run, known_run, record_run
 from streams.replay.spans import Span
-from tests.integration.test_queries import HOUR_MS, MINUTE_MS, insert, ledger, total
+from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 
 pytestmark = pytest.mark.clickhouse
 
