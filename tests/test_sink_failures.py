@@ -9,7 +9,7 @@ from clickhouse_connect.driver.exceptions import (
     OperationalError,
     ProgrammingError,
 )
-from urllib3.exceptions import ProtocolError, ReadTimeoutError
+from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
 from streams.sink.failures import PASSING, ROWS, SETUP, ComeBack, Trouble, asked_to_wait_s, name_of, trouble
 
@@ -41,6 +41,7 @@ def test_every_number_has_the_name_the_engine_gives_it(database: Client) -> None
         (OperationalError("connection refused"), Trouble.PASSING, "connection"),
         (caused(OperationalError("?"), ProtocolError("aborted")), Trouble.PASSING, "connection"),
         (caused(OperationalError("?"), ReadTimeoutError(None, "", "")), Trouble.PASSING, "timeout"),  # type: ignore[arg-type]  # no pool
+        (caused(OperationalError("?"), NewConnectionError(None, "refused")), Trouble.PASSING, "connection"),  # type: ignore[arg-type]  # no connection
         (caused(OperationalError("?"), ComeBack(503, None, "", 5.0)), Trouble.PASSING, "http_503"),
         (caused(OperationalError("?"), ComeBack(500, 60, "", 5.0)), Trouble.SETUP, "UNKNOWN_TABLE"),
         (ProgrammingError("who knows"), Trouble.UNKNOWN, "ProgrammingError"),

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 
 class Trouble(Enum):
@@ -196,8 +196,9 @@ def name_of(failure: ClickHouseError) -> str:
     if status is not None:
         return f"http_{status}"
     cause = _cause(failure)
-    # urllib3 wraps what happened while connecting once more.
-    if isinstance(getattr(cause, "reason", None) or cause, ReadTimeoutError | ConnectTimeoutError):
+    # urllib3 wraps what happened while connecting once more, and calls a refused connection a kind of timeout.
+    reason = getattr(cause, "reason", None) or cause
+    if isinstance(reason, ReadTimeoutError | ConnectTimeoutError) and not isinstance(reason, NewConnectionError):
         return "timeout"
     return "connection" if isinstance(failure, OperationalError) else type(failure).__name__
 

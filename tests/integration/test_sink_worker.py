@@ -1,38 +1,34 @@
-"""The sink worker between the real broker and ClickHouse: kills, lost answers, outages, rebalances, bad records."""
+"""The sink worker between the real broker and ClickHouse: kills, rebalances, bad records, wrong settings."""
 
 import random
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in their __all__
+from confluent_kafka import TopicPartition
 
 from schemas.codec import decode, encode
-from schemas.errors import ClickfoldError, LostHistory, SettingsError
-from schemas.outcomes import Outcome
+from schemas.errors import LostHistory, SettingsError
 from schemas.rejects import Reason, Rejected
-from schemas.totals import DIMENSIONS, MEASURES, MinuteTotals
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
-from streams.sink.client import connect
-from streams.sink.settings import Progress, SinkSettings
-from streams.sink.worker import run
+from streams.sink.settings import SinkSettings
+from tests.integration.sink_fixture import (
+    PARTITIONS,
+    Setting,
+    as_dict,
+    click,
+    impressions,
+    raw_rows,
+    strikes_left,
+    total,
+    until,
+)
 
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
-
-HOUR_MS = 1_699_999_200_000
-PARTITIONS = 3
-BOUND_S = 60.0
 
 # A sink in a process of its own, to be killed.
 PROGRAM = """
@@ -44,164 +40,10 @@ run(SinkSettings(**msgspec.json.decode(sys.argv[1])), threading.Event())
 """
 
 
-def until(met: Callable[[], bool]) -> None:
-    """Returns once the condition holds; fails when it does not within a bound that is no measure of anything."""
-    end_s = time.monotonic() + BOUND_S
-    while not met():
-        assert time.monotonic() < end_s, "not within bounds"
-        time.sleep(0.02)
-
-
-def total(key: int, *more: int, version: int) -> MinuteTotals:
-    """The version-th totals of keys, in the minute of the first; their impressions are `1000 * key + version`."""
-    keys = (key, *more)
-    campaigns, impressions = [f"k{one}" for one in keys], [1000 * one + version for one in keys]
-    return MinuteTotals(
-        minute=HOUR_MS + key % 60 * 60_000,
-        join_partition=key % PARTITIONS,
-        version=version,
-        final=version == 5,
-        dimensions=[campaigns if name == "campaign_id" else [""] * len(keys) for name in DIMENSIONS],
-        measures=[impressions if name == "impressions" else [0] * len(keys) for name in MEASURES],
-    )
-
-
-def click(number: int) -> Outcome:
-    """The click of one impression, costing its number."""
-    return Outcome(
-        kind="click",
-        impression_id=f"i{number}",
-        join_partition=number % PARTITIONS,
-        click_id=f"c{number}",
-        click_ts=HOUR_MS + number,
-        delay_ms=number,
-        ts=HOUR_MS,
-        campaign_id="k1",
-        price_micros=number,
-    )
-
-
-class Setting:
-    """One test's topics, group and database."""
-
-    def __init__(self, broker: Broker, server: ClickHouse, database: str, prefix: str) -> None:
-        self.settings = SinkSettings(
-            bootstrap=broker.bootstrap,
-            clickhouse_url=server.url,
-            database=database,
-            topic_prefix=prefix,
-            group_id=f"{prefix}sink",
-            roles=("totals", "outcomes", "rejects"),
-            batch_rows=500,
-            batch_s=0.05,
-            most_rows_held=2_000,
-            # A killed member is missed after this long.
-            consumer={"session.timeout.ms": 1_500, "heartbeat.interval.ms": 300},
-        )
-        self.admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-        self.producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": f"{prefix}test"})
-        topics = [NewTopic(prefix + role, PARTITIONS, 1) for role in self.settings.roles]
-        for made in self.admin.create_topics(topics).values():
-            made.result()
-        self.producer.init_transactions()
-
-    def topic(self, role: str) -> str:
-        """Full name of a role's topic."""
-        return self.settings.topic_prefix + role
-
-    def send(self, role: str, records: Sequence[object], *, commit: bool = True) -> None:
-        """Writes records in one transaction, the n-th into partition n modulo 3, and commits or aborts it."""
-        self.producer.begin_transaction()
-        for number, record in enumerate(records):
-            value = record if isinstance(record, bytes) else encode(record)
-            self.producer.produce(self.topic(role), value, partition=number % PARTITIONS)
-        if commit:
-            self.producer.commit_transaction()
-        else:
-            # Into the log first: the aborted records are there for a reader who does not look.
-            self.producer.flush()
-            self.producer.abort_transaction()
-
-    def committed(self, role: str) -> list[int]:
-        """The group's offset in each partition of a topic."""
-        places = [TopicPartition(self.topic(role), partition) for partition in range(PARTITIONS)]
-        request = ConsumerGroupTopicPartitions(self.settings.group_id, places)
-        answer = self.admin.list_consumer_group_offsets([request])[self.settings.group_id].result()
-        return [place.offset for place in answer.topic_partitions]
-
-    def values(self, role: str) -> list[bytes]:
-        """Everything committed to a topic so far."""
-        reader = Consumer(
-            {"bootstrap.servers": self.settings.bootstrap, "group.id": "unused", "enable.partition.eof": True}
-        )
-        reader.assign([TopicPartition(self.topic(role), partition, 0) for partition in range(PARTITIONS)])
-        found: list[bytes] = []
-        ends = 0
-        while ends < PARTITIONS:
-            for message in reader.consume(1_000, 1.0):
-                ends += message.error() is not None
-                if message.error() is None:
-                    found.append(message.value() or b"")
-        reader.close()
-        return found
-
-    @contextmanager
-    def sink(self, **changes: Any) -> Iterator[Progress]:
-        """A sink in a thread, stopped at the end; what it raised is raised there."""
-        settings, stop, progress = changed(self.settings, **changes), threading.Event(), Progress()
-        raised: list[ClickfoldError] = []
-
-        def work() -> None:
-            try:
-                run(settings, stop, progress)
-            except ClickfoldError as failure:
-                raised.append(failure)
-                # Whoever waits for progress must not wait for ever.
-                progress.partitions, progress.lag = -1, 0
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            yield progress
-        finally:
-            stop.set()
-            thread.join(BOUND_S)
-        if raised:
-            raise raised[0]
-
-
-def changed(settings: SinkSettings, **changes: Any) -> SinkSettings:
-    """Settings with some changed."""
-    return SinkSettings(**(as_dict(settings) | changes))
-
-
-def as_dict(settings: SinkSettings) -> dict[str, Any]:
-    """Settings by name."""
-    return {name: getattr(settings, name) for name in SinkSettings.__dataclass_fields__}
-
-
 @pytest.fixture
 def setting(broker: Broker, clickhouse: ClickHouse, database: Client, topic_prefix: str) -> Setting:
     """Topics of this test's own, and its empty database."""
     return Setting(broker, clickhouse, str(database.database), topic_prefix)
-
-
-def impressions(database: Client) -> dict[str, int]:
-    """Impressions by campaign, as the view has them."""
-    return {row[0]: row[1] for row in database.query("SELECT campaign_id, impressions FROM minutes").result_rows}
-
-
-def raw_rows(database: Client, table: str) -> int:
-    """Rows in a table, versions and copies included; 0 while there is no table."""
-    if not int(str(database.command(f"EXISTS TABLE {table}"))):
-        return 0
-    return int(database.query(f"SELECT count() FROM {table}").result_rows[0][0])
-
-
-def strikes_left(server: ClickHouse) -> int:
-    """How often the ordered faults will strike yet."""
-    with urllib.request.urlopen(f"{server.url}/-/faults") as answer:
-        return sum(fault.times for fault in msgspec.json.decode(answer.read(), type=list[Fault]))
 
 
 def test_kills_resends_reordering_and_aborts_leave_the_sums_as_sent(
@@ -238,19 +80,6 @@ def test_kills_resends_reordering_and_aborts_leave_the_sums_as_sent(
     sums = "SELECT count(), uniqExact(impression_id), sum(spend_micros) FROM clicks"
     assert database.query(sums).result_rows == [(2_000, 2_000, sum(range(2_000)))]
     assert progress.rejected == {}
-
-
-def test_an_answer_lost_after_the_rows_were_applied_doubles_nothing(
-    setting: Setting, clickhouse: ClickHouse, database: Client
-) -> None:
-    with setting.sink() as progress:
-        setting.send("outcomes", [click(0)])
-        until(lambda: progress.rows_written.get("outcome_rows", 0) == 1)
-        clickhouse.order_faults([Fault("applied_answer_lost", match="outcome_rows", times=4)])
-        setting.send("outcomes", [click(number) for number in range(1, 1_000)])
-        until(lambda: progress.rows_written["outcome_rows"] == 1_000)
-    assert progress.retries > 0
-    assert database.query("SELECT count(), sum(spend_micros) FROM clicks").result_rows == [(1_000, sum(range(1_000)))]
 
 
 def test_stopping_inserts_what_was_read_commits_to_the_end_and_leaves(setting: Setting, database: Client) -> None:
@@ -323,32 +152,6 @@ def test_a_bad_dead_letter_is_counted_and_not_sent_round_in_circles(setting: Set
     assert len(setting.values("rejects")) == 1
 
 
-def test_while_clickhouse_is_down_reading_pauses_and_then_nothing_is_missing(
-    broker: Broker, topic_prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with ClickHouse(tmp_path / "clickhouse") as server:
-        setting = Setting(broker, server, "ads", topic_prefix)
-        setting.send("totals", [total(0, version=1)])
-        with setting.sink() as progress:
-            until(lambda: progress.caught_up)
-            server.kill()
-            for version in (2, 3, 4, 5):
-                setting.send("totals", [total(key, version=version) for key in range(2_500)])
-            until(lambda: progress.paused and progress.retries > 2)
-            # Paused means bounded: one bite of reading may be on top.
-            assert progress.rows_held < setting.settings.most_rows_held + 2_000
-            assert "refused" in progress.waiting_for
-            partitions = progress.partitions
-            server.start()
-            until(lambda: progress.caught_up and not progress.paused)
-            assert (progress.paused, progress.partitions, progress.waiting_for) == (False, partitions, "")
-        client = connect(server.url, database="ads")
-        assert impressions(client) == {f"k{key}": 1000 * key + 5 for key in range(2_500)}
-        client.close()
-    # Libraries say nothing of their own about the connections that broke.
-    assert caplog.messages == []
-
-
 def test_sinks_that_come_and_go_share_the_work_and_miss_nothing(setting: Setting, database: Client) -> None:
     def send(version: int) -> None:
         setting.send("totals", [total(key, version=version) for key in range(1_000)])
@@ -405,6 +208,7 @@ def test_a_database_without_tables_stops_a_sink_that_may_not_make_them(setting: 
         {"batch_bytes": 0},
         {"most_bytes_held": 10},
         {"batch_s": 0.0},
+        {"answer_s": 0},
     ],
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, Any]) -> None:
