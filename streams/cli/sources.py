@@ -27,10 +27,13 @@ _ANSWER_S: Final = 1.0
 # Counting costs ClickHouse some milliseconds, which the sink beside it would rather have.
 _CLICKHOUSE_EVERY_S: Final = 2.0
 _RATE_S: Final = 5.0
-# Exact for merged parts; copies and older versions of rows not merged yet count too. Reads no data.
+# Exact for merged parts; copies and older versions of rows not merged yet count too. Reads no data. Without what
+# ClickHouse itself makes of these rows.
 _ROWS_SQL: Final = """
 SELECT name, total_rows FROM system.tables
-WHERE database = currentDatabase() AND total_rows > 0 AND name != 'migrations' ORDER BY total_rows DESC, name
+WHERE database = currentDatabase() AND total_rows > 0 AND endsWith(engine, 'MergeTree')
+    AND name NOT IN ('migrations', 'hour_totals', 'day_totals')
+ORDER BY total_rows DESC, name
 """
 _MEASURES_SQL: Final = """
 WITH (SELECT max(window_end) FROM model_metrics WHERE slice = 'all') AS newest

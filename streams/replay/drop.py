@@ -9,6 +9,7 @@ import msgspec
 
 from schemas.errors import SettingsError
 from streams.replay.promote import active_spans, carry_out, pile_spans, plan_undo
+from streams.replay.rollups import ROLLUPS, wait_for
 from streams.replay.runs import RunRecord, all_runs, checked_name, find_run, record_run
 from streams.replay.spans import Span, named
 from streams.sink.shapes import SHAPES
@@ -20,8 +21,8 @@ TABLES: Final = tuple(sorted({shape.table for shape in SHAPES.values()}))
 
 
 class Holding(NamedTuple):
-    """A run, its rows in all tables with every version counted, its share of their bytes on disk, and where the views
-    show it."""
+    """A run, its rows in all tables but those rolled up with every version counted, its share of their bytes on disk,
+    and where the views show it."""
 
     record: RunRecord
     rows: int
@@ -45,14 +46,15 @@ def holdings(client: Client) -> list[Holding]:
 
 
 def drop_run(client: Client, name: str, *, unfinished: bool = False) -> int:
-    """Deletes a run's rows and its record, and returns how many rows these were; what is cut short is done again.
+    """Deletes a run's rows, what was rolled up from them, and its record; what is cut short is done again. Returns how
+    many rows these were, without those rolled up.
 
     Raises SettingsError for a run there is nothing of, one the views show, and one that is not complete unless
     `unfinished` says that no backfill is at work on it.
     """
     record = find_run(client, name)
     held = sum(_rows_of(client, table)[1].get(checked_name(name), 0) for table in TABLES)
-    if record is None and not held:
+    if record is None and not held and not any(_holds(client, table, name) for table in ROLLUPS.values()):
         raise SettingsError(f"there is no run {name!r}; `clickfold runs` lists those there are")
     if record is not None and record.state != "complete" and not unfinished:
         raise SettingsError(
@@ -71,6 +73,11 @@ def drop_run(client: Client, name: str, *, unfinished: bool = False) -> int:
         # Under another run; undoing that one would show a run without rows.
         carry_out(client, plan_undo(client, name))
     for table in TABLES:
+        _delete(client, table, name)
+    # After the rows they are made from, and after any refresh that may have read those: what it writes is deleted too,
+    # or it would hold against a later run of that name, whose versions begin anew. Not waited for are other replicas.
+    for view, table in ROLLUPS.items():
+        wait_for(client, view)
         _delete(client, table, name)
     # Last: a run dropped halfway is still listed.
     _delete(client, "run_rows", name)
@@ -98,8 +105,13 @@ def _delete(client: Client, table: str, run: str) -> None:
     # A lightweight DELETE: runs share parts, and this writes a mask beside those that hold the run, found by the key's
     # first column, and is done when it returns. ALTER … DELETE would write all rows of those parts anew, live ones too;
     # a partition for each run would make live work's months as many parts as there are runs. Merges free the disk.
-    if client.query(f"SELECT 1 FROM {table} WHERE run = {{run:String}} LIMIT 1", parameters={"run": run}).result_rows:
+    if _holds(client, table, run):
         client.command(f"DELETE FROM {table} WHERE run = {{run:String}}", parameters={"run": run})
+
+
+def _holds(client: Client, table: str, run: str) -> bool:
+    sql = f"SELECT 1 FROM {table} WHERE run = {{run:String}} LIMIT 1"
+    return bool(client.query(sql, parameters={"run": run}).result_rows)
 
 
 def _rows_of(client: Client, table: str) -> tuple[float, dict[str, int]]:

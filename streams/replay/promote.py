@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.clickhouse.queries import Table, answer
 from schemas.errors import SettingsError, Transient
+from streams.replay.rollups import roll_up
 from streams.replay.runs import LIVE, SETTLED, RunRecord, checked_name, known_run
 from streams.replay.spans import (
     DAY_MS,
@@ -104,8 +105,11 @@ def plan_undo(client: Client, name: str, *, asked: Sequence[Span] = ()) -> Plan:
 def carry_out(client: Client, plan: Plan) -> None:
     """Promotes, or undoes; readers see all of it or nothing, from the moment this returns on at the latest.
 
-    Raises Transient when the run was being dropped meanwhile: then nothing is promoted.
+    Raises Transient when the run was being dropped meanwhile, or can't be rolled up: then nothing is promoted.
     """
+    if not plan.undo:
+        # A run that was just written is not in hours and days yet; live work, under an undone one, is.
+        roll_up(client)
     ((version,),) = client.query(
         # By the clock, so that two at once differ, and above what is there, should a clock go back.
         "SELECT greatest(max(version) + 1, toUInt64(toUnixTimestamp64Micro(now64(6)))) FROM promotion_rows"
