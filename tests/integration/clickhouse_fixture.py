@@ -1,7 +1,9 @@
-"""One embedded ClickHouse for the whole test session; each test works in a database of its own."""
+"""One embedded ClickHouse for the whole test session, each test in a database of its own; and raw requests to one."""
 
+import http.client
 import itertools
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Iterable, Iterator
 
 import clickhouse_connect
 import pytest
@@ -41,3 +43,23 @@ def golden(clickhouse: ClickHouse) -> Iterator[Client]:
         insert_golden(client)
         yield client
         client.command("DROP DATABASE golden SYNC")
+
+
+def request(
+    server: ClickHouse,
+    body: bytes | Iterable[bytes] = b"",
+    *,
+    method: str = "POST",
+    path: str = "/",
+    headers: dict[str, str] | None = None,
+    **query: str,
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """One raw request on a connection of its own: status, headers, body."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    try:
+        target = path + ("?" + urllib.parse.urlencode(query) if query else "")
+        connection.request(method, target, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+    finally:
+        connection.close()

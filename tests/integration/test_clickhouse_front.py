@@ -6,9 +6,8 @@ import http.client
 import random
 import subprocess
 import sys
-import urllib.parse
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -23,30 +22,13 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from streams.embedded.clickhouse import ClickHouse, Fault, wire
 from streams.embedded.process import FolderInUseError
+from tests.integration.clickhouse_fixture import request
 
 pytestmark = pytest.mark.clickhouse
 
 TABLE = "CREATE TABLE clicks (id UInt64, ts DateTime64(3, 'UTC'), name String) ENGINE = MergeTree ORDER BY id"
 NAMES = ["id", "ts", "name"]
 FRAMES = [("lz4", lz4.frame.compress), ("zstd", lambda body: wire.compressed(body, "zstd")[0])]
-
-
-def request(
-    server: ClickHouse,
-    body: bytes | Iterable[bytes] = b"",
-    *,
-    method: str = "POST",
-    headers: dict[str, str] | None = None,
-    **query: str,
-) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """One raw request on a connection of its own: status, headers, body."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    try:
-        connection.request(method, "/?" + urllib.parse.urlencode(query), body, headers or {})
-        response = connection.getresponse()
-        return response.status, response.headers, response.read()
-    finally:
-        connection.close()
 
 
 def names_in(client: Client) -> list[str]:

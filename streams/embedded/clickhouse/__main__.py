@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -19,17 +20,40 @@ from streams.embedded.clickhouse.front import Front
 MAX_CONNECTIONS = 256
 # Above a dashboard's slowest honest query, below the 300 s clickhouse-connect waits for an answer.
 MAX_EXECUTION_S = 120.0
+# Or 256 silent clients would keep all others out. An idle connection kept for the next request is not meant.
+HEADERS_S = 30.0
 # What runs at SIGTERM gets this long, is then cancelled, and gets it once more to answer.
 GRACE_S = 5
 
 
 class _Protocol(H11Protocol):
-    """Hands each request its connection, which faults cut."""
+    """Hands each request its connection, which faults cut, and closes those whose headers never end."""
+
+    _headers_bound: asyncio.TimerHandle | None = None
 
     # The base class narrows nothing here, it declares Transport where asyncio says BaseTransport.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
+        self._await_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # Idle with data received is in the middle of headers.
+        if self.conn.their_state is h11.IDLE:
+            self._await_headers()
+        elif self._headers_bound is not None:
+            self._headers_bound.cancel()
+            self._headers_bound = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._headers_bound is not None:
+            self._headers_bound.cancel()
+        super().connection_lost(exc)
+
+    def _await_headers(self) -> None:
+        if self._headers_bound is None:
+            self._headers_bound = self.loop.call_later(HEADERS_S, self.transport.close)
 
 
 class _Server(uvicorn.Server):

@@ -1,21 +1,23 @@
 """ClickHouse's HTTP interface in front of the embedded engine, for clickhouse-connect, curl and Grafana alike.
 
 Served: queries and inserts with settings, ``param_*``, compression both ways and the ``X-ClickHouse-*`` headers; GET is
-read-only. Not served: state kept between requests of a ``session_id`` (temporary tables, SET), external tables, answers
-streamed while the query runs (an answer is made in memory first), cancelling a query by hanging up, ``query_id`` as the
-engine's own id. SQL can read and write files as the user of this process, so on a machine shared with others set
-CLICKHOUSE_PASSWORD.
+read-only. A client that hangs up ends its query, but nothing that writes. Not served: state kept between requests of a
+``session_id`` (temporary tables, SET), external tables, answers streamed while the query runs (an answer is made in
+memory first), ``query_id`` as the engine's own id. SQL can read and write files as the user of this process, so on a
+machine shared with others set CLICKHOUSE_PASSWORD.
 """
 
 import asyncio
 import functools
 import json
+import re
 import socket
 import struct
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -24,23 +26,25 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from streams.embedded.clickhouse import wire
-from streams.embedded.clickhouse.engine import Engine, EngineError, Session
+from streams.embedded.clickhouse import access, wire
+from streams.embedded.clickhouse.bodies import Bodies
+from streams.embedded.clickhouse.engine import SYNTAX_ERROR, Answer, Engine, EngineError, Session
 from streams.embedded.clickhouse.faults import Fault, Faults
 from streams.embedded.clickhouse.statement import Statement, read_statement
 
-REQUIRED_PASSWORD, AUTHENTICATION_FAILED = 194, 516
 # The engine spreads a query over all cores itself; more threads only let short queries pass long ones, and each takes
 # its share from the writers: on two cores an insert took 4 ms alone, 9 ms beside four full scans, 84 ms beside eight.
 READERS = 4
 # Apart from the readers, so that dashboards never keep the sink waiting for a thread.
 WRITERS = 2
-LOOPBACK_NAMES = {"127.0.0.1", "localhost", "::1"}
+CANCEL_AGAIN_S = 1.0
 # Names of the HTTP interface itself; every other query parameter is a setting of the engine.
 _RESERVED = {
     *("query", "database", "default_format", "user", "password", "quota_key", "role", "query_id", "stacktrace"),
     *("session_id", "session_timeout", "session_check", "wait_end_of_query", "buffer_size", "client_protocol_version"),
 }
+
+_SESSION_STATE = re.compile(rb"\s*(SET\s|CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\s)", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -52,6 +56,7 @@ class Front:
         self._engine = engine
         self._login = login
         self._faults = faults
+        self._bodies = Bodies(faults)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
         # Splitting and (de)compressing in a reader's thread made inserts queue behind every waiting query.
@@ -61,11 +66,18 @@ class Front:
         """The ASGI application; closing it closes the engine."""
         routes = [
             Route("/", self._statement, methods=["GET", "POST"]),
-            Route("/ping", self._ping, methods=["GET"]),
+            # Health checks of load balancers ask the one or the other.
+            *(Route(path, self._ping, methods=["GET"]) for path in ("/ping", "/replicas_status")),
         ]
         if self._faults is not None:
             routes.append(Route("/-/faults", self._order_faults, methods=["GET", "POST"]))
-        return Starlette(routes=routes, lifespan=self._lifespan)
+        refusals = {404: _no_such_path, 405: _no_such_method}
+        return Starlette(
+            routes=routes,
+            middleware=[access.CROSS_ORIGIN],
+            exception_handlers=refusals,
+            lifespan=self._lifespan,
+        )
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -79,7 +91,7 @@ class Front:
 
     async def _order_faults(self, request: Request) -> Response:
         assert self._faults is not None
-        refusal = self._refusal(request)
+        refusal = access.refusal(request, self._login)
         if refusal is not None:
             return refusal
         if request.method == "POST":
@@ -96,31 +108,39 @@ class Front:
             "X-ClickHouse-Server-Display-Name": "clickfold-embedded",
             "X-ClickHouse-Timezone": self._engine.timezone,
         }
-        response = self._refusal(request)
+        response = access.refusal(request, self._login)
         try:
-            response = response or await self._answer(request)
+            response = response or await self._answer(request, query_id)
         except EngineError as failure:
-            response = self._error(wire.http_status(failure.code), failure.code, str(failure))
+            version = "" if "(version " in str(failure) else f" (version {self._engine.version})"
+            response = access.error(wire.http_status(failure.code), failure.code, f"{failure}{version}")
         except wire.BodyError as failure:
             response = PlainTextResponse(f"{failure}\n", status_code=failure.status)
         response.headers.update(common)
         return response
 
-    async def _answer(self, request: Request) -> Response:
-        if request.method == "GET" and not request.query_params.get("query"):
+    async def _answer(self, request: Request, query_id: str) -> Response:
+        if request.method != "POST" and not request.query_params.get("query"):
             return PlainTextResponse("Ok.\n")
-        body = await _read_body(request, self._faults)
-        if body is None:
-            return await _hang_up(request, reset=True)
-        read = functools.partial(_read_request, body, request.headers, dict(request.query_params), request.method)
-        statement, session = await self._in(self._codecs, read)
+        with self._bodies.room() as room:
+            body = await room.read(request)
+            if body is None:
+                return await _hang_up(request, reset=True)
+            read = functools.partial(_read_request, body, request.headers, dict(request.query_params), request.method)
+            statement, session = await self._in(self._codecs, read)
+            # Twice, as sent and without its encoding: both are there until it is executed.
+            room.take(len(statement.rows or b""))
+            return await self._execute(request, statement, replace(session, query_id=query_id))
+
+    async def _execute(self, request: Request, statement: Statement, session: Session) -> Response:
         fault = self._faults.strike(statement.sql) if self._faults is not None else None
         if fault is not None and fault.kind != "applied_answer_lost":
             refused = await self._before(fault, request)
             if refused is not None:
                 return refused
-        pool = self._readers if statement.rows is None else self._writers
-        answer = await self._in(pool, lambda: self._engine.run(statement, session))
+        answer = await self._run(request, statement, session)
+        if answer is None:
+            return Response(status_code=499)  # Nobody is there to read it.
         if fault is not None and fault.kind == "applied_answer_lost":
             return await _hang_up(request, reset=False)
         headers = {"X-ClickHouse-Summary": json.dumps({name: str(count) for name, count in answer.summary.items()})}
@@ -134,6 +154,23 @@ class Front:
             headers["Content-Encoding"] = encoding
         return Response(content, headers=headers, media_type=_media_type(answer.format))
 
+    async def _run(self, request: Request, statement: Statement, session: Session) -> Answer | None:
+        """None when the client hung up before its turn came. Raises EngineError."""
+        if statement.rows is not None:
+            return await self._in(self._writers, lambda: self._engine.run(statement, session))
+        job = self._readers.submit(self._engine.run, statement, session)
+        running = asyncio.wrap_future(job)
+        leaving = asyncio.ensure_future(request.receive())
+        await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not running.done() and job.cancel():
+            return None
+        while not running.done():
+            # Again, because a query that has only just begun can't be found yet.
+            await self._in(self._codecs, lambda: self._engine.cancel(session.query_id))
+            await asyncio.wait((running,), timeout=CANCEL_AGAIN_S)
+        return await running
+
     async def _before(self, fault: Fault, request: Request) -> Response | None:
         if fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
@@ -145,61 +182,8 @@ class Front:
             headers["X-ClickHouse-Exception-Code"] = str(fault.code)
         return PlainTextResponse(fault.body, status_code=fault.status, headers=headers)
 
-    def _refusal(self, request: Request) -> Response | None:
-        if self._login is None:
-            return _refusal_of_browsers(request)
-        given = wire.credentials(request.headers, request.query_params)
-        if given is None:
-            text = (
-                f"Code: {REQUIRED_PASSWORD}. DB::Exception: User name and password are asked for. (REQUIRED_PASSWORD)"
-            )
-            refusal = self._error(401, REQUIRED_PASSWORD, text)
-            refusal.headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
-            return refusal
-        if wire.same(given, self._login):
-            return None
-        reason = "Authentication failed: password is incorrect, or there is no user with such name."
-        text = f"Code: {AUTHENTICATION_FAILED}. DB::Exception: {given[0]}: {reason} (AUTHENTICATION_FAILED)"
-        return self._error(403, AUTHENTICATION_FAILED, text)
-
-    def _error(self, status: int, code: int, text: str) -> Response:
-        version = "" if "(version " in text else f" (version {self._engine.version})"
-        headers = {"X-ClickHouse-Exception-Code": str(code)}
-        return PlainTextResponse(f"{text}{version}\n", status_code=status, headers=headers)
-
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
-
-
-def _refusal_of_browsers(request: Request) -> Response | None:
-    # Without a password every web page open on this machine could post SQL to a loopback port, directly (Origin) or
-    # under a name of its own that resolves to 127.0.0.1 (Host).
-    origin = request.headers.get("origin", "")
-    hosts = {request.url.hostname or "", *([origin.partition("://")[2].rpartition(":")[0]] if origin else ())}
-    if hosts <= LOOPBACK_NAMES:
-        return None
-    text = "Requests from web pages or under another host name need CLICKHOUSE_PASSWORD to be set.\n"
-    return PlainTextResponse(text, status_code=403)
-
-
-async def _read_body(request: Request, faults: Faults | None) -> bytes | None:
-    """The body as sent; None where a fault strikes in the middle of it."""
-    # The announced length first, so that a client learns it before it sends for nothing; a chunked body announces none.
-    body, announced, asked = bytearray(), int(request.headers.get("content-length", "0")), faults is None
-    if announced <= wire.MAX_BODY_BYTES:
-        async for chunk in request.stream():
-            body += chunk
-            if faults is not None and not asked and len(body) >= announced // 2:
-                asked = True
-                beginning = wire.beginning(bytes(body), request.headers.get("content-encoding", ""))
-                text = beginning.decode("utf-8", errors="replace")
-                if faults.strike_body(request.query_params.get("query", "") + "\n" + text):
-                    return None
-            if len(body) > wire.MAX_BODY_BYTES:
-                break
-    if max(announced, len(body)) > wire.MAX_BODY_BYTES:
-        raise wire.BodyError(413, f"The body is over {wire.MAX_BODY_BYTES} bytes; insert in smaller batches.")
-    return bytes(body)
 
 
 def _read_request(
@@ -212,6 +196,10 @@ def _read_request(
         query |= wire.form_fields(body, headers["content-type"])
         body = b""
     text = b"\n".join(part for part in (query.get("query", "").encode(), body) if part)
+    if not text.strip():
+        raise EngineError(SYNTAX_ERROR, "Code: 62. DB::Exception: Empty query. (SYNTAX_ERROR)")
+    if query.get("session_id") and _SESSION_STATE.match(text):
+        raise wire.BodyError(501, "Nothing is kept between requests of a session_id here: send settings as parameters.")
     session = Session(
         database=query.get("database") or headers.get("x-clickhouse-database", ""),
         settings={
@@ -221,9 +209,19 @@ def _read_request(
         },
         parameters={name[len("param_") :]: value for name, value in query.items() if name.startswith("param_")},
         default_format=query.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
-        readonly=method == "GET",
+        readonly=method != "POST",
     )
     return read_statement(text), session
+
+
+async def _no_such_path(request: Request, _: Exception) -> Response:
+    text = f"There is no {request.url.path} here: statements go to /, health checks to /ping.\n"
+    return PlainTextResponse(text, status_code=404)
+
+
+async def _no_such_method(request: Request, _: Exception) -> Response:
+    text = f"{request.method} is not served: GET reads, POST may write.\n"
+    return PlainTextResponse(text, status_code=405, headers={"Allow": "GET, HEAD, POST"})
 
 
 async def _hang_up(request: Request, *, reset: bool) -> Response:
