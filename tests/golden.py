@@ -149,7 +149,11 @@ def insert(
     if inserted_at is not None:
         names, types = (*names, "inserted_at"), (*types, "DateTime('UTC')")
         columns = [*columns, [inserted_at] * len(rows)]
-    client.insert(rows.table, columns, column_names=names, column_type_names=types, column_oriented=True)
+    # Without the log of inserts, which would keep copies of a block, and a dropped run's namesake, from the tables.
+    unlogged = {"deduplicate_insert": "disable"}
+    client.insert(
+        rows.table, columns, column_names=names, column_type_names=types, column_oriented=True, settings=unlogged
+    )
 
 
 def total(minute: int, *, version: int, final: bool = False, partition: int = 0, **more: Any) -> MinuteTotals:
