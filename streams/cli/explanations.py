@@ -7,13 +7,14 @@ from importlib import resources
 from typing import Final
 
 import rich.table
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
 from schemas.clickhouse.queries import Parameter, Query, queries
 from streams.cli.answers import terminal
 
+_PIPE_COLUMNS: Final = 100
 # As the command spells those it has options for.
 _OPTIONS: Final = {"campaign": "--campaign", "since": "--from", "until": "--to", "rows": "--rows"}
 
@@ -32,27 +33,32 @@ def list_queries(*, verbose: bool) -> None:
         console.print(Text("\nclickfold query NAME --explain says how to read one; --verbose lists parameters.", "dim"))
 
 
-def explain(query: Query, console: Console | None = None) -> None:
+def explain(query: Query) -> None:
     """What the query answers, how to read it, its parameters and columns, its chart, and an answer for a sample."""
-    (console or terminal(100)).print(Group(*_parts(query)))
+    console = terminal(_PIPE_COLUMNS)
+    sample = sample_of(query.name)
+    console.print(Group(*_parts(query, sample)))
+    if sample is not None:
+        console.print(Text("\nAn answer", style="bold"))
+        # On a screen wide answers are cut, wrapped rows cannot be read; a pipe gets them whole.
+        shown = Text(sample.rstrip("\n"), no_wrap=True, overflow="crop")
+        console.print(Padding(shown, (0, 0, 0, 2)) if console.is_terminal else shown, soft_wrap=not console.is_terminal)
 
 
-def _parts(query: Query) -> Iterator[RenderableType]:
+def _parts(query: Query, sample: str | None) -> Iterator[RenderableType]:
     yield Text.assemble((query.name, "bold"), ": ", query.text)
     if query.notes:
-        yield from _part("How to read it", Text("\n".join(query.notes)))
+        # The file's lines are as long as its lines are; here they flow.
+        yield from _part("How to read it", Text(" ".join(query.notes)))
     grid = rich.table.Table.grid(padding=(0, 2, 0, 0))
     for parameter in query.parameters:
         grid.add_row(_option(parameter), Text(parameter.type, style="dim"), _said(parameter))
     yield from _part("Parameters", grid if query.parameters else Text("none"))
     chart = query.chart
     drawn = f"{chart.kind}: {chart.text} ({', '.join(chart.columns)})" if chart else "none"
-    sample = sample_of(query.name)
     if sample is not None:
         yield from _part("Columns", Text(", ".join(sample.partition("\n")[0].split())))
     yield from _part("Chart", Text(drawn))
-    if sample is not None:
-        yield from _part("An answer", Text(sample.rstrip("\n"), no_wrap=True, overflow="ignore"))
 
 
 def sample_of(name: str) -> str | None:

@@ -11,10 +11,10 @@
 -- rate. detectable_difference is the smallest true difference a test of these sizes finds in 4 of 5 cases: an arm with
 -- nothing found may differ by less. share_p asks whether the impressions were split as meant (chi-square over the arms,
 -- the same in each row): below 0.001 something is broken, and the other figures with it.
--- A test looked at again and again finds something sooner or later, so settle the day before. Impressions count as
--- independent; where users were split, each with many impressions, intervals are too narrow and p too small.
--- ClickHouse's proportionsZTest is not used: its interval is Wald's, which is wrong at rates of a percent.
+-- A test looked at again and again finds something sooner or later: say beforehand when you will look. Impressions count
+-- as independent; where users were split, each with many impressions, intervals are too narrow and p too small.
 WITH
+    -- Not proportionsZTest: its interval is Wald's, which holds the truth too seldom at few clicks.
     1.959963984540054 AS z,
     0.8416212335729143 AS z_power,
     arrayMap(part -> splitByChar('=', part, 2), arrayFilter(part -> part != '', splitByChar(',', {shares:String}))) AS parts,
