@@ -7,7 +7,8 @@ from rich.console import Console
 
 from schemas.clickhouse.queries import Chart, Table
 from streams.cli.axes import nice_ticks, scaled, time_axis, value_axis, written
-from streams.cli.charts import MOST_PLAIN_SERIES, MOST_ROWS, MOST_SERIES, Room, draw
+from streams.cli.bars import MOST_ROWS
+from streams.cli.charts import MOST_PLAIN_SERIES, MOST_SERIES, Room, draw
 
 LINE = Chart("line", "rate by hour", "hour", "ctr", by="campaign_id", unit="%")
 POINTS = Chart("points", "arms", "arm", "ctr", low="low", high="high", at=0.0)
@@ -65,6 +66,8 @@ def test_no_line_is_wider_than_the_room(width: int, colours: bool) -> None:
     lines = drawn(arms([["a" * 60, 0.1, 0.0, 0.2]]), POINTS, width=width)
     assert max(map(len, lines)) == width
     assert "a" * 23 + "…" in lines[3]
+    # What a long name does not take is left to the interval.
+    assert len(lines[3]) >= width - 2
 
 
 def test_colours_are_for_those_who_have_them() -> None:
@@ -108,7 +111,8 @@ def test_an_interval_is_drawn_to_scale_with_the_mark() -> None:
 def test_rows_without_an_interval_and_rows_too_many_are_counted() -> None:
     rows: list[list[object]] = [["none", None, None, None], *[[f"a{at}", 1.0, 0.0, 2.0] for at in range(MOST_ROWS + 5)]]
     lines = drawn(arms(rows), POINTS)
-    assert lines[-1].startswith(f"{MOST_ROWS} of {MOST_ROWS + 6} rows shown")
+    assert lines[-2] == f"the first {MOST_ROWS} of {MOST_ROWS + 5} rows shown; --format csv has all"
+    assert lines[-1] == f"1 of {MOST_ROWS + 6} rows have no interval of ctr"
     assert sum("●" in line for line in lines) == MOST_ROWS
 
 
@@ -118,7 +122,7 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert lines[1].split() == ["name", "spend,", "currency", "units"]
     assert [line.split()[1] for line in lines[3:5]] == ["1.00", "0.50"]
     assert lines[3].count("█") == pytest.approx(2 * lines[4].count("█"), abs=1)
-    assert lines[5].startswith("2 of 3 rows shown")
+    assert lines[5] == "1 of 3 rows have no value of spend_micros"
 
 
 def test_a_histogram_counts_rows_or_what_they_weigh() -> None:

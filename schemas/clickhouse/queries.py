@@ -50,8 +50,8 @@ class Chart(msgspec.Struct, frozen=True):
     """How an answer is drawn: `kind` line, bar, histogram or points (each with the interval `low` to `high`).
 
     `x`, `y`, `low`, `high` and `by` (a series for each value) are columns; `by`, and `x` of bars and points, may be
-    several, joined by commas. `y` of a histogram is how often its row's `x` counts. `unit` is what `y` is in; with % it is
-    drawn times 100. `at` is a value worth a mark.
+    several, joined by commas. `y` of a histogram is how often its row's `x` counts. `unit` is what `y` is in; with %
+    it is drawn times 100. `at` is a value worth a mark.
     """
 
     kind: str

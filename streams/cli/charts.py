@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
 
-import rich.table
-from rich import box
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from schemas.clickhouse.queries import Chart, Table
-from streams.cli.axes import Axis, nice_ticks, scaled, short, time_axis, value_axis, written
-from streams.cli.figures import DASH, Bar
+from streams.cli.axes import Axis, scaled, short, time_axis, value_axis
+from streams.cli.bars import bars, histogram, left_out, points
+from streams.cli.figures import DASH
 
-# More lines than these cross each other beyond reading; more rows than a screen's are what tables are for.
+# More lines than these cross each other beyond reading.
 MOST_SERIES: Final = 6
 # Without colours, as letters.
 MOST_PLAIN_SERIES: Final = 3
-MOST_ROWS: Final = 40
-_MOST_BINS: Final = 20
 _COLOURS: Final = ("blue", "orange", "green", "magenta", "cyan", "red")
 # Rich's names of the same, for the legend.
 _LEGEND_STYLES: Final = ("blue", "yellow", "green", "magenta", "cyan", "red")
@@ -52,8 +50,8 @@ def draw(table: Table, chart: Chart, room: Room) -> RenderableType:
     if chart.kind == "line":
         return Group(title, *_lines(rows, chart, room, timed=_timed(table, chart.x)))
     if chart.kind == "histogram":
-        return Group(title, *_histogram(rows, chart))
-    return Group(title, *(_points(rows, chart, room) if chart.kind == "points" else _bars(rows, chart)))
+        return Group(title, *histogram(rows, chart))
+    return Group(title, *(points(rows, chart, width=room.width) if chart.kind == "points" else bars(rows, chart)))
 
 
 def _timed(table: Table, column: str) -> bool:
@@ -80,7 +78,7 @@ def _lines(rows: list[dict[str, Any]], chart: Chart, room: Room, *, timed: bool)
     yield _plot(shown, across, up, room, at=mark)
     yield Text(f"{label} by {chart.x}{', UTC' if timed else ''}{across.span}", style="dim")
     if len(shown) < len(every):
-        yield _left_out(f"{len(shown)} of {len(every):,} lines shown ({chart.by}), those of most points")
+        yield left_out(f"{len(shown)} of {len(every):,} lines shown ({chart.by}), those of most points")
 
 
 def _series(rows: list[dict[str, Any]], chart: Chart, scale: float, *, timed: bool) -> list[_Series]:
@@ -94,8 +92,6 @@ def _series(rows: list[dict[str, Any]], chart: Chart, scale: float, *, timed: bo
 
 
 def _moment(text: str) -> float:
-    from datetime import UTC, datetime
-
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
@@ -128,9 +124,7 @@ def _plot(shown: Sequence[_Series], across: Axis, up: Axis, room: Room, *, at: f
         figure.draw(_signal(figure, one, turn, alone=len(shown) == 1, colours=room.colours))
     figure.ruler("x", 0).lim(across.low, across.high).ticks(list(across.ticks), list(across.labels))
     figure.ruler("y", 0).lim(up.low, up.high).ticks(list(up.ticks), list(up.labels))
-    text = str(figure.build())
-    plain = "\n".join(line.rstrip() for line in plotext.uncolorize(text).splitlines())
-    return Text.from_ansi(text.rstrip("\n") if room.colours else plain.rstrip(), no_wrap=True)
+    return Text.from_ansi(str(figure.build()).rstrip("\n"), no_wrap=True)
 
 
 def _signal(figure: Any, one: _Series, turn: int, *, alone: bool, colours: bool) -> Any:
@@ -153,98 +147,5 @@ def _signal(figure: Any, one: _Series, turn: int, *, alone: bool, colours: bool)
     return signal
 
 
-def _bars(rows: list[dict[str, Any]], chart: Chart) -> Iterator[RenderableType]:
-    scale, label = scaled(chart.y, chart.unit)
-    shown = [row for row in rows if row[chart.y] is not None][:MOST_ROWS]
-    names = [*chart.x.split(","), *filter(None, chart.by.split(","))]
-    values = [row[chart.y] * scale for row in shown]
-    yield _rows([[str(row[name]) for name in names] for row in shown], values, names, label)
-    if len(shown) < len(rows):
-        yield _left_out(f"{len(shown)} of {len(rows):,} rows shown, the first with a value")
-
-
-def _histogram(rows: list[dict[str, Any]], chart: Chart) -> Iterator[RenderableType]:
-    scale, label = scaled(chart.x, chart.unit)
-    weighed = [(row[chart.x] * scale, row[chart.y] if chart.y else 1) for row in rows if row[chart.x] is not None]
-    edges = nice_ticks(min(value for value, _ in weighed), max(value for value, _ in weighed), _MOST_BINS)
-    edges = edges if len(edges) > 1 else (*edges, edges[0] + 1.0)
-    step = edges[1] - edges[0]
-    counts = [0.0] * (len(edges) - 1)
-    for value, weight in weighed:
-        counts[min(len(counts) - 1, int((value - edges[0]) / step))] += weight
-    names = [[f"{written(low, step)} to {written(high, step)}"] for low, high in pairwise(edges)]
-    yield _rows(names, counts, [label], chart.y or "rows")
-
-
-def _rows(names: list[list[str]], values: list[float], heads: list[str], label: str) -> rich.table.Table:
-    grid = _grid(heads)
-    grid.add_column(Text(label), justify="right", no_wrap=True)
-    grid.add_column("", ratio=1)
-    highest = max((abs(value) for value in values), default=0.0) or 1.0
-    step = 1.0 if all(float(value).is_integer() for value in values) else highest / 100
-    for name, value in zip(names, values, strict=True):
-        bar = Bar(abs(value) / highest, style="red" if value < 0 else "blue")
-        grid.add_row(*map(Text, name), written(value, step), bar)
-    return grid
-
-
-def _points(rows: list[dict[str, Any]], chart: Chart, room: Room) -> Iterator[RenderableType]:
-    """Each row's interval on one scale: ├───●───┤, with a mark at the value worth one."""
-    scale, label = scaled(chart.y, chart.unit)
-    parts = (chart.low, chart.y, chart.high)
-    known = [row for row in rows if all(row[name] is not None for name in parts)]
-    shown = known[:MOST_ROWS]
-    if not shown:
-        yield Text(f"no row has a value of {chart.y}")
-        return
-    intervals = [tuple(row[name] * scale for name in parts) for row in shown]
-    mark = None if chart.at is None else chart.at * scale
-    axis = value_axis([value for each in intervals for value in each] + ([] if mark is None else [mark]), 4)
-    names = [*filter(None, chart.by.split(",")), *chart.x.split(",")]
-    step = (axis.high - axis.low) / 1_000
-    cells = [[short(str(row[name])) for name in names] for row in shown]
-    wide = sum(max(len(name), *(len(row[at]) for row in cells)) + 2 for at, name in enumerate(names))
-    figures = [written(value, step) for _, value, _ in intervals]
-    left = max(20, room.width - wide - max(len(label), *map(len, figures)) - 4)
-    grid = _grid(names)
-    grid.add_column(Text(label), justify="right", no_wrap=True)
-    ends = axis.labels[0], axis.labels[-1]
-    grid.add_column(Text(ends[0] + ends[1].rjust(left - len(ends[0]))), no_wrap=True)
-    for cell, figure, (low, value, high) in zip(cells, figures, intervals, strict=True):
-        at = [
-            None if each is None else round((left - 1) * (each - axis.low) / (axis.high - axis.low))
-            for each in (low, value, high, mark)
-        ]
-        grid.add_row(*map(Text, cell), figure, _interval(at, left))
-    yield grid
-    if len(shown) < len(rows):
-        yield _left_out(f"{len(shown)} of {len(rows):,} rows shown, the first with an interval")
-
-
-def _interval(at: Sequence[int | None], width: int) -> Text:
-    low, value, high, mark = at
-    line = [" "] * width
-    if mark is not None:
-        line[mark] = "┊"
-    if low is not None and high is not None and value is not None:
-        line[low : high + 1] = "─" * (high + 1 - low)
-        if mark is not None and low < mark < high:
-            line[mark] = "┼"
-        line[low], line[high] = "├", "┤"
-        line[value] = "●"
-    return Text("".join(line), style="blue")
-
-
-def _grid(heads: Sequence[str]) -> rich.table.Table:
-    grid = rich.table.Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
-    for name in heads:
-        grid.add_column(Text(name), no_wrap=True, overflow="ellipsis", max_width=24)
-    return grid
-
-
 def _name(row: dict[str, Any], by: str) -> str:
     return " ".join(DASH if row[name] in (None, "") else str(row[name]) for name in by.split(",")) if by else ""
-
-
-def _left_out(text: str) -> Text:
-    return Text(f"{text}; --format csv has all", style="dim")
