@@ -35,6 +35,7 @@ def test_every_number_has_the_name_the_engine_gives_it(database: Client) -> None
         (DatabaseError("too many parts", code=252), Trouble.PASSING, "TOO_MANY_PARTS"),
         (DatabaseError("", code=319), Trouble.PASSING, "UNKNOWN_STATUS_OF_INSERT"),
         (DatabaseError("no such table", code=60), Trouble.SETUP, "UNKNOWN_TABLE"),
+        (DatabaseError("being dropped, or the server stops", code=218), Trouble.PASSING, "TABLE_IS_DROPPED"),
         (DatabaseError("constraint", code=469), Trouble.ROWS, "VIOLATED_CONSTRAINT"),
         (DatabaseError("new in the next release", code=12_345), Trouble.UNKNOWN, "code_12345"),
         (DataError("value out of range"), Trouble.ROWS, "DataError"),

@@ -12,8 +12,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httpclient import HttpClient
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import NewConnectionError
 
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, Transient
 from streams.embedded.clickhouse import ClickHouse, Fault
 from streams.sink import writer as writer_module
 from streams.sink.client import connect
@@ -21,18 +23,28 @@ from streams.sink.rows import Rows, rows_of
 from streams.sink.writer import Writer, insert_settings
 
 TABLE = """
-CREATE TABLE numbers (n Int64, m Nullable(Float64), at DateTime('UTC'))
+CREATE TABLE numbers
+(
+    n Int64,
+    k Int64,
+    m Nullable(Float64),
+    at DateTime('UTC'),
+    inserted_at DateTime64(9) DEFAULT now64(9)
+)
 ENGINE = ReplacingMergeTree ORDER BY n PARTITION BY toYYYYMM(at)
 SETTINGS non_replicated_deduplication_window = 100
 """
 MONTH_S = 32 * 86_400
+# None of these tests makes more; a fault that does not pass must not be waited out.
+MOST_FAILURES = 5
 
 
 def numbers(count: int, *, step_s: int = 0) -> Rows:
     """Rows for the table above, 0 to `count`, each `step_s` after the one before."""
-    columns: list[Sequence[Any]] = [list(range(count)), [None] * count, [number * step_s for number in range(count)]]
-    types = ("Int64", "Nullable(Float64)", "DateTime('UTC')")
-    return Rows("numbers", ("n", "m", "at"), types, columns, range(count))
+    moments = [number * step_s for number in range(count)]
+    columns: list[Sequence[Any]] = [list(range(count)), list(range(count)), [None] * count, moments]
+    types = ("Int64", "Int64", "Nullable(Float64)", "DateTime('UTC')")
+    return Rows("numbers", ("n", "k", "m", "at"), types, columns, range(count))
 
 
 class Recorded:
@@ -43,7 +55,13 @@ class Recorded:
         self.failures: list[ClickHouseError] = []
         self._server = server
         self._database = str(database.database)
-        self.writer = Writer(self._open, give_up=threading.Event(), on_wait=self.failures.append, **more)
+        self._give_up = threading.Event()
+        self.writer = Writer(self._open, give_up=self._give_up, on_wait=self._wait, **more)
+
+    def _wait(self, failure: ClickHouseError) -> None:
+        self.failures.append(failure)
+        if len(self.failures) == MOST_FAILURES:
+            self._give_up.set()
 
     def _open(self) -> Client:
         client = connect(self._server.url, database=self._database)
@@ -55,6 +73,7 @@ class Recorded:
             return urlopen(method, url, *rest, **more)
 
         client.http.urlopen = kept  # type: ignore[method-assign]  # the last place before the network
+        self.client = client
         return client
 
 
@@ -182,6 +201,7 @@ def test_an_insert_of_unknown_status_is_sent_again_under_its_token(
     [
         ("DROP COLUMN m", r"has lost its column m: ALTER TABLE test_\d+.numbers ADD COLUMN m Nullable\(Float64\)"),
         ("MODIFY COLUMN m String DEFAULT ''", r"column m of table test_\d+.numbers is String and not Nullable"),
+        ("MODIFY COLUMN k Int8", r"column k of table test_\d+.numbers is Int8 and not Int64"),
         ("MODIFY COLUMN m Float64 DEFAULT 0", r"MODIFY COLUMN m Nullable\(Float64\)"),
     ],
 )
@@ -248,3 +268,23 @@ def test_a_connection_that_breaks_is_tried_twice_by_the_library_and_then_by_us(
         made.writer.write(numbers(10))
     # Two tries of ours: both of the first one's requests fail, and one of the second's.
     assert (len(made.sent), len(made.failures)) == (4, 1)
+
+
+@pytest.mark.clickhouse
+def test_a_server_that_refuses_connections_is_asked_once_a_try(
+    clickhouse: ClickHouse, database: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.command(TABLE)
+    asked: list[str] = []
+
+    def refused(connection: HTTPConnection) -> None:
+        asked.append(connection.host)
+        raise NewConnectionError(connection, "refused")
+
+    with recorded(clickhouse, database) as made:
+        made.writer.write(numbers(1))
+        made.client.close_connections()
+        monkeypatch.setattr(HTTPConnection, "connect", refused)
+        with pytest.raises(Transient):
+            made.writer.write(numbers(10))
+    assert len(asked) == len(made.failures) + 1 == MOST_FAILURES + 1

@@ -129,6 +129,7 @@ def some_warehouse() -> Warehouse:
         environment.clickhouse_database,
         environment.clickhouse_user,
         environment.clickhouse_password.get_secret_value(),
+        cluster=environment.clickhouse_cluster,
     )
 
 

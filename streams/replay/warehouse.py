@@ -14,7 +14,7 @@ from schemas.errors import BrokenInvariant, SettingsError
 from streams.fold import Out
 from streams.sink.client import connect
 from streams.sink.rows import rows_of
-from streams.sink.writer import Writer
+from streams.sink.writer import Writer, insert_settings
 
 # As the sink's batches.
 _FULL_RECORDS: Final = 50_000
@@ -23,12 +23,13 @@ _FULL_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """How to reach ClickHouse."""
+    """How to reach ClickHouse. `cluster` names its cluster of replicas that has the tables, if any."""
 
     url: str
     database: str = "ads"
     user: str = ""
     password: str = field(default="", repr=False)
+    cluster: str = ""
 
     def open(self) -> Client:
         """A client, on tables as this program knows them. Raises SettingsError."""
@@ -48,7 +49,8 @@ class RunWriter:
 
     def __init__(self, warehouse: Warehouse, run: str, give_up: threading.Event) -> None:
         self._run = run
-        self._writer = Writer(warehouse.open, give_up=give_up)
+        settings = insert_settings(clustered=bool(warehouse.cluster))
+        self._writer = Writer(warehouse.open, give_up=give_up, settings=settings)
 
     def write(self, outs: Sequence[Out]) -> None:
         """Returns once all rows are acknowledged. Raises Transient, SettingsError, and BrokenInvariant for a row that

@@ -24,8 +24,9 @@ def connect(
 ) -> Client:
     """A client for `http(s)://[user:password@]host[:port]`, on `database` unless that is empty; close it when done.
 
-    What it sends fails at once when nobody answers within `answer_s`. One thing it repeats by itself, after 0.1 s and
-    once: a request whose connection was closed by the other side, as a kept one may have been before it was sent.
+    An insert fails at once when nobody answers within `answer_s`, or with an error. One thing clickhouse-connect does
+    repeat, once and after 0.1 s: a request whose connection the other side closed, as a kept one may have been before
+    it was sent. Of what only reads it repeats 429, 503 and 504, twice.
 
     Raises SettingsError for another kind of address, clickhouse-connect's OperationalError when nobody answers.
     """
@@ -46,7 +47,6 @@ def connect(
         autogenerate_session_id=False,
         connect_timeout=CONNECT_TIMEOUT_S,
         send_receive_timeout=answer_s,
-        query_retries=0,
         # Closed with the client, not shared with others of this process.
         dedicated_pool=True,
     )

@@ -103,8 +103,6 @@ class Writer:
             failure = self._insert(part, f"{part.content}-{call}")
             if failure is None:
                 continue
-            if not refused and len(part) == len(rows):
-                self._check_table(rows)
             source = part.sources[0]
             before = refused[source].rows if source in refused else 0
             if len(part) > 1 and (source != part.sources[-1] or before < MOST_BAD_ROWS_OF_ONE):

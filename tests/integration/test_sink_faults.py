@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from schemas.clickhouse.migrations import migrate
 from schemas.errors import SettingsError
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
 from streams.sink.client import connect
+from streams.sink.shapes import SHAPES
 from tests.integration.sink_fixture import (
     Setting,
     click,
     impressions,
+    raw_rows,
     strikes_left,
     total,
     until,
@@ -216,6 +219,28 @@ def test_a_fault_that_passes_loses_and_doubles_nothing(ordeal: Ordeal, results: 
     assert (progress.waited_s > 0) == bool(row.retried)
     assert (progress.rejected, progress.waiting_for) == ({}, "")
     results.add(row.fault, row.does, whole_s, ordeal.check(3))
+
+
+def test_an_insert_whose_answer_is_lost_is_stored_once(ordeal: Ordeal) -> None:
+    setting = ordeal.setting
+    with setting.sink() as progress:
+        setting.send("outcomes", [click(0)])
+        until(lambda: progress.caught_up)
+        ordeal.command("SYSTEM STOP MERGES outcome_rows")
+        ordeal.order(Fault("applied_answer_lost", match=INSERT, times=3))
+        setting.send("outcomes", [click(number) for number in range(1, 1_000)])
+        until(lambda: progress.rows_written["outcome_rows"] == 1_000)
+    assert progress.retries > 0
+    assert raw_rows(ordeal.database, "outcome_rows") == 1_000
+
+
+def test_every_table_of_the_sink_remembers_tokens(database: Client) -> None:
+    migrate(database, database=str(database.database))
+    remembering = database.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() "
+        "AND engine_full LIKE '%non_replicated_deduplication_window = 1000%'"
+    ).result_rows
+    assert {row[0] for row in remembering} >= {shape.table for shape in SHAPES.values()}
 
 
 @pytest.mark.parametrize(

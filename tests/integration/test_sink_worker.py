@@ -15,7 +15,9 @@ from schemas.errors import LostHistory, SettingsError
 from schemas.rejects import Reason, Rejected
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
+from streams.sink import worker as worker_module
 from streams.sink.settings import SinkSettings
+from streams.sink.writer import Writer
 from tests.integration.sink_fixture import (
     PARTITIONS,
     Setting,
@@ -34,7 +36,9 @@ pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 PROGRAM = """
 import sys, threading
 import msgspec
+from streams.sink import worker as worker_module
 from streams.sink.settings import SinkSettings
+from streams.sink.writer import Writer
 from streams.sink.worker import run
 run(SinkSettings(**msgspec.json.decode(sys.argv[1])), threading.Event())
 """
@@ -191,6 +195,24 @@ def test_a_missing_topic_stops_the_sink_with_what_to_do(setting: Setting) -> Non
         setting.sink(topic_prefix=f"{setting.settings.topic_prefix}typo.") as progress,
     ):
         until(lambda: progress.partitions == -1)
+
+
+def test_a_sink_of_a_cluster_asks_for_a_quorum(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, object]] = []
+
+    def recorded(*rest: Any, **more: Any) -> Writer:
+        given.append(more["settings"])
+        return Writer(*rest, **more)
+
+    monkeypatch.setattr(worker_module, "Writer", recorded)
+    setting.send("totals", [total(key, version=1) for key in range(3)])
+    with setting.sink() as progress:
+        until(lambda: progress.caught_up)
+    setting.send("totals", [total(key, version=2) for key in range(3)])
+    # Which the embedded engine ignores, as its tables have no replicas.
+    with setting.sink(cluster="replicas", migrate=False) as progress:
+        until(lambda: progress.caught_up)
+    assert ["insert_quorum" in settings for settings in given] == [False, True]
 
 
 def test_a_database_without_tables_stops_a_sink_that_may_not_make_them(setting: Setting) -> None:
