@@ -110,5 +110,5 @@ def some_clickhouse() -> Iterator[Client]:
     if running is not None:
         yield connect(running.url, database="ads")
         return
-    with ClickHouse(folder) as opened:
+    with ClickHouse(folder, asks_password=False) as opened:
         yield connect(opened.url, database="ads")

@@ -57,7 +57,7 @@ class Stack:
     ) -> None:
         self.folder = folder.absolute()
         self.broker = Broker(self.folder / "kafka")
-        self.clickhouse = ClickHouse(self.folder / "clickhouse")
+        self.clickhouse = ClickHouse(self.folder / "clickhouse", asks_password=False)
         self.workers = {name: Process(self.folder / "workers", name) for name in WORKERS}
         self.ports: dict[str, int] = {}
         self._options_path = self.folder / "options.json"

@@ -324,7 +324,7 @@ def test_fault_reset_body_strikes_in_the_middle_of_a_body(
 ) -> None:
     database.command(TABLE)
     clickhouse.order_faults([Fault(kind="reset_body", match="INSERT INTO clicks", after=1)])
-    rows = b"".join(b"%d,%s\n" % (i, random.Random(i).randbytes(20).hex().encode()) for i in range(200_000))
+    rows = b"".join(b"%d,%s\n" % (i, random.Random(i).randbytes(20).hex().encode()) for i in range(50_000))
     bodies = [compress(b"INSERT INTO clicks (id, name) FORMAT CSV\n" + part) for part in (b"1,first\n", rows)]
     headers = {"Content-Encoding": encoding}
     name = str(database.database)

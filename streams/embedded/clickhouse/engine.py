@@ -19,6 +19,9 @@ from streams.embedded.clickhouse.statement import Statement, reading_from
 SYNTAX_ERROR = 62
 NOT_ENOUGH_SPACE = 243
 UNKNOWN_EXCEPTION = 1002
+# chDB has two, and a view that refreshes holds one all the while: one without end kept all others from refreshing.
+# A server has 512; idle ones cost little.
+SCHEDULE_THREADS = 16
 # A query gives way to inserts: beside four heavy ones on two cores an insert of 1,000 rows took 88 ms, with this 22.
 # The engine does so where the process may take it back (CAP_SYS_NICE, which root has); elsewhere it changes nothing.
 READERS_NICE = "10"
@@ -63,7 +66,7 @@ class Engine:
     """
 
     def __init__(self, path: Path, *, max_execution_s: float) -> None:
-        self._path = str(path)
+        self._path = f"{path}?background_schedule_pool_size={SCHEDULE_THREADS}"
         # Beside the data, where there is room for as much again; the system's own folder may be small, or memory.
         self._rows_folder = path.parent
         self._max_execution_s = max_execution_s

@@ -24,16 +24,24 @@ class ClickHouse:
     """ClickHouse over ``folder``, reached at ``url``. Data outlive the process, also after ``kill -9``.
 
     ``port`` None takes a free one at the first start and keeps it at later ones. The password, if any, is
-    CLICKHOUSE_PASSWORD of the environment; another ``host`` than loopback is refused without one.
+    CLICKHOUSE_PASSWORD of the environment, unless ``asks_password`` is false: that one may be meant for another
+    ClickHouse. Another ``host`` than loopback is refused without a password.
     """
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, host: str = "127.0.0.1", allow_faults: bool = False
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        allow_faults: bool = False,
+        asks_password: bool = True,
     ) -> None:
         self.folder = folder
         self.host = host
         self._port = port
         self._allow_faults = allow_faults
+        self._asks_password = asks_password
         self._process = Process(folder, NAME)
 
     @classmethod
@@ -63,7 +71,7 @@ class ClickHouse:
             self._process.start(
                 command,
                 # Times without a zone mean the same on every machine.
-                environment={"TZ": "UTC"},
+                environment={"TZ": "UTC", **({} if self._asks_password else {"CLICKHOUSE_PASSWORD": ""})},
                 note={"host": self.host, "port": str(self._port)},
                 descriptors=[listening.fileno()],
                 detached=detached,

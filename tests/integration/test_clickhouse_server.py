@@ -1,0 +1,198 @@
+"""The embedded ClickHouse as a process: killed, stopped, out of room, working by itself, beside slow clients."""
+
+import contextlib
+import http.client
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from streams.embedded.clickhouse import ClickHouse
+from tests.integration.clickhouse_fixture import request
+
+pytestmark = pytest.mark.clickhouse
+
+TABLE = b"CREATE TABLE default.clicks (id UInt64, name String) ENGINE = MergeTree ORDER BY id"
+ENDLESS = "SELECT toDateTime(count()) AS at FROM numbers(1e13) WHERE sipHash64(number) = 1"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ClickHouse]:
+    """A running server of the test's own, which it may stop and kill."""
+    with ClickHouse(tmp_path) as clickhouse:
+        yield clickhouse
+
+
+def value(server: ClickHouse, sql: str) -> str:
+    """The one value a statement gives."""
+    status, _, body = request(server, sql.encode())
+    assert status == 200, body
+    return body.decode().strip()
+
+
+def wait_for(server: ClickHouse, sql: str, expected: str) -> None:
+    """Returns once `sql` gives `expected`; the test's own time-out bounds it."""
+    while value(server, sql) != expected:
+        pass
+
+
+def test_kill_amid_inserts_loses_nothing_acknowledged(server: ClickHouse) -> None:
+    request(server, TABLE)
+    enough, acknowledged = threading.Event(), []
+
+    def insert(writer: int) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            for number in range(writer, 1_000_000, 2):
+                # Seven rows each, so that a half of one would show.
+                rows = b"".join(b"%d,%d\n" % (number, row) for row in range(7))
+                assert request(server, b"INSERT INTO default.clicks FORMAT CSV\n" + rows)[0] == 200
+                acknowledged.append(number)
+                if len(acknowledged) > 60:
+                    enough.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(insert, writer) for writer in (0, 1)]
+        enough.wait(60)
+        server.kill()
+        for writer in writers:
+            writer.result()
+    server.start()
+    kept = value(server, "SELECT groupArray((id, n)) FROM (SELECT id, count() n FROM default.clicks GROUP BY 1)")
+    counts = dict(pair.split(",") for pair in kept.strip("[()]").split("),("))
+    assert len(acknowledged) > 60
+    assert {str(number) for number in acknowledged} <= counts.keys()
+    # What was under way is there whole or not at all.
+    assert set(counts.values()) == {"7"}
+    assert len(counts) <= len(acknowledged) + 2
+    assert request(server, b"INSERT INTO default.clicks VALUES (0, 'goes on')")[0] == 200
+
+
+def test_stop_answers_what_runs_and_closes_in_order(server: ClickHouse) -> None:
+    request(server, TABLE)
+    with ThreadPoolExecutor(2) as pool:
+        insert = pool.submit(request, server, b"INSERT INTO default.clicks SELECT 1, toString(sleep(2))")
+        query = pool.submit(request, server, ENDLESS.encode())
+        wait_for(server, "SELECT count() FROM system.processes", "3")
+        server.stop()
+        assert insert.result()[0] == 200
+        status, headers, _ = query.result()
+        assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "394")
+    assert "Traceback" not in server.log_path.read_text()
+    server.start()
+    assert value(server, "SELECT count() FROM default.clicks") == "1"
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process can be set on Linux alone")
+def test_rows_that_find_no_room_are_refused_with_243(server: ClickHouse) -> None:
+    request(server, TABLE)
+    rows = b"INSERT INTO default.clicks FORMAT CSV\n" + b"1,same\n" * 100_000
+    # In place of a full disk: files that can't grow.
+    before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (100_000, before[1]))
+    status, headers, _ = request(server, rows)
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "243")
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+    assert value(server, "SELECT count() FROM default.clicks") == "0"
+    assert request(server, rows)[0] == 200
+
+
+def test_views_refresh_unasked_and_neither_stop_nor_drop_waits_for_them(server: ClickHouse) -> None:
+    refreshes = "CREATE MATERIALIZED VIEW d.{} REFRESH EVERY 1 SECOND APPEND TO d.t AS {}"
+    for sql in (
+        "CREATE DATABASE d",
+        "CREATE TABLE d.t (at DateTime64(9)) ENGINE = MergeTree ORDER BY at",
+        refreshes.format("quick", "SELECT now64(9) AS at"),
+        refreshes.format("endless", ENDLESS),
+    ):
+        value(server, sql)
+    wait_for(server, "SELECT count() >= 2 FROM d.t", "1")
+    running = "SELECT status FROM system.view_refreshes WHERE view = 'endless'"
+    wait_for(server, running, "Running")
+    pid = server.pid
+    os.kill(pid, signal.SIGTERM)
+    while server.alive:
+        pass
+    assert "Traceback" not in server.log_path.read_text()
+    server.start()
+    wait_for(server, running, "Running")
+    seen = int(value(server, "SELECT count() FROM d.t"))
+    wait_for(server, f"SELECT count() > {seen} FROM d.t", "1")
+    value(server, "DROP DATABASE d SYNC")
+    assert value(server, "SELECT count() FROM system.view_refreshes") == "0"
+    wait_for(server, "SELECT count() FROM system.processes", "1")
+
+
+def test_readers_beside_a_writer_never_fail_it_and_see_what_is_acknowledged(
+    clickhouse: ClickHouse, database: Client
+) -> None:
+    name = str(database.database)
+    database.command("CREATE TABLE big (k UInt64, v UInt64) ENGINE = ReplacingMergeTree(v) ORDER BY k")
+    database.command("INSERT INTO big SELECT number, 1 FROM numbers(300000)")
+    heavy = b"SELECT count(), sum(v), uniqExact(k % 100000) FROM big FINAL"
+    done = threading.Event()
+
+    def scan() -> int:
+        scans = 0
+        while not done.is_set():
+            status, _, body = request(clickhouse, heavy, database=name)
+            assert status == 200
+            # An insert is seen whole or not at all.
+            count, total, _ = map(int, body.split())
+            assert (count % 10, total) == (0, count)
+            scans += 1
+        return scans
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(scan) for _ in range(8)]
+        for number in range(20):
+            first = 1_000_000 + 10 * number
+            rows = b"".join(b"%d,1\n" % (first + row) for row in range(10))
+            assert request(clickhouse, b"INSERT INTO big FORMAT CSV\n" + rows, database=name)[0] == 200
+            seen = request(clickhouse, b"SELECT count() FROM big WHERE k >= %d" % first, database=name)
+            assert seen[2] == b"10\n"
+        done.set()
+        assert all(reader.result() > 0 for reader in readers)
+
+
+def test_queries_are_nicer_than_inserts(clickhouse: ClickHouse, database: Client) -> None:
+    nice = "getSetting('os_threads_nice_value_query')"
+    database.command(f"CREATE TABLE nices (id UInt8, nice Int32 DEFAULT {nice}) ENGINE = MergeTree ORDER BY id")
+    database.insert("nices", [[1]], column_names=["id"])
+    assert database.query(f"SELECT nice, {nice} FROM nices").result_rows == [(0, 10)]
+
+
+def test_client_that_never_ends_its_headers_is_cut_off(tmp_path: Path) -> None:
+    started = "import sys, streams.embedded.clickhouse.__main__ as m; m.HEADERS_S = 0.2; sys.exit(m.main(sys.argv[1:]))"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port, descriptor = listening.getsockname()[1], listening.fileno()
+        command = [sys.executable, "-c", started, "--folder", str(tmp_path), "--descriptor", str(descriptor)]
+        process = subprocess.Popen(command, pass_fds=[descriptor])
+    try:
+        for half in (b"", b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n"):
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as slow:
+                slow.sendall(half)
+                assert slow.recv(1) == b""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for _ in range(2):
+            # Headers in time: an answer that takes longer than they may, on a connection that is kept.
+            connection.request("POST", "/", b"SELECT sleep(0.5)")
+            assert connection.getresponse().read() == b"0\n"
+        connection.close()
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_password_of_another_clickhouse_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "of another")
+    with ClickHouse(tmp_path, asks_password=False) as server:
+        assert value(server, "SELECT 1") == "1"
