@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow
 import pytest
 from clickhouse_connect.driver.client import Client
 from statsmodels.stats.proportion import proportion_confint
 
 from schemas.clickhouse.migrations import migrate
-from schemas.clickhouse.queries import run_query
+from schemas.clickhouse.queries import arrow, bind, run_query
 from schemas.errors import ClickfoldError
 from schemas.outcomes import Outcome
 from streams.cli.query import told
@@ -165,6 +166,13 @@ def test_an_hour_of_one_class_or_without_predictions_has_empty_scores(ads: Clien
         ("m2", None, 0.1, None),
     ]
     assert [row["log_loss"] for row in shown] == [None, 0.105361, 2.302585]
+    # JSON writes NaN as null; Arrow keeps it.
+    for name in ("log_loss_by_hour", "calibration", "model_versions", "experiment_arms"):
+        query, bound = bind(name)
+        for row in pyarrow.ipc.open_stream(arrow(ads, query.sql, bound)).read_all().to_pylist():
+            assert not [
+                column for column, value in row.items() if isinstance(value, float) and not math.isfinite(value)
+            ]
     versions = run_query(ads, "model_versions")
     assert [(row[0], row[versions.columns.index("auc")]) for row in versions.rows] == [("m1", None), ("m2", None)]
 

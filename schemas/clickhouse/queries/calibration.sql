@@ -3,7 +3,7 @@
 -- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
 -- param: model_version String '' -- only this version; empty: all
 -- param: slice String 'all' -- all, or dimension=value, as campaign_id=k1
--- chart: points x=decile y=ratio low=ratio_low high=ratio_high by=model_version at=1 -- observed over predicted click rate by tenth of the predictions, 95 % intervals
+-- chart: points x=decile y=ratio low=ratio_low high=ratio_high by=model_version at=1 -- observed over predicted clicks, 95 % intervals
 -- Decile 1 holds the lowest predictions. Each holds a tenth of a version's impressions, more or less where many were
 -- predicted alike; decile 0 holds those without a prediction, and is in no other. ratio is observed over predicted.
 -- Unclicked outcomes are a sample, each for `weight` impressions, so impressions are estimates; clicks are all there.
@@ -20,13 +20,16 @@ WITH
             model_version,
             groupArray(ifNull(pctr, -1)) AS unsorted,
             arraySort(unsorted) AS predictions,
-            arraySort((each, prediction) -> prediction, groupArray(if(kind = 'click', weight, -weight)), unsorted) AS signed,
+            groupArray(if(kind = 'click', weight, -weight)) AS unsorted_signed,
+            arraySort((each, prediction) -> prediction, unsorted_signed, unsorted) AS signed,
             arrayMap((upto, own) -> upto - abs(own), arrayCumSum(each -> abs(each), signed), signed) AS each_below,
-            arrayMap((prediction, before) -> prediction != before, predictions, arrayPushFront(arrayPopBack(predictions), -2)) AS first,
+            arrayPushFront(arrayPopBack(predictions), -2) AS predictions_before,
+            arrayMap((prediction, before) -> prediction != before, predictions, predictions_before) AS first,
             -- Equal predictions stay together: what is below the first of them is below all.
             arrayFill((each, is_first) -> is_first, each_below, first) AS below,
             sumIf(weight, isNull(pctr)) AS unpredicted_weight,
-            sumIf(weight, isNotNull(pctr)) AS predicted_weight
+            sumIf(weight, isNotNull(pctr)) AS predicted_weight,
+            arrayMap(each -> (each - unpredicted_weight) / predicted_weight, below) AS shares_below
         FROM outcomes
         WHERE kind IN ('click', 'unclicked')
             AND event_time >= {since:DateTime('UTC')} AND event_time < {until:DateTime('UTC')}
@@ -40,7 +43,8 @@ WITH
                 OR part[1] = 'device' AND device = part[2]
                 OR part[1] = 'experiment' AND experiment = part[2]
                 OR part[1] = 'arm' AND arm = part[2])
-            AND (SELECT throwIf(NOT match({slice:String}, '^(all|(advertiser_id|campaign_id|creative_id|placement|country|device|experiment|arm)=.*)$'),
+            AND (SELECT throwIf({slice:String} != 'all' AND NOT match({slice:String},
+                '^(advertiser_id|campaign_id|creative_id|placement|country|device|experiment|arm)='),
                 'a slice is all, or dimension=value, as campaign_id=k1')) = 0
         GROUP BY model_version
     ),
@@ -48,7 +52,7 @@ WITH
     (
         SELECT
             model_version,
-            if(prediction < 0, 0, 1 + least(9, floor(10 * (lighter - unpredicted_weight) / predicted_weight)))::UInt8 AS decile,
+            if(prediction < 0, 0, 1 + least(9, floor(10 * share_below)))::UInt8 AS decile,
             sum(abs(one)) AS total,
             countIf(one > 0) AS clicks,
             total - clicks AS unclicked,
@@ -56,11 +60,12 @@ WITH
             max(prediction) AS highest,
             sum(abs(one) * prediction) / total AS mean_prediction,
             clicks / total AS rate,
-            if(unclicked > 0, total * total / (unclicked + clicks * sumIf(one * one, one < 0) / unclicked), total) AS equal_to,
+            sumIf(one * one, one < 0) AS squares,
+            if(unclicked > 0, total * total / (unclicked + clicks * squares / unclicked), total) AS equal_to,
             (rate + z * z / 2 / equal_to) / (1 + z * z / equal_to) AS middle,
             z * sqrt(rate * (1 - rate) / equal_to + z * z / 4 / equal_to / equal_to) / (1 + z * z / equal_to) AS half
         FROM sorted
-        ARRAY JOIN predictions AS prediction, signed AS one, below AS lighter
+        ARRAY JOIN predictions AS prediction, signed AS one, shares_below AS share_below
         GROUP BY model_version, decile
     )
 SELECT

@@ -4,20 +4,22 @@
 -- param: experiment String '' -- only this experiment; empty: all
 -- param: control String '' -- the arm others are compared with; empty: the first by name
 -- param: shares String '' -- impressions each arm was to get, as a=0.9,b=0.1; empty: all alike
--- chart: points x=arm y=difference low=difference_low high=difference_high by=experiment at=0 unit=% -- click rate less the control's, points of percent with 95 % intervals
--- An arm owns its impressions and what they led to whenever it came, so these are attributed measures. difference is the
--- arm's click rate less the control's, with Newcombe's hybrid score interval (method 10 of 1998); p_value the score test
--- of no difference, p_holm the same allowing for every arm that was looked at, lift the difference over the control's
--- rate. detectable_difference is the smallest true difference a test of these sizes finds in 4 of 5 cases: an arm with
--- nothing found may differ by less. share_p asks whether the impressions were split as meant (chi-square over the arms,
--- the same in each row): below 0.001 something is broken, and the other figures with it.
--- A test looked at again and again finds something sooner or later: say beforehand when you will look. Impressions count
--- as independent; where users were split, each with many impressions, intervals are too narrow and p too small.
+-- chart: points x=arm y=difference low=difference_low high=difference_high by=experiment at=0 unit=% -- click rate less the control's, 95 % intervals
+-- An arm owns its impressions and what they led to whenever it came, so these are attributed measures. difference is
+-- the arm's click rate less the control's, with Newcombe's hybrid score interval (method 10 of 1998); p_value the score
+-- test of no difference, p_holm the same allowing for every arm that was looked at, lift the difference over the
+-- control's rate. detectable_difference is the smallest true difference a test of these sizes finds in 4 of 5 cases:
+-- an arm with nothing found may differ by less. share_p asks whether the impressions were split as meant (chi-square
+-- over the arms, the same in each row): below 0.001 something is broken, and the other figures with it.
+-- A test looked at again and again finds something sooner or later: say beforehand when you will look. Impressions
+-- count as independent; where users were split, each with many impressions, intervals are too narrow and p too small.
 WITH
     -- Not proportionsZTest: its interval is Wald's, which holds the truth too seldom at few clicks.
     1.959963984540054 AS z,
     0.8416212335729143 AS z_power,
-    arrayMap(part -> splitByChar('=', part, 2), arrayFilter(part -> part != '', splitByChar(',', {shares:String}))) AS parts,
+    arrayFilter(part -> part != '', splitByChar(',', {shares:String})) AS given,
+    arrayMap(part -> splitByChar('=', part)[1], given) AS named,
+    arrayMap(part -> toFloat64OrZero(splitByChar('=', part)[2]), given) AS wanted,
     counted AS
     (
         SELECT
@@ -31,12 +33,16 @@ WITH
             x / n AS rate,
             (rate + z * z / 2 / n) / (1 + z * z / n) AS middle,
             z * sqrt(rate * (1 - rate) / n + z * z / 4 / n / n) / (1 + z * z / n) AS half,
+            -- Wilson's interval.
+            greatest(0, middle - half) AS low,
+            least(1, middle + half) AS high,
             -- Of an arm that is not named nothing was meant to be shown.
-            if({shares:String} = '', 1, toFloat64OrZero(parts[indexOf(arrayMap(part -> part[1], parts), arm)][2])) AS meant
+            if(empty(given), 1, wanted[indexOf(named, arm)]) AS meant
         FROM minutes
         WHERE minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')} AND experiment != ''
             AND ({experiment:String} = '' OR experiment = {experiment:String})
-            AND (SELECT throwIf(NOT match({shares:String}, '^([^=,]+=[0-9.]*[1-9][0-9.]*(,|$))*$'), 'shares are written as a=0.9,b=0.1, all above 0')) = 0
+            AND (SELECT throwIf(NOT match({shares:String}, '^([^=,]+=[0-9.]*[1-9][0-9.]*(,|$))*$'),
+                'shares are written as a=0.9,b=0.1, all above 0')) = 0
         GROUP BY experiment, arm
         HAVING n > 0
     ),
@@ -48,7 +54,7 @@ WITH
             sum(n) OVER whole AS all_n,
             count() OVER whole AS arms,
             n / all_n AS own_share,
-            meant / if({shares:String} = '', toFloat64(arms), arraySum(part -> toFloat64OrZero(part[2]), parts)) AS meant_share
+            meant / if(empty(given), toFloat64(arms), arraySum(wanted)) AS meant_share
         FROM counted
         WINDOW whole AS (PARTITION BY experiment)
     ),
@@ -58,20 +64,26 @@ WITH
             *,
             sumIf(n, arm = control_arm) OVER whole AS control_n,
             sumIf(x, arm = control_arm) OVER whole AS control_x,
-            sumIf(middle, arm = control_arm) OVER whole AS control_middle,
-            sumIf(half, arm = control_arm) OVER whole AS control_half,
+            sumIf(low, arm = control_arm) OVER whole AS control_low,
+            sumIf(high, arm = control_arm) OVER whole AS control_high,
             arm != control_arm AND control_n > 0 AS compared,
             control_x / nullIf(control_n, 0) AS control_rate,
             rate - control_rate AS more,
             (x + control_x) / (n + control_n) AS pooled,
-            sqrt(pooled * (1 - pooled) * (1 / n + 1 / nullIf(control_n, 0)) * (n + control_n) / (n + control_n - 1)) AS error,
+            1 / n + 1 / nullIf(control_n, 0) AS sizes,
+            sqrt(pooled * (1 - pooled) * sizes * (n + control_n) / (n + control_n - 1)) AS error,
+            (z + z_power) * sqrt(control_rate * (1 - control_rate) * sizes) AS detectable,
             -- Without a click anywhere, or with nothing else, no difference was seen.
             if(NOT compared, NULL, if(error = 0, 1, erfc(abs(more) / error / sqrt(2)))) AS p,
             -- An arm named in shares that got nothing counts as well. The upper tail of chi-square is a finite sum for
             -- every whole number of degrees of freedom.
-            if({shares:String} = '', arms, length(parts)) - 1 AS freedom,
+            if(empty(given), arms, length(given)) - 1 AS freedom,
+            freedom % 2 / 2 AS odd,
             (sum(pow(n - all_n * meant_share, 2) / (all_n * meant_share)) OVER whole
-                + all_n * (1 - sum(meant_share) OVER whole)) / 2 AS half_square
+                + all_n * (1 - sum(meant_share) OVER whole)) / 2 AS half_square,
+            if(odd > 0, erfc(sqrt(half_square)), 0) + arraySum(
+                at -> exp((at + odd) * log(greatest(half_square, 1e-300)) - half_square - lgamma(at + odd + 1)),
+                range(intDiv(greatest(freedom, 0), 2))) AS split_p
         FROM paired
         WINDOW whole AS (PARTITION BY experiment)
     ),
@@ -94,17 +106,15 @@ SELECT
     round(1000 * micros / n) AS spend_per_thousand_micros,
     control_arm AS control,
     if(compared, round(more, 6), NULL) AS difference,
-    if(compared, round(more - sqrt(pow(rate - greatest(0, middle - half), 2) + pow(least(1, control_middle + control_half) - control_rate, 2)), 6), NULL) AS difference_low,
-    if(compared, round(more + sqrt(pow(least(1, middle + half) - rate, 2) + pow(control_rate - greatest(0, control_middle - control_half), 2)), 6), NULL) AS difference_high,
+    if(compared, round(more - hypot(rate - low, control_high - control_rate), 6), NULL) AS difference_low,
+    if(compared, round(more + hypot(high - rate, control_rate - control_low), 6), NULL) AS difference_high,
     if(compared, round(more / nullIf(control_rate, 0), 4), NULL) AS lift,
     round(p, 6) AS p_value,
-    if(compared, round(max(own_holm) OVER (PARTITION BY experiment, compared ORDER BY p, arm ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 6), NULL) AS p_holm,
-    if(compared, round((z + z_power) * sqrt(control_rate * (1 - control_rate) * (1 / n + 1 / control_n)), 6), NULL) AS detectable_difference,
+    if(compared, round(max(own_holm) OVER (PARTITION BY experiment, compared ORDER BY rank), 6), NULL) AS p_holm,
+    if(compared, round(detectable, 6), NULL) AS detectable_difference,
     round(own_share, 4) AS share,
     round(meant_share, 4) AS expected_share,
-    multiIf(isInfinite(half_square), 0, freedom < 1, NULL, round(if(freedom % 2 = 1, erfc(sqrt(half_square)), 0) + arraySum(
-        at -> exp((at + freedom % 2 / 2) * log(greatest(half_square, 1e-300)) - half_square - lgamma(at + freedom % 2 / 2 + 1)),
-        range(intDiv(freedom, 2))), 6)) AS share_p,
+    multiIf(isInfinite(half_square), 0, freedom < 1, NULL, round(split_p, 6)) AS share_p,
     all_final AS final
 FROM adjusted
 ORDER BY experiment, arm

@@ -4,11 +4,12 @@
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: model_version String '' -- only this version; empty: all
 -- param: rows UInt32 1000 -- at most so many rows
--- chart: line x=hour y=normalised_entropy by=model_version at=1 -- log loss over that of the hour's own click rate; above 1 knows less than the rate
+-- chart: line x=hour y=normalised_entropy by=model_version at=1 -- log loss over that of the hour's click rate (1)
 -- From the predictions impressions came with (pctr), by hour of the impression; unpredicted counts those without.
--- Unclicked outcomes are a sample, each for `weight` impressions. log_loss is in nats an impression, AUC exact with ties
--- as half, calibration predicted over observed clicks, normalised_entropy log_loss over that of always saying the hour's
--- click rate. Each is empty where it is not defined: without predictions, without a click, or with nothing else.
+-- Unclicked outcomes are a sample, each for `weight` impressions. log_loss is in nats an impression, auc exact with
+-- ties as half, calibration predicted over observed clicks, normalised_entropy log_loss over that of always saying the
+-- hour's click rate: above 1 is worse than knowing that rate alone. Each is empty where it is not defined: without
+-- predictions, without a click, or with nothing else.
 -- Impressions that may still be clicked have their clicks first: leave out the newest hours.
 -- An exact AUC sorts every prediction of the span: name one (--from) where there are tens of millions.
 WITH
@@ -26,14 +27,17 @@ WITH
             groupArrayIf(bitShiftLeft(reinterpretAsUInt64(assumeNotNull(pctr)), 1), isNotNull(pctr)) AS bits,
             arraySort((each, key) -> key, signed, arrayMap((key, each) -> key + (each > 0), bits, signed)) AS first,
             arraySort((each, key) -> key, signed, arrayMap((key, each) -> key + (each < 0), bits, signed)) AS last,
-            arraySum((each, below) -> each > 0 ? each * below : 0, first, arrayCumSum(each -> greatest(-each, 0), first)) AS won,
-            arraySum((each, below) -> each > 0 ? each * below : 0, last, arrayCumSum(each -> greatest(-each, 0), last)) AS won_surely,
+            arrayCumSum(each -> greatest(-each, 0), first) AS below_or_equal,
+            arrayCumSum(each -> greatest(-each, 0), last) AS below,
+            arraySum((each, others) -> greatest(each, 0) * others, first, below_or_equal) AS won,
+            arraySum((each, others) -> greatest(each, 0) * others, last, below) AS won_surely,
             sumIf(weight, kind = 'click' AND isNotNull(pctr)) AS clicked,
             sumIf(weight, kind = 'unclicked' AND isNotNull(pctr)) AS unclicked,
             clicked + unclicked AS predicted_weight,
             sum(weight * pctr) AS predicted_clicks,
             -- No prediction costs more than 34.5: one that is wrong must not decide an hour.
-            -sumIf(weight * log(greatest(1e-15, if(kind = 'click', pctr, 1 - pctr))), isNotNull(pctr)) / nullIf(predicted_weight, 0) AS mean_loss,
+            -sumIf(weight * log(greatest(1e-15, if(kind = 'click', pctr, 1 - pctr))), isNotNull(pctr)) AS loss,
+            loss / nullIf(predicted_weight, 0) AS mean_loss,
             nullIf(clicked / nullIf(predicted_weight, 0), 0) AS rate,
             -(rate * log(rate) + (1 - rate) * log(1 - rate)) AS entropy
         FROM outcomes

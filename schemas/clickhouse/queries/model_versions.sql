@@ -3,7 +3,7 @@
 -- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: baseline String '' -- version the others are compared with; empty: the one with most impressions
--- chart: points x=model_version y=difference low=difference_low high=difference_high at=0 unit=nats -- log loss less the baseline's in the same hours and campaigns, 95 % intervals
+-- chart: points x=model_version y=difference low=difference_low high=difference_high at=0 unit=nats -- log loss less the baseline's, 95 % intervals
 -- Versions saw different traffic: their log_loss, auc and calibration side by side compare the traffic as well, and
 -- what is rarely clicked has a low log loss whoever predicts it. difference is of log losses within an hour and
 -- campaign, below 0 better than the baseline; these strata count by the impressions of both, a * b / (a + b), where
@@ -43,14 +43,18 @@ WITH
             sum(weight * weight * loss) AS wwl,
             sum(weight * weight * loss * loss) AS wwll,
             wl / w AS mean,
-            if(outcomes > 1, greatest(0, wwll - 2 * mean * wwl + mean * mean * ww) / w / w * outcomes / (outcomes - 1), NULL) AS variance
+            greatest(0, wwll - 2 * mean * wwl + mean * mean * ww) AS squares,
+            if(outcomes > 1, squares / w / w * outcomes / (outcomes - 1), NULL) AS variance
         FROM predicted
         GROUP BY hour, campaign_id, model_version
     ),
     weighed AS (SELECT *, sum(w) OVER (PARTITION BY model_version) AS version_total FROM strata),
     based AS
     (
-        SELECT *, if({baseline:String} = '', argMin(model_version, (-version_total, model_version)) OVER (), {baseline:String}) AS baseline
+        SELECT
+            *,
+            argMin(model_version, (-version_total, model_version)) OVER () AS largest,
+            if({baseline:String} = '', largest, {baseline:String}) AS baseline
         FROM weighed
     ),
     paired AS
@@ -74,8 +78,10 @@ WITH
             sum(paired.clicked) AS clicked,
             sum(paired.predicted_clicks) AS predicted_clicks,
             sum(wl) / total AS mean_loss,
-            sqrt(greatest(0, sum(wwll) - 2 * mean_loss * sum(wwl) + mean_loss * mean_loss * sum(ww))) / total AS loss_error,
+            greatest(0, sum(wwll) - 2 * mean_loss * sum(wwl) + mean_loss * mean_loss * sum(ww)) AS all_squares,
+            sqrt(all_squares) / total AS loss_error,
             clicked / total AS rate,
+            -(rate * log(rate) + (1 - rate) * log(1 - rate)) AS entropy,
             sumIf(w, pair) / total AS matched,
             nullIf(sum(share), 0) AS shares,
             sum(share * (mean - base_mean)) / shares AS difference,
@@ -92,8 +98,10 @@ WITH
             groupArray(bitShiftLeft(reinterpretAsUInt64(prediction), 1)) AS bits,
             arraySort((each, key) -> key, signed, arrayMap((key, each) -> key + (each > 0), bits, signed)) AS first,
             arraySort((each, key) -> key, signed, arrayMap((key, each) -> key + (each < 0), bits, signed)) AS last,
-            arraySum((each, below) -> each > 0 ? each * below : 0, first, arrayCumSum(each -> greatest(-each, 0), first)) AS won,
-            arraySum((each, below) -> each > 0 ? each * below : 0, last, arrayCumSum(each -> greatest(-each, 0), last)) AS won_surely,
+            arrayCumSum(each -> greatest(-each, 0), first) AS below_or_equal,
+            arrayCumSum(each -> greatest(-each, 0), last) AS below,
+            arraySum((each, others) -> greatest(each, 0) * others, first, below_or_equal) AS won,
+            arraySum((each, others) -> greatest(each, 0) * others, last, below) AS won_surely,
             (won + won_surely) / 2 / nullIf(sumIf(weight, is_click) * sumIf(weight, NOT is_click), 0) AS auc
         FROM predicted
         GROUP BY model_version
@@ -105,7 +113,7 @@ SELECT
     round(rate, 6) AS ctr,
     round(mean_loss, 6) AS log_loss,
     round(loss_error, 6) AS log_loss_error,
-    if(rate = 0 OR rate = 1, NULL, round(mean_loss / -(rate * log(rate) + (1 - rate) * log(1 - rate)), 4)) AS normalised_entropy,
+    if(rate = 0 OR rate = 1, NULL, round(mean_loss / entropy, 4)) AS normalised_entropy,
     round(ranked.auc, 4) AS auc,
     round(predicted_clicks / nullIf(clicked, 0), 4) AS calibration,
     versions.baseline AS baseline,
