@@ -17,7 +17,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse
-from tests.integration.clickhouse_fixture import request
+from tests.integration.clickhouse_fixture import request, wait_until
 
 pytestmark = pytest.mark.clickhouse
 
@@ -40,9 +40,8 @@ def value(server: ClickHouse, sql: str) -> str:
 
 
 def wait_for(server: ClickHouse, sql: str, expected: str) -> None:
-    """Returns once `sql` gives `expected`; the test's own time-out bounds it."""
-    while value(server, sql) != expected:
-        pass
+    """Returns once `sql` gives `expected`."""
+    wait_until(lambda: value(server, sql) == expected)
 
 
 def test_kill_amid_inserts_loses_nothing_acknowledged(server: ClickHouse) -> None:
@@ -61,7 +60,7 @@ def test_kill_amid_inserts_loses_nothing_acknowledged(server: ClickHouse) -> Non
 
     with ThreadPoolExecutor(2) as pool:
         writers = [pool.submit(insert, writer) for writer in (0, 1)]
-        enough.wait(60)
+        assert enough.wait(60)
         server.kill()
         for writer in writers:
             writer.result()
@@ -119,8 +118,7 @@ def test_views_refresh_unasked_and_neither_stop_nor_drop_waits_for_them(server: 
     wait_for(server, running, "Running")
     pid = server.pid
     os.kill(pid, signal.SIGTERM)
-    while server.alive:
-        pass
+    wait_until(lambda: not server.alive)
     assert "Traceback" not in server.log_path.read_text()
     server.start()
     wait_for(server, running, "Running")
