@@ -29,23 +29,18 @@ def init(
     made = Admin(answering(environment)).create(partitions=partitions, shards=shards, replication=replication)
     typer.echo(f"topics: made {len(made)}" + (f" ({', '.join(made)})" if made else ", all there"))
     if tables and environment.clickhouse_url:
-        from schemas.clickhouse.migrations import migrate  # clickhouse-connect takes 0.3 s to import
-        from streams.sink.client import connect
+        from schemas.clickhouse.dictionaries import make_readable
+        from schemas.clickhouse.migrations import migrate
+        from streams.sink.client import connect, password_of  # clickhouse-connect takes 0.3 s to import
 
-        url = environment.clickhouse()
+        url, cluster = environment.clickhouse(), cluster or environment.clickhouse_cluster
+        password = password_of(url, environment.clickhouse_password.get_secret_value())
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it would tell of what is raised anyway
         try:
             with told():
-                client = connect(
-                    url,
-                    user=environment.clickhouse_user,
-                    password=environment.clickhouse_password.get_secret_value(),
-                )
-                applied = migrate(
-                    client,
-                    database=environment.clickhouse_database,
-                    cluster=cluster or environment.clickhouse_cluster,
-                )
+                client = connect(url, user=environment.clickhouse_user, password=password)
+                applied = migrate(client, database=environment.clickhouse_database, cluster=cluster)
+                make_readable(client, password=password, cluster=cluster)
         except ClickfoldError as error:
             # Without what the URL may carry as a user's name and password.
             where = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()

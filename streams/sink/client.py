@@ -40,7 +40,7 @@ def connect(
         host=parts.hostname,
         port=parts.port or (8443 if parts.scheme == "https" else 8123),
         username=user or unquote(parts.username or "") or None,
-        password=password or unquote(parts.password or ""),
+        password=password_of(url, password),
         database=database or None,
         compress="lz4",
         # A session allows one statement at a time, and would be kept by the server for nothing.
@@ -55,6 +55,11 @@ def connect(
     # An attribute of this pool of our own: clickhouse-connect takes a pool of another class, but would not close it.
     client.http.urlopen = _heeding(client.http.urlopen)  # type: ignore[method-assign]
     return client
+
+
+def password_of(url: str, password: str = "") -> str:
+    """The password a connection uses: the one given, else the address's."""
+    return password or unquote(urlsplit(url).password or "")
 
 
 def _heeding(urlopen: Callable[..., BaseHTTPResponse]) -> Callable[..., BaseHTTPResponse]:

@@ -1,0 +1,57 @@
+"""Dictionaries that read this server's own tables, as a user it lets in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from schemas.clickhouse.clustered import clustered
+from schemas.clickhouse.migrations import migrations
+from schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+CAMPAIGN_FACTS: Final = "campaign_facts"
+_HEAD: Final = f"CREATE OR REPLACE DICTIONARY {CAMPAIGN_FACTS}\n"
+_SOURCE: Final = "SOURCE(CLICKHOUSE("
+# ClickHouse's UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, ACCESS_DENIED, AUTHENTICATION_FAILED.
+_REFUSED: Final = frozenset({192, 193, 194, 497, 516})
+
+
+def make_readable(client: Client, *, password: str, cluster: str = "") -> None:
+    """Has the dictionary load, and where ClickHouse refuses its user made anew to read as the client's, with
+    `password`; so a new password is taken up, too. For a client on the database, after `migrate`.
+
+    ClickHouse keeps that password in the dictionary's definition, and shows it to nobody. Raises SettingsError when it
+    refuses this user as well.
+    """
+    from clickhouse_connect.driver.exceptions import DatabaseError  # 0.2 s to import, for those who call this only
+
+    load = f"SYSTEM RELOAD DICTIONARY {client.database}.{CAMPAIGN_FACTS}"
+    try:
+        client.command(load)
+    except DatabaseError as failure:
+        if failure.code not in _REFUSED:
+            raise
+        every = [statement for migration in migrations() for statement in migration.statements]
+        made = [statement for statement in every if _HEAD in statement][-1]
+        user = str(client.command("SELECT currentUser()"))
+        try:
+            client.command(clustered(reading_as(made, user, password), cluster))
+            client.command(load)
+        except DatabaseError as again:
+            reason = str(again).replace(password, "…") if password else str(again)
+            raise SettingsError(
+                f"dictionary {CAMPAIGN_FACTS} can't read as user {user}: {reason[:300]}; give the user the rights to "
+                "select from and reload it, and the password it has inside ClickHouse"
+            ) from None
+
+
+def reading_as(statement: str, user: str, password: str) -> str:
+    """The same dictionary, with a source that names a user and password."""
+    return statement.replace(_SOURCE, f"{_SOURCE}USER {_quoted(user)} PASSWORD {_quoted(password)} ", 1)
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
