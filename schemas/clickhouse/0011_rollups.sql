@@ -33,8 +33,10 @@ FROM minute_totals FINAL
 PREWHERE run IN active.2 AND run = transform(roundDown(toUnixTimestamp(minute), active.1), active.1, active.2, '')
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- As minute_totals, without the join partition. The hour goes before the dimensions: an hour has thousands of
--- rows to a campaign, so that a campaign's rows are found by the key where those of a minute are not.
+-- As minute_totals, without the join partition, and with the campaign before the advertiser: in an hour or a day a
+-- campaign has enough rows to be found by the key (in a minute it has not), but not behind an advertiser nobody named,
+-- who changes within most granules. Partitions by month and no TTL, as minute_totals: where old minutes are dropped,
+-- their roll-ups stay, as what is summed of fewer has a lower version.
 CREATE TABLE IF NOT EXISTS hour_totals
 (
     run LowCardinality(String) COMMENT 'empty: live work; else the name of a backfill',
@@ -64,8 +66,8 @@ CREATE TABLE IF NOT EXISTS hour_totals
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(hour)
-PRIMARY KEY (run, hour, advertiser_id, campaign_id)
-ORDER BY (run, hour, advertiser_id, campaign_id, creative_id, placement, country, device, experiment, arm)
+PRIMARY KEY (run, hour, campaign_id)
+ORDER BY (run, hour, campaign_id, advertiser_id, creative_id, placement, country, device, experiment, arm)
 COMMENT 'Versions of hours rolled up; read the view hours';
 
 CREATE TABLE IF NOT EXISTS day_totals
@@ -97,8 +99,8 @@ CREATE TABLE IF NOT EXISTS day_totals
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(day)
-PRIMARY KEY (run, day, advertiser_id, campaign_id)
-ORDER BY (run, day, advertiser_id, campaign_id, creative_id, placement, country, device, experiment, arm)
+PRIMARY KEY (run, day, campaign_id)
+ORDER BY (run, day, campaign_id, advertiser_id, creative_id, placement, country, device, experiment, arm)
 COMMENT 'Versions of days rolled up; read the view days';
 
 -- `began` is when the last refresh on this server began, if it ended well. After a failure or a restart it is null; then
