@@ -289,3 +289,10 @@ def test_a_baseline_may_be_named(rows: Callable[..., Rows]) -> None:
     back = {row["model_version"]: row["difference"] for row in rows("model_versions", baseline="m2")}
     assert back["m1"] == -forth["m2"] != 0
     assert back["m2"] is None
+
+
+def test_without_a_name_the_baseline_is_the_version_of_most_impressions(ads: Client) -> None:
+    shown = [outcome(1, "unclicked", 0.1), outcome(2, "unclicked", 0.1, model_version="m2", weight=2.0)]
+    insert(ads, "outcomes", shown)
+    table = run_query(ads, "model_versions")
+    assert {row[table.columns.index("baseline")] for row in table.rows} == {"m2"}
