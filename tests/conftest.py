@@ -4,6 +4,7 @@ from hypothesis import settings
 
 from tests.integration.broker_fixture import broker as broker
 from tests.integration.broker_fixture import topic_prefix as topic_prefix
+from tests.integration.clickhouse_fixture import ads as ads
 from tests.integration.clickhouse_fixture import clickhouse as clickhouse
 from tests.integration.clickhouse_fixture import database as database
 from tests.integration.clickhouse_fixture import golden as golden

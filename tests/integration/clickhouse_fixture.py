@@ -71,3 +71,10 @@ def wait_until(true: Callable[[], bool]) -> None:
     give_up = time.monotonic() + 60
     while not true():
         assert time.monotonic() < give_up, "not within a minute"
+
+
+@pytest.fixture
+def ads(database: Client) -> Client:
+    """A client on a database with all tables and no rows."""
+    migrate(database, database=str(database.database))
+    return database

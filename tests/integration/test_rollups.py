@@ -14,7 +14,7 @@ from streams.replay.drop import drop_run
 from streams.replay.rollups import ROLLUPS, roll_up, wait_for
 from streams.replay.runs import record_run
 from streams.sink.client import connect
-from tests.golden import HOUR_MS, MINUTE_MS, insert, total
+from tests.golden import HOUR_MS, MINUTE_MS, insert, quiet, total
 from tests.integration.test_runs import minutes, run_record, show
 
 pytestmark = pytest.mark.clickhouse
@@ -31,12 +31,6 @@ def ads(database: Client) -> Client:
     migrate(database, database=str(database.database))
     quiet(database)
     return database
-
-
-def quiet(client: Client) -> None:
-    for view in ROLLUPS:
-        wait_for(client, view)
-        client.command(f"ALTER TABLE {view} MODIFY REFRESH EVERY 1 YEAR APPEND")
 
 
 def forget(client: Client) -> None:

@@ -10,7 +10,7 @@ SELECT
     campaign_id,
     sum(impressions) AS impressions,
     sum(attributed_clicks) AS attributed_clicks,
-    round(attributed_clicks / impressions, 6) AS ctr,
+    if(impressions = 0, NULL, round(attributed_clicks / impressions, 6)) AS ctr,
     sum(clicks) AS clicks,
     sum(spend_micros) AS spend_micros,
     min(final) AS final

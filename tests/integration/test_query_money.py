@@ -1,0 +1,143 @@
+"""Named queries about spend, held against plain Python over the records and figures told by hand."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from schemas.events import Campaign
+from schemas.outcomes import Outcome
+from streams.replay.rollups import roll_up
+from tests.golden import HOUR_MS, MINUTE_MS, answered, insert, quiet, total
+from tests.world import CAMPAIGNS, decisions, impressions, outcomes
+
+pytestmark = pytest.mark.clickhouse
+
+
+def day_in(zone: str, ts_ms: int) -> str:
+    return str(datetime.fromtimestamp(ts_ms / 1000, ZoneInfo(zone)).date())
+
+
+def test_spend_over_budget_is_by_each_campaigns_own_days(golden: Client) -> None:
+    announced = {one.campaign_id: one for one in CAMPAIGNS}
+    spent: Counter[tuple[str, str]] = Counter()
+    for one in outcomes():
+        campaign = announced.get(one.campaign_id or "")
+        if one.kind == "click" and campaign:
+            spent[campaign.campaign_id, day_in(campaign.timezone, one.click_ts or 0)] += one.price_micros or 0
+    found = {(row["campaign_id"], row["local_day"]): row for row in answered(golden, "over_budget", within="true")}
+    # k2's midnight is at 18:15 UTC, k1's at 23:00: both have clicks on either side.
+    assert set(spent) == {("k1", "2023-11-14"), ("k1", "2023-11-15"), ("k2", "2023-11-14"), ("k2", "2023-11-15")}
+    assert {key: found[key]["spend_micros"] for key in spent} == spent
+    for (name, _), row in found.items():
+        assert row["over_micros"] == row["spend_micros"] - announced[name].daily_budget_micros
+    over = {key for key, micros in spent.items() if micros > announced[key[0]].daily_budget_micros}
+    assert {(row["campaign_id"], row["local_day"]) for row in answered(golden, "over_budget")} == over != set()
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Australia/Eucla", "America/New_York", "UTC", "Pacific/Kiritimati"])
+def test_a_campaigns_day_ends_at_its_own_midnight_to_the_minute(ads: Client, zone: str) -> None:
+    # In New York this day has 25 hours.
+    midnight = datetime(2023, 11, 5, tzinfo=ZoneInfo(zone))
+    ends = [int(at.timestamp() * 1000 - HOUR_MS) // MINUTE_MS for at in (midnight, midnight + timedelta(days=1))]
+    insert(ads, "campaigns", [Campaign("k1", 4, zone, "active", "even", 1)])
+    spends = {ends[0] - 1: 1, ends[0]: 2, ends[1] - 1: 3, ends[1]: 40}
+    insert(ads, "totals", [total(minute, version=1, spend_micros=spend) for minute, spend in spends.items()])
+    found = answered(ads, "over_budget", within="true")
+    # 2 + 3 of a budget of 4 is one too much.
+    assert [(row["local_day"], row["spend_micros"], row["over_micros"], row["over_percent"]) for row in found] == [
+        ("2023-11-06", 40, 36, 900),
+        ("2023-11-05", 5, 1, 25),
+        ("2023-11-04", 1, -3, -75),
+    ]
+    assert len(answered(ads, "over_budget")) == 2
+
+
+def test_a_budget_of_nothing_is_over_without_a_percentage(ads: Client) -> None:
+    insert(ads, "campaigns", [Campaign("k1", 0, "UTC", "active", "even", 1)])
+    insert(ads, "totals", [total(0, version=1, spend_micros=7), total(0, version=1, campaign_id="k9", spend_micros=7)])
+    (row,) = answered(ads, "over_budget")
+    assert (row["campaign_id"], row["over_micros"], row["over_percent"]) == ("k1", 7, None)
+
+
+def test_the_pacing_curve_is_the_last_decision_of_each_step(golden: Client) -> None:
+    of_k1 = [one for one in decisions() if one.campaign_id == "k1"]
+    rows = answered(golden, "pacing_curve", campaign="k1", step_minutes="25")
+    expected = {}
+    for one in of_k1:
+        # The local midnight is at 23:00 UTC; a later decision of a step takes the place of an earlier one.
+        step = (one.event_ms - one.day_start) // (25 * MINUTE_MS)
+        percent = round(100 * one.spend_micros / one.budget_micros, 2)
+        expected[step * 25] = (one.spend_micros, one.plan_micros, percent, one.admit, one.state)
+    midnight = datetime(2023, 11, 14, 23)
+    found = {
+        (datetime.fromisoformat(row["step"]) - midnight) // timedelta(minutes=1): (
+            *(row[name] for name in ("spend_micros", "plan_micros", "spend_percent", "admit", "state")),
+        )
+        for row in rows
+    }
+    assert found == expected
+    assert len(found) == 3
+
+
+def test_a_day_of_spend_is_that_of_its_clicks_and_a_rate_that_of_its_impressions(golden: Client) -> None:
+    day_ms = HOUR_MS + 120 * MINUTE_MS
+    shown = Counter((one.campaign_id, one.ts >= day_ms) for one in impressions())
+    billed = [one for one in outcomes() if one.kind == "click"]
+    clicks = Counter((one.campaign_id, (one.click_ts or 0) >= day_ms) for one in billed)
+    attributed = Counter((one.campaign_id, (one.ts or 0) >= day_ms) for one in billed)
+    price = {one.campaign_id: one.price_micros for one in impressions()}
+    rows = answered(golden, "spend_by_day")
+    assert len(rows) == len(shown)
+    for row in rows:
+        key = (row["campaign_id"], row["day"] == "2023-11-15")
+        assert (row["impressions"], row["attributed_clicks"]) == (shown[key], attributed[key])
+        assert row["clicks"] == clicks[key]
+        assert row["spend_micros"] == clicks[key] * price[key[0]]
+        assert row["per_click_micros"] == price[key[0]]
+        assert row["per_mille_micros"] == round(1000 * attributed[key] * price[key[0]] / shown[key])
+    only_second = answered(golden, "spend_by_day", since="2023-11-14 00:00:01")
+    assert {row["day"] for row in only_second} == {"2023-11-15"}
+
+
+def test_what_comes_from_one_fold_agrees(golden: Client) -> None:
+    for step in ("day", "hour"):
+        assert answered(golden, "reconciliation", step=step) == []
+        every = answered(golden, "reconciliation", step=step, agreeing="true")
+        assert {row["difference"] for row in every} == {0}
+        sources = {"hours", "outcomes"} | ({"days"} if step == "day" else set())
+        assert {row["source"] for row in every} == sources
+        clicks = [row for row in every if (row["source"], row["measure"]) == ("outcomes", "clicks")]
+        assert sum(row["in_source"] for row in clicks) == len([one for one in outcomes() if one.kind == "click"])
+
+
+def test_differences_between_roll_ups_outcomes_and_minutes_are_told(ads: Client) -> None:
+    quiet(ads)
+    insert(ads, "totals", [total(0, version=1, impressions=9, attributed_clicks=1, clicks=1, spend_micros=5)])
+    roll_up(ads)
+    insert(ads, "totals", [total(0, version=2, impressions=10, attributed_clicks=1, clicks=1, spend_micros=5)])
+    # A click of an impression of the hour before, and a repeat the totals know nothing of.
+    about: dict[str, Any] = {"ts": HOUR_MS - 1, "campaign_id": "k1", "price_micros": 5, "delay_ms": 1}
+    insert(
+        ads,
+        "outcomes",
+        [
+            Outcome("click", "i1", 0, click_id="c1", click_ts=HOUR_MS, **about),
+            Outcome("repeat", "i1", 0, click_id="c2", click_ts=HOUR_MS, **about),
+        ],
+    )
+    found = {
+        (row["from_time"][11:13], row["source"], row["measure"]): (row["in_source"], row["in_minutes"])
+        for row in answered(ads, "reconciliation", step="hour")
+    }
+    assert found == {
+        ("22", "hours", "impressions"): (9, 10),
+        ("22", "outcomes", "attributed_clicks"): (0, 1),
+        ("22", "outcomes", "repeats"): (1, 0),
+        ("21", "outcomes", "attributed_clicks"): (1, 0),
+        ("21", "outcomes", "attributed_spend_micros"): (5, 0),
+    }
+    assert {row["source"] for row in answered(ads, "reconciliation")} == {"hours", "days", "outcomes"}

@@ -1,0 +1,163 @@
+"""Named queries about impressions and clicks, held against plain Python over the records and figures told by hand."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import xxhash
+from clickhouse_connect.driver.client import Client
+from statsmodels.stats.proportion import proportion_confint
+
+from schemas.outcomes import Outcome
+from tests.golden import HOUR_MS, MINUTE_MS, answered, insert, total
+from tests.world import impressions, outcomes
+
+pytestmark = pytest.mark.clickhouse
+
+
+def click(name: str, delay_ms: int = 1_000, *, number: int = 0, kind: Any = "click", **more: Any) -> Outcome:
+    """The number-th click on an impression shown at 22:00."""
+    given = {"ts": HOUR_MS, "campaign_id": "k1", "price_micros": 5, **more}
+    return Outcome(
+        kind, name, 0, click_id=f"{name}-{number}", click_ts=given["ts"] + delay_ms, delay_ms=delay_ms, **given
+    )
+
+
+def unclicked(name: str, *, weight: float = 1.0, **more: Any) -> Outcome:
+    return Outcome("unclicked", name, 0, weight=weight, **{"ts": HOUR_MS, "campaign_id": "k1", **more})
+
+
+def user_hash(user_id: str) -> str:
+    return str(xxhash.xxh3_64_intdigest(user_id.encode()))
+
+
+@pytest.mark.parametrize(("confidence", "z"), [(0.95, {}), (0.99, {"z": "2.5758293035489004"})])
+def test_intervals_of_creatives_are_wilsons(golden: Client, confidence: float, z: dict[str, str]) -> None:
+    shown = Counter(one.creative_id for one in impressions())
+    clicked = Counter(one.creative_id for one in outcomes() if one.kind == "click")
+    found = {row["creative_id"]: row for row in answered(golden, "top_creatives", **z)}
+    assert found.keys() == shown.keys()
+    for creative, row in found.items():
+        interval = proportion_confint(clicked[creative], shown[creative], alpha=1 - confidence, method="wilson")
+        assert (row["impressions"], row["attributed_clicks"]) == (shown[creative], clicked[creative])
+        assert (row["ctr_low"], row["ctr_high"]) == pytest.approx(interval, abs=1e-6)
+
+
+def test_creatives_by_their_surest_rate(ads: Client) -> None:
+    creatives = {"lucky": (2, 1), "proven": (1_000, 100), "costly": (1_000, 10)}
+    insert(
+        ads,
+        "totals",
+        [
+            total(0, version=1, creative_id=name, impressions=shown, attributed_clicks=clicks)
+            for name, (shown, clicks) in creatives.items()
+        ],
+    )
+    ordered = [row["creative_id"] for row in answered(ads, "top_creatives", order="ctr_low")]
+    # Lower ends: of 1 in 2 0.0945, of 100 in 1,000 0.0829, of 10 in 1,000 0.0054.
+    assert ordered == ["lucky", "proven", "costly"]
+    insert(ads, "totals", [total(0, version=2, creative_id="lucky", impressions=3, attributed_clicks=1)])
+    # Of 1 in 3 it is 0.0615.
+    assert answered(ads, "top_creatives", order="ctr_low")[0]["creative_id"] == "proven"
+
+
+def test_a_minute_of_clicks_alone_has_no_rate(ads: Client) -> None:
+    insert(ads, "totals", [total(0, version=1, clicks=2, spend_micros=30)])
+    (row,) = answered(ads, "ctr_by_campaign_hour")
+    assert (row["impressions"], row["ctr"], row["clicks"], row["spend_micros"]) == (0, None, 2, 30)
+    assert answered(ads, "top_creatives", impressions="0") == []
+
+
+def test_a_delay_on_an_edge_belongs_to_the_row_that_begins_there(ads: Client) -> None:
+    delays = (-1, 0, 999, 1_000)
+    insert(ads, "outcomes", [click(f"i{delay}", delay) for delay in delays])
+    insert(ads, "outcomes", [click("i0", 70, number=1, kind="repeat")])
+    found = [list(row.values()) for row in answered(ads, "click_delay_histogram", edges_ms="[1000,0]")]
+    # 1 of 4 below 0, then 2 of 4, then the last.
+    assert found == [[None, 0, 1, 0.25, 0.25], [0, 1_000, 2, 0.5, 0.75], [1_000, None, 1, 0.25, 1]]
+
+
+def test_the_histogram_counts_every_billable_click_once(golden: Client) -> None:
+    delays = [one.delay_ms or 0 for one in outcomes() if one.kind == "click"]
+    for row in answered(golden, "click_delay_histogram"):
+        low, high = row["from_ms"], row["to_ms"]
+        inside = [at for at in delays if (low is None or low <= at) and (high is None or at < high)]
+        below = [at for at in delays if high is None or at < high]
+        assert row["clicks"] == len(inside)
+        assert row["cumulative_share"] == pytest.approx(len(below) / len(delays), abs=1e-6)
+
+
+def test_the_kept_sample_stands_for_the_unclicked_of_final_minutes(ads: Client) -> None:
+    insert(
+        ads,
+        "totals",
+        [
+            total(0, version=1, final=True, impressions=100, attributed_clicks=4),
+            total(1, version=1, impressions=50, attributed_clicks=1),
+        ],
+    )
+    insert(ads, "outcomes", [unclicked(f"i{at}", weight=20.0) for at in range(5)])
+    insert(ads, "outcomes", [unclicked("later", weight=20.0, ts=HOUR_MS + MINUTE_MS), click("clicked")])
+    # 100 - 4 = 96 unclicked; 5 * 20 = 100 stood for; (100 - 96) / sqrt(5 * 20 * 19) = 0.09.
+    assert [list(row.values()) for row in answered(ads, "unclicked")] == [["k1", 100, 4, 96, 96, 5, 100, 0.09]]
+    # A span that begins within a minute begins with the next one, in outcomes too.
+    assert answered(ads, "unclicked", since="2023-11-14 22:00:30") == []
+
+
+def test_impressions_of_a_user_are_exact_only_without_thinning(ads: Client) -> None:
+    people = [
+        click("i1", user_id="u1"),
+        click("i1", number=1, kind="repeat", user_id="u1"),
+        click("i2", user_id="u1"),
+        unclicked("i3", user_id="u1"),
+        unclicked("i4", user_id="u2"),
+        unclicked("i5"),
+    ]
+    insert(ads, "outcomes", people)
+
+    def found() -> list[tuple[Any, ...]]:
+        rows = answered(ads, "frequency")
+        return [(row["measure"], row["per_user"], row["users"], row["exact"]) for row in rows]
+
+    # u1: 2 clicks, and 3 impressions with the one not clicked; u2: 1 impression; i5 is nobody's.
+    assert found() == [("clicks", 2, 1, True), ("impressions", 1, 1, True), ("impressions", 3, 1, True)]
+    insert(ads, "outcomes", [unclicked("i6", weight=20.0, user_id="u2")])
+    # u2: 1 + 20 now, said of the last row: so many or more.
+    assert found() == [("clicks", 2, 1, True), ("impressions", 3, 1, False), ("impressions", 20, 1, False)]
+    assert answered(ads, "frequency")[-1]["and_more"]
+
+
+def test_users_are_sampled_by_their_hash(golden: Client) -> None:
+    clicked = Counter(one.user_id for one in outcomes() if one.kind == "click" and one.user_id)
+    kept = {user: count for user, count in clicked.items() if int(user_hash(user or "")) % 2 == 0}
+    assert 0 < len(kept) < len(clicked)
+    for one_in, expected in (("1", clicked), ("2", kept)):
+        rows = [row for row in answered(golden, "frequency", one_in=one_in) if row["measure"] == "clicks"]
+        assert {row["per_user"]: row["users"] for row in rows} == Counter(expected.values())
+        assert {row["users_estimated"] // row["users"] for row in rows} == {int(one_in)}
+        assert {row["exact"] for row in rows} == {one_in == "1"}
+
+
+def test_each_sign_of_invalid_traffic_begins_at_its_bound(ads: Client) -> None:
+    # Six clicks in a minute are more than five.
+    insert(ads, "outcomes", [click(f"bot{at}", 1_000 + at, user_id="bot", campaign_id="k3") for at in range(6)])
+    insert(ads, "outcomes", [click(f"office{at}", user_id="office") for at in range(5)])
+    insert(ads, "outcomes", [click(f"nobody{at}") for at in range(9)])
+    insert(ads, "outcomes", [click("soon", 199, user_id="quick"), click("person", 200, user_id="quick")])
+    insert(ads, "outcomes", [click("same", 0), click("before", -1)])
+    insert(ads, "outcomes", [click("same", 3_000 * at, number=at, kind="repeat") for at in (1, 2)])
+    insert(ads, "outcomes", [click("twice"), click("twice", 3_000, number=1, kind="repeat")])
+    insert(ads, "outcomes", [click(f"roam{at}", user_id="roamer", campaign_id=f"r{at}") for at in range(2)])
+    rows = answered(ads, "invalid_traffic", campaigns="2")
+    found = {(row["signal"], row["user_hash"], row["impression_id"], row["campaign_id"]): row for row in rows}
+    counted = {key: (row["clicks"], row["campaigns"], row["billed_micros"]) for key, row in found.items()}
+    assert counted == {
+        # What is billed: 5 a click, nothing a repeat.
+        ("burst", user_hash("bot"), "", "k3"): (6, 1, 30),
+        ("too_soon", user_hash("quick"), "", "k1"): (1, 1, 5),
+        ("too_soon", "", "", "k1"): (1, 1, 5),
+        ("negative_delay", "", "", "k1"): (1, 1, 5),
+        ("many_on_one", "", "same", "k1"): (3, 1, 5),
+        ("many_campaigns", user_hash("roamer"), "", ""): (2, 2, 10),
+    }
+    assert found["too_soon", user_hash("quick"), "", "k1"]["shortest_ms"] == 199
