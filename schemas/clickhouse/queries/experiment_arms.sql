@@ -34,8 +34,8 @@ WITH
             (rate + z * z / 2 / n) / (1 + z * z / n) AS middle,
             z * sqrt(rate * (1 - rate) / n + z * z / 4 / n / n) / (1 + z * z / n) AS half,
             -- Wilson's interval.
-            greatest(0, middle - half) AS low,
-            least(1, middle + half) AS high,
+            middle - half AS low,
+            middle + half AS high,
             -- Of an arm that is not named nothing was meant to be shown.
             if(empty(given), 1, wanted[indexOf(named, arm)]) AS meant
         FROM minutes
