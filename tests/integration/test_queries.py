@@ -3,17 +3,21 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from schemas.clickhouse.migrations import migrate
-from schemas.clickhouse.queries import parse, queries, run_query
+from schemas.clickhouse.queries import answer, bind, parse, queries, run_query
 from schemas.errors import SettingsError
+from schemas.events import Campaign
 from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
+from schemas.totals import LogCounts
 from streams.embedded.clickhouse import ClickHouse
+from streams.replay.rollups import roll_up
 from streams.sink.client import connect
 from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 
@@ -165,6 +169,26 @@ def test_a_named_query_names_its_columns_without_rows(ads: Client) -> None:
         table = run_query(ads, name)
         assert len(table.columns) == len(table.types) > 1
         assert table.rows == [], name
+
+
+def test_no_answer_holds_a_number_that_is_none(ads: Client) -> None:
+    """Of rows that leave nothing to divide by. JSON would write NaN as null, so it is asked to quote it."""
+    insert(ads, "totals", [total(0, version=1, final=True, clicks=1, spend_micros=7, experiment="e", arm="a")])
+    insert(ads, "outcomes", [Outcome("orphan", "i1", 0, click_id="c1", click_ts=HOUR_MS)])
+    insert(ads, "outcomes", [Outcome("unclicked", "i2", 0, ts=HOUR_MS, campaign_id="k1", user_id="u")])
+    insert(ads, "campaigns", [Campaign("k1", 0, "UTC", "active", "even", 1)])
+    insert(ads, "pacing", [PacingDecision("k1", 1, HOUR_MS, HOUR_MS, "unknown", 0.0, 0, 0, 0, 0, 0)])
+    nothing = dict.fromkeys(("open", "closed", "unclicked", "billable", "orphan"), 0)
+    empty = msgspec.structs.replace(
+        ledger(0, watermark_minute=0), impressions=LogCounts(), clicks=LogCounts(), **nothing
+    )
+    insert(ads, "ledger", [empty])
+    roll_up(ads)
+    for name in queries():
+        query, bound = bind(name)
+        table = answer(ads, query.sql, bound, {"output_format_json_quote_denormals": 1})
+        values = [value for row in table.rows for value in row]
+        assert not {"nan", "-nan", "inf", "-inf"} & {value for value in values if isinstance(value, str)}, name
 
 
 def test_unknown_names_and_wrong_values_are_refused_in_a_sentence(few: Client) -> None:
