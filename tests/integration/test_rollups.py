@@ -37,15 +37,15 @@ def forget(client: Client) -> None:
     """As a restart of the server: what the views remember is gone; they refresh at once."""
     for view in ROLLUPS:
         client.command(f"DROP VIEW {view}")
-        (created,) = (
-            statement
-            for migration in migrations()
-            for statement in migration.statements
-            if f"MATERIALIZED VIEW IF NOT EXISTS {view}\n" in statement
-        )
-        client.command(created)
+        client.command(made(view))
         assert wait_for(client, view) == ""
     quiet(client)
+
+
+def made(view: str) -> str:
+    """The statement that makes a view."""
+    every = (statement for migration in migrations() for statement in migration.statements)
+    return next(statement for statement in every if f"MATERIALIZED VIEW IF NOT EXISTS {view}\n" in statement)
 
 
 def pass_minutes(client: Client, count: int) -> None:
