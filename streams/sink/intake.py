@@ -86,9 +86,10 @@ class Intake:
         Raises LostHistory, SettingsError for a missing topic or right, Transient when the client can't go on.
         """
         messages: dict[Place, list[Message]] = {}
+        events: list[Message] = []
         for message in self._consumer.consume(most, timeout_s):
             if message.error() is not None:
-                self._problem(message)
+                events.append(message)
             else:
                 # The types allow None everywhere; a message without an error has all of this.
                 place: Place = (message.topic(), message.partition())  # type: ignore[assignment]
@@ -99,6 +100,10 @@ class Intake:
             if position.read < 0:
                 position.done = piece.offsets[0]
             position.read = piece.offsets[-1] + 1
+        # Behind the records they came with: an end that is told while these do not count as read yet would pass for
+        # all done, and be committed before ClickHouse has them.
+        for event in events:
+            self._problem(event)
         return found
 
     def done(self, place: Place, next_offset: int) -> None:
