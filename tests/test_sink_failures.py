@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import (
 )
 from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
-from streams.sink.failures import PASSING, ROWS, SETUP, ComeBack, Trouble, asked_to_wait_s, name_of, trouble
+from streams.sink.failures import PASSING, ROWS, SETUP, ErrorAnswer, Trouble, asked_to_wait_s, name_of, trouble
 
 
 def caused(failure: ClickHouseError, cause: Exception) -> ClickHouseError:
@@ -43,8 +43,8 @@ def test_every_number_has_the_name_the_engine_gives_it(database: Client) -> None
         (caused(OperationalError("?"), ProtocolError("aborted")), Trouble.PASSING, "connection"),
         (caused(OperationalError("?"), ReadTimeoutError(None, "", "")), Trouble.PASSING, "timeout"),  # type: ignore[arg-type]  # no pool
         (caused(OperationalError("?"), NewConnectionError(None, "refused")), Trouble.PASSING, "connection"),  # type: ignore[arg-type]  # no connection
-        (caused(OperationalError("?"), ComeBack(503, None, "", 5.0)), Trouble.PASSING, "http_503"),
-        (caused(OperationalError("?"), ComeBack(500, 60, "", 5.0)), Trouble.SETUP, "UNKNOWN_TABLE"),
+        (caused(OperationalError("?"), ErrorAnswer(503, None, "", 5.0)), Trouble.PASSING, "http_503"),
+        (caused(OperationalError("?"), ErrorAnswer(500, 60, "", 5.0)), Trouble.SETUP, "UNKNOWN_TABLE"),
         (ProgrammingError("who knows"), Trouble.UNKNOWN, "ProgrammingError"),
     ],
 )
@@ -79,6 +79,6 @@ def test_a_proxy_without_an_error_number_is_judged_by_its_status(
 
 
 def test_only_an_answer_that_names_a_time_asks_to_wait() -> None:
-    assert asked_to_wait_s(caused(OperationalError("?"), ComeBack(429, None, "", 7.5))) == 7.5
+    assert asked_to_wait_s(caused(OperationalError("?"), ErrorAnswer(429, None, "", 7.5))) == 7.5
     assert asked_to_wait_s(OperationalError("HTTP driver received HTTP status 503")) == 0.0
     assert asked_to_wait_s(None) == 0.0

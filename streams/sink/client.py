@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -13,10 +14,13 @@ from urllib3 import BaseHTTPResponse, Retry
 from urllib3.exceptions import InvalidHeader
 
 from schemas.errors import SettingsError
-from streams.sink.failures import ComeBack
+from streams.sink.failures import ErrorAnswer
 from streams.sink.settings import ANSWER_TIMEOUT_S
 
 CONNECT_TIMEOUT_S: Final = 5
+# A setting that inserts have, and nothing else; so it tells them in a request's address.
+INSERTS: Final = "insert_deduplication_token"
+_CODE = re.compile(r"\bCode: (\d+)\.")
 
 
 def connect(
@@ -63,18 +67,19 @@ def password_of(url: str, password: str = "") -> str:
 
 
 def _heeding(urlopen: Callable[..., BaseHTTPResponse]) -> Callable[..., BaseHTTPResponse]:
-    """`urlopen`, but an error that says when to come back is raised as that: clickhouse-connect's errors do not have
-    the header."""
+    """`urlopen`, but raising ErrorAnswer for what clickhouse-connect's errors do not have: when to come back, and an
+    exception that came too late for the status, which would be rows acknowledged and not there."""
 
     def heeded(method: str, url: str, *rest: Any, **more: Any) -> BaseHTTPResponse:
         answer = urlopen(method, url, *rest, **more)
         retry_after_s = _retry_after_s(answer) if answer.status >= 400 else None
-        if retry_after_s is None:
+        # The answer to an insert that went well is empty.
+        if retry_after_s is None and (answer.status >= 300 or INSERTS not in url or not answer.data):
             return answer
-        code = answer.headers.get("X-ClickHouse-Exception-Code", "")
         text = answer.data.decode(errors="replace")
+        code = answer.headers.get("X-ClickHouse-Exception-Code", "") or (_CODE.search(text) or ("", ""))[1]
         answer.close()
-        raise ComeBack(answer.status, int(code) if code.isdecimal() else None, text, retry_after_s)
+        raise ErrorAnswer(answer.status, int(code) if code.isdecimal() else None, text, retry_after_s or 0.0)
 
     return heeded
 

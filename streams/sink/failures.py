@@ -19,12 +19,14 @@ class Trouble(Enum):
     UNKNOWN = "try again some times, then stop"
 
 
-class ComeBack(HTTPError):
-    """An answer that is an error and says by Retry-After when to ask again. `code` is ClickHouse's number, if it has
-    one; clickhouse-connect raises its own error from this one, which would otherwise keep nothing of the header."""
+class ErrorAnswer(HTTPError):
+    """An answer that is an error in a way clickhouse-connect has no place for: it says by Retry-After when to ask
+    again, or it is the 200 of an insert with an exception in its body. `code` is ClickHouse's number, if it has one.
+    clickhouse-connect raises its own error from this one."""
 
     def __init__(self, status: int, code: int | None, text: str, retry_after_s: float) -> None:
-        super().__init__(f"HTTP status {status}, to be asked again after {retry_after_s:g} s: {text}")
+        later = f", to be asked again after {retry_after_s:g} s" if retry_after_s else ""
+        super().__init__(f"HTTP status {status}{later}: {text}")
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
@@ -206,7 +208,7 @@ def name_of(failure: ClickHouseError) -> str:
 def asked_to_wait_s(failure: BaseException | None) -> float:
     """What the answer's Retry-After asked for; 0 without one."""
     cause = failure.__cause__ if failure is not None else None
-    return cause.retry_after_s if isinstance(cause, ComeBack) else 0.0
+    return cause.retry_after_s if isinstance(cause, ErrorAnswer) else 0.0
 
 
 def sentence(failure: BaseException) -> str:
@@ -223,13 +225,13 @@ def _cause(failure: BaseException) -> BaseException | None:
 
 def _code(failure: ClickHouseError) -> int | None:
     cause = _cause(failure)
-    code: int | None = cause.code if isinstance(cause, ComeBack) else getattr(failure, "code", None)
+    code: int | None = cause.code if isinstance(cause, ErrorAnswer) else getattr(failure, "code", None)
     return code
 
 
 def _status(failure: ClickHouseError) -> int | None:
     cause = _cause(failure)
-    if isinstance(cause, ComeBack):
+    if isinstance(cause, ErrorAnswer):
         return cause.status
     found = None if cause is not None else _STATUS.search(str(failure))
     return int(found[1]) if found else None

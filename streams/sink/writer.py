@@ -15,6 +15,7 @@ from tenacity.nap import sleep_using_event
 
 from schemas.errors import SettingsError, Transient
 from schemas.rejects import Reason
+from streams.sink.client import INSERTS
 from streams.sink.drift import drift
 from streams.sink.failures import Trouble, asked_to_wait_s, sentence, trouble
 from streams.sink.rows import Refused, Rows
@@ -161,7 +162,7 @@ class Writer:
             column_names=rows.names,
             column_types=[get_from_name(name) for name in rows.types],
             column_oriented=True,
-            settings={**self._settings, "insert_deduplication_token": token},
+            settings={**self._settings, INSERTS: token},
         )
 
     def _check_table(self, rows: Rows) -> None:
