@@ -1,8 +1,8 @@
 """The sink worker: reads, inserts, and commits offsets once ClickHouse has acknowledged.
 
-One thread reads Kafka and keeps the group's session; another inserts, one batch after the other, so that batches of a
-partition are acknowledged in the order of its log. What a crash leaves uncommitted is read and inserted again; views
-do not change by that.
+One thread reads Kafka and keeps the group's session; a second decodes, a third inserts, one batch after the other, so
+that batches of a partition are acknowledged in the order of its log. What a crash leaves uncommitted is read and
+inserted again; views do not change by that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streams.sink.client import connect
 from streams.sink.failures import name_of, sentence
 from streams.sink.intake import Intake
 from streams.sink.letters import Letters
-from streams.sink.rows import Refused, rows_of
+from streams.sink.rows import Refused, Rows, rows_of
 from streams.sink.settings import Progress, SinkSettings
 from streams.sink.writer import Writer, insert_settings
 
@@ -73,6 +73,8 @@ class _Sink:
         )
         self._bite = READ_ROWS
         self._in_flight: deque[tuple[Batch, Future[None]]] = deque()
+        # One thread each, so that batches are decoded, inserted and acknowledged in the order they were taken.
+        self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._inserting = ThreadPoolExecutor(1, thread_name_prefix="insert")
         self._writer = Writer(
             self._open,
@@ -99,7 +101,9 @@ class _Sink:
             self._drain()
         finally:
             self._give_up.set()
+            # First, as an insert under way may wait for its batch to be decoded.
             self._inserting.shutdown(wait=True, cancel_futures=True)
+            self._decoding.shutdown(wait=True, cancel_futures=True)
             self._intake.close()
             self._writer.close()
             self._tell()
@@ -137,7 +141,8 @@ class _Sink:
 
     def _submit(self, topic: str) -> None:
         batch = self._batches.take(topic, now_s=self._clock_s())
-        self._in_flight.append((batch, self._inserting.submit(self._insert, batch)))
+        decoded = self._decoding.submit(self._decode, batch)
+        self._in_flight.append((batch, self._inserting.submit(self._insert, batch, decoded)))
 
     def _collect(self) -> None:
         """Marks acknowledged batches as done, oldest first. Raises what made an insert fail."""
@@ -186,12 +191,16 @@ class _Sink:
         for place in places:
             self._batches.forget(place)
 
+    def _decode(self, batch: Batch) -> tuple[Rows, list[Refused]]:
+        # In a thread of its own: half of an insert is waiting for ClickHouse.
+        with self._progress.stage("decode"):
+            return rows_of(self._roles[batch.topic], batch.values(), run=self._settings.run)
+
     # The inserting thread's part, down to _answered.
 
-    def _insert(self, batch: Batch) -> None:
+    def _insert(self, batch: Batch, decoded: Future[tuple[Rows, list[Refused]]]) -> None:
         role = self._roles[batch.topic]
-        with self._progress.stage("decode"):
-            rows, refused = rows_of(role, batch.values(), run=self._settings.run)
+        rows, refused = decoded.result()
         with self._progress.stage("insert"):
             unwritable = self._writer.write(rows)
         self._set_aside(role, [_letter(batch, one) for one in refused + unwritable])

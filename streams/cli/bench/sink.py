@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import orjson
+import structlog
 import typer
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.client import Client
@@ -62,6 +65,11 @@ def sink(
 ) -> None:
     """The sink, from Kafka to acknowledged and committed, against clickhouse-connect and the engine alone."""
     say = quiet if json else aloud
+    # Not every assignment of every round, and never on stdout.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     console = Console(stderr=True, quiet=json)
     with (
         tempfile.TemporaryDirectory(prefix="clickfold-bench-") as text,

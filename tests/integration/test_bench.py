@@ -1,0 +1,49 @@
+"""`clickfold bench …` on little: that it measures what it says, not how fast."""
+
+from collections.abc import Callable
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from schemas.clickhouse.queries import queries
+from streams.cli.bench import app
+from streams.embedded.broker import Broker
+from streams.embedded.clickhouse import ClickHouse
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, clickhouse: ClickHouse) -> Run:
+    """The command as a function of its arguments, on the tests' ClickHouse, giving its standard output."""
+    monkeypatch.setenv("CLICKHOUSE_URL", clickhouse.url)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return run
+
+
+@pytest.mark.clickhouse
+def test_bench_queries_asks_every_named_query(bench: Run) -> None:
+    asked = orjson.loads(bench("queries", "--minutes", "2000", "--outcomes", "2000", "--repeats", "1", "--json"))
+    assert {one["name"] for one in asked} == set(queries())
+    answered = {one["name"]: one["rows"] for one in asked}
+    assert min(answered[name] for name in ("ctr_by_campaign_hour", "top_creatives", "experiment_arms", "pacing")) > 0
+    assert answered["click_delay"] > 0
+
+
+@pytest.mark.broker
+@pytest.mark.clickhouse
+def test_bench_sink_measures_totals_and_outcomes_beside_driver_and_engine(
+    bench: Run, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap)
+    found = orjson.loads(bench("sink", "--impressions", "10000", "--partitions", "2", "--rounds", "1", "--json"))
+    assert set(found) == {"totals", "outcomes"}
+    for measured in found.values():
+        assert min(measured["engine"], measured["driver"], measured["sink"]) > 0
+        assert measured["spent_us"]["decode (CPU)"] > 0
