@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import structlog
@@ -30,15 +30,17 @@ from schemas.clickhouse.queries import answer
 from streams.admin import Admin
 from streams.cli.bench.ground import Warehouse, aloud, bar, quiet, some_cluster, some_warehouse
 from streams.cluster import Cluster
-from streams.embedded.clickhouse.engine import Engine, Session
-from streams.embedded.clickhouse.statement import Statement
 from streams.embedded.traffic import fill
 from streams.sink.client import connect
 from streams.sink.rows import Rows, rows_of
 from streams.sink.settings import Progress, SinkSettings
 from streams.sink.shapes import SHAPES
 from streams.sink.worker import run
+from streams.sink.writer import insert_settings
 from streams.workers import JoinSettings, join_runner
+
+if TYPE_CHECKING:
+    from streams.embedded.clickhouse.engine import Engine
 
 _ROLES = ("totals", "outcomes")
 # Rows the driver and the engine are given, in blocks as large as the sink's: enough for a second or more of each.
@@ -146,12 +148,15 @@ def _insert(client: Client, blocks: Sequence[Rows]) -> None:
             column_names=rows.names,
             column_types=[get_from_name(name) for name in rows.types],
             column_oriented=True,
-            settings={"async_insert": 0},
+            settings=insert_settings(clustered=False),
         )
 
 
 def _engine_inserts(engine: Engine, made: str, native: bytes, times: int) -> Callable[[], None]:
     """Inserts one block so often into a table of the engine in this process, without HTTP or compression."""
+    from streams.embedded.clickhouse.engine import Session  # the engine itself: 226 MB that other commands need not
+    from streams.embedded.clickhouse.statement import Statement
+
     _, _, definition = made.partition("(")
     engine.run(Statement("DROP TABLE IF EXISTS default.rows SYNC"), Session())
     engine.run(Statement(f"CREATE TABLE default.rows ({definition}"), Session())
@@ -224,6 +229,8 @@ def _sampled(cluster: Cluster, role: str, partitions: int) -> list[Rows]:
 
 @contextmanager
 def _engine(folder: Path) -> Iterator[Engine]:
+    from streams.embedded.clickhouse.engine import Engine
+
     engine = Engine(folder / "alone", max_execution_s=60.0)
     try:
         yield engine
