@@ -14,6 +14,9 @@ from streams.cli.query import told
 from streams.cli.worker import answering
 from streams.environment import Environment
 
+# A migration may rewrite a column of every row there is: 5 s for ten million of them.
+_MIGRATION_S = 3_600
+
 
 def init(
     partitions: Annotated[int, typer.Option(min=1, max=10_000, help="Partitions of impressions and clicks.")] = 4,
@@ -38,7 +41,7 @@ def init(
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it would tell of what is raised anyway
         try:
             with told():
-                client = connect(url, user=environment.clickhouse_user, password=password)
+                client = connect(url, user=environment.clickhouse_user, password=password, answer_s=_MIGRATION_S)
                 applied = migrate(client, database=environment.clickhouse_database, cluster=cluster)
                 make_readable(client, password=password, cluster=cluster)
         except ClickfoldError as error:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import orjson
+import structlog
 import typer
 from prometheus_client.core import Metric
 
@@ -29,7 +30,7 @@ from streams.worker_metrics import runner_metrics
 app = typer.Typer(help="Run one always-on worker against the Kafka and ClickHouse named by the environment.")
 
 # A worker that fails to come back this often in a row stops, so that whoever supervises it can see.
-_MOST_TRIES = 20
+MOST_TRIES = 20
 # A turn takes well under a second; a recovery that loads a large checkpoint may take some.
 _STUCK_S = 60.0
 # 6 to 22 ms of work each time.
@@ -184,7 +185,7 @@ def sink(
     from streams.sink.worker import run
     from streams.worker_metrics import sink_metrics
 
-    log_to_stderr()
+    log = log_to_stderr().bind(worker="sink")
     environment = Environment()
     clickhouse_url = environment.clickhouse()
     cluster = answering(environment)
@@ -205,7 +206,14 @@ def sink(
     health = Health(live=lambda: True, ready=lambda: progress.partitions > 0 and not progress.waiting_for)
     options.free_port("--metrics-port", metrics_host, metrics_port)
     with served(host=metrics_host, port=metrics_port, health=health, collect=lambda: sink_metrics(progress)):
-        run(settings, stop_on_signals(), progress)
+        stop, inserts_before = stop_on_signals(), 0
+
+        def run_once() -> None:
+            nonlocal inserts_before
+            inserts_before = progress.inserts
+            run(settings, stop, progress)
+
+        persistently(run_once, stop, log, advanced=lambda: progress.inserts > inserts_before)
 
 
 def answering(environment: Environment) -> Cluster:
@@ -251,7 +259,6 @@ def _run(
     stop, ended = stop_on_signals(), end_on_signal()
     current: list[Runner] = []
     turned_s = trimmed_s = time.monotonic()
-    tries = 0
 
     def stopped() -> bool:
         nonlocal turned_s, trimmed_s
@@ -269,19 +276,40 @@ def _run(
         live=lambda: time.monotonic() - turned_s < _STUCK_S,
         ready=lambda: any(runner.ready() for runner in current),
     )
+
+    def run_once() -> None:
+        current.clear()
+        with open_runner(lambda text: log.warning("recovery", text=text)) as runner:
+            current.append(runner)
+            log.info("started")
+            runner.run(stopped, ended.is_set)
+            log.info("stopped", commits=runner.progress.commits, records=runner.progress.records)
+
     with served(host=host, port=port, health=health, collect=collect):
-        while not stop.is_set():
-            try:
-                with open_runner(lambda text: log.warning("recovery", text=text)) as runner:
-                    current[:] = [runner]
-                    log.info("started")
-                    runner.run(stopped, ended.is_set)
-                    log.info("stopped", commits=runner.progress.commits, records=runner.progress.records)
-                    return
-            except (Transient, TaskLost) as error:
-                tries = 1 if current and current[0].progress.commits else tries + 1
-                if tries >= _MOST_TRIES:
-                    raise ClickfoldError(f"gave up after {tries} tries in a row: {error}") from error
-                wait_s = min(30.0, getattr(error, "retry_after_s", 1.0) * 2 ** min(tries - 1, 5))
-                log.warning("trying again", after_s=wait_s, why=str(error))
-                stop.wait(wait_s)
+        persistently(run_once, stop, log, advanced=lambda: any(runner.progress.commits for runner in current))
+
+
+def persistently(
+    work: Callable[[], None],
+    stop: threading.Event,
+    log: structlog.stdlib.BoundLogger,
+    *,
+    advanced: Callable[[], bool],
+) -> None:
+    """Does `work` until it returns or `stop` is set, and again after a passing fault.
+
+    Raises ClickfoldError after too many faults in a row between which nothing `advanced`.
+    """
+    tries = 0
+    while not stop.is_set():
+        try:
+            work()
+        except (Transient, TaskLost) as error:
+            tries = 1 if advanced() else tries + 1
+            if tries >= MOST_TRIES:
+                raise ClickfoldError(f"gave up after {tries} tries in a row: {error}") from error
+            wait_s = min(30.0, getattr(error, "retry_after_s", 1.0) * 2 ** min(tries - 1, 5))
+            log.warning("trying again", after_s=wait_s, why=str(error))
+            stop.wait(wait_s)
+        else:
+            return

@@ -1,0 +1,51 @@
+"""A worker begins again after passing faults, and ends after too many in a row in which it got nothing done."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+import structlog
+
+from schemas.errors import ClickfoldError, SettingsError, Transient
+from streams.cli.worker import MOST_TRIES, persistently
+
+
+def failing(times: int, done: list[int]) -> Callable[[], None]:
+    """Work that fails so often before it succeeds, counted in `done`."""
+
+    def work() -> None:
+        done.append(1)
+        if len(done) <= times:
+            raise Transient("away", retry_after_s=0.0)
+
+    return work
+
+
+def tried(times: int, *, advanced: bool) -> int:
+    """How often such work was begun."""
+    done: list[int] = []
+    log: structlog.stdlib.BoundLogger = structlog.get_logger()
+    persistently(failing(times, done), threading.Event(), log, advanced=lambda: advanced)
+    return len(done)
+
+
+def test_work_is_begun_again_until_it_succeeds() -> None:
+    assert tried(MOST_TRIES - 1, advanced=False) == MOST_TRIES
+
+
+def test_too_many_faults_in_a_row_end_it() -> None:
+    with pytest.raises(ClickfoldError, match=f"gave up after {MOST_TRIES} tries in a row: away"):
+        tried(MOST_TRIES, advanced=False)
+
+
+def test_faults_between_which_something_was_done_are_not_in_a_row() -> None:
+    assert tried(3 * MOST_TRIES, advanced=True) == 3 * MOST_TRIES + 1
+
+
+def test_what_someone_must_mend_is_not_tried_again() -> None:
+    def work() -> None:
+        raise SettingsError("wrong")
+
+    log: structlog.stdlib.BoundLogger = structlog.get_logger()
+    with pytest.raises(SettingsError):
+        persistently(work, threading.Event(), log, advanced=lambda: False)
