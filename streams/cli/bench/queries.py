@@ -19,12 +19,15 @@ from schemas.clickhouse.queries import queries as named
 from schemas.clickhouse.queries import run_query
 from streams.cli.bench.filling import CAMPAIGNS, LEDGER, OUTCOMES, PACING, TOTALS
 from streams.cli.bench.ground import bar, some_warehouse
+from streams.replay.rollups import ROLLUPS, roll_up
 from streams.sink.client import connect
 
 _DATABASE = "clickfold_bench"
 # As the sink writes: in order of time, many parts for the merges.
 _BLOCK_ROWS = 500_000
 _MERGED_S = 120.0
+# Rolling up a week at once.
+_ANSWER_S = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +49,18 @@ def queries(
     """Every named query with its defaults, over a week of minute totals and outcomes."""
     console = Console(stderr=True, quiet=json)
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, some_warehouse(Path(folder)) as warehouse:
-        client = connect(warehouse.url, user=warehouse.user, password=warehouse.password)
+        client = connect(warehouse.url, user=warehouse.user, password=warehouse.password, answer_s=_ANSWER_S)
         try:
             migrate(client, database=_DATABASE)
+            for view in ROLLUPS:
+                # A week that comes within ten minutes would be rolled up again every minute, as no live work is.
+                client.command(f"ALTER TABLE {view} MODIFY REFRESH EVERY 1 YEAR APPEND")
             _filled(client, console, "minute totals", TOTALS, minutes)
             _filled(client, console, "outcomes", OUTCOMES, outcomes)
             _filled(client, console, "pacing decisions", PACING, 1_440_000)
             _filled(client, console, "campaigns", CAMPAIGNS, 1_000)
             _filled(client, console, "ledger", LEDGER, 4)
+            _rolled_up(client, console)
             _merged(client, console)
             asked = []
             with bar(console, "asked", len(named())) as at:
@@ -75,6 +82,12 @@ def _filled(client: Client, console: Console, what: str, sql: str, rows: int) ->
             count = min(_BLOCK_ROWS, rows - first)
             client.command(sql, parameters={"all": rows, "first": first, "count": count})
             at(first + count)
+
+
+def _rolled_up(client: Client, console: Console) -> None:
+    """Hours and days of all that was filled in, once."""
+    with console.status("rolling up …"):
+        roll_up(client)
 
 
 def _merged(client: Client, console: Console) -> None:
