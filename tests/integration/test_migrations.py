@@ -29,11 +29,11 @@ def test_migrating_again_applies_nothing(database: Client) -> None:
 
 
 def test_a_migration_cut_short_is_applied_again(ads: Client) -> None:
-    ads.command("DROP VIEW campaigns")
-    ads.command("DELETE FROM migrations WHERE name = 'campaigns'")
-    assert [migration.name for migration in migrate(ads, database=str(ads.database))] == ["campaigns"]
+    ads.command("DROP VIEW rejects")
+    ads.command("DELETE FROM migrations WHERE name = 'rejects'")
+    assert [migration.name for migration in migrate(ads, database=str(ads.database))] == ["rejects"]
     assert run_query(ads, "ledger").rows == []
-    assert ads.query("SELECT count() FROM campaigns").result_rows == [(0,)]
+    assert ads.query("SELECT count() FROM rejects").result_rows == [(0,)]
 
 
 def test_a_migration_changed_after_it_was_applied_is_refused(ads: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
-import structlog
 import typer
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.client import Client
@@ -28,7 +25,7 @@ from schemas.bounds import JoinBounds
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import answer
 from streams.admin import Admin
-from streams.cli.bench.ground import Warehouse, aloud, bar, quiet, some_cluster, some_warehouse
+from streams.cli.bench.ground import Warehouse, aloud, bar, only_warnings, quiet, some_cluster, some_warehouse
 from streams.cluster import Cluster
 from streams.embedded.traffic import fill
 from streams.sink.client import connect
@@ -67,13 +64,9 @@ def sink(
 ) -> None:
     """The sink, from Kafka to acknowledged and committed, against clickhouse-connect and the engine alone."""
     say = quiet if json else aloud
-    # Not every assignment of every round, and never on stdout.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
     console = Console(stderr=True, quiet=json)
     with (
+        only_warnings(),
         tempfile.TemporaryDirectory(prefix="clickfold-bench-") as text,
         some_cluster(Path(text)) as cluster,
         some_warehouse(Path(text)) as warehouse,
