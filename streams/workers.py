@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from streams.join.fold import JoinFold
 from streams.kafka import KafkaLog
 from streams.learn import LearnFold
 from streams.loading import Share
-from streams.memory import return_freed
+from streams.memory import collect_rarely, return_freed
 from streams.partitioners import PARTITIONERS, common, possible
 from streams.runner import Pace, Runner
 
@@ -185,10 +184,3 @@ def _state_folder(settings: WorkerSettings) -> Iterator[Path]:
         yield path
     finally:
         os.close(descriptor)
-
-
-def collect_rarely() -> None:
-    """The join makes a million objects a second and hardly a cycle: looking at each 700 took a fifth of its time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 100)

@@ -22,7 +22,7 @@ from streams.cli.options import DEFAULT_STATE_DIR
 from streams.cluster import Cluster
 from streams.disk import Folder
 from streams.environment import Environment
-from streams.memory import budget_bytes, trim
+from streams.memory import budget_bytes, collect_rarely, trim
 from streams.observe import Health, log_to_stderr, served
 from streams.runner import Pace, Runner
 from streams.worker_metrics import runner_metrics
@@ -207,6 +207,8 @@ def sink(
     options.free_port("--metrics-port", metrics_host, metrics_port)
     with served(host=metrics_host, port=metrics_port, health=health, collect=lambda: sink_metrics(progress)):
         stop, inserts_before = stop_on_signals(), 0
+
+        collect_rarely()
 
         def run_once() -> None:
             nonlocal inserts_before

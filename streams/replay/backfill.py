@@ -19,12 +19,13 @@ from streams.disk import Disk, Folder
 from streams.fold import Fold, Out
 from streams.join.fold import JoinFold
 from streams.learn import LearnFold
+from streams.memory import collect_rarely
 from streams.replay.log import ReplayLog
 from streams.replay.owning import OwningFold, finished
 from streams.replay.plan import Plan
 from streams.replay.warehouse import RunWriter, Warehouse
 from streams.runner import Pace, Runner
-from streams.workers import SystemClock, collect_rarely
+from streams.workers import SystemClock
 
 # Nobody waits for a replay's transaction, and ClickHouse likes large inserts.
 _PACE: Final = Pace(commit_s=1.0, report_s=3.0, checkpoint_s=10.0, idle_s=float("inf"), transaction_outs=400_000)
