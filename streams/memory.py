@@ -63,8 +63,8 @@ def trim() -> None:
 
 
 def collect_rarely() -> None:
-    """Looks for cycles seldom: workers make a million objects a second and hardly one of these; a look at each 700 objects
-    took a fifth of the join's time."""
+    """Looks for cycles seldom: workers make a million objects a second, and hardly a cycle; a look at each 700 took a
+    fifth of the join's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 50, 100)
