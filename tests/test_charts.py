@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from schemas.clickhouse.queries import Chart, Table
-from streams.cli.axes import nice_ticks, scaled, time_axis, value_axis, written
+from streams.cli.axes import called, nice_ticks, scaled, time_axis, value_axis, written
 from streams.cli.bars import MOST_ROWS
 from streams.cli.charts import MOST_PLAIN_SERIES, MOST_SERIES, Room, draw
 
@@ -157,3 +157,7 @@ def test_days_apart_are_told_by_dates_alone() -> None:
     axis = time_axis(start, start + 6 * 86_400, 8)
     assert axis.labels == ["11-24", "11-25", "11-26", "11-27", "11-28", "11-29", "11-30"]
     assert time_axis(start, start, 8).low < start < time_axis(start, start, 8).high
+
+
+def test_what_is_empty_is_called_by_a_dash() -> None:
+    assert [called(value) for value in (None, "", 0, "k1")] == ["–", "–", "0", "k1"]

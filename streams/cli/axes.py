@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from math import ceil, floor, log10
 from typing import Final
 
+from streams.cli.figures import DASH
+
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
 _DAY: Final = 86_400
@@ -98,6 +100,11 @@ def time_axis(start_s: float, stop_s: float, most: int) -> Axis:
     return Axis(
         start_s - around, stop_s + around, ticks, labels, f", {first}" if first == last else f", {first} to {last}"
     )
+
+
+def called(value: object) -> str:
+    """What a row is called by one of its columns; a dash where that is empty."""
+    return DASH if value in (None, "") else str(value)
 
 
 def short(name: str) -> str:

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from schemas.clickhouse.queries import Chart
-from streams.cli.axes import nice_ticks, scaled, short, value_axis, written
+from streams.cli.axes import called, nice_ticks, scaled, short, value_axis, written
 from streams.cli.figures import Bar
 
 # More rows than a screen's are what tables are for.
@@ -27,7 +27,7 @@ def bars(rows: list[dict[str, Any]], chart: Chart) -> Iterator[RenderableType]:
     shown = known[:MOST_ROWS]
     names = [*chart.x.split(","), *filter(None, chart.by.split(","))]
     values = [row[chart.y] * scale for row in shown]
-    yield _rows([[str(row[name]) for name in names] for row in shown], values, names, label)
+    yield _rows([[called(row[name]) for name in names] for row in shown], values, names, label)
     yield from _rows_left_out(rows, known, f"value of {chart.y}")
 
 
@@ -71,7 +71,7 @@ def points(rows: list[dict[str, Any]], chart: Chart, *, width: int) -> Iterator[
     axis = value_axis([value for each in intervals for value in each] + ([] if mark is None else [mark]), 4)
     names = [*filter(None, chart.by.split(",")), *chart.x.split(",")]
     step = (axis.high - axis.low) / 200
-    cells = [[short(str(row[name])) for name in names] for row in shown]
+    cells = [[short(called(row[name])) for name in names] for row in shown]
     wide = sum(max(len(name), *(len(row[at]) for row in cells)) + 2 for at, name in enumerate(names))
     figures = [written(value, step) for _, value, _ in intervals]
     left = max(20, width - wide - max(len(label), *map(len, figures)) - 4)

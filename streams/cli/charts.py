@@ -12,9 +12,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from schemas.clickhouse.queries import Chart, Table
-from streams.cli.axes import Axis, scaled, short, time_axis, value_axis
+from streams.cli.axes import Axis, called, scaled, short, time_axis, value_axis
 from streams.cli.bars import bars, histogram, left_out, points
-from streams.cli.figures import DASH
 
 # More lines than these cross each other beyond reading.
 MOST_SERIES: Final = 6
@@ -148,4 +147,4 @@ def _signal(figure: Any, one: _Series, turn: int, *, alone: bool, colours: bool)
 
 
 def _name(row: dict[str, Any], by: str) -> str:
-    return " ".join(DASH if row[name] in (None, "") else str(row[name]) for name in by.split(",")) if by else ""
+    return " ".join(called(row[name]) for name in by.split(",")) if by else ""
