@@ -160,4 +160,4 @@ def test_days_apart_are_told_by_dates_alone() -> None:
 
 
 def test_what_is_empty_is_called_by_a_dash() -> None:
-    assert [called(value) for value in (None, "", 0, "k1")] == ["–", "–", "0", "k1"]
+    assert [called(value) for value in (None, "", 0, "k1")] == [DASH, DASH, "0", "k1"]
