@@ -9,6 +9,7 @@ from schemas.clickhouse.queries import Chart, Table
 from streams.cli.axes import called, nice_ticks, scaled, time_axis, value_axis, written
 from streams.cli.bars import MOST_ROWS
 from streams.cli.charts import MOST_PLAIN_SERIES, MOST_SERIES, Room, draw
+from streams.cli.figures import DASH
 
 LINE = Chart("line", "rate by hour", "hour", "ctr", by="campaign_id", unit="%")
 POINTS = Chart("points", "arms", "arm", "ctr", low="low", high="high", at=0.0)

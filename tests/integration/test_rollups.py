@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -309,6 +310,25 @@ def test_a_dropped_run_leaves_nothing_that_holds_against_its_next_namesake(ads: 
     record_run(ads, run_record("again"))
     show(ads, "again", minutes(0, 24 * HOUR))
     assert_right(ads, rows=1)
+
+
+def test_a_dropped_runs_rollups_are_deleted_behind_refreshes_that_may_have_read_its_rows(
+    ads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(ads, "totals", [total(0, version=1, impressions=1)], run="again")
+    record_run(ads, run_record("again"))
+    roll_up(ads)
+    command, sent = ads.command, list[str]()
+
+    def noted(sql: str, *rest: Any, **more: Any) -> Any:
+        sent.append(sql)
+        return command(sql, *rest, **more)
+
+    monkeypatch.setattr(ads, "command", noted)
+    drop_run(ads, "again")
+    steps = ("minute_totals", "WAIT VIEW hour_rollup", "hour_totals", "WAIT VIEW day_rollup", "day_totals")
+    told = [step for sql in sent for step in steps if step in sql and ("WAIT" in sql or "DELETE" in sql)]
+    assert told == list(steps)
 
 
 @pytest.mark.parametrize("seed", range(3))
