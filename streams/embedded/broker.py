@@ -6,7 +6,6 @@ also after a kill. Clients of several machines, security and replication are for
 
 import base64
 import os
-import random
 import socket
 import uuid
 from collections.abc import Iterable, Mapping
@@ -19,15 +18,13 @@ from confluent_kafka.admin import AdminClient
 
 from streams.embedded.jars import class_path
 from streams.embedded.kafka_settings import COORDINATORS, JVM_FLAGS, LOGGING, LOOPBACK, file_text, listeners
+from streams.embedded.ports import free_port
 from streams.embedded.process import Process, ProcessError
 
 NAME = "kafka"
 START_BOUND_S = 60.0  # 2 to 3 s is usual, 6 s with eight busy processes on two cores; a cold disk adds to that
 STOP_BOUND_S = 20.0
 PORT_ATTEMPTS = 3
-# Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a port
-# chosen there may be taken by any connection between our look and Kafka's bind, or while the broker restarts.
-PORTS = range(20_000, 32_000)
 # These would add heap sizes, agents or other flags meant for the user's own Java programs.
 FOREIGN_JAVA_SETTINGS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 
@@ -100,7 +97,7 @@ class Broker:
         self._format(environment)
         for attempt in range(1, PORT_ATTEMPTS + 1):
             if self._port is None:
-                self._port = _free_port()
+                self._port = free_port()
             try:
                 self._serve(environment, port=self._port, detached=detached)
             except ProcessError as failure:
@@ -147,7 +144,7 @@ class Broker:
 
     def _serve(self, environment: Mapping[str, str], *, port: int, detached: bool) -> None:
         kafka = ["kafka.Kafka", str(self._settings())]
-        for setting in listeners(port=port, controller_port=_free_port(other_than=port)):
+        for setting in listeners(port=port, controller_port=free_port(other_than=port)):
             kafka += ["--override", setting]
         note = {"port": str(port), "heap_mb": str(self.heap_mb), "detached": "yes" if detached else "no"}
         self._process.start([*self._java(), *kafka], environment=environment, note=note, detached=detached)
@@ -194,19 +191,6 @@ def _java_environment(jars: Iterable[Path]) -> dict[str, str]:
     # CLASSPATH and not -cp: 4 KB of paths would drown the command in every list of processes.
     ours = {"CLASSPATH": os.pathsep.join(map(str, jars)), "LC_ALL": "C.UTF-8"}
     return ours | {name: "" for name in FOREIGN_JAVA_SETTINGS if name in os.environ}
-
-
-def _free_port(*, other_than: int | None = None) -> int:
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                candidate.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            if port != other_than:
-                return port
-    raise BrokerError(f"No port of {LOOPBACK} is free between {PORTS.start} and {PORTS.stop}; name one.")
 
 
 def _listens(port: int) -> bool:

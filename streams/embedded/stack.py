@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -21,6 +19,7 @@ from streams.admin import Admin
 from streams.cluster import Cluster
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
+from streams.embedded.ports import free_port
 from streams.embedded.process import Process, ProcessError
 from streams.sink.client import connect
 
@@ -227,18 +226,6 @@ def answers(port: int, path: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def free_port(wanted: int) -> int:
-    """The wanted port if it is free, else any that is."""
-    for port in (wanted, 0):
-        with socket.socket() as listener, contextlib.suppress(OSError):
-            # Connections of its last user that linger do not make it taken.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
-            free: int = listener.getsockname()[1]
-            return free
-    raise ProcessError("no port of 127.0.0.1 is free; end some programs that listen")
 
 
 def require_embedded() -> None:

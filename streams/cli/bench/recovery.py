@@ -20,8 +20,9 @@ from streams.admin import Admin
 from streams.cli.bench.ground import bar, some_cluster
 from streams.cli.sources import Samples, asked
 from streams.cluster import Cluster
+from streams.embedded.ports import free_port
 from streams.embedded.process import Process
-from streams.embedded.stack import answers, free_port
+from streams.embedded.stack import answers
 from streams.embedded.traffic import fill
 
 # All of it open: clicks come up to ten minutes after the last impression, and the window is half an hour.
@@ -116,7 +117,7 @@ class _Worker:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.state_dir = folder / "state"
         self.process = Process(folder, "join")
-        self._port = free_port(0)
+        self._port = free_port()
         self._environment = {
             "KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrap,
             "CLICKFOLD_TOPIC_PREFIX": cluster.prefix,

@@ -1,0 +1,31 @@
+"""Ports of this machine for what is started here."""
+
+from __future__ import annotations
+
+import random
+import socket
+from typing import Final
+
+from streams.embedded.kafka_settings import LOOPBACK
+from streams.embedded.process import ProcessError
+
+# Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a port
+# chosen there may be taken by any connection between our look and the server's bind, or while it restarts.
+PORTS: Final = range(20_000, 32_000)
+
+
+def free_port(wanted: int = 0, *, other_than: int | None = None) -> int:
+    """The wanted port if it is free, else any that is. Raises ProcessError."""
+    for port in [*([wanted] if wanted else []), *random.sample(PORTS, len(PORTS))]:
+        with socket.socket() as candidate:
+            # Connections of its last user that linger do not make it taken.
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                candidate.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            if port != other_than:
+                return port
+    raise ProcessError(
+        f"No port of {LOOPBACK} is free between {PORTS.start} and {PORTS.stop}; end some programs that listen."
+    )
