@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.clickhouse.clustered import clustered
 from schemas.clickhouse.migrations import migrations
+from schemas.clickhouse.quoting import literal
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -49,9 +50,4 @@ def make_readable(client: Client, *, password: str, cluster: str = "") -> None:
 
 def reading_as(statement: str, user: str, password: str) -> str:
     """The same dictionary, with a source that names a user and password."""
-    return statement.replace(_SOURCE, f"{_SOURCE}USER {_quoted(user)} PASSWORD {_quoted(password)} ", 1)
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return statement.replace(_SOURCE, f"{_SOURCE}USER {literal(user)} PASSWORD {literal(password)} ", 1)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from schemas.clickhouse.quoting import identifier
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def arrow(client: Client, sql: str, values: Mapping[str, str] | None = None) -> 
     # Arrow has no type for ClickHouse's DateTime and would get its bare seconds.
     moments = [str(row[0]) for row in shown.rows if _SECONDS.match(str(row[1]))]
     if moments:
-        replaced = ", ".join(f"toDateTime64({_quoted(name)}, 0, 'UTC') AS {_quoted(name)}" for name in moments)
+        replaced = ", ".join(f"toDateTime64({identifier(name)}, 0, 'UTC') AS {identifier(name)}" for name in moments)
         sql = f"SELECT * REPLACE ({replaced}) FROM (\n{sql}\n)"
     # Whole and not by pieces: of an error in its midst a reader of the stream would see only that it ends.
     return client.raw_query(
@@ -225,7 +226,3 @@ def arrow(client: Client, sql: str, values: Mapping[str, str] | None = None) -> 
         fmt="ArrowStream",
         settings={"output_format_arrow_string_as_string": 1, "query_plan_remove_redundant_sorting": 0},
     )
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -206,9 +206,8 @@ def sink(
     health = Health(live=lambda: True, ready=lambda: progress.partitions > 0 and not progress.waiting_for)
     options.free_port("--metrics-port", metrics_host, metrics_port)
     with served(host=metrics_host, port=metrics_port, health=health, collect=lambda: sink_metrics(progress)):
-        stop, inserts_before = stop_on_signals(), 0
-
         collect_rarely()
+        stop, inserts_before = stop_on_signals(), 0
 
         def run_once() -> None:
             nonlocal inserts_before

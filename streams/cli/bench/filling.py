@@ -5,6 +5,15 @@ from typing import Final
 START: Final = "2026-11-01 00:00:00"
 DAYS: Final = 7
 
+# Columns creative_id, placement, country, device, experiment and arm of the hash `h` and the campaign's number `k`.
+_CREATIVE_TO_ARM: Final = """
+    campaign || '-' || toString(intDiv(h, 7) % 50),
+    'p' || toString(intDiv(h, 11) % 20),
+    ['US', 'JP', 'DE', 'GB', 'FR', 'BR', 'IN', 'KR'][1 + intDiv(h, 13) % 8],
+    ['mobile', 'desktop', 'tablet'][1 + intDiv(h, 17) % 3],
+    if(k % 2 = 0, 'colour', ''),
+    if(k % 2 = 0, ['blue', 'green'][1 + intDiv(h, 19) % 2], '')
+""".strip()
 # Each takes `all`, `first` and `count`: rows in all, and those of this insert.
 # A thousand campaigns with fifty creatives each, twenty placements, eight countries, three devices, two arms.
 TOTALS = f"""
@@ -20,12 +29,7 @@ SELECT
     toStartOfMinute(toDateTime('{START}', 'UTC') + toUInt32(number * {DAYS * 86_400} / {{all:UInt64}})),
     'a' || leftPad(toString(intDiv(k, 4)), 3, '0'),
     'c' || leftPad(toString(k), 4, '0') AS campaign,
-    campaign || '-' || toString(intDiv(h, 7) % 50),
-    'p' || toString(intDiv(h, 11) % 20),
-    ['US', 'JP', 'DE', 'GB', 'FR', 'BR', 'IN', 'KR'][1 + intDiv(h, 13) % 8],
-    ['mobile', 'desktop', 'tablet'][1 + intDiv(h, 17) % 3],
-    if(k % 2 = 0, 'colour', ''),
-    if(k % 2 = 0, ['blue', 'green'][1 + intDiv(h, 19) % 2], ''),
+    {_CREATIVE_TO_ARM},
     number % 4,
     1_790_000_000_000_000 + number,
     1,
@@ -62,12 +66,7 @@ SELECT
     0.002 + (h % 1_000) / 50_000,
     'ftrl-' || toString(20 + intDiv(h, 23) % 3),
     'a' || leftPad(toString(intDiv(k, 4)), 3, '0'),
-    campaign || '-' || toString(intDiv(h, 7) % 50),
-    'p' || toString(intDiv(h, 11) % 20),
-    ['US', 'JP', 'DE', 'GB', 'FR', 'BR', 'IN', 'KR'][1 + intDiv(h, 13) % 8],
-    ['mobile', 'desktop', 'tablet'][1 + intDiv(h, 17) % 3],
-    if(k % 2 = 0, 'colour', ''),
-    if(k % 2 = 0, ['blue', 'green'][1 + intDiv(h, 19) % 2], ''),
+    {_CREATIVE_TO_ARM},
     intDiv(h, 29) % 1_000_000,
     number % 4
 FROM numbers({{first:UInt64}}, {{count:UInt64}})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import chdb.state.sqlitelike as chdb
 
+from schemas.clickhouse.quoting import identifier, literal
 from schemas.errors import ClickfoldError, SettingsError
 from streams.embedded.clickhouse.statement import Statement, reading_from
 
@@ -96,7 +97,7 @@ class Engine:
     def cancel(self, query_id: str | None = None) -> None:
         """End running statements, or only what reads under that id: they raise EngineError 394. Those that begin later
         are not touched."""
-        which = "1" if query_id is None else f"Settings['log_comment'] = {_quoted(query_id)}"
+        which = "1" if query_id is None else f"Settings['log_comment'] = {literal(query_id)}"
         connection = chdb.Connection(self._path)
         try:
             connection.query(f"KILL QUERY WHERE query NOT LIKE 'KILL QUERY%' AND {which} ASYNC")
@@ -133,10 +134,9 @@ class Engine:
         for name, value in settings.items():
             if not _NAME.fullmatch(name):
                 raise EngineError(115, f"Code: 115. DB::Exception: Unknown setting {name!r}. (UNKNOWN_SETTING)")
-            connection.query(f"SET {name} = {_quoted(value)}")
+            connection.query(f"SET {name} = {literal(value)}")
         if session.database:
-            escaped = session.database.replace("\\", "\\\\").replace("`", "\\`")
-            connection.query(f"USE `{escaped}`")
+            connection.query(f"USE {identifier(session.database)}")
 
     def _query(self, connection: chdb.Connection, statement: Statement, session: Session) -> Answer:
         result = connection.query(statement.sql, session.default_format)
@@ -172,11 +172,6 @@ class Engine:
         summary = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
         elapsed_ns = int(result.elapsed() * 1e9)
         return Answer(b"", "", {"read_rows": 0, "read_bytes": 0, **summary, "elapsed_ns": elapsed_ns})
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _engine_error(message: str) -> EngineError:
