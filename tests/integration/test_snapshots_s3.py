@@ -88,8 +88,15 @@ def test_killed_worker_without_its_disk_goes_on_from_s3_and_comes_to_the_truth(
     first = start_worker(cluster, state_dir, *shares, "--metrics-port", str(port))
     try:
         wait_for(lambda: len(folded(cluster)) == PARTITIONS, within_s=60, what="the first worker's start")
-        produce(cluster, random, range(120, 240))
-        wait_for(lambda: metrics(port)["clickfold_shared_snapshots_total"] >= 6, within_s=60, what="sharing")
+        # Each round of records is one cut more for every partition; without new records nothing is shared again.
+        for start in range(120, 240, 40):
+            before = metrics(port)["clickfold_shared_snapshots_total"]
+            produce(cluster, random, range(start, start + 40))
+            wait_for(
+                lambda wanted=before + PARTITIONS: metrics(port)["clickfold_shared_snapshots_total"] >= wanted,
+                within_s=60,
+                what="sharing",
+            )
         assert metrics(port)["clickfold_shared_failures_total"] == 0
     finally:
         first.send_signal(signal.SIGKILL)
