@@ -41,6 +41,9 @@ READ_S = 0.05
 COMMIT_S = 0.25
 # Enough that the inserting thread never waits for the reading one; more would only hold more.
 MOST_IN_FLIGHT = 3
+# A sink that reads faster than it inserts is full all the time, for the tenths of a second an insert takes. Longer, and
+# the group may want something meanwhile: then reading goes on, of nothing.
+FULL_S = 2.0
 # How long partitions that are wanted elsewhere wait for an insert under way. An insert takes 0.1 s; with ClickHouse
 # down there is nothing to wait for, and the next owner reads the records again.
 REVOKE_S = 5.0
@@ -112,10 +115,8 @@ class _Sink:
         self._read()
         self._hand_over()
         self._collect()
-        if self._in_flight and self._full_share >= 1:
-            # First by not reading for a moment: pausing throws away what librdkafka has fetched ahead.
-            wait([self._in_flight[0][1]], timeout=READ_S)
-            self._collect()
+        if not self._progress.paused:
+            self._wait_for_room()
         self._pause_or_resume()
         if self._clock_s() >= self._commit_after_s:
             self._commit_after_s = self._clock_s() + COMMIT_S
@@ -154,6 +155,14 @@ class _Sink:
             self._in_flight.popleft()
             for place, next_offset in batch.next_offsets():
                 self._intake.done(place, next_offset)
+
+    def _wait_for_room(self) -> None:
+        """Does not read for a while: pausing throws away what librdkafka has fetched ahead, and costs 0.8 s."""
+        end_s = self._clock_s() + FULL_S
+        while self._in_flight and self._full_share >= 1 and (left_s := end_s - self._clock_s()) > 0:
+            wait([self._in_flight[0][1]], timeout=left_s)
+            self._collect()
+            self._hand_over()
 
     def _pause_or_resume(self) -> None:
         share = self._full_share

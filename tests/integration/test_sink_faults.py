@@ -319,6 +319,28 @@ def test_clickhouse_killed_in_the_middle_of_an_insert(own_ordeal: Ordeal, result
     results.add("ClickHouse killed in the middle of an insert, restarted", AGAIN, whole_s, ordeal.check(3))
 
 
+def test_a_sink_that_is_full_while_clickhouse_takes_rows_does_not_throw_away_what_it_fetched(
+    own_ordeal: Ordeal,
+) -> None:
+    ordeal, setting = own_ordeal, own_ordeal.setting
+    seen: list[tuple[int, bool]] = []
+
+    def whole() -> bool:
+        seen.append((progress.rows_held, progress.paused))
+        return ordeal.whole(progress)
+
+    with setting.sink() as progress:
+        ordeal.send(1)
+        until(lambda: ordeal.whole(progress))
+        ordeal.order(Fault("slow", match=INSERT, times=10, seconds=0.1))
+        ordeal.send(*range(2, 6))
+        until(whole)
+    # Told when there is room again.
+    assert max(rows for rows, _ in seen) > setting.settings.most_rows_held / 2
+    assert not any(paused for _, paused in seen)
+    ordeal.check(5)
+
+
 def test_while_clickhouse_is_down_reading_pauses_within_bounds_and_then_nothing_is_missing(
     own_ordeal: Ordeal, results: Results, caplog: pytest.LogCaptureFixture
 ) -> None:
