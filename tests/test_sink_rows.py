@@ -51,6 +51,30 @@ def test_totals_become_rows_of_their_own_fields_with_the_minute_in_seconds() -> 
     assert list(rows.sources) == [0, 0, 0, 2, 2]
 
 
+@pytest.mark.parametrize("role", ["outcomes", "totals"])
+def test_rows_and_refused_of_a_large_batch_are_those_of_its_records_one_by_one(role: str) -> None:
+    def good(number: int) -> bytes:
+        if role == "totals":
+            return encode(totals(50, version=number))
+        return encode(Outcome(kind="unclicked", impression_id=f"i{number}", join_partition=0, ts=MINUTE_MS + number))
+
+    values = [good(number) if number % 701 else b"{" for number in range(8_000 if role == "outcomes" else 800)]
+    assert sum(map(len, values)) > 400_000  # What is decoded at once.
+    rows, refused = rows_of(role, values, run="")
+    alone = [rows_of(role, [value], run="") for value in values]
+    assert rows_as_dicts(rows) == [row for own, _ in alone for row in rows_as_dicts(own)]
+    assert list(rows.sources) == [index for index, (own, _) in enumerate(alone) for _ in range(len(own))]
+    assert [one.index for one in refused] == [index for index, (_, bad) in enumerate(alone) if bad]
+    assert len(refused) > 1
+
+
+def test_features_are_not_decoded_for_rows() -> None:
+    outcome = Outcome(kind="orphan", impression_id="i1", join_partition=0, click_id="c1", click_ts=MINUTE_MS)
+    plain, _ = rows_of("outcomes", [encode(outcome)], run="")
+    with_features, refused = rows_of("outcomes", [encode(outcome)[:-1] + b',"features":[1,{"a":null}]}'], run="")
+    assert (with_features.columns, refused) == (plain.columns, [])
+
+
 def test_rows_carry_the_run() -> None:
     rows, _ = rows_of("totals", [encode(totals(2))] * 2, run="backfill-1")
     assert rows.columns[rows.names.index("run")] == ["backfill-1"] * 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -15,6 +16,7 @@ from streams.sink.settings import SinkSettings
 
 log = structlog.get_logger(__name__)
 
+_second = itemgetter(1)
 _REQUEST_S = 10.0
 _REQUEST_ATTEMPTS = 3
 _MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
@@ -245,9 +247,9 @@ class Intake:
 
 def _piece(messages: Sequence[Message]) -> Piece:
     return Piece(
-        [message.offset() for message in messages],  # type: ignore[misc]  # as above: never None here
-        [message.timestamp()[1] for message in messages],
-        [message.value() for message in messages],
+        list(map(Message.offset, messages)),  # type: ignore[arg-type]  # as above: never None here
+        list(map(_second, map(Message.timestamp, messages))),
+        list(map(Message.value, messages)),
     )
 
 

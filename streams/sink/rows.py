@@ -6,13 +6,17 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, Final
 
 import xxhash
 
 from schemas.codec import decoder
 from schemas.rejects import Reason
 from streams.sink.shapes import SHAPES, Field, Shape
+
+# Columns are taken of so many bytes at once, a thousand outcomes or four records of totals, while the processor's cache
+# holds what was decoded: 2.0 µs an outcome, not 2.4; 0.76 a total, not 0.95. And the inserting thread gets its turn.
+_CHUNK_BYTES: Final = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Rows:
     table: str
     names: tuple[str, ...]
     types: tuple[str, ...]
-    columns: list[Sequence[Any]]
+    columns: Sequence[Sequence[Any]]
     sources: Sequence[int]
     digest: str = ""
     first: int = 0
@@ -68,21 +72,25 @@ class Rows:
 def rows_of(role: str, values: Sequence[bytes | None], *, run: str) -> tuple[Rows, list[Refused]]:
     """The rows of `values` in their order, and those refused. Values of a compacted topic that are None are neither.
 
-    About 0.9 µs a packed total, decoding included. Raises KeyError for a role that has no table.
+    About 0.8 µs a packed total, decoding included. Raises KeyError for a role that has no table.
     """
     shape = SHAPES[role]
-    records, sources, refused = _decoded(shape, values)
-    if shape.rows_in is None:
-        columns = [_column(field, records) for field in shape.fields]
-    else:
-        counts = list(map(shape.rows_in, records))
-        columns = [_spread(field, records, counts) for field in shape.fields]
-        sources = list(_repeated(sources, counts))
-    columns.insert(0, [run] * len(sources))
+    columns: list[list[Any]] = [[] for _ in shape.fields]
+    sources: list[int] = []
+    refused: list[Refused] = []
+    size_bytes = sum(len(value) for value in values if value)
+    step = max(1, _CHUNK_BYTES * len(values) // max(1, size_bytes))
+    for start in range(0, len(values), step):
+        records, own, bad = _decoded(shape, values[start : start + step], start)
+        counts = None if shape.rows_in is None else list(map(shape.rows_in, records))
+        for column, field in zip(columns, shape.fields, strict=True):
+            column += _column(field, records, counts)
+        sources += own if counts is None else _repeated(own, counts)
+        refused += bad
     names = ("run", *(field.name for field in shape.fields))
     types = ("LowCardinality(String)", *(field.type for field in shape.fields))
     digest = _digest(values, repr((shape.table, run, names, types)))
-    return Rows(shape.table, names, types, columns, sources, digest), refused
+    return Rows(shape.table, names, types, [[run] * len(sources), *columns], sources, digest), refused
 
 
 def _digest(values: Sequence[bytes | None], made_as: str) -> str:
@@ -94,22 +102,23 @@ def _digest(values: Sequence[bytes | None], made_as: str) -> str:
     return digest.hexdigest()
 
 
-def _column(field: Field, records: Sequence[Any]) -> Sequence[Any]:
+def _column(field: Field, records: Sequence[Any], counts: Sequence[int] | None) -> Iterable[Any]:
+    """The column of records that are `counts` rows each, None for one each; only C runs for each row."""
     taken = map(field.of, records)
-    return list(taken) if field.change is None else field.change(taken)
-
-
-def _spread(field: Field, records: Sequence[Any], counts: Sequence[int]) -> Sequence[Any]:
-    """The column of records that are `counts` rows each; only C runs for each row."""
-    column = _column(field, records)
-    return list(chain.from_iterable(column) if field.packed else _repeated(column, counts))
+    column = taken if field.change is None else field.change(taken)
+    if field.packed:
+        return chain.from_iterable(column)
+    return column if counts is None else _repeated(column, counts)
 
 
 def _repeated(values: Iterable[Any], counts: Sequence[int]) -> Iterator[Any]:
     return chain.from_iterable(map(repeat, values, counts))
 
 
-def _decoded(shape: Shape, values: Sequence[bytes | None]) -> tuple[list[Any], Sequence[int], list[Refused]]:
+def _decoded(
+    shape: Shape, values: Sequence[bytes | None], start: int
+) -> tuple[list[Any], Sequence[int], list[Refused]]:
+    """Records, the index of each and what is refused; the first value has index `start`."""
     decode = decoder(shape.kind).decode
     try:
         # Nearly always all are good: then nothing but C runs for each record that is a row.
@@ -117,17 +126,19 @@ def _decoded(shape: Shape, values: Sequence[bytes | None]) -> tuple[list[Any], S
         if shape.rows_in is not None:
             for record in records:
                 shape.rows_in(record)
-        return records, range(len(values)), []
+        return records, range(start, start + len(values)), []
     except (ValueError, TypeError, RecursionError):
-        return _decoded_one_by_one(shape, values)
+        return _decoded_one_by_one(shape, values, start)
 
 
-def _decoded_one_by_one(shape: Shape, values: Sequence[bytes | None]) -> tuple[list[Any], list[int], list[Refused]]:
+def _decoded_one_by_one(
+    shape: Shape, values: Sequence[bytes | None], start: int
+) -> tuple[list[Any], list[int], list[Refused]]:
     decode = decoder(shape.kind).decode
     records: list[Any] = []
     sources: list[int] = []
     refused: list[Refused] = []
-    for index, value in enumerate(values):
+    for index, value in enumerate(values, start):
         if value is None:
             if not shape.compacted:
                 refused.append(Refused(index, Reason.TOMBSTONE, "no value"))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import xxhash
 
 from schemas.events import Campaign
@@ -43,6 +44,16 @@ class Shape(NamedTuple):
     fields: tuple[Field, ...]
     compacted: bool = False
     rows_in: Callable[[Any], int] | None = None
+
+
+def _without(kind: type[msgspec.Struct], name: str) -> type[msgspec.Struct]:
+    """`kind` as decoded by somebody who does not need one of its fields: that is passed over as an unknown one is."""
+    fields = [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in msgspec.structs.fields(kind)
+        if field.name != name
+    ]
+    return msgspec.defstruct(kind.__name__, fields, frozen=True, gc=False)
 
 
 def _same(type_: str, *names: str) -> tuple[Field, ...]:
@@ -122,7 +133,8 @@ SHAPES: Final = {
     ),
     "outcomes": Shape(
         "outcome_rows",
-        Outcome,
+        # No column takes them, and they are 0.6 of the 2.0 µs that decoding an outcome takes.
+        _without(Outcome, "features"),
         (
             *_same(LOW, "kind"),
             Field("event_time", MOMENT, _event_ms),
