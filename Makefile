@@ -32,11 +32,12 @@ else
 endif
 	@touch $@
 
+# Files by turns on two workers, each with a Kafka and a ClickHouse of its own; the long ones come first.
 test: setup ## style, types, tests
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 simulate: setup ## crash join workers everywhere: SEEDS=n [FROM=k], or SEED=k for one history and its last events
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --from $(or $(FROM),0))
