@@ -103,6 +103,16 @@ def unapplied(client: Client) -> list[Migration]:
     return [migration for migration in migrations() if migration.number not in recorded]
 
 
+def require_applied(client: Client, *, database: str) -> None:
+    """Raises SettingsError when the client's database, named so, lacks a migration."""
+    missing = unapplied(client)
+    if missing:
+        raise SettingsError(
+            f"database {database} lacks {missing[0].number:04}_{missing[0].name} and later: run `clickfold init`, or "
+            "let the sink migrate"
+        )
+
+
 def _settings(cluster: str) -> dict[str, str | int]:
     """How DDL is waited for: a view may need the column that the statement before it added on every replica. A replica
     that is away is named in the error; by default that takes three minutes, longer than the client waits."""

@@ -14,9 +14,11 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.clickhouse.quoting import literal
 from schemas.codec import decode
 from schemas.pacing import PacingDecision
 from streams.cli.measures import Measures
+from streams.replay.rollups import ROLLUPS
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -29,10 +31,10 @@ _CLICKHOUSE_EVERY_S: Final = 2.0
 _RATE_S: Final = 5.0
 # Exact for merged parts; copies and older versions of rows not merged yet count too. Reads no data. Without what
 # ClickHouse itself makes of these rows.
-_ROWS_SQL: Final = """
+_ROWS_SQL: Final = f"""
 SELECT name, total_rows FROM system.tables
 WHERE database = currentDatabase() AND total_rows > 0 AND endsWith(engine, 'MergeTree')
-    AND name NOT IN ('migrations', 'hour_totals', 'day_totals')
+    AND name NOT IN ({", ".join(map(literal, ("migrations", *ROLLUPS.values())))})
 ORDER BY total_rows DESC, name
 """
 _MEASURES_SQL: Final = """

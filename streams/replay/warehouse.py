@@ -9,8 +9,8 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.clickhouse.migrations import unapplied
-from schemas.errors import BrokenInvariant, SettingsError
+from schemas.clickhouse.migrations import require_applied
+from schemas.errors import BrokenInvariant
 from streams.fold import Out
 from streams.sink.client import connect
 from streams.sink.rows import rows_of
@@ -34,13 +34,11 @@ class Warehouse:
     def open(self) -> Client:
         """A client, on tables as this program knows them. Raises SettingsError."""
         client = connect(self.url, database=self.database, user=self.user, password=self.password)
-        missing = unapplied(client)
-        if missing:
+        try:
+            require_applied(client, database=self.database)
+        except BaseException:
             client.close()
-            raise SettingsError(
-                f"database {self.database} lacks {missing[0].number:04}_{missing[0].name} and later: run "
-                "`clickfold init`, or start the sink"
-            )
+            raise
         return client
 
 

@@ -18,8 +18,8 @@ import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from schemas.clickhouse.migrations import migrate, unapplied
-from schemas.errors import SettingsError, Transient
+from schemas.clickhouse.migrations import migrate, require_applied
+from schemas.errors import Transient
 from schemas.rejects import Rejected, rejected
 from schemas.topics import topic_name
 from streams.sink.batches import Batch, Batches, Place
@@ -245,12 +245,7 @@ class _Sink:
             if settings.migrate:
                 migrate(client, database=settings.database, cluster=settings.cluster)
             client.database = settings.database
-            missing = unapplied(client)
-            if missing:
-                raise SettingsError(
-                    f"database {settings.database} lacks {missing[0].number:04}_{missing[0].name} and later: run "
-                    "`clickfold init`, or let the sink migrate"
-                )
+            require_applied(client, database=settings.database)
         except BaseException:
             client.close()
             raise
