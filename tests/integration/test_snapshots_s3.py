@@ -7,6 +7,7 @@ import signal
 import socket
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -74,6 +75,14 @@ def metrics(port: int) -> dict[str, float]:
     return found
 
 
+def shared(port: int) -> float:
+    return metrics(port)["clickfold_shared_snapshots_total"]
+
+
+def has_shared(port: int, snapshots: float) -> bool:
+    return shared(port) >= snapshots
+
+
 @pytest.mark.broker
 def test_killed_worker_without_its_disk_goes_on_from_s3_and_comes_to_the_truth(
     cluster: Cluster, tmp_path: Path, s3: str
@@ -90,13 +99,9 @@ def test_killed_worker_without_its_disk_goes_on_from_s3_and_comes_to_the_truth(
         wait_for(lambda: len(folded(cluster)) == PARTITIONS, within_s=60, what="the first worker's start")
         # Each round of records is one cut more for every partition; without new records nothing is shared again.
         for start in range(120, 240, 40):
-            before = metrics(port)["clickfold_shared_snapshots_total"]
+            one_more = shared(port) + PARTITIONS
             produce(cluster, random, range(start, start + 40))
-            wait_for(
-                lambda wanted=before + PARTITIONS: metrics(port)["clickfold_shared_snapshots_total"] >= wanted,
-                within_s=60,
-                what="sharing",
-            )
+            wait_for(partial(has_shared, port, one_more), within_s=60, what="sharing")
         assert metrics(port)["clickfold_shared_failures_total"] == 0
     finally:
         first.send_signal(signal.SIGKILL)
