@@ -75,31 +75,32 @@ def rows_of(role: str, values: Sequence[bytes | None], *, run: str) -> tuple[Row
     About 0.8 µs a packed total, decoding included. Raises KeyError for a role that has no table.
     """
     shape = SHAPES[role]
+    names = ("run", *(field.name for field in shape.fields))
+    types = ("LowCardinality(String)", *(field.type for field in shape.fields))
+    digest = _digest(values, repr((shape.table, run, names, types)))
     columns: list[list[Any]] = [[] for _ in shape.fields]
     sources: list[int] = []
     refused: list[Refused] = []
     size_bytes = sum(len(value) for value in values if value)
     step = max(1, _CHUNK_BYTES * len(values) // max(1, size_bytes))
     for start in range(0, len(values), step):
-        records, own, bad = _decoded(shape, values[start : start + step], start)
+        chunk = values[start : start + step]
+        digest.update(b"".join(filter(None, chunk)))
+        records, own, bad = _decoded(shape, chunk, start)
         counts = None if shape.rows_in is None else list(map(shape.rows_in, records))
         for column, field in zip(columns, shape.fields, strict=True):
             column += _column(field, records, counts)
         sources += own if counts is None else _repeated(own, counts)
         refused += bad
-    names = ("run", *(field.name for field in shape.fields))
-    types = ("LowCardinality(String)", *(field.type for field in shape.fields))
-    digest = _digest(values, repr((shape.table, run, names, types)))
-    return Rows(shape.table, names, types, [[run] * len(sources), *columns], sources, digest), refused
+    return Rows(shape.table, names, types, [[run] * len(sources), *columns], sources, digest.hexdigest()), refused
 
 
-def _digest(values: Sequence[bytes | None], made_as: str) -> str:
-    """xxh3-128, hex. 0.1 µs a value and 0.1 ns a byte."""
+def _digest(values: Sequence[bytes | None], made_as: str) -> xxhash.xxh3_128:
+    """A digest that `values`, joined, have still to be given. 0.1 µs a value and 0.1 ns a byte."""
     digest = xxhash.xxh3_128(made_as.encode())
     # Lengths first: ["ab", "c"] and ["a", "bc"] are other records, and so are no value and an empty one.
     digest.update(array("q", [-1 if value is None else len(value) for value in values]).tobytes())
-    digest.update(b"".join(filter(None, values)))
-    return digest.hexdigest()
+    return digest
 
 
 def _column(field: Field, records: Sequence[Any], counts: Sequence[int] | None) -> Iterable[Any]:

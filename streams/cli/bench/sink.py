@@ -32,7 +32,7 @@ from streams.sink.client import connect
 from streams.sink.rows import Rows, rows_of
 from streams.sink.settings import Progress, SinkSettings
 from streams.sink.shapes import SHAPES
-from streams.sink.worker import run
+from streams.sink.worker import MOST_IN_FLIGHT, run
 from streams.sink.writer import insert_settings
 from streams.workers import JoinSettings, join_runner
 
@@ -126,10 +126,10 @@ def _round(
             made = answer(client, f"SHOW CREATE TABLE {SHAPES[role].table}").rows[0][0]
             inside = len(blocks) * len(blocks[0]) / _timed(_engine_inserts(engine, made, native, len(blocks)))
             client.command(f"TRUNCATE TABLE {SHAPES[role].table} SYNC")
-            took_s, written, spent_us = _sink(cluster, warehouse, role, database)
+            rate, spent_us = _sink(cluster, warehouse, role, database)
         finally:
             client.command(f"DROP DATABASE {database} SYNC")
-    return Round(inside, driver, written / took_s, spent_us)
+    return Round(inside, driver, rate, spent_us)
 
 
 def _insert(client: Client, blocks: Sequence[Rows]) -> None:
@@ -161,9 +161,8 @@ def _engine_inserts(engine: Engine, made: str, native: bytes, times: int) -> Cal
     return inserts
 
 
-def _sink(cluster: Cluster, warehouse: Warehouse, role: str, database: str) -> tuple[float, int, dict[str, float]]:
-    """Seconds from the first record read to the acknowledgement of the last full batch, the rows until then, and
-    microseconds a row by stage."""
+def _sink(cluster: Cluster, warehouse: Warehouse, role: str, database: str) -> tuple[float, dict[str, float]]:
+    """Rows a second from Kafka to acknowledged, and microseconds a row by stage."""
     settings = SinkSettings(
         bootstrap=cluster.bootstrap,
         kafka=cluster.client(),
@@ -179,15 +178,12 @@ def _sink(cluster: Cluster, warehouse: Warehouse, role: str, database: str) -> t
     worker = threading.Thread(target=run, args=(settings, stop, progress))
     own_s, there_s = time.process_time(), _cpu_s(warehouse.pid)
     worker.start()
-    _until(worker, lambda: progress.held_s > 0 or progress.caught_up)
-    # The worker tells only now and then.
-    started_s = time.perf_counter() - progress.held_s
-    acknowledged: list[tuple[float, int]] = [(0.0, 0)]
+    acknowledged = [(time.perf_counter(), 0)]
 
     def caught_up() -> bool:
         rows = sum(progress.rows_written.values())
         if rows > acknowledged[-1][1]:
-            acknowledged.append((time.perf_counter() - started_s, rows))
+            acknowledged.append((time.perf_counter(), rows))
         return progress.caught_up
 
     _until(worker, caught_up)
@@ -198,9 +194,16 @@ def _sink(cluster: Cluster, warehouse: Warehouse, role: str, database: str) -> t
     wait_s = progress.stage_s["insert"] - progress.stage_cpu_s["insert"]
     spent = {f"{stage} (CPU)": seconds for stage, seconds in progress.stage_cpu_s.items()}
     spent |= {"waiting for ClickHouse": wait_s, "sink process (CPU)": own_s, "ClickHouse process (CPU)": there_s}
-    # The last batch, not full, waited a second for more records to come; that says nothing about speed.
-    took_s, measured = acknowledged[-2] if len(acknowledged) > 2 else acknowledged[-1]
-    return took_s, measured, {name: seconds / rows * 1e6 for name, seconds in spent.items()}
+    (start_s, before), (end_s, after) = _steady(acknowledged)
+    return (after - before) / (end_s - start_s), {name: seconds / rows * 1e6 for name, seconds in spent.items()}
+
+
+def _steady(acknowledged: Sequence[tuple[float, int]]) -> tuple[tuple[float, int], tuple[float, int]]:
+    """Of moments and rows acknowledged by then: the first batch, before which it had to connect, and the last one while
+    there were more records to read. All of it when these are few batches."""
+    # What is in flight when records run out has the machine to itself, and the last batch waits a second for more.
+    first, last = 1, len(acknowledged) - 2 - MOST_IN_FLIGHT
+    return (acknowledged[first], acknowledged[last]) if last > first else (acknowledged[0], acknowledged[-1])
 
 
 def _until(worker: threading.Thread, met: Callable[[], bool]) -> None:
