@@ -44,7 +44,7 @@ class SinkSettings:
     run: str = ""
     roles: Sequence[str] = ROLES
     batch_rows: int = 50_000
-    # As many as 50,000 outcomes have; with half of that outcomes went at 55k rows/s, not 87k, totals as fast.
+    # As many as 50,000 outcomes have; with half of that they went at 112-137k rows/s, not 148-160k, totals as fast.
     batch_bytes: int = 16 << 20
     batch_s: float = 1.0
     # Some batches of either kind: one being inserted, the others so that the next one is ready. With what decoding
