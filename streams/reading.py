@@ -25,6 +25,12 @@ FETCHING: Final[dict[str, Any]] = {
 _second = itemgetter(1)
 
 
+def offsets_and_times(messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+    """Offsets of consumed records, and their timestamps, ms UTC, -1 for none."""
+    offsets: list[int] = list(map(Message.offset, messages))  # type: ignore[arg-type]  # a consumed message has one
+    return offsets, list(map(_second, map(Message.timestamp, messages)))
+
+
 class Reading:
     """How far the partitions of one consumer are read. `roles` names each topic's; `taken` and `remedy` are for errors:
     what another consumer of the same name takes away, and what to do about offsets that Kafka no longer has."""
@@ -70,8 +76,7 @@ class Reading:
         return Records(
             self._roles[topic],
             partition,
-            list(map(Message.offset, messages)),  # type: ignore[arg-type]  # a consumed message has one
-            list(map(_second, map(Message.timestamp, messages))),
+            *offsets_and_times(messages),
             list(map(Message.key, messages)),
             list(map(Message.value, messages)),
         )

@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import LostHistory, SettingsError, Transient
+from streams.reading import offsets_and_times
 from streams.sink.batches import Piece, Place
 from streams.sink.settings import SinkSettings
 
 log = structlog.get_logger(__name__)
 
-_second = itemgetter(1)
 _REQUEST_S = 10.0
 _REQUEST_ATTEMPTS = 3
 _MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
@@ -246,11 +245,7 @@ class Intake:
 
 
 def _piece(messages: Sequence[Message]) -> Piece:
-    return Piece(
-        list(map(Message.offset, messages)),  # type: ignore[arg-type]  # as above: never None here
-        list(map(_second, map(Message.timestamp, messages))),
-        list(map(Message.value, messages)),
-    )
+    return Piece(*offsets_and_times(messages), list(map(Message.value, messages)))
 
 
 def _by_topic(partitions: Sequence[TopicPartition]) -> dict[str, list[int]]:
