@@ -1,4 +1,1 @@
-"""Online learning of click probability: features, FTRL, a learner that is a fold, and how well it does.
-
-Imports `schemas` and never `streams`.
-"""
+"""What a model of click probability is and must do, one file an idea; `learner` is the front door."""

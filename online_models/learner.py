@@ -45,7 +45,7 @@ Written = TypeVar("Written")
 
 
 class OutcomeRecords(Protocol):
-    """The part of `streams.fold.Records` a learner reads."""
+    """The part of `schemas.records.Records` a learner reads."""
 
     @property
     def log(self) -> str: ...
@@ -58,9 +58,9 @@ class OutcomeRecords(Protocol):
 
 
 class Learner(Generic[Written]):
-    """Learns a shard of a click model; satisfies `streams.fold.Fold`.
+    """Learns a shard of a click model; satisfies `streams.engine.fold.Fold`.
 
-    `out` makes one output of topic role, key, value and partition: `streams.fold.Out`, which this package does not
+    `out` makes one output of topic role, key, value and partition: `schemas.records.Out`, which this package does not
     know. Metrics are returned by the `step` or `sweep` that closes their window, so that each is written once, in the
     transaction of the record that closed it. Model versions come from `report`, for only the last one matters.
 

@@ -1,1 +1,3 @@
-"""What things are: records on the wire, their bounds, topics, errors. Imports nothing of the other packages."""
+"""What things are on the wire and in SQL: events, decisions, totals, records, topics, bounds and errors; `events` is
+the place to begin.
+"""

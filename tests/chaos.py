@@ -25,10 +25,10 @@ from typing import Any
 
 import orjson
 
-from streams.admin import Admin
-from streams.cluster import Cluster, read_all
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, read_all
 from tests.chaos_load import Load
 from tests.chaos_workers import FAILED, Workers
 

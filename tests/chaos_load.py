@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from schemas.codec import encode
 from schemas.events import Campaign
-from streams.cluster import Cluster
+from streams.kafka.cluster import Cluster
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
 CAMPAIGNS = [Campaign(f"c{at}", 10**9, ZONES[at % len(ZONES)], "active", "even", 1) for at in range(12)]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from streams.cli.sources import Samples
+from streams.cli.render.sources import Samples
 
 FAILED = "see the logs in the folder"
 NO_KAFKA = "no Kafka broker answers"

@@ -23,9 +23,9 @@ from schemas.clickhouse.queries import queries, run_query
 from schemas.codec import encode
 from schemas.models import ModelMetrics
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
-from streams.cli.answers import Format, write
-from streams.replay.rollups import ROLLUPS, roll_up, wait_for
-from streams.sink.rows import rows_of
+from streams.cli.render.answers import Format, write
+from streams.warehouse.rollups import ROLLUPS, roll_up, wait_for
+from streams.warehouse.rows import rows_of
 from tests.world import CAMPAIGNS, decisions, ledger_of, letters_of, totals_of, truths
 from tests.world import HOUR_MS as HOUR_MS
 from tests.world import MINUTE_MS as MINUTE_MS
@@ -146,7 +146,7 @@ def sample(client: Client, name: str) -> str:
 def main() -> None:
     """Writes all samples anew."""
     from streams.embedded.clickhouse import ClickHouse
-    from streams.sink.client import connect
+    from streams.warehouse.client import connect
 
     if sys.argv[1:] != ["--write"]:
         sys.exit("python -m tests.golden --write  (writes schemas/clickhouse/samples anew)")

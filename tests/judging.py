@@ -8,10 +8,10 @@ from typing import Any
 
 from schemas.codec import decode
 from schemas.outcomes import Outcome
+from schemas.records import Out
 from schemas.rejects import Rejected
 from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal, MinuteTotals
-from streams.fold import Out
-from streams.oracle import Key, Truth
+from streams.verify.oracle import Key, Truth
 
 
 def outcomes_of(outs: Iterable[Out]) -> list[Outcome]:

@@ -7,19 +7,18 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from schemas.errors import Transient
-from streams.disk import Disk
-from streams.edges import SharedProgress
-from streams.snapshots.fetch import Reader
-from streams.snapshots.layout import Objects
-from streams.snapshots.put import Writer
-from streams.task import MANIFEST
+from streams.engine.ports import Disk, SharedProgress
+from streams.engine.task import MANIFEST
+from streams.state.download import Reader
+from streams.state.layout import Objects
+from streams.state.upload import Writer
 from tests.simulation.disk import SimulatedDisk
 
 Made = TypeVar("Made")
 
 
 class MemoryObjects:
-    """`streams.snapshots.layout.Objects`; `reach` is called with what is about to be done."""
+    """`streams.state.layout.Objects`; `reach` is called with what is about to be done."""
 
     def __init__(self, reach: Callable[[str], None] = lambda _: None, held: dict[str, bytes] | None = None) -> None:
         self.held = {} if held is None else held
@@ -69,7 +68,7 @@ class Immediately:
 
 
 class SharedInStep:
-    """`streams.edges.Shared` without a thread: a snapshot is shared, or the process dies, before `offer` returns."""
+    """`streams.engine.ports.Shared` without a thread: a snapshot is shared, or the process dies, before `offer` returns."""
 
     def __init__(
         self, objects: MemoryObjects, progress: SharedProgress, token: str, *, now_s: Callable[[], float]

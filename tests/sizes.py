@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 import streams.join.index
-import streams.join.journal
 import streams.join.store
+import streams.join.totals.journal
 import streams.join.trail
 
 
@@ -22,8 +22,8 @@ def small_sizes() -> Iterator[None]:
             (streams.join.trail, "BLOCK_RECORDS", 3),
             (streams.join.index, "SMALL_RUN", 6),
             (streams.join.index, "LARGEST_RUN", 12),
-            (streams.join.journal, "_SMALL_BYTES", 300),
-            (streams.join.journal, "_WASTE", 1),
+            (streams.join.totals.journal, "_SMALL_BYTES", 300),
+            (streams.join.totals.journal, "_WASTE", 1),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield

@@ -9,8 +9,7 @@ import orjson
 from hypothesis import strategies as st
 
 from schemas.bounds import JoinBounds
-from streams.fold import Records
-from streams.oracle import Record
+from schemas.records import Record, Records
 
 _DEEP = b'{"unknown":' + b"[" * 100_000
 T0 = 1_700_000_040_000 - 60  # just before a minute's end, so that tiny spans cross minutes

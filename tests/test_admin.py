@@ -7,9 +7,9 @@ from unittest.mock import patch
 import pytest
 
 from schemas.errors import Transient
-from streams import admin
-from streams.admin import Admin
-from streams.cluster import Cluster
+from streams.kafka import admin
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
 
 
 def test_kafka_that_does_not_answer_is_waited_for_by_a_worker_that_begins_again() -> None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from schemas.errors import SettingsError
-from streams.balance import Balance
+from schemas.records import Record
+from streams.engine.backpressure import Balance
+from streams.engine.runner import Pace
+from streams.engine.task import Task
 from streams.join.fold import JoinFold
-from streams.memory import budget_bytes, limit_bytes
-from streams.oracle import Record
-from streams.runner import Pace
-from streams.task import Task
+from streams.worker.memory import budget_bytes, limit_bytes
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life
 from tests.simulation.log import SimulatedLog

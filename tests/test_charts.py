@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 
 from schemas.clickhouse.queries import Chart, Table
-from streams.cli.axes import called, nice_ticks, scaled, time_axis, value_axis, written
-from streams.cli.bars import MOST_ROWS
-from streams.cli.charts import MOST_PLAIN_SERIES, MOST_SERIES, Room, draw
-from streams.cli.figures import DASH
+from streams.cli.render.axes import called, nice_ticks, scaled, time_axis, value_axis, written
+from streams.cli.render.bars import MOST_ROWS
+from streams.cli.render.charts import MOST_PLAIN_SERIES, MOST_SERIES, Room, draw
+from streams.cli.render.figures import DASH
 
 LINE = Chart("line", "rate by hour", "hour", "ctr", by="campaign_id", unit="%")
 POINTS = Chart("points", "arms", "arm", "ctr", low="low", high="high", at=0.0)

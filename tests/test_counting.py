@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import streams.join.journal
-import streams.join.tables
+import streams.join.totals.journal
+import streams.join.totals.tables
 from schemas.codec import decode
 from schemas.errors import DamagedState
 from schemas.events import Impression
+from schemas.records import Out
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, CampaignTotal, MinuteTotals
-from streams.fold import Out
-from streams.join.counting import Counting
+from streams.join.totals.counting import Counting
 from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
 
@@ -118,8 +118,8 @@ _steps = st.lists(st.tuples(st.lists(_events, max_size=8), st.lists(_events, max
 def test_totals_are_the_plain_sums_even_when_every_hash_collides(
     steps: list[tuple[list[Event], list[Event]]], collide: bool
 ) -> None:
-    mix = np.zeros_like(streams.join.tables._MIX) if collide else streams.join.tables._MIX
-    with patch.object(streams.join.tables, "_MIX", mix):
+    mix = np.zeros_like(streams.join.totals.tables._MIX) if collide else streams.join.totals.tables._MIX
+    with patch.object(streams.join.totals.tables, "_MIX", mix):
         counting = Counting(SimulatedDisk())
         count(counting, steps)
         assert reported(counting) == plainly(steps)
@@ -151,7 +151,7 @@ def test_totals_read_back_from_disk_go_on_as_if_never_away(
 
 def test_journal_that_keeps_rewriting_the_same_total_is_begun_anew() -> None:
     disk, event = SimulatedDisk(), ("a", "x", 0, 1)
-    with patch.object(streams.join.journal, "_SMALL_BYTES", 1_000):
+    with patch.object(streams.join.totals.journal, "_SMALL_BYTES", 1_000):
         counting = Counting(disk)
         for _ in range(200):
             count(counting, [([event], [event])])

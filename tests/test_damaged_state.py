@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from schemas.records import Record
+from streams.engine.runner import Pace
 from streams.join.fold import JoinFold
-from streams.oracle import Record
-from streams.runner import Pace
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life
 from tests.sizes import small_sizes

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streams.disk import Folder
+from streams.state.disk import Folder
 
 # What a promised name may hold; None: it may be missing.
 Contents = set[bytes | None]

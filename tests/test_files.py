@@ -8,8 +8,9 @@ import pytest
 from schemas.bounds import JoinBounds
 from schemas.errors import SettingsError
 from schemas.events import Campaign
-from streams.files import read_batches, read_campaigns, read_jsonl
-from streams.oracle import Record, truth
+from schemas.records import Record
+from streams.inputs.files import read_batches, read_campaigns, read_jsonl
+from streams.verify.oracle import truth
 
 GOOD = b'{"impression_id":"a-%d","ts":1574553617004,"campaign_id":"c","creative_id":"k","price_micros":1}'
 CAMPAIGN = '{"campaign_id":"c","daily_budget_micros":5,"timezone":"%s","status":"active","pacing":"even","version":1}\n'

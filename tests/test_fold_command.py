@@ -22,8 +22,8 @@ from schemas.bounds import JoinBounds
 from schemas.codec import decode
 from schemas.outcomes import Outcome
 from streams.cli import main
-from streams.files import read_jsonl
-from streams.oracle import Truth, truth
+from streams.inputs.files import read_jsonl
+from streams.verify.oracle import Truth, truth
 
 T0 = 1_700_000_000_000
 BOUNDS = JoinBounds(window_ms=30_000, skew_ms=2_000, lateness_ms=5_000, negative_rate=1.0)

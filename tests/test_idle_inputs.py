@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from schemas.records import Out, Record
 from schemas.seals import Seal
-from streams.fold import Out
+from streams.engine.runner import Pace
 from streams.join.fold import JoinFold
-from streams.oracle import Record, truth
-from streams.runner import Pace
+from streams.verify.oracle import truth
 from tests.judging import assert_agrees, outcomes_of
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life

@@ -13,10 +13,10 @@ import streams.join.matching
 from schemas.bounds import JoinBounds
 from schemas.codec import encode
 from schemas.errors import DamagedState, StateMismatch
+from schemas.records import Out, Record
 from schemas.seals import Seal, SealRecord, Start
-from streams.fold import Out
 from streams.join.fold import JoinFold
-from streams.oracle import Record, truth
+from streams.verify.oracle import truth
 from tests.judging import assert_agrees, outcomes_of
 from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes

@@ -36,14 +36,14 @@ ALLOWED_BESIDES = {
     # Runs are merged in the background; what a look-up finds does not depend on how far that is.
     "streams/join/index.py": {"concurrent"},
     # State is loaded beside the work on other partitions; what is loaded does not depend on when.
-    "streams/loading.py": {"concurrent", "threading"},
+    "streams/engine/recovery.py": {"concurrent", "threading"},
     # The estimator is River's interface around the core, ftrl_core.py.
     "online_models/ftrl.py": {"river"},
     # Student's and normal quantiles of an interval.
     "online_models/experiments.py": {"statsmodels"},
 }
 # Edges of the shell a core module may name: protocols and values, no more.
-PROTOCOLS = {"streams.disk": {"Disk"}}
+PROTOCOLS = {"streams.state.disk": {"Disk"}}
 CLOCKS = {"now", "utcnow", "today"}
 OUTSIDE = {"open", "input", "print", "exec", "eval", "__import__"}
 # What costs a join worker memory and seconds for nothing: 117 MB for River, 226 MB for chDB.
@@ -93,7 +93,9 @@ def test_layers_import_only_what_lies_below(layer: str) -> None:
 def test_the_core_is_where_this_test_looks_for_it() -> None:
     found = core()
     assert all(sources(pattern) for pattern in CORE), "a core module was renamed: say its new name above"
-    assert {"schemas/codec.py", "online_models/learner.py", "streams/join/fold.py", "streams/runner.py"} <= set(found)
+    assert {"schemas/codec.py", "online_models/learner.py", "streams/join/fold.py", "streams/engine/runner.py"} <= set(
+        found
+    )
 
 
 @pytest.mark.parametrize("name", core())
@@ -117,8 +119,8 @@ def test_core_names_only_protocols_of_the_shell(name: str) -> None:
 
 
 def test_the_oracle_imports_nothing_of_the_join() -> None:
-    assert {module for module, _ in imports(ROOT / "streams/oracle.py") if module.startswith("streams")} == set()
+    assert {module for module, _ in imports(ROOT / "streams/verify/oracle.py") if module.startswith("streams")} == set()
 
 
 def test_join_worker_loads_nothing_heavy() -> None:
-    assert loaded_by("import streams.cli.app, streams.workers").isdisjoint(HEAVY)
+    assert loaded_by("import streams.cli.app, streams.worker.runners").isdisjoint(HEAVY)

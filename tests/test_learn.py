@@ -7,8 +7,8 @@ import pytest
 from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.errors import StateMismatch
-from streams.fold import Out
-from streams.learn import LearnFold
+from schemas.records import Out
+from streams.learn.fold import LearnFold
 
 
 def fold(settings: LearnerSettings | None = None) -> LearnFold:

@@ -17,11 +17,11 @@ from schemas.clickhouse.migrations import migrate
 from schemas.codec import encode
 from schemas.models import ModelMetrics
 from schemas.pacing import PacingDecision
-from streams.cli.figures import Bar, moment, span, sparkline
-from streams.cli.live import Live, Play, line, render
-from streams.cli.measures import Measures
-from streams.cli.sources import LogFigures, Rate, Samples, Snapshot, Sources
-from streams.embedded.feed import FeedProgress
+from streams.cli.render.figures import Bar, moment, span, sparkline
+from streams.cli.render.live import Live, Play, line, render
+from streams.cli.render.measures import Measures
+from streams.cli.render.sources import LogFigures, Rate, Samples, Snapshot, Sources
+from streams.inputs.feed import FeedProgress
 from tests.golden import insert, total
 
 NOON_MS = 1_574_856_000_000  # 2019-11-27 12:00 UTC

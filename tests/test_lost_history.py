@@ -6,9 +6,9 @@ import pytest
 
 from schemas.codec import decode
 from schemas.errors import LostHistory
+from schemas.records import Record
 from schemas.totals import Ledger
-from streams.oracle import Record
-from streams.runner import Pace
+from streams.engine.runner import Pace
 from tests.judging import outcomes_of
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life

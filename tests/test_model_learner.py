@@ -22,7 +22,7 @@ from schemas.codec import decode, encode
 from schemas.errors import BrokenInvariant, SettingsError
 from schemas.models import ModelMetrics, ModelVersion
 from schemas.outcomes import Outcome
-from streams.fold import Out, Records
+from schemas.records import Out, Records
 from tests.models.traffic import START_MS, outcomes, records, true_probability
 
 SETTINGS = LearnerSettings(bits=12, l1=0.1, window_ms=60_000, grace_ms=30_000, slices=("campaign_id", "device"))

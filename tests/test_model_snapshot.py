@@ -16,7 +16,7 @@ from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.codec import encode
 from schemas.errors import BrokenInvariant, DamagedState, StateMismatch
-from streams.fold import Out
+from schemas.records import Out
 from tests.models.traffic import outcomes, records
 
 SETTINGS = LearnerSettings(bits=10, l1=0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import SettingsError
-from streams.partitioners import PARTITIONERS, common, murmur2, possible
+from streams.kafka.partitioners import PARTITIONERS, common, murmur2, possible
 
 
 @pytest.mark.parametrize(

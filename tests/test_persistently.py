@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from schemas.errors import ClickfoldError, SettingsError, Transient
-from streams.cli.worker import MOST_TRIES, persistently
+from streams.worker.lifecycle import MOST_TRIES, persistently
 
 
 def failing(times: int, done: list[int]) -> Callable[[], None]:

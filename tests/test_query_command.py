@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import queries
 from schemas.errors import ClickfoldError, SettingsError
-from streams.cli.query import Resolve, known, parameters, query_command
+from streams.cli.commands.query import Resolve, known, parameters, query_command
 from tests.golden import insert, total
 
 Run = Callable[..., str]

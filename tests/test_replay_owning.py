@@ -13,13 +13,13 @@ from schemas.codec import encode
 from schemas.errors import ClickfoldError
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome
+from schemas.records import Out, Record
 from schemas.seals import Seal, Start
 from schemas.totals import MINUTE_MS
-from streams.fold import Out
+from streams.backfill.ownership import Begin, OwningFold, Span
+from streams.backfill.warmup import ledger_cuts, warm_up
 from streams.join.fold import JoinFold
-from streams.oracle import Record, Truth, read_log, truth
-from streams.replay.owning import Begin, OwningFold, Span
-from streams.replay.warmup import ledger_cuts, warm_up
+from streams.verify.oracle import Truth, read_log, truth
 from tests.judging import latest_totals, outcomes_of
 from tests.simulation.broker import INPUTS
 from tests.simulation.disk import SimulatedDisk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import SettingsError
-from streams.replay.ranges import ByInput, Kept, bounded, offsets_named
+from streams.kafka.ranges import ByInput, Kept, bounded, offsets_named
 
 KEPT = Kept({"impressions": [5, 0], "clicks": [2, 0]}, {"impressions": [100, 90], "clicks": [20, 0]})
 

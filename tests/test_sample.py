@@ -10,8 +10,8 @@ import xxhash
 from schemas.bounds import JoinBounds
 from schemas.codec import decode, encode
 from schemas.events import Campaign, Click, Impression
-from streams.embedded import sample
-from streams.embedded.sample import Sample, open_bandit
+from streams.inputs import sample
+from streams.inputs.sample import Sample, open_bandit
 
 NOVEMBER_24_MS = 1_574_553_600_000
 DECEMBER_1_MS = 1_575_158_400_000

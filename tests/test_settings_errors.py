@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 import pytest
 
-from streams.admin import Admin
 from streams.cli import main
+from streams.kafka.admin import Admin
 
 JOIN = ["worker", "join"]
 

@@ -11,22 +11,21 @@ from unittest.mock import patch
 
 import pytest
 
-import streams.loading
-import streams.snapshots.fetch
-import streams.snapshots.put
-import streams.snapshots.sharing
+import streams.engine.recovery
+import streams.state.download
+import streams.state.sharing
+import streams.state.upload
 from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.errors import SettingsError
-from streams.disk import Disk
-from streams.edges import Commit, Log, Shared, SharedProgress
-from streams.fold import Out, Records
-from streams.learn import LearnFold
-from streams.loading import Loader
-from streams.snapshots.objects import ObjectStore
-from streams.snapshots.put import Writer
-from streams.snapshots.sharing import Location, Sharing
-from streams.task import MANIFEST, Task
+from schemas.records import Out, Records
+from streams.engine.ports import Commit, Disk, Log, Shared, SharedProgress
+from streams.engine.recovery import Loader
+from streams.engine.task import MANIFEST, Task
+from streams.learn.fold import LearnFold
+from streams.state.objects import ObjectStore
+from streams.state.sharing import Location, Sharing
+from streams.state.upload import Writer
 from tests.sharing import Immediately, MemoryObjects, SharedInStep, anything, disk_with, fetched, put
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.judge import check
@@ -136,10 +135,10 @@ def test_whatever_befalls_workers_outputs_equal_the_batch_truth_with_state_from_
         world = SharingWorld(seed)
         with (
             tiny_joins(),
-            patch.object(streams.snapshots.fetch, "ThreadPoolExecutor", Immediately),
-            patch.object(streams.snapshots.put, "GRACE_S", world.random.choice([5.0, 50.0])),
+            patch.object(streams.state.download, "ThreadPoolExecutor", Immediately),
+            patch.object(streams.state.upload, "GRACE_S", world.random.choice([5.0, 50.0])),
             # Also in place of a checkpoint that is a few records older.
-            patch.object(streams.loading, "_WORTH_RECORDS", world.random.choice([3, 1_000])),
+            patch.object(streams.engine.recovery, "_WORTH_RECORDS", world.random.choice([3, 1_000])),
         ):
             try:
                 world.history()
@@ -173,7 +172,7 @@ class Held:
 @pytest.fixture
 def patient() -> Iterator[None]:
     """A last snapshot may take as long as it takes: how fast this machine is says nothing."""
-    with patch.object(streams.snapshots.sharing, "LAST_S", 60.0):
+    with patch.object(streams.state.sharing, "LAST_S", 60.0):
         yield
 
 
@@ -205,7 +204,7 @@ def test_snapshot_is_skipped_while_one_is_on_its_way_and_the_last_one_is_not() -
 def test_store_that_hangs_does_not_hold_up_the_last_snapshot_for_ever_and_completes_nothing_later() -> None:
     held = Held()
     shared = sharing(held, [])
-    with patch.object(streams.snapshots.sharing, "LAST_S", 0.0):
+    with patch.object(streams.state.sharing, "LAST_S", 0.0):
         offer(shared, 1, last=True)
         assert held.began.wait(60.0)
         shared.drain()  # returns

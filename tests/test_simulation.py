@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from schemas.codec import decoder
+from schemas.records import Out, Record
 from schemas.seals import Seal, SealRecord
-from streams.disk import Disk
-from streams.edges import Commit
-from streams.fold import Fold, Out
+from streams.engine.fold import Fold
+from streams.engine.ports import Commit, Disk
+from streams.engine.runner import Pace
 from streams.join.fold import JoinFold
-from streams.oracle import Record, truth
-from streams.runner import Pace
+from streams.verify.oracle import truth
 from tests.simulation.broker import Broker
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem

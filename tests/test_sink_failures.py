@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import (
 )
 from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
-from streams.sink.failures import PASSING, ROWS, SETUP, ErrorAnswer, Trouble, asked_to_wait_s, name_of, trouble
+from streams.warehouse.failures import PASSING, ROWS, SETUP, ErrorAnswer, Trouble, asked_to_wait_s, name_of, trouble
 
 
 def caused(failure: ClickHouseError, cause: Exception) -> ClickHouseError:

@@ -17,10 +17,10 @@ from urllib3.exceptions import NewConnectionError
 
 from schemas.errors import SettingsError, Transient
 from streams.embedded.clickhouse import ClickHouse, Fault
-from streams.sink import writer as writer_module
-from streams.sink.client import connect
-from streams.sink.rows import Rows, rows_of
-from streams.sink.writer import Writer, insert_settings
+from streams.warehouse import writer as writer_module
+from streams.warehouse.client import connect
+from streams.warehouse.rows import Rows, rows_of
+from streams.warehouse.writer import Writer, insert_settings
 
 TABLE = """
 CREATE TABLE numbers

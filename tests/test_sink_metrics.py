@@ -1,7 +1,7 @@
 """What a sink's operator sees, under names that say the unit."""
 
 from streams.sink.settings import Progress
-from streams.worker_metrics import sink_metrics
+from streams.worker.metrics import sink_metrics
 
 
 def test_every_number_of_a_sink_is_a_metric_whose_name_says_its_unit() -> None:

@@ -12,8 +12,8 @@ from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
-from streams.sink.rows import Rows, rows_of
-from streams.sink.shapes import ROLES
+from streams.warehouse.rows import Rows, rows_of
+from streams.warehouse.shapes import ROLES
 
 MINUTE_MS = 1_700_000_040_000
 

@@ -11,10 +11,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from schemas.errors import SettingsError, Transient
 from schemas.rejects import Reason
 from streams.embedded.clickhouse import ClickHouse, Fault
-from streams.sink import writer as writer_module
-from streams.sink.client import connect
-from streams.sink.rows import Rows
-from streams.sink.writer import Writer
+from streams.warehouse import writer as writer_module
+from streams.warehouse.client import connect
+from streams.warehouse.rows import Rows
+from streams.warehouse.writer import Writer
 
 # Negative numbers are what the server refuses.
 TABLE = """

@@ -10,16 +10,16 @@ from unittest.mock import patch
 import orjson
 import pytest
 
-import streams.loading
-import streams.snapshots.fetch
-import streams.snapshots.put
-import streams.snapshots.sharing
+import streams.engine.recovery
+import streams.state.download
+import streams.state.sharing
+import streams.state.upload
 from schemas.errors import ClickfoldError
-from streams.snapshots.fetch import Reader
-from streams.snapshots.layout import Objects, checksum
-from streams.snapshots.objects import ObjectStore
-from streams.snapshots.put import GRACE_S, Writer
-from streams.task import MANIFEST
+from streams.engine.task import MANIFEST
+from streams.state.download import Reader
+from streams.state.layout import Objects, checksum
+from streams.state.objects import ObjectStore
+from streams.state.upload import GRACE_S, Writer
 from tests.sharing import Immediately, MemoryObjects, always, anything, disk_with, fetched, put
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.strand import Crashed
@@ -78,7 +78,7 @@ def test_file_that_grows_by_little_has_few_pieces_and_no_byte_is_uploaded_often(
 def test_large_files_are_cut_into_pieces() -> None:
     objects = MemoryObjects()
     data = bytes(range(256)) * 10
-    with patch.object(streams.snapshots.put, "PIECE_BYTES", 100):
+    with patch.object(streams.state.upload, "PIECE_BYTES", 100):
         put(Writer(objects, number=5, token="a"), 1, {"one": data})
     assert max(len(held) for key, held in objects.held.items() if ".one." in key) == 100
     assert fetched(objects)[0]["one"] == data
@@ -319,7 +319,7 @@ def test_next_owner_finds_the_last_snapshot_completed_whatever_former_owners_sti
     for seed in range(40 * block, 40 * block + 40):
         owners = Owners(seed)
         try:
-            with patch.object(streams.snapshots.fetch, "ThreadPoolExecutor", Immediately):
+            with patch.object(streams.state.download, "ThreadPoolExecutor", Immediately):
                 owners.run()
         except (AssertionError, ClickfoldError, KeyError) as error:
             raise AssertionError(f"seed {seed}") from error

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.replay.runs import MINUTE_MS
-from streams.replay.spans import DAY_MS, Span, common, days_of, minutes_in, named, united, without
+from streams.runs.minutes import DAY_MS, Span, common, days_of, minutes_in, named, united, without
+from streams.runs.record import MINUTE_MS
 
 _edges = st.integers(0, 12)
 some_spans = st.lists(st.builds(lambda a, b: Span(a * MINUTE_MS, b * MINUTE_MS), _edges, _edges), max_size=5)

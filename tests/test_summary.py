@@ -17,9 +17,9 @@ from schemas.clickhouse.migrations import migrate
 from schemas.events import Campaign, Impression
 from schemas.models import ModelMetrics, ModelVersion
 from schemas.pacing import PacingDecision
-from streams.cli.measures import Measures
-from streams.cli.models import current, explained, measured
-from streams.cli.summary import arms, days, model, pacing, rates, summary, verdict
+from streams.cli.commands.models import current, explained, measured
+from streams.cli.render.measures import Measures
+from streams.cli.render.summary import arms, days, model, pacing, rates, summary, verdict
 from tests.golden import HOUR_MS, MINUTE_MS, insert, total
 
 MICROS = 1_000_000

@@ -9,8 +9,9 @@ from schemas.bounds import JoinBounds
 from schemas.codec import decode
 from schemas.errors import SettingsError
 from schemas.events import Click, Impression
-from streams.embedded.traffic import Events, Traffic, default_span_ms
-from streams.oracle import Record, truth
+from schemas.records import Record
+from streams.inputs.traffic import Events, Traffic, default_span_ms
+from streams.verify.oracle import truth
 
 END_MS = 1_700_000_000_000
 COUNT = 60_000

@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import TaskLost
-from streams import transactions
-from streams.cluster import Cluster
-from streams.transactions import Transactions
+from streams.kafka import transactions
+from streams.kafka.cluster import Cluster
+from streams.kafka.transactions import Transactions
 
 
 class StuckOnce:

@@ -11,9 +11,10 @@ import pytest
 from schemas.bounds import JoinBounds
 from schemas.codec import decode, encode
 from schemas.outcomes import Outcome
-from streams.oracle import Record, truth
+from schemas.records import Record
 from streams.verify.check import Check, Pile, compare_piles, hash_of
 from streams.verify.cut import Span, known_from, whole
+from streams.verify.oracle import truth
 from streams.verify.paced import local_days
 from streams.verify.written import event_ms
 

@@ -15,9 +15,10 @@ from schemas.codec import encode
 from schemas.events import Campaign, Click, Impression
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision, PacingState
+from schemas.records import Record
 from schemas.rejects import Rejected, rejected
 from schemas.totals import MEASURES, Ledger, LogCounts, MinuteTotals
-from streams.oracle import Record, Truth, truth
+from streams.verify.oracle import Truth, truth
 
 # 2023-11-14 22:00 UTC: older than any TTL by event time would allow.
 HOUR_MS: Final = 1_699_999_200_000

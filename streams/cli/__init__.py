@@ -1,4 +1,4 @@
-"""The `clickfold` command: errors are one sentence, never a traceback."""
+"""The `clickfold` command: errors are one sentence, never a traceback; `app` lists the commands."""
 
 from __future__ import annotations
 

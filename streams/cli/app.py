@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import backfill, bench, compare, demo, fold, init, models, promote, query, runs, up, verify, worker
+from streams.cli import bench
+from streams.cli.commands import backfill, compare, demo, fold, init, models, promote, query, runs, up, verify, worker
 
 app = typer.Typer(
     name="clickfold",

@@ -1,1 +1,3 @@
-"""Real Kafka and ClickHouse run from Python packages alone, for demo, tests and a single machine."""
+"""Real Kafka and ClickHouse run from Python packages alone, for demo, tests and a single machine; `stack` is the front
+door.
+"""

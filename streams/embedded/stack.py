@@ -15,13 +15,13 @@ import orjson
 
 from schemas.clickhouse.migrations import migrate
 from schemas.errors import SettingsError
-from streams.admin import Admin
-from streams.cluster import Cluster
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.embedded.ports import free_port
 from streams.embedded.process import Process, ProcessError
-from streams.sink.client import connect
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
+from streams.warehouse.client import connect
 
 WORKERS = ("join", "learn", "pace", "sink")
 PARTS = ("kafka", "clickhouse", *WORKERS)

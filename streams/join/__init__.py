@@ -1,5 +1,1 @@
-"""The join of one partition of impressions with the same partition of clicks, as `DESIGN`'s inequalities state it.
-
-`intake` decodes and judges records one by one, `watermark` bounds lateness, `store` keeps open impressions, `pending`
-clicks that wait, `counting` the totals, `fold` puts them together.
-"""
+"""Joins one partition of impressions to the same partition of clicks; `fold` is the front door."""

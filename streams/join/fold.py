@@ -10,10 +10,10 @@ import xxhash
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.codec import decode, decoder, encode
 from schemas.errors import BrokenInvariant, DamagedState, StateMismatch
+from schemas.records import Out, Records
 from schemas.seals import Seal, SealRecord, Start
 from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS, Ledger, LogCounts
-from streams.disk import Disk
-from streams.fold import Out, Records
+from streams.engine.ports import Disk
 from streams.join.matching import INPUTS, Matching
 from streams.join.state import Counts, JoinMark, JoinSnapshot, Rebuild
 
@@ -25,7 +25,7 @@ _decode_seal = decoder(SealRecord).decode
 
 
 class JoinFold:
-    """The join of one partition, as `streams.fold.Fold`. `names` gives each input's topic, for dead letters."""
+    """The join of one partition, as `streams.engine.fold.Fold`. `names` gives each input's topic, for dead letters."""
 
     def __init__(
         self,

@@ -11,19 +11,19 @@ from schemas.bounds import NO_BOUND_MS, JoinBounds
 from schemas.codec import encode
 from schemas.errors import BrokenInvariant
 from schemas.events import Click, Impression
+from schemas.records import Out, Records
 from schemas.rejects import Reason, rejected
 from schemas.totals import DIMENSIONS
-from streams.disk import Disk
-from streams.fold import Out, Records
-from streams.join.counting import Counting
+from streams.engine.ports import Disk
+from streams.join.decode import Intake, Taken
 from streams.join.impressions import judge_impressions, stored_impression
 from streams.join.index import Hashes
-from streams.join.intake import Intake, Taken
 from streams.join.judge import Fate, Fates, Int64s, judge_each
 from streams.join.outcomes import Outcomes
 from streams.join.pending import Clicks, matches
 from streams.join.state import Counts, Decided
 from streams.join.store import Store
+from streams.join.totals.counting import Counting
 from streams.join.trail import Trail
 from streams.join.watermark import Watermark
 

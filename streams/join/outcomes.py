@@ -9,7 +9,7 @@ from schemas.bounds import JoinBounds
 from schemas.codec import encode
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome, OutcomeKind
-from streams.fold import Out
+from schemas.records import Out
 
 
 class Outcomes:

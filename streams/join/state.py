@@ -6,8 +6,8 @@ import msgspec
 
 from schemas.bounds import NO_BOUND_MS
 from schemas.events import Click
-from streams.join.journal import QuarterState
 from streams.join.store import SegmentState
+from streams.join.totals.journal import QuarterState
 
 
 class Counts(msgspec.Struct):

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import xxhash
 
 from schemas.errors import DamagedState
-from streams.disk import Disk
+from streams.engine.ports import Disk
 from streams.join.index import Hashes, Index, Positions
-from streams.join.kept import KeptFiles
+from streams.state.kept import KeptFiles
 
 Int64s = npt.NDArray[np.int64]
 Keep = Callable[[Hashes], npt.NDArray[np.bool_]]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.bounds import NO_BOUND_MS
-from streams.fold import Records
+from schemas.records import Records
 
 Int64s = npt.NDArray[np.int64]
 

@@ -1,1 +1,3 @@
-"""Spend counted exactly from campaign totals, and how much of the traffic each campaign should take now."""
+"""Counts spend exactly from campaign totals, and decides how much of the traffic each campaign takes; `worker` is the
+front door.
+"""

@@ -6,14 +6,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 from schemas.errors import SettingsError
 from schemas.topics import TOPICS
-from streams.sink.shapes import ROLES
-
-# An insert of 50,000 rows takes 0.1 s; one that takes a minute has lost its server, and may be sent again.
-ANSWER_TIMEOUT_S: Final = 60
+from streams.warehouse.client import ANSWER_TIMEOUT_S
+from streams.warehouse.shapes import ROLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

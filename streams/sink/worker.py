@@ -23,13 +23,13 @@ from schemas.errors import Transient
 from schemas.rejects import Rejected, rejected
 from schemas.topics import topic_name
 from streams.sink.batches import Batch, Batches, Place
-from streams.sink.client import connect
-from streams.sink.failures import name_of, sentence
-from streams.sink.intake import Intake
+from streams.sink.consumer import Intake
 from streams.sink.letters import Letters
-from streams.sink.rows import Refused, Rows, rows_of
 from streams.sink.settings import Progress, SinkSettings
-from streams.sink.writer import Writer, insert_settings
+from streams.warehouse.client import connect
+from streams.warehouse.failures import name_of, sentence
+from streams.warehouse.rows import Refused, Rows, rows_of
+from streams.warehouse.writer import Writer, insert_settings
 
 log = structlog.get_logger(__name__)
 

@@ -9,11 +9,11 @@ from operator import itemgetter
 from typing import Any
 
 from schemas.totals import MEASURES, MINUTE_MS
-from streams.cluster import Cluster, log_bounds, meter
-from streams.oracle import Key, Truth
+from streams.kafka.cluster import Cluster, log_bounds, meter
 from streams.verify import written
 from streams.verify.check import Check, Checks, Pile, compare_piles, hash_of
 from streams.verify.cut import Span, committed_offsets, whole
+from streams.verify.oracle import Key, Truth
 from streams.verify.paced import Paced, Sums, local_days
 from streams.verify.sunk import Sunk
 

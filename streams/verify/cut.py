@@ -12,10 +12,10 @@ from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.codec import decode
 from schemas.errors import SettingsError, StateMismatch
 from schemas.events import MAX_TS_MS
-from streams.cluster import ANSWER_S, Cluster, log_bounds, patiently
 from streams.join.matching import INPUTS
 from streams.join.state import JoinMark
-from streams.oracle import Key, Truth
+from streams.kafka.cluster import ANSWER_S, Cluster, log_bounds, patiently
+from streams.verify.oracle import Key, Truth
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ import orjson
 from schemas.codec import decode
 from schemas.errors import Transient
 from schemas.events import Campaign
-from streams.cluster import Cluster, read_all, stream_log
-from streams.oracle import Key
+from streams.kafka.cluster import Cluster, read_all, stream_log
 from streams.pacing.local_day import zone
 from streams.pacing.shard import Shard
+from streams.verify.oracle import Key
 
 Sums = tuple[int, int, int]
 

@@ -12,17 +12,18 @@ from clickhouse_connect.driver.client import Client
 from schemas.bounds import JoinBounds
 from schemas.codec import decoder
 from schemas.errors import SettingsError
+from schemas.records import Record
 from schemas.seals import Seal, SealRecord
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, QUARTER_MS
-from streams.admin import Admin
-from streams.cluster import Cluster, read_all, stream_log
 from streams.join.matching import INPUTS
-from streams.oracle import Key, Record, Truth, truth
-from streams.replay.ranges import resolve_range
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, read_all, stream_log
+from streams.kafka.ranges import resolve_range
 from streams.verify import written
 from streams.verify.behind import Patience, Sinking, compare_paced, paced_measures
 from streams.verify.check import Check, Checks, Pile, compare_piles, hash_of
 from streams.verify.cut import Cut, Span, allowed, committed_cuts, known_from, settled, whole
+from streams.verify.oracle import Key, Truth, truth
 from streams.verify.paced import Paced, Sums, time_zones
 from streams.verify.sunk import Sunk
 

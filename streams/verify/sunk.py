@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from clickhouse_connect.driver.client import Client
 
 from schemas.totals import DIMENSIONS, MEASURES
-from streams.oracle import Key
+from streams.verify.oracle import Key
 
 _WIDTH = 1 + len(DIMENSIONS)
 

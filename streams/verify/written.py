@@ -11,11 +11,11 @@ from schemas.codec import decode
 from schemas.outcomes import Outcome
 from schemas.rejects import Rejected
 from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal, MinuteTotals
-from streams.cluster import Cluster, read_all, stream_log
 from streams.join.matching import INPUTS
-from streams.oracle import Key
+from streams.kafka.cluster import Cluster, read_all, stream_log
 from streams.verify.check import Pile, hash_of
 from streams.verify.cut import Span
+from streams.verify.oracle import Key
 
 Row = TypeVar("Row", MinuteTotal, CampaignTotal, Ledger)
 _dimensions = attrgetter(*DIMENSIONS)

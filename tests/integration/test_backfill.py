@@ -22,14 +22,15 @@ from schemas.codec import decoder
 from schemas.seals import SealRecord
 from schemas.topics import TOPICS
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
-from streams.admin import REPLAYED, Admin
-from streams.cluster import Cluster, log_bounds, meter, read_all, read_log
+from streams.backfill.output import RunWriter
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
-from streams.oracle import Truth, truth
-from streams.replay.compare_models import compare_models
-from streams.replay.runs import RunRecord, known_run
-from streams.replay.warehouse import RunWriter, Warehouse
+from streams.kafka.admin import REPLAYED, Admin
+from streams.kafka.cluster import Cluster, log_bounds, meter, read_all, read_log
+from streams.runs.compare_models import compare_models
+from streams.runs.record import RunRecord, known_run
+from streams.verify.oracle import Truth, truth
+from streams.warehouse.client import Warehouse
 from tests.integration.test_join_worker import BOUNDS, OPTIONS, PARTITIONS, folded, produce, start_worker, wait_for
 from tests.integration.test_learn_worker import Load, never_stopped
 from tests.models.traffic import outcomes

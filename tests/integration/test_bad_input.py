@@ -16,9 +16,9 @@ from schemas.events import MAX_PRICE_MICROS, MAX_RECORD_BYTES, MAX_TS_MS
 from schemas.outcomes import Outcome
 from schemas.rejects import Reason, Rejected
 from schemas.totals import Ledger
-from streams.admin import REPLAYED, Admin
-from streams.cluster import Cluster, read_all
 from streams.embedded.broker import Broker
+from streams.kafka.admin import REPLAYED, Admin
+from streams.kafka.cluster import Cluster, read_all
 from tests.integration.test_settings_errors import environment, running, wait_for
 
 T0 = 1_700_000_000_000

@@ -12,10 +12,10 @@ from schemas.errors import SettingsError
 from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.totals import MEASURES
-from streams.replay.compare import FINER, compare
-from streams.replay.compare_models import compare_models
-from streams.replay.runs import record_run
-from streams.replay.spans import Span, within
+from streams.runs.compare import FINER, compare
+from streams.runs.compare_models import compare_models
+from streams.runs.minutes import Span, within
+from streams.runs.record import record_run
 from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 from tests.integration.test_runs import ads as ads
 from tests.integration.test_runs import minutes, run_record, said, show

@@ -22,8 +22,8 @@ from schemas.bounds import JoinBounds
 from schemas.codec import decode
 from schemas.outcomes import Outcome
 from schemas.totals import DIMENSIONS, MEASURES
-from streams.files import read_jsonl
-from streams.oracle import truth
+from streams.inputs.files import read_jsonl
+from streams.verify.oracle import truth
 
 BOUNDS = JoinBounds(window_ms=600_000, skew_ms=2_000, lateness_ms=30_000, negative_rate=1.0)
 OPTIONS = ["--window", "10m", "--skew", "2s", "--lateness", "30s"]

@@ -16,7 +16,7 @@ from online_models.experiments import Arm, compare
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import run_query
 from schemas.errors import ClickfoldError
-from streams.cli.query import told
+from streams.cli.commands.query import told
 from tests.golden import insert, total
 
 pytestmark = pytest.mark.clickhouse
@@ -39,7 +39,7 @@ Ask = Callable[..., dict[tuple[str, str], dict[str, Any]]]
 @pytest.fixture(scope="module")
 def arms(clickhouse: Any) -> Any:
     """A database with the counts, for reading only."""
-    from streams.sink.client import connect
+    from streams.warehouse.client import connect
 
     with connect(clickhouse.url) as client:
         migrate(client, database="arms")

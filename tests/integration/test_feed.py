@@ -13,14 +13,14 @@ from confluent_kafka.cimpl import NewTopic
 from schemas.codec import decode
 from schemas.errors import SettingsError, Transient
 from schemas.events import Campaign, Click
-from streams.admin import Admin
-from streams.cluster import Cluster, read_log
+from schemas.records import Record
 from streams.embedded.broker import Broker
-from streams.embedded.feed import Feed, FeedProgress, as_records
-from streams.embedded.sample import open_bandit
-from streams.embedded.sender import Sender
-from streams.embedded.traffic import Traffic, fill
-from streams.oracle import Record
+from streams.inputs.feed import Feed, FeedProgress, as_records
+from streams.inputs.sample import open_bandit
+from streams.inputs.traffic import Traffic, fill
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, read_log
+from streams.kafka.sender import Sender
 
 PARTITIONS = 3
 START_MS = 1_574_553_600_000

@@ -17,12 +17,12 @@ from confluent_kafka import Producer
 
 from schemas.bounds import JoinBounds
 from schemas.codec import decoder
+from schemas.records import Out
 from schemas.seals import SealRecord
-from streams.admin import Admin
-from streams.cluster import Cluster, read_all, read_log
 from streams.embedded.broker import Broker
-from streams.fold import Out
-from streams.oracle import Truth, truth
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, read_all, read_log
+from streams.verify.oracle import Truth, truth
 from tests.judging import assert_agrees
 
 PARTITIONS = 2

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import pytest
 from confluent_kafka import Producer
 
-from streams.admin import Admin
-from streams.cluster import Cluster
 from streams.embedded.broker import Broker
-from streams.kafka import KafkaLog
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
+from streams.kafka.log import KafkaLog
 
 INPUTS = ("impressions", "clicks")
 PATIENCE_S = 40.0

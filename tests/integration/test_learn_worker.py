@@ -23,10 +23,10 @@ from online_models.settings import LearnerSettings
 from schemas.codec import decode, encode
 from schemas.models import ModelMetrics, ModelVersion
 from schemas.outcomes import Outcome
-from streams.admin import Admin
-from streams.cluster import Cluster, read_all, read_log
+from schemas.records import Out
 from streams.embedded.broker import Broker
-from streams.fold import Out
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, read_all, read_log
 from tests.models.traffic import outcomes, records
 
 WINDOW_MS = 1_800_000

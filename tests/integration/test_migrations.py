@@ -15,7 +15,7 @@ from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
-from streams.sink.shapes import SHAPES
+from streams.warehouse.shapes import SHAPES
 from tests.golden import HOUR_MS, MINUTE_MS, insert, total
 
 pytestmark = pytest.mark.clickhouse

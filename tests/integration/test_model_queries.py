@@ -16,7 +16,7 @@ from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import arrow, bind, run_query
 from schemas.errors import ClickfoldError
 from schemas.outcomes import Outcome
-from streams.cli.query import told
+from streams.cli.commands.query import told
 from tests.golden import HOUR_MS, MINUTE_MS, insert
 
 pytestmark = pytest.mark.clickhouse

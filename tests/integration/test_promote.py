@@ -12,10 +12,10 @@ from schemas.clickhouse.queries import run_query
 from schemas.errors import SettingsError
 from schemas.outcomes import Outcome
 from streams.embedded.clickhouse import ClickHouse
-from streams.replay.promote import MOST_SPANS, active_spans, pile_spans, plan_promotion, plan_undo
-from streams.replay.runs import record_run
-from streams.replay.spans import DAY_MS, Span
-from streams.sink.client import connect
+from streams.runs.minutes import DAY_MS, Span
+from streams.runs.promote import MOST_SPANS, active_spans, pile_spans, plan_promotion, plan_undo
+from streams.runs.record import record_run
+from streams.warehouse.client import connect
 from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 from tests.integration.test_runs import ads as ads
 from tests.integration.test_runs import minutes, run_record, said, show

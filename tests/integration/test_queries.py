@@ -17,8 +17,8 @@ from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
 from schemas.totals import LogCounts
 from streams.embedded.clickhouse import ClickHouse
-from streams.replay.rollups import roll_up
-from streams.sink.client import connect
+from streams.warehouse.client import connect
+from streams.warehouse.rollups import roll_up
 from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 
 pytestmark = pytest.mark.clickhouse

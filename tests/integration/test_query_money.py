@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.events import Campaign
 from schemas.outcomes import Outcome
-from streams.replay.rollups import roll_up
+from streams.warehouse.rollups import roll_up
 from tests.golden import HOUR_MS, MINUTE_MS, answered, insert, quiet, total
 from tests.world import CAMPAIGNS, decisions, impressions, outcomes
 

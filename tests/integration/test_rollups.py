@@ -11,10 +11,10 @@ from schemas.clickhouse import migrations as migrations_module
 from schemas.clickhouse.migrations import migrate, migrations
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.embedded.clickhouse import ClickHouse
-from streams.replay.drop import drop_run
-from streams.replay.rollups import ROLLUPS, roll_up, wait_for
-from streams.replay.runs import record_run
-from streams.sink.client import connect
+from streams.runs.drop import drop_run
+from streams.runs.record import record_run
+from streams.warehouse.client import connect
+from streams.warehouse.rollups import ROLLUPS, roll_up, wait_for
 from tests.golden import HOUR_MS, MINUTE_MS, insert, quiet, total
 from tests.integration.test_runs import minutes, run_record, show
 

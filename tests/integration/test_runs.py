@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from schemas.clickhouse.migrations import migrate
 from schemas.errors import ClickfoldError, SettingsError
 from schemas.outcomes import Outcome
-from streams.cli.compare import compare_command
-from streams.cli.promote import promote_command
-from streams.cli.query import Resolve
-from streams.cli.runs import runs_app
-from streams.replay.drop import TABLES, drop_run, holdings, prunable
-from streams.replay.promote import Plan, carry_out, pile_spans
-from streams.replay.runs import RunRecord, all_runs, checked_name, find_run, known_run, record_run
-from streams.replay.spans import Span
+from streams.cli.commands.compare import compare_command
+from streams.cli.commands.promote import promote_command
+from streams.cli.commands.query import Resolve
+from streams.cli.commands.runs import runs_app
+from streams.runs.drop import TABLES, drop_run, holdings, prunable
+from streams.runs.minutes import Span
+from streams.runs.promote import Plan, carry_out, pile_spans
+from streams.runs.record import RunRecord, all_runs, checked_name, find_run, known_run, record_run
 from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 
 pytestmark = pytest.mark.clickhouse

@@ -21,9 +21,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import DAY_MS, TOPICS
-from streams.admin import Admin
-from streams.cluster import Cluster
 from streams.embedded.broker import Broker
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.broker
 

@@ -15,9 +15,9 @@ from schemas.clickhouse.migrations import migrate
 from schemas.errors import SettingsError
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
-from streams.sink.client import connect
 from streams.sink.settings import Progress
-from streams.sink.shapes import SHAPES
+from streams.warehouse.client import connect
+from streams.warehouse.shapes import SHAPES
 from tests.integration.sink_fixture import (
     Setting,
     click,

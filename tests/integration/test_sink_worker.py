@@ -17,7 +17,7 @@ from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
 from streams.sink import worker as worker_module
 from streams.sink.settings import SinkSettings
-from streams.sink.writer import Writer
+from streams.warehouse.writer import Writer
 from tests.integration.sink_fixture import (
     PARTITIONS,
     Setting,
@@ -38,7 +38,7 @@ import sys, threading
 import msgspec
 from streams.sink import worker as worker_module
 from streams.sink.settings import SinkSettings
-from streams.sink.writer import Writer
+from streams.warehouse.writer import Writer
 from streams.sink.worker import run
 run(SinkSettings(**msgspec.json.decode(sys.argv[1])), threading.Event())
 """

@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka import Consumer
 
 from schemas.errors import Transient
-from streams.admin import Admin
-from streams.cluster import Cluster
 from streams.embedded.broker import Broker
-from streams.kafka import KafkaLog
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
+from streams.kafka.log import KafkaLog
 
 pytestmark = pytest.mark.broker
 BOUND_S = 30.0

@@ -17,10 +17,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from schemas.errors import SettingsError
-from streams.admin import Admin
-from streams.cluster import Cluster, read_log
 from streams.embedded.broker import Broker
-from streams.snapshots.objects import ObjectStore
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, read_log
+from streams.state.objects import ObjectStore
 from tests.integration.test_join_worker import PARTITIONS, assert_truth, folded, produce, start_worker, wait_for
 
 BUCKET = "clickfold-test"

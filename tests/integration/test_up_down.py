@@ -17,8 +17,8 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from streams.cluster import Cluster, read_all
 from streams.embedded.stack import PARTS, Stack
+from streams.kafka.cluster import Cluster, read_all
 
 OPTIONS = ["--partitions", "2", "--window", "10s"]
 CLICKS_SQL = "SELECT count() AS clicks, uniqExact(impression_id) AS clicked FROM ads.outcomes WHERE kind = 'click'"

@@ -19,11 +19,11 @@ from confluent_kafka import Producer
 from schemas.codec import decode, encode
 from schemas.outcomes import Outcome
 from schemas.totals import MinuteTotals
-from streams.admin import Admin
-from streams.cluster import Cluster, read_all
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
-from streams.sink.client import connect
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, read_all
+from streams.warehouse.client import connect
 from tests.integration.test_join_worker import OPTIONS, PARTITIONS, folded, produce, start_worker, wait_for
 
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]

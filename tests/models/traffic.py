@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from schemas.bounds import JoinBounds
 from schemas.codec import encode
 from schemas.outcomes import Outcome
-from streams.fold import Records
+from schemas.records import Records
 
 START_MS = 1_700_000_000_000 - 1_700_000_000_000 % 86_400_000
 # Log odds per creative, placement and device, a click rate of about 3 %.

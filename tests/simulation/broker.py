@@ -12,9 +12,8 @@ from itertools import takewhile
 from random import Random
 from zlib import crc32
 
-from streams.edges import Commit
-from streams.fold import Out
-from streams.oracle import Record
+from schemas.records import Out, Record
+from streams.engine.ports import Commit
 from tests.simulation.group import Group, Refused
 
 INPUTS = ("impressions", "clicks")

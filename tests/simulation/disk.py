@@ -1,4 +1,4 @@
-"""`streams.disk.Folder` taken apart: the same durable steps in the same order, with a crash point around each."""
+"""`streams.state.disk.Folder` taken apart: the same durable steps in the same order, with a crash point around each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _pass(step: str, about: str) -> None:
 
 
 class SimulatedDisk:
-    """`streams.disk.Disk`. Appends wait in the process, as for Folder's writer thread: its death loses them.
+    """`streams.engine.ports.Disk`. Appends wait in the process, as for Folder's writer thread: its death loses them.
 
     `random` lets them wait now and then; without it nothing does.
     """

@@ -8,10 +8,10 @@ from collections.abc import Hashable
 import orjson
 
 from schemas.codec import decode, decoder
+from schemas.records import Out
 from schemas.seals import SealRecord
 from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotals
-from streams.fold import Out
-from streams.oracle import truth
+from streams.verify.oracle import truth
 from tests.judging import assert_agrees
 from tests.simulation.world import World
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Generic, TypeVar
 from unittest.mock import patch
 
+import streams.engine.recovery
 import streams.join.index
-import streams.loading
 
 Made = TypeVar("Made")
 
@@ -50,6 +50,6 @@ def no_threads() -> Iterator[None]:
     """Within the block, what runs in the background runs when its result is asked for."""
     with (
         patch.object(streams.join.index, "ThreadPoolExecutor", NoThreads),
-        patch.object(streams.loading, "ThreadPoolExecutor", NoThreads),
+        patch.object(streams.engine.recovery, "ThreadPoolExecutor", NoThreads),
     ):
         yield

@@ -7,12 +7,13 @@ from random import Random
 
 from schemas.bounds import JoinBounds
 from schemas.codec import decoder
+from schemas.records import Record
 from schemas.seals import SealRecord
-from streams.disk import Disk
-from streams.fold import Fold
+from streams.engine.fold import Fold
+from streams.engine.ports import Disk
+from streams.engine.runner import Pace, Runner
 from streams.join.fold import JoinFold
-from streams.oracle import Record, truth
-from streams.runner import Pace, Runner
+from streams.verify.oracle import truth
 from tests.judging import assert_agrees
 from tests.simulation.broker import Broker
 from tests.simulation.disk import SimulatedDisk

@@ -1,4 +1,4 @@
-"""`streams.kafka.KafkaLog` on the broker in memory: the same steps in the same order, a crash point at each."""
+"""`streams.kafka.log.KafkaLog` on the broker in memory: the same steps in the same order, a crash point at each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from random import Random
 from typing import Protocol
 
 from schemas.errors import BrokenInvariant, SettingsError, TaskLost, Transient
-from streams.edges import Commit, Owner
-from streams.fold import Out, Records
+from schemas.records import Out, Records
+from streams.engine.ports import Commit, Owner
 from tests.simulation.broker import INPUTS, Broker, Where
 from tests.simulation.group import Refused
 from tests.simulation.membership import Membership
@@ -34,7 +34,7 @@ class Process(Protocol):
 
 
 class SimulatedLog:
-    """`streams.edges.Log` of one worker."""
+    """`streams.engine.ports.Log` of one worker."""
 
     def __init__(
         self,

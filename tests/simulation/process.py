@@ -6,10 +6,10 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from schemas.errors import ClickfoldError, SettingsError, TaskLost, Transient
-from streams.disk import Disk
-from streams.fold import Fold
+from streams.engine.fold import Fold
+from streams.engine.ports import Disk
+from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
-from streams.runner import Runner
 from tests.simulation import disk, log
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem

@@ -6,7 +6,7 @@ from random import Random
 
 import orjson
 
-from streams.oracle import Record
+from schemas.records import Record
 from tests.simulation.broker import INPUTS, Broker
 
 T0 = 1_700_000_040_000 - 300

@@ -10,15 +10,15 @@ import orjson
 
 from schemas.bounds import JoinBounds
 from schemas.codec import decode, decoder
+from schemas.records import Out, Record, Records
 from schemas.seals import SealRecord
 from schemas.totals import Ledger
-from streams.disk import Disk
-from streams.edges import Commit, Owner
-from streams.fold import Fold, Out, Records
+from streams.backfill.ownership import OwningFold, Span, finished
+from streams.engine.fold import Fold
+from streams.engine.ports import Commit, Disk, Owner
+from streams.engine.runner import Pace, Runner
 from streams.join.fold import JoinFold
-from streams.oracle import Record, Truth, truth
-from streams.replay.owning import OwningFold, Span, finished
-from streams.runner import Pace, Runner
+from streams.verify.oracle import Truth, truth
 from tests.simulation.broker import INPUTS, Broker
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem
@@ -126,7 +126,7 @@ class History:
 
 
 class RunLog:
-    """`streams.edges.Log` of one partition that a replay reads to `ends`; a commit is whole or never was."""
+    """`streams.engine.ports.Log` of one partition that a replay reads to `ends`; a commit is whole or never was."""
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay

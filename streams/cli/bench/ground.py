@@ -14,8 +14,8 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from streams.cluster import Cluster
-from streams.environment import Environment
+from streams.kafka.cluster import Cluster
+from streams.worker.environment import Environment
 
 
 @contextmanager

@@ -14,12 +14,12 @@ import orjson
 import typer
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.admin import Admin
 from streams.cli.bench.ground import aloud, quiet, some_cluster
-from streams.cluster import Cluster, log_bounds, meter
-from streams.embedded.traffic import fill
-from streams.reading import FETCHING
-from streams.workers import JoinSettings, join_runner
+from streams.inputs.traffic import fill
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, log_bounds, meter
+from streams.kafka.consumer import FETCHING
+from streams.worker.runners import JoinSettings, join_runner
 
 _INPUTS = ("impressions", "clicks")
 

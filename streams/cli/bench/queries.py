@@ -19,8 +19,8 @@ from schemas.clickhouse.queries import queries as named
 from schemas.clickhouse.queries import run_query
 from streams.cli.bench.filling import CAMPAIGNS, LEDGER, OUTCOMES, PACING, TOTALS
 from streams.cli.bench.ground import bar, some_warehouse
-from streams.replay.rollups import ROLLUPS, roll_up
-from streams.sink.client import connect
+from streams.warehouse.client import connect
+from streams.warehouse.rollups import ROLLUPS, roll_up
 
 _DATABASE = "clickfold_bench"
 # As the sink writes: in order of time, many parts for the merges.

@@ -16,14 +16,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from streams.admin import Admin
 from streams.cli.bench.ground import bar, some_cluster
-from streams.cli.sources import Samples, asked
-from streams.cluster import Cluster
+from streams.cli.render.sources import Samples, asked
 from streams.embedded.ports import free_port
 from streams.embedded.process import Process
 from streams.embedded.stack import answers
-from streams.embedded.traffic import fill
+from streams.inputs.traffic import fill
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
 
 # All of it open: clicks come up to ten minutes after the last impression, and the window is half an hour.
 _SPAN_MS = 19 * 60_000

@@ -24,17 +24,17 @@ from rich.table import Table
 from schemas.bounds import JoinBounds
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import answer
-from streams.admin import Admin
 from streams.cli.bench.ground import Warehouse, aloud, bar, only_warnings, quiet, some_cluster, some_warehouse
-from streams.cluster import Cluster
-from streams.embedded.traffic import fill
-from streams.sink.client import connect
-from streams.sink.rows import Rows, rows_of
+from streams.inputs.traffic import fill
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
 from streams.sink.settings import Progress, SinkSettings
-from streams.sink.shapes import SHAPES
 from streams.sink.worker import MOST_IN_FLIGHT, run
-from streams.sink.writer import insert_settings
-from streams.workers import JoinSettings, join_runner
+from streams.warehouse.client import connect
+from streams.warehouse.rows import Rows, rows_of
+from streams.warehouse.shapes import SHAPES
+from streams.warehouse.writer import insert_settings
+from streams.worker.runners import JoinSettings, join_runner
 
 if TYPE_CHECKING:
     from streams.embedded.clickhouse.engine import Engine

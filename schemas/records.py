@@ -1,0 +1,56 @@
+"""Records of a log: one as it was read, many as columns, and one to write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Consecutive records of one partition of one log, as columns of equal length; offsets ascend, gaps are allowed.
+
+    `log` is the role of the topic ('impressions'). `timestamps` are Kafka's, ms UTC, -1 where there is none.
+    """
+
+    log: str
+    partition: int
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def next_offset(self) -> int:
+        """The offset behind the last record."""
+        return self.offsets[-1] + 1
+
+    def slice(self, start: int, stop: int) -> Records:
+        """The records from index `start` up to, not including, `stop`."""
+        cut = slice(start, stop)
+        return Records(
+            self.log, self.partition, self.offsets[cut], self.timestamps[cut], self.keys[cut], self.values[cut]
+        )
+
+
+class Out(NamedTuple):
+    """One record to write: topic role, key, value, and the partition, or None to let the key's murmur2 choose."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a log: `record_ts_ms` is Kafka's timestamp, -1 where there is none."""
+
+    offset: int
+    record_ts_ms: int
+    key: bytes | None
+    value: bytes | None

@@ -1,0 +1,1 @@
+"""The commands of `clickfold`, one file a group of them."""

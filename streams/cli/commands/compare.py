@@ -1,0 +1,126 @@
+"""`clickfold compare`: how a backfill's run differs from live work, or from another run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import orjson
+import typer
+
+from schemas.clickhouse.queries import Table
+from streams.cli.commands.query import Resolve, told
+from streams.cli.render.answers import Format, write
+from streams.cli.render.figures import count, decimal
+from streams.runs.compare import GROUPS, Comparison, compare
+from streams.runs.compare_models import ModelComparison, compare_models
+from streams.runs.record import ACTIVE, LIVE, known_run
+
+
+def compare_command(resolve: Resolve) -> Callable[..., None]:
+    """The command, asking the ClickHouse that `resolve` opens: `app.command("compare")(compare_command(...))`."""
+
+    def command(
+        name: Annotated[str, typer.Argument(help="Run to compare.", show_default=False)],
+        against: Annotated[
+            str, typer.Option(help="live, another run, or active: what the views show, promotions included.")
+        ] = "live",
+        by: Annotated[str, typer.Option(help="Name differences by these of table, minute, campaign.")] = ",".join(
+            GROUPS
+        ),
+        rows: Annotated[int, typer.Option(min=0, help="At most so many differences.")] = 20,
+        format_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.TABLE,
+    ) -> None:
+        """Compare a run with live work, in the minutes it owns that are final in both. Exit code 1 if they differ.
+
+        Live work is its own rows, also where another run is promoted. Of a run of models: measures by window.
+        """
+        other = LIVE if against == "live" else against
+        with told(), resolve() as client:
+            if known_run(client, name).kind == "models":
+                models = compare_models(client, name, against=other, rows=rows)
+                write_models(models, format_)
+                equal = models.equal
+            else:
+                groups = [group.strip() for group in by.split(",") if group.strip()]
+                comparison = compare(client, name, against=other, by=groups, rows=rows)
+                _write(comparison, format_)
+                equal = comparison.equal
+        if not equal:
+            raise typer.Exit(1)
+
+    return command
+
+
+def _write(comparison: Comparison, format_: Format) -> None:
+    other = _words(comparison.against)
+    if format_ is Format.CSV:
+        write(comparison.differences, format_)
+        return
+    if format_ is Format.JSON:
+        tables = [
+            {
+                "table": each.table, "minutes": each.minutes, "minutes_not_there": each.not_there, "equal": each.equal,
+                "minutes_differ": each.minutes_differ,
+                "sums": {measure: {"run": mine, "against": theirs} for measure, mine, theirs in each.sums},
+            }
+            for each in comparison.tables
+        ]  # fmt: skip
+        _json(
+            {
+                "run": comparison.run, "against": other, "equal": comparison.equal,
+                "minutes_not_final": comparison.not_final, "tables": tables,
+                "differences": _dicts(comparison.differences),
+            }
+        )  # fmt: skip
+        return
+    for each in comparison.tables:
+        left_out = f", {count(each.not_there)} left out: not there in {other}" if each.not_there else ""
+        typer.echo(f"{each.table}: {count(each.minutes)} minutes compared{left_out}")
+    if comparison.not_final:
+        typer.echo(f"{count(comparison.not_final)} minutes left out: not final in both")
+    if comparison.equal:
+        typer.echo(f"Run {comparison.run} equals {other} in all of them, every measure.")
+        return
+    for each in comparison.tables:
+        if not each.equal:
+            typer.echo(f"\n{each.table}: {count(each.minutes_differ)} minutes differ. Sums:")
+            rows = [[measure, mine, theirs, mine - theirs] for measure, mine, theirs in each.sums]
+            write(Table(("measure", "run", "against", "difference"), ("String", *["Int64"] * 3), rows), format_)
+    if comparison.differences.rows:
+        typer.echo("\nFirst differences:")
+        write(comparison.differences, format_)
+
+
+def write_models(comparison: ModelComparison, format_: Format) -> None:
+    """Windows of a run of models beside another's, to standard output."""
+    other = _words(comparison.against)
+    if format_ is Format.JSON:
+        whole = {"run": comparison.log_loss[0], "against": comparison.log_loss[1]}
+        _json(
+            {
+                "run": comparison.run, "against": other, "equal": comparison.equal, "windows": comparison.windows,
+                "windows_differ": comparison.differ, "log_loss": whole, "beside": _dicts(comparison.beside),
+            }
+        )  # fmt: skip
+        return
+    if format_ is Format.TABLE:
+        mine, theirs = (decimal(value, 6) for value in comparison.log_loss)
+        typer.echo(
+            f"{count(comparison.windows)} windows, {count(comparison.differ)} differ or are on one side only; log loss "
+            f"{mine} in run {comparison.run}, {theirs} in {other}.",
+        )
+    write(comparison.beside, format_)
+
+
+def _words(against: str) -> str:
+    return {LIVE: "live", ACTIVE: "what is shown"}.get(against, against)
+
+
+def _dicts(table: Table) -> list[dict[str, object]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def _json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())

@@ -1,0 +1,224 @@
+"""`clickfold demo`: the whole system on real input, watched while it runs, and held against the truth at its end."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+
+from schemas.errors import ClickfoldError, SettingsError
+from schemas.events import Campaign
+from schemas.records import Record
+from schemas.totals import DIMENSIONS, MEASURES, Ledger
+from streams.cli.commands import options
+from streams.cli.commands.fold import outcome_line, summed_summary
+from streams.cli.commands.verify import show_checks
+from streams.cli.render.live import Live
+from streams.cli.render.sources import Sources
+from streams.cli.render.summary import summary
+from streams.embedded.stack import Stack, require_embedded
+from streams.inputs.feed import Feed, as_records
+from streams.inputs.files import read_campaigns, read_jsonl
+from streams.inputs.sample import open_bandit
+from streams.kafka.admin import REPLAYED
+from streams.kafka.cluster import read_all
+from streams.verify.paced import View
+from streams.verify.run import Asked, Verification
+from streams.verify.written import last_ledgers, summed_totals
+from streams.warehouse.client import connect
+
+# Seven days of the sample in about a minute.
+_SAMPLE_SPEED = 10_000.0
+# How long the workers may take to catch up once everything is fed.
+_DRAIN_S = 600.0
+_SETTLE_S = 120.0
+# Event time runs thousands of times faster than the clock by which silence is measured: nothing is idle here.
+_NEVER_IDLE = "30d"
+# Join partitions write their outcomes one after another, once a commit: up to hours of event time at this speed.
+_GRACE = "24h"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What is played: both logs in order, the campaigns, and event seconds a second (None: as fast as it goes)."""
+
+    impressions: Iterable[Record]
+    clicks: Iterable[Record]
+    campaigns: Sequence[Campaign]
+    speed: float | None
+    first_ms: int = 0
+    last_ms: int = 0
+
+
+def demo(
+    impressions: Annotated[Path | None, typer.Option(help="Your impressions, JSON lines, plain or .gz.")] = None,
+    clicks: Annotated[Path | None, typer.Option(help="Your clicks.")] = None,
+    campaigns: Annotated[Path | None, typer.Option(help="Your campaigns with their daily budgets.")] = None,
+    speed: Annotated[str, typer.Option(help="Event seconds a second, or max. [default: 10000; max for files]")] = "",
+    partitions: Annotated[int, typer.Option(min=1, max=64)] = 4,
+    window: options.Window = "30m",
+    skew: options.Skew = "5s",
+    lateness: options.Lateness = "2m",
+    negative_rate: options.NegativeRate = 1.0,
+    export: Annotated[Path | None, typer.Option(help="Folder for outcomes.jsonl, totals.csv and ledger.json.")] = None,
+) -> None:
+    """Run everything on real input: Kafka, the join, a model, pacing, ClickHouse; compare all with the batch truth."""
+    bounds = options.join_bounds(
+        window=window, skew=skew, lateness=lateness, future="60s", dedupe="", negative_rate=negative_rate
+    )
+    played = _input(impressions, clicks, campaigns, speed)
+    require_embedded()
+    console = Console()
+    # A shell that starts it in the background has Ctrl-C ignored; whoever then sends it means it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    join_options = ["--window", window, "--skew", skew, "--lateness", lateness]
+    join_options += ["--negative-rate", str(negative_rate), "--idle", _NEVER_IDLE]
+    given = {"join": join_options, "learn": ["--grace", _GRACE]}
+    with tempfile.TemporaryDirectory(prefix="clickfold-demo-", ignore_cleanup_errors=True) as folder:
+        stack = Stack(Path(folder), partitions=partitions, options=given, input_config=REPLAYED)
+        try:
+            with console.status("starting …") as status:
+                stack.start(status.update)
+            _play(stack, played, console)
+            with console.status("closing what is open …") as status:
+                stack.end("join", bound_s=_DRAIN_S)
+                stack.end("learn", bound_s=_DRAIN_S)
+                status.update("computing the batch truth …")
+                client = connect(stack.clickhouse.url, database="ads")
+                group = f"{stack.cluster.prefix}join"
+                checks = Verification(
+                    stack.cluster,
+                    Asked(bounds=bounds, group=group, ended=True, wait_s=_SETTLE_S),
+                    clickhouse=client,
+                    paced=View(stack.url("pace")),
+                    meanwhile=lambda: stack.check(without=("join", "learn")),
+                ).checks()
+            for part in summary(client):
+                console.print(part)
+            ledgers = last_ledgers(stack.cluster, range(partitions))
+            _show_ledger(ledgers.values(), console)
+            if export is not None:
+                _export(stack, range(partitions), ledgers.values(), export)
+                console.print(f"exported to {export}")
+            if not show_checks(checks, console):
+                raise ClickfoldError("the run differs from the batch truth, see above; please report it")
+        finally:
+            stack.stop()
+
+
+def _input(impressions: Path | None, clicks: Path | None, campaigns: Path | None, speed: str) -> Input:
+    if (impressions is None) != (clicks is None):
+        raise SettingsError("only one of --impressions and --clicks is given; give both, or neither for the sample")
+    if impressions is None or clicks is None:
+        sample = open_bandit()
+        return Input(
+            _stamped(as_records(sample.impressions)),
+            _stamped(as_records(sample.clicks)),
+            sample.campaigns if campaigns is None else read_campaigns(campaigns),
+            _speed(speed, _SAMPLE_SPEED),
+            sample.impressions[0].ts,
+            max(sample.impressions[-1].ts, sample.clicks[-1].ts),
+        )
+    return Input(
+        _stamped(read_jsonl(impressions, "impressions")),
+        _stamped(read_jsonl(clicks, "clicks")),
+        read_campaigns(campaigns) if campaigns is not None else [],
+        _speed(speed, None),
+    )
+
+
+def _speed(text: str, default: float | None) -> float | None:
+    if not text:
+        return default
+    if text == "max":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SettingsError(f"speed is {text!r}; give event seconds a second, such as 10000, or max") from error
+
+
+def _stamped(records: Iterable[Record]) -> Iterator[Record]:
+    """Records of a file have no Kafka timestamp, and so no future: each is stamped with its own event time."""
+    for record in records:
+        try:
+            ts = orjson.loads(record.value or b"")["ts"]
+            stamp_ms = ts if type(ts) is int and 0 <= ts < 1 << 53 else -1
+        except (orjson.JSONDecodeError, TypeError, KeyError, IndexError):
+            stamp_ms = -1
+        yield Record(record.offset, stamp_ms, record.key, record.value)
+
+
+def _play(stack: Stack, played: Input, console: Console) -> None:
+    """Feeds the input and shows the system at work until the join has read it all."""
+    feed = Feed(stack.cluster, played.impressions, played.clicks, played.campaigns, speed=played.speed)
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def run_feed() -> None:
+        try:
+            feed.run(stop)
+        except ClickfoldError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run_feed, name="feed", daemon=True)
+    sources = Sources(
+        join_metrics=stack.url("join"),
+        learn_metrics=stack.url("learn"),
+        sink_metrics=stack.url("sink"),
+        pacing=stack.url("pace"),
+        client=lambda: connect(stack.clickhouse.url, database="ads"),
+    )
+    thread.start()
+    try:
+        with Live(console, first_ms=played.first_ms, last_ms=played.last_ms) as live:
+            until = time.monotonic() + _DRAIN_S
+            while True:
+                stack.check()
+                if failed:
+                    raise failed[0]
+                snapshot = sources.read()
+                live.update(snapshot, feed.progress)
+                if feed.progress.done:
+                    sent = feed.progress.impressions + feed.progress.clicks
+                    if snapshot.consumed >= sent:
+                        return
+                    if time.monotonic() > until:
+                        raise ClickfoldError(f"the join has read {snapshot.consumed} of {sent} records in {_DRAIN_S} s")
+                else:
+                    until = time.monotonic() + _DRAIN_S
+                time.sleep(0.25)
+    finally:
+        stop.set()
+        thread.join(5.0)
+
+
+def _show_ledger(ledgers: Iterable[Ledger], console: Console) -> None:
+    console.print("[bold]Ledger[/bold], what became of every record:")
+    for log, counts in summed_summary(ledgers).items():
+        console.print(f"  {log}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+def _export(stack: Stack, partitions: Iterable[int], ledgers: Iterable[Ledger], folder: Path) -> None:
+    """outcomes.jsonl, totals.csv (summed over join partitions) and ledger.json (summed likewise)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "outcomes.jsonl").open("wb") as file:
+        for value in read_all(stack.cluster, "outcomes", 0):
+            file.write(outcome_line(value))
+    with (folder / "totals.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["minute", *DIMENSIONS, *MEASURES])
+        for key, measures in sorted(summed_totals(stack.cluster, partitions).items()):
+            rows.writerow([*key, *measures.values()])
+    (folder / "ledger.json").write_bytes(orjson.dumps(summed_summary(ledgers)) + b"\n")

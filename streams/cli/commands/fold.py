@@ -1,0 +1,113 @@
+"""`clickfold fold`: the very same join fold over two files as one partition, no broker."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import orjson
+import typer
+
+from schemas.errors import ClickfoldError
+from schemas.records import Out, Records
+from schemas.totals import Ledger
+from streams.cli.commands import options
+from streams.inputs.files import read_batches
+from streams.join.fold import JoinFold
+from streams.state.disk import Folder
+
+# Decided at a time; keeps the memory of a long close small.
+_SWEEP = 50_000
+
+
+def fold(
+    impressions: Annotated[Path, typer.Option(help="JSON lines, plain or .gz; file order is log order.")],
+    clicks: Annotated[Path, typer.Option(help="JSON lines, plain or .gz.")],
+    window: options.Window = "30m",
+    skew: options.Skew = "5s",
+    lateness: options.Lateness = "2m",
+    dedupe: options.Dedupe = "",
+    negative_rate: options.NegativeRate = 1.0,
+    interleave: Annotated[
+        int | None, typer.Option(help="Seed of another interleaving of the two logs; the outcomes are the same set.")
+    ] = None,
+) -> None:
+    """Join two files: outcomes as JSON lines on stdout, and last on stderr one JSON line of counts."""
+    bounds = options.join_bounds(
+        window=window, skew=skew, lateness=lateness, future="60s", dedupe=dedupe, negative_rate=negative_rate
+    )
+    with tempfile.TemporaryDirectory(prefix="clickfold-fold-") as folder:
+        join = JoinFold(bounds, Folder(Path(folder)))
+        logs = {"impressions": read_batches(impressions, "impressions"), "clicks": read_batches(clicks, "clicks")}
+        for records in interleaved(logs, interleave, join):
+            _write(join.step(records))
+            while join.behind():
+                _write(join.sweep(_SWEEP))
+        join.finish()
+        while join.behind():
+            _write(join.sweep(_SWEEP))
+        _write((), last=True)
+        sys.stderr.buffer.write(orjson.dumps(summary(join.ledger())) + b"\n")
+        join.close()
+
+
+def interleaved(logs: dict[str, Iterator[Records]], seed: int | None, join: JoinFold) -> Iterator[Records]:
+    """The batches of both logs: the one behind in event time first, or pieces of any size in the order a seed draws."""
+    random = Random(seed)
+    waiting: dict[str, Records] = {}
+    while True:
+        for log, batches in list(logs.items()):
+            if log not in waiting:
+                batch = next(batches, None)
+                if batch is None:
+                    del logs[log]
+                else:
+                    waiting[log] = batch
+        if not waiting:
+            return
+        log = min(waiting, key=join.watermark_ms) if seed is None else random.choice(sorted(waiting))
+        batch = waiting.pop(log)
+        size = len(batch) if seed is None else random.randint(1, len(batch))
+        if size < len(batch):
+            waiting[log] = batch.slice(size, len(batch))
+        yield batch.slice(0, size)
+
+
+def summary(ledger: Ledger) -> dict[str, dict[str, int]]:
+    """What became of the records, by log."""
+    fates = {
+        log: {name: getattr(counts, name) for name in ("consumed", "accepted", "late", "duplicate", "rejected")}
+        for log, counts in (("impressions", ledger.impressions), ("clicks", ledger.clicks))
+    }
+    fates["impressions"]["unclicked"] = ledger.unclicked
+    fates["clicks"] |= {"billable": ledger.billable, "repeat": ledger.repeat, "orphan": ledger.orphan}
+    return fates
+
+
+def summed_summary(ledgers: Iterable[Ledger]) -> dict[str, dict[str, int]]:
+    """The summaries of several partitions as one."""
+    found = [summary(ledger) for ledger in ledgers]
+    return {
+        log: {name: sum(one[log][name] for one in found) for name in found[0][log]} for log in ("impressions", "clicks")
+    }
+
+
+def outcome_line(value: bytes) -> bytes:
+    """An outcome as a line of a file: `click_id` is null, not absent, where there was no click."""
+    return orjson.dumps({"click_id": None, **orjson.loads(value)}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _write(outs: Iterable[Out], *, last: bool = False) -> None:
+    lines = b"".join([outcome_line(out.value or b"") for out in outs if out.topic == "outcomes"])
+    try:
+        sys.stdout.buffer.write(lines)
+        if last:
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # `| head` has seen enough: typer ends quietly
+    except OSError as error:
+        raise ClickfoldError(f"outcomes cannot be written to stdout ({error.strerror}); send them elsewhere") from error

@@ -1,0 +1,195 @@
+"""`clickfold models show`: the published models, their measures, and one prediction taken apart."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import msgspec
+import rich.table
+import typer
+from confluent_kafka import Consumer, TopicPartition
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from schemas.codec import decode
+from schemas.errors import SettingsError
+from schemas.events import Impression
+from schemas.models import ModelMetrics, ModelVersion
+from schemas.outcomes import Outcome
+from streams.cli.render.figures import count, decimal, moment, percent
+from streams.cli.render.measures import Measures
+from streams.kafka.cluster import Cluster, log_bounds, read_all
+from streams.worker.environment import Environment
+
+_NEWEST_WINDOWS: Final = 5
+# Offsets back from the end; some are marks of transactions, some orphans and repeats.
+_NEWEST_OUTCOMES: Final = 200
+_READ_S: Final = 5.0
+_FOR_EXAMPLE: Final = Impression(
+    impression_id="example",
+    ts=round(datetime(2025, 1, 1, 12, tzinfo=UTC).timestamp() * 1_000),
+    campaign_id="example",
+    creative_id="example",
+    price_micros=0,
+)
+
+
+def models_app(resolve: Callable[[], Cluster]) -> typer.Typer:
+    """The commands, asking the Kafka that `resolve` names: `app.add_typer(models_app(...), name="models")`."""
+    app = typer.Typer(help="Look at the models the learner publishes.", no_args_is_help=True)
+
+    # Without a callback typer would make the only command the group itself.
+    @app.callback()
+    def models() -> None:
+        """Look at the models the learner publishes."""
+
+    @app.command()
+    def show(
+        impression: Annotated[
+            str, typer.Option(help="Impression as JSON to predict for. [default: the shard's newest outcome]")
+        ] = "",
+    ) -> None:
+        """Show the current model of each shard, its latest measures, and a prediction with what each feature adds."""
+        given = _impression(impression) if impression else None
+        console = Console()
+        for part in shown(resolve(), given):
+            console.print(part)
+
+    return app
+
+
+def shown(cluster: Cluster, impression: Impression | None = None) -> list[RenderableType]:
+    """The parts of `models show`. Raises SettingsError without a topic or a model, Transient without a broker."""
+    from online_models.registry import check, latest  # numpy; only for who looks at a model
+    from streams.kafka.admin import Admin
+
+    Admin(cluster).check(("models", "model_metrics"), ("outcomes",))
+    versions = latest(decode(value, ModelVersion) for value in read_all(cluster, "models", 0))
+    if not versions:
+        raise SettingsError("no model is published yet; start `clickfold worker learn`, or wait for its first version")
+    windows = [decode(value, ModelMetrics) for value in read_all(cluster, "model_metrics", 0)]
+    parts: list[RenderableType] = [current(versions.values()), Text(), measured(windows)]
+    for version in versions.values():
+        check(version)
+        parts += [Text(), explained(version, impression or _newest(cluster, version.shard) or _FOR_EXAMPLE)]
+    return parts
+
+
+def current(versions: Iterable[ModelVersion]) -> RenderableType:
+    """One line a shard: how far it has learned and how large it is."""
+    table = _table(
+        "Current models", ("model",), ("shard", "version", "weights", "bits"), ("learned to (UTC)", "digest")
+    )
+    for each in sorted(versions, key=lambda each: (each.model, each.shard)):
+        table.add_row(
+            Text(each.model), str(each.shard), count(each.version), count(len(each.weights)), str(each.bits),
+            moment(each.event_ms), each.digest[:12],
+        )  # fmt: skip
+    return table
+
+
+def measured(windows: Iterable[ModelMetrics]) -> RenderableType:
+    """The newest windows of each shard over all outcomes, and the sum of all windows."""
+    # A window written again after a restart is the same window; the highest version holds.
+    newest: dict[tuple[str, int, int], ModelMetrics] = {}
+    for each in windows:
+        key = (each.model, each.shard, each.window_start)
+        if each.slice == "all" and (key not in newest or each.version >= newest[key].version):
+            newest[key] = each
+    if not newest:
+        return Text("Measures: no window is complete yet.")
+    by_shard: defaultdict[tuple[str, int], list[ModelMetrics]] = defaultdict(list)
+    for (model, shard, _), each in sorted(newest.items()):
+        by_shard[model, shard].append(each)
+    names = ("outcomes", "clicks", "predicted", "calibration", "log loss", "AUC")
+    table = _table("Predicted before learned", ("shard", "window from (UTC)"), names, ())
+    for (model, shard), found in by_shard.items():
+        for each in found[-_NEWEST_WINDOWS:]:
+            figures = measures_of(each).figures()
+            table.add_row(Text(f"{model}/{shard}"), moment(each.window_start), *figures, decimal(each.auc, 3))
+        whole = sum((measures_of(each) for each in found), Measures())
+        table.add_row(Text(f"{model}/{shard}"), f"all {len(found)} windows", *whole.figures(), "", style="bold")
+    return table
+
+
+def explained(version: ModelVersion, impression: Impression | Outcome) -> RenderableType:
+    """The click probability of one impression, and what each feature adds to its log odds, largest first."""
+    from online_models.registry import contributions, predict
+
+    said = f"Shard {version.shard}: impression {impression.impression_id} is clicked with probability "
+    table = _table("What each feature adds", ("feature", "category"), (), ())
+    for name in ("value", "weight", "log odds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in sorted(contributions(version, impression), key=lambda each: -abs(each.value * each.weight)):
+        adds = each.value * each.weight
+        style = "dim" if not adds else "green" if adds > 0.0 else "magenta"
+        table.add_row(
+            Text(each.name), Text(each.category), decimal(each.value, 3), f"{each.weight:+.4f}",
+            Text(f"{adds:+.4f}", style=style),
+        )  # fmt: skip
+    note = Text("A weight of 0 is a feature not learned, or one that says nothing.", style="dim")
+    return Group(Text.assemble(said, (percent(predict(version, impression), 3), "bold")), table, note)
+
+
+def measures_of(window: ModelMetrics) -> Measures:
+    """The sums of a window."""
+    return Measures(
+        window.examples, window.weight, window.clicks, window.predicted_clicks, window.log_loss * window.weight
+    )
+
+
+def _newest(cluster: Cluster, shard: int) -> Outcome | None:
+    """The last impression among the shard's newest outcomes, if there is one. Reads only the end of the log."""
+    topic = cluster.topic("outcomes")
+    consumer = Consumer(
+        cluster.client(
+            group_id="clickfold-read-only",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            enable_partition_eof=True,
+        )
+    )
+    try:
+        low, high = log_bounds(consumer, topic, shard)
+        consumer.assign([TopicPartition(topic, shard, max(low, high - _NEWEST_OUTCOMES))])
+        found, until_s, ended = None, time.monotonic() + _READ_S, high <= low
+        while not ended and time.monotonic() < until_s:
+            for message in consumer.consume(_NEWEST_OUTCOMES, 0.2):
+                if message.error() is not None:
+                    ended = True
+                    continue
+                outcome = decode(message.value() or b"", Outcome)
+                found = outcome if outcome.label is not None else found
+        return found
+    finally:
+        consumer.close()
+
+
+def _impression(text: str) -> Impression:
+    try:
+        return decode(text.encode(), Impression)
+    except msgspec.MsgspecError as error:
+        raise SettingsError(f"--impression {text[:80]!r} is not an impression: {error}") from error
+
+
+def _table(title: str, texts: tuple[str, ...], numbers: tuple[str, ...], more: tuple[str, ...]) -> rich.table.Table:
+    table = rich.table.Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for names, right in ((texts, False), (numbers, True), (more, False)):
+        for name in names:
+            table.add_column(name, justify="right" if right else "left", no_wrap=not texts.count(name))
+    return table
+
+
+app = models_app(lambda: Environment().cluster())

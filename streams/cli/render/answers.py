@@ -1,0 +1,97 @@
+"""Answers of ClickHouse on standard output: as a table, CSV, JSON, Arrow, or drawn."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+import rich.table
+from rich import box
+from rich.console import Console
+from rich.text import Text
+
+from schemas.clickhouse.queries import Chart, Table
+from schemas.errors import SettingsError
+from streams.cli.render.figures import DASH
+
+# A pipe has no width; rows must not be cut where nobody sees that they were.
+PIPE_COLUMNS: Final = 10_000
+# A chart in a pipe must end somewhere: what a page or a message holds.
+_CHART_COLUMNS: Final = 100
+_CHART_LINES: Final = 20
+_NUMBER: Final = re.compile(r"(Nullable\()?(U?Int|Float|Decimal)")
+
+
+class Format(StrEnum):
+    """How an answer is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+class QueryFormat(StrEnum):
+    """How the answer to a query is written: any format, or bytes for other programs, or drawn."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    ARROW = "arrow"
+    CHART = "chart"
+
+
+def terminal(columns: int = PIPE_COLUMNS) -> Console:
+    """Standard output as wide as it is; in a pipe so many columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=columns)
+
+
+def write(table: Table, format_: Format) -> None:
+    """An answer as table, CSV or JSON."""
+    if format_ is Format.JSON:
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+    elif format_ is Format.CSV:
+        lines = csv.writer(sys.stdout, lineterminator="\n")
+        lines.writerows([table.columns, *([_text(value, none="") for value in row] for row in table.rows)])
+    elif table.columns:
+        shown = rich.table.Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for name, type_ in zip(table.columns, table.types, strict=True):
+            shown.add_column(Text(name), justify="right" if _NUMBER.match(type_) else "left", overflow="fold")
+        for row in table.rows:
+            shown.add_row(*(Text(_text(value, none=DASH)) for value in row))
+        terminal().print(shown)
+
+
+def write_chart(table: Table, chart: Chart) -> None:
+    """An answer drawn, as large as the terminal."""
+    from streams.cli.render.charts import Room, draw
+
+    console = terminal(_CHART_COLUMNS)
+    lines = min(_CHART_LINES, max(8, console.height - 8)) if console.is_terminal else _CHART_LINES
+    room = Room(console.width, lines, colours=console.color_system is not None and not console.no_color)
+    console.print(draw(table, chart, room))
+
+
+def refuse_terminal() -> None:
+    """Raises SettingsError where binary output would go to a screen."""
+    if sys.stdout.isatty():
+        raise SettingsError("--format arrow writes bytes no terminal can show; send them on, as in '> answer.arrow'")
+
+
+def write_arrow(stream: bytes) -> None:
+    """An Arrow IPC stream as it is."""
+    sys.stdout.buffer.write(stream)
+    sys.stdout.buffer.flush()
+
+
+def _text(value: Any, *, none: str) -> str:
+    if value is None:
+        return none
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

@@ -1,0 +1,112 @@
+"""Axes of charts: round numbers, times of day with dates where they change, units, names cut to size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil, floor, log10
+from typing import Final
+
+from streams.cli.render.figures import DASH
+
+_MINUTE: Final = 60
+_HOUR: Final = 3_600
+_DAY: Final = 86_400
+_TIME_STEPS_S: Final = (
+    *(1, 5, 15, 30),
+    *(count * _MINUTE for count in (1, 2, 5, 10, 15, 30)),
+    *(count * _HOUR for count in (1, 2, 3, 6, 12)),
+    *(count * _DAY for count in (1, 2, 7, 14, 28, 91, 182, 364)),
+)
+# Units are the last part of a column's name; these are too small to read.
+_SCALES: Final = {
+    "_micros": (1e-6, "currency units"),
+    "_nano": (1e-9, ""),
+    "_ms": (1e-3, "s"),
+    "_percent": (1.0, "%"),
+    "_s": (1.0, "s"),
+}
+_NAME_CHARACTERS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """From `low` to `high`, with a label for each tick; `span` is what the labels leave out, to be said beside them."""
+
+    low: float
+    high: float
+    ticks: Sequence[float]
+    labels: Sequence[str]
+    span: str = ""
+
+
+def scaled(column: str, unit: str) -> tuple[float, str]:
+    """What a column's values are to be multiplied by, and its name with its unit."""
+    if unit:
+        return (100.0 if unit == "%" else 1.0), f"{column}, {unit}"
+    for tail, (scale, shown) in _SCALES.items():
+        if column.endswith(tail):
+            return scale, f"{column.removesuffix(tail)}, {shown}".removesuffix(", ")
+    return 1.0, column
+
+
+def value_axis(values: Sequence[float], most: int) -> Axis:
+    """Round ticks around the values, about `most` of them; from 0 where that does not flatten what there is to see."""
+    low, high = min(values), max(values)
+    if 0 <= low < high / 2:
+        low = 0.0
+    elif low < 0 and high <= 0 and high > low / 2:
+        high = 0.0
+    ticks = nice_ticks(low, high, most)
+    step = ticks[1] - ticks[0]
+    return Axis(ticks[0], ticks[-1], ticks, tuple(written(tick, step) for tick in ticks))
+
+
+def nice_ticks(low: float, high: float, most: int) -> tuple[float, ...]:
+    """At most `most` + 2 multiples of 1, 2 or 5 times a power of ten, from at most `low` to at least `high`."""
+    if high <= low:
+        room = abs(low) / 10 or 0.5
+        low, high = low - room, high + room
+    rough = (high - low) / most
+    power = 10.0 ** floor(log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    return tuple(round(at * step, 12) for at in range(first, last + 1))
+
+
+def written(value: float, step: float) -> str:
+    """A number with as many digits as steps of that size need, thousands set apart."""
+    digits = max(0, -floor(log10(step) + 1e-9)) if step > 0 else 0
+    text = f"{value:,.{min(digits, 9)}f}"
+    return text if float(text.replace(",", "")) else text.removeprefix("-")
+
+
+def time_axis(start_s: float, stop_s: float, most: int) -> Axis:
+    """Ticks at round times: HH:MM, with the date at the first and where it changes; dates alone over many days."""
+    span = stop_s - start_s
+    step = next((step for step in _TIME_STEPS_S if span / step <= most), _TIME_STEPS_S[-1])
+    ticks: list[float] = [at * step for at in range(ceil(start_s / step), floor(stop_s / step) + 1)] or [start_s]
+    labels, day = [], ""
+    for tick in ticks:
+        moment = datetime.fromtimestamp(tick, UTC)
+        clock = "" if step >= _DAY else f"{moment:%H:%M:%S}" if step < _MINUTE else f"{moment:%H:%M}"
+        date = f"{moment:%m-%d}"
+        labels.append(f"{'' if date == day else date} {clock}".strip())
+        day = date
+    first, last = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in (start_s, stop_s))
+    # One moment alone still needs an axis around it.
+    around = 0.0 if span else _HOUR / 2
+    return Axis(
+        start_s - around, stop_s + around, ticks, labels, f", {first}" if first == last else f", {first} to {last}"
+    )
+
+
+def called(value: object) -> str:
+    """What a row is called by one of its columns; a dash where that is empty."""
+    return DASH if value in (None, "") else str(value)
+
+
+def short(name: str) -> str:
+    """A name cut to what a legend has room for."""
+    return name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…"

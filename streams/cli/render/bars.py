@@ -1,0 +1,122 @@
+"""Charts of a row each: bars, histograms, and values with their intervals on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import rich.table
+from rich import box
+from rich.console import RenderableType
+from rich.text import Text
+
+from schemas.clickhouse.queries import Chart
+from streams.cli.render.axes import called, nice_ticks, scaled, short, value_axis, written
+from streams.cli.render.figures import Bar
+
+# More rows than a screen's are what tables are for.
+MOST_ROWS: Final = 40
+_MOST_BINS: Final = 20
+
+
+def bars(rows: list[dict[str, Any]], chart: Chart) -> Iterator[RenderableType]:
+    """A bar for each row, the longest as wide as there is room."""
+    scale, label = scaled(chart.y, chart.unit)
+    known = [row for row in rows if row[chart.y] is not None]
+    shown = known[:MOST_ROWS]
+    names = [*chart.x.split(","), *filter(None, chart.by.split(","))]
+    values = [row[chart.y] * scale for row in shown]
+    yield _rows([[called(row[name]) for name in names] for row in shown], values, names, label)
+    yield from _rows_left_out(rows, known, f"value of {chart.y}")
+
+
+def histogram(rows: list[dict[str, Any]], chart: Chart) -> Iterator[RenderableType]:
+    """A bar for each range of `x`, as long as the rows in it, or what they weigh, are many."""
+    scale, label = scaled(chart.x, chart.unit)
+    weighed = [(row[chart.x] * scale, row[chart.y] if chart.y else 1) for row in rows if row[chart.x] is not None]
+    edges = nice_ticks(min(value for value, _ in weighed), max(value for value, _ in weighed), _MOST_BINS)
+    edges = edges if len(edges) > 1 else (*edges, edges[0] + 1.0)
+    step = edges[1] - edges[0]
+    counts = [0.0] * (len(edges) - 1)
+    for value, weight in weighed:
+        counts[min(len(counts) - 1, int((value - edges[0]) / step))] += weight
+    names = [[f"{written(low, step)} to {written(high, step)}"] for low, high in pairwise(edges)]
+    yield _rows(names, counts, [label], chart.y or "rows")
+
+
+def _rows(names: list[list[str]], values: list[float], heads: list[str], label: str) -> rich.table.Table:
+    grid = _grid(heads)
+    grid.add_column(Text(label), justify="right", no_wrap=True)
+    grid.add_column("", ratio=1)
+    highest = max((abs(value) for value in values), default=0.0) or 1.0
+    step = 1.0 if all(float(value).is_integer() for value in values) else highest / 100
+    for name, value in zip(names, values, strict=True):
+        bar = Bar(abs(value) / highest, style="red" if value < 0 else "blue")
+        grid.add_row(*map(Text, name), written(value, step), bar)
+    return grid
+
+
+def points(rows: list[dict[str, Any]], chart: Chart, *, width: int) -> Iterator[RenderableType]:
+    """Each row's interval on one scale: ├───●───┤, with a mark at the value worth one."""
+    scale, label = scaled(chart.y, chart.unit)
+    parts = (chart.low, chart.y, chart.high)
+    known = [row for row in rows if all(row[name] is not None for name in parts)]
+    shown = known[:MOST_ROWS]
+    if not shown:
+        yield Text(f"no row has a value of {chart.y}")
+        return
+    intervals = [tuple(row[name] * scale for name in parts) for row in shown]
+    mark = None if chart.at is None else chart.at * scale
+    axis = value_axis([value for each in intervals for value in each] + ([] if mark is None else [mark]), 4)
+    names = [*filter(None, chart.by.split(",")), *chart.x.split(",")]
+    step = (axis.high - axis.low) / 200
+    cells = [[short(called(row[name])) for name in names] for row in shown]
+    wide = sum(max(len(name), *(len(row[at]) for row in cells)) + 2 for at, name in enumerate(names))
+    figures = [written(value, step) for _, value, _ in intervals]
+    left = max(20, width - wide - max(len(label), *map(len, figures)) - 4)
+    grid = _grid(names)
+    grid.add_column(Text(label), justify="right", no_wrap=True)
+    ends = axis.labels[0], axis.labels[-1]
+    grid.add_column(Text(ends[0] + ends[1].rjust(left - len(ends[0]))), no_wrap=True)
+    for cell, figure, (low, value, high) in zip(cells, figures, intervals, strict=True):
+        at = [
+            None if each is None else round((left - 1) * (each - axis.low) / (axis.high - axis.low))
+            for each in (low, value, high, mark)
+        ]
+        grid.add_row(*map(Text, cell), figure, _interval(at, left))
+    yield grid
+    yield from _rows_left_out(rows, known, f"interval of {chart.y}")
+
+
+def _interval(at: Sequence[int | None], width: int) -> Text:
+    low, value, high, mark = at
+    line = [" "] * width
+    if mark is not None:
+        line[mark] = "┊"
+    if low is not None and high is not None and value is not None:
+        line[low : high + 1] = "─" * (high + 1 - low)
+        if mark is not None and low < mark < high:
+            line[mark] = "┼"
+        line[low], line[high] = "├", "┤"
+        line[value] = "●"
+    return Text("".join(line), style="blue")
+
+
+def _grid(heads: Sequence[str]) -> rich.table.Table:
+    grid = rich.table.Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
+    for name in heads:
+        grid.add_column(Text(name), no_wrap=True, overflow="ellipsis", max_width=24)
+    return grid
+
+
+def _rows_left_out(rows: Sequence[Any], known: Sequence[Any], what: str) -> Iterator[Text]:
+    if len(known) > MOST_ROWS:
+        yield left_out(f"the first {MOST_ROWS} of {len(known):,} rows shown")
+    if len(known) < len(rows):
+        yield Text(f"{len(rows) - len(known):,} of {len(rows):,} rows have no {what}", style="dim")
+
+
+def left_out(text: str) -> Text:
+    """What is not shown, and where it is."""
+    return Text(f"{text}; --format csv has all", style="dim")

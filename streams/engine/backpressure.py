@@ -1,0 +1,51 @@
+"""Intake in balance: the input ahead in event time waits for the other, sooner when state is over its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from schemas.errors import SettingsError
+from streams.engine.ports import Log
+from streams.engine.task import Task
+
+# Over the budget with nothing left to pause the worker stops; state moves in steps (segments, minutes), so not at once.
+_SLACK = 1.1
+
+
+class Balance:
+    """Pauses and resumes the inputs of tasks. `budget_bytes` bounds the state of all of them together; 0: no bound."""
+
+    def __init__(self, log: Log, budget_bytes: int) -> None:
+        self._log = log
+        self.budget_bytes = budget_bytes
+        self.state_bytes = 0
+
+    def adjust(self, tasks: Mapping[int, Task]) -> None:
+        """Pauses what is ahead while what is behind has records to catch up with; asks for no input twice.
+
+        Raises SettingsError when state is over its budget and would stay there however slowly inputs are read.
+        """
+        self.state_bytes = sum(task.fold.state_bytes() for task in tasks.values())
+        over = 0 < self.budget_bytes < self.state_bytes
+        for partition, task in tasks.items():
+            self._adjust(partition, task, tight=over)
+        waiting = any(task.paused is not None or task.fold.behind() for task in tasks.values())
+        if over and not waiting and self.state_bytes > _SLACK * self.budget_bytes:
+            raise SettingsError(
+                f"state of partitions {sorted(tasks)} takes {self.state_bytes / 1e6:,.0f} MB with both inputs read "
+                f"alike, over the budget of {self.budget_bytes / 1e6:,.0f} MB: raise --state-budget, shorten --window "
+                "or --dedupe, or spread the partitions over more workers; nothing committed is lost"
+            )
+
+    def _adjust(self, partition: int, task: Task, *, tight: bool) -> None:
+        ahead = task.fold.ahead(tight=tight)
+        if ahead is not None:
+            at, ends = task.fold.positions(), self._log.ends(partition)
+            if all(at[log] >= ends[log] for log in at if log != ahead):
+                ahead = None
+        if ahead != task.paused:
+            if task.paused is not None:
+                self._log.resume(partition, [task.paused])
+            if ahead is not None:
+                self._log.pause(partition, [ahead])
+            task.paused = ahead

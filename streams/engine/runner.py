@@ -1,0 +1,397 @@
+"""Drives folds: the one loop behind live work, recovery and replay.
+
+The runner is given a Log, Disks and a Clock and touches nothing else. A turn polls, folds, and now and then commits:
+outputs and positions in one transaction, then a checkpoint. A task begins by taking ownership (its epoch), then folds
+from its checkpoint's cut to the committed offsets with outputs suppressed; from there on the same calls are live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from schemas.errors import DamagedState, TaskLost
+from schemas.records import Out, Records
+from streams.engine.backpressure import Balance
+from streams.engine.fold import Fold
+from streams.engine.ports import Clock, Commit, Log, SharedProgress
+from streams.engine.recovery import Loader, Loading, Make, Share
+from streams.engine.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often and how much. A read-committed reader waits for the slowest open transaction: commits stay short."""
+
+    commit_s: float = 0.15
+    report_s: float = 1.0
+    checkpoint_s: float = 15.0
+    idle_s: float = 5.0
+    poll_records: int = 10_000
+    poll_wait_s: float = 0.05
+    # What the state of all tasks may take; 0: no bound.
+    state_bytes: int = 0
+    # Outputs of one transaction: 200,000 take about a second, far below its timeout of 15 s.
+    transaction_outs: int = 200_000
+
+
+@dataclass
+class Progress:
+    """What the shell shows; counts since start."""
+
+    records: int = 0
+    replayed: int = 0
+    outs: int = 0
+    commits: int = 0
+    checkpoints: int = 0
+    recoveries: int = 0
+    last_commit_s: float = 0.0
+    last_checkpoint_s: float = 0.0
+    commit_took_s: float = 0.0
+    tasks: dict[int, str] = field(default_factory=dict)
+
+
+class Runner:
+    """Works on whatever partitions the log assigns, until told to stop."""
+
+    def __init__(
+        self,
+        log: Log,
+        clock: Clock,
+        make: Make,
+        pace: Pace = Pace(),  # frozen
+        warn: Callable[[str], None] = lambda _: None,
+        share: Share = lambda _: None,
+        *,
+        accept_loss: bool = False,
+    ) -> None:
+        """`accept_loss`: goes on without records that are needed and no longer in Kafka, instead of stopping."""
+        self._log = log
+        self._clock = clock
+        self._loader = Loader(make, log, warn, share, accept_loss=accept_loss)
+        self._pace = pace
+        self._warn = warn
+        self._tasks: dict[int, Task] = {}
+        self._loading: dict[int, Loading] = {}
+        self._outs: list[Out] = []
+        self._folded = False
+        # Tasks of a transaction that was handed over and not yet settled.
+        self._in_flight: list[Task] = []
+        self._handed_over_s = 0.0
+        self._commit_at = self._report_at = self._checkpoint_at = 0.0
+        self.progress = Progress()
+        self.balance = Balance(log, pace.state_bytes)
+
+    def run(self, stopped: Callable[[], bool], ended: Callable[[], bool] = lambda: False) -> None:
+        """Turns until `stopped`, then commits, checkpoints and leaves the group.
+
+        Or until `ended`, which says that the inputs hold all there will ever be: then it reads them to their ends,
+        decides and reports what is left, and leaves. Nothing can be added to such a run.
+        """
+        self._log.join(self)
+        try:
+            while not stopped() and not (ended() and self._read_all() and self._end()):
+                self.turn()
+            self._finish()
+        finally:
+            # Dropped first: leaving revokes, and after a broken invariant nothing more may be committed.
+            self._drop([*self._tasks, *self._loading])
+            self._outs.clear()
+            self._loader.close()
+            self._log.leave()
+
+    def _read_all(self) -> bool:
+        """Whether every owned partition is live and read to its end."""
+        if not self.ready():
+            return False
+        return all(
+            task.fold.positions()[log] >= end
+            for partition, task in self._tasks.items()
+            for log, end in self._log.ends(partition).items()
+        )
+
+    def _end(self) -> bool:
+        """Both bounds at infinity: what is open closes, what is pending is given up, every total is final."""
+        try:
+            for task in self._tasks.values():
+                task.fold.finish()
+            self._commit_all()
+        except TaskLost as error:
+            self._recover(error)
+            return False
+        return True
+
+    def _finish(self) -> None:
+        """A last commit, checkpoint and report; what cannot be committed any more is done again by the next owner."""
+        try:
+            self._commit_all()
+            self._checkpoint(leaving=list(self._tasks))
+        except TaskLost as error:
+            self._warn(f"stopped without a last commit, the next start goes on from the one before: {error}")
+
+    def turn(self) -> None:
+        """One poll and what follows from it. On TaskLost the tasks concerned start again from what is committed."""
+        try:
+            self._take_loaded()
+            self._start_assigned()
+            for records in self._log.poll(self._pace.poll_records, self._pace.poll_wait_s):
+                self._fold(records)
+            now = self._clock.monotonic()
+            if now >= self._commit_at or len(self._outs) >= self._pace.transaction_outs:
+                self._commit(report=now >= self._report_at)
+                if now >= self._checkpoint_at:
+                    self._checkpoint()
+        except TaskLost as error:
+            self._recover(error)
+
+    def folds(self) -> dict[int, Fold]:
+        """The live folds by partition, for the shell's gauges."""
+        return {partition: task.fold for partition, task in self._tasks.items() if task.live}
+
+    def shared(self) -> dict[int, SharedProgress]:
+        """How sharing snapshots goes, by partition; empty where they are not shared."""
+        return {at: task.shared.progress for at, task in self._tasks.items() if task.shared is not None}
+
+    def ready(self) -> bool:
+        """Whether every partition assigned is live."""
+        return bool(self._tasks) and not self._loading and all(task.live for task in self._tasks.values())
+
+    def lag(self, partition: int) -> dict[str, int]:
+        """Records of each input not yet folded, as far as the log knows without asking."""
+        task = self._tasks.get(partition)
+        if task is None:
+            return {}
+        ends = self._log.known_ends(partition)
+        return {log: max(0, ends[log] - at) for log, at in task.fold.positions().items() if log in ends}
+
+    def paused(self, partition: int) -> str | None:
+        """The input that waits for the other one to catch up in event time."""
+        task = self._tasks.get(partition)
+        return task.paused if task else None
+
+    # ---- partitions come and go -------------------------------------------------------------------------------------
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Begins to load what is kept of each partition; those at work go on meanwhile."""
+        for partition in partitions:
+            self._loading[partition] = self._loader.begin(partition)
+            self.progress.tasks[partition] = "loading"
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Commits, checkpoints and forgets."""
+        self._drop([partition for partition in partitions if partition in self._loading])
+        gone = [partition for partition in partitions if partition in self._tasks]
+        if not gone:
+            return
+        try:
+            self._commit_all()
+            self._checkpoint(leaving=gone)
+        except TaskLost as error:
+            self._warn(f"gave up partitions {gone} without a last commit: {error}")
+            self._drop(gone)
+            self._recover(error)
+        self._drop(gone)
+
+    def lost(self, partitions: Iterable[int]) -> None:
+        """Forgets; the transaction that was being filled belongs to a generation that is over."""
+        self._drop(partitions)
+        self._recover(TaskLost("another worker owns the partitions"))
+
+    def _take_loaded(self) -> None:
+        """Tasks whose state is there begin to work; where they read from is known now."""
+        for partition, loading in list(self._loading.items()):
+            loaded = loading.loaded()
+            if loaded is not None:
+                del self._loading[partition]
+                task, offsets = loaded
+                task.moved_s = dict.fromkeys(offsets, self._clock.monotonic())
+                self._tasks[partition] = task
+                self._log.seek(partition, offsets)
+
+    def _start_assigned(self) -> None:
+        """Gives new tasks their epoch, in one transaction, and starts to read them."""
+        fresh = {partition: task for partition, task in self._tasks.items() if not task.begun}
+        if not fresh:
+            return
+        self._commit(report=False)
+        self._settle()
+        outs: list[Out] = []
+        commits: dict[int, Commit] = {}
+        for partition, task in fresh.items():
+            at = task.fold.positions() if task.committed else self._log.starts(partition)
+            mark = task.committed.mark if task.committed else None
+            outs += task.fold.begin(mark, offsets=at, epoch=self._clock.now_s())
+            commits[partition] = Commit(task.committed.offsets if task.committed else at, task.fold.mark())
+        self._hand_over(outs, commits, list(fresh.values()))
+        self._settle()
+        for partition, task in fresh.items():
+            task.begun = True
+            task.fold.standing(self._log.side(partition))
+            self.progress.tasks[partition] = "replaying"
+            self._log.resume(partition, list(commits[partition].offsets))
+            self._go_live_if_replayed(partition, task)
+
+    def _go_live_if_replayed(self, partition: int, task: Task) -> None:
+        if task.live or not task.replayed():
+            return
+        if task.committed is not None:
+            with self._distrusting(partition):
+                task.fold.resume(task.committed.mark)
+        task.live = True
+        self.progress.tasks[partition] = "live"
+        self._log.resume(partition, list(task.fold.positions()))
+        held, task.held = task.held, []
+        for records in held:
+            self._fold(records)
+
+    def _drop(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            self.progress.tasks.pop(partition, None)
+            if (loading := self._loading.pop(partition, None)) is not None:
+                loading.abandon()
+            if (task := self._tasks.pop(partition, None)) is not None:
+                task.close()
+
+    def _recover(self, error: TaskLost) -> None:
+        """What was not committed never happened: live tasks start again from their checkpoints.
+
+        One that replays has put nothing out and goes on: a rebuild of minutes must not begin anew at every rebalance.
+        One whose start was not committed starts once more.
+        """
+        self.progress.recoveries += 1
+        self._warn(f"starting again from the last commit: {error}")
+        if self._in_flight:
+            # Whatever became of it shows in the offsets that are read next.
+            self._in_flight = []
+            with contextlib.suppress(TaskLost):
+                self._log.settle()
+        self._outs.clear()
+        self._folded = False
+        # After damage also those whose records were polled with the damaged one's and are not folded.
+        every = isinstance(error, DamagedState)
+        partitions = [at for at, task in self._tasks.items() if every or task.live]
+        for partition in partitions:
+            self._log.pause(partition, list(self._tasks[partition].fold.positions()))
+        self._drop(partitions)
+        self.assigned(partitions)
+
+    @contextlib.contextmanager
+    def _distrusting(self, partition: int) -> Iterator[None]:
+        """A fold that meets damaged state starts again without its checkpoint, from the input logs."""
+        try:
+            yield
+        except DamagedState:
+            self._tasks[partition].distrust()
+            raise
+
+    # ---- records, commits, checkpoints ------------------------------------------------------------------------------
+
+    def _fold(self, records: Records) -> None:
+        task = self._tasks.get(records.partition)
+        if task is None or not task.begun or not len(records):
+            return
+        if not task.live:
+            with self._distrusting(records.partition):
+                replayed = task.replay(records)
+            self.progress.replayed += replayed
+            if replayed < len(records):
+                # It has caught up; what is held must not grow while the other input still has to.
+                self._log.pause(records.partition, [records.log])
+            self._go_live_if_replayed(records.partition, task)
+            return
+        with self._distrusting(records.partition):
+            self._outs += task.fold.step(records)
+        self._folded = True
+        task.moved_s[records.log] = self._clock.monotonic()
+        self.progress.records += len(records)
+
+    def _commit(self, *, report: bool) -> bool:
+        """Hands over one transaction with all that was folded, swept and is due to be reported; False: nothing is.
+
+        It is settled before the next one: meanwhile records are folded on, and their outputs wait for that one.
+        """
+        self._settle()
+        now = self._clock.monotonic()
+        self._commit_at = now + self._pace.commit_s
+        live = {partition: task for partition, task in self._tasks.items() if task.live}
+        seals: list[Out] = []
+        for partition, task in live.items():
+            # A sweep moves the bounds even if it puts nothing out; a checkpoint must not hold more than is committed.
+            self._folded |= task.fold.behind()
+            with self._distrusting(partition):
+                self._outs += task.fold.sweep(max(1, self._pace.transaction_outs // (4 * len(live))))
+            seals += self._seals(partition, task, now)
+            if report:
+                self._outs += task.fold.report(max(1, self._pace.transaction_outs // len(live)))
+        self.balance.adjust(live)
+        if report:
+            self._report_at = now + self._pace.report_s
+        outs = self._outs + seals
+        if not live or not (outs or self._folded):
+            return False
+        self._outs, self._folded = [], False
+        commits = {at: Commit(task.fold.positions(), task.fold.mark()) for at, task in live.items()}
+        self._hand_over(outs, commits, list(live.values()))
+        if seals:
+            # A seal holds from this offset on: not one more record may be judged before it does.
+            self._settle()
+        if any(task.fold.behind() for task in live.values()):
+            self._commit_at = now
+        return True
+
+    def _commit_all(self) -> None:
+        """Commits until nothing is left to say: sweeps and reports are bounded, and nothing new is read meanwhile."""
+        while self._commit(report=True):
+            pass
+
+    def _hand_over(self, outs: list[Out], commits: Mapping[int, Commit], tasks: list[Task]) -> None:
+        self._handed_over_s = self._clock.monotonic()
+        self._in_flight = tasks
+        self._log.transact(outs, commits)
+        self.progress.outs += len(outs)
+
+    def _settle(self) -> None:
+        """The transaction under way is committed, or TaskLost is raised."""
+        if not self._in_flight:
+            return
+        tasks, self._in_flight = self._in_flight, []
+        self._log.settle()
+        self.progress.commits += 1
+        self.progress.last_commit_s = self._clock.monotonic()
+        self.progress.commit_took_s = self.progress.last_commit_s - self._handed_over_s
+        for task in tasks:
+            task.fold.committed()
+
+    def _seals(self, partition: int, task: Task, now: float) -> list[Out]:
+        """Durable idle decisions: a silent input, and a fresh answer that it has no more."""
+        outs: list[Out] = []
+        silent = [log for log, moved_s in task.moved_s.items() if now - moved_s >= self._pace.idle_s]
+        if not silent:
+            return outs
+        ends = self._log.ends(partition)
+        at = task.fold.positions()
+        for log in silent:
+            task.moved_s[log] = now
+            if at[log] >= ends[log]:
+                outs += task.fold.seal(log)
+        return outs
+
+    def _checkpoint(self, leaving: Sequence[int] = ()) -> None:
+        """Makes every live task's state durable; its cut is what was just committed, never ahead of it.
+
+        What is `leaving` is shared for its next owner, unless that takes more than seconds.
+        """
+        self._settle()
+        self._checkpoint_at = self._clock.monotonic() + self._pace.checkpoint_s
+        if self._folded or self._outs:
+            return
+        for partition, task in self._tasks.items():
+            if task.live:
+                task.checkpoint(last=partition in leaving)
+                self.progress.checkpoints += 1
+                self.progress.last_checkpoint_s = self._clock.monotonic()
+        for partition in leaving:
+            shared = self._tasks[partition].shared
+            if shared is not None:
+                shared.drain()

@@ -1,0 +1,1 @@
+"""What the join counts, by minute and dimensions and by quarter-hour and campaign; `counting` is the front door."""

@@ -1,0 +1,210 @@
+"""Totals on disk: for each quarter-hour a file to which a checkpoint appends what changed since the one before.
+
+A checkpoint thus costs what changed, not what there is. A file goes with its quarter; one that has grown to several
+times its content, because the same totals changed over and over, is begun anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import xxhash
+
+from schemas.errors import DamagedState
+from schemas.totals import MEASURES
+from streams.engine.ports import Disk
+from streams.join.totals.quarter import Quarter
+from streams.join.totals.tables import CLICKED, SHOWN, WIDTH, Table
+from streams.state.kept import KeptFiles
+
+_PREFIX = "totals-"
+_LENGTH_BYTES = 8
+# A file is begun anew when it is four times as large as what it holds, and not for a few bytes.
+_WASTE = 4
+_SMALL_BYTES = 1 << 20
+
+
+class QuarterState(msgspec.Struct, frozen=True):
+    """A quarter in a snapshot: its file, how much of it counts, its checksum, and the minutes not final yet."""
+
+    start: int
+    generation: int
+    length: int
+    xxh3: str
+    minutes: list[int]
+
+
+class MinuteChange(msgspec.Struct, frozen=True):
+    """What changed of a minute, arrays as little-endian bytes: codes of new rows, measures of the changed.
+
+    `clicked` are places in `rows`, those with clicks; the others have none.
+    """
+
+    start: int
+    codes: bytes
+    rows: bytes
+    shown: bytes
+    clicked: bytes
+    clicked_measures: bytes
+
+
+class QuarterChange(msgspec.Struct, frozen=True):
+    """One entry of the journal."""
+
+    names: list[list[str]]
+    minutes: list[MinuteChange]
+    campaigns: bytes
+    campaign_measures: bytes
+
+
+_decode = msgspec.msgpack.Decoder(QuarterChange).decode
+
+
+@dataclass
+class _File:
+    """How far a quarter's file is written, and what of the quarter is in it."""
+
+    start: int
+    generation: int
+    length: int = 0
+    checksum: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
+    names: list[int] = field(default_factory=lambda: [1] * WIDTH)
+    rows: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{_PREFIX}{self.start}-{self.generation}"
+
+
+class Journal:
+    """The files of a partition's totals."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._files: dict[int, _File] = {}
+        self._kept = KeptFiles(disk, _PREFIX)
+
+    def files(self) -> dict[str, int]:
+        """Each file and how much of it counts."""
+        return {file.name: file.length for file in self._files.values()}
+
+    def save(self, quarters: Mapping[int, Quarter]) -> list[QuarterState]:
+        """Appends what changed and makes it durable."""
+        for start in [start for start in self._files if start not in quarters]:
+            self._kept.doom(self._files.pop(start).name)
+        for start, quarter in quarters.items():
+            file = self._files.setdefault(start, _File(start, 0))
+            if file.length > _SMALL_BYTES and file.length > _WASTE * quarter.nbytes:
+                self._kept.doom(file.name)
+                file = self._files[start] = _File(start, file.generation + 1)
+                quarter.all_unsaved()
+            entry = _changes(quarter, file)
+            if entry is not None:
+                self._append(file, msgspec.msgpack.encode(entry))
+                self._disk.sync(file.name)
+        self._kept.snapshot()
+        return [
+            QuarterState(start, file.generation, file.length, file.checksum.hexdigest(), list(quarters[start].minutes))
+            for start, file in self._files.items()
+        ]
+
+    def saved(self) -> None:
+        """No durable snapshot names the files given up before the last `save`."""
+        self._kept.snapshot_kept()
+
+    def restore(self, states: Sequence[QuarterState]) -> dict[int, Quarter]:
+        """The quarters of a snapshot; what was appended behind it is cut off. Raises DamagedState on damage."""
+        self._files = {state.start: _File(state.start, state.generation) for state in states}
+        self._kept.keep_only({file.name for file in self._files.values()})
+        return {state.start: self._read(self._files[state.start], state) for state in states}
+
+    def clear(self) -> None:
+        """Deletes every file."""
+        self._kept.clear()
+        self._files.clear()
+
+    def _append(self, file: _File, entry: bytes) -> None:
+        data = len(entry).to_bytes(_LENGTH_BYTES, "little") + entry
+        self._disk.append(file.name, data)
+        file.checksum.update(data)
+        file.length += len(data)
+
+    def _read(self, file: _File, state: QuarterState) -> Quarter:
+        quarter = Quarter()
+        if not state.length:
+            return quarter
+        data = self._kept.read(file.name, 0, state.length)
+        file.checksum.update(data)
+        file.length = state.length
+        if len(data) != state.length or file.checksum.hexdigest() != state.xxh3:
+            raise DamagedState(f"checkpoint names {file.name}, which is shorter than it was or damaged")
+        self._disk.truncate(file.name, state.length)
+        at, view = 0, memoryview(data)
+        while at < len(data):
+            length = int.from_bytes(view[at : at + _LENGTH_BYTES], "little")
+            at += _LENGTH_BYTES + length
+            _apply(_decode(view[at - length : at]), quarter, set(state.minutes))
+        file.names = [len(names.texts) for names in quarter.names]
+        file.rows = {minute: table.count for minute, table in quarter.minutes.items()}
+        quarter.all_saved()
+        return quarter
+
+
+def _changes(quarter: Quarter, file: _File) -> QuarterChange | None:
+    """What is not in the file yet, and is once this is appended; None if nothing."""
+    names = [names.texts[known:] for names, known in zip(quarter.names, file.names, strict=True)]
+    minutes = [
+        _minute_change(start, table, file.rows.get(start, 0))
+        for start, table in quarter.minutes.items()
+        if table.unsaved[: table.count].any()
+    ]
+    codes = np.flatnonzero(quarter.campaigns.unsaved).astype("<i4")
+    if not (minutes or len(codes) or any(names)):
+        return None
+    measures = quarter.campaigns.measures[:, codes].astype("<i8").tobytes()
+    file.names = [len(names.texts) for names in quarter.names]
+    file.rows = {start: table.count for start, table in quarter.minutes.items()}
+    quarter.all_saved()
+    return QuarterChange(names, minutes, codes.tobytes(), measures)
+
+
+def _minute_change(start: int, table: Table, known: int) -> MinuteChange:
+    rows = np.flatnonzero(table.unsaved[: table.count])
+    clicked = np.flatnonzero(table.clicked_at[rows])
+    return MinuteChange(
+        start,
+        table.codes[known : table.count].astype("<i4").tobytes(),
+        rows.astype("<i4").tobytes(),
+        table.shown[:, rows].astype("<i8").tobytes(),
+        clicked.astype("<i4").tobytes(),
+        table.clicked[:, table.clicked_at[rows[clicked]]].astype("<i8").tobytes(),
+    )
+
+
+def _apply(entry: QuarterChange, quarter: Quarter, minutes: set[int]) -> None:
+    """Folds an entry in. Minutes not named are final since; they are left out."""
+    for names, more in zip(quarter.names, entry.names, strict=True):
+        for text in more:
+            _ = names[text]
+    for change in entry.minutes:
+        if change.start in minutes:
+            rows = np.frombuffer(change.rows, "<i4")
+            clicked = np.frombuffer(change.clicked, "<i4")
+            table = quarter.table(change.start)
+            table.put(
+                rows,
+                np.frombuffer(change.codes, "<i4").reshape(-1, WIDTH),
+                np.frombuffer(change.shown, "<i8").reshape(len(SHOWN), len(rows)),
+            )
+            table.put_clicked(
+                rows[clicked], np.frombuffer(change.clicked_measures, "<i8").reshape(len(CLICKED), len(clicked))
+            )
+    codes = np.frombuffer(entry.campaigns, "<i4")
+    if len(codes):
+        quarter.campaigns.fit(int(codes.max()) + 1)
+        quarter.campaigns.measures[:, codes] = np.frombuffer(entry.campaign_measures, "<i8").reshape(
+            len(MEASURES), len(codes)
+        )

@@ -1,0 +1,122 @@
+"""Topics as they should be, and whether they are: `clickfold init`, and what every worker checks at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from schemas.errors import SettingsError, Transient
+from schemas.topics import TOPICS, Topic
+from streams.kafka.cluster import Cluster
+
+_ANSWER_S = 10.0
+# A worker with a wrong address says so within 15 s, its start on a busy machine included.
+_FIRST_ANSWER_S = 6.0
+# Input topics for records that carry their own event time as Kafka timestamp, however long ago or far ahead.
+REPLAYED = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+    "retention.ms": "-1",
+}
+
+
+class Admin:
+    """Asks and changes what topics there are. Every answer is waited for at most ten seconds."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        # Keeps the reference: futures of a collected AdminClient are cancelled.
+        try:
+            self._client = AdminClient(cluster.client(socket_timeout_ms=5_000))
+        except KafkaException as error:
+            raise SettingsError(
+                f"the Kafka settings cannot work: {error.args[0].str()}; correct the KAFKA_… variables"
+            ) from error
+
+    def partition_counts(self) -> dict[str, int]:
+        """Partitions of every topic there is, by full name. Raises Transient when no broker answers.
+
+        At its start whoever asks passes that on and ends; a worker that begins again waits for its broker to be back.
+        """
+        try:
+            topics = self._client.list_topics(timeout=_FIRST_ANSWER_S).topics
+        except KafkaException as error:
+            raise Transient(
+                f"no Kafka broker answers at KAFKA_BOOTSTRAP_SERVERS={self._cluster.bootstrap} within "
+                f"{_FIRST_ANSWER_S:.0f} s ({error.args[0].str()}); start one, or name one that runs"
+            ) from error
+        return {name: len(topic.partitions) for name, topic in topics.items()}
+
+    def create(
+        self,
+        *,
+        partitions: int,
+        shards: int = 1,
+        replication: int = -1,
+        input_config: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """Makes what topics are missing and returns their names; those that exist stay as they are.
+
+        `input_config` replaces settings of impressions and clicks.
+
+        Raises SettingsError when one that exists has another partition count than asked for.
+        """
+        there = self.partition_counts()
+        counts = {topic.role: _count(topic, partitions, shards) for topic in TOPICS.values()}
+        for role, count in counts.items():
+            name = self._cluster.topic(role)
+            if there.get(name, count) != count:
+                raise SettingsError(
+                    f"topic {name} has {there[name]} partitions, asked for are {count}; init with the count it has "
+                    "(--partitions, --shards), or use another topic prefix"
+                )
+        missing = [topic for topic in TOPICS.values() if self._cluster.topic(topic.role) not in there]
+        new = [
+            NewTopic(
+                self._cluster.topic(topic.role), counts[topic.role], replication, config=_config(topic, input_config)
+            )
+            for topic in missing
+        ]
+        if new:
+            for name, future in self._client.create_topics(new, request_timeout=_ANSWER_S).items():
+                try:
+                    future.result()
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                        raise SettingsError(f"topic {name} was not created: {error.args[0].str()}") from error
+        return [self._cluster.topic(topic.role) for topic in missing]
+
+    def check(self, inputs: Sequence[str], others: Sequence[str]) -> int:
+        """The common partition count of the inputs. Raises SettingsError when a topic is missing or counts differ."""
+        there = self.partition_counts()
+        for role in (*inputs, *others):
+            if self._cluster.topic(role) not in there:
+                raise SettingsError(f"topic {self._cluster.topic(role)} does not exist; run `clickfold init` first")
+        counts = {self._cluster.topic(role): there[self._cluster.topic(role)] for role in inputs}
+        if len(set(counts.values())) > 1:
+            raise SettingsError(
+                f"the inputs have unequal partition counts {counts}: an impression and its click would not meet; "
+                "recreate one with the count of the other, and the same partitioner"
+            )
+        return next(iter(counts.values()))
+
+    def topic_ids(self, roles: Sequence[str]) -> list[str]:
+        """Kafka's own ids of the topics: a topic deleted and made again is another log."""
+        names = [self._cluster.topic(role) for role in roles]
+        found = self._client.describe_topics(TopicCollection(names), request_timeout=_ANSWER_S)
+        try:
+            return [str(found[name].result().topic_id) for name in names]
+        except KafkaException as error:
+            raise Transient(f"Kafka does not describe {', '.join(names)}: {error.args[0].str()}") from error
+
+
+def _count(topic: Topic, partitions: int, shards: int) -> int:
+    return {"join": partitions, "campaign": partitions, "shard": shards, "one": 1}[topic.partitions]
+
+
+def _config(topic: Topic, input_config: Mapping[str, str] | None) -> dict[str, str]:
+    more = input_config if topic.role in ("impressions", "clicks") and input_config else {}
+    return {**topic.config, **more}

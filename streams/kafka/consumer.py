@@ -1,0 +1,113 @@
+"""What every consumer of ours does with a batch: messages become columns by log, and ends that are met are kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, Message, TopicPartition
+
+from schemas.errors import LostHistory, Transient
+from schemas.records import Records
+
+# How a worker fetches; the bench's bare consumer does the same.
+FETCHING: Final[dict[str, Any]] = {
+    "isolation_level": "read_committed",
+    "fetch_wait_max_ms": 20,
+    # A full queue is asked for more after 1 s by default: a worker that keeps up would stand still for it.
+    "fetch_queue_backoff_ms": 10,
+    "max_partition_fetch_bytes": 4 << 20,
+    "queued_min_messages": 100_000,
+    "queued_max_messages_kbytes": 128 << 10,
+}
+_second = itemgetter(1)
+
+
+def offsets_and_times(messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+    """Offsets of consumed records, and their timestamps, ms UTC, -1 for none."""
+    offsets: list[int] = list(map(Message.offset, messages))  # type: ignore[arg-type]  # a consumed message has one
+    return offsets, list(map(_second, map(Message.timestamp, messages)))
+
+
+class Reading:
+    """How far the partitions of one consumer are read. `roles` names each topic's; `taken` and `remedy` are for errors:
+    what another consumer of the same name takes away, and what to do about offsets that Kafka no longer has."""
+
+    def __init__(self, roles: Mapping[str, str], *, taken: str, remedy: str) -> None:
+        self._roles = roles
+        self._taken = taken
+        self._remedy = remedy
+        # Per topic and partition: where reading began or got to, and the end last met.
+        self._polled: dict[tuple[str, int], int] = {}
+        self._met_end: dict[tuple[str, int], int] = {}
+
+    def begin(self, at: Iterable[TopicPartition]) -> None:
+        """These partitions are read from their offsets on."""
+        for one in at:
+            # An end met at once, with only a transaction's marker before it, is one that this offset has reached.
+            self._polled[one.topic, one.partition] = one.offset
+            self._met_end.pop((one.topic, one.partition), None)
+
+    def end(self, topic: str, partition: int, high: int) -> int:
+        """The position that is the end of a log, given its high watermark.
+
+        Behind the last record there may stand a transaction's marker, which no position ever passes.
+        """
+        at = topic, partition
+        return self._polled[at] if self._met_end.get(at) == high and at in self._polled else high
+
+    def met_end(self, topic: str, partition: int) -> int:
+        """The end last met of a partition, -1 before the first."""
+        return self._met_end.get((topic, partition), -1)
+
+    def columns(self, messages: list[Message]) -> list[Records]:
+        """The records of a batch by topic and partition, in order. Raises what an error among them means."""
+        if any(map(Message.error, messages)):
+            messages = [message for message in messages if self._good(message)]
+        by_log: dict[tuple[str, int], list[Message]] = defaultdict(list)
+        for message in messages:
+            by_log[message.topic(), message.partition()].append(message)  # type: ignore[index]  # never None here
+        return [self._records(topic, partition, own) for (topic, partition), own in by_log.items()]
+
+    def _records(self, topic: str, partition: int, messages: Sequence[Message]) -> Records:
+        self._polled[topic, partition] = (messages[-1].offset() or 0) + 1
+        return Records(
+            self._roles[topic],
+            partition,
+            *offsets_and_times(messages),
+            list(map(Message.key, messages)),
+            list(map(Message.value, messages)),
+        )
+
+    def _good(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._met_end[message.topic() or "", message.partition() or 0] = message.offset() or 0
+            return False
+        where = f"{message.topic()}[{message.partition()}]"
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise LostHistory(
+                f"offset {message.offset()} of {where} is not in Kafka ({error.str()}): restore its retention, or "
+                f"{self._remedy}"
+            )
+        # librdkafka hands a fatal error on as _FATAL and names the true one in its text alone.
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            raise self._fatal(error)
+        if not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            raise Transient(f"{where}: {error.str()}")
+        return False
+
+    def _fatal(self, error: KafkaError) -> Transient:
+        """What ends this consumer; another one can go on."""
+        if "fenced" not in error.str():
+            return Transient(f"the consumer cannot go on: {error.str()}")
+        # A coordinator that restarts may have given a member a new id in an answer nobody heard; the group does not
+        # tell that from another process that came in the same slot.
+        return Transient(
+            f"the group knows another member in {self._taken}: it lost sight of this one, or another worker came; if "
+            "this happens again and again, give each worker of a group its own --slot"
+        )

@@ -1,0 +1,1 @@
+"""Runs in ClickHouse: their records and owned minutes, compared, promoted, dropped; `record` is the front door."""

@@ -1,0 +1,255 @@
+"""The sink's side of Kafka: reads committed records of the partitions it owns, and commits what is acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.errors import LostHistory, SettingsError, Transient
+from streams.kafka.consumer import offsets_and_times
+from streams.sink.batches import Piece, Place
+from streams.sink.settings import SinkSettings
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_S = 10.0
+_REQUEST_ATTEMPTS = 3
+_MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+_FORBIDDEN = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
+
+
+@dataclass(slots=True)
+class _Position:
+    """Offsets of one partition, each the next one: to read, to acknowledge, last sent to be committed, committed,
+    and the log's end when it was reached (behind markers of transactions, which are no records). -1: not known."""
+
+    read: int = -1
+    done: int = -1
+    sent: int = -1
+    committed: int = -1
+    end: int = -1
+
+    def settle(self) -> None:
+        # All records up to the end are done, so what lies between the last of them and the end is, too.
+        if self.done == self.read and self.end > self.read:
+            self.read = self.done = self.end
+
+
+class Intake:
+    """A consumer of the group. `on_revoke` is called with partitions about to go while their offsets can still be
+    committed, `on_lost` with partitions that are gone already."""
+
+    def __init__(
+        self,
+        settings: SinkSettings,
+        *,
+        on_revoke: Callable[[Sequence[Place]], None],
+        on_lost: Callable[[Sequence[Place]], None],
+    ) -> None:
+        self._on_revoke = on_revoke
+        self._on_lost = on_lost
+        self._owned: dict[Place, _Position] = {}
+        self._paused = False
+        self.last_commit_ms = 0
+        self._consumer = Consumer(
+            {
+                "session.timeout.ms": 10_000,
+                # The largest share of memory beside the rows held.
+                "queued.max.messages.kbytes": 32_768,
+                # A full queue is fetched for again after 1 s by default: 97k rows/s, not 111k and more.
+                "fetch.queue.backoff.ms": 10,
+                **settings.kafka,
+                **settings.consumer,
+                "bootstrap.servers": settings.bootstrap,
+                "group.id": settings.group_id,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                # A group without offsets starts at the beginning, see _assign. One whose offsets are gone must not
+                # skip to either end by itself.
+                "auto.offset.reset": "earliest" if settings.accept_loss else "error",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "on_commit": self._commit_answered,
+            }
+        )
+        self._consumer.subscribe(
+            sorted(settings.topics()), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+        )
+
+    def read(self, most: int, timeout_s: float) -> dict[Place, Piece]:
+        """Records by partition, at most `most`, waiting for them up to `timeout_s`; rebalances happen in here.
+
+        Raises LostHistory, SettingsError for a missing topic or right, Transient when the client can't go on.
+        """
+        messages: dict[Place, list[Message]] = {}
+        events: list[Message] = []
+        for message in self._consumer.consume(most, timeout_s):
+            if message.error() is not None:
+                events.append(message)
+            else:
+                # The types allow None everywhere; a message without an error has all of this.
+                place: Place = (message.topic(), message.partition())  # type: ignore[assignment]
+                messages.setdefault(place, []).append(message)
+        found = {place: _piece(messages[place]) for place in messages if place in self._owned}
+        for place, piece in found.items():
+            position = self._owned[place]
+            if position.read < 0:
+                position.done = piece.offsets[0]
+            position.read = piece.offsets[-1] + 1
+        # Behind the records they came with: an end that is told while these do not count as read yet would pass for
+        # all done, and be committed before ClickHouse has them.
+        for event in events:
+            self._problem(event)
+        return found
+
+    def done(self, place: Place, next_offset: int) -> None:
+        """All records of the partition below `next_offset` are acknowledged; nothing when it is not ours any more."""
+        position = self._owned.get(place)
+        if position is not None:
+            position.done = next_offset
+            position.settle()
+
+    def commit(self, *, wait: bool) -> None:
+        """Commits what is done; without `wait` the answer comes during a later `read`, and a failure is sent again."""
+        self._commit(list(self._owned), wait=wait)
+
+    def hold(self, paused: bool) -> None:
+        """Stops or resumes reading; the group's session lives on as long as `read` is called."""
+        self._paused = paused
+        change = self._consumer.pause if paused else self._consumer.resume
+        change([TopicPartition(*place) for place in self._owned])
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions are assigned."""
+        return len(self._owned)
+
+    def lag(self) -> int:
+        """Records (and transaction markers) not yet committed as done; -1 while a partition's end is unknown."""
+        behind = 0
+        for place, position in self._owned.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+            high = max(high, position.end)
+            if high < 0 or position.committed < 0:
+                return -1
+            behind += max(0, high - position.committed)
+        return behind
+
+    def close(self) -> None:
+        """Leaves the group; the partitions go to others at once."""
+        self._consumer.close()
+
+    def _commit(self, places: Sequence[Place], *, wait: bool) -> None:
+        due = {place: self._owned[place] for place in places}
+        offsets = [TopicPartition(*place, at.done) for place, at in due.items() if at.done >= 0 and at.done != at.sent]
+        if not offsets:
+            return
+        for offset in offsets:
+            self._owned[offset.topic, offset.partition].sent = offset.offset
+        try:
+            if wait:
+                self._commit_answered(None, self._consumer.commit(offsets=offsets, asynchronous=False))
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as failure:
+            self._commit_answered(failure.args[0], offsets)
+
+    def _commit_answered(self, failure: KafkaError | None, offsets: Sequence[TopicPartition]) -> None:
+        for offset in offsets:
+            position = self._owned.get((offset.topic, offset.partition))
+            if position is None:
+                continue
+            if failure is None and offset.error is None:
+                position.committed = offset.offset
+                self.last_commit_ms = time.time_ns() // 1_000_000
+            else:
+                # Offsets are absolute: a later commit makes up for this one, and a lost one only repeats work.
+                position.sent = position.committed
+
+    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if not partitions:
+            return
+        start = self._committed(partitions)
+        for known in start:
+            position = _Position()
+            if known.offset >= 0:
+                position = _Position(read=known.offset, done=known.offset, sent=known.offset, committed=known.offset)
+            else:
+                known.offset = OFFSET_BEGINNING
+            self._owned[known.topic, known.partition] = position
+        consumer.incremental_assign(start)
+        if self._paused:
+            consumer.pause(start)
+        log.info("partitions assigned", assigned=_by_topic(partitions), owned=len(self._owned))
+
+    def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        for _ in range(_REQUEST_ATTEMPTS):
+            try:
+                answer = self._consumer.committed(partitions, timeout=_REQUEST_S)
+            except KafkaException as failure:
+                log.warning("committed offsets not answered", failure=str(failure))
+                continue
+            if not any(known.error for known in answer):
+                return answer
+        raise Transient(f"Kafka did not say where {len(partitions)} partitions were left; is the broker up?")
+
+    def _revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        places = [(gone.topic, gone.partition) for gone in partitions]
+        self._on_revoke(places)
+        self._commit([place for place in places if place in self._owned], wait=True)
+        for place in places:
+            self._owned.pop(place, None)
+        log.info("partitions revoked", revoked=_by_topic(partitions), owned=len(self._owned))
+
+    def _lose(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        places = [(gone.topic, gone.partition) for gone in partitions]
+        for place in places:
+            self._owned.pop(place, None)
+        self._on_lost(places)
+        log.warning("partitions lost", lost=_by_topic(partitions), owned=len(self._owned))
+
+    def _problem(self, message: Message) -> None:
+        error = message.error()
+        assert error is not None
+        place = (message.topic() or "", -1 if (partition := message.partition()) is None else partition)
+        if error.code() == KafkaError._PARTITION_EOF:
+            position = self._owned.get(place)
+            if position is not None:
+                position.end = message.offset() or 0
+                position.settle()
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise LostHistory(self._lost_history(place))
+        elif error.code() in _MISSING:
+            raise SettingsError(f"Kafka has no topic {place[0]}; run `clickfold init`, or correct the prefix: {error}")
+        elif error.code() in _FORBIDDEN:
+            raise SettingsError(f"Kafka does not let this user read {place[0]} in this group: {error}")
+        elif error.fatal():
+            raise Transient(f"the Kafka client can't go on: {error}")
+        else:
+            # Connections and leaders come and go; librdkafka tries again by itself.
+            log.warning("Kafka trouble", topic=place[0], partition=place[1], error=str(error))
+
+    def _lost_history(self, place: Place) -> str:
+        position = self._owned.get(place, _Position())
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_REQUEST_S)
+        return (
+            f"{place[0]} partition {place[1]} holds offsets {low} to {high}, the sink was left at {position.read}: "
+            "records in between are gone, or the topic was made anew. Accept the loss in words (accept_loss), or "
+            "rebuild the rows by a backfill"
+        )
+
+
+def _piece(messages: Sequence[Message]) -> Piece:
+    return Piece(*offsets_and_times(messages), list(map(Message.value, messages)))
+
+
+def _by_topic(partitions: Sequence[TopicPartition]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for partition in partitions:
+        found.setdefault(partition.topic, []).append(partition.partition)
+    return found

@@ -1,0 +1,134 @@
+"""The disk a fold keeps its state on: named files in one folder, and exactly the durable steps it takes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from schemas.errors import ClickfoldError, SettingsError
+
+# Appends on their way, a batch each: about 10 MB a partition.
+_MOST_QUEUED = 8
+
+
+class Folder:
+    """`Disk` on a real folder. Files are kept open; `close` closes them.
+
+    Appends are written by a thread, in order: copying into the page cache takes 0.6 µs for an impression, a tenth of
+    all the join does with it, and lets go of the interpreter's lock. Whatever else is asked waits for what is queued.
+    Raises ClickfoldError, at that call or a later one, when the disk does not take what is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open: dict[str, int] = {}
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="append")
+        self._queued: deque[Future[None]] = deque()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise SettingsError(
+                f"state folder {path} cannot be written ({error.strerror}); give one that can with --state-dir"
+            ) from error
+
+    def append(self, name: str, data: bytes) -> None:
+        while len(self._queued) >= _MOST_QUEUED:
+            self._wait_for(self._queued.popleft())
+        self._queued.append(self._writer.submit(_write_all, self._descriptor(name), data))
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        self._settle()
+        if name not in self._open and not (self._path / name).exists():
+            raise FileNotFoundError(name)
+        descriptor = self._descriptor(name)
+        # Asked for more than there is, `pread` would first make room for all of it.
+        return os.pread(descriptor, min(length, max(0, os.fstat(descriptor).st_size - start)), start)
+
+    def read_synced(self, name: str, start: int, length: int) -> bytes:
+        # By a descriptor of its own: those kept open, and the queue, belong to the owner's thread.
+        with (self._path / name).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def truncate(self, name: str, length: int) -> None:
+        self._settle()
+        os.ftruncate(self._descriptor(name), length)
+
+    def sync(self, name: str) -> None:
+        self._settle()
+        os.fsync(self._descriptor(name))
+
+    def replace(self, name: str, data: bytes) -> None:
+        temporary = self._path / f"{name}.tmp"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self._close(name)
+        temporary.replace(self._path / name)
+        self._sync_folder()
+
+    def delete(self, name: str) -> None:
+        self._close(name)
+        (self._path / name).unlink(missing_ok=True)
+
+    def rename(self, name: str, to: str) -> None:
+        self._close(name)
+        self._close(to)
+        (self._path / name).replace(self._path / to)
+        self._sync_folder()
+
+    def names(self) -> list[str]:
+        return sorted(entry.name for entry in self._path.iterdir() if not entry.name.endswith(".tmp"))
+
+    def close(self) -> None:
+        self._writer.shutdown()
+        for name in list(self._open):
+            self._close(name)
+
+    def _settle(self) -> None:
+        while self._queued:
+            self._wait_for(self._queued.popleft())
+
+    def _wait_for(self, write: Future[None]) -> None:
+        try:
+            write.result()
+        except OSError as error:
+            raise ClickfoldError(
+                f"state folder {self._path} takes no more ({error.strerror}); make room, then start again: "
+                "nothing committed is lost"
+            ) from error
+
+    def _descriptor(self, name: str) -> int:
+        descriptor = self._open.get(name)
+        if descriptor is None:
+            made = not (self._path / name).exists()
+            descriptor = self._open[name] = os.open(self._path / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            if made:
+                # The name itself must outlive a power cut, not only the bytes behind it.
+                self._sync_folder()
+        return descriptor
+
+    def _close(self, name: str) -> None:
+        self._settle()
+        descriptor = self._open.pop(name, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,188 @@
+"""The workers that run on a Runner: what each reads, and how its folds are made."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from online_models.learner import Learner
+from online_models.settings import LearnerSettings
+from schemas.bounds import JoinBounds
+from schemas.errors import SettingsError, Transient
+from schemas.records import Out
+from schemas.totals import DIMENSIONS, known_dimensions
+from streams.engine.fold import Fold
+from streams.engine.ports import Disk
+from streams.engine.recovery import Share
+from streams.engine.runner import Pace, Runner
+from streams.join.fold import JoinFold
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster, sample_keys
+from streams.kafka.log import KafkaLog
+from streams.kafka.partitioners import PARTITIONERS, common, possible
+from streams.learn.fold import LearnFold
+from streams.state.disk import Folder
+from streams.worker.memory import collect_rarely, return_freed
+
+_JOIN_OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger", "seals")
+
+
+class SystemClock:
+    """`streams.engine.runner.Clock` of this machine."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now_s(self) -> int:
+        return int(time.time())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What every worker is told. `slot` tells apart the workers of one group on one machine and names them to Kafka."""
+
+    cluster: Cluster
+    state_dir: Path
+    group: str
+    slot: str = "0"
+    static: bool = True
+    pace: Pace = field(default_factory=Pace)
+    # A location all machines reach, as fsspec names it; empty: snapshots are not shared.
+    snapshots: str = ""
+    snapshot_every_s: float = 60.0
+    accept_loss: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinSettings(WorkerSettings):
+    """A join worker: the bounds of the join, and which dimensions its totals keep apart."""
+
+    bounds: JoinBounds = field(default_factory=JoinBounds)
+    dimensions: Sequence[str] = DIMENSIONS
+    group: str = "clickfold-join"
+
+    def __post_init__(self) -> None:
+        known_dimensions(self.dimensions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnSettings(WorkerSettings):
+    """A learning worker."""
+
+    model: LearnerSettings = field(default_factory=LearnerSettings)
+    group: str = "clickfold-learn"
+
+
+@contextlib.contextmanager
+def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator[Runner]:
+    """A runner over impressions and clicks, checked against the cluster. Raises SettingsError before it reads."""
+    admin = Admin(settings.cluster)
+    partitions = admin.check(("impressions", "clicks"), _JOIN_OUTPUTS)
+    shards = admin.partition_counts()[settings.cluster.topic("outcomes")]
+    ids = admin.topic_ids(("impressions", "clicks"))
+    partitioner = _common_partitioner(settings.cluster, partitions, warn)
+    digest = settings.bounds.digest(*settings.dimensions, *ids, str(partitions), str(shards))
+    names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
+    share = _share(settings, warn)
+    # Before the clients start their threads, each of which would have a heap of its own.
+    return_freed()
+    collect_rarely()
+    with _state_folder(settings) as folder:
+
+        def make(partition: int) -> tuple[Fold, Disk]:
+            disk = Folder(folder / str(partition))
+            fold = JoinFold(
+                settings.bounds,
+                disk,
+                partition=partition,
+                shards=shards,
+                dimensions=settings.dimensions,
+                names=names,
+                digest=digest,
+                belongs=partitioner,
+            )
+            return fold, disk
+
+        log = KafkaLog(
+            settings.cluster,
+            settings.group,
+            ("impressions", "clicks"),
+            slot=settings.slot,
+            side_log="seals",
+            static=settings.static,
+        )
+        yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
+
+
+def _common_partitioner(
+    cluster: Cluster, partitions: int, warn: Callable[[str], None]
+) -> Callable[[bytes], int] | None:
+    """The partition a key belongs in, as far as a sample of keys tells. Raises SettingsError if the inputs differ."""
+    with ThreadPoolExecutor(2) as both:
+        found = list(
+            both.map(
+                lambda role: possible(sample_keys(cluster, role, partitions), partitions), ("impressions", "clicks")
+            )
+        )
+    name = common(found[0], found[1], partitions)
+    if name is None:
+        warn("the inputs' partitioner is none of those known; make sure that both are produced with the same one")
+        return None
+    return partial(PARTITIONERS[name], partitions=partitions)
+
+
+@contextlib.contextmanager
+def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterator[Runner]:
+    """A runner over outcomes, one model shard a partition."""
+    Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
+    share = _share(settings, warn)
+    with _state_folder(settings) as folder:
+
+        def make(partition: int) -> tuple[Fold, Disk]:
+            return LearnFold(Learner(settings.model, shard=partition, out=Out)), Folder(folder / str(partition))
+
+        log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot, static=settings.static)
+        yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
+
+
+def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:
+    """Where each partition's snapshots are shared. Raises SettingsError when it cannot be there."""
+    if not settings.snapshots:
+        return lambda _: None
+    from streams.state.objects import ObjectStore  # fsspec and a client of the store: only where asked for
+    from streams.state.sharing import Location
+
+    store = ObjectStore(settings.snapshots)
+    location = Location(store, settings.group, every_s=settings.snapshot_every_s, warn=warn)
+    try:
+        store.check()
+    except Transient as error:
+        location.failed(error)
+    return location.share
+
+
+@contextlib.contextmanager
+def _state_folder(settings: WorkerSettings) -> Iterator[Path]:
+    """The slot's own folder, locked: two processes in one slot would take turns fencing each other."""
+    path = settings.state_dir / settings.group / settings.slot
+    Folder(path).close()
+    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise SettingsError(
+            f"slot {settings.slot} of group {settings.group} is in use by another process on {path}; give another "
+            "--slot or --state-dir"
+        ) from error
+    try:
+        yield path
+    finally:
+        os.close(descriptor)
