@@ -68,7 +68,7 @@ class Immediately:
 
 
 class SharedInStep:
-    """`streams.engine.ports.Shared` without a thread: a snapshot is shared, or the process dies, before `offer` returns."""
+    """`engine.ports.Shared` without a thread: a snapshot is shared, or the process dies, before `offer` returns."""
 
     def __init__(
         self, objects: MemoryObjects, progress: SharedProgress, token: str, *, now_s: Callable[[], float]

@@ -12,11 +12,42 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("schemas", "online_models", "streams")
+# Each room with those it may import, from the ground up: an import that points up finds no place in this table.
+ROOMS: dict[str, set[str]] = {
+    "schemas": set(),
+    "online_models": {"schemas"},
+    "streams/engine": {"schemas"},
+    "streams/state": {"schemas", "streams/engine"},
+    "streams/kafka": {"schemas", "streams/engine"},
+    "streams/warehouse": {"schemas"},
+    "streams/inputs": {"schemas", "streams/kafka"},
+    "streams/join": {"schemas", "streams/engine", "streams/state"},
+    "streams/learn": {"schemas", "online_models"},
+    "streams/pacing": {"schemas"},
+    "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
+    "streams/worker": {
+        *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka"),
+        *("streams/join", "streams/learn", "streams/sink"),
+    },
+    "streams/runs": {"schemas", "streams/warehouse"},
+    "streams/backfill": {
+        *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
+        *("streams/join", "streams/learn", "streams/worker", "streams/runs"),
+    },
+    "streams/verify": {"schemas", "streams/kafka", "streams/join", "streams/pacing"},
+    "streams/embedded": {"schemas", "streams/kafka", "streams/warehouse"},
+    "streams/cli": {
+        *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
+        *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/worker"),
+        *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded"),
+    },
+}
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.
 CORE = (
-    *("schemas/*.py", "online_models/*.py", "streams/join/*.py"),
-    *(f"streams/{name}.py" for name in ("fold", "edges", "oracle", "runner", "task", "loading", "balance", "learn")),
-    *(f"streams/replay/{name}.py" for name in ("owning", "warmup")),
+    *("schemas/*.py", "online_models/*.py"),
+    *("streams/engine/*.py", "streams/join/*.py", "streams/join/totals/*.py", "streams/learn/*.py"),
+    *("streams/state/kept.py", "streams/verify/oracle.py"),
+    *(f"streams/backfill/{name}.py" for name in ("ownership", "warmup")),
     *(
         f"streams/pacing/{name}.py"
         for name in ("changelog", "clock", "controller", "counters", "local_day", "shard", "view")
@@ -42,8 +73,6 @@ ALLOWED_BESIDES = {
     # Student's and normal quantiles of an interval.
     "online_models/experiments.py": {"statsmodels"},
 }
-# Edges of the shell a core module may name: protocols and values, no more.
-PROTOCOLS = {"streams.state.disk": {"Disk"}}
 CLOCKS = {"now", "utcnow", "today"}
 OUTSIDE = {"open", "input", "print", "exec", "eval", "__import__"}
 # What costs a join worker memory and seconds for nothing: 117 MB for River, 226 MB for chDB.
@@ -90,6 +119,25 @@ def test_layers_import_only_what_lies_below(layer: str) -> None:
     assert backwards == []
 
 
+def room_of(module: str) -> str:
+    """The room of a module by its dotted name: a package, or for `streams` a folder in it."""
+    return "/".join(module.split(".")[: 2 if module.startswith("streams.") else 1])
+
+
+def test_rooms_import_exactly_the_rooms_below_that_the_table_names() -> None:
+    taken: dict[str, set[str]] = {}
+    for path in sources(*(f"{layer}/**/*.py" for layer in LAYERS)):
+        name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        rooms = {room_of(module) for module, _ in imports(path) if module.partition(".")[0] in LAYERS}
+        if name != "streams.__init__":
+            taken.setdefault(room_of(name), set()).update(rooms - {room_of(name)})
+    assert taken == ROOMS
+    below: set[str] = set()
+    for room, allowed in ROOMS.items():
+        assert allowed <= below, f"{room} stands above {allowed - below}: order the table from the ground up"
+        below.add(room)
+
+
 def test_the_core_is_where_this_test_looks_for_it() -> None:
     found = core()
     assert all(sources(pattern) for pattern in CORE), "a core module was renamed: say its new name above"
@@ -111,11 +159,10 @@ def test_core_takes_no_clock_network_environment_or_randomness(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", core())
-def test_core_names_only_protocols_of_the_shell(name: str) -> None:
+def test_core_imports_nothing_of_the_shell(name: str) -> None:
     pure = {path.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".") for path in core()}
-    for module, names in imports(ROOT / name):
-        if module.startswith("streams") and module not in pure:
-            assert set(names) <= PROTOCOLS.get(module, set()), f"{name} imports {', '.join(names)} from {module}"
+    shell = {module for module, _ in imports(ROOT / name) if module.startswith("streams") and module not in pure}
+    assert shell == set()
 
 
 def test_the_oracle_imports_nothing_of_the_join() -> None:

@@ -219,7 +219,7 @@ class OwningFold:
             elif out.topic == "ledger":
                 found.append(out)
 
-    # ---- streams.engine.fold.Fold ------------------------------------------------------------------------------------------
+    # ---- streams.engine.fold.Fold -----------------------------------------------------------------------------------
 
     def step(self, records: Records) -> list[Out]:
         """Folds in records, looking up where the range begins and ends."""

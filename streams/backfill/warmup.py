@@ -1,8 +1,8 @@
 """Where a replay must begin to read, so that it may vouch for all minutes above its range's start.
 
 The ledger of live work holds cuts: offsets of both inputs with both lateness bounds there. Walking back from the
-range's start, cuts are looked for (`streams.backfill.ownership` says why): the last one before every record that can matter,
-the last one a dedupe horizon before that, and so on, as many horizons as are waited out.
+range's start, cuts are looked for (`streams.backfill.ownership` says why): the last one before every record that can
+matter, the last one a dedupe horizon before that, and so on, as many horizons as are waited out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The edges of a runner, as protocols: logs, a clock, and where snapshots are shared.
+"""What an engine needs of the world, as protocols: logs, a disk, a clock, and where snapshots are shared.
 
-`streams.kafka.log` is the real log, tests have one in memory; `streams.snapshots` shares.
+`streams.kafka.log` is the real log, tests have one in memory; `streams.state` keeps and shares.
 """
 
 from __future__ import annotations

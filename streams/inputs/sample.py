@@ -91,7 +91,7 @@ def price_micros(creative_id: str) -> int:
 
 
 def _rows(name: str) -> Iterator[dict[str, str]]:
-    data = files("streams.embedded").joinpath("open_bandit", name).read_bytes()
+    data = files("streams.inputs").joinpath("open_bandit", name).read_bytes()
     text = gzip.decompress(data) if name.endswith(".gz") else data
     return csv.DictReader(io.StringIO(text.decode()))
 

@@ -1,4 +1,4 @@
-"""The real `streams.engine.runner.Log`: confluent-kafka batches in, librdkafka transactions out.
+"""The real `streams.engine.ports.Log`: confluent-kafka batches in, librdkafka transactions out.
 
 The group subscribes to the first input only; its rebalance callbacks take and give up the same partition of the others,
 so that one worker always holds both sides (subscribing to both would split pairs at every cooperative step).

@@ -1,4 +1,4 @@
-"""The disk a fold keeps its state on: named files in one folder, and exactly the durable steps it takes."""
+"""The disk a fold keeps its state on: `engine.ports.Disk` as named files in one real folder."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Asked:
     dimensions: Sequence[str] = DIMENSIONS
     # None: all.
     partitions: Sequence[int] | None = None
-    # As `replay.ranges` reads them: offsets, record times, or ends.
+    # As `kafka.ranges` reads them: offsets, record times, or ends.
     from_text: str = "earliest"
     to_text: str = "latest"
     # The run was told that its inputs are complete: everything is decided, nothing is on its way.

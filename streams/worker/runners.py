@@ -35,7 +35,7 @@ _JOIN_OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger", "
 
 
 class SystemClock:
-    """`streams.engine.runner.Clock` of this machine."""
+    """`streams.engine.ports.Clock` of this machine."""
 
     def monotonic(self) -> float:
         return time.monotonic()
