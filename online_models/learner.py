@@ -58,7 +58,7 @@ class OutcomeRecords(Protocol):
 
 
 class Learner(Generic[Written]):
-    """Learns a shard of a click model; satisfies `streams.engine.fold.Fold`.
+    """Learns a shard of a click model; `streams.learn.fold` makes a worker's fold of it.
 
     `out` makes one output of topic role, key, value and partition: `schemas.records.Out`, which this package does not
     know. Metrics are returned by the `step` or `sweep` that closes their window, so that each is written once, in the
@@ -140,7 +140,7 @@ class Learner(Generic[Written]):
             written += self._closed(*self._windows.close_first())
         return written
 
-    def behind(self) -> bool:
+    def can_sweep(self) -> bool:
         """Whether the run has ended with clicks waiting or windows open."""
         return self._ended and bool(self._waiting or self._windows)
 
@@ -151,7 +151,7 @@ class Learner(Generic[Written]):
         """
         learned = self.counts.learned and self._next_offset > self._published_offset
         due = self._ended or self._event_ms - self._published_ms >= self.settings.publish_ms
-        if limit < 1 or not (learned and due) or self.behind():
+        if limit < 1 or not (learned and due) or self.can_sweep():
             return []
         self._published_offset, self._published_ms = self._next_offset, self._event_ms
         version = self.version()
@@ -161,20 +161,9 @@ class Learner(Generic[Written]):
         """No more outcomes will come."""
         self._ended = True
 
-    def committed(self) -> None:
-        """Nothing waits for a commit here."""
-
-    def skip_to(self, offset: int) -> None:
-        """Goes on at a later offset: outcomes before it are lost."""
-        self._next_offset = offset
-
     def positions(self) -> dict[str, int]:
         """The next offset of `outcomes`."""
         return {_LOG: self._next_offset}
-
-    def mark(self) -> bytes:
-        """Settings digest, next offset and trail, about 100 bytes; compare `trail` to check a recovery."""
-        return encode({"settings": self._settings_digest, "next_offset": self._next_offset, "trail": self.trail})
 
     def snapshot(self) -> bytes:
         """Everything a restart needs, canonical: equal states give equal bytes. About 10 ms for a million weights."""
@@ -195,9 +184,6 @@ class Learner(Generic[Written]):
             columns=[],
         )
         return encode_snapshot(header, [*self._core.columns(), *self._waiting.columns(), *window_columns])
-
-    def snapshot_kept(self) -> None:
-        """A snapshot names no files, so none may go."""
 
     def restore(self, snapshot: bytes) -> None:
         """Goes on where `snapshot` was taken. Raises StateMismatch or BrokenInvariant, and then is as before."""

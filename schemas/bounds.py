@@ -6,8 +6,6 @@ import re
 from typing import Final
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import orjson
 import xxhash
 
@@ -21,7 +19,7 @@ _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_40
 
 
 class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """W, S, L, F, D and r of DESIGN's inequalities. Raises SettingsError when they cannot work together.
+    """The bounds of a join. Raises SettingsError when they cannot work together.
 
     A click matches iff `-skew_ms <= click.ts - impression.ts <= window_ms`. A record is late iff its `ts` is more than
     `lateness_ms` below the highest accepted one before it in its log, in the future iff more than `future_ms` above its
@@ -51,19 +49,6 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not 0.0 <= self.negative_rate <= 1.0:
             raise SettingsError(f"negative rate is {self.negative_rate}; give a share from 0 to 1, such as 0.05")
-
-    def kept(self, id_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """Which unclicked impressions of these xxh3-64 become outcomes: the same answer on every replay."""
-        keep_below = int(self.negative_rate * 2**64)
-        if keep_below == 0:
-            return np.zeros(len(id_hashes), np.bool_)
-        # 2**64 keeps all and is no uint64: compare below-or-equal with one less.
-        return id_hashes <= np.uint64(keep_below - 1)
-
-    @property
-    def unclicked_weight(self) -> float:
-        """How many unclicked impressions one kept outcome stands for."""
-        return 1.0 / self.negative_rate if self.negative_rate else 0.0
 
     def digest(self, *more: str) -> str:
         """Names these bounds, the fold's version and whatever else decides its result."""

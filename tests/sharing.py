@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from schemas.errors import Transient
+from streams.engine.checkpoint import MANIFEST
 from streams.engine.ports import Disk, SharedProgress
-from streams.engine.task import MANIFEST
 from streams.state.download import Reader
 from streams.state.layout import Objects
 from streams.state.upload import Writer

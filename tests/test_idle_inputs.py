@@ -75,11 +75,11 @@ def test_replay_over_the_silence_decides_the_same_in_whatever_order_it_reads(lif
     with small_sizes():
         fold = JoinFold(BOUNDS, SimulatedDisk())
         fold.begin(None, offsets={"impressions": 0, "clicks": 0}, epoch=1)
-        fold.standing(life.broker.side(0))
+        fold.take_side_log(life.broker.side_log(0))
         outs: list[Out] = []
         for log in sorted(logs, key=lambda log: log != first):
             outs += fold.step(columns(log, logs[log]))
-            while fold.behind():
+            while fold.can_sweep():
                 outs += fold.sweep(5)
         outs += fold.report(10_000)
         fold.close()

@@ -42,7 +42,7 @@ def drive(
             fold.committed()
     if ended:
         fold.finish()
-    while fold.behind():
+    while fold.can_sweep():
         outs += fold.sweep(2)
     while reported := fold.report(3):
         outs += reported
@@ -148,7 +148,7 @@ def test_id_of_a_dropped_segment_is_new_again() -> None:
         shown = [impression(name, T0) for name in "abcd"] + [impression("z", later)]
         fold.step(columns("impressions", numbered(shown)))
         fold.step(columns("clicks", [click("k", "z", later)]))
-        while fold.behind():
+        while fold.can_sweep():
             fold.sweep(100)
         again = impression("a", later + 1)
         fold.step(columns("impressions", [Record(5, -1, again.key, again.value)]))
@@ -162,7 +162,7 @@ def test_seal_written_after_a_later_owner_began_is_void(epoch: int, holds: bool)
     side: list[SealRecord] = [Start(5), Start(7), Seal("clicks", 0, 0, T0, epoch)]
     fold = JoinFold(BOUNDS, SimulatedDisk())
     fold.begin(None, offsets={"impressions": 0, "clicks": 0}, epoch=8)
-    fold.standing(list(map(encode, side)))
+    fold.take_side_log(list(map(encode, side)))
     late = click("k", "i", T0 - 1)
     fold.step(columns("clicks", [Record(0, -1, late.key, late.value)]))
     assert fold.ledger().clicks.late == holds == truth([], [late], BOUNDS, seals=side).clicks.counts["late"]
@@ -179,7 +179,7 @@ def test_rebuilt_join_judges_lateness_by_the_maximum_before_its_first_record() -
         for offset, one in enumerate(shown):
             fold.step(columns("impressions", [Record(offset, -1, one.key, one.value)]))
         fold.step(columns("clicks", [click("k", "i8", times[-1] + 1)]))
-        while fold.behind():
+        while fold.can_sweep():
             fold.sweep(100)
         fold.report(100)
         again.rebuild(fold.mark())

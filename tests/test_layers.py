@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "streams/warehouse": {"schemas"},
     "streams/inputs": {"schemas", "streams/kafka"},
     "streams/join": {"schemas", "streams/engine", "streams/state"},
-    "streams/learn": {"schemas", "online_models"},
+    "streams/learn": {"schemas", "online_models", "streams/engine"},
     "streams/pacing": {"schemas"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/worker": {

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.errors import StateMismatch
-from schemas.records import Out
 from streams.learn.fold import LearnFold
 
 
 def fold(settings: LearnerSettings | None = None) -> LearnFold:
-    return LearnFold(Learner(settings or LearnerSettings(), shard=0, out=Out))
+    return LearnFold(settings or LearnerSettings(), shard=0)
 
 
 def test_model_that_began_behind_offset_0_is_learned_again_from_there() -> None:
@@ -20,7 +18,7 @@ def test_model_that_began_behind_offset_0_is_learned_again_from_there() -> None:
     first.begin(None, offsets={"outcomes": 70}, epoch=1)
     assert first.positions() == {"outcomes": 70}
     again = fold()
-    assert again.needed(first.mark()) == {"outcomes": 70}
+    assert again.rebuild_offsets(first.mark()) == {"outcomes": 70}
     again.rebuild(first.mark())
     again.begin(first.mark(), offsets={"outcomes": 70}, epoch=2)
     assert again.mark() == first.mark()

@@ -38,7 +38,7 @@ def learner(settings: LearnerSettings = SETTINGS) -> Learner[Out]:
 def finished(fold: Learner[Out], *, limit: int = 1_000) -> list[Out]:
     fold.finish()
     written: list[Out] = []
-    while fold.behind():
+    while fold.can_sweep():
         written += fold.sweep(limit)
     return written + fold.report(limit)
 
@@ -74,7 +74,7 @@ def test_any_batching_and_a_restart_anywhere_give_the_same_model_and_outputs(
     assert ours.snapshot() == BEFORE_END
     written += finished(ours, limit=limit)
     assert written == WRITTEN
-    assert (ours.digest, ours.trail, ours.mark()) == (WHOLE.digest, WHOLE.trail, WHOLE.mark())
+    assert (ours.digest, ours.trail, ours.positions()) == (WHOLE.digest, WHOLE.trail, WHOLE.positions())
 
 
 @given(st.lists(st.integers(0, len(RECORDS)), min_size=1, max_size=4))

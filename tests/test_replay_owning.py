@@ -16,9 +16,8 @@ from schemas.outcomes import Outcome
 from schemas.records import Out, Record
 from schemas.seals import Seal, Start
 from schemas.totals import MINUTE_MS
-from streams.backfill.ownership import Begin, OwningFold, Span
+from streams.backfill.ownership import InputRange, OwningFold, ReadStart
 from streams.backfill.warmup import ledger_cuts, warm_up
-from streams.join.fold import JoinFold
 from streams.verify.oracle import Truth, read_log, truth
 from tests.judging import latest_totals, outcomes_of
 from tests.simulation.broker import INPUTS
@@ -49,14 +48,16 @@ def assert_owned(outs: list[Out], wanted: Truth, *, first_ms: int, end_ms: int) 
 
 def planned(
     history: History, start: Mapping[str, int], stop: Mapping[str, int], first: Mapping[str, int]
-) -> dict[str, Span] | None:
+) -> dict[str, InputRange] | None:
     """As a backfill begins; every other time from any cut of the ledger, so that it must notice what it cannot know."""
     cuts = ledger_cuts(history.ledgers(), lateness_ms=BOUNDS.lateness_ms, thin_ms=1_000)
     before = [cut for cut in cuts if all(cut.of(log).offset <= start[log] for log in INPUTS)]
     if not before or history.random.random() < 0.5:
         return warm_up(cuts, start=start, stop=stop, first=first, bounds=BOUNDS)
     at = history.random.choice(before[-6:])
-    return {log: Span(Begin(at.of(log).offset, at.of(log).highest_ms), start[log], stop[log]) for log in INPUTS}
+    return {
+        log: InputRange(ReadStart(at.of(log).offset, at.of(log).highest_ms), start[log], stop[log]) for log in INPUTS
+    }
 
 
 def replayed(
@@ -69,12 +70,12 @@ def replayed(
     share: float,
 ) -> int:
     """Replays a range and holds it against the truth; how many totals it owned."""
-    spans = planned(history, start, stop, first)
-    if spans is None:
+    ranges = planned(history, start, stop, first)
+    if ranges is None:
         return 0
-    replay = Replay(history, spans, complete=complete, share=share)
+    replay = Replay(history, ranges, complete=complete, share=share)
     fold = replay.run()
-    if all(span.looks for span in spans.values()):
+    if all(each.looks for each in ranges.values()):
         # Far enough back: hardly a minute more than what was accepted before the range is not owned. (A bound that a
         # seal lifted says less of the maximum than the log itself.)
         before = history.truth(start)
@@ -119,18 +120,17 @@ def dense_log(random: Random, log: str) -> list[Record]:
 def folded_from(random: Random, logs: Mapping[str, list[Record]], *, complete: bool) -> tuple[OwningFold, list[Out]]:
     """A replay from arbitrary offsets, knowing of what is before no more than its maximum; in arbitrary pieces."""
     cuts = {log: random.randint(0, len(records)) for log, records in logs.items()}
-    spans: dict[str, Span] = {}
+    ranges: dict[str, InputRange] = {}
     for log, records in logs.items():
         before = read_log(records[: cuts[log]], Impression if log == "impressions" else Click, [], BOUNDS).accepted
-        begin = Begin(records[cuts[log]].offset if cuts[log] < len(records) else 10_000)
+        begin = ReadStart(records[cuts[log]].offset if cuts[log] < len(records) else 10_000)
         known = random.random() < 0.7
         if before:
-            begin = Begin(begin.offset, max(one.ts for one in before) + (0 if known else 5_000), known)
+            begin = ReadStart(begin.offset, max(one.ts for one in before) + (0 if known else 5_000), known)
         start = begin.offset + random.choice([0, 1, 2, 5])
-        spans[log] = Span(begin, start, 10_001 if complete else start + random.randint(0, 60))
-    inner = JoinFold(BOUNDS, SimulatedDisk())
-    fold = OwningFold(inner, BOUNDS, spans, complete=complete)
-    fold.begin(None, offsets={log: span.begin.offset for log, span in spans.items()}, epoch=1)
+        ranges[log] = InputRange(begin, start, 10_001 if complete else start + random.randint(0, 60))
+    fold = OwningFold(BOUNDS, SimulatedDisk(), ranges, complete=complete)
+    fold.begin(None, offsets={log: each.begin.offset for log, each in ranges.items()}, epoch=1)
     left = {log: records[cuts[log] :] for log, records in logs.items()}
     outs: list[Out] = []
     while any(left.values()):
@@ -168,10 +168,10 @@ def test_minutes_owned_after_an_unknown_past_equal_the_truth_whatever_stood_in_i
 
 
 def test_what_is_decided_before_an_idle_input_comes_to_the_range_is_held_until_it_does() -> None:
-    spans = {log: Span(Begin(0), 0, 10) for log in INPUTS}
-    fold = OwningFold(JoinFold(BOUNDS, SimulatedDisk()), BOUNDS, spans)
+    ranges = {log: InputRange(ReadStart(0), 0, 10) for log in INPUTS}
+    fold = OwningFold(BOUNDS, SimulatedDisk(), ranges)
     fold.begin(None, offsets=dict.fromkeys(INPUTS, 0), epoch=1)
-    fold.standing([encode(Start(1)), encode(Seal("clicks", 0, 0, T0 + 600_000, 1))])
+    fold.take_side_log([encode(Start(1)), encode(Seal("clicks", 0, 0, T0 + 600_000, 1))])
     shown = [impression("a", T0), impression("b", T0 + 700_000)]
     keep_all = fold.step(columns("impressions", numbered(shown))) + fold.sweep(10) + fold.report(10)
     # Closed and final by the seal's bound, but a click before the range could still be read.
@@ -182,8 +182,8 @@ def test_what_is_decided_before_an_idle_input_comes_to_the_range_is_held_until_i
 
 
 def test_range_ends_where_it_says_also_within_a_batch() -> None:
-    spans = {log: Span(Begin(0), 0, 1) for log in INPUTS}
-    fold = OwningFold(JoinFold(BOUNDS, SimulatedDisk()), BOUNDS, spans)
+    ranges = {log: InputRange(ReadStart(0), 0, 1) for log in INPUTS}
+    fold = OwningFold(BOUNDS, SimulatedDisk(), ranges)
     fold.begin(None, offsets=dict.fromkeys(INPUTS, 0), epoch=1)
     fold.step(columns("impressions", numbered([impression("a", T0 + 200_000), impression("b", T0 + 900_000)])))
     fold.step(columns("clicks", numbered([click("k", "a", T0 + 200_000), click("l", "b", T0 + 900_000)])))

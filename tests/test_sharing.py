@@ -15,13 +15,13 @@ import streams.engine.recovery
 import streams.state.download
 import streams.state.sharing
 import streams.state.upload
-from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.errors import SettingsError
-from schemas.records import Out, Records
+from schemas.records import Records
+from streams.engine.checkpoint import MANIFEST, write_checkpoint
 from streams.engine.ports import Commit, Disk, Log, Shared, SharedProgress
 from streams.engine.recovery import Loader
-from streams.engine.task import MANIFEST, Task
+from streams.engine.task import Task
 from streams.learn.fold import LearnFold
 from streams.state.objects import ObjectStore
 from streams.state.sharing import Location, Sharing
@@ -67,14 +67,14 @@ class Asked(SharedInStep):
 
 
 def learned(offset: int) -> LearnFold:
-    fold = LearnFold(Learner(LearnerSettings(), shard=0, out=Out))
+    fold = LearnFold(LearnerSettings(), shard=0)
     fold.begin(None, offsets={"outcomes": offset}, epoch=1)
     return fold
 
 
 def loaded(disk: SimulatedDisk, shared: Shared) -> tuple[Task, dict[str, int]]:
     commit = Commit({"outcomes": 3_000_000}, learned(5).mark())
-    fresh = LearnFold(Learner(LearnerSettings(), shard=0, out=Out))
+    fresh = LearnFold(LearnerSettings(), shard=0)
     log = cast(Log, OneCommit(commit))
     return Loader(lambda _: (fresh, disk), log, lambda _: None, lambda _: shared).load(0)
 
@@ -106,7 +106,7 @@ def test_files_of_earlier_checkpoints_stay_while_they_are_copied(copies: bool) -
     fold = learned(5)
     task = Task(fold, SimulatedDisk(), None, Asked(copies=copies))
     with patch.object(fold, "snapshot_kept") as kept:
-        task.checkpoint(last=False)
+        write_checkpoint(task, last=False)
     assert kept.called != copies
 
 

@@ -15,7 +15,7 @@ import streams.state.download
 import streams.state.sharing
 import streams.state.upload
 from schemas.errors import ClickfoldError
-from streams.engine.task import MANIFEST
+from streams.engine.checkpoint import MANIFEST
 from streams.state.download import Reader
 from streams.state.layout import Objects, checksum
 from streams.state.objects import ObjectStore

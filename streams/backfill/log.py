@@ -1,4 +1,4 @@
-"""The log of a replay: assigned partitions read up to where they end for it, commits in files beside the state."""
+"""The log of a replay: assigned partitions are read up to fixed ends, commits are files beside the state."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Offsets = Mapping[int, Mapping[str, int]]
 
 
 class ReplayLog:
-    """`streams.engine.ports.Log` without a group. `write` returns once what it is given is acknowledged.
+    """`streams.engine.ports.Log` without a group. `write` returns once its outputs are acknowledged.
 
-    A commit's outputs are written first and the file that says so is replaced after: a crash in between writes them
-    again, which changes nothing, as they are absolute and versioned.
+    The outputs of a commit are written first, then the commit's file is replaced. A crash in between writes them again,
+    which changes nothing: they are absolute and versioned.
     """
 
     def __init__(
@@ -46,7 +46,8 @@ class ReplayLog:
         self._ends = ends
         self._write = write
         self._side_log = side_log
-        self._at: dict[tuple[str, int], int] = {}
+        # Next offset by log and partition, and those that are at their end.
+        self._positions: dict[tuple[str, int], int] = {}
         self._reached: set[tuple[str, int]] = set()
         self._reading = Reading(
             {cluster.topic(role): role for role in inputs},
@@ -55,7 +56,7 @@ class ReplayLog:
         )
         self._consumer = Consumer(
             cluster.client(
-                # Nothing is committed under it; librdkafka wants a name.
+                # librdkafka needs a group; nothing is committed under it.
                 group_id="clickfold-replay",
                 enable_auto_commit=False,
                 auto_offset_reset="error",
@@ -65,15 +66,15 @@ class ReplayLog:
         )
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._under_way: Future[None] | None = None
-        # Of its own, not a task's: commits are written by a thread.
+        # Folders of their own, apart from the tasks': a thread writes the commits.
         self._commits = {partition: Folder(folder / str(partition) / COMMIT) for partition in begins}
 
     def join(self, owner: Owner) -> None:
-        """Takes all partitions at once."""
+        """Assigns all partitions at once."""
         owner.assigned(list(self._begins))
 
     def leave(self) -> None:
-        """Waits for what is being written, and closes."""
+        """Waits for the commit under way, and closes."""
         self._committer.shutdown()
         self._consumer.close()
         for folder in self._commits.values():
@@ -82,13 +83,13 @@ class ReplayLog:
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def poll(self, limit: int, wait_s: float) -> list[Records]:
-        """Up to `limit` records, none at or behind the end of its log."""
-        found = [self._within(records) for records in self._reading.columns(self._consumer.consume(limit, wait_s))]
+        """Up to `limit` records, none at or after the end of its log."""
+        batches = [self._within(records) for records in self._reading.columns(self._consumer.consume(limit, wait_s))]
         for partition, ends in self._ends.items():
             for log, end in ends.items():
                 if self._reading.met_end(self._cluster.topic(log), partition) >= end:
                     self._reach(log, partition)
-        return [records for records in found if len(records)]
+        return [records for records in batches if len(records)]
 
     def _within(self, records: Records) -> Records:
         end = self._ends[records.partition][records.log]
@@ -96,7 +97,7 @@ class ReplayLog:
             records = records.slice(0, sum(1 for offset in records.offsets if offset < end))
             self._reach(records.log, records.partition)
         if len(records):
-            self._at[records.log, records.partition] = records.next_offset
+            self._positions[records.log, records.partition] = records.next_offset
         return records
 
     def _reach(self, log: str, partition: int) -> None:
@@ -105,42 +106,43 @@ class ReplayLog:
             self._consumer.pause([TopicPartition(self._cluster.topic(log), partition)])
 
     def committed(self, partition: int) -> Commit | None:
-        """What the commit file says; None before the first."""
+        """What the commit file says; None before the first commit."""
         try:
-            kept = self._commits[partition].read(COMMIT, 0, 1 << 40)
+            data = self._commits[partition].read(COMMIT, 0, 1 << 40)
         except FileNotFoundError:
             return None
-        return msgspec.msgpack.decode(kept, type=Commit)
+        return msgspec.msgpack.decode(data, type=Commit)
 
     def starts(self, partition: int) -> dict[str, int]:
         """Where reading begins."""
         return dict(self._begins[partition])
 
     def ends(self, partition: int) -> dict[str, int]:
-        """Where the logs end for this replay; of one read so far the last record's, as a marker is passed by none."""
+        """Where the logs end for this replay. A log read to its end ends behind its last record: no position passes a
+        transaction's marker."""
         return {
-            log: self._at[log, partition] if (log, partition) in self._reached else end
+            log: self._positions[log, partition] if (log, partition) in self._reached else end
             for log, end in self._ends[partition].items()
         }
 
-    def known_ends(self, partition: int) -> dict[str, int]:
-        """The same: nobody has to be asked."""
+    def cached_ends(self, partition: int) -> dict[str, int]:
+        """The same: no broker has to be asked."""
         return self.ends(partition)
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
-        """Reads on from these offsets, paused."""
-        placed = [log for log in offsets if (log, partition) in self._at]
+        """Reads from these offsets on, paused."""
+        placed = [log for log in offsets if (log, partition) in self._positions]
         if placed:
             self._consumer.incremental_unassign([TopicPartition(self._cluster.topic(log), partition) for log in placed])
         self._place(partition, offsets)
 
     def _place(self, partition: int, offsets: Mapping[str, int]) -> None:
-        at = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
-        self._reading.begin(at)
-        self._consumer.incremental_assign(at)
-        self._consumer.pause(at)
+        places = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
+        self._reading.begin(places)
+        self._consumer.incremental_assign(places)
+        self._consumer.pause(places)
         for log, offset in offsets.items():
-            self._at[log, partition] = offset
+            self._positions[log, partition] = offset
             self._reached.discard((log, partition))
             if offset >= self._ends[partition][log]:
                 self._reach(log, partition)
@@ -150,18 +152,18 @@ class ReplayLog:
         self._consumer.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
     def resume(self, partition: int, logs: Sequence[str]) -> None:
-        """Fetches them again, but for those at their end."""
+        """Fetches them again, except those at their end."""
         going_on = [log for log in logs if (log, partition) not in self._reached]
         self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in going_on])
 
-    def side(self, partition: int) -> list[bytes]:
+    def side_log(self, partition: int) -> list[bytes]:
         """All committed values of the side log, which live work writes."""
         return [] if self._side_log is None else read_all(self._cluster, self._side_log, partition)
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
-        """Begins to write, in a thread: meanwhile records are folded on."""
+        """Begins to write in a thread; folding goes on meanwhile."""
         self._under_way = self._committer.submit(self._transact, list(outs), dict(commits))
 
     def _transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
@@ -170,7 +172,7 @@ class ReplayLog:
             self._commits[partition].replace(COMMIT, msgspec.msgpack.encode(commit))
 
     def settle(self) -> None:
-        """Waits for it. Raises what made it fail: nothing of it counts as committed then."""
+        """Waits for the commit under way. Raises what made it fail: then it is not committed."""
         if self._under_way is not None:
             under_way, self._under_way = self._under_way, None
             under_way.result()

@@ -1,4 +1,4 @@
-"""Where a run's rows go: ClickHouse, by the sink's own shapes and writer, under the run's name."""
+"""Writes a run's rows into ClickHouse under the run's name, with the sink's own shapes and writer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FULL_BYTES: Final = 16 << 20
 
 
 class RunWriter:
-    """Writes outputs under a run's name; for one thread. `give_up`, once set, ends waiting for ClickHouse."""
+    """Writes outputs under a run's name; for one thread. Setting `give_up` ends the wait for ClickHouse."""
 
     def __init__(self, warehouse: Warehouse, run: str, give_up: threading.Event) -> None:
         self._run = run
@@ -27,7 +27,7 @@ class RunWriter:
 
     def write(self, outs: Sequence[Out]) -> None:
         """Returns once all rows are acknowledged. Raises Transient, SettingsError, and BrokenInvariant for a row that
-        ClickHouse will not take: a run must not miss any."""
+        ClickHouse refuses: a run must not miss any row."""
         by_role: dict[str, list[bytes | None]] = {}
         for out in outs:
             by_role.setdefault(out.topic, []).append(out.value)
@@ -47,10 +47,10 @@ class RunWriter:
 
 def _batches(values: Sequence[bytes | None]) -> Iterator[Sequence[bytes | None]]:
     start, size = 0, 0
-    for at, value in enumerate(values):
+    for stop, value in enumerate(values, 1):
         size += len(value or b"")
-        if at + 1 - start >= _FULL_RECORDS or size >= _FULL_BYTES:
-            yield values[start : at + 1]
-            start, size = at + 1, 0
+        if stop - start >= _FULL_RECORDS or size >= _FULL_BYTES:
+            yield values[start:stop]
+            start, size = stop, 0
     if start < len(values):
         yield values[start:]

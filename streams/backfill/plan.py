@@ -1,4 +1,4 @@
-"""What a backfill was asked for and what that came to; kept in its state folder, so that the same command goes on."""
+"""The plan of a backfill: what was asked for and the offsets that means, kept in its state folder to go on from."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from schemas.bounds import JoinBounds
 from schemas.codec import decode
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS, Ledger
-from streams.backfill.ownership import Begin, Span
+from streams.backfill.ownership import InputRange, ReadStart
 from streams.backfill.warmup import LedgerCut, ledger_cuts, warm_up
+from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster, stream_log
 from streams.kafka.ranges import Range, resolve_range
 from streams.runs.record import RunRecord, checked_name, find_run
 from streams.state.disk import Folder
 
-INPUTS: Final = ("impressions", "clicks")
 _PLAN: Final = "plan.json"
 Warn = Callable[[str], None]
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """One backfill, resolved: by partition and input where to read from, the range, and where to stop reading."""
+class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One backfill: by partition and input where to begin reading, the range, and where to stop reading."""
 
     run: str
     kind: Literal["join", "models"]
-    # What it was asked for, as text: whoever goes on with it must ask for the same.
+    # The options it was started with, as text: the command that goes on with it must give the same ones.
     asked: dict[str, str]
-    # What decides its figures, for the run's record.
+    # The settings that decide its figures, for the run's record.
     settings: dict[str, str]
-    spans: dict[int, dict[str, Span]]
+    ranges: dict[int, dict[str, InputRange]]
     ends: dict[int, dict[str, int]]
     complete: bool
     bounds: JoinBounds = msgspec.field(default_factory=JoinBounds)
@@ -50,9 +50,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     started_ms: int = 0
 
     def record(self, state: Literal["running", "complete"], from_minute_ms: int, to_minute_ms: int) -> RunRecord:
-        """The run's record as it stands now."""
+        """The run's record as of now."""
         now_ms = time.time_ns() // 1_000_000
-        inputs = next(iter(self.spans.values()))
+        inputs = next(iter(self.ranges.values()))
         return RunRecord(
             run=self.run,
             kind=self.kind,
@@ -61,7 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             to_minute_ms=to_minute_ms,
             settings=self.settings,
             offsets={
-                log: {str(at): [spans[log].start, spans[log].stop] for at, spans in self.spans.items()}
+                log: {str(number): [by_log[log].start, by_log[log].stop] for number, by_log in self.ranges.items()}
                 for log in inputs
             },
             started_ms=self.started_ms,
@@ -91,23 +91,23 @@ class ModelsAsked(msgspec.Struct, frozen=True, kw_only=True):
     model: LearnerSettings
 
 
-def join_plan(asked: JoinAsked, cluster: Cluster, warn: Warn) -> Plan:
-    """What a backfill of the join comes to now. Raises SettingsError when it could own nothing."""
+def join_plan(asked: JoinAsked, cluster: Cluster, warn: Warn) -> BackfillPlan:
+    """The plan of a join backfill, as Kafka is now. Raises SettingsError when it could own no minute."""
     admin = Admin(cluster)
     partitions = admin.check(INPUTS, ("outcomes", "ledger", "seals"))
     shards = admin.partition_counts()[cluster.topic("outcomes")]
-    found = resolve_range(cluster, asked.from_, asked.to, inputs=INPUTS, partitions=partitions)
-    spans = {at: _spans(asked, cluster, found, at, warn) for at in range(partitions)}
+    offsets = resolve_range(cluster, asked.from_, asked.to, inputs=INPUTS, partitions=partitions)
+    ranges = {number: _ranges(asked, cluster, offsets, number, warn) for number in range(partitions)}
     ids = admin.topic_ids(INPUTS)
     settings = {name: str(value) for name, value in msgspec.structs.asdict(asked.bounds).items()}
     settings["dimensions"] = ",".join(asked.dimensions)
-    return Plan(
+    return BackfillPlan(
         run=checked_name(asked.run),
         kind="join",
         asked=asked_texts(asked, cluster),
         settings=settings,
-        spans=spans,
-        ends=found.stop if asked.complete else found.end,
+        ranges=ranges,
+        ends=offsets.stop if asked.complete else offsets.end,
         complete=asked.complete,
         bounds=asked.bounds,
         dimensions=asked.dimensions,
@@ -117,62 +117,66 @@ def join_plan(asked: JoinAsked, cluster: Cluster, warn: Warn) -> Plan:
     )
 
 
-def models_plan(asked: ModelsAsked, cluster: Cluster) -> Plan:
-    """What learning anew comes to now: read from the first offset to the last, and no further."""
+def models_plan(asked: ModelsAsked, cluster: Cluster) -> BackfillPlan:
+    """The plan of learning again from the first offset asked for to the last one."""
     shards = Admin(cluster).check(("outcomes",), ())
-    found = resolve_range(cluster, asked.from_, asked.to, inputs=("outcomes",), partitions=shards)
-    spans = {
-        at: {log: Span(Begin(start), start, found.stop[at][log]) for log, start in starts.items()}
-        for at, starts in found.start.items()
+    offsets = resolve_range(cluster, asked.from_, asked.to, inputs=("outcomes",), partitions=shards)
+    ranges = {
+        number: {log: InputRange(ReadStart(start), start, offsets.stop[number][log]) for log, start in starts.items()}
+        for number, starts in offsets.start.items()
     }
-    return Plan(
+    return BackfillPlan(
         run=checked_name(asked.run),
         kind="models",
         asked=asked_texts(asked, cluster),
         settings={name: str(value) for name, value in msgspec.structs.asdict(asked.model).items()},
-        spans=spans,
-        ends=found.stop,
+        ranges=ranges,
+        ends=offsets.stop,
         complete=True,
         model=asked.model,
         started_ms=time.time_ns() // 1_000_000,
     )
 
 
-def _spans(asked: JoinAsked, cluster: Cluster, found: Range, partition: int, warn: Warn) -> dict[str, Span]:
-    start, first = found.start[partition], found.first[partition]
+def _ranges(asked: JoinAsked, cluster: Cluster, offsets: Range, partition: int, warn: Warn) -> dict[str, InputRange]:
+    start, first = offsets.start[partition], offsets.first[partition]
     cuts: list[LedgerCut] = []
     if any(first.values()) or start != first:
         records = stream_log(cluster, cluster.topic("ledger"), partition)
         ledgers = (decode(record.value, Ledger) for record in records if record.value is not None)
         cuts = ledger_cuts(ledgers, lateness_ms=asked.live_lateness_ms)
-    spans = warm_up(cuts, start=start, stop=found.stop[partition], first=first, bounds=asked.bounds)
-    if spans is None:
+    ranges = warm_up(cuts, start=start, stop=offsets.stop[partition], first=first, bounds=asked.bounds)
+    if ranges is None:
         raise SettingsError(
             f"Kafka keeps partition {partition} of the inputs from {first} and no ledger of live work says what was "
             "before: no minute could be vouched for; keep the ledger longer, or restore the inputs' first records"
         )
-    if not all(span.begin.known for span in spans.values()):
+    if not all(each.begin.known for each in ranges.values()):
         warn(
             f"partition {partition}: what Kafka keeps before --from does not tell all that matters to it; only minutes "
             "far enough above the first record kept are owned"
         )
-    return spans
+    return ranges
 
 
-def settled_plan(folder: Path, asked: Mapping[str, str], client: Client, make: Callable[[], Plan]) -> Plan:
-    """The plan kept in a run's folder if it is of what is asked, else a new one, kept from now on.
+def settled_plan(
+    folder: Path, asked: Mapping[str, str], client: Client, make: Callable[[], BackfillPlan]
+) -> BackfillPlan:
+    """The plan kept in a run's folder if it was made for the same options; else a new one, kept from now on.
 
-    Raises SettingsError when the run was asked for otherwise, or exists without this folder.
+    Raises SettingsError when the run was begun with other options or another version, or exists without this folder.
     """
     run = asked["run"]
     recorded = find_run(client, checked_name(run))
     remedy = f"give another --run, or drop this one by `clickfold runs drop {run}`"
     try:
-        kept = msgspec.json.decode((folder / _PLAN).read_bytes(), type=Plan)
+        kept = msgspec.json.decode((folder / _PLAN).read_bytes(), type=BackfillPlan)
     except FileNotFoundError:
         kept = None
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"run {run} was begun by another version of clickfold ({error}): {remedy}") from error
     if kept is not None and recorded is None:
-        # Dropped since: what is left here is nobody's.
+        # The run was dropped since: what is left here belongs to no run.
         shutil.rmtree(folder)
         kept = None
     if kept is not None:
@@ -192,7 +196,7 @@ def settled_plan(folder: Path, asked: Mapping[str, str], client: Client, make: C
 
 
 def asked_texts(asked: JoinAsked | ModelsAsked, cluster: Cluster) -> dict[str, str]:
-    """What was asked for, flat and as text; another cluster's topics are another thing to ask for."""
+    """The options, flat and as text. The topic prefix is one of them: other topics are another backfill."""
     flat: dict[str, str] = {"topics": cluster.prefix}
     for name, value in msgspec.to_builtins(asked).items():
         parts = value if isinstance(value, dict) else {name.rstrip("_"): value}
@@ -203,5 +207,5 @@ def asked_texts(asked: JoinAsked | ModelsAsked, cluster: Cluster) -> dict[str, s
 
 
 def shared_out(partitions: Sequence[int], processes: int) -> list[list[int]]:
-    """The partitions in turn over at most so many processes, none without one."""
-    return [list(partitions[at::processes]) for at in range(min(processes, len(partitions)))]
+    """The partitions dealt out to at most so many processes, at least one partition each."""
+    return [list(partitions[first::processes]) for first in range(min(processes, len(partitions)))]

@@ -1,4 +1,4 @@
-"""A backfill spread over processes: each replays some partitions, the parent hears how far they are."""
+"""A backfill spread over processes: each replays some partitions and reports its progress to the parent."""
 
 from __future__ import annotations
 
@@ -16,60 +16,53 @@ from typing import Final
 import msgspec
 
 from schemas.errors import ClickfoldError
-from streams.backfill.plan import Plan, shared_out
-from streams.backfill.replay import Owning, Passed, replay
+from streams.backfill.plan import BackfillPlan, shared_out
+from streams.backfill.replay import OwnedMinutes, ReplayProgress, replay
 from streams.kafka.cluster import Cluster
 from streams.warehouse.client import Warehouse
 
-_TELL_S: Final = 0.2
+_PROGRESS_EVERY_S: Final = 0.2
 # A last commit and checkpoint of a large state take some seconds.
 _LEAVE_S: Final = 60.0
 
 
 class Warned(msgspec.Struct, frozen=True):
-    """Something to be said that does not end the work."""
+    """A line for the user; the work goes on."""
 
     text: str
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A process is through: with what it owns by partition, stopped (None), or failed with a sentence."""
+    """A process has ended: done (`owned` by partition), stopped (None), or failed with a sentence."""
 
-    owned: dict[int, Owning] | None = None
+    owned: dict[int, OwnedMinutes] | None = None
     failure: str = ""
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """All processes together: records read since the start, and left to read at most."""
-
-    records: int
-    left: int
-
-
 def replay_all(
-    plan: Plan,
+    plan: BackfillPlan,
     cluster: Cluster,
     warehouse: Warehouse,
     folder: Path,
     *,
     processes: int,
     stopped: Callable[[], bool],
-    show: Callable[[Progress], None],
+    show: Callable[[ReplayProgress], None],
     warn: Callable[[str], None],
-) -> dict[int, Owning] | None:
+) -> dict[int, OwnedMinutes] | None:
     """Every partition's owned minutes; None when `stopped` ended the work before it was done.
 
-    Raises ClickfoldError with the sentence of the first process that failed; the others leave in order then.
+    Raises ClickfoldError with the sentence of the first process that failed; the others commit and leave.
     """
     context = get_context("spawn")
     children: dict[Connection, SpawnProcess] = {}
-    for partitions in shared_out(sorted(plan.spans), processes):
+    for partitions in shared_out(sorted(plan.ranges), processes):
         ours, theirs = context.Pipe()
         process = context.Process(target=_child, args=(theirs, plan, cluster, warehouse, folder, partitions))
-        # A terminal's Ctrl-C reaches the whole group, also a child that still imports; the parent alone decides.
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Ctrl-C reaches every process of the terminal, also a child that still imports. Only the parent acts on it.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
-        signal.signal(signal.SIGINT, heard)
+        signal.signal(signal.SIGINT, handler)
         theirs.close()
         children[ours] = process
     try:
@@ -78,7 +71,7 @@ def replay_all(
         for ours in children:
             ours.close()
         for process in children.values():
-            # Its end of a closed pipe tells a child to stop.
+            # A closed pipe makes a child stop.
             process.join(_LEAVE_S)
             process.kill()
 
@@ -87,11 +80,11 @@ def _follow(
     children: dict[Connection, SpawnProcess],
     *,
     stopped: Callable[[], bool],
-    show: Callable[[Progress], None],
+    show: Callable[[ReplayProgress], None],
     warn: Callable[[str], None],
-) -> dict[int, Owning] | None:
-    passed: dict[Connection, Passed] = {}
-    owned: dict[int, Owning] = {}
+) -> dict[int, OwnedMinutes] | None:
+    progress: dict[Connection, ReplayProgress] = {}
+    owned: dict[int, OwnedMinutes] = {}
     waiting = dict(children)
     telling_to_stop = False
     while waiting:
@@ -99,33 +92,36 @@ def _follow(
             telling_to_stop = True
             for ours in waiting:
                 ours.send(None)
-        ready = connection.wait(list(waiting), _TELL_S)
-        for ours in [one for one in waiting if one in ready]:
+        ready = connection.wait(list(waiting), _PROGRESS_EVERY_S)
+        for ours in [each for each in waiting if each in ready]:
             try:
-                told = ours.recv()
+                message = ours.recv()
             except EOFError as error:
                 waiting[ours].join(_LEAVE_S)
                 raise ClickfoldError(
                     f"a process of the backfill died (exit code {waiting[ours].exitcode}): the same command goes on"
                 ) from error
-            if isinstance(told, Passed):
-                passed[ours] = told
-            elif isinstance(told, Warned):
-                warn(told.text)
+            if isinstance(message, ReplayProgress):
+                progress[ours] = message
+            elif isinstance(message, Warned):
+                warn(message.text)
             else:
                 del waiting[ours]
-                if told.failure:
-                    raise ClickfoldError(f"{told.failure}; the same command goes on from what is committed")
-                telling_to_stop |= told.owned is None
-                owned.update(told.owned or {})
-        if len(passed) == len(children):
-            show(Progress(sum(one.records for one in passed.values()), sum(one.left for one in passed.values())))
+                if message.failure:
+                    raise ClickfoldError(f"{message.failure}; the same command goes on from what is committed")
+                telling_to_stop |= message.owned is None
+                owned.update(message.owned or {})
+        if len(progress) == len(children):
+            records, left = (
+                sum(column) for column in zip(*map(msgspec.structs.astuple, progress.values()), strict=True)
+            )
+            show(ReplayProgress(records, left))
     return None if telling_to_stop else owned
 
 
 def _child(
     pipe: Connection,
-    plan: Plan,
+    plan: BackfillPlan,
     cluster: Cluster,
     warehouse: Warehouse,
     folder: Path,
@@ -133,13 +129,13 @@ def _child(
 ) -> None:
     stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
-    told_s = 0.0
+    sent_s = 0.0
 
-    def tell(passed: Passed) -> None:
-        nonlocal told_s
-        if time.monotonic() - told_s >= _TELL_S:
-            told_s = time.monotonic()
-            _send(pipe, passed)
+    def tell(progress: ReplayProgress) -> None:
+        nonlocal sent_s
+        if time.monotonic() - sent_s >= _PROGRESS_EVERY_S:
+            sent_s = time.monotonic()
+            _send(pipe, progress)
 
     try:
         owned = replay(
@@ -158,15 +154,15 @@ def _child(
 
 
 def _listen(pipe: Connection, stop: threading.Event) -> None:
-    """Whatever comes, or nobody left to say anything, means stop."""
+    """Any message, or a closed pipe, means stop."""
     with contextlib.suppress(EOFError, OSError):
         pipe.recv()
     stop.set()
 
 
-def _send(pipe: Connection, told: Passed | Warned | Ended) -> None:
+def _send(pipe: Connection, message: ReplayProgress | Warned | Ended) -> None:
     try:
-        pipe.send(told)
+        pipe.send(message)
     except OSError:
-        # The parent is gone; `_listen` has noticed too.
+        # The parent is gone; `_listen` stops the work.
         return

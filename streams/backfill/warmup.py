@@ -1,8 +1,8 @@
-"""Where a replay must begin to read, so that it may vouch for all minutes above its range's start.
+"""Where a replay must begin to read, so that every minute above its range's start is correct.
 
-The ledger of live work holds cuts: offsets of both inputs with both lateness bounds there. Walking back from the
-range's start, cuts are looked for (`streams.backfill.ownership` says why): the last one before every record that can
-matter, the last one a dedupe horizon before that, and so on, as many horizons as are waited out.
+The ledger of live work holds cuts: the offsets of both inputs, with both lateness bounds there. Going back from the
+start of the range, this looks for the last cut before every record that can matter, then for the last cut a dedupe
+horizon before that, and so on, for as many horizons as `streams.backfill.ownership` waits out.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 from schemas.bounds import JoinBounds
 from schemas.totals import Ledger
-from streams.backfill.ownership import HORIZONS, Begin, Span
+from streams.backfill.ownership import HORIZONS, InputRange, ReadStart
+from streams.join.state import INPUTS
 
-_INPUTS: Final = ("impressions", "clicks")
-# Cuts nearer than this in event time to the one kept before are left out: a week of seconds would fill memory.
+# Of cuts nearer than this in event time only the first is kept: a week of one cut a second would fill memory.
 _THIN_MS: Final = 10_000
 
 
@@ -41,20 +41,22 @@ class LedgerCut(NamedTuple):
 def ledger_cuts(ledgers: Iterable[Ledger], *, lateness_ms: int, thin_ms: int = _THIN_MS) -> list[LedgerCut]:
     """The cuts of a partition's ledger in log order; `lateness_ms` is that of the live work that wrote it.
 
-    Live work that begins anew reads the same offsets again: cuts of all owners stand beside each other, each for
-    itself as good as another.
+    A worker that starts again reads the same offsets again, so the cuts of several owners may overlap. Each is valid.
     """
-    found: list[LedgerCut] = []
-    for one in ledgers:
+    cuts: list[LedgerCut] = []
+    for ledger in ledgers:
         cut = LedgerCut(
-            _log_cut(one.impressions_next_offset, one.impressions_watermark_ms, one.impressions.accepted, lateness_ms),
-            _log_cut(one.clicks_next_offset, one.clicks_watermark_ms, one.clicks.accepted, lateness_ms),
+            _log_cut(
+                ledger.impressions_next_offset,
+                ledger.impressions_watermark_ms,
+                ledger.impressions.accepted,
+                lateness_ms,
+            ),
+            _log_cut(ledger.clicks_next_offset, ledger.clicks_watermark_ms, ledger.clicks.accepted, lateness_ms),
         )
-        if not found or any(
-            abs(cut.of(log).watermark_ms - found[-1].of(log).watermark_ms) >= thin_ms for log in _INPUTS
-        ):
-            found.append(cut)
-    return found
+        if not cuts or any(abs(cut.of(log).watermark_ms - cuts[-1].of(log).watermark_ms) >= thin_ms for log in INPUTS):
+            cuts.append(cut)
+    return cuts
 
 
 def warm_up(
@@ -64,48 +66,49 @@ def warm_up(
     stop: Mapping[str, int],
     first: Mapping[str, int],
     bounds: JoinBounds,
-) -> dict[str, Span] | None:
-    """How to read one partition, by input: where to begin, and the range. `first` is the first offset kept.
+) -> dict[str, InputRange] | None:
+    """How to read one partition, by input: where to begin, and the range. `first` is the first offset Kafka keeps.
 
-    None: reading would begin in the middle of a log with nothing known of what was before, so nothing could be owned.
+    None when reading would begin in the middle of a log and nothing is known of the records before: no minute could be
+    owned.
     """
 
-    def spans(begin: Mapping[str, Begin], *looks: LedgerCut) -> dict[str, Span]:
+    def ranges(begin: Mapping[str, ReadStart], *looks: LedgerCut) -> dict[str, InputRange]:
         return {
-            log: Span(begin[log], start[log], stop[log], tuple(sorted(look.of(log).offset for look in looks)))
-            for log in _INPUTS
+            log: InputRange(begin[log], start[log], stop[log], tuple(sorted(look.of(log).offset for look in looks)))
+            for log in INPUTS
         }
 
-    there = [cut for cut in cuts if all(first[log] <= cut.of(log).offset for log in _INPUTS)]
-    before = [cut for cut in there if all(cut.of(log).offset <= start[log] for log in _INPUTS)]
+    readable = [cut for cut in cuts if all(first[log] <= cut.of(log).offset for log in INPUTS)]
+    before = [cut for cut in readable if all(cut.of(log).offset <= start[log] for log in INPUTS)]
     if looks := _looks(before, bounds):
-        at = looks[-1]
-        return spans({log: Begin(at.of(log).offset, at.of(log).highest_ms) for log in _INPUTS}, *looks[:-1])
-    if all(first[log] == 0 for log in _INPUTS):
-        return spans({log: Begin(0) for log in _INPUTS})
-    # What was before the first offset kept reaches no higher than a later cut says.
-    nearest = min(there, key=lambda cut: max(cut.of(log).watermark_ms for log in _INPUTS), default=None)
+        begin = looks[-1]
+        return ranges({log: ReadStart(begin.of(log).offset, begin.of(log).highest_ms) for log in INPUTS}, *looks[:-1])
+    if all(first[log] == 0 for log in INPUTS):
+        return ranges({log: ReadStart(0) for log in INPUTS})
+    # A cut after the first offset kept bounds what was accepted before it.
+    nearest = min(readable, key=lambda cut: max(cut.of(log).watermark_ms for log in INPUTS), default=None)
     if nearest is None:
         return None
-    return spans(
-        {log: Begin(first[log], nearest.of(log).highest_ms if first[log] else None, known=False) for log in _INPUTS}
+    return ranges(
+        {log: ReadStart(first[log], nearest.of(log).highest_ms if first[log] else None, known=False) for log in INPUTS}
     )
 
 
 def _looks(cuts: Sequence[LedgerCut], bounds: JoinBounds) -> list[LedgerCut]:
-    """The cuts to be looked up, last first; empty when there are not as many so far apart."""
+    """One cut for each horizon and one to begin at, last first; empty when the ledger does not reach back so far."""
     if not cuts:
         return []
-    latest = max(cuts, key=lambda cut: sum(cut.of(log).offset for log in _INPUTS))
-    # The first owned minute is above the highest of both inputs, which no bound is above.
-    from_ms = max(latest.of(log).watermark_ms for log in _INPUTS) - bounds.window_ms
-    found = _last(cuts, lambda log: from_ms - (bounds.skew_ms if log == "clicks" else 0))
+    latest = max(cuts, key=lambda cut: sum(cut.of(log).offset for log in INPUTS))
+    # The first owned minute is above the highest bound of both inputs.
+    from_ms = max(latest.of(log).watermark_ms for log in INPUTS) - bounds.window_ms
+    cut = _last(cuts, lambda log: from_ms - (bounds.skew_ms if log == "clicks" else 0))
     looks: list[LedgerCut] = []
-    while found is not None:
-        looks.append(found)
+    while cut is not None:
+        looks.append(cut)
         if len(looks) == HORIZONS + 1:
             return looks
-        found = _last(cuts, lambda log: looks[-1].of(log).watermark_ms - bounds.dedupe_ms)
+        cut = _last(cuts, lambda log: looks[-1].of(log).watermark_ms - bounds.dedupe_ms)
     return []
 
 
@@ -113,12 +116,12 @@ def _last(cuts: Sequence[LedgerCut], below_ms: Callable[[str], int]) -> LedgerCu
     """The last cut before which, of each input, nothing at or above `below_ms` was accepted."""
 
     def fits(cut: LedgerCut) -> bool:
-        highest = {log: cut.of(log).highest_ms for log in _INPUTS}
+        highest = {log: cut.of(log).highest_ms for log in INPUTS}
         return all(ms is None or ms < below_ms(log) for log, ms in highest.items())
 
-    return max(filter(fits, cuts), key=lambda cut: sum(cut.of(log).offset for log in _INPUTS), default=None)
+    return max(filter(fits, cuts), key=lambda cut: sum(cut.of(log).offset for log in INPUTS), default=None)
 
 
 def _log_cut(offset: int, watermark_ms: int, accepted: int, lateness_ms: int) -> LogCut:
-    # Of a log that a seal lifted the maximum is below that, never above.
+    # Where a seal raised the bound, the true maximum is lower than this, never higher.
     return LogCut(offset, watermark_ms, watermark_ms + lateness_ms if accepted else None)

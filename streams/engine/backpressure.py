@@ -1,4 +1,4 @@
-"""Intake in balance: the input ahead in event time waits for the other, sooner when state is over its budget."""
+"""Backpressure: the input ahead in event time waits for the other, sooner when state is over its budget."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from schemas.errors import SettingsError
 from streams.engine.ports import Log
 from streams.engine.task import Task
 
-# Over the budget with nothing left to pause the worker stops; state moves in steps (segments, minutes), so not at once.
+# When nothing is left to pause, the worker stops only above this share of the budget: state grows and shrinks in steps
+# (whole segments, whole minutes), so a small excess passes by itself.
 _SLACK = 1.1
 
 
-class Balance:
+class Backpressure:
     """Pauses and resumes the inputs of tasks. `budget_bytes` bounds the state of all of them together; 0: no bound."""
 
     def __init__(self, log: Log, budget_bytes: int) -> None:
@@ -21,7 +22,7 @@ class Balance:
         self.state_bytes = 0
 
     def adjust(self, tasks: Mapping[int, Task]) -> None:
-        """Pauses what is ahead while what is behind has records to catch up with; asks for no input twice.
+        """Pauses the input that is ahead while the other one has lag; repeats no pause that holds already.
 
         Raises SettingsError when state is over its budget and would stay there however slowly inputs are read.
         """
@@ -29,7 +30,7 @@ class Balance:
         over = 0 < self.budget_bytes < self.state_bytes
         for partition, task in tasks.items():
             self._adjust(partition, task, tight=over)
-        waiting = any(task.paused is not None or task.fold.behind() for task in tasks.values())
+        waiting = any(task.paused is not None or task.fold.can_sweep() for task in tasks.values())
         if over and not waiting and self.state_bytes > _SLACK * self.budget_bytes:
             raise SettingsError(
                 f"state of partitions {sorted(tasks)} takes {self.state_bytes / 1e6:,.0f} MB with both inputs read "
@@ -38,10 +39,10 @@ class Balance:
             )
 
     def _adjust(self, partition: int, task: Task, *, tight: bool) -> None:
-        ahead = task.fold.ahead(tight=tight)
+        ahead = task.fold.input_ahead(tight=tight)
         if ahead is not None:
-            at, ends = task.fold.positions(), self._log.ends(partition)
-            if all(at[log] >= ends[log] for log in at if log != ahead):
+            positions, ends = task.fold.positions(), self._log.ends(partition)
+            if all(offset >= ends[log] for log, offset in positions.items() if log != ahead):
                 ahead = None
         if ahead != task.paused:
             if task.paused is not None:

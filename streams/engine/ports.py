@@ -20,18 +20,18 @@ class Commit(NamedTuple):
 
 
 class Owner(Protocol):
-    """Whom the log tells of partitions coming and going, from within `Log.poll`."""
+    """What the log calls, from within `Log.poll`, when partitions come and go."""
 
     def assigned(self, partitions: Iterable[int]) -> None:
-        """Partitions now owned. Nothing of them is polled until `Log.seek` says from where and `Log.resume` that."""
+        """Partitions now owned. Nothing of them is polled before `Log.seek` and `Log.resume` are called."""
         ...
 
     def revoked(self, partitions: Iterable[int]) -> None:
-        """Partitions to give up: commits what was folded, then forgets them."""
+        """Partitions to give up: commits what was folded, then drops them."""
         ...
 
     def lost(self, partitions: Iterable[int]) -> None:
-        """Partitions already owned by another: forgets them, and what was not committed."""
+        """Partitions another worker owns already: drops them, and what was not committed."""
         ...
 
 
@@ -39,7 +39,7 @@ class Log(Protocol):
     """The logs of a group: batches in, transactions out."""
 
     def join(self, owner: Owner) -> None:
-        """Enters the group; from then on `poll` tells `owner` of its partitions."""
+        """Joins the group; from then on `poll` calls `owner` when partitions come and go."""
         ...
 
     def poll(self, limit: int, wait_s: float) -> list[Records]:
@@ -47,52 +47,52 @@ class Log(Protocol):
         ...
 
     def committed(self, partition: int) -> Commit | None:
-        """The last stable commit; None if the group never committed this partition."""
+        """The last stable commit of a partition; None if the group never committed it."""
         ...
 
     def starts(self, partition: int) -> dict[str, int]:
-        """The first offset still kept of each input."""
+        """The first offset Kafka still keeps of each input."""
         ...
 
     def ends(self, partition: int) -> dict[str, int]:
         """The stable end of each input, asked of the broker now. Raises Transient when it does not answer."""
         ...
 
-    def known_ends(self, partition: int) -> dict[str, int]:
-        """The ends as last heard of, without asking; inputs not heard of are left out. Callable from any thread."""
+    def cached_ends(self, partition: int) -> dict[str, int]:
+        """The ends as of the last fetches; inputs not fetched yet are missing. Callable from any thread."""
         ...
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
-        """Reads from these offsets once resumed; nothing polled before comes any more."""
+        """Reads from these offsets once resumed; records fetched before are dropped."""
         ...
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
-        """Polls nothing of these inputs until `resume`."""
+        """Stops polling these inputs until `resume`."""
         ...
 
     def resume(self, partition: int, logs: Sequence[str]) -> None:
         """Polls these inputs again."""
         ...
 
-    def side(self, partition: int) -> list[bytes]:
+    def side_log(self, partition: int) -> list[bytes]:
         """All values of the side log, at least up to what this Log has committed to it."""
         ...
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
-        """Begins to write and commit, all or nothing; the one before must have been settled."""
+        """Begins one transaction of outputs and commits; the transaction before must have been settled."""
         ...
 
     def settle(self) -> None:
-        """Waits until what was handed to `transact` is committed. Raises TaskLost when nothing of it is."""
+        """Waits until the transaction begun by `transact` is committed. Raises TaskLost when it was aborted."""
         ...
 
     def leave(self) -> None:
-        """Leaves the group; `owner` is told that its partitions are revoked."""
+        """Leaves the group; `owner.revoked` is called for its partitions."""
         ...
 
 
 class Clock(Protocol):
-    """Time of the shell: for when to commit, never for what is decided."""
+    """The shell's clock: it says when to commit, never what to decide."""
 
     def monotonic(self) -> float:
         """Seconds since any fixed moment."""
@@ -112,29 +112,29 @@ class SharedProgress:
     skipped: int = 0
     failures: int = 0
     fetched: int = 0
-    # When the last one was complete, s UTC; 0: none yet.
+    # When the last snapshot was completely shared, s UTC; 0: none yet.
     last_s: float = 0.0
 
 
 class Shared(Protocol):
-    """One task's snapshots where other machines find them. It never fails: without one, recovery only takes longer."""
+    """One task's snapshots in a place other machines reach. It raises nothing: without it recovery takes longer."""
 
     progress: SharedProgress
 
     def fetch(self, disk: Disk, usable: Callable[[Mapping[str, int]], bool]) -> bool:
-        """Puts the checkpoint furthest on whose cut is `usable` in place of all the disk holds; whether there was one.
+        """Replaces all the disk holds by the newest shared checkpoint whose cut is `usable`; False if there is none.
 
-        Each is given once: after one that turned out to be of no use, asking again gives the next. Without one the
-        disk keeps what it held.
+        Each checkpoint is given once: asking again gives the next older one. If there is none, the disk keeps what it
+        held.
         """
         ...
 
     def offer(
         self, cut: Mapping[str, int], manifest: bytes, files: Mapping[str, int], disk: Disk, *, last: bool
     ) -> None:
-        """A durable checkpoint that may be shared, if it is time to; the `last` before the task goes always is.
+        """Shares a durable checkpoint if it is time to; the `last` one before the task moves is always shared.
 
-        Returns at once. The disk's files may grow meanwhile, and none may go while `copying`.
+        Returns at once. The disk's files may grow meanwhile; none may be deleted while `copying`.
         """
         ...
 
@@ -143,20 +143,20 @@ class Shared(Protocol):
         ...
 
     def distrust(self) -> None:
-        """What is shared was damaged before it was: nothing of it is fetched until a new one is shared."""
+        """The state was damaged before it was shared: nothing is fetched until a new checkpoint is shared."""
         ...
 
     def drain(self) -> None:
-        """Waits, but only for seconds, until the last one is shared."""
+        """Waits a few seconds at most until the last checkpoint is shared."""
         ...
 
     def close(self) -> None:
-        """Nothing more is shared: files may change from now on."""
+        """Stops sharing: files may change from now on."""
         ...
 
 
 class Disk(Protocol):
-    """Flat names, no folders. `append` may be lost by a crash until `sync`; `replace` is atomic and durable."""
+    """Files in one folder. A crash may lose what was appended since `sync`. `replace` is atomic and durable."""
 
     def append(self, name: str, data: bytes) -> None:
         """Adds `data` at the end of a file, which is made if missing."""
@@ -167,15 +167,15 @@ class Disk(Protocol):
         ...
 
     def read_synced(self, name: str, start: int, length: int) -> bytes:
-        """As `read`, of what a `sync` made durable, and callable from any thread beside the one that owns the disk."""
+        """As `read`, of bytes a `sync` made durable. Callable from any thread."""
         ...
 
     def truncate(self, name: str, length: int) -> None:
-        """Cuts a file to `length` bytes: what was appended behind a checkpoint is gone."""
+        """Cuts a file to `length` bytes: drops what was appended after a checkpoint."""
         ...
 
     def sync(self, name: str) -> None:
-        """Makes all that was appended durable; a file to which nothing was is made, empty."""
+        """Makes all that was appended durable; creates an empty file if nothing was appended."""
         ...
 
     def replace(self, name: str, data: bytes) -> None:
@@ -187,13 +187,13 @@ class Disk(Protocol):
         ...
 
     def rename(self, name: str, to: str) -> None:
-        """The file is called `to`, in place of what was; atomic and durable."""
+        """Renames a file to `to`, replacing any file of that name; atomic and durable."""
         ...
 
     def names(self) -> list[str]:
-        """The files there are, sorted."""
+        """The names of all files, sorted."""
         ...
 
     def close(self) -> None:
-        """Lets go of threads and files; nothing more is asked."""
+        """Frees threads and files; no other call follows."""
         ...

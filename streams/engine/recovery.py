@@ -1,4 +1,4 @@
-"""How a task comes back: from its own checkpoint, a shared one, or the input logs; and when it cannot."""
+"""How a task comes back: from its own checkpoint, from a shared one, or from the input logs."""
 
 from __future__ import annotations
 
@@ -9,60 +9,63 @@ from functools import partial
 from threading import Event, Lock
 
 from schemas.errors import DamagedState, LostHistory, StateMismatch
+from streams.engine.checkpoint import discard_checkpoint, read_checkpoint
 from streams.engine.fold import Fold
 from streams.engine.ports import Commit, Disk, Log, Shared
-from streams.engine.task import MANIFEST, Task
+from streams.engine.task import Task
 
 Make = Callable[[int], tuple[Fold, Disk]]
 Share = Callable[[int], Shared | None]
 Warn = Callable[[str], None]
 Offsets = Mapping[str, int]
-# A shared snapshot is fetched in place of a checkpoint that is older by more: folding them takes some seconds, as
-# fetching a state of as many impressions does.
+# A shared snapshot replaces a checkpoint that is this many records older. To fold so many takes some seconds, and so
+# does fetching the state of so many impressions.
 _WORTH_RECORDS = 1_000_000
-# Loading is reading, hashing and sorting, which let another run; more at once would only wait for the same disk.
+# Loading reads, hashes and sorts. Two at once use both; more would only wait for the same disk.
 _AT_ONCE = 2
+
+Loaded = tuple[Task, dict[str, int]]
 
 
 class Loading:
-    """A task on its way."""
+    """A task that is being loaded by a thread of the pool."""
 
-    def __init__(self, pool: ThreadPoolExecutor, load: Callable[[], tuple[Task, dict[str, int]]], folder: Lock) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, load: Callable[[], Loaded], folder: Lock) -> None:
         self._load = load
         self._folder = folder
-        self._found: tuple[Task, dict[str, int]] | None = None
+        self._loaded: Loaded | None = None
         self._abandoned = Event()
         self._lock = Lock()
         self._future = pool.submit(self._work)
 
-    def loaded(self) -> tuple[Task, dict[str, int]] | None:
-        """The task and where to read its inputs from; None while it is on its way. Raises what loading it raised."""
+    def loaded(self) -> Loaded | None:
+        """The task and the offsets to read its inputs from; None while it loads. Raises what loading raised."""
         if not self._future.done():
             return None
         self._future.result()
-        return self._found
+        return self._loaded
 
     def abandon(self) -> None:
-        """Nobody will ask for it any more: it is closed as soon as it is there."""
+        """The partition is gone: the task is closed as soon as it is loaded."""
         with self._lock:
             self._abandoned.set()
-        if self._found is not None:
-            self._found[0].close()
+        if self._loaded is not None:
+            self._loaded[0].close()
 
     def _work(self) -> None:
         with self._folder:
             if self._abandoned.is_set():
                 return
-            found = self._load()
+            loaded = self._load()
             with self._lock:
                 if not self._abandoned.is_set():
-                    self._found = found
+                    self._loaded = loaded
                     return
-            found[0].close()
+            loaded[0].close()
 
 
 class Loader:
-    """Loads tasks as they were left. `accept_loss`: also when records that are needed are no longer in Kafka."""
+    """Loads tasks as they were left. `accept_loss`: also when Kafka no longer keeps records that are needed."""
 
     def __init__(
         self, make: Make, log: Log, warn: Warn, share: Share = lambda _: None, *, accept_loss: bool = False
@@ -73,55 +76,55 @@ class Loader:
         self._share = share
         self._accept_loss = accept_loss
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="load")
-        # A folder is never loaded twice at a time, not even when its partition goes and comes back.
+        # One lock per folder: a partition that goes and comes back must not be loaded twice at a time.
         self._folders: defaultdict[int, Lock] = defaultdict(Lock)
 
-    def begin(self, number: int) -> Loading:
-        """Begins to load the task of a partition, while others work on."""
-        return Loading(self._pool, partial(self.load, number), self._folders[number])
+    def begin(self, partition: int) -> Loading:
+        """Begins to load the task of a partition in a thread."""
+        return Loading(self._pool, partial(self.load, partition), self._folders[partition])
 
     def close(self) -> None:
-        """Waits for what has begun."""
+        """Waits for the loads that have begun."""
         self._pool.shutdown()
 
-    def load(self, number: int) -> tuple[Task, dict[str, int]]:
-        """The task of a partition, and where to read its inputs from: the cut of what it restored, or further back.
+    def load(self, partition: int) -> Loaded:
+        """The task of a partition, and the offsets to read its inputs from: the restored cut, or further back.
 
         Raises LostHistory when Kafka no longer keeps what is needed and the loss is not accepted, StateMismatch when
-        what was kept is another run's. Then all that was kept is still there.
+        the state is another run's. Both leave the state as it was.
         """
-        committed = self._log.committed(number)
-        starts = self._log.starts(number)
-        shared = self._share(number)
-        fold, disk = self._make(number)
+        committed = self._log.committed(partition)
+        first_offsets = self._log.starts(partition)
+        shared = self._share(partition)
+        fold, disk = self._make(partition)
         if committed is None:
-            return Task(fold, disk, None, shared), starts
-        cut = self._from_checkpoint(number, fold, disk, committed, starts)
-        while shared is not None and shared.fetch(disk, partial(self._worth_it, committed, starts, cut)):
-            fold, disk = self._anew(number, fold, disk)
-            cut = self._from_checkpoint(number, fold, disk, committed, starts)
+            return Task(fold, disk, None, shared), first_offsets
+        cut = self._from_checkpoint(partition, fold, disk, committed, first_offsets)
+        while shared is not None and shared.fetch(disk, partial(self._worth_it, committed, first_offsets, cut)):
+            fold, disk = self._anew(partition, fold, disk)
+            cut = self._from_checkpoint(partition, fold, disk, committed, first_offsets)
             if cut is not None:
-                self._warn(f"partition {number} goes on from a shared snapshot at {cut}")
+                self._warn(f"partition {partition} goes on from a shared snapshot at {cut}")
                 break
         if cut is None:
-            fold, disk = self._anew(number, fold, disk)
-        offsets = cut or fold.needed(committed.mark)
-        lost = self._lost(number, offsets, starts)
+            fold, disk = self._anew(partition, fold, disk)
+        offsets = cut or fold.rebuild_offsets(committed.mark)
+        lost = self._lost(partition, offsets, first_offsets)
         if cut is None:
-            # Of no use now, and of less once files of the same names hold something else.
-            disk.delete(MANIFEST)
+            # The manifest must go before the rebuild writes other files under the same names.
+            discard_checkpoint(disk)
             fold.rebuild(committed.mark)
-            self._warn(f"partition {number} has no usable checkpoint: rebuilding from {offsets}")
+            self._warn(f"partition {partition} has no usable checkpoint: rebuilding from {offsets}")
         if lost:
-            fold.lose(lost)
+            fold.skip_to(lost)
         return Task(fold, disk, committed, shared), {**offsets, **lost}
 
-    def _lost(self, number: int, offsets: Offsets, starts: Offsets) -> dict[str, int]:
-        """Inputs that cannot be read from where they should be, and where they begin. Raises LostHistory."""
-        lost = {name: starts[name] for name, offset in offsets.items() if offset < starts[name]}
+    def _lost(self, partition: int, offsets: Offsets, first_offsets: Offsets) -> dict[str, int]:
+        """Inputs whose needed offset Kafka no longer keeps, and the first one it keeps. Raises LostHistory."""
+        lost = {log: first_offsets[log] for log, offset in offsets.items() if offset < first_offsets[log]}
         needed = ", ".join(
-            f"{name}[{number}] is needed from offset {offsets[name]}, Kafka keeps it from {start}"
-            for name, start in lost.items()
+            f"{log}[{partition}] is needed from offset {offsets[log]}, Kafka keeps it from {first}"
+            for log, first in lost.items()
         )
         if lost and not self._accept_loss:
             raise LostHistory(
@@ -129,45 +132,51 @@ class Loader:
                 "is lost by --accept-loss"
             )
         if lost:
-            self._warn(f"loss accepted: {needed}; totals not final yet may lack what was there, the ledger says more")
+            self._warn(
+                f"loss accepted: {needed}; totals that are not final yet may lack the lost records, the ledger counts "
+                "what is missing"
+            )
         return lost
 
-    def _worth_it(self, committed: Commit, starts: Offsets, at: Offsets | None, cut: Offsets) -> bool:
-        """Whether a cut can be restored, and is so far ahead of the one at hand that folding there takes longer."""
+    def _worth_it(self, committed: Commit, first_offsets: Offsets, own_cut: Offsets | None, cut: Offsets) -> bool:
+        """Whether a shared cut can be restored, and is so far ahead of the own one that folding there takes longer."""
         if cut.keys() != committed.offsets.keys() or any(cut[log] > committed.offsets[log] for log in cut):
             return False
-        if self._too_old(cut, starts):
+        if self._too_old(cut, first_offsets):
             return False
-        return at is None or sum(cut.values()) - sum(at.values()) > _WORTH_RECORDS
+        return own_cut is None or sum(cut.values()) - sum(own_cut.values()) > _WORTH_RECORDS
 
-    def _too_old(self, cut: Offsets, starts: Offsets) -> bool:
-        """Kafka no longer has what follows the cut. Where that loss is accepted, state at a cut is all there is."""
-        return not self._accept_loss and any(cut[log] < starts[log] for log in cut)
+    def _too_old(self, cut: Offsets, first_offsets: Offsets) -> bool:
+        """Kafka no longer keeps the records after the cut. If loss is accepted, such a cut is better than nothing."""
+        return not self._accept_loss and any(cut[log] < first_offsets[log] for log in cut)
 
-    def _anew(self, number: int, fold: Fold, disk: Disk) -> tuple[Fold, Disk]:
+    def _anew(self, partition: int, fold: Fold, disk: Disk) -> tuple[Fold, Disk]:
         fold.close()
         disk.close()
-        return self._make(number)
+        return self._make(partition)
 
     def _from_checkpoint(
-        self, number: int, fold: Fold, disk: Disk, committed: Commit, starts: Offsets
+        self, partition: int, fold: Fold, disk: Disk, committed: Commit, first_offsets: Offsets
     ) -> dict[str, int] | None:
-        """Restores the fold; None when there is no checkpoint that can be used."""
-        if MANIFEST not in disk.names():
+        """Restores the fold and returns its cut; None when there is no checkpoint that can be used."""
+        manifest = read_checkpoint(disk)
+        if manifest is None:
             return None
         try:
-            fold.restore(disk.read(MANIFEST, 0, 1 << 40))
+            fold.restore(manifest)
         except (DamagedState, StateMismatch) as error:
-            # Damaged, of another task, settings or program: if the group's own mark is of other settings, it says so.
-            self._warn(f"checkpoint of partition {number} is not used: {error}")
+            # Damaged, or of another task, settings or program. If the group's own mark differs too, that stops later.
+            self._warn(f"checkpoint of partition {partition} is not used: {error}")
             return None
         cut = fold.positions()
-        if any(at > committed.offsets[log] for log, at in cut.items()):
+        if any(offset > committed.offsets[log] for log, offset in cut.items()):
             raise StateMismatch(
-                f"the checkpoint of partition {number} is at {cut}, ahead of the committed {committed.offsets}: the "
+                f"the checkpoint of partition {partition} is at {cut}, ahead of the committed {committed.offsets}: the "
                 "group's offsets were reset or belong to another cluster; clear the state folder or use another --group"
             )
-        if self._too_old(cut, starts):
-            self._warn(f"checkpoint of partition {number} at {cut} is older than Kafka's first offsets {starts}")
+        if self._too_old(cut, first_offsets):
+            self._warn(
+                f"checkpoint of partition {partition} at {cut} is older than Kafka's first offsets {first_offsets}"
+            )
             return None
         return cut

@@ -10,19 +10,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from schemas.errors import DamagedState, TaskLost
 from schemas.records import Out, Records
-from streams.engine.backpressure import Balance
+from streams.engine.backpressure import Backpressure
+from streams.engine.checkpoint import discard_checkpoint, write_checkpoint
 from streams.engine.fold import Fold
+from streams.engine.idle import idle_seals
 from streams.engine.ports import Clock, Commit, Log, SharedProgress
 from streams.engine.recovery import Loader, Loading, Make, Share
-from streams.engine.task import Task
+from streams.engine.task import Task, TaskState
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often and how much. A read-committed reader waits for the slowest open transaction: commits stay short."""
+    """How often and how much. Commits are frequent: a read-committed reader waits for open transactions."""
 
     commit_s: float = 0.15
     report_s: float = 1.0
@@ -38,7 +41,7 @@ class Pace:
 
 @dataclass
 class Progress:
-    """What the shell shows; counts since start."""
+    """What the shell shows of a runner; counts since start."""
 
     records: int = 0
     replayed: int = 0
@@ -53,7 +56,7 @@ class Progress:
 
 
 class Runner:
-    """Works on whatever partitions the log assigns, until told to stop."""
+    """Works on the partitions the log assigns, until it is stopped."""
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class Runner:
         *,
         accept_loss: bool = False,
     ) -> None:
-        """`accept_loss`: goes on without records that are needed and no longer in Kafka, instead of stopping."""
+        """`accept_loss`: goes on without needed records that Kafka no longer keeps, instead of stopping."""
         self._log = log
         self._clock = clock
         self._loader = Loader(make, log, warn, share, accept_loss=accept_loss)
@@ -81,13 +84,13 @@ class Runner:
         self._handed_over_s = 0.0
         self._commit_at = self._report_at = self._checkpoint_at = 0.0
         self.progress = Progress()
-        self.balance = Balance(log, pace.state_bytes)
+        self.backpressure = Backpressure(log, pace.state_bytes)
 
     def run(self, stopped: Callable[[], bool], ended: Callable[[], bool] = lambda: False) -> None:
         """Turns until `stopped`, then commits, checkpoints and leaves the group.
 
-        Or until `ended`, which says that the inputs hold all there will ever be: then it reads them to their ends,
-        decides and reports what is left, and leaves. Nothing can be added to such a run.
+        When `ended` says that the inputs are complete, it reads them to their ends, decides and reports what is left,
+        and leaves. Nothing can be added to such a run.
         """
         self._log.join(self)
         try:
@@ -95,7 +98,7 @@ class Runner:
                 self.turn()
             self._finish()
         finally:
-            # Dropped first: leaving revokes, and after a broken invariant nothing more may be committed.
+            # Drop the tasks first: leaving revokes, and after a broken invariant nothing more may be committed.
             self._drop([*self._tasks, *self._loading])
             self._outs.clear()
             self._loader.close()
@@ -112,7 +115,7 @@ class Runner:
         )
 
     def _end(self) -> bool:
-        """Both bounds at infinity: what is open closes, what is pending is given up, every total is final."""
+        """Sets both bounds to infinity: open impressions close, pending clicks become orphans, totals become final."""
         try:
             for task in self._tasks.values():
                 task.fold.finish()
@@ -123,7 +126,7 @@ class Runner:
         return True
 
     def _finish(self) -> None:
-        """A last commit, checkpoint and report; what cannot be committed any more is done again by the next owner."""
+        """A last report, commit and checkpoint. What cannot be committed any more, the next owner does again."""
         try:
             self._commit_all()
             self._checkpoint(leaving=list(self._tasks))
@@ -131,7 +134,7 @@ class Runner:
             self._warn(f"stopped without a last commit, the next start goes on from the one before: {error}")
 
     def turn(self) -> None:
-        """One poll and what follows from it. On TaskLost the tasks concerned start again from what is committed."""
+        """One poll and what follows from it. On TaskLost the tasks concerned start again from the last commit."""
         try:
             self._take_loaded()
             self._start_assigned()
@@ -150,36 +153,36 @@ class Runner:
         return {partition: task.fold for partition, task in self._tasks.items() if task.live}
 
     def shared(self) -> dict[int, SharedProgress]:
-        """How sharing snapshots goes, by partition; empty where they are not shared."""
-        return {at: task.shared.progress for at, task in self._tasks.items() if task.shared is not None}
+        """Progress of shared snapshots by partition; empty where they are not shared."""
+        return {number: task.shared.progress for number, task in self._tasks.items() if task.shared is not None}
 
     def ready(self) -> bool:
         """Whether every partition assigned is live."""
         return bool(self._tasks) and not self._loading and all(task.live for task in self._tasks.values())
 
     def lag(self, partition: int) -> dict[str, int]:
-        """Records of each input not yet folded, as far as the log knows without asking."""
+        """Records of each input not yet folded, by the ends of the last fetches."""
         task = self._tasks.get(partition)
         if task is None:
             return {}
-        ends = self._log.known_ends(partition)
-        return {log: max(0, ends[log] - at) for log, at in task.fold.positions().items() if log in ends}
+        ends = self._log.cached_ends(partition)
+        return {log: max(0, ends[log] - offset) for log, offset in task.fold.positions().items() if log in ends}
 
     def paused(self, partition: int) -> str | None:
-        """The input that waits for the other one to catch up in event time."""
+        """The input that waits for the other one to catch up in event time, or None."""
         task = self._tasks.get(partition)
         return task.paused if task else None
 
     # ---- partitions come and go -------------------------------------------------------------------------------------
 
     def assigned(self, partitions: Iterable[int]) -> None:
-        """Begins to load what is kept of each partition; those at work go on meanwhile."""
+        """Begins to load the state of each partition; the other partitions go on meanwhile."""
         for partition in partitions:
             self._loading[partition] = self._loader.begin(partition)
             self.progress.tasks[partition] = "loading"
 
     def revoked(self, partitions: Iterable[int]) -> None:
-        """Commits, checkpoints and forgets."""
+        """Commits, checkpoints and drops the partitions."""
         self._drop([partition for partition in partitions if partition in self._loading])
         gone = [partition for partition in partitions if partition in self._tasks]
         if not gone:
@@ -194,24 +197,24 @@ class Runner:
         self._drop(gone)
 
     def lost(self, partitions: Iterable[int]) -> None:
-        """Forgets; the transaction that was being filled belongs to a generation that is over."""
+        """Drops the partitions; the open transaction belongs to a generation of the group that has ended."""
         self._drop(partitions)
         self._recover(TaskLost("another worker owns the partitions"))
 
     def _take_loaded(self) -> None:
-        """Tasks whose state is there begin to work; where they read from is known now."""
+        """Takes the tasks whose state is loaded; the offsets they read from are known now."""
         for partition, loading in list(self._loading.items()):
             loaded = loading.loaded()
             if loaded is not None:
                 del self._loading[partition]
                 task, offsets = loaded
-                task.moved_s = dict.fromkeys(offsets, self._clock.monotonic())
+                task.silence.begin(offsets, self._clock.monotonic())
                 self._tasks[partition] = task
                 self._log.seek(partition, offsets)
 
     def _start_assigned(self) -> None:
         """Gives new tasks their epoch, in one transaction, and starts to read them."""
-        fresh = {partition: task for partition, task in self._tasks.items() if not task.begun}
+        fresh = {partition: task for partition, task in self._tasks.items() if task.state is TaskState.LOADED}
         if not fresh:
             return
         self._commit(report=False)
@@ -219,18 +222,21 @@ class Runner:
         outs: list[Out] = []
         commits: dict[int, Commit] = {}
         for partition, task in fresh.items():
-            at = task.fold.positions() if task.committed else self._log.starts(partition)
+            offsets = task.fold.positions() if task.committed else self._log.starts(partition)
             mark = task.committed.mark if task.committed else None
-            outs += task.fold.begin(mark, offsets=at, epoch=self._clock.now_s())
-            commits[partition] = Commit(task.committed.offsets if task.committed else at, task.fold.mark())
+            outs += task.fold.begin(mark, offsets=offsets, epoch=self._clock.now_s())
+            commits[partition] = Commit(task.committed.offsets if task.committed else offsets, task.fold.mark())
         self._hand_over(outs, commits, list(fresh.values()))
         self._settle()
         for partition, task in fresh.items():
-            task.begun = True
-            task.fold.standing(self._log.side(partition))
-            self.progress.tasks[partition] = "replaying"
+            self._enter(partition, TaskState.REPLAYING)
+            task.fold.take_side_log(self._log.side_log(partition))
             self._log.resume(partition, list(commits[partition].offsets))
             self._go_live_if_replayed(partition, task)
+
+    def _enter(self, partition: int, state: TaskState) -> None:
+        self._tasks[partition].enter(state)
+        self.progress.tasks[partition] = state.value
 
     def _go_live_if_replayed(self, partition: int, task: Task) -> None:
         if task.live or not task.replayed():
@@ -238,8 +244,7 @@ class Runner:
         if task.committed is not None:
             with self._distrusting(partition):
                 task.fold.resume(task.committed.mark)
-        task.live = True
-        self.progress.tasks[partition] = "live"
+        self._enter(partition, TaskState.LIVE)
         self._log.resume(partition, list(task.fold.positions()))
         held, task.held = task.held, []
         for records in held:
@@ -254,23 +259,23 @@ class Runner:
                 task.close()
 
     def _recover(self, error: TaskLost) -> None:
-        """What was not committed never happened: live tasks start again from their checkpoints.
+        """Live tasks start again from their checkpoints: what was not committed has not happened.
 
-        One that replays has put nothing out and goes on: a rebuild of minutes must not begin anew at every rebalance.
-        One whose start was not committed starts once more.
+        A task that replays has written nothing and goes on, because a rebuild that takes minutes must not begin anew at
+        every rebalance. A task whose start was not committed begins once more.
         """
         self.progress.recoveries += 1
         self._warn(f"starting again from the last commit: {error}")
         if self._in_flight:
-            # Whatever became of it shows in the offsets that are read next.
+            # Committed or not, the offsets that are read next will tell.
             self._in_flight = []
             with contextlib.suppress(TaskLost):
                 self._log.settle()
         self._outs.clear()
         self._folded = False
-        # After damage also those whose records were polled with the damaged one's and are not folded.
+        # After damage every task starts again: records polled together with the damaged task's were not folded.
         every = isinstance(error, DamagedState)
-        partitions = [at for at, task in self._tasks.items() if every or task.live]
+        partitions = [number for number, task in self._tasks.items() if every or task.live]
         for partition in partitions:
             self._log.pause(partition, list(self._tasks[partition].fold.positions()))
         self._drop(partitions)
@@ -282,34 +287,35 @@ class Runner:
         try:
             yield
         except DamagedState:
-            self._tasks[partition].distrust()
+            task = self._tasks[partition]
+            discard_checkpoint(task.disk, task.shared)
             raise
 
     # ---- records, commits, checkpoints ------------------------------------------------------------------------------
 
     def _fold(self, records: Records) -> None:
         task = self._tasks.get(records.partition)
-        if task is None or not task.begun or not len(records):
+        if task is None or task.state is TaskState.LOADED or not len(records):
             return
         if not task.live:
             with self._distrusting(records.partition):
                 replayed = task.replay(records)
             self.progress.replayed += replayed
             if replayed < len(records):
-                # It has caught up; what is held must not grow while the other input still has to.
+                # This input has caught up. Pause it: the records held must not grow while the other one replays.
                 self._log.pause(records.partition, [records.log])
             self._go_live_if_replayed(records.partition, task)
             return
         with self._distrusting(records.partition):
             self._outs += task.fold.step(records)
         self._folded = True
-        task.moved_s[records.log] = self._clock.monotonic()
+        task.silence.reset(records.log, self._clock.monotonic())
         self.progress.records += len(records)
 
     def _commit(self, *, report: bool) -> bool:
-        """Hands over one transaction with all that was folded, swept and is due to be reported; False: nothing is.
+        """Hands over one transaction with all that was folded, swept and reported; False if there is nothing.
 
-        It is settled before the next one: meanwhile records are folded on, and their outputs wait for that one.
+        It is settled before the next one. Records that are folded meanwhile wait for the next transaction.
         """
         self._settle()
         now = self._clock.monotonic()
@@ -317,31 +323,32 @@ class Runner:
         live = {partition: task for partition, task in self._tasks.items() if task.live}
         seals: list[Out] = []
         for partition, task in live.items():
-            # A sweep moves the bounds even if it puts nothing out; a checkpoint must not hold more than is committed.
-            self._folded |= task.fold.behind()
+            # A sweep moves the bounds even if it writes nothing; a checkpoint must not hold more than is committed.
+            self._folded |= task.fold.can_sweep()
             with self._distrusting(partition):
                 self._outs += task.fold.sweep(max(1, self._pace.transaction_outs // (4 * len(live))))
-            seals += self._seals(partition, task, now)
+            ends = partial(self._log.ends, partition)
+            seals += idle_seals(task.fold, task.silence, ends, idle_s=self._pace.idle_s, now_s=now)
             if report:
                 self._outs += task.fold.report(max(1, self._pace.transaction_outs // len(live)))
-        self.balance.adjust(live)
+        self.backpressure.adjust(live)
         if report:
             self._report_at = now + self._pace.report_s
         outs = self._outs + seals
         if not live or not (outs or self._folded):
             return False
         self._outs, self._folded = [], False
-        commits = {at: Commit(task.fold.positions(), task.fold.mark()) for at, task in live.items()}
+        commits = {number: Commit(task.fold.positions(), task.fold.mark()) for number, task in live.items()}
         self._hand_over(outs, commits, list(live.values()))
         if seals:
-            # A seal holds from this offset on: not one more record may be judged before it does.
+            # A seal holds from this offset on: no further record may be judged before it is committed.
             self._settle()
-        if any(task.fold.behind() for task in live.values()):
+        if any(task.fold.can_sweep() for task in live.values()):
             self._commit_at = now
         return True
 
     def _commit_all(self) -> None:
-        """Commits until nothing is left to say: sweeps and reports are bounded, and nothing new is read meanwhile."""
+        """Commits until nothing is left: each sweep and report is bounded, and nothing new is read meanwhile."""
         while self._commit(report=True):
             pass
 
@@ -352,7 +359,7 @@ class Runner:
         self.progress.outs += len(outs)
 
     def _settle(self) -> None:
-        """The transaction under way is committed, or TaskLost is raised."""
+        """Waits until the transaction under way is committed. Raises TaskLost when it is not."""
         if not self._in_flight:
             return
         tasks, self._in_flight = self._in_flight, []
@@ -363,24 +370,10 @@ class Runner:
         for task in tasks:
             task.fold.committed()
 
-    def _seals(self, partition: int, task: Task, now: float) -> list[Out]:
-        """Durable idle decisions: a silent input, and a fresh answer that it has no more."""
-        outs: list[Out] = []
-        silent = [log for log, moved_s in task.moved_s.items() if now - moved_s >= self._pace.idle_s]
-        if not silent:
-            return outs
-        ends = self._log.ends(partition)
-        at = task.fold.positions()
-        for log in silent:
-            task.moved_s[log] = now
-            if at[log] >= ends[log]:
-                outs += task.fold.seal(log)
-        return outs
-
     def _checkpoint(self, leaving: Sequence[int] = ()) -> None:
         """Makes every live task's state durable; its cut is what was just committed, never ahead of it.
 
-        What is `leaving` is shared for its next owner, unless that takes more than seconds.
+        The state of partitions that are `leaving` is shared for their next owner, as long as that takes only seconds.
         """
         self._settle()
         self._checkpoint_at = self._clock.monotonic() + self._pace.checkpoint_s
@@ -388,7 +381,7 @@ class Runner:
             return
         for partition, task in self._tasks.items():
             if task.live:
-                task.checkpoint(last=partition in leaving)
+                write_checkpoint(task, last=partition in leaving)
                 self.progress.checkpoints += 1
                 self.progress.last_checkpoint_s = self._clock.monotonic()
         for partition in leaving:

@@ -1,62 +1,79 @@
-"""One owned partition: its fold, where it is on the way to live, and what is kept of it."""
+"""One owned partition: its fold, the state it is in on the way to live, and records that wait for that."""
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Final
+
+from schemas.errors import BrokenInvariant
 from schemas.records import Records
 from streams.engine.fold import Fold
+from streams.engine.idle import Silence
 from streams.engine.ports import Commit, Disk, Shared
 
-MANIFEST = "manifest"
+
+class TaskState(Enum):
+    """Where a task is on its way. The values are shown by logs and metrics."""
+
+    LOADED = "loaded"  # state restored or empty; nothing is written or read yet
+    REPLAYING = "replaying"  # owned: reads up to the committed offsets, outputs are dropped
+    LIVE = "live"  # outputs are written
+    CLOSED = "closed"
+
+
+# Which state may follow which. A task that lost its transaction is closed, and a new one is loaded in its place.
+STEPS: Final[dict[TaskState, frozenset[TaskState]]] = {
+    TaskState.LOADED: frozenset({TaskState.REPLAYING, TaskState.CLOSED}),
+    TaskState.REPLAYING: frozenset({TaskState.LIVE, TaskState.CLOSED}),
+    TaskState.LIVE: frozenset({TaskState.CLOSED}),
+    TaskState.CLOSED: frozenset(),
+}
 
 
 class Task:
-    """One owned partition: its fold, and where it is on the way to live."""
+    """One owned partition. `committed`: the group's last commit of it, None if there is none."""
 
     def __init__(self, fold: Fold, disk: Disk, committed: Commit | None, shared: Shared | None = None) -> None:
         self.fold = fold
         self.disk = disk
         self.shared = shared
         self.committed = committed
-        self.begun = False
-        self.live = False
+        self.state = TaskState.LOADED
+        # Records at or after the committed offsets, read while another input still replays.
         self.held: list[Records] = []
+        # The input whose reading is paused until the other one catches up in event time.
         self.paused: str | None = None
-        self.moved_s: dict[str, float] = {}
+        self.silence = Silence()
+
+    def enter(self, state: TaskState) -> None:
+        """Takes one step. Raises BrokenInvariant for one that `STEPS` does not allow."""
+        if state not in STEPS[self.state]:
+            raise BrokenInvariant(f"a task cannot become {state.value} when it is {self.state.value}")
+        self.state = state
+
+    @property
+    def live(self) -> bool:
+        """Whether its outputs are written."""
+        return self.state is TaskState.LIVE
 
     def replayed(self) -> bool:
         """Whether every input has reached its committed offset."""
-        at = self.fold.positions()
-        return self.committed is None or all(at[log] >= to for log, to in self.committed.offsets.items())
+        positions = self.fold.positions()
+        return self.committed is None or all(positions[log] >= end for log, end in self.committed.offsets.items())
 
     def replay(self, records: Records) -> int:
-        """Folds in silence what lies below the committed offset, holds the rest; returns how many were folded."""
-        stop_offset = self.committed.offsets[records.log] if self.committed else 0
-        below = sum(1 for offset in records.offsets if offset < stop_offset)
+        """Folds in records below the committed offset without outputs, holds the rest. Returns how many it folded."""
+        end = self.committed.offsets[records.log] if self.committed else 0
+        below = sum(1 for offset in records.offsets if offset < end)
         if below:
             self.fold.step(records.slice(0, below))
         if below < len(records):
             self.held.append(records.slice(below, len(records)))
         return below
 
-    def checkpoint(self, *, last: bool) -> None:
-        """Makes the fold's state durable, and offers it to be shared; `last`: before the task goes elsewhere."""
-        manifest = self.fold.snapshot()
-        self.disk.replace(MANIFEST, manifest)
-        if self.shared is None:
-            self.fold.snapshot_kept()
-            return
-        if not self.shared.copying():
-            self.fold.snapshot_kept()
-        self.shared.offer(self.fold.positions(), manifest, self.fold.files(), self.disk, last=last)
-
-    def distrust(self) -> None:
-        """What is kept turned out to be damaged: the next load starts from the input logs, and all is kept anew."""
-        self.disk.delete(MANIFEST)
-        if self.shared is not None:
-            self.shared.distrust()
-
     def close(self) -> None:
-        """Lets go of what the fold and its disk hold."""
+        """Frees what the fold and its disk hold."""
+        self.enter(TaskState.CLOSED)
         if self.shared is not None:
             self.shared.close()
         self.fold.close()

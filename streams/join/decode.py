@@ -1,4 +1,4 @@
-"""Bytes in, events out: what can be judged of one record without looking at any other."""
+"""Bytes to events: what can be judged of one record without looking at any other."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from schemas.rejects import Reason
 
 Event = TypeVar("Event", Impression, Click)
 
-# msgspec's own error is a ValueError; invalid UTF-8 raises Python's, unknown fields nested too deeply the last.
+# msgspec's own error is a ValueError. Invalid UTF-8 raises Python's, deeply nested unknown fields a RecursionError.
 _UNDECODABLE = (ValueError, RecursionError)
 _impression_id = attrgetter("impression_id")
 _ts = attrgetter("ts")
 
 
 @dataclass(frozen=True, slots=True)
-class Taken(Generic[Event]):
-    """The good records of a batch: equally long columns, `rows` being indexes into the batch; and the refused ones."""
+class DecodedBatch(Generic[Event]):
+    """The good records of a batch as equally long columns, and the refused ones as (row, reason, detail).
+
+    `rows` are the places of the good records in the batch, `ts` their event times, ms.
+    """
 
     rows: Sequence[int]
     events: list[Event]
@@ -34,15 +37,15 @@ class Taken(Generic[Event]):
     refused: list[tuple[int, Reason, str]]
 
 
-class Intake(Generic[Event]):
-    """Decodes one log. A batch without bad records, nearly every batch, takes no Python loop of ours."""
+class EventDecoder(Generic[Event]):
+    """Decodes one log. A batch without bad records, which nearly every batch is, runs no Python loop of ours."""
 
     def __init__(self, kind: type[Event], bounds: JoinBounds) -> None:
         self._decode: Callable[[Any], Event] = decoder(kind).decode
         self._future_ms = bounds.future_ms
 
-    def take(self, records: Records) -> Taken[Event]:
-        """Judges a batch in order: size, form and constant bounds, key, future. Never raises for what is in it."""
+    def decode(self, records: Records) -> DecodedBatch[Event]:
+        """Checks in this order: size, form and constant bounds, key, future. Bad records raise nothing."""
         try:
             if max(map(len, records.values), default=0) <= MAX_RECORD_BYTES:  # type: ignore[arg-type]  # None: TypeError
                 events = list(map(self._decode, records.values))
@@ -50,12 +53,12 @@ class Intake(Generic[Event]):
                     ts = np.fromiter(map(_ts, events), np.int64, len(events))
                     stamped = np.asarray(records.timestamps, np.int64)
                     if not np.any((ts > stamped + self._future_ms) & (stamped >= 0)):
-                        return Taken(range(len(events)), events, ts, [])
+                        return DecodedBatch(range(len(events)), events, ts, [])
         except (TypeError, *_UNDECODABLE):
             pass
         return self._one_by_one(records)
 
-    def _one_by_one(self, records: Records) -> Taken[Event]:
+    def _one_by_one(self, records: Records) -> DecodedBatch[Event]:
         rows: list[int] = []
         events: list[Event] = []
         refused: list[tuple[int, Reason, str]] = []
@@ -67,7 +70,7 @@ class Intake(Generic[Event]):
             else:
                 rows.append(row)
                 events.append(judged)
-        return Taken(rows, events, np.fromiter(map(_ts, events), np.int64, len(events)), refused)
+        return DecodedBatch(rows, events, np.fromiter(map(_ts, events), np.int64, len(events)), refused)
 
     def _judge(self, key: bytes | None, value: bytes | None, stamped_ms: int) -> Event | tuple[Reason, str]:
         if value is None:

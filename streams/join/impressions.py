@@ -1,4 +1,4 @@
-"""Accepting impressions: the batch's ids against themselves and the store, then one vectorised judgement."""
+"""Judges a batch of impressions: looks its ids up in the batch and in the store, then judges the batch at once."""
 
 from __future__ import annotations
 
@@ -29,35 +29,36 @@ class Twins:
         order = np.argsort(hashes, kind="stable")
         ascending = hashes[order]
         asked, positions = store.find(ascending)
+        # Place in the batch -> positions in the store that share its hash.
         self._stored: dict[int, list[int]] = defaultdict(list)
-        for at, position in zip(order[asked].tolist(), positions.tolist(), strict=True):
-            self._stored[at].append(position)
+        for place, position in zip(order[asked].tolist(), positions.tolist(), strict=True):
+            self._stored[place].append(position)
         equal = ascending[1:] == ascending[:-1]
-        beside = np.zeros(len(hashes), np.bool_)
-        beside[1:] |= equal
-        beside[:-1] |= equal
-        self.suspects = sorted({*self._stored, *order[beside].tolist()})
+        repeated = np.zeros(len(hashes), np.bool_)
+        repeated[1:] |= equal
+        repeated[:-1] |= equal
+        self.suspects = sorted({*self._stored, *order[repeated].tolist()})
         self._accepted: dict[str, Impression] = {}
 
-    def of(self, at: int, bound_ms: int) -> Impression | None:
+    def of(self, place: int, bound_ms: int) -> Impression | None:
         """The accepted impression of the same id with `ts` within the dedupe horizon below `bound_ms`, if any."""
-        event = self._events[at]
+        event = self._events[place]
         near = self._accepted.get(event.impression_id)
         if near is not None and near.ts >= bound_ms - self._dedupe_ms:
             return near
-        for position in self._stored.get(at, ()):
+        for position in self._stored.get(place, ()):
             if self._store.ts(position) >= bound_ms - self._dedupe_ms:
                 stored = stored_impression(self._store, position)
                 if stored.impression_id == event.impression_id:
                     return stored
         return None
 
-    def accept(self, at: int) -> None:
+    def accept(self, place: int) -> None:
         """The impression at this place of the batch is accepted."""
-        self._accepted[self._events[at].impression_id] = self._events[at]
+        self._accepted[self._events[place].impression_id] = self._events[place]
 
     def forget(self) -> None:
-        """Begins again: nothing of the batch is accepted."""
+        """Starts the batch again: none of it is accepted."""
         self._accepted.clear()
 
 
@@ -74,7 +75,7 @@ def judge_impressions(
 
 
 def stored_impression(store: Store, position: int) -> Impression:
-    """The impression kept at a position. Raises DamagedState if its bytes are no longer what was accepted."""
+    """The impression stored at a position. Raises DamagedState if its bytes are not those that were accepted."""
     payload = store.payload(position)
     try:
         impression: Impression = _decode(payload)

@@ -1,8 +1,8 @@
-"""Where an id's hash was seen: sorted runs of (64-bit hash, position), merged in tiers by a background thread.
+"""The positions of each id's hash: sorted runs of (64-bit hash, position), merged in tiers by a background thread.
 
-Built for appends: a batch becomes a run by one sort, equal-sized runs merge (numpy releases the GIL for it). Ordered by
-arrival, not by time: probing one large run costs a fraction of probing one per time bucket. What a look-up returns does
-not depend on when a merge ends.
+The index is built for appends: one sort makes a run of a batch, and runs of about equal size are merged (numpy releases
+the GIL for that). Runs are ordered by arrival, not by event time: to probe one large run costs a fraction of probing
+one run for each span of time. What a look-up returns does not depend on when a merge ends.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ Positions = npt.NDArray[np.int64]
 
 
 class Run(NamedTuple):
-    """Hashes in ascending order, where each was seen, and the newest of those positions."""
+    """Hashes in ascending order, the position of each, and the highest position."""
 
     hashes: Hashes
     positions: Positions
     newest: int
 
 
-# Below this a merge costs less than handing it to a thread.
+# A merge of this many rows or fewer costs less than handing it to a thread.
 SMALL_RUN = 65_536
-# A merge holds both runs and what they become: 130 MB at this size. More runs make look-ups slower, 0.1 µs a key each.
+# A merge holds both runs and the merged one: 130 MB at this size. Each further run costs a look-up 0.1 µs a key.
 LARGEST_RUN = 1 << 22
+# At 0.1 µs a run and key, 40 runs cost 4 µs a key: more than waiting for the merge.
 _MOST_RUNS = 40
 
 
 class Index:
-    """Every position of a hash, over all runs. Positions only grow; those below `base` are forgotten at merges."""
+    """Every position of a hash, over all runs. Positions only grow; merges drop those below `base`."""
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
@@ -47,12 +48,12 @@ class Index:
         return sum(run.hashes.nbytes + run.positions.nbytes for run in self._runs)
 
     def add(self, hashes: Hashes, positions: Positions, *, base: int) -> None:
-        """One more run; `hashes` ascend. `base` is the lowest position anybody still asks for."""
+        """Adds a run; `hashes` ascend. `base` is the lowest position that is still in use."""
         if not len(hashes):
             return
         self._runs.append(Run(hashes, positions, int(positions.max())))
         self._take_merged()
-        # The largest runs are merged no more: they go when all they hold is forgotten.
+        # The largest runs are not merged any more. They are dropped when all their positions are below `base`.
         while self._merging is None and self._runs and self._runs[0].newest < base:
             del self._runs[0]
         while self._merging is None and (at := self._next_merge()) is not None:
@@ -63,7 +64,7 @@ class Index:
                 self._merging = at, self._pool.submit(_merge, older, newer, base)
 
     def load(self, hashes: Hashes, positions: Positions) -> None:
-        """Rows read back from disk, in ascending order of position, into an empty index."""
+        """Fills an empty index with rows read back from disk, in ascending order of position."""
         for start in range(0, len(hashes), LARGEST_RUN):
             part = hashes[start : start + LARGEST_RUN]
             order = np.argsort(part)
@@ -71,18 +72,18 @@ class Index:
             self._runs.append(Run(part[order], own[order], int(own[-1])))
 
     def find(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], Positions]:
-        """All hits, as (index into `hashes`, position), in no order. Ascending `hashes` are found fastest."""
+        """All hits as (place in `hashes`, position), in no order. Ascending `hashes` are found fastest."""
         asked: list[npt.NDArray[np.int64]] = []
         found: list[Positions] = []
         for run_hashes, run_positions, _ in self._runs:
             low = np.searchsorted(run_hashes, hashes)
-            # An index behind the end reads the last entry, which then is not equal.
+            # A place behind the end reads the last entry instead, which is not equal.
             hit = np.flatnonzero(run_hashes[np.minimum(low, len(run_hashes) - 1)] == hashes)
             while len(hit):
                 at = low[hit]
                 asked.append(hit)
                 found.append(run_positions[at])
-                # Ids can be reused and hashes collide: go on to the equal neighbours.
+                # An id can be used again and hashes can collide: go on to the equal neighbours.
                 low[hit] += 1
                 hit = hit[at + 1 < len(run_hashes)]
                 hit = hit[run_hashes[low[hit]] == hashes[hit]]
@@ -107,19 +108,19 @@ class Index:
         if self._merging is None:
             return
         at, merged = self._merging
-        # Runs pile up while a large merge lags, and each makes every look-up slower: past a bound, wait for it.
+        # While a large merge lags, runs pile up and make every look-up slower. Above a bound, wait for the merge.
         if not merged.done() and len(self._runs) < _MOST_RUNS:
             return
         self._replace(at, merged.result())
         self._merging = None
 
     def _replace(self, at: int, merged: Run) -> None:
-        """Two runs by the one made of them, or by none if all they held is forgotten: it could not be searched."""
+        """Replaces two runs by the merged one, or by none if it is empty: an empty run cannot be searched."""
         self._runs[at : at + 2] = [merged] if len(merged.hashes) else []
 
 
 def _merge(older: Run, newer: Run, base: int) -> Run:
-    """One run of two, without positions below `base`. Four times as fast as sorting them again, and half the memory."""
+    """One run made of two, without positions below `base`. Four times as fast as sorting both, with half the memory."""
     old_hashes, old_positions = _above(older, base)
     new_hashes, new_positions = _above(newer, base)
     at = np.searchsorted(old_hashes, new_hashes) + np.arange(len(new_hashes))

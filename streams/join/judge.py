@@ -1,4 +1,4 @@
-"""Late, duplicate, conflict or accepted: what a record is beside the earlier ones of its own log."""
+"""Late, duplicate, conflict or accepted: what a good record is, given the earlier ones of its own log."""
 
 from __future__ import annotations
 
@@ -32,22 +32,25 @@ def judge_each(
     twin_of: Callable[[int, int], Event | None],
     accept: Callable[[int], None],
 ) -> Fates:
-    """One by one, as the definition has it. `twin_of(at, bound_ms)` finds the accepted twin; moves the watermark."""
+    """One by one, as the rules are defined. Moves the watermark.
+
+    `twin_of(place, bound_ms)` finds the accepted event of the same id; `accept(place)` is called for each accepted one.
+    """
     fates = np.zeros(len(events), np.int8)
-    for at, event in enumerate(events):
+    for place, event in enumerate(events):
         bound_ms = watermark.ms
         if event.ts < bound_ms:
-            fates[at] = Fate.LATE
+            fates[place] = Fate.LATE
             continue
-        fates[at] = fate_beside(event, twin_of(at, bound_ms))
-        if fates[at] == Fate.ACCEPTED:
+        fates[place] = fate_beside(event, twin_of(place, bound_ms))
+        if fates[place] == Fate.ACCEPTED:
             watermark.accept(event.ts)
-            accept(at)
+            accept(place)
     return fates
 
 
 def fate_beside(event: Event, twin: Event | None) -> Fate:
-    """Duplicates are equal in all they say, whatever bytes said it."""
+    """The fate of an event beside its accepted twin. Duplicates have equal fields, even if their bytes differ."""
     if twin is None:
         return Fate.ACCEPTED
     return Fate.DUPLICATE if twin == event else Fate.CONFLICT
@@ -61,24 +64,24 @@ def judge_batch(
     twin_of: Callable[[int, int], Event | None],
     accept: Callable[[int], None],
 ) -> Fates | None:
-    """All at once: only `suspects`, ascending, can have a twin. Moves the watermark.
+    """A whole batch at once: only `suspects`, ascending, can have a twin. Moves the watermark.
 
-    None, and nothing moved, if a refused record stands above the maximum before it: then the bounds of those behind it
-    were computed with a maximum it must not raise, and the batch has to go one by one.
+    Returns None, and moves nothing, if a refused record is above the maximum before it. Then the bounds of the records
+    after it were computed with a maximum that it must not raise, and the batch has to go one by one.
     """
     bounds = watermark.before_each(ts)
     fates = np.where(ts < bounds, Fate.LATE, Fate.ACCEPTED).astype(np.int8)
     if len(suspects):
         highest = watermark.highest_before(ts)
-        for at in suspects:
-            if fates[at] == Fate.LATE:
+        for place in suspects:
+            if fates[place] == Fate.LATE:
                 continue
-            fates[at] = fate_beside(events[at], twin_of(at, int(bounds[at])))
-            if fates[at] == Fate.ACCEPTED:
-                accept(at)
-            elif ts[at] > highest[at]:
+            fates[place] = fate_beside(events[place], twin_of(place, int(bounds[place])))
+            if fates[place] == Fate.ACCEPTED:
+                accept(place)
+            elif ts[place] > highest[place]:
                 return None
     if len(ts):
-        # Late and refused ones are at or below the maximum of the accepted here.
+        # Late and refused records are at or below the maximum of the accepted ones here.
         watermark.accept(int(ts.max()))
     return fates

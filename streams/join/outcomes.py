@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import xxhash
 
-from schemas.bounds import JoinBounds
 from schemas.codec import encode
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome, OutcomeKind
@@ -15,21 +14,21 @@ from schemas.records import Out
 class Outcomes:
     """Writes outcomes of one join partition to the model shard of their campaign; orphans go to shard 0."""
 
-    def __init__(self, partition: int, shards: int, bounds: JoinBounds) -> None:
+    def __init__(self, partition: int, shards: int, *, unclicked_weight: float) -> None:
         self._partition = partition
         self._shards = shards
-        self._unclicked_weight = bounds.unclicked_weight
+        self._unclicked_weight = unclicked_weight
 
     def clicked(self, impression: Impression, click: Click, *, repeat: bool) -> Out:
         """The billable click of an impression, or a later one."""
         return self._out(impression, "repeat" if repeat else "click", None if repeat else 1, click)
 
     def unclicked(self, impression: Impression) -> Out:
-        """The window passed without a click."""
+        """The window passed without a billable click."""
         return self._out(impression, "unclicked", 0, None)
 
     def orphan(self, click: Click) -> Out:
-        """No impression answers this click."""
+        """No impression matches this click."""
         outcome = Outcome("orphan", click.impression_id, self._partition, click_id=click.click_id, click_ts=click.ts)
         return Out("outcomes", b"0", encode(outcome), 0)
 

@@ -1,4 +1,7 @@
-"""The click side: ids seen, for duplicates, and clicks that wait for their impression. A hundredth of the traffic."""
+"""Accepted clicks: their ids, to find duplicates, and the clicks that wait for their impression.
+
+Clicks are about a hundredth of the traffic, so plain dicts and heaps will do.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from schemas.bounds import JoinBounds
 from schemas.events import Click, Impression
 
-# An event with two ids of 32 characters, its places in dict and heap: weighed with 100,000 of them.
+# A click with two ids of 32 characters, with its entries in dict and heap: measured with 100,000 of them.
 _CLICK_BYTES = 480
 
 
@@ -50,13 +53,13 @@ class Clicks:
         self.pending += 1
 
     def awaited(self, impressions: Sequence[Impression]) -> list[int]:
-        """Which of these impressions some click waits for, as indexes."""
+        """The places of those impressions that some click waits for."""
         if not self._waiting:
             return []
-        return [at for at, impression in enumerate(impressions) if impression.impression_id in self._waiting]
+        return [place for place, each in enumerate(impressions) if each.impression_id in self._waiting]
 
     def take(self, impression: Impression) -> list[Click]:
-        """Removes and returns, in log order, the waiting clicks this impression answers."""
+        """Removes and returns, in log order, the waiting clicks that this impression matches."""
         waiting = self._waiting.get(impression.impression_id, [])
         taken = [click for click in waiting if matches(impression.ts, click.ts, self._bounds)]
         if taken:
@@ -65,7 +68,7 @@ class Clicks:
         return taken
 
     def orphans_below(self, ts_ms: int, limit: int) -> tuple[list[Click], int]:
-        """Removes clicks with `ts < ts_ms` that still wait, oldest first, about `limit` of them.
+        """Removes waiting clicks with `ts < ts_ms`, oldest first, about `limit` of them.
 
         Returns them and the bound reached: no click below it waits any more.
         """
@@ -92,7 +95,7 @@ class Clicks:
                 del self._seen[click_id]
 
     def snapshot(self) -> tuple[list[Click], list[Click]]:
-        """Ids seen, and waiting clicks in log order within an impression."""
+        """Every click whose id is remembered, and the waiting clicks, in log order within an impression."""
         return list(self._seen.values()), [click for clicks in self._waiting.values() for click in clicks]
 
     def restore(self, seen: Sequence[Click], waiting: Sequence[Click]) -> None:

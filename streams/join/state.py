@@ -1,26 +1,49 @@
-"""What of the join outlives its process: the commit's metadata and the checkpoint's manifest."""
+"""The state of one partition's join: one object for each input log, and what both logs share.
+
+`JoinState` owns all of it. `matching` holds the rules that change it, `mark` and `snapshot` what of it outlives the
+process.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
 import msgspec
 
-from schemas.bounds import NO_BOUND_MS
-from schemas.events import Click
-from streams.join.store import SegmentState
-from streams.join.totals.journal import QuarterState
+from schemas.bounds import NO_BOUND_MS, JoinBounds
+from schemas.totals import DIMENSIONS, Ledger, LogCounts
+from streams.engine.ports import Disk
+from streams.join.negatives import Negatives
+from streams.join.pending import Clicks
+from streams.join.store import Store
+from streams.join.totals.counting import Counting
+from streams.join.trail import Trail
+from streams.join.watermark import Watermark
+
+IMPRESSIONS: Final = "impressions"
+CLICKS: Final = "clicks"
+INPUTS: Final = (IMPRESSIONS, CLICKS)
 
 
-class Counts(msgspec.Struct):
-    """Ledger counts since the log began; `consumed` of a log is the sum of its four fates."""
+class FateCounts(msgspec.Struct):
+    """What became of the records of one log since it began."""
 
-    impressions_accepted: int = 0
-    impressions_late: int = 0
-    impressions_duplicate: int = 0
-    impressions_rejected: int = 0
-    clicks_accepted: int = 0
-    clicks_late: int = 0
-    clicks_duplicate: int = 0
-    clicks_rejected: int = 0
+    accepted: int = 0
+    late: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+
+    def for_ledger(self) -> LogCounts:
+        """The same counts as the ledger shows them."""
+        consumed = self.accepted + self.late + self.duplicate + self.rejected
+        return LogCounts(consumed, self.accepted, self.late, self.duplicate, self.rejected)
+
+
+class DecisionCounts(msgspec.Struct):
+    """What was decided since the logs began. `lost`: what `--accept-loss` left out."""
+
     closed: int = 0
     unclicked: int = 0
     billable: int = 0
@@ -30,10 +53,12 @@ class Counts(msgspec.Struct):
     lost_clicks: int = 0
 
 
-class Decided(msgspec.Struct):
-    """How far the log's bounds were acted on, all exclusive: impressions closed, clicks given up, totals final.
+class Reached(msgspec.Struct):
+    """How far the logs' bounds were acted on, all exclusive, in event time.
 
-    Acting is bounded per transaction, so these may lag behind what the bounds allow; recovery goes exactly this far.
+    Impressions below `close_ms` are closed, clicks below `orphan_ms` are orphans if nothing answered them, totals of
+    spans that end at or before `final_ms` were reported as final. A transaction acts on a limited number of records, so
+    these may lag behind what the bounds allow. Recovery goes exactly this far.
     """
 
     close_ms: int = NO_BOUND_MS
@@ -41,41 +66,63 @@ class Decided(msgspec.Struct):
     final_ms: int = NO_BOUND_MS
 
 
-class Rebuild(msgspec.Struct, frozen=True):
-    """Where a log must be read from when no checkpoint is left, and the highest accepted `ts` before that."""
+@dataclass(slots=True)
+class LogState:
+    """One input log: how far it is read, its lateness bound, the way back for a rebuild, counts by fate."""
 
-    offset: int
-    highest_ms: int
-
-
-class JoinMark(msgspec.Struct, frozen=True):
-    """Commit metadata of a join task: about 700 bytes; the broker refuses more than 4,096."""
-
-    epoch: int
-    sequence: int
-    digest: str
-    decided: Decided
-    counts: Counts
-    rebuild_impressions: Rebuild
-    rebuild_clicks: Rebuild
+    name: str
+    watermark: Watermark
+    trail: Trail
+    next_offset: int = 0
+    fates: FateCounts = field(default_factory=FateCounts)
 
 
-class JoinSnapshot(msgspec.Struct, frozen=True):
-    """The state at a cut, as the manifest holds it; impressions stand in the segments it names."""
+class JoinState:
+    """Everything one partition's join knows. The rules change it, nothing else does."""
 
-    digest: str
-    partition: int
-    impressions_next: int
-    clicks_next: int
-    impressions_highest_ms: int
-    impressions_floor_ms: int
-    clicks_highest_ms: int
-    clicks_floor_ms: int
-    decided: Decided
-    counts: Counts
-    segments: list[SegmentState]
-    seen_clicks: list[Click]
-    waiting_clicks: list[Click]
-    quarters: list[QuarterState]
-    impressions_trail: list[list[int]]
-    clicks_trail: list[list[int]]
+    def __init__(self, bounds: JoinBounds, disk: Disk, dimensions: Sequence[str] = DIMENSIONS) -> None:
+        negatives = Negatives(bounds.negative_rate)
+        self.impressions, self.clicks = (
+            LogState(name, Watermark(bounds.lateness_ms), Trail(judged_with_ms=bounds.lateness_ms + bounds.dedupe_ms))
+            for name in INPUTS
+        )
+        self.logs = {IMPRESSIONS: self.impressions, CLICKS: self.clicks}
+        self.store = Store(disk, negatives.sampled)
+        self.accepted_clicks = Clicks(bounds)
+        self.counting = Counting(disk, dimensions)
+        self.reached = Reached()
+        self.decisions = DecisionCounts()
+        # Whether anything was decided or counted since this was last set to False.
+        self.changed = True
+
+    @property
+    def open(self) -> int:
+        """Accepted impressions that may still be clicked."""
+        return self.impressions.fates.accepted - self.decisions.closed - self.decisions.lost_impressions
+
+    def nbytes(self) -> int:
+        """Memory of open impressions, clicks and totals, bytes."""
+        return self.store.nbytes + self.accepted_clicks.nbytes + self.counting.nbytes
+
+    def ledger(self, partition: int, version: int) -> Ledger:
+        """The conservation counts as they are now."""
+        decisions = self.decisions
+        return Ledger(
+            join_partition=partition,
+            version=version,
+            impressions=self.impressions.fates.for_ledger(),
+            clicks=self.clicks.fates.for_ledger(),
+            open=self.open,
+            closed=decisions.closed,
+            unclicked=decisions.unclicked,
+            billable=decisions.billable,
+            repeat=decisions.repeat,
+            orphan=decisions.orphan,
+            pending=self.accepted_clicks.pending,
+            impressions_next_offset=self.impressions.next_offset,
+            clicks_next_offset=self.clicks.next_offset,
+            impressions_watermark_ms=self.impressions.watermark.ms,
+            clicks_watermark_ms=self.clicks.watermark.ms,
+            lost_impressions=decisions.lost_impressions,
+            lost_clicks=decisions.lost_clicks,
+        )

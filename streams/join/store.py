@@ -1,9 +1,9 @@
 """Open impressions: append-only segments of rows and payloads in arrival order, found through the index.
 
-A position is `segment number << 17 | row`. Rows never change; whether a row was clicked is a flag beside it; whether it
-is closed follows from its `ts` and the close bound. A segment goes when nothing in it can matter any more.
-Payloads are appended to a file at once, in the caller's thread: a write into the page cache costs 0.1 µs an impression,
-less than handing it over would.
+A position is `segment number << 17 | row`. Rows never change. A flag beside a row says whether it was clicked; whether
+it is closed follows from its `ts` and the close bound. A segment is dropped when no later record can need any of its
+rows. The caller's thread appends payloads to a file at once: a write into the page cache costs 0.1 µs an impression,
+less than handing it to another thread.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from streams.join.index import Hashes, Index, Positions
 from streams.state.kept import KeptFiles
 
 Int64s = npt.NDArray[np.int64]
-Keep = Callable[[Hashes], npt.NDArray[np.bool_]]
+Sampled = Callable[[Hashes], npt.NDArray[np.bool_]]
 
+# 131,072 rows: 2.9 MB of memory a segment, dropped whole.
 ROW_BITS = 17
 SEGMENT_ROWS = 1 << ROW_BITS
 # On disk: event time, hash of the id, where the payload ends, low half of the payload's xxh3.
 _ROW = np.dtype([("ts", "<i8"), ("hash", "<u8"), ("end", "<i8"), ("check", "<u4")])
-# In memory: ts, end, check, kept, clicked.
+# In memory: ts, end, check, sampled, clicked.
 _ROW_BYTES = 8 + 8 + 4 + 1 + 1
 _check = xxhash.xxh3_64_intdigest
 
 
 class SegmentState(msgspec.Struct, frozen=True):
-    """A segment in a snapshot: how many rows and payload bytes of its files count, their checksum, clicked rows."""
+    """A segment in a snapshot: rows and payload bytes that count, the checksum of the rows, the clicked rows (i32)."""
 
     number: int
     rows: int
@@ -45,18 +46,18 @@ class SegmentState(msgspec.Struct, frozen=True):
 class Segment:
     """Up to `SEGMENT_ROWS` impressions in arrival order, on two append-only files: `.rows` and `.payload`.
 
-    In memory 22 bytes a row; the hash stands in the index, here only whether an unclicked one would be `kept`.
+    In memory 22 bytes a row. The hash is in the index; a row only says whether it would be sampled as a negative.
     """
 
-    def __init__(self, number: int, prefix: str, keep: Keep) -> None:
-        self._keep = keep
+    def __init__(self, number: int, prefix: str, sampled: Sampled) -> None:
+        self._is_sampled = sampled
         self.number = number
         self.name = f"{prefix}{number:010d}"
         self.count = 0
         self.ts: Int64s = np.empty(SEGMENT_ROWS, np.int64)
         self.end: Int64s = np.empty(SEGMENT_ROWS, np.int64)
         self.check = np.empty(SEGMENT_ROWS, np.uint32)
-        self.kept = np.empty(SEGMENT_ROWS, np.bool_)
+        self.sampled = np.empty(SEGMENT_ROWS, np.bool_)
         self.clicked = np.zeros(SEGMENT_ROWS, np.bool_)
         self.payload_bytes = 0
         self.min_ts = 0
@@ -64,10 +65,10 @@ class Segment:
         self.checksum = xxhash.xxh3_64()
 
     def add_rows(self, rows: npt.NDArray[np.void]) -> None:
-        """Takes rows into memory, as appended or as read back."""
+        """Takes rows into memory, just appended or read back."""
         start, stop = self.count, self.count + len(rows)
         self.ts[start:stop], self.end[start:stop], self.check[start:stop] = rows["ts"], rows["end"], rows["check"]
-        self.kept[start:stop] = self._keep(rows["hash"])
+        self.sampled[start:stop] = self._is_sampled(rows["hash"])
         low, high = int(rows["ts"].min()), int(rows["ts"].max())
         self.min_ts = min(self.min_ts, low) if start else low
         self.max_ts = max(self.max_ts, high) if start else high
@@ -77,18 +78,18 @@ class Segment:
 
 
 class Store:
-    """The impressions of one partition that can still matter. `keep` chooses, by hash, the unclicked to be put out."""
+    """The impressions of one partition that a later record can need. `sampled` chooses negatives by the id's hash."""
 
-    def __init__(self, disk: Disk, keep: Keep, prefix: str = "seg-") -> None:
+    def __init__(self, disk: Disk, sampled: Sampled, prefix: str = "seg-") -> None:
         self._disk = disk
-        self._keep = keep
+        self._sampled = sampled
         self._prefix = prefix
         self._index = Index()
         self._segments: dict[int, Segment] = {}
         self._next_number = 0
         self._dirty: set[str] = set()
         self._kept = KeptFiles(disk, prefix)
-        # What the last snapshot, taken or restored, names.
+        # The files that the last snapshot, taken or restored, names.
         self._files: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -126,8 +127,8 @@ class Store:
         """All rows with these hashes, as (index into `hashes`, position)."""
         asked, positions = self._index.find(hashes)
         if len(positions):
-            kept = positions >= self._base()
-            return asked[kept], positions[kept]
+            live = positions >= self._base()
+            return asked[live], positions[live]
         return asked, positions
 
     def ts(self, position: int) -> int:
@@ -145,34 +146,36 @@ class Store:
         return data
 
     def click(self, position: int) -> bool:
-        """Marks a row clicked; whether it was the first time."""
+        """Marks a row clicked. Returns whether this was its first click."""
         segment, row = self._segments[position >> ROW_BITS], position & (SEGMENT_ROWS - 1)
         first = not segment.clicked[row]
         segment.clicked[row] = True
         return first
 
     def bound_for(self, start_ms: int, stop_ms: int, limit: int) -> int:
-        """The highest bound up to `stop_ms` that keeps the rows from `start_ms` to it within `limit`, or one ms on."""
-        found = [segment.ts[rows] for segment, rows in self._between(start_ms, stop_ms)]
-        ts = np.concatenate(found) if found else np.empty(0, np.int64)
+        """The highest bound up to `stop_ms` with at most `limit` rows from `start_ms` on; at least `start_ms + 1`."""
+        parts = [segment.ts[rows] for segment, rows in self._between(start_ms, stop_ms)]
+        ts = np.concatenate(parts) if parts else np.empty(0, np.int64)
         if len(ts) <= limit:
             return stop_ms
         return max(int(np.partition(ts, limit)[limit]), start_ms + 1)
 
     def unclicked_between(self, start_ms: int, stop_ms: int) -> tuple[int, int, list[int]]:
-        """Of the rows with `start_ms <= ts < stop_ms`: how many, how many never clicked, positions of those to keep."""
+        """Of the rows with `start_ms <= ts < stop_ms`: how many, how many unclicked, positions of the sampled
+        unclicked.
+        """
         count = unclicked = 0
-        kept: list[int] = []
+        sampled: list[int] = []
         for segment, rows in self._between(start_ms, stop_ms):
-            silent = rows[~segment.clicked[rows]]
+            never_clicked = rows[~segment.clicked[rows]]
             count += len(rows)
-            unclicked += len(silent)
-            chosen = silent[segment.kept[silent]]
-            kept.extend(((segment.number << ROW_BITS) + chosen).tolist())
-        return count, unclicked, kept
+            unclicked += len(never_clicked)
+            chosen = never_clicked[segment.sampled[never_clicked]]
+            sampled.extend(((segment.number << ROW_BITS) + chosen).tolist())
+        return count, unclicked, sampled
 
     def drop_below(self, ts_ms: int) -> None:
-        """Forgets leading full segments all of whose rows are below `ts_ms`."""
+        """Drops the leading full segments whose rows are all below `ts_ms`."""
         for number in list(self._segments):
             segment = self._segments[number]
             if segment.count < SEGMENT_ROWS or segment.max_ts >= ts_ms:
@@ -183,7 +186,7 @@ class Store:
             self._kept.doom(f"{segment.name}.rows")
 
     def snapshot(self) -> list[SegmentState]:
-        """Makes all rows and payloads durable and names them."""
+        """Makes all rows and payloads durable and returns the segments."""
         for name in sorted(self._dirty):
             self._disk.sync(f"{name}.payload")
             self._disk.sync(f"{name}.rows")
@@ -203,7 +206,7 @@ class Store:
         return states
 
     def files(self) -> Mapping[str, int]:
-        """The files the last snapshot, taken or restored, names, and how much of each counts, bytes."""
+        """The files that the last snapshot, taken or restored, names, with the bytes of each that count."""
         return self._files
 
     def _lengths(self, states: Sequence[SegmentState]) -> dict[str, int]:
@@ -214,17 +217,17 @@ class Store:
         }
 
     def snapshot_kept(self) -> None:
-        """No durable snapshot names the segments dropped before the last one: their files go."""
+        """The last snapshot is durable: deletes the files of segments dropped before it."""
         self._kept.snapshot_kept()
 
     def restore(self, states: Sequence[SegmentState]) -> None:
-        """Takes the rows of a snapshot; what was appended behind it is cut off. Raises DamagedState."""
+        """Takes the rows of a snapshot and cuts off what was appended after it. Raises DamagedState."""
         self._files = self._lengths(states)
         self._kept.keep_only(self._files)
         hashes: list[Hashes] = []
         positions: list[Positions] = []
         for state in states:
-            segment = Segment(state.number, self._prefix, self._keep)
+            segment = Segment(state.number, self._prefix, self._sampled)
             length = state.rows * _ROW.itemsize
             data = self._kept.read(f"{segment.name}.rows", 0, length)
             last = self._kept.read(f"{segment.name}.payload", state.payload_bytes - 1, 1)
@@ -243,7 +246,7 @@ class Store:
             self._index.load(np.concatenate(hashes), np.concatenate(positions))
 
     def clear(self) -> None:
-        """Forgets everything, files included: the state is about to be rebuilt from the log."""
+        """Drops everything, files included: the state will be rebuilt from the log."""
         self._kept.clear()
         self._index.close()
         self._index = Index()
@@ -261,7 +264,7 @@ class Store:
     def _tail(self) -> Segment:
         last = self._segments.get(self._next_number - 1)
         if last is None or last.count == SEGMENT_ROWS:
-            last = self._segments[self._next_number] = Segment(self._next_number, self._prefix, self._keep)
+            last = self._segments[self._next_number] = Segment(self._next_number, self._prefix, self._sampled)
             self._next_number += 1
         return last
 

@@ -1,4 +1,4 @@
-"""How late is late: the bound of one log, from that log and its seals alone."""
+"""The lateness bound of one log, from that log and its seals alone."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ class Watermark:
         self._lateness_ms = lateness_ms
         self.highest_ms = NO_BOUND_MS + lateness_ms
         self.floor_ms = NO_BOUND_MS
-        self._ahead: list[tuple[int, int]] = []
+        # Seals not reached yet, as (next offset, floor ms), ascending.
+        self._scheduled: list[tuple[int, int]] = []
 
     @property
     def ms(self) -> int:
-        """Records with a lower `ts` are late from here on."""
+        """The bound: from here on, a record with a lower `ts` is late."""
         return max(self.highest_ms - self._lateness_ms, self.floor_ms)
 
     def schedule(self, floors: list[tuple[int, int]], next_offset: int) -> None:
-        """Seals as (next offset, floor ms); those at or below `next_offset` hold at once, the rest when reached."""
-        self._ahead = sorted([*self._ahead, *floors])
+        """Adds seals as (next offset, floor ms). Those up to `next_offset` hold at once, the rest when reached."""
+        self._scheduled = sorted([*self._scheduled, *floors])
         self.reach(next_offset)
 
     def reach(self, next_offset: int) -> None:
-        """The log's next offset is this one: floors of seals up to it hold."""
-        while self._ahead and self._ahead[0][0] <= next_offset:
-            self.floor_ms = max(self.floor_ms, self._ahead.pop(0)[1])
+        """Moves to this next offset: the floors of seals up to it hold."""
+        while self._scheduled and self._scheduled[0][0] <= next_offset:
+            self.floor_ms = max(self.floor_ms, self._scheduled.pop(0)[1])
 
-    def spans(self, records: Records) -> list[Records]:
-        """The records cut where a seal ahead begins to hold: within one piece the floor is constant."""
-        cuts = [0]
-        for next_offset, _ in self._ahead:
-            at = int(np.searchsorted(np.asarray(records.offsets), next_offset))
-            if cuts[-1] < at < len(records):
-                cuts.append(at)
-        return [records.slice(start, stop) for start, stop in zip(cuts, [*cuts[1:], len(records)], strict=True)]
+    def pieces(self, records: Records) -> list[Records]:
+        """The records split where a seal begins to hold: within one piece the floor is constant."""
+        starts = [0]
+        for next_offset, _ in self._scheduled:
+            row = int(np.searchsorted(np.asarray(records.offsets), next_offset))
+            if starts[-1] < row < len(records):
+                starts.append(row)
+        return [records.slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(records)], strict=True)]
 
     def before_each(self, ts: Int64s) -> Int64s:
-        """The bound each record of a batch meets, if all that are not late are accepted.
+        """The bound for each record of a batch, if all that are not late are accepted.
 
-        Exact whenever no refused record is above the maximum before it (`highest_before`): late ones never are,
-        duplicates never are; a conflict may be, and then the caller goes one by one.
+        Exact as long as no refused record is above the maximum before it (`highest_before`). Late records and
+        duplicates never are. A conflict may be, and then the caller goes one by one.
         """
         bound: Int64s = np.maximum(self.highest_before(ts) - self._lateness_ms, self.floor_ms)
         return bound
@@ -61,5 +62,5 @@ class Watermark:
         return before
 
     def accept(self, ts_ms: int) -> None:
-        """An accepted record, or the highest of several."""
+        """Raises the maximum to an accepted `ts`, or to the highest of several."""
         self.highest_ms = max(self.highest_ms, ts_ms)

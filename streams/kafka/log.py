@@ -173,7 +173,7 @@ class KafkaLog:
     def _bounds_of(self, log: str, partition: int) -> tuple[int, int]:
         return log_bounds(self._meter, self._cluster.topic(log), partition)
 
-    def known_ends(self, partition: int) -> dict[str, int]:
+    def cached_ends(self, partition: int) -> dict[str, int]:
         """High watermarks that came with the last fetches; a copy, as asking librdkafka may wait for its own lock."""
         return dict(self._heard.get(partition, {}))
 
@@ -212,7 +212,7 @@ class KafkaLog:
         """Fetches them again."""
         self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
-    def side(self, partition: int) -> list[bytes]:
+    def side_log(self, partition: int) -> list[bytes]:
         """All committed values of the side log: what this worker just committed to it is among them."""
         if self._side_log is None:
             return []

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import TypeVar
 
 from schemas.errors import DamagedState, Transient
+from streams.engine.checkpoint import MANIFEST
 from streams.engine.ports import Disk
-from streams.engine.task import MANIFEST
 from streams.state.layout import Objects, SharedManifest, read_manifest, read_piece, stems
 
 _FETCHED = ".fetched"

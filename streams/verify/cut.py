@@ -9,11 +9,10 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
-from schemas.codec import decode
 from schemas.errors import SettingsError, StateMismatch
 from schemas.events import MAX_TS_MS
-from streams.join.matching import INPUTS
-from streams.join.state import JoinMark
+from streams.join.mark import JoinMark, read_mark
+from streams.join.state import INPUTS
 from streams.kafka.cluster import ANSWER_S, Cluster, log_bounds, patiently
 from streams.verify.oracle import Key, Truth
 
@@ -50,8 +49,8 @@ class Cut:
     @property
     def ended(self) -> bool:
         """Whether the run was told that its inputs are complete, and has decided everything."""
-        decided = self.mark.decided
-        return min(decided.close_ms, decided.orphan_ms) > MAX_TS_MS
+        reached = self.mark.reached
+        return min(reached.close_ms, reached.orphan_ms) > MAX_TS_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +78,11 @@ def settled(cut: Cut, judged: Truth, bounds: JoinBounds, known_from_ms: int, *, 
     """What no later record can change. `known_from_ms`: see `known_from`."""
     if ended:
         return Span(known_from_ms)
-    decided = cut.mark.decided
-    to_ms = min(decided.close_ms, decided.orphan_ms)
+    reached = cut.mark.reached
+    to_ms = min(reached.close_ms, reached.orphan_ms)
     if cut.short:
         to_ms = min(to_ms, *allowed(judged, bounds))
-    return Span(known_from_ms, to_ms, min(decided.final_ms, to_ms))
+    return Span(known_from_ms, to_ms, min(reached.final_ms, to_ms))
 
 
 def allowed(judged: Truth, bounds: JoinBounds) -> tuple[int, int]:
@@ -127,9 +126,9 @@ def _cut(
             "join's group with --group, or other --partitions"
         )
     try:
-        mark = decode(marks.pop().encode(), JoinMark)
-    except ValueError as error:
-        raise StateMismatch(f"group {group}: its marks are not those of a join worker ({error})") from error
+        mark = read_mark(marks.pop().encode())
+    except StateMismatch as error:
+        raise StateMismatch(f"group {group}: {error}") from error
     starts = {log: log_bounds(consumer, cluster.topic(log), partition)[0] for log in INPUTS}
     return Cut(partition, starts, offsets, offsets, mark)
 

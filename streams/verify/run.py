@@ -15,7 +15,7 @@ from schemas.errors import SettingsError
 from schemas.records import Record
 from schemas.seals import Seal, SealRecord
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, QUARTER_MS
-from streams.join.matching import INPUTS
+from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster, read_all, stream_log
 from streams.kafka.ranges import resolve_range
@@ -164,7 +164,7 @@ class Verification:
     # ---- the truth --------------------------------------------------------------------------------------------------
 
     def _truth(self, cut: Cut) -> Truth:
-        decided = cut.mark.decided
+        reached = cut.mark.reached
         return truth(
             self._records("impressions", cut),
             self._records("clicks", cut),
@@ -172,8 +172,8 @@ class Verification:
             seals=self._seals(cut),
             partition=cut.partition,
             ended=self._ended(cut),
-            close_below_ms=decided.close_ms,
-            give_up_below_ms=decided.orphan_ms,
+            close_below_ms=reached.close_ms,
+            give_up_below_ms=reached.orphan_ms,
         )
 
     def _ended(self, cut: Cut) -> bool:
@@ -247,19 +247,19 @@ class Verification:
             return
         check = self._checks.named("bounds")
         check.compared += 1
-        decided, bounds = cut.mark.decided, self._asked.bounds
+        reached, bounds = cut.mark.reached, self._asked.bounds
         if self._asked.ended:
             if not cut.ended:
-                check.differ(f"partition {cut.partition} was not ended: it has closed below {decided.close_ms} only")
+                check.differ(f"partition {cut.partition} was not ended: it has closed below {reached.close_ms} only")
             for log, at in cut.offsets.items():
                 if next(stream_log(self._cluster, self._cluster.topic(log), cut.partition, start=at), None):
                     check.differ(f"{log}[{cut.partition}] was not read to its end: committed is offset {at}")
             return
         close_ms, give_up_ms = allowed(judged, bounds)
-        if decided.close_ms > close_ms or decided.orphan_ms > give_up_ms:
+        if reached.close_ms > close_ms or reached.orphan_ms > give_up_ms:
             asked = "; if its run was ended, say --ended" if cut.ended else ""
             check.differ(
-                f"partition {cut.partition} has closed below {decided.close_ms}, given up below {decided.orphan_ms}; "
+                f"partition {cut.partition} has closed below {reached.close_ms}, given up below {reached.orphan_ms}; "
                 f"its logs allow {close_ms} and {give_up_ms}{asked}"
             )
 
@@ -301,15 +301,14 @@ class Verification:
         if not cut.whole or cut.short:
             check.notes.append(f"partition {cut.partition}: not compared, as it counts all the group has committed")
             return
-        counts = cut.mark.counts
         found: dict[Key, int] = {}
         wanted: dict[Key, int] = {}
         for log, one in (("impressions", judged.impressions), ("clicks", judged.clicks)):
             for fate in _FATES:
-                found[cut.partition, log, fate] = getattr(counts, f"{log}_{fate}")
+                found[cut.partition, log, fate] = getattr(cut.mark.of(log).fates, fate)
                 wanted[cut.partition, log, fate] = one.counts[fate]
         for decision in _DECISIONS:
-            found[cut.partition, decision] = getattr(counts, decision)
+            found[cut.partition, decision] = getattr(cut.mark.decisions, decision)
             wanted[cut.partition, decision] = judged.counts[decision]
         check.compare(found, wanted)
         self._last_ledger(cut, judged, check)

@@ -25,8 +25,8 @@ def runner_metrics(runner: Runner) -> Iterator[Metric]:
     yield counter("checkpoints", "Checkpoints made durable.", progress.checkpoints)
     yield counter("recoveries", "Times work began again from the last commit.", progress.recoveries)
     yield gauge("commit_seconds", "How long the last transaction took.", progress.commit_took_s)
-    yield gauge("state_bytes", "Memory of open impressions, totals and clicks.", runner.balance.state_bytes)
-    yield gauge("state_budget_bytes", "What it may take; 0: no bound.", runner.balance.budget_bytes)
+    yield gauge("state_bytes", "Memory of open impressions, totals and clicks.", runner.backpressure.state_bytes)
+    yield gauge("state_budget_bytes", "What it may take; 0: no bound.", runner.backpressure.budget_bytes)
     yield gauge("tasks_live", "Partitions being worked on.", len(runner.folds()))
     for partition, shared in runner.shared().items():
         yield from _shared_metrics(str(partition), shared)
@@ -78,11 +78,11 @@ def _join_metrics(partition: str, fold: JoinFold) -> Iterator[Metric]:
 
 
 def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
-    counts = fold.learner.counts
+    counts = fold.counts
     for fate in ("learned", "waiting", "unlabelled", "rejected", "late"):
         yield gauge("outcomes", "Outcomes by fate.", getattr(counts, fate), fate=fate, shard=partition)
     for direction in ("more_clicks", "fewer_clicks"):
-        drifting = float(fold.learner.drift.direction == direction)
+        drifting = float(fold.drift.direction == direction)
         yield gauge("drift", "1 while predictions drift off.", drifting, direction=direction, shard=partition)
 
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.errors import SettingsError, Transient
-from schemas.records import Out
 from schemas.totals import DIMENSIONS, known_dimensions
 from streams.engine.fold import Fold
 from streams.engine.ports import Disk
@@ -146,7 +144,7 @@ def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterat
     with _state_folder(settings) as folder:
 
         def make(partition: int) -> tuple[Fold, Disk]:
-            return LearnFold(Learner(settings.model, shard=partition, out=Out)), Folder(folder / str(partition))
+            return LearnFold(settings.model, shard=partition), Folder(folder / str(partition))
 
         log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot, static=settings.static)
         yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)

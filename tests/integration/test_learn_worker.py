@@ -124,7 +124,7 @@ def never_stopped(cluster: Cluster) -> tuple[Learner[Out], list[Out]]:
     for record in log:
         outs += learner.step(records([record.value], start=record.offset))
     learner.finish()
-    while learner.behind():
+    while learner.can_sweep():
         outs += learner.sweep(1_000)
     return learner, outs
 

@@ -38,7 +38,7 @@ def outcomes(
             kind="click" if clicked else "unclicked",
             impression_id=f"i{number}",
             join_partition=0,
-            weight=1.0 if clicked else bounds.unclicked_weight,
+            weight=1.0 if clicked else 1 / bounds.negative_rate,
             label=1 if clicked else 0,
             click_id=f"c{number}" if clicked else None,
             click_ts=ts_ms + delay_ms if clicked else None,

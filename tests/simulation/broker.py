@@ -162,7 +162,7 @@ class Broker:
         stable = takewhile(lambda entry: where not in entry[0].waiting, self.logs.get(where, ()))
         return [out for transaction, out in stable if transaction.committed]
 
-    def side(self, partition: int) -> list[bytes]:
+    def side_log(self, partition: int) -> list[bytes]:
         return [out.value or b"" for out in self.committed(("seals", partition))]
 
     def outputs(self) -> Sequence[Out]:

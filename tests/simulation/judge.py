@@ -24,7 +24,7 @@ def check(world: World) -> None:
         value = orjson.loads(out.value or b"")
         outs[value.get("join_partition", value.get("partition"))].append(out)
     for partition in range(world.partitions):
-        seals = [decoder(SealRecord).decode(value) for value in world.broker.side(partition)]
+        seals = [decoder(SealRecord).decode(value) for value in world.broker.side_log(partition)]
         judged = truth(
             world.broker.inputs["impressions", partition].records,
             world.broker.inputs["clicks", partition].records,

@@ -82,7 +82,7 @@ class Life:
 
     def seals(self) -> list[SealRecord]:
         """The seals and start records committed so far."""
-        return [decoder(SealRecord).decode(value) for value in self.broker.side(0)]
+        return [decoder(SealRecord).decode(value) for value in self.broker.side_log(0)]
 
     def check(self) -> None:
         """What was committed equals the batch truth."""

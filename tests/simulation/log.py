@@ -139,9 +139,9 @@ class SimulatedLog:
         if self._random.random() < self.faults / 10:
             self._events["no answer"] += 1
             raise Transient("the broker did not answer")
-        return self.known_ends(partition)
+        return self.cached_ends(partition)
 
-    def known_ends(self, partition: int) -> dict[str, int]:
+    def cached_ends(self, partition: int) -> dict[str, int]:
         found: dict[str, int] = {}
         for log in INPUTS:
             at = log, partition
@@ -159,10 +159,10 @@ class SimulatedLog:
     def resume(self, partition: int, logs: Sequence[str]) -> None:
         self._held -= {(log, partition) for log in logs}
 
-    def side(self, partition: int) -> list[bytes]:
+    def side_log(self, partition: int) -> list[bytes]:
         self._process.reach("ask side", str(partition))
         self._until_stable(("seals", partition))
-        return self.broker.side(partition)
+        return self.broker.side_log(partition)
 
     def _until_answered(self) -> None:
         asked_s = self._now_s()

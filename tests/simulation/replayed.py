@@ -13,7 +13,7 @@ from schemas.codec import decode, decoder
 from schemas.records import Out, Record, Records
 from schemas.seals import SealRecord
 from schemas.totals import Ledger
-from streams.backfill.ownership import OwningFold, Span, finished
+from streams.backfill.ownership import InputRange, OwningFold, finished
 from streams.engine.fold import Fold
 from streams.engine.ports import Commit, Disk, Owner
 from streams.engine.runner import Pace, Runner
@@ -109,7 +109,7 @@ class History:
         return [record for record in self.broker.inputs[log, 0].records if record.offset < stop]
 
     def truth(self, stop: Mapping[str, int], limits: JoinBounds = BOUNDS) -> Truth:
-        seals = [decoder(SealRecord).decode(value) for value in self.broker.side(0)]
+        seals = [decoder(SealRecord).decode(value) for value in self.broker.side_log(0)]
         shown, clicked = (self.log(log, stop[log]) for log in INPUTS)
         return truth(shown, clicked, limits, seals=seals, ended=True)
 
@@ -153,13 +153,13 @@ class RunLog:
         return self._replay.commit
 
     def starts(self, partition: int) -> dict[str, int]:
-        return {log: span.begin.offset for log, span in self._replay.spans.items()}
+        return {log: each.begin.offset for log, each in self._replay.ranges.items()}
 
     def ends(self, partition: int) -> dict[str, int]:
         starts = self.starts(partition)
         return {log: max([starts[log], *(one.offset + 1 for one in self._replay.logs[log])]) for log in INPUTS}
 
-    def known_ends(self, partition: int) -> dict[str, int]:
+    def cached_ends(self, partition: int) -> dict[str, int]:
         return self.ends(partition)
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
@@ -172,8 +172,8 @@ class RunLog:
     def resume(self, partition: int, logs: Sequence[str]) -> None:
         self._paused -= set(logs)
 
-    def side(self, partition: int) -> list[bytes]:
-        return self._replay.history.broker.side(partition)
+    def side_log(self, partition: int) -> list[bytes]:
+        return self._replay.history.broker.side_log(partition)
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
         self._under_way = list(outs), commits[0]
@@ -194,16 +194,22 @@ class Replay:
     """One backfill over a history, with crashes; `complete`: the inputs end where the range does."""
 
     def __init__(
-        self, history: History, spans: Mapping[str, Span], *, complete: bool, share: float, limits: JoinBounds = BOUNDS
+        self,
+        history: History,
+        ranges: Mapping[str, InputRange],
+        *,
+        complete: bool,
+        share: float,
+        limits: JoinBounds = BOUNDS,
     ) -> None:
         self.random = history.random
         self.history = history
-        self.spans = spans
+        self.ranges = ranges
         self.complete = complete
         self.limits = limits
         self.share = share
-        self.logs = {log: history.log(log, span.stop if complete else 2**62) for log, span in spans.items()}
-        self.logs = {log: [one for one in self.logs[log] if one.offset >= spans[log].begin.offset] for log in INPUTS}
+        self.logs = {log: history.log(log, each.stop if complete else 2**62) for log, each in ranges.items()}
+        self.logs = {log: [one for one in self.logs[log] if one.offset >= ranges[log].begin.offset] for log in INPUTS}
         self.outs: list[Out] = []
         self.commit: Commit | None = None
         self.folder = Filesystem()
@@ -217,8 +223,7 @@ class Replay:
 
     def make(self, partition: int) -> tuple[Fold, Disk]:
         disk = SimulatedDisk(self.folder, self.reach)
-        fold = JoinFold(self.limits, disk, partition=partition)
-        self.folds.append(OwningFold(fold, self.limits, self.spans, complete=self.complete))
+        self.folds.append(OwningFold(self.limits, disk, self.ranges, partition=partition, complete=self.complete))
         return self.folds[-1], disk
 
     def live(self) -> None:

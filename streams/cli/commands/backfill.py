@@ -26,8 +26,8 @@ from streams.cli.render.figures import count
 from streams.worker.environment import Environment
 
 if TYPE_CHECKING:
-    from streams.backfill.plan import Plan
-    from streams.backfill.processes import Progress
+    from streams.backfill.plan import BackfillPlan
+    from streams.backfill.replay import ReplayProgress
     from streams.warehouse.client import Warehouse
 
 _LINE_S = 5.0
@@ -146,7 +146,7 @@ def stopping() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def progress(plan: Plan) -> Iterator[Callable[[Progress], None]]:
+def progress(plan: BackfillPlan) -> Iterator[Callable[[ReplayProgress], None]]:
     """One bar with rate, time left and lag on a terminal; plain lines elsewhere."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -155,7 +155,7 @@ def progress(plan: Plan) -> Iterator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
         last_s, said = started_s, 0
 
-        def line(passed: Progress) -> None:
+        def line(passed: ReplayProgress) -> None:
             nonlocal last_s, said
             due = time.monotonic() - last_s >= _LINE_S or not passed.left
             if due and passed.records > said:
@@ -175,7 +175,7 @@ def progress(plan: Plan) -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(plan.run, total=None, rate="0", left="?")
 
-        def shown(passed: Progress) -> None:
+        def shown(passed: ReplayProgress) -> None:
             rate = passed.records / max(0.1, time.monotonic() - started_s)
             bar.update(
                 task,

@@ -45,10 +45,10 @@ def fold(
         logs = {"impressions": read_batches(impressions, "impressions"), "clicks": read_batches(clicks, "clicks")}
         for records in interleaved(logs, interleave, join):
             _write(join.step(records))
-            while join.behind():
+            while join.can_sweep():
                 _write(join.sweep(_SWEEP))
         join.finish()
-        while join.behind():
+        while join.can_sweep():
             _write(join.sweep(_SWEEP))
         _write((), last=True)
         sys.stderr.buffer.write(orjson.dumps(summary(join.ledger())) + b"\n")
@@ -69,7 +69,11 @@ def interleaved(logs: dict[str, Iterator[Records]], seed: int | None, join: Join
                     waiting[log] = batch
         if not waiting:
             return
-        log = min(waiting, key=join.watermark_ms) if seed is None else random.choice(sorted(waiting))
+        log = (
+            min(waiting, key=lambda name: join.state.logs[name].watermark.ms)
+            if seed is None
+            else random.choice(sorted(waiting))
+        )
         batch = waiting.pop(log)
         size = len(batch) if seed is None else random.randint(1, len(batch))
         if size < len(batch):

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import SettingsError
 from schemas.records import Record
-from streams.engine.backpressure import Balance
+from streams.engine.backpressure import Backpressure
 from streams.engine.runner import Pace
 from streams.engine.task import Task
 from streams.join.fold import JoinFold
@@ -22,7 +22,7 @@ from tests.test_join import click, impression
 
 
 class Inputs(SimulatedLog):
-    """Only what a Balance asks of a Log: ends, and which inputs are paused."""
+    """Only what a Backpressure asks of a Log: ends, and which inputs are paused."""
 
     def __init__(self, ends: dict[str, int]) -> None:
         self._ends = ends
@@ -45,7 +45,7 @@ def task_at(impressions_ms: int, clicks_ms: int) -> Task:
     shown, clicked = impression("i", T0 + impressions_ms), click("k", "j", T0 + clicks_ms)
     fold.step(columns("impressions", [Record(0, -1, shown.key, shown.value)]))
     fold.step(columns("clicks", [Record(0, -1, clicked.key, clicked.value)]))
-    while fold.behind():
+    while fold.can_sweep():
         fold.sweep(100)
     return Task(fold, disk, None)
 
@@ -65,18 +65,18 @@ def test_input_that_is_ahead_waits(
     impressions_ms: int, clicks_ms: int, ends: dict[str, int], share: int, paused: set[str]
 ) -> None:
     task, log = task_at(impressions_ms, clicks_ms), Inputs(ends)
-    Balance(log, task.fold.state_bytes() * share - 1).adjust({0: task})
+    Backpressure(log, task.fold.state_bytes() * share - 1).adjust({0: task})
     assert log.paused == paused
     task.close()
 
 
 def test_input_goes_on_once_the_other_has_caught_up() -> None:
     task, log = task_at(51, 0), Inputs({"impressions": 9, "clicks": 9})
-    balance = Balance(log, 0)
-    balance.adjust({0: task})
+    backpressure = Backpressure(log, 0)
+    backpressure.adjust({0: task})
     clicked = click("k2", "j", T0 + 1)
     task.fold.step(columns("clicks", [Record(1, -1, clicked.key, clicked.value)]))
-    balance.adjust({0: task})
+    backpressure.adjust({0: task})
     assert log.paused == set()
     task.close()
 

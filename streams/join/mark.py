@@ -1,0 +1,90 @@
+"""The mark: what the commit metadata of a join task says, so that recovery comes to the same decisions."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.bounds import JoinBounds
+from schemas.codec import decode, encode
+from schemas.errors import StateMismatch
+from schemas.totals import MINUTE_MS, QUARTER_MS
+from streams.join.state import DecisionCounts, FateCounts, JoinState, LogState, Reached
+
+
+class LogMark(msgspec.Struct, frozen=True):
+    """One input at a commit: its counts, and where to read it from when no checkpoint is left.
+
+    `rebuild_highest_ms` is the highest accepted `ts` before `rebuild_offset`.
+    """
+
+    fates: FateCounts
+    rebuild_offset: int
+    rebuild_highest_ms: int
+
+
+class JoinMark(msgspec.Struct, frozen=True):
+    """Commit metadata of a join task: about 700 bytes; the broker refuses more than 4,096."""
+
+    epoch: int
+    sequence: int
+    digest: str
+    reached: Reached
+    impressions: LogMark
+    clicks: LogMark
+    decisions: DecisionCounts
+
+    def of(self, log: str) -> LogMark:
+        """One of the inputs."""
+        return self.impressions if log == "impressions" else self.clicks
+
+
+def make_mark(state: JoinState, bounds: JoinBounds, *, epoch: int, sequence: int, digest: str) -> bytes:
+    """The mark of the state as it is now."""
+    impressions_ms, clicks_ms = _matters_from(state, bounds)
+    return encode(
+        JoinMark(
+            epoch=epoch,
+            sequence=sequence,
+            digest=digest,
+            reached=state.reached,
+            impressions=_log_mark(state.impressions, impressions_ms),
+            clicks=_log_mark(state.clicks, clicks_ms),
+            decisions=state.decisions,
+        )
+    )
+
+
+def read_mark(mark: bytes) -> JoinMark:
+    """Raises StateMismatch when the bytes are not a mark of this program."""
+    try:
+        return decode(mark, JoinMark)
+    except ValueError as error:
+        raise StateMismatch(
+            f"the committed offsets carry metadata that no join of this version wrote ({error}); use the program that "
+            "wrote it, or start a new run with another --group"
+        ) from error
+
+
+def _matters_from(state: JoinState, bounds: JoinBounds) -> tuple[int, int]:
+    """The lowest `ts` of each input that an open impression, a pending click, a duplicate or a total may still need."""
+    reached = state.reached
+    # A quarter-hour ends up to 15 minutes, a minute up to one, after what it counts.
+    counted_ms = reached.final_ms - reached.final_ms % QUARTER_MS - MINUTE_MS
+    impressions_ms = min(
+        counted_ms - bounds.window_ms,
+        reached.close_ms,
+        state.impressions.watermark.ms - max(bounds.dedupe_ms, bounds.skew_ms + bounds.window_ms),
+    )
+    clicks_ms = min(
+        counted_ms - bounds.window_ms - bounds.skew_ms,
+        reached.close_ms - bounds.skew_ms,
+        reached.orphan_ms,
+        state.clicks.watermark.ms - bounds.dedupe_ms,
+    )
+    return impressions_ms, clicks_ms
+
+
+def _log_mark(log: LogState, matters_from_ms: int) -> LogMark:
+    """Where to rebuild from. When nothing that was read matters any more: from here."""
+    block = log.trail.rebuild_from(matters_from_ms)
+    return LogMark(log.fates, *(block or (log.next_offset, log.watermark.highest_ms)))

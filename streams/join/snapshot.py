@@ -1,0 +1,102 @@
+"""The snapshot: the whole state of a join at a cut, as the manifest of a checkpoint holds it.
+
+Open impressions and totals stand in files of the fold's disk; the snapshot names them with their checksums.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import xxhash
+
+from schemas.errors import DamagedState, StateMismatch
+from schemas.events import Click
+from streams.join.state import DecisionCounts, FateCounts, JoinState, LogState, Reached
+from streams.join.store import SegmentState
+from streams.join.totals.journal import QuarterState
+
+_MAGIC = b"clickfold join "
+# Raised when a manifest or a file it names is laid out otherwise.
+_FORMAT = _MAGIC + b"03\n"
+
+
+class LogSnapshot(msgspec.Struct, frozen=True):
+    """One input at a cut."""
+
+    next_offset: int
+    highest_ms: int
+    floor_ms: int
+    fates: FateCounts
+    trail: list[list[int]]
+
+
+class JoinSnapshot(msgspec.Struct, frozen=True):
+    """The state at a cut."""
+
+    digest: str
+    partition: int
+    impressions: LogSnapshot
+    clicks: LogSnapshot
+    reached: Reached
+    decisions: DecisionCounts
+    segments: list[SegmentState]
+    seen_clicks: list[Click]
+    waiting_clicks: list[Click]
+    quarters: list[QuarterState]
+
+
+def take_snapshot(state: JoinState, *, digest: str, partition: int) -> bytes:
+    """The state as a checksummed `JoinSnapshot`; the files it names are durable."""
+    seen, waiting = state.accepted_clicks.snapshot()
+    body = msgspec.msgpack.encode(
+        JoinSnapshot(
+            digest=digest,
+            partition=partition,
+            impressions=_log_snapshot(state.impressions),
+            clicks=_log_snapshot(state.clicks),
+            reached=state.reached,
+            decisions=state.decisions,
+            segments=state.store.snapshot(),
+            seen_clicks=seen,
+            waiting_clicks=waiting,
+            quarters=state.counting.snapshot(),
+        )
+    )
+    return _FORMAT + xxhash.xxh3_128_digest(body) + body
+
+
+def read_snapshot(snapshot: bytes, *, partition: int) -> JoinSnapshot:
+    """Raises DamagedState when the bytes are not what was written, StateMismatch for another format or partition."""
+    form, checksum, body = snapshot[: len(_FORMAT)], snapshot[len(_FORMAT) :][:16], snapshot[len(_FORMAT) + 16 :]
+    if form != _FORMAT and form.startswith(_MAGIC):
+        raise StateMismatch(f"the checkpoint is of format {form!r}, this program writes and reads {_FORMAT!r}")
+    if form != _FORMAT or xxhash.xxh3_128_digest(body) != checksum:
+        raise DamagedState(f"the checkpoint of partition {partition} is not what was written")
+    found = msgspec.msgpack.decode(body, type=JoinSnapshot)
+    if found.partition != partition:
+        raise StateMismatch(f"the checkpoint of partition {partition} is that of {found.partition}")
+    return found
+
+
+def restore_state(state: JoinState, snapshot: JoinSnapshot) -> None:
+    """Puts a snapshot into an empty state. Raises DamagedState when a file it names is not what was written."""
+    state.store.restore(snapshot.segments)
+    state.accepted_clicks.restore(snapshot.seen_clicks, snapshot.waiting_clicks)
+    state.counting.restore(snapshot.quarters)
+    _restore_log(state.impressions, snapshot.impressions)
+    _restore_log(state.clicks, snapshot.clicks)
+    state.reached = snapshot.reached
+    state.decisions = snapshot.decisions
+
+
+def _log_snapshot(log: LogState) -> LogSnapshot:
+    return LogSnapshot(
+        log.next_offset, log.watermark.highest_ms, log.watermark.floor_ms, log.fates, log.trail.snapshot()
+    )
+
+
+def _restore_log(log: LogState, snapshot: LogSnapshot) -> None:
+    log.next_offset = snapshot.next_offset
+    log.watermark.accept(snapshot.highest_ms)
+    log.watermark.floor_ms = snapshot.floor_ms
+    log.fates = snapshot.fates
+    log.trail.restore(snapshot.trail)
