@@ -31,7 +31,16 @@ from streams.runs.compare_models import compare_models
 from streams.runs.record import RunRecord, known_run
 from streams.verify.oracle import Truth, truth
 from streams.warehouse.client import Warehouse
-from tests.integration.test_join_worker import BOUNDS, OPTIONS, PARTITIONS, folded, produce, start_worker, wait_for
+from tests.integration.test_join_worker import (
+    BOUNDS,
+    OPTIONS,
+    PARTITIONS,
+    folded,
+    produce,
+    produced,
+    start_worker,
+    wait_for,
+)
 from tests.integration.test_learn_worker import Load, never_stopped
 from tests.models.traffic import outcomes
 
@@ -147,7 +156,7 @@ def setting(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database:
         random = Random(17)
         for start in range(0, SECONDS, 150):
             produce(cluster, random, range(start, start + 150))
-        wanted = {at: len(read_log(cluster, "impressions", at)) for at in range(PARTITIONS)}
+        wanted = produced(cluster)
         wait_for(lambda: folded(cluster) == wanted, within_s=120, what="reading all")
     finally:
         worker.terminate()

@@ -103,12 +103,21 @@ def wait_for(done: Callable[[], bool], *, within_s: float, what: str) -> None:
 
 
 def folded(cluster: Cluster) -> dict[int, int]:
-    """Impressions consumed by partition, as the last ledgers say."""
+    """Records of both inputs consumed by partition, as the last ledgers say."""
     found: dict[int, int] = {}
     for partition in range(PARTITIONS):
         for value in read_all(cluster, "ledger", partition):
-            found[partition] = orjson.loads(value)["impressions"]["consumed"]
+            ledger = orjson.loads(value)
+            found[partition] = ledger["impressions"]["consumed"] + ledger["clicks"]["consumed"]
     return found
+
+
+def produced(cluster: Cluster) -> dict[int, int]:
+    """Records of both inputs by partition."""
+    return {
+        partition: sum(len(read_log(cluster, log, partition)) for log in ("impressions", "clicks"))
+        for partition in range(PARTITIONS)
+    }
 
 
 @pytest.fixture
@@ -139,7 +148,7 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(clust
     # So that there is something left for the third to do, however fast the second was.
     produce(cluster, random, range(360, 420))
     worker = start_worker(cluster, state_dir)
-    wanted = {partition: len(read_log(cluster, "impressions", partition)) for partition in range(PARTITIONS)}
+    wanted = produced(cluster)
     try:
         wait_for(lambda: folded(cluster) == wanted, within_s=60, what="catching up")
     finally:
@@ -169,7 +178,7 @@ def test_partitions_that_move_between_workers_under_load_come_to_the_truth(
         produce(cluster, random, range(360, 420))
         first.terminate()
         assert first.wait(20) == 0
-        wanted = {partition: len(read_log(cluster, "impressions", partition)) for partition in range(PARTITIONS)}
+        wanted = produced(cluster)
         wait_for(lambda: folded(cluster) == wanted, within_s=60, what="the second worker's taking over")
     finally:
         for worker in workers:

@@ -19,9 +19,17 @@ from moto.server import ThreadedMotoServer
 from schemas.errors import SettingsError
 from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, read_log
+from streams.kafka.cluster import Cluster
 from streams.state.objects import ObjectStore
-from tests.integration.test_join_worker import PARTITIONS, assert_truth, folded, produce, start_worker, wait_for
+from tests.integration.test_join_worker import (
+    PARTITIONS,
+    assert_truth,
+    folded,
+    produce,
+    produced,
+    start_worker,
+    wait_for,
+)
 
 BUCKET = "clickfold-test"
 SECRET = "never-to-be-shown"
@@ -112,7 +120,7 @@ def test_killed_worker_without_its_disk_goes_on_from_s3_and_comes_to_the_truth(
     state_dir.mkdir()
     produce(cluster, random, range(240, 300))
     second = start_worker(cluster, state_dir, *shares, "--metrics-port", str(port))
-    wanted = {partition: len(read_log(cluster, "impressions", partition)) for partition in range(PARTITIONS)}
+    wanted = produced(cluster)
     try:
         wait_for(lambda: folded(cluster) == wanted, within_s=60, what="catching up")
         assert metrics(port)["clickfold_shared_fetched_total"] == PARTITIONS
