@@ -1,43 +1,156 @@
-"""A worker's numbers as Prometheus metrics, read when they are asked for."""
+"""The catalogue of the workers' Prometheus metrics, and their samples, read from a worker when Prometheus asks.
+
+`CATALOGUE` declares each metric once; samples and `docs/reference/metrics.md` are made from it. A new metric is a row
+there, a `sample(...)` in the function of its worker, and `make reference`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from streams.engine.ports import SharedProgress
 from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
 from streams.sink.settings import Progress
-from streams.worker.observe import counter, gauge
+
+PREFIX: Final = "clickfold_"
+Kind = Literal["counter", "gauge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One metric: the workers that serve it, its name behind `PREFIX`, the unit of a sample, help text and labels.
+
+    Without a unit it is a state, 0 or 1, or a share. `LABELS` says what labels mean.
+    """
+
+    kind: Kind
+    workers: str
+    name: str
+    unit: str
+    help: str
+    labels: tuple[str, ...]
+
+    @property
+    def exposed(self) -> str:
+        """The name Prometheus stores; that of a counter ends with `_total`."""
+        return PREFIX + self.name + ("_total" if self.kind == "counter" else "")
+
+
+def _counter(workers: str, name: str, unit: str, text: str, *labels: str) -> Declared:
+    return Declared("counter", workers, name, unit, text, labels)
+
+
+def _gauge(workers: str, name: str, unit: str, text: str, *labels: str) -> Declared:
+    return Declared("gauge", workers, name, unit, text, labels)
+
+
+_BOTH: Final = "join, learn"
+CATALOGUE: Final = {
+    row.name: row
+    for row in (
+        _counter(_BOTH, "records", "records", "Records folded while live."),
+        _counter(_BOTH, "replayed_records", "records", "Records folded during recovery, without outputs."),
+        _counter(_BOTH, "outputs", "records", "Records written."),
+        _counter(_BOTH, "commits", "transactions", "Transactions committed."),
+        _counter(_BOTH, "checkpoints", "checkpoints", "Checkpoints made durable."),
+        _counter(_BOTH, "recoveries", "recoveries", "Times work began again from the last commit."),
+        _gauge(_BOTH, "commit_seconds", "seconds", "How long the last transaction took."),
+        _gauge(_BOTH, "state_bytes", "bytes", "Memory of open impressions, totals and clicks."),
+        _gauge(_BOTH, "state_budget_bytes", "bytes", "Most memory they may take; 0: no bound."),
+        _gauge(_BOTH, "tasks_live", "partitions", "Partitions being worked on."),
+        _gauge(_BOTH, "intake_paused", "", "1 while an input that is ahead waits for the other.", "log", "partition"),
+        _gauge(_BOTH, "lag_records", "records", "Records not yet folded.", "log", "partition"),
+        _gauge(_BOTH, "shared_snapshot_seconds", "Unix seconds", "When one was last shared; 0: not yet.", "partition"),
+        _counter(_BOTH, "shared_snapshots", "snapshots", "Snapshots shared.", "partition"),
+        _counter(_BOTH, "shared_bytes", "bytes", "Bytes written to the shared location.", "partition"),
+        _counter(_BOTH, "shared_skipped", "snapshots", "Snapshots left out while one was being written.", "partition"),
+        _counter(_BOTH, "shared_failures", "failures", "Times the shared location failed.", "partition"),
+        _counter(_BOTH, "shared_fetched", "recoveries", "Recoveries from a shared snapshot.", "partition"),
+        _gauge("join", "open_impressions", "impressions", "Impressions that may still be clicked.", "partition"),
+        _gauge("join", "pending_clicks", "clicks", "Clicks whose impression may still come.", "partition"),
+        _counter("join", "misplaced_orphans", "clicks", "Orphans keyed for another partition.", "partition"),
+        _counter("join", "ledger", "records", "Input records by fate.", "log", "fate", "partition"),
+        _counter("join", "decisions", "decisions", "What was decided.", "decision", "partition"),
+        _gauge("join", "watermark_seconds", "Unix seconds", "Event time; a record below is late.", "log", "partition"),
+        _gauge("learn", "outcomes", "outcomes", "Outcomes by fate.", "fate", "shard"),
+        _gauge("learn", "drift", "", "1 while predictions drift off.", "direction", "shard"),
+        _gauge("pace", "pacing_event_lag_seconds", "seconds", "Wall clock less event time."),
+        _gauge("pace", "pacing_campaigns", "campaigns", "Campaigns paced."),
+        _gauge("pace", "pacing_next_offset", "offset", "Next offset of campaign_totals.", "partition"),
+        _counter("pace", "pacing_passed_over", "records", "Records that changed no count.", "reason"),
+        _gauge("pace", "pacing_admit", "", "Share of auctions to enter, 0 to 1.", "campaign"),
+        _gauge("pace", "pacing_spend", "currency units", "Spent today, currency units.", "campaign"),
+        _gauge("pace", "pacing_plan", "currency units", "Planned by now, currency units.", "campaign"),
+        _counter("sink", "sink_rows", "rows", "Rows acknowledged by ClickHouse.", "table"),
+        _counter("sink", "sink_rejected", "records", "Records set aside as dead letters.", "reason"),
+        _counter("sink", "sink_inserts", "inserts", "Inserts acknowledged."),
+        _counter("sink", "sink_retries", "inserts", "Failed inserts that were tried again.", "error"),
+        _counter("sink", "sink_waiting_seconds", "seconds", "Time in which ClickHouse took no rows, up to now."),
+        _counter("sink", "sink_stage_seconds", "seconds", "Time spent, waiting included.", "stage"),
+        _counter("sink", "sink_stage_cpu_seconds", "seconds", "CPU time of the stage's thread.", "stage"),
+        _gauge("sink", "sink_rows_held", "records", "Records in memory."),
+        _gauge("sink", "sink_held_bytes", "bytes", "Length of their values."),
+        _gauge("sink", "sink_batch_age_seconds", "seconds", "How long the first of them is held; 0 when none is."),
+        _gauge("sink", "sink_paused", "", "1 while reading waits for ClickHouse."),
+        _gauge("sink", "sink_lag_records", "records", "Records not yet acknowledged; -1: unknown."),
+        _gauge("sink", "sink_last_commit_seconds", "Unix seconds", "When offsets were last committed."),
+    )
+}
+LABELS: Final = {
+    "partition": "partition of the input",
+    "log": "role of the input: impressions, clicks or outcomes",
+    "fate": "of `ledger`: accepted, late, duplicate or rejected; of `outcomes`: learned, waiting, unlabelled, rejected "
+    "or late",
+    "decision": "closed, unclicked, billable, repeat or orphan",
+    "shard": "model shard: the partition of `ads.outcomes`",
+    "direction": "more_clicks or fewer_clicks than predicted",
+    "reason": "of `sink_rejected`: as in `ads.rejects`; of `pacing_passed_over`: undecodable, wrong_key, "
+    "unknown_timezone, off_grid, expired or folded",
+    "campaign": "campaign id",
+    "table": "ClickHouse table",
+    "error": "ClickHouse's name of the error, or what failed before it could answer",
+    "stage": "read, decode or insert",
+}
+
+
+def sample(name: str, value: float, **labels: str) -> Metric:
+    """One sample of a declared metric. Raises KeyError for another name or other labels than declared."""
+    row = CATALOGUE[name]
+    if labels.keys() != set(row.labels):
+        raise KeyError(f"{name} has the labels {row.labels}, not {tuple(labels)}")
+    made = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+    family = made(PREFIX + name, row.help, labels=row.labels)
+    family.add_metric([labels[label] for label in row.labels], value)
+    return family
 
 
 def runner_metrics(runner: Runner) -> Iterator[Metric]:
     """Rates and commits of a runner, then what each of its folds has to say."""
     progress = runner.progress
-    yield counter("records", "Records folded while live.", progress.records)
-    yield counter("replayed_records", "Records folded in silence during recovery.", progress.replayed)
-    yield counter("outputs", "Records written.", progress.outs)
-    yield counter("commits", "Transactions committed.", progress.commits)
-    yield counter("checkpoints", "Checkpoints made durable.", progress.checkpoints)
-    yield counter("recoveries", "Times work began again from the last commit.", progress.recoveries)
-    yield gauge("commit_seconds", "How long the last transaction took.", progress.commit_took_s)
-    yield gauge("state_bytes", "Memory of open impressions, totals and clicks.", runner.backpressure.state_bytes)
-    yield gauge("state_budget_bytes", "What it may take; 0: no bound.", runner.backpressure.budget_bytes)
-    yield gauge("tasks_live", "Partitions being worked on.", len(runner.folds()))
+    yield sample("records", progress.records)
+    yield sample("replayed_records", progress.replayed)
+    yield sample("outputs", progress.outs)
+    yield sample("commits", progress.commits)
+    yield sample("checkpoints", progress.checkpoints)
+    yield sample("recoveries", progress.recoveries)
+    yield sample("commit_seconds", progress.commit_took_s)
+    yield sample("state_bytes", runner.backpressure.state_bytes)
+    yield sample("state_budget_bytes", runner.backpressure.budget_bytes)
+    yield sample("tasks_live", len(runner.folds()))
     for partition, shared in runner.shared().items():
         yield from _shared_metrics(str(partition), shared)
     for partition, fold in runner.folds().items():
         paused = runner.paused(partition)
         for log in fold.positions():
-            waits = float(log == paused)
-            text = "1 while an input waits for the other one, which is behind in event time."
-            yield gauge("intake_paused", text, waits, log=log, partition=str(partition))
+            yield sample("intake_paused", float(log == paused), log=log, partition=str(partition))
         for log, records in runner.lag(partition).items():
-            yield gauge("lag_records", "Records not yet folded.", records, log=log, partition=str(partition))
+            yield sample("lag_records", records, log=log, partition=str(partition))
         if isinstance(fold, JoinFold):
             yield from _join_metrics(str(partition), fold)
         elif isinstance(fold, LearnFold):
@@ -45,80 +158,72 @@ def runner_metrics(runner: Runner) -> Iterator[Metric]:
 
 
 def _shared_metrics(partition: str, progress: SharedProgress) -> Iterator[Metric]:
-    at, text = progress.last_s, "When the last snapshot was shared; 0: not yet."
-    yield gauge("shared_snapshot_seconds", text, at, partition=partition)
-    for name, text, value in (
-        ("shared_snapshots", "Snapshots shared.", progress.shared),
-        ("shared_bytes", "Bytes written to the shared location.", progress.shared_bytes),
-        ("shared_skipped", "Snapshots not shared as one was still on its way.", progress.skipped),
-        ("shared_failures", "Times the shared location failed.", progress.failures),
-        ("shared_fetched", "Times a partition went on from a shared snapshot.", progress.fetched),
-    ):
-        yield counter(name, text, value, partition=partition)
+    yield sample("shared_snapshot_seconds", progress.last_s, partition=partition)
+    yield sample("shared_snapshots", progress.shared, partition=partition)
+    yield sample("shared_bytes", progress.shared_bytes, partition=partition)
+    yield sample("shared_skipped", progress.skipped, partition=partition)
+    yield sample("shared_failures", progress.failures, partition=partition)
+    yield sample("shared_fetched", progress.fetched, partition=partition)
 
 
 def _join_metrics(partition: str, fold: JoinFold) -> Iterator[Metric]:
     ledger = fold.ledger()
-    yield gauge("open_impressions", "Impressions that may still be clicked.", ledger.open, partition=partition)
-    yield gauge("pending_clicks", "Clicks whose impression may still come.", ledger.pending, partition=partition)
-    misplaced = fold.misplaced
-    yield counter("misplaced_orphans", "Orphans keyed for another partition.", misplaced, partition=partition)
+    yield sample("open_impressions", ledger.open, partition=partition)
+    yield sample("pending_clicks", ledger.pending, partition=partition)
+    yield sample("misplaced_orphans", fold.misplaced, partition=partition)
     for name, log in (("impressions", ledger.impressions), ("clicks", ledger.clicks)):
         for fate in ("accepted", "late", "duplicate", "rejected"):
-            value = getattr(log, fate)
-            yield counter("ledger", "Input records by fate.", value, log=name, fate=fate, partition=partition)
+            yield sample("ledger", getattr(log, fate), log=name, fate=fate, partition=partition)
     for decision in ("closed", "unclicked", "billable", "repeat", "orphan"):
-        value = getattr(ledger, decision)
-        yield counter("decisions", "What was decided.", value, decision=decision, partition=partition)
-    for name, at_ms in (
+        yield sample("decisions", getattr(ledger, decision), decision=decision, partition=partition)
+    for name, watermark_ms in (
         ("impressions", ledger.impressions_watermark_ms),
         ("clicks", ledger.clicks_watermark_ms),
     ):
-        yield gauge("watermark_seconds", "Lateness bound, event time.", at_ms / 1e3, log=name, partition=partition)
+        yield sample("watermark_seconds", watermark_ms / 1e3, log=name, partition=partition)
 
 
 def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
     counts = fold.counts
     for fate in ("learned", "waiting", "unlabelled", "rejected", "late"):
-        yield gauge("outcomes", "Outcomes by fate.", getattr(counts, fate), fate=fate, shard=partition)
+        yield sample("outcomes", getattr(counts, fate), fate=fate, shard=partition)
     for direction in ("more_clicks", "fewer_clicks"):
         drifting = float(fold.drift.direction == direction)
-        yield gauge("drift", "1 while predictions drift off.", drifting, direction=direction, shard=partition)
+        yield sample("drift", drifting, direction=direction, shard=partition)
 
 
 def pace_metrics(view: Mapping[str, Any]) -> Iterator[Metric]:
     """What `/pacing` of the pacing worker says, as gauges."""
-    yield gauge("pacing_event_lag_seconds", "Wall clock less event time.", view["event_lag_ms"] / 1e3)
-    yield gauge("pacing_campaigns", "Campaigns paced.", len(view["campaigns"]))
+    yield sample("pacing_event_lag_seconds", view["event_lag_ms"] / 1e3)
+    yield sample("pacing_campaigns", len(view["campaigns"]))
     for partition, offset in view["next_offsets"].items():
-        yield gauge("pacing_next_offset", "Next offset of campaign_totals.", offset, partition=partition)
+        yield sample("pacing_next_offset", offset, partition=partition)
     for reason, records in view["passed_over"].items():
-        yield counter("pacing_passed_over", "Records that counted nothing.", records, reason=reason)
+        yield sample("pacing_passed_over", records, reason=reason)
     for campaign, decision in view["campaigns"].items():
         if decision is not None:
-            spent, plan = decision["spend_micros"] / 1e6, decision["plan_micros"] / 1e6
-            yield gauge("pacing_admit", "Share of auctions to enter.", decision["admit"], campaign=campaign)
-            yield gauge("pacing_spend", "Spent today, currency units.", spent, campaign=campaign)
-            yield gauge("pacing_plan", "Planned by now, currency units.", plan, campaign=campaign)
+            yield sample("pacing_admit", decision["admit"], campaign=campaign)
+            yield sample("pacing_spend", decision["spend_micros"] / 1e6, campaign=campaign)
+            yield sample("pacing_plan", decision["plan_micros"] / 1e6, campaign=campaign)
 
 
 def sink_metrics(progress: Progress) -> Iterator[Metric]:
     """What ClickHouse acknowledged and what it did not take, what is held, and where time went."""
     for table, rows in dict(progress.rows_written).items():
-        yield counter("sink_rows", "Rows acknowledged by ClickHouse.", rows, table=table)
+        yield sample("sink_rows", rows, table=table)
     for reason, records in dict(progress.rejected).items():
-        yield counter("sink_rejected", "Records set aside as dead letters.", records, reason=reason)
-    yield counter("sink_inserts", "Inserts acknowledged.", progress.inserts)
+        yield sample("sink_rejected", records, reason=reason)
+    yield sample("sink_inserts", progress.inserts)
     for error, inserts in dict(progress.retried).items():
-        yield counter("sink_retries", "Failed inserts that were tried again.", inserts, error=error)
-    yield counter("sink_waiting_seconds", "Time in which ClickHouse took no rows, up to now.", progress.waited_s)
+        yield sample("sink_retries", inserts, error=error)
+    yield sample("sink_waiting_seconds", progress.waited_s)
     for stage, seconds in dict(progress.stage_s).items():
-        yield counter("sink_stage_seconds", "Time spent, waiting included.", seconds, stage=stage)
+        yield sample("sink_stage_seconds", seconds, stage=stage)
     for stage, seconds in dict(progress.stage_cpu_s).items():
-        yield counter("sink_stage_cpu_seconds", "CPU of the stage's thread.", seconds, stage=stage)
-    yield gauge("sink_rows_held", "Records in memory.", progress.rows_held)
-    yield gauge("sink_held_bytes", "Length of their values.", progress.bytes_held)
-    yield gauge("sink_batch_age_seconds", "How long the first of them is held; 0 when none is.", progress.held_s)
-    yield gauge("sink_paused", "1 while reading waits for ClickHouse.", float(progress.paused))
-    yield gauge("sink_lag_records", "Records not yet acknowledged; -1 unknown.", progress.lag)
-    yield gauge("sink_last_commit_seconds", "When offsets were last committed.", progress.last_commit_ms / 1e3)
+        yield sample("sink_stage_cpu_seconds", seconds, stage=stage)
+    yield sample("sink_rows_held", progress.rows_held)
+    yield sample("sink_held_bytes", progress.bytes_held)
+    yield sample("sink_batch_age_seconds", progress.held_s)
+    yield sample("sink_paused", float(progress.paused))
+    yield sample("sink_lag_records", progress.lag)
+    yield sample("sink_last_commit_seconds", progress.last_commit_ms / 1e3)

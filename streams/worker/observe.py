@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -62,20 +62,6 @@ class _Collected:
             if families[metric.name] is not metric:
                 families[metric.name].samples += metric.samples
         return families.values()
-
-
-def counter(name: str, text: str, value: float, **labels: str) -> Metric:
-    """One counter sample, named `clickfold_<name>_total`."""
-    family = CounterMetricFamily(f"clickfold_{name}", text, labels=list(labels))
-    family.add_metric(list(labels.values()), value)
-    return family
-
-
-def gauge(name: str, text: str, value: float, **labels: str) -> Metric:
-    """One gauge sample, named `clickfold_<name>`."""
-    family = GaugeMetricFamily(f"clickfold_{name}", text, labels=list(labels))
-    family.add_metric(list(labels.values()), value)
-    return family
 
 
 @contextlib.contextmanager

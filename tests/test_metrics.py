@@ -1,0 +1,97 @@
+"""The catalogue of metrics: what a worker serves is what the catalogue declares, all of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from prometheus_client.core import Metric
+
+from online_models.settings import LearnerSettings
+from schemas.bounds import JoinBounds
+from streams.engine.ports import SharedProgress
+from streams.engine.runner import Progress, Runner
+from streams.join.fold import JoinFold
+from streams.learn.fold import LearnFold
+from streams.sink.settings import Progress as SinkProgress
+from streams.worker.metrics import CATALOGUE, LABELS, pace_metrics, runner_metrics, sample, sink_metrics
+from tests.simulation.disk import SimulatedDisk
+
+VIEW: dict[str, Any] = {
+    "event_lag_ms": 1_500,
+    "campaigns": {"k1": {"admit": 0.5, "spend_micros": 2_000_000, "plan_micros": 3_000_000}, "k2": None},
+    "next_offsets": {"0": 7},
+    "passed_over": {"expired": 1},
+}
+
+
+def runner() -> Runner:
+    """As much of a runner as its metrics ask: a join of partition 0 and a learner of partition 1."""
+    folds = {
+        0: JoinFold(JoinBounds(), SimulatedDisk(), partition=0),
+        1: LearnFold(LearnerSettings(), shard=1),
+    }
+    asked = SimpleNamespace(
+        progress=Progress(),
+        backpressure=SimpleNamespace(state_bytes=0, budget_bytes=0),
+        folds=lambda: folds,
+        shared=lambda: {0: SharedProgress()},
+        paused=lambda partition: "clicks" if partition == 0 else None,
+        lag=lambda partition: {"impressions": 4},
+    )
+    return cast("Runner", asked)
+
+
+def served() -> dict[str, list[Metric]]:
+    """Every sample, by worker."""
+    progress = SinkProgress(
+        rows_written={"minute_totals": 1}, rejected={"late": 1}, stage_s={"read": 1.0}, stage_cpu_s={"read": 1.0},
+        retried={"connection": 1},
+    )  # fmt: skip
+    return {
+        "join, learn": list(runner_metrics(runner())),
+        "pace": list(pace_metrics(VIEW)),
+        "sink": list(sink_metrics(progress)),
+    }
+
+
+def test_workers_serve_every_declared_metric_under_its_name_with_its_type() -> None:
+    found = {
+        (sample.name, metric.type, metric.documentation)
+        for metrics in served().values()
+        for metric in metrics
+        for sample in metric.samples
+    }
+    assert found == {(row.exposed, row.kind, row.help) for row in CATALOGUE.values()}
+
+
+@pytest.mark.parametrize("worker", ["join, learn", "pace", "sink"])
+def test_a_metric_is_declared_for_the_workers_that_serve_it(worker: str) -> None:
+    declared = {row.exposed for row in CATALOGUE.values() if set(row.workers.split(", ")) & set(worker.split(", "))}
+    assert {sample.name for metric in served()[worker] for sample in metric.samples} == declared
+
+
+def test_names_labels_and_values_are_those_dashboards_use() -> None:
+    samples = [sample for metrics in served().values() for metric in metrics for sample in metric.samples]
+    found = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
+    assert found["clickfold_lag_records", (("log", "impressions"), ("partition", "0"))] == 4
+    assert found["clickfold_intake_paused", (("log", "clicks"), ("partition", "0"))] == 1
+    assert found["clickfold_intake_paused", (("log", "impressions"), ("partition", "0"))] == 0
+    assert found["clickfold_ledger_total", (("fate", "late"), ("log", "clicks"), ("partition", "0"))] == 0
+    assert found["clickfold_outcomes", (("fate", "learned"), ("shard", "1"))] == 0
+    assert found["clickfold_pacing_spend", (("campaign", "k1"),)] == 2.0
+    assert ("clickfold_pacing_spend", (("campaign", "k2"),)) not in found
+
+
+def test_a_sample_that_is_not_declared_so_is_refused() -> None:
+    with pytest.raises(KeyError, match="unheard_of"):
+        sample("unheard_of", 1.0)
+    with pytest.raises(KeyError, match="lag_records has the labels"):
+        sample("lag_records", 1.0, log="clicks")
+
+
+def test_labels_are_explained_and_names_end_with_their_unit() -> None:
+    assert {label for row in CATALOGUE.values() for label in row.labels} == LABELS.keys()
+    for suffix, unit in (("_seconds", "seconds"), ("_bytes", "bytes")):
+        assert all(unit in row.unit for row in CATALOGUE.values() if row.name.endswith(suffix))
