@@ -19,7 +19,9 @@ MAX_PRICE_MICROS = 1_000_000_000_000
 MAX_RECORD_BYTES = 256 * 1024
 MAX_ID_CHARS = 256
 
-TsMs = Annotated[int, msgspec.Meta(ge=MIN_TS_MS, le=MAX_TS_MS)]
+# A moment in event time, ms UTC: one that users send, with its bounds, and one that clickfold sends.
+TsMs = Annotated[int, msgspec.Meta(ge=MIN_TS_MS, le=MAX_TS_MS, extra={"unit": "ms UTC"})]
+EventMs = Annotated[int, msgspec.Meta(extra={"unit": "ms UTC"})]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
 Label = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
 Micros = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_MICROS)]
@@ -34,42 +36,72 @@ class Impression(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One ad shown. `price_micros` is charged if it is clicked; `pctr` is the bidder's own click probability."""
 
     impression_id: Id
+    """Names the impression; also the key of the record."""
     ts: TsMs
+    """When the ad was shown."""
     campaign_id: Id
+    """The campaign that pays."""
     creative_id: Id
+    """The ad that was shown."""
     price_micros: Micros
+    """Charged for the first click within the window."""
     advertiser_id: Label | None = None
+    """Who runs the campaign."""
     placement: Label | None = None
+    """Where on the page or in the app."""
     country: Label | None = None
+    """Where the user is."""
     device: Label | None = None
+    """What the user holds, such as `mobile`."""
     user_id: Label | None = None
+    """Who saw it. ClickHouse receives a hash of it; the model never uses it."""
     bid_micros: Micros | None = None
+    """What was bid in the auction. It is passed on to outcomes."""
     pctr: Probability | None = None
+    """Click probability the bidder predicted. Totals sum it up as expected clicks."""
     model_version: Label | None = None
+    """The model that made `pctr`."""
     experiment: Label | None = None
+    """The experiment the impression takes part in."""
     arm: Label | None = None
+    """The arm of that experiment."""
     features: Features | None = None
+    """Further inputs of the click model: strings, booleans and numbers by name."""
 
 
 class Click(msgspec.Struct, frozen=True, gc=False):
     """One click, naming the impression it was made on."""
 
     click_id: Id
+    """Names the click. A second record with this id and equal content is a duplicate."""
     impression_id: Id
+    """The impression that was clicked; also the key of the record."""
     ts: TsMs
+    """When it was clicked."""
 
 
 class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     """One version of a campaign's budget and state; the highest `version` holds."""
 
     campaign_id: Id
+    """Names the campaign; also the key of the record."""
     daily_budget_micros: Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+    """What may be spent in one day of the campaign's time zone."""
     timezone: Label
+    """IANA name, such as `Asia/Tokyo`. It decides where a day begins."""
     status: Literal["active", "paused"]
+    """A paused campaign takes part in no auction."""
     pacing: Literal["even", "asap"]
+    """`even` spends the budget over the day; `asap` spends it as fast as it can."""
     version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    """Of two versions the higher one holds."""
     advertiser_id: Label | None = None
+    """Who runs the campaign."""
     currency: Label | None = None
+    """What all amounts of the campaign are in, such as `JPY`."""
     start: TsMs | None = None
+    """First moment of the flight. Before it no auction is entered."""
     end: TsMs | None = None
+    """First moment after the flight."""
     max_bid_micros: Micros | None = None
+    """The most it bids. ClickHouse shows it; clickfold does not enforce it."""

@@ -6,7 +6,11 @@ see a change of the wire format in a diff.
 
 from __future__ import annotations
 
+import ast
 import inspect
+import itertools
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -57,13 +61,64 @@ def schema_text(name: str) -> bytes:
         "title": f"Value of {topic_name(kind.role)}; key: {kind.key}",
     }
     whole = {**head, **msgspec.json.schema(kind.type)}
-    for definition in whole["$defs"].values():
+    described = {struct.__name__: _descriptions(struct) for struct in structs(kind.type)}
+    for title, definition in whole["$defs"].items():
         if "description" in definition:
-            definition["description"] = _flowing(definition["description"])
+            definition["description"] = flowing(definition["description"])
+        for field, text in described.get(title, {}).items():
+            definition["properties"][field]["description"] = text
     return orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _flowing(docstring: str) -> str:
+def _descriptions(kind: type) -> dict[str, str]:
+    texts = field_texts(kind)
+    units = {field.name: unit_of(field.type) for field in msgspec.structs.fields(kind)}
+    return {name: f"{text} Unit: {units[name]}." if units[name] else text for name, text in texts.items()}
+
+
+def unit_of(annotation: Any) -> str:
+    """The unit a field's type carries; empty where it carries none, and its name or text says it."""
+    infos = _types(msgspec.inspect.type_info(annotation))
+    return next((str(i.extra["unit"]) for i in infos if isinstance(i, msgspec.inspect.Metadata) and i.extra), "")
+
+
+def structs(kind: Any) -> list[type]:
+    """The struct types a value is made of, the outer ones first; tagged types in the order of their union."""
+    found: dict[type, None] = {}
+    for each in _types(msgspec.inspect.type_info(kind)):
+        if isinstance(each, msgspec.inspect.StructType):
+            found[each.cls] = None
+    return list(found)
+
+
+def _types(info: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
+    yield info
+    if isinstance(info, msgspec.inspect.Metadata):
+        yield from _types(info.type)
+    elif isinstance(info, msgspec.inspect.UnionType):
+        for each in info.types:
+            yield from _types(each)
+    elif isinstance(info, msgspec.inspect.StructType):
+        for field in info.fields:
+            yield from _types(field.type)
+
+
+def field_texts(kind: type) -> dict[str, str]:
+    """What each field of a class, or each member of an enumeration, holds: the string below it in the source."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for field, below in itertools.pairwise(tree.body):
+        target: ast.expr | None = field.target if isinstance(field, ast.AnnAssign) else None
+        if isinstance(field, ast.Assign):
+            target = field.targets[0]
+        said = below.value if isinstance(below, ast.Expr) else None
+        if isinstance(target, ast.Name) and isinstance(said, ast.Constant) and isinstance(said.value, str):
+            found[target.id] = flowing(said.value)
+    return found
+
+
+def flowing(docstring: str) -> str:
     """Paragraphs of one line each: where our source wraps is nobody else's business."""
     paragraphs = inspect.cleandoc(docstring).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

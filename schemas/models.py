@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.events import EventMs
+
 
 class ModelVersion(msgspec.Struct, frozen=True):
     """A published set of weights (`ads.models`, compacted, keyed by model and shard).
@@ -13,14 +15,23 @@ class ModelVersion(msgspec.Struct, frozen=True):
     """
 
     model: str
+    """Name of the model."""
     shard: int
+    """Partition of `ads.outcomes` it learns from."""
     version: int
+    """It grows with every version of a model and shard."""
     next_offset: int
-    event_ms: int
+    """First offset of `ads.outcomes` the weights have not seen."""
+    event_ms: EventMs
+    """Event time up to which it has learned."""
     features_version: str
+    """Version of the feature hash. Weights mean nothing under another one."""
     bits: int
+    """Log2 of the number of buckets features are hashed into."""
     digest: str
+    """xxh3-128 of the weights, hex."""
     weights: dict[str, float]
+    """Weight by feature index, as text; zero weights are left out."""
 
 
 class ModelMetrics(msgspec.Struct, frozen=True):
@@ -31,15 +42,28 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     """
 
     model: str
+    """Name of the model."""
     shard: int
+    """Partition of `ads.outcomes` it learns from."""
     version: int
-    window_start: int
-    window_end: int
+    """Version of the model at the end of the window; the highest holds."""
+    window_start: EventMs
+    """First moment of the window."""
+    window_end: EventMs
+    """First moment after the window."""
     slice: str
+    """`all`, or `dimension=value`."""
     examples: int
+    """Labelled outcomes seen."""
     weight: float
+    """Impressions they stand for."""
     clicks: float
+    """Clicks, weighted."""
     predicted_clicks: float
+    """Sum of the predictions made before learning, weighted."""
     log_loss: float
+    """Nats per unit of weight."""
     auc: float | None
+    """Exact within the window; null when it held one class only."""
     calibration: float | None
+    """Predicted over observed clicks; null without clicks."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.events import Features
+from schemas.events import EventMs, Features
 
 OutcomeKind = Literal["click", "repeat", "unclicked", "orphan"]
 
@@ -21,25 +21,48 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """
 
     kind: OutcomeKind
+    """What was decided."""
     impression_id: str
+    """The impression, or the one an orphan click names."""
     join_partition: int
+    """Partition of the join that decided."""
     weight: float = 1.0
+    """How many unclicked impressions the record stands for; 1 for other kinds."""
     label: int | None = None
+    """1 for `click`, 0 for `unclicked`; absent otherwise."""
     click_id: str | None = None
-    click_ts: int | None = None
+    """The click; absent for `unclicked`."""
+    click_ts: EventMs | None = None
+    """When it was clicked; absent for `unclicked`."""
     delay_ms: int | None = None
-    ts: int | None = None
+    """`click_ts - ts`; negative when clocks disagree."""
+    ts: EventMs | None = None
+    """When the impression was shown; absent for `orphan`, as are all fields below."""
     campaign_id: str | None = None
+    """As in the impression."""
     creative_id: str | None = None
+    """As in the impression."""
     price_micros: int | None = None
+    """As in the impression. It is charged for the kind `click` only."""
     advertiser_id: str | None = None
+    """As in the impression."""
     placement: str | None = None
+    """As in the impression."""
     country: str | None = None
+    """As in the impression."""
     device: str | None = None
+    """As in the impression."""
     user_id: str | None = None
+    """As in the impression."""
     bid_micros: int | None = None
+    """As in the impression."""
     pctr: float | None = None
+    """As in the impression."""
     model_version: str | None = None
+    """As in the impression."""
     experiment: str | None = None
+    """As in the impression."""
     arm: str | None = None
+    """As in the impression."""
     features: Features | None = None
+    """As in the impression."""

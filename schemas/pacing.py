@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from schemas.events import EventMs
+
 PacingState = Literal["on_plan", "ahead", "behind", "exhausted", "paused", "unknown", "outside_flight"]
 
 
@@ -18,13 +20,24 @@ class PacingDecision(msgspec.Struct, frozen=True):
     """
 
     campaign_id: str
+    """The campaign; also the key of the record."""
     version: int
-    event_ms: int
-    day_start: int
+    """It grows with every decision on a campaign."""
+    event_ms: EventMs
+    """Event time of the decision."""
+    day_start: EventMs
+    """The campaign's local midnight."""
     state: PacingState
+    """Spend beside plan: see the states below."""
     admit: float
+    """Probability with which a bidder lets the campaign take part in an auction."""
     budget_micros: int
+    """Budget of the day."""
     spend_micros: int
+    """Spent since `day_start`."""
     plan_micros: int
+    """What the plan would have spent since `day_start`."""
     impressions: int
+    """Impressions since `day_start`."""
     clicks: int
+    """Billable clicks since `day_start`."""

@@ -7,6 +7,8 @@ from enum import StrEnum
 import msgspec
 import xxhash
 
+from schemas.events import EventMs
+
 _PREFIX_BYTES = 1024
 
 
@@ -14,14 +16,21 @@ class Reason(StrEnum):
     """Checked in this order; the first that holds is the record's fate."""
 
     TOMBSTONE = "tombstone"
+    """The record has no value."""
     TOO_LARGE = "too_large"
+    """The value is longer than 256 KiB."""
     UNDECODABLE = "undecodable"
+    """Broken JSON, or a field is missing, of another type or out of bounds."""
     KEY = "key"
+    """The Kafka key is not the impression id, so impression and click may lie in different partitions."""
     FUTURE = "future"
+    """`ts` is more than `--future` above the record's own Kafka timestamp."""
     LATE = "late"
+    """`ts` is more than `--lateness` below the highest accepted `ts` before it in its partition of its log."""
     CONFLICT = "conflict"
-    # Rows a sink could not write, whatever was tried.
+    """The id was accepted before with other content."""
     UNWRITABLE = "unwritable"
+    """ClickHouse refused the row in every attempt."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -32,14 +41,23 @@ class Rejected(msgspec.Struct, frozen=True):
     """
 
     reason: Reason
+    """Why the record was set aside; see the reasons below."""
     detail: str
+    """The field and bound that were violated, at most 300 characters."""
     topic: str
+    """Topic of the original."""
     partition: int
+    """Partition of the original."""
     offset: int
-    record_ts_ms: int
+    """Offset of the original."""
+    record_ts_ms: EventMs
+    """Kafka's timestamp of the original; -1 where it has none."""
     length: int
+    """Bytes of its whole value."""
     xxh3: str
+    """xxh3-64 of its whole value, hex."""
     prefix: bytes
+    """The first 1,024 bytes of its value, base64."""
 
 
 def rejected(

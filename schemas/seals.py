@@ -6,11 +6,14 @@ from typing import Literal
 
 import msgspec
 
+from schemas.events import EventMs
+
 
 class Start(msgspec.Struct, frozen=True, tag="start", tag_field="record"):
     """An owner of the partition began with `epoch`. A later `Seal` of a lower epoch is void."""
 
     epoch: int
+    """Epoch of the owner."""
 
 
 class Seal(msgspec.Struct, frozen=True, tag="seal", tag_field="record"):
@@ -21,10 +24,15 @@ class Seal(msgspec.Struct, frozen=True, tag="seal", tag_field="record"):
     """
 
     input: Literal["impressions", "clicks"]
+    """The log that is idle."""
     partition: int
+    """Its partition."""
     next_offset: int
-    floor_ms: int
+    """First offset the seal holds for."""
+    floor_ms: EventMs
+    """Least lateness bound of that log from there on."""
     epoch: int
+    """Epoch of the owner that wrote it."""
 
 
 SealRecord = Start | Seal

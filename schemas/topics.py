@@ -16,10 +16,12 @@ DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic's role name (also its name behind the prefix), partition rule and configuration."""
+    """A topic's role name (also its name behind the prefix), partition rule, who writes and reads it, configuration."""
 
     role: str
     partitions: PartitionRule
+    writer: str
+    readers: tuple[str, ...]
     config: dict[str, str] = field(default_factory=dict)
 
 
@@ -35,19 +37,19 @@ _COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "
 TOPICS: Final = {
     topic.role: topic
     for topic in (
-        Topic("impressions", "join", _INPUT),
-        Topic("clicks", "join", _INPUT),
-        Topic("campaigns", "campaign", _COMPACTED),
-        Topic("outcomes", "shard", _kept(30)),
-        Topic("totals", "join", _kept(7)),
-        Topic("campaign_totals", "campaign", _kept(7)),
-        Topic("rejects", "one", _kept(30)),
-        Topic("ledger", "join", _kept(7)),
+        Topic("impressions", "join", "you", ("join",), _INPUT),
+        Topic("clicks", "join", "you", ("join",), _INPUT),
+        Topic("campaigns", "campaign", "you", ("pace", "sink"), _COMPACTED),
+        Topic("outcomes", "shard", "join", ("learn", "sink"), _kept(30)),
+        Topic("totals", "join", "join", ("sink",), _kept(7)),
+        Topic("campaign_totals", "campaign", "join", ("pace",), _kept(7)),
+        Topic("rejects", "one", "join, sink", ("sink",), _kept(30)),
+        Topic("ledger", "join", "join", ("sink",), _kept(7)),
         # Kept at least as long as the inputs, never compacted: the third input of the fold.
-        Topic("seals", "join", _kept(30)),
-        Topic("models", "one", _COMPACTED),
-        Topic("model_metrics", "one", _kept(30)),
-        Topic("pacing", "campaign", _COMPACTED),
+        Topic("seals", "join", "join", ("join",), _kept(30)),
+        Topic("models", "one", "learn", ("your bidder",), _COMPACTED),
+        Topic("model_metrics", "one", "learn", ("sink",), _kept(30)),
+        Topic("pacing", "campaign", "pace", ("your bidder", "sink"), _COMPACTED),
     )
 }
 

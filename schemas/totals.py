@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import SettingsError
+from schemas.events import EventMs
 
 MINUTE_MS: Final = 60_000
 QUARTER_MS: Final = 15 * MINUTE_MS
@@ -52,7 +53,7 @@ class MinuteTotal(msgspec.Struct, frozen=True, gc=False):
     A dimension an impression does not carry is the empty string.
     """
 
-    minute: int
+    minute: EventMs
     join_partition: int
     version: int
     final: bool
@@ -82,12 +83,18 @@ class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
     cost the join 7.3 µs a total, columns cost 0.7 (and the sink inserts columns).
     """
 
-    minute: int
+    minute: EventMs
+    """Start of the minute."""
     join_partition: int
+    """Partition of the join that counted. Sum over it."""
     version: int
+    """Of two totals of a key the higher version holds."""
     final: bool
+    """No accepted record can change these totals any more."""
     dimensions: list[list[str]]
+    """A column of names for each of `DIMENSIONS`, in their order; empty where the impression has none."""
     measures: list[list[int]]
+    """A column of numbers for each of `MEASURES`, in their order."""
 
     def rows(self) -> Iterator[MinuteTotal]:
         """The same totals one by one."""
@@ -102,28 +109,46 @@ class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
     """
 
     campaign_id: str
-    quarter: int
+    """The campaign; also the key of the record."""
+    quarter: EventMs
+    """Start of the quarter-hour."""
     join_partition: int
+    """Partition of the join that counted. Sum over it."""
     version: int
+    """Of two totals of a key the higher version holds."""
     final: bool
+    """No accepted record can change this total any more."""
     impressions: int
+    """Impressions accepted, by the quarter they were shown in."""
     attributed_clicks: int
+    """Billable clicks of these impressions, whenever they were clicked."""
     attributed_spend_micros: int
+    """Charged for these impressions."""
     expected_clicks_nano: int
+    """Billionths: sum of `pctr` over these impressions."""
     expected_spend_micros: int
+    """Sum of `price_micros` by `pctr` over these impressions."""
     clicks: int
+    """Billable clicks made in this quarter."""
     repeats: int
+    """Further clicks on an impression made in this quarter; not billed."""
     spend_micros: int
+    """Charged for clicks made in this quarter."""
 
 
 class LogCounts(msgspec.Struct, frozen=True):
     """What became of the records of one input log so far: `consumed = accepted + late + duplicate + rejected`."""
 
     consumed: int = 0
+    """Records read."""
     accepted: int = 0
+    """Records that were taken."""
     late: int = 0
+    """Records refused because their `ts` is below the watermark of their log."""
     duplicate: int = 0
+    """Records with the id and content of one accepted before."""
     rejected: int = 0
+    """Records refused for any other reason."""
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -135,22 +160,39 @@ class Ledger(msgspec.Struct, frozen=True):
     """
 
     join_partition: int
+    """Partition of both inputs."""
     version: int
+    """Of two ledgers of a partition the higher version holds."""
     impressions: LogCounts
+    """What became of the records of `ads.impressions`."""
     clicks: LogCounts
+    """What became of the records of `ads.clicks`."""
     open: int
+    """Impressions that may still be clicked."""
     closed: int
+    """Impressions no click can match any more."""
     unclicked: int
+    """Closed impressions without a billable click."""
     billable: int
+    """First clicks matched to an impression."""
     repeat: int
+    """Later clicks matched to an impression."""
     orphan: int
+    """Clicks whose impression never came."""
     pending: int
+    """Clicks whose impression may still come."""
     impressions_next_offset: int
+    """First Kafka offset not counted yet."""
     clicks_next_offset: int
-    impressions_watermark_ms: int
-    clicks_watermark_ms: int
+    """First Kafka offset not counted yet."""
+    impressions_watermark_ms: EventMs
+    """An impression with a lower `ts` is late."""
+    clicks_watermark_ms: EventMs
+    """A click with a lower `ts` is late."""
     lost_impressions: int = 0
+    """Open impressions that Kafka no longer had, with `--accept-loss`."""
     lost_clicks: int = 0
+    """Pending clicks that Kafka no longer had, with `--accept-loss`."""
 
     def imbalance(self) -> str:
         """The first equation that does not hold, as text; empty when the ledger balances."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
 from schemas.codec import decoder
-from schemas.generate import FOLDER, KINDS, schema_text
+from schemas.generate import FOLDER, KINDS, field_texts, schema_text, structs, unit_of
 from schemas.topics import TOPICS
+from streams.warehouse.shapes import ROLES
 
 IMPRESSION = {"impression_id": "i", "ts": 946_684_800_000, "campaign_id": "c", "creative_id": "x", "price_micros": 0}
 
@@ -42,6 +44,30 @@ def test_every_type_is_described() -> None:
     for name in KINDS:
         for title, definition in published(name)["$defs"].items():
             assert definition.get("description"), f"{title} in {name}.json has no description"
+
+
+def test_every_field_says_what_it_holds() -> None:
+    for name in KINDS:
+        for struct in structs(KINDS[name].type):
+            fields = {field.name for field in msgspec.structs.fields(struct)}
+            assert fields == field_texts(struct).keys(), f"{struct.__name__}: a string below each field says what it is"
+
+
+def test_every_moment_names_its_unit() -> None:
+    moments = {"ts", "start", "end", "minute", "quarter", "day_start", "window_start", "window_end"}
+    named = {"click_ts", "event_ms", "floor_ms", "record_ts_ms", "impressions_watermark_ms", "clicks_watermark_ms"}
+    for name in KINDS:
+        for struct in structs(KINDS[name].type):
+            for field in msgspec.structs.fields(struct):
+                assert (unit_of(field.type) == "ms UTC") == (field.name in moments | named), (struct, field.name)
+
+
+def test_topics_name_those_who_write_and_read_them() -> None:
+    assert {role for role, topic in TOPICS.items() if "sink" in topic.readers} == set(ROLES)
+    workers = {"join", "learn", "pace", "sink"}
+    assert {role for role, topic in TOPICS.items() if topic.writer == "you"} == {"impressions", "clicks", "campaigns"}
+    for topic in TOPICS.values():
+        assert {*topic.writer.split(", "), *topic.readers} <= workers | {"you", "your bidder"}
 
 
 @pytest.mark.parametrize("name", ["impression", "click", "campaign"])
