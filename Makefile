@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup test simulate demo bench schemas lock clean
+.PHONY: help setup test simulate demo bench schemas reference lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 8
@@ -53,6 +53,9 @@ bench: setup ## events per second of the join, with the broker beside it
 
 schemas: setup ## schemas/json from the types, after changing one
 	@$(BIN)/python -m schemas.generate
+
+reference: setup ## docs/reference from the code, after changing an option, field, column, query, metric or error
+	@$(BIN)/python -m streams.cli.reference
 
 lock: ## the newest versions pyproject.toml allows (needs uv)
 	@$(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -28,11 +28,17 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     window_ms: int = 30 * 60_000
+    """A click matches at most this long after its impression."""
     skew_ms: int = 5_000
+    """A click matches at most this long before its impression."""
     lateness_ms: int = 120_000
+    """A record this far below the highest accepted `ts` of its log is still accepted."""
     future_ms: int = 60_000
+    """A record this far above its own Kafka timestamp is still accepted."""
     dedupe_ms: int = -1
+    """An id is remembered this long below the lateness bound; -1: window + skew + lateness."""
     negative_rate: float = 0.05
+    """Share of unclicked impressions that become outcomes."""
 
     def __post_init__(self) -> None:
         if self.dedupe_ms < 0:

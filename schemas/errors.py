@@ -12,6 +12,15 @@
 Bad data is never an exception: it is a returned `schemas.rejects.Rejected`.
 """
 
+from typing import Final
+
+EXIT_CODES: Final = {
+    0: "It did what was asked. A worker that was told to stop ends with it too.",
+    1: "`compare`, `verify`: what was compared differs.",
+    2: "A setting is wrong, or a fault was named in one sentence on standard error.",
+    130: "Stopped by Ctrl-C.",
+}
+
 
 class ClickfoldError(Exception):
     """Root of the tree; its text is one sentence fit for a terminal."""

@@ -118,6 +118,11 @@ def field_texts(kind: type) -> dict[str, str]:
     return found
 
 
+def prose_of(kind: type) -> str:
+    """A type's docstring as it stands in the source."""
+    return inspect.getdoc(kind) or ""
+
+
 def flowing(docstring: str) -> str:
     """Paragraphs of one line each: where our source wraps is nobody else's business."""
     paragraphs = inspect.cleandoc(docstring).split("\n\n")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 import msgspec
 
 from schemas.events import EventMs
 
 PacingState = Literal["on_plan", "ahead", "behind", "exhausted", "paused", "unknown", "outside_flight"]
+STATES: Final[Mapping[PacingState, str]] = {
+    "on_plan": "Spend is on the plan, or less than 30 minutes of it ahead: `admit` falls from 1 to 0 on the way.",
+    "ahead": "Spend, with what impressions under way may still cost, is more than 30 minutes ahead: `admit` is 0.",
+    "behind": "Spend is below the plan: `admit` is 1.",
+    "exhausted": "The budget of the day is spent: `admit` is 0.",
+    "paused": "The campaign's status is `paused`: `admit` is 0.",
+    "unknown": "There are totals of a campaign nobody announced: `admit` is 0.",
+    "outside_flight": "Before `start`, or at or after `end`: `admit` is 0.",
+}
 
 
 class PacingDecision(msgspec.Struct, frozen=True):

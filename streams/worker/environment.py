@@ -15,20 +15,35 @@ class Environment(BaseSettings):
     """Variables by their usual names, upper case. Empty means not given."""
 
     kafka_bootstrap_servers: str = ""
+    """Brokers, as `host:port` separated by commas."""
     kafka_security_protocol: str = ""
+    """`PLAINTEXT` (when empty), `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."""
     kafka_sasl_mechanism: str = ""
+    """`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."""
     kafka_sasl_username: str = ""
+    """User of Kafka."""
     kafka_sasl_password: SecretStr = SecretStr("")
+    """Password of that user."""
     kafka_ssl_ca_location: str = ""
+    """File of certificate authorities that vouch for the brokers."""
     kafka_ssl_certificate_location: str = ""
+    """File of the client's certificate."""
     kafka_ssl_key_location: str = ""
+    """File of the client's key."""
     kafka_ssl_key_password: SecretStr = SecretStr("")
+    """Password of the client's key."""
     clickfold_topic_prefix: str = "ads."
+    """Start of all topics' names, and of consumer groups and transactional ids."""
     clickhouse_url: str = ""
+    """Address of ClickHouse over HTTP, such as `http://clickhouse:8123`."""
     clickhouse_user: str = ""
+    """User of ClickHouse; when empty, the one in the address or `default`."""
     clickhouse_password: SecretStr = SecretStr("")
+    """Password of that user."""
     clickhouse_database: str = "ads"
+    """Database of all tables and views."""
     clickhouse_cluster: str = ""
+    """ClickHouse cluster of one shard on whose replicas tables are made; inserts then wait for a quorum."""
 
     def cluster(self) -> Cluster:
         """The Kafka cluster. Raises SettingsError when none is named."""

@@ -34,7 +34,7 @@ class Round:
 
 def join(
     impressions: Annotated[int, typer.Option(min=1_000, help="Impressions to generate; 1 % are clicked.")] = 1_000_000,
-    partitions: Annotated[int, typer.Option(min=1)] = 4,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the inputs.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 3,
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:

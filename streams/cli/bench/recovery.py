@@ -48,7 +48,7 @@ class Recovered:
 
 def recovery(
     sizes: Annotated[str, typer.Option("--open", help="Open impressions, by comma.")] = "1000000,3000000,10000000",
-    partitions: Annotated[int, typer.Option(min=1)] = 4,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the inputs.")] = 4,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Also time a start without any checkpoint.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:

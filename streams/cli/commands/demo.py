@@ -65,7 +65,7 @@ def demo(
     clicks: Annotated[Path | None, typer.Option(help="Your clicks.")] = None,
     campaigns: Annotated[Path | None, typer.Option(help="Your campaigns with their daily budgets.")] = None,
     speed: Annotated[str, typer.Option(help="Event seconds a second, or max. [default: 10000; max for files]")] = "",
-    partitions: Annotated[int, typer.Option(min=1, max=64)] = 4,
+    partitions: Annotated[int, typer.Option(min=1, max=64, help="Partitions of the inputs.")] = 4,
     window: options.Window = "30m",
     skew: options.Skew = "5s",
     lateness: options.Lateness = "2m",

@@ -27,7 +27,7 @@ def list_queries(*, verbose: bool) -> None:
         grid.add_row(Text(each.name, style="bold"), Text(each.text))
         if verbose:
             for parameter in each.parameters:
-                grid.add_row("", Text(f"{_option(parameter)}  {_said(parameter)}", style="dim"))
+                grid.add_row("", Text(f"{option_of(parameter)}  {_said(parameter)}", style="dim"))
     console.print(grid)
     if not verbose:
         console.print(Text("\nclickfold query NAME --explain says how to read one; --verbose lists parameters.", "dim"))
@@ -52,7 +52,7 @@ def _parts(query: Query, sample: str | None) -> Iterator[RenderableType]:
         yield from _part("How to read it", Text(" ".join(query.notes)))
     grid = rich.table.Table.grid(padding=(0, 2, 0, 0))
     for parameter in query.parameters:
-        grid.add_row(_option(parameter), Text(parameter.type, style="dim"), _said(parameter))
+        grid.add_row(option_of(parameter), Text(parameter.type, style="dim"), _said(parameter))
     yield from _part("Parameters", grid if query.parameters else Text("none"))
     chart = query.chart
     drawn = f"{chart.kind}: {chart.text} ({', '.join(chart.columns)})" if chart else "none"
@@ -73,7 +73,8 @@ def _part(title: str, body: RenderableType) -> Iterator[RenderableType]:
     yield Padding(body, (0, 0, 0, 2))
 
 
-def _option(parameter: Parameter) -> str:
+def option_of(parameter: Parameter) -> str:
+    """How a parameter is given on the command line."""
     return _OPTIONS.get(parameter.name, f"-p {parameter.name}=…")
 
 
