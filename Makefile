@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup test simulate demo bench schemas reference lock clean
+.PHONY: help setup test simulate demo bench schemas reference docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 8
@@ -56,6 +56,10 @@ schemas: setup ## schemas/json from the types, after changing one
 
 reference: setup ## docs/reference from the code, after changing an option, field, column, query, metric or error
 	@$(BIN)/python -m streams.cli.reference
+
+docs: setup ## the documents as a site, in build/docs; a broken link or diagram is an error
+	@$(BIN)/sphinx-build -W --keep-going -n -q -b html -d build/doctrees docs build/docs
+	@echo "Open build/docs/index.html."
 
 lock: ## the newest versions pyproject.toml allows (needs uv)
 	@$(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --upgrade --universal --python-version 3.11 \
