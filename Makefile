@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup test simulate demo bench schemas reference docs lock clean
+.PHONY: help setup test simulate demo bench schemas reference docs screens lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 8
@@ -60,6 +60,9 @@ reference: setup ## docs/reference from the code, after changing an option, fiel
 docs: setup ## the documents as a site, in build/docs; a broken link or diagram is an error
 	@$(BIN)/sphinx-build -W --keep-going -n -q -b html -d build/doctrees docs build/docs
 	@echo "Open build/docs/index.html."
+
+screens: setup ## what commands show, for the documents: all of docs/screens.toml, or S=name
+	@$(BIN)/python -m docs.capture $(S)
 
 lock: ## the newest versions pyproject.toml allows (needs uv)
 	@$(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -46,13 +46,15 @@ def clickhouse_page(client: Client) -> str:
         migrations_mark(),
         "Read the views. They show what holds: no versions, no copies, and in each minute either live work or the run "
         "that was promoted for it. Nobody needs to know `FINAL`, and nothing is counted twice. Times are in UTC. "
-        "Amounts are integers in millionths of the campaign's currency.",
+        "Amounts are integers in millionths of the campaign's currency. `campaign_facts` is a dictionary: "
+        "`dictGet('ads.campaign_facts', 'timezone', campaign_id)` gives a fact of a campaign beside any figures.",
         table(("view", "a row is"), ((_link(each), each.comment) for each in [*views, *dictionaries])),
         "## Views",
         *(part for each in [*views, *dictionaries] for part in _view(each, found)),
         "## Tables",
         "Tables hold every version that was written, of every run. Of rows with the same key the one with the highest "
-        "version holds. The sink writes them; `hour_totals` and `day_totals` are rolled up every minute.",
+        "version holds. The sink writes them; `hour_totals` and `day_totals` are rolled up every minute. The SQL "
+        "files in `schemas/clickhouse` explain the choices of codec, order and lifetime.",
         table(("table", "key", "partition", "kept"), (_table(each) for each in tables)),
     )
 
