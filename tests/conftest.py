@@ -1,13 +1,6 @@
-"""Fixtures every test may ask for."""
+"""What holds for every test. It imports nothing of ours: a unit test pays only for what it tests."""
 
 from hypothesis import settings
-
-from tests.integration.broker_fixture import broker as broker
-from tests.integration.broker_fixture import topic_prefix as topic_prefix
-from tests.integration.clickhouse_fixture import ads as ads
-from tests.integration.clickhouse_fixture import clickhouse as clickhouse
-from tests.integration.clickhouse_fixture import database as database
-from tests.integration.clickhouse_fixture import golden as golden
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("untimed", deadline=None)

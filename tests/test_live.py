@@ -6,23 +6,22 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
+from typing import TYPE_CHECKING
 
 import pytest
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import OperationalError
 from rich.console import Console
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS
-from schemas.clickhouse.migrations import migrate
 from schemas.codec import encode
-from schemas.models import ModelMetrics
 from schemas.pacing import PacingDecision
 from streams.cli.render.figures import Bar, moment, span, sparkline
 from streams.cli.render.live import Live, Play, line, render
 from streams.cli.render.measures import Measures
 from streams.cli.render.sources import LogFigures, Rate, Samples, Snapshot, Sources
 from streams.inputs.feed import FeedProgress
-from tests.golden import insert, total
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 NOON_MS = 1_574_856_000_000  # 2019-11-27 12:00 UTC
 DAY_MS = 86_400_000
@@ -255,7 +254,9 @@ def test_sources_that_are_silent_or_talk_nonsense_are_unknown(pages: tuple[str, 
     url, served = pages
     served["/nonsense"] = b'<html>{ "\xff'
 
-    def nobody() -> Client:
+    from clickhouse_connect.driver.exceptions import OperationalError
+
+    def nobody() -> "Client":
         raise OperationalError("refused")
 
     for path in ("/nonsense", "/missing"):
@@ -267,28 +268,6 @@ def test_sources_that_are_silent_or_talk_nonsense_are_unknown(pages: tuple[str, 
 
 def test_a_number_that_is_none_is_left_out() -> None:
     assert Samples(b"clickfold_lag_records NaN\n").total("clickfold_lag_records") is None
-
-
-@pytest.mark.clickhouse
-def test_clickhouse_says_rows_and_measures_and_is_asked_seldom(database: Client) -> None:
-    migrate(database, database=str(database.database))
-    insert(database, "totals", [total(0, version=1, impressions=3)])
-    windows = [
-        ModelMetrics("m", 0, at, at * DAY_MS, at * DAY_MS + 1, "all", 10, 10.0, clicks, 2.0, loss, None, None)
-        for at, clicks, loss in ((20_000, 1.0, 0.5), (20_002, 3.0, 0.25))
-    ]
-    insert(database, "model_metrics", windows)
-    now_s = [10.0]
-    sources = Sources(client=lambda: database, clock=lambda: now_s[0])
-    snapshot = sources.read()
-    assert snapshot.tables == {"model_metric_rows": 2, "minute_totals": 1}
-    assert snapshot.measures == Measures(20, 20.0, 4.0, 4.0, 7.5)
-    assert snapshot.last_day_measures == Measures(10, 10.0, 3.0, 2.0, 2.5)
-    insert(database, "totals", [total(1, version=1, impressions=3)])
-    assert sources.read().tables == snapshot.tables
-    now_s[0] += 2.0
-    assert sources.read().tables == {"minute_totals": 2, "model_metric_rows": 2}
-    sources.close()
 
 
 def test_a_rate_is_of_the_last_seconds_and_begins_anew_after_a_restart() -> None:

@@ -1,26 +1,20 @@
-"""The summary read back from ClickHouse, and what it says of arms; models taken apart."""
-
-# ruff: noqa: RUF001  # dashes of the golden text
+"""What the summary says of days, arms and money; models taken apart."""
 
 from collections.abc import Sequence
 from io import StringIO
-from typing import Any
 
 import pytest
-from clickhouse_connect.driver.client import Client
 from rich.console import Console, RenderableType
 
 from online_models.experiments import Arm, compare
 from online_models.features import FEATURES_VERSION, bucket, intercept_index
 from online_models.registry import weights_digest
-from schemas.clickhouse.migrations import migrate
-from schemas.events import Campaign, Impression
+from schemas.events import Impression
 from schemas.models import ModelMetrics, ModelVersion
-from schemas.pacing import PacingDecision
 from streams.cli.commands.models import current, explained, measured
 from streams.cli.render.measures import Measures
-from streams.cli.render.summary import arms, days, model, pacing, rates, summary, verdict
-from tests.golden import HOUR_MS, MINUTE_MS, insert, total
+from streams.cli.render.summary import arms, days, model, pacing, rates, verdict
+from tests.world import HOUR_MS
 
 MICROS = 1_000_000
 DAY_MINUTES = 24 * 60
@@ -32,97 +26,6 @@ def text_of(parts: Sequence[RenderableType], *, width: int = 100) -> str:
     for part in parts:
         console.print(part)
     return "\n".join(row.rstrip() for row in console.export_text().splitlines())
-
-
-@pytest.fixture
-def ads(database: Client) -> Client:
-    """A client on a database with a small, fixed run: two campaigns, two days, two arms, one model."""
-    migrate(database, database=str(database.database))
-    arm: dict[str, Any] = {"experiment": "policy", "final": True}
-    insert(
-        database,
-        "totals",
-        [
-            total(0, version=1, arm="bts", impressions=400, attributed_clicks=9, attributed_spend_micros=9, **arm),
-            total(0, version=1, arm="random", impressions=300, attributed_clicks=1, **arm),
-            total(5, version=1, arm="bts", clicks=10, spend_micros=250 * MICROS, **arm),
-            total(65, version=1, arm="random", impressions=100, attributed_clicks=3, expected_clicks_nano=10**9, **arm),
-            total(DAY_MINUTES, version=1, campaign_id="k2", impressions=50, attributed_clicks=1, spend_micros=MICROS),
-        ],
-    )
-    insert(
-        database,
-        "campaigns",
-        [Campaign(name, 10**9, "Asia/Tokyo", "active", "even", 1, currency="JPY") for name in ("k1", "k2")],
-    )
-    decided = (HOUR_MS, HOUR_MS - 7 * 60 * MINUTE_MS)
-    insert(
-        database,
-        "pacing",
-        [
-            PacingDecision("k1", 1, *decided, "ahead", 0.25, 1_000 * MICROS, 250 * MICROS, 100 * MICROS, 800, 10),
-            PacingDecision("k2", 1, *decided, "unknown", 0.0, 0, MICROS, 0, 50, 1),
-        ],
-    )
-    windows = [
-        ModelMetrics("ctr", 0, at, start, start + MINUTE_MS, name, 100, 100.0, clicks, 5.5, 0.2, None, None)
-        for at, start, clicks, name in (
-            (1, HOUR_MS, 4.0, "all"),
-            (2, HOUR_MS + MINUTE_MS, 0.0, "all"),
-            (2, HOUR_MS, 4.0, "campaign_id=k1"),
-        )
-    ]
-    insert(database, "model_metrics", windows)
-    return database
-
-
-GOLDEN = """\
-CTR and spend by campaign and day (UTC)
-campaign day   impressions clicks CTR % spend JPY impressions, 0 to 23 h
-──────────────────────────────────────────────────────────────────────────
-k1       11-14         800     13  1.62    250.00 ······················█▂
-
-k2       11-15          50      1  2.00      1.00 ······················▁·
-
-k1       all           800     13  1.62    250.00
-k2       all            50      1  2.00      1.00
-CTR: of the day's impressions, whenever clicked; spend: by the day of the click. Hour by hour:
-clickfold query ctr_by_campaign_hour
-
-Experiments: click rate by arm, 95 % intervals
-experiment arm    impressions clicks CTR % low % high % predicted
-─────────────────────────────────────────────────────────────────
-policy     bts            400      9 2.250 1.188  4.220       0.0
-policy     random         400      4 1.000 0.390  2.543       1.0
-policy: random less bts is -1.250 points (-3.313 to +0.623), p 0.16: undecided; 9 and 4 clicks are
-too few to tell; wait for 20 together
-
-Pacing: last decision on each campaign, spend of its local day
-campaign at (UTC)    spend JPY   plan   budget used % admit state
-───────────────────────────────────────────────────────────────────
-k1       11-14 22:00    250.00 100.00 1,000.00   25.0  0.25 ahead
-k2       11-14 22:00      1.00   0.00     0.00      –  0.00 unknown
-
-Model: predicted before learned, by day of the impression (UTC)
-model day   outcomes clicks predicted calibration log loss constant's
-─────────────────────────────────────────────────────────────────────
-ctr   11-14      200      4      11.0        2.75  0.20000    0.09804
-ctr   all        200      4      11.0        2.75  0.20000    0.09804
-constant's: log loss of the period's own click rate, which nobody could know then.
-"""
-
-
-@pytest.mark.clickhouse
-def test_the_summary_of_a_fixed_run_is_its_golden_text(ads: Client) -> None:
-    assert text_of(summary(ads)).rstrip() == GOLDEN.rstrip()
-
-
-@pytest.mark.clickhouse
-def test_the_summary_of_nothing_says_so(database: Client) -> None:
-    migrate(database, database=str(database.database))
-    shown = text_of(summary(database))
-    for sentence in ("no totals yet", "no impression names an arm", "no decisions yet", "no window is complete yet"):
-        assert sentence in shown
 
 
 def test_hours_become_days_of_24_counts() -> None:
