@@ -6,11 +6,13 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Bytecode is kept whatever the environment says: to compile again what a run imports takes longer than most tests.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test simulate demo bench schemas reference docs screens lock clean
+.PHONY: help setup check unit test simulate chaos demo bench schemas reference docs screens lock clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(STAMP) ## everything needed, into .venv and the user's cache folder
 	@$(BIN)/python -m streams.embedded.jars
@@ -31,6 +33,18 @@ else
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 	@touch $@
+
+# SHORT: proofs by many seeds try a twentieth of them, see tests/effort.py. What is below tests/integration starts servers.
+UNIT := SHORT=1 $(BIN)/pytest --ignore tests/integration
+
+check: $(STAMP) ## format, lint, types, unit tests: before each commit, within a minute
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy
+	@$(UNIT) -n auto --maxprocesses 8 --dist loadfile
+
+unit: $(STAMP) ## unit tests alone, or some: make unit T="tests/test_join.py -k late"
+	@$(UNIT) $(or $(T),-n auto --maxprocesses 8 --dist loadfile)
 
 # Files by turns on two workers, each with a Kafka and a ClickHouse of its own; the long ones come first.
 test: setup ## style, types, tests

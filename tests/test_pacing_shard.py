@@ -17,6 +17,7 @@ from streams.pacing.changelog import BEGINNING, Origin, decode_row, encode_row, 
 from streams.pacing.counters import Measures, measures_of
 from streams.pacing.local_day import day_of
 from streams.pacing.shard import Shard, Write
+from tests.effort import tries
 from tests.test_pacing_counters import DAY, oracle, total
 
 HOUR_MS = 3_600_000
@@ -102,7 +103,7 @@ def topics(draw: st.DrawFn) -> list[CampaignTotal]:
     return sent + repeats
 
 
-@settings(max_examples=1000)
+@settings(max_examples=tries(1_000))
 @given(topics(), actions)
 def test_crashes_zombies_and_compaction_lose_nothing(
     topic: list[CampaignTotal], steps: list[tuple[str, int, int]]

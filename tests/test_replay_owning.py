@@ -19,6 +19,7 @@ from schemas.totals import MINUTE_MS
 from streams.backfill.ownership import InputRange, OwningFold, ReadStart
 from streams.backfill.warmup import ledger_cuts, warm_up
 from streams.verify.oracle import Truth, read_log, truth
+from tests.effort import SHORT, tries
 from tests.judging import latest_totals, outcomes_of
 from tests.simulation.broker import INPUTS
 from tests.simulation.disk import SimulatedDisk
@@ -152,7 +153,7 @@ def folded_from(random: Random, logs: Mapping[str, list[Record]], *, complete: b
 
 def test_minutes_owned_after_an_unknown_past_equal_the_truth_whatever_stood_in_it() -> None:
     owned = 0
-    for seed in range(1_000):
+    for seed in range(tries(1_000)):
         random = Random(seed)
         logs = {log: dense_log(random, log) for log in INPUTS}
         complete = random.random() < 0.5
@@ -163,8 +164,8 @@ def test_minutes_owned_after_an_unknown_past_equal_the_truth_whatever_stood_in_i
             owned += assert_owned(outs, whole, first_ms=fold.first_ms, end_ms=fold.end_ms)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}") from error
-    # Else all of this would say nothing.
-    assert owned > 100
+    # Else all of this would say nothing. The first seed that owns a minute is beyond the short form's.
+    assert SHORT or owned > 100
 
 
 def test_what_is_decided_before_an_idle_input_comes_to_the_range_is_held_until_it_does() -> None:
@@ -210,7 +211,7 @@ def check(seed: int) -> int:
     return owned
 
 
-SEEDS = [int(os.environ["SEED"])] if "SEED" in os.environ else range(25)
+SEEDS = [int(os.environ["SEED"])] if "SEED" in os.environ else range(tries(25))
 
 
 def test_owned_minutes_of_a_replay_from_anywhere_equal_the_truth_of_the_whole_logs() -> None:

@@ -26,6 +26,7 @@ from streams.learn.fold import LearnFold
 from streams.state.objects import ObjectStore
 from streams.state.sharing import Location, Sharing
 from streams.state.upload import Writer
+from tests.effort import tries
 from tests.sharing import Immediately, MemoryObjects, SharedInStep, anything, disk_with, fetched, put
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.judge import check
@@ -131,7 +132,7 @@ class SharingWorld(World):
 @pytest.mark.parametrize("block", range(8))
 def test_whatever_befalls_workers_outputs_equal_the_batch_truth_with_state_from_shared_snapshots(block: int) -> None:
     fetched = 0
-    for seed in range(15 * block, 15 * block + 15):
+    for seed in range(15 * block, 15 * block + tries(15)):
         world = SharingWorld(seed)
         with (
             tiny_joins(),

@@ -15,6 +15,7 @@ from streams.engine.ports import Commit, Disk
 from streams.engine.runner import Pace
 from streams.join.fold import JoinFold
 from streams.verify.oracle import truth
+from tests.effort import SHORT, tries
 from tests.simulation.broker import Broker
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem
@@ -26,7 +27,7 @@ from tests.simulation.simulate import Summary, reproduce, run, run_all
 from tests.simulation.world import BOUNDS
 from tests.test_join import click, impression
 
-SEEDS = 2_000
+SEEDS = tries(2_000)
 # What must have befallen workers, or the suite is blind to it.
 EVENTS = (
     "killed",
@@ -62,10 +63,16 @@ def test_whatever_crashes_the_committed_outputs_equal_the_batch_truth(summary: S
     )
 
 
+# A step or an event that is rare comes in all seeds, but not in a twentieth of them.
+needs_all_seeds = pytest.mark.skipif(SHORT, reason="SHORT is set")
+
+
+@needs_all_seeds
 def test_every_durable_step_was_crashed_at_before_and_after(summary: Summary) -> None:
     assert [step for step in DURABLE if not summary.crashes[step]] == []
 
 
+@needs_all_seeds
 def test_every_kind_of_event_befell_the_workers(summary: Summary) -> None:
     assert [event for event in EVENTS if not summary.events[event]] == []
 
