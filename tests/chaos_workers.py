@@ -15,6 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from streams.cli.render.sources import Samples
+from tests.waiting import eventually
 
 FAILED = "see the logs in the folder"
 NO_KAFKA = "no Kafka broker answers"
@@ -105,7 +106,6 @@ class Workers:
         self._bounds = bounds
         self.joins: list[Worker] = []
         self.removed = 0
-        self.restarts = 0
         self.sink = Worker(folder, "sink", ["--batch-s", "0.2"], environment)
         self.pace = Worker(folder, "pace", [], environment)
         self.sink.start()
@@ -124,12 +124,12 @@ class Workers:
         """SIGTERM: it commits, checkpoints, leaves and does not come back."""
         worker.expected = False
         worker.signal(signal.SIGTERM)
-        until = time.monotonic() + _LEFT_S
-        while worker.alive:
-            if time.monotonic() > until:
-                self.dump_stacks()
-                raise AssertionError(f"{worker.name} did not leave within {_LEFT_S} s: {worker.last_words()}")
-            time.sleep(0.02)
+
+        def stacks() -> str:
+            self.dump_stacks()
+            return worker.last_words()
+
+        eventually(lambda: not worker.alive, what=f"the end of {worker.name}", about=stacks, within_s=_LEFT_S)
         assert worker.code == 0, f"{worker.name} left with {worker.code}: {worker.last_words()}"
         self.removed += 1
 
@@ -146,7 +146,6 @@ class Workers:
                 continue
             said = worker.last_words()
             assert NO_KAFKA in said.splitlines()[-1], f"{worker.name} ended by itself: {said}"
-            self.restarts += 1
             worker.start()
 
     def live(self) -> int:

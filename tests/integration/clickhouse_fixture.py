@@ -2,9 +2,8 @@
 
 import http.client
 import itertools
-import time
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import clickhouse_connect
 import pytest
@@ -64,13 +63,6 @@ def request(
         return response.status, response.headers, response.read()
     finally:
         connection.close()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Returns once it is true; fails when it is not within a minute, to end and not to be right."""
-    give_up = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < give_up, "not within a minute"
 
 
 @pytest.fixture

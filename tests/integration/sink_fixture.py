@@ -2,9 +2,8 @@
 thread."""
 
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,18 +20,10 @@ from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
 from streams.sink.settings import Progress, SinkSettings
 from streams.sink.worker import run
+from tests.waiting import PATIENCE_S
 
 HOUR_MS = 1_699_999_200_000
 PARTITIONS = 3
-BOUND_S = 60.0
-
-
-def until(met: Callable[[], bool]) -> None:
-    """Returns once the condition holds; fails when it does not within a bound that is no measure of anything."""
-    end_s = time.monotonic() + BOUND_S
-    while not met():
-        assert time.monotonic() < end_s, "not within bounds"
-        time.sleep(0.02)
 
 
 def total(key: int, *more: int, version: int) -> MinuteTotals:
@@ -154,7 +145,7 @@ class Setting:
             yield progress
         finally:
             stop.set()
-            thread.join(BOUND_S)
+            thread.join(PATIENCE_S)
         if raised:
             raise raised[0]
 

@@ -31,18 +31,10 @@ from streams.runs.compare_models import compare_models
 from streams.runs.record import RunRecord, known_run
 from streams.verify.oracle import Truth, truth
 from streams.warehouse.client import Warehouse
-from tests.integration.test_join_worker import (
-    BOUNDS,
-    OPTIONS,
-    PARTITIONS,
-    folded,
-    produce,
-    produced,
-    start_worker,
-    wait_for,
-)
+from tests.integration.test_join_worker import BOUNDS, OPTIONS, PARTITIONS, folded, produce, produced, start_worker
 from tests.integration.test_learn_worker import Load, never_stopped
 from tests.models.traffic import outcomes
+from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 JOINED = OPTIONS[: OPTIONS.index("--checkpoint")]
@@ -79,7 +71,7 @@ class Setting:
     def refused(self, run: str, *options: str) -> str:
         """The sentence of one that does not begin."""
         process = self.start(run, *options)
-        said = process.communicate(timeout=120)[1]
+        said = process.communicate(timeout=PATIENCE_S)[1]
         assert process.returncode != 0, said
         assert "Traceback" not in said
         return said
@@ -157,10 +149,10 @@ def setting(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database:
         for start in range(0, SECONDS, 150):
             produce(cluster, random, range(start, start + 150))
         wanted = produced(cluster)
-        wait_for(lambda: folded(cluster) == wanted, within_s=120, what="reading all")
+        eventually(lambda: folded(cluster), equals=wanted, what="reading all")
     finally:
         worker.terminate()
-        assert worker.wait(60) == 0
+        assert worker.wait(PATIENCE_S) == 0
     return Setting(cluster, clickhouse, database, tmp_path)
 
 
@@ -191,10 +183,10 @@ def test_backfill_equals_live_truth_whole_in_the_middle_and_after_kill_9_and_tou
 
     killed = setting.start("killed", *JOINED, "--complete", "--processes", "2")
     committed = [setting.folder / "state" / "backfill" / "killed" / str(at) / "commit" / "commit" for at in (0, 1)]
-    wait_for(lambda: all(path.exists() for path in committed), within_s=60, what="a commit of each process")
+    eventually(lambda: [path for path in committed if not path.exists()], equals=[], what="a commit of each process")
     for number in children(killed.pid):
         os.kill(number, signal.SIGKILL)
-    assert "the same command goes on" in killed.communicate(timeout=120)[1]
+    assert "the same command goes on" in killed.communicate(timeout=PATIENCE_S)[1]
     assert known_run(setting.database, "killed").state == "running"
     assert "window" in setting.refused("killed", "--window", "20s", "--complete")
     again = setting.backfill("killed", *JOINED, "--complete", "--processes", "2")

@@ -19,7 +19,8 @@ from schemas.totals import Ledger
 from streams.embedded.broker import Broker
 from streams.kafka.admin import REPLAYED, Admin
 from streams.kafka.cluster import Cluster, read_all
-from tests.integration.test_settings_errors import environment, running, wait_for
+from tests.integration.test_settings_errors import environment, running
+from tests.waiting import eventually
 
 T0 = 1_700_000_000_000
 # Not the first, so that no coordinate is right by being left out.
@@ -125,7 +126,7 @@ def test_each_bad_record_is_set_aside_with_reason_and_coordinates_and_work_goes_
     produce(cluster, "impressions", IMPRESSIONS)
     produce(cluster, "clicks", CLICKS)
     with running(environment(cluster, tmp_path), "join") as (worker, _):
-        wait_for(lambda: consumed(cluster) == (len(IMPRESSIONS), len(CLICKS)), what="all records in the ledger")
+        eventually(lambda: consumed(cluster), equals=(len(IMPRESSIONS), len(CLICKS)), what="all records in the ledger")
         worker.process.send_signal(signal.SIGTERM)
         assert worker.ended()[0] == 0
     letters = [decode(value, Rejected) for value in read_all(cluster, "rejects", 0)]

@@ -13,7 +13,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse, Fault
-from tests.integration.clickhouse_fixture import request, wait_until
+from tests.integration.clickhouse_fixture import request
+from tests.waiting import eventually
 
 # Without a time in it: it is part of a test's name, which must be the same in every process.
 CUT_SHORT = gzip.compress(b"SELECT 1", mtime=0)[:-4]
@@ -154,9 +155,9 @@ def test_client_that_hangs_up_ends_its_query(clickhouse: ClickHouse, database: C
     sql = b"SELECT count() AS hung_up FROM numbers(1e13) WHERE sipHash64(number) = 1"
     with socket.create_connection(("127.0.0.1", clickhouse.port)) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(sql) + sql)
-        wait_until(lambda: database.command(running) != 0)
+        eventually(lambda: database.command(running))
     # Alone it would run until max_execution_time, longer than a test may take.
-    wait_until(lambda: database.command(running) == 0)
+    eventually(lambda: database.command(running), equals=0)
 
 
 def test_client_that_hangs_up_does_not_end_what_writes(clickhouse: ClickHouse, database: Client) -> None:
@@ -166,8 +167,8 @@ def test_client_that_hangs_up_does_not_end_what_writes(clickhouse: ClickHouse, d
         head = f"POST /?database={database.database} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(sql)}\r\n\r\n"
         connection.sendall(head.encode() + sql)
         running = "SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO clicks%'"
-        wait_until(lambda: database.command(running) != 0)
-    wait_until(lambda: bool(rows_in(database)))
+        eventually(lambda: database.command(running))
+    eventually(lambda: rows_in(database))
     assert rows_in(database) == [(0, "written though its client has gone")]
 
 

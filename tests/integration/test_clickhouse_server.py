@@ -17,7 +17,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse
-from tests.integration.clickhouse_fixture import request, wait_until
+from tests.integration.clickhouse_fixture import request
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.clickhouse
 
@@ -41,7 +42,7 @@ def value(server: ClickHouse, sql: str) -> str:
 
 def wait_for(server: ClickHouse, sql: str, expected: str) -> None:
     """Returns once `sql` gives `expected`."""
-    wait_until(lambda: value(server, sql) == expected)
+    eventually(lambda: value(server, sql), equals=expected)
 
 
 def test_kill_amid_inserts_loses_nothing_acknowledged(server: ClickHouse) -> None:
@@ -118,7 +119,7 @@ def test_views_refresh_unasked_and_neither_stop_nor_drop_waits_for_them(server: 
     wait_for(server, running, "Running")
     pid = server.pid
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not server.alive)
+    eventually(lambda: not server.alive, what="the end of the server")
     assert "Traceback" not in server.log_path.read_text()
     server.start()
     wait_for(server, running, "Running")

@@ -8,9 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +23,7 @@ from schemas.outcomes import Outcome
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.inputs.files import read_jsonl
 from streams.verify.oracle import truth
+from tests.waiting import PATIENCE_S, eventually
 
 BOUNDS = JoinBounds(window_ms=600_000, skew_ms=2_000, lateness_ms=30_000, negative_rate=1.0)
 OPTIONS = ["--window", "10m", "--skew", "2s", "--lateness", "30s"]
@@ -53,7 +53,7 @@ class Demo:
     def run(self, *options: str | Path) -> str:
         """The output of a run that agreed with the truth and left nothing behind."""
         process = self.start(*options)
-        code = process.wait(120)
+        code = process.wait(PATIENCE_S)
         assert code == 0, self.output
         assert "✗" not in self.output
         assert self.output.count("✓") == 10, self.output
@@ -80,19 +80,13 @@ class Demo:
         assert not self.processes
         assert not list(self.temporary.iterdir())
 
-    def wait_for(self, done: Callable[[], bool], *, within_s: float, what: str) -> None:
-        until = time.monotonic() + within_s
-        while not done():
-            assert time.monotonic() < until, f"{what} did not happen within {within_s} s: {self.output}"
-            time.sleep(0.02)
-
     def wait_until_it(self, reaches: str) -> None:
         """Until the run starts Kafka, ClickHouse or its workers, or plays."""
         files = {"kafka": "*/kafka/kafka.lock", "clickhouse": "*/clickhouse/*.lock", "workers": "*/workers/sink.lock"}
-        self.wait_for(
+        eventually(
             lambda: "events/s" in self.output if reaches == "playing" else any(self.temporary.glob(files[reaches])),
-            within_s=60,
             what=reaches,
+            about=lambda: self.output,
         )
 
 
@@ -265,7 +259,7 @@ def test_demo_interrupted_at_any_moment_leaves_nothing(demo: Demo, number: signa
     process = demo.start()
     demo.wait_until_it(reaches)
     process.send_signal(number)
-    assert process.wait(20) == 130, demo.output
+    assert process.wait(PATIENCE_S) == 130, demo.output
     demo.assert_nothing_left()
     assert "Traceback" not in demo.output
 
@@ -277,7 +271,7 @@ def test_demo_killed_leaves_no_process(demo: Demo) -> None:
     demo.wait_until_it("workers")
     process.kill()
     process.wait()
-    demo.wait_for(lambda: not demo.processes, within_s=5, what="the end of all processes")
+    eventually(lambda: demo.processes, equals=[], what="the end of all processes")
 
 
 @pytest.mark.broker
@@ -288,7 +282,7 @@ def test_part_that_ends_during_the_demo_is_told_with_its_last_words(demo: Demo, 
     demo.wait_until_it("playing")
     record = orjson.loads(next(demo.temporary.glob(f"*/{part}.lock")).read_bytes())
     os.kill(record["pid"], signal.SIGKILL)
-    assert process.wait(60) == 2, demo.output
+    assert process.wait(PATIENCE_S) == 2, demo.output
     assert f"clickfold: {name} ended" in demo.output
     assert "Traceback" not in demo.output
     demo.assert_nothing_left()

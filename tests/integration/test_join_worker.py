@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
+from operator import lt
 from pathlib import Path
 from random import Random
 
@@ -24,6 +24,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster, read_all, read_log
 from streams.verify.oracle import Truth, truth
 from tests.judging import assert_agrees
+from tests.waiting import PATIENCE_S, eventually
 
 PARTITIONS = 2
 BOUNDS = JoinBounds(window_ms=30_000, skew_ms=1_000, lateness_ms=5_000, negative_rate=0.3)
@@ -68,7 +69,7 @@ def produce(cluster: Cluster, random: Random, seconds: range) -> None:
                     body = orjson.dumps({**click, "ts": click_ts})
                     producer.produce(cluster.topic("clicks"), body, impression_id, timestamp=click_ts)
         producer.poll(0)
-    assert producer.flush(30) == 0
+    assert producer.flush(PATIENCE_S) == 0
 
 
 def committed_truths(cluster: Cluster, *, ended: bool = False) -> dict[int, Truth]:
@@ -93,13 +94,6 @@ def committed_outs(cluster: Cluster) -> list[Out]:
         for partition in range(counts[cluster.topic(role)])
         for value in read_all(cluster, role, partition)
     ]
-
-
-def wait_for(done: Callable[[], bool], *, within_s: float, what: str) -> None:
-    until = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < until, f"{what} did not happen within {within_s} s"
-        time.sleep(0.1)
 
 
 def folded(cluster: Cluster) -> dict[int, int]:
@@ -142,7 +136,7 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(clust
         worker = start_worker(cluster, state_dir)
         before = sum(folded(cluster).values())
         produce(cluster, random, range(120 * round_, 120 * (round_ + 1)))
-        wait_for(lambda before=before: sum(folded(cluster).values()) > before, within_s=30, what="progress")  # type: ignore[misc]
+        eventually(lambda: sum(folded(cluster).values()), partial(lt, before), what="progress")
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     # So that there is something left for the third to do, however fast the second was.
@@ -150,10 +144,10 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(clust
     worker = start_worker(cluster, state_dir)
     wanted = produced(cluster)
     try:
-        wait_for(lambda: folded(cluster) == wanted, within_s=60, what="catching up")
+        eventually(lambda: folded(cluster), equals=wanted, what="catching up")
     finally:
         worker.terminate()
-        code = worker.wait(20)
+        code = worker.wait(PATIENCE_S)
     log = (state_dir.parent / "worker.log").read_text()
     assert code == 0, log[-2_000:]
     assert "no usable checkpoint" not in log
@@ -170,20 +164,20 @@ def test_partitions_that_move_between_workers_under_load_come_to_the_truth(
     workers = [first]
     try:
         produce(cluster, random, range(60))
-        wait_for(lambda: len(folded(cluster)) == PARTITIONS, within_s=30, what="the first worker's start")
+        eventually(lambda: len(folded(cluster)), equals=PARTITIONS, what="the first worker's start")
         workers.append(start_worker(cluster, state_dir, "--slot", "1", membership))
         for minute in range(1, 6):
             produce(cluster, random, range(60 * minute, 60 * (minute + 1)))
-        wait_for(lambda: starts(cluster) > 1, within_s=30, what="a partition's move to the second worker")
+        eventually(lambda: starts(cluster), lambda count: count > 1, what="a partition's move to the second worker")
         produce(cluster, random, range(360, 420))
         first.terminate()
-        assert first.wait(20) == 0
+        assert first.wait(PATIENCE_S) == 0
         wanted = produced(cluster)
-        wait_for(lambda: folded(cluster) == wanted, within_s=60, what="the second worker's taking over")
+        eventually(lambda: folded(cluster), equals=wanted, what="the second worker's taking over")
     finally:
         for worker in workers:
             worker.terminate()
-            worker.wait(20)
+            worker.wait(PATIENCE_S)
     assert_truth(cluster)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 from confluent_kafka import Producer
@@ -12,9 +11,9 @@ from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
+from tests.waiting import eventually
 
 INPUTS = ("impressions", "clicks")
-PATIENCE_S = 40.0
 
 
 class Noting:
@@ -44,17 +43,20 @@ def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_pre
     producer.produce(cluster.topic("impressions"), b"{}", b"i")
     producer.commit_transaction(20)
     log, owner = KafkaLog(cluster, f"{topic_prefix}group", INPUTS, slot="0"), Noting()
+
+    def assigned() -> list[int]:
+        assert log.poll(10, 0.1) == []
+        return owner.owned
+
+    def ends() -> Mapping[str, int]:
+        assert log.poll(10, 0.1) == []
+        return log.ends(0)
+
     log.join(owner)
     try:
-        until = time.monotonic() + PATIENCE_S
-        while not owner.owned and time.monotonic() < until:
-            assert log.poll(10, 0.1) == []
+        eventually(assigned, equals=[0])
         log.seek(0, {"impressions": 1, "clicks": 0})
         log.resume(0, INPUTS)
-        found: dict[str, int] = {}
-        while found != {"impressions": 1, "clicks": 0} and time.monotonic() < until:
-            assert log.poll(10, 0.1) == []
-            found = log.ends(0)
-        assert found == {"impressions": 1, "clicks": 0}
+        eventually(ends, equals={"impressions": 1, "clicks": 0})
     finally:
         log.leave()

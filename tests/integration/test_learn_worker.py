@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster, read_all, read_log
 from tests.models.traffic import outcomes, records
+from tests.waiting import PATIENCE_S, eventually
 
 WINDOW_MS = 1_800_000
 CHUNK = 60
@@ -64,9 +64,12 @@ class Worker:
     def has_checkpoint(self) -> bool:
         return (self.state_dir / self.group / "0" / "0" / "manifest").exists()
 
+    def said(self) -> str:
+        return self.log_path.read_text()
+
     def wait_for_progress(self) -> None:
         before = max(self.committed().offset, 0)
-        wait_for(lambda: self.committed().offset > before, within_s=30, what="a commit with records")
+        eventually(lambda: self.committed().offset, lambda offset: offset > before, what=f"a commit beyond {before}")
 
 
 class Load:
@@ -129,13 +132,6 @@ def never_stopped(cluster: Cluster) -> tuple[Learner[Out], list[Out]]:
     return learner, outs
 
 
-def wait_for(done: Callable[[], bool], *, within_s: float, what: str) -> None:
-    until = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < until, f"{what} did not happen within {within_s} s"
-        time.sleep(0.05)
-
-
 @pytest.mark.broker
 def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_kill_9_twice_under_load(
     broker: Broker, topic_prefix: str, tmp_path: Path
@@ -150,7 +146,7 @@ def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_ki
             process = worker.start()
             worker.wait_for_progress()
             # Killed well behind its checkpoint, so that the next start has something to learn again in silence.
-            wait_for(worker.has_checkpoint, within_s=30, what="a checkpoint")
+            eventually(worker.has_checkpoint, what="a checkpoint", about=worker.said)
             worker.wait_for_progress()
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -160,7 +156,7 @@ def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_ki
         process = worker.start()
         worker.wait_for_progress()
     process.send_signal(signal.SIGUSR1)
-    assert process.wait(30) == 0, worker.log_path.read_text()[-2_000:]
+    assert process.wait(PATIENCE_S) == 0, worker.said()[-2_000:]
 
     learner, outs = never_stopped(cluster)
     assert learner.counts.rejected == load.sent - load.sent // 5
@@ -173,5 +169,5 @@ def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_ki
     found = [decode(value, ModelMetrics) for value in read_all(cluster, "model_metrics", 0)]
     assert len(wanted) > 20
     assert Counter(map(repr, found)) == Counter(map(repr, wanted))
-    said = worker.log_path.read_text()
+    said = worker.said()
     assert said.count("no usable checkpoint: rebuilding from {'outcomes': 0}") == 1, said

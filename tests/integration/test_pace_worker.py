@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
@@ -35,11 +34,11 @@ from schemas.pacing import PacingDecision
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS, CampaignTotal
 from streams.embedded.broker import Broker
+from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
 
 PARTITIONS = 2
-BOUND_S = 20.0
 SPRING = 20_541 * DAY_MS  # 2026-03-29, on which Berlin has 23 hours
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland"]
 CAMPAIGNS = [Campaign(f"c{at}", 10_000_000, name, "active", "even", 1) for at, name in enumerate(ZONES)]
@@ -114,8 +113,8 @@ class Pace:
     def wait_ready(self) -> Self:
         """Returns when partitions are assigned and their state is read back."""
         assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], BOUND_S)
-        assert readable, f"not ready after {BOUND_S} s"
+        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
+        assert readable, f"not ready after {PATIENCE_S} s"
         assert self.process.stdout.readline() == b"ready\n", self.log.read_text()
         return self
 
@@ -143,7 +142,7 @@ class Pace:
     def stop(self) -> str:
         """Ends it in order; what it wrote to its log."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(BOUND_S)
+        self.process.wait(PATIENCE_S)
         log = self.log.read_text()
         assert self.process.returncode == 0, log
         return log
@@ -172,25 +171,17 @@ def send(broker: Broker, topic_prefix: str) -> Iterator[Callable[[str, Iterable[
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     names = [topic_prefix + role for role in ("campaigns", "campaign_totals", "pacing")]
     for made in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
-        made.result(BOUND_S)
+        made.result(PATIENCE_S)
     producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
 
     def write(role: str, records: Iterable[CampaignTotal | Campaign]) -> None:
         for record in records:
             producer.produce(topic_prefix + role, encode(record), record.campaign_id)
-        assert producer.flush(BOUND_S) == 0
+        assert producer.flush(PATIENCE_S) == 0
 
     yield write
     for gone in admin.delete_topics(names).values():
-        gone.result(BOUND_S)
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Returns when it is so; fails after a bound."""
-    deadline = time.monotonic() + BOUND_S
-    while not done():
-        assert time.monotonic() < deadline, f"not so after {BOUND_S} s"
-        time.sleep(0.05)
+        gone.result(PATIENCE_S)
 
 
 def decisions(broker: Broker, topic: str) -> dict[str, list[PacingDecision]]:
@@ -198,9 +189,9 @@ def decisions(broker: Broker, topic: str) -> dict[str, list[PacingDecision]]:
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": f"{topic}.look"})
     found: defaultdict[str, list[PacingDecision]] = defaultdict(list)
     for partition in range(PARTITIONS):
-        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=BOUND_S)
+        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE_S)
         consumer.assign([TopicPartition(topic, partition, 0)])
-        for message in consumer.consume(end, timeout=BOUND_S) if end else ():
+        for message in consumer.consume(end, timeout=PATIENCE_S) if end else ():
             value = message.value()
             assert value is not None
             decision = decode(value, PacingDecision)
@@ -213,12 +204,12 @@ def decisions(broker: Broker, topic: str) -> dict[str, list[PacingDecision]]:
 def write_aborted(broker: Broker, topic: str, records: Iterable[CampaignTotal]) -> None:
     """Leaves totals of an aborted transaction in the log."""
     producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": topic})
-    producer.init_transactions(BOUND_S)
+    producer.init_transactions(PATIENCE_S)
     producer.begin_transaction()
     for record in records:
         producer.produce(topic, encode(record), record.campaign_id)
-    producer.flush(BOUND_S)
-    producer.abort_transaction(BOUND_S)
+    producer.flush(PATIENCE_S)
+    producer.abort_transaction(PATIENCE_S)
 
 
 def test_killed_twice_its_counters_are_those_of_the_oracle(
@@ -236,14 +227,14 @@ def test_killed_twice_its_counters_are_those_of_the_oracle(
 
     worker = start(instance_id="one")
     send("campaign_totals", wire[third : 2 * third])
-    until(lambda: sum(worker.get("/pacing")["next_offsets"].values()) > third)
+    eventually(lambda: sum(worker.get("/pacing")["next_offsets"].values()), lambda count: count > third)
     worker.kill()
     send("campaign_totals", wire[2 * third :])
     worker = start(instance_id="one")
     worker.kill()  # while it counts the rest
     worker = start(instance_id="one")
     expected = oracle(sent)
-    until(lambda: worker.days() == expected)
+    eventually(worker.days, equals=expected)
 
     def counted(decision: Any) -> tuple[str, tuple[int, int, int]]:
         """Calendar day and counters of a decision."""
@@ -256,7 +247,7 @@ def test_killed_twice_its_counters_are_those_of_the_oracle(
         days = [(campaign_id, *counted(last[campaign_id])) for campaign_id in expected]
         return all(expected[campaign_id].get(day, (0, 0, 0)) == sums for campaign_id, day, sums in days)
 
-    until(told)
+    eventually(told, about=lambda: worker.get("/pacing"))
     settled = worker.get("/pacing")
     log = worker.stop()
     assert "Traceback" not in log
@@ -281,16 +272,16 @@ def test_partitions_move_between_workers_and_back_without_loss(
     one = start("one")
     other = start("other")
     send("campaign_totals", sent[quarter : 2 * quarter])
-    until(lambda: {**one.days(), **other.days()} == oracle(sent[: 2 * quarter]))
+    eventually(lambda: {**one.days(), **other.days()}, equals=oracle(sent[: 2 * quarter]))
     # Taken for dead: the other one goes on alone, then the first wakes up with what it had in hand.
     one.process.send_signal(signal.SIGSTOP)
     send("campaign_totals", sent[2 * quarter : 3 * quarter])
-    until(lambda: other.days() == oracle(sent[: 3 * quarter]))
+    eventually(other.days, equals=oracle(sent[: 3 * quarter]))
     one.process.send_signal(signal.SIGCONT)
     send("campaign_totals", sent[3 * quarter :])
-    until(lambda: {**one.days(), **other.days()} == oracle(sent))
+    eventually(lambda: {**one.days(), **other.days()}, equals=oracle(sent))
     other.kill()
-    until(lambda: one.days() == oracle(sent))
+    eventually(one.days, equals=oracle(sent))
     one.stop()
 
 
@@ -303,11 +294,12 @@ def test_malformed_records_are_counted_and_passed_over(
     for value, key in ((b"{", "c0"), (b"", "c0"), (encode(good), "c1"), (orjson.dumps({"campaign_id": "c0"}), "c0")):
         producer.produce(topic, value, key)
     producer.produce(f"{topic_prefix}campaigns", encode(replace(CAMPAIGNS[0], timezone="Mars/Olympus")), "c0")
-    assert producer.flush(BOUND_S) == 0
+    assert producer.flush(PATIENCE_S) == 0
     send("campaign_totals", [good])
     worker = start()
-    until(lambda: worker.days() == oracle([good]))
-    until(lambda: worker.get("/pacing")["passed_over"] == {"undecodable": 3, "unknown_timezone": 1, "wrong_key": 1})
+    eventually(worker.days, equals=oracle([good]))
+    wrong = {"undecodable": 3, "unknown_timezone": 1, "wrong_key": 1}
+    eventually(lambda: worker.get("/pacing")["passed_over"], equals=wrong)
     assert worker.get("/pacing/c0")["campaign"] is None
     with pytest.raises(urllib.error.HTTPError, match="404"):
         worker.get("/pacing/c9")

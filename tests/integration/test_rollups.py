@@ -15,7 +15,7 @@ from streams.runs.drop import drop_run
 from streams.runs.record import record_run
 from streams.warehouse.client import connect
 from streams.warehouse.rollups import ROLLUPS, roll_up, wait_for
-from tests.golden import HOUR_MS, MINUTE_MS, insert, quiet, total
+from tests.golden import HOUR_MS, insert, quiet, total
 from tests.integration.test_runs import minutes, run_record, show
 
 pytestmark = pytest.mark.clickhouse
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.clickhouse
 HOUR = 60
 SUMS = ", ".join(f"sum({name}) AS {name}" for name in MEASURES)
 SPANS = {"hours": "toStartOfHour(minute)", "days": "toDate(minute)"}
-DAY_MS = 24 * HOUR * MINUTE_MS
 
 
 @pytest.fixture

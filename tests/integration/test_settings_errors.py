@@ -9,10 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,12 @@ from schemas.topics import DAY_MS, TOPICS
 from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
 
-# Promised are 15 s. The longest, a broker that does not answer, waits 10 s; the rest of this is for a busy machine.
-BOUND_S = 25.0
+# Promised are 15 s on a machine at rest. The longest, a broker that does not answer, waits 10 s.
+BOUND_S = 60.0
 
 
 def environment(cluster: Cluster, state_dir: Path, **more: str) -> dict[str, str]:
@@ -85,7 +85,7 @@ def running(env: dict[str, str], *arguments: str) -> Iterator[tuple[Command, int
     port = free_port()
     command = Command(env, "worker", *arguments, "--metrics-port", str(port))
     try:
-        wait_for(lambda: command.process.poll() is not None or status(port, "readyz") == 200, what="readiness")
+        eventually(lambda: command.process.poll() is not None or status(port, "readyz") == 200, what="readiness")
         assert command.process.poll() is None, command.ended()
         yield command, port
     finally:
@@ -99,13 +99,6 @@ def free_port() -> int:
         return port
 
 
-def wait_for(done: Callable[[], bool], *, what: str, within_s: float = 30.0) -> None:
-    until = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < until, f"{what} did not come within {within_s} s"
-        time.sleep(0.05)
-
-
 def status(port: int, path: str) -> int:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2) as answer:
@@ -117,21 +110,21 @@ def status(port: int, path: str) -> int:
 
 
 def metrics(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics/", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics/", timeout=PATIENCE_S) as answer:
         return str(answer.read().decode())
 
 
 def configured(cluster: Cluster, role: str) -> dict[str, str]:
     client = AdminClient(cluster.client())
     resource = ConfigResource(ResourceType.TOPIC, cluster.topic(role))
-    found = client.describe_configs([resource])[resource].result(timeout=20)
+    found = client.describe_configs([resource])[resource].result(timeout=PATIENCE_S)
     return {name: str(entry.value) for name, entry in found.items()}
 
 
 def make_topic(cluster: Cluster, role: str, partitions: int) -> None:
     client = AdminClient(cluster.client())
     name = cluster.topic(role)
-    client.create_topics([NewTopic(name, partitions, 1)])[name].result(timeout=20)
+    client.create_topics([NewTopic(name, partitions, 1)])[name].result(timeout=PATIENCE_S)
 
 
 def test_a_broker_that_does_not_answer_is_named(tmp_path: Path) -> None:
@@ -191,10 +184,8 @@ def test_a_join_worker_shows_what_it_does_and_leaves_in_order(cluster: Cluster, 
     env = environment(cluster, state)
     with running(env, "join", "--window", "30s") as (worker, port):
         assert (status(port, "livez"), status(port, "readyz")) == (200, 200)
-        until = time.monotonic() + 10.0
         # Ends are heard of with the first answers to fetches, some milliseconds after the worker is ready.
-        while "clickfold_lag_records{" not in (shown := metrics(port)) and time.monotonic() < until:
-            time.sleep(0.05)
+        shown = eventually(lambda: metrics(port), lambda shown: "clickfold_lag_records{" in shown)
         for name in ("lag_records", "watermark_seconds", "open_impressions", "ledger_total", "commits_total"):
             assert re.search(rf"^clickfold_{name}(\{{.*\}})? \S+$", shown, re.MULTILINE), f"{name} is not in\n{shown}"
         second = Command(env, "worker", "join", "--window", "30s")
@@ -241,7 +232,7 @@ def test_inputs_keyed_by_different_partitioners_are_refused_with_both_named(clus
         producer = Producer(cluster.client(partitioner=partitioner))
         for number in range(40):
             producer.produce(cluster.topic(role), b"{}", f"id-{number}".encode())
-        assert producer.flush(20) == 0
+        assert producer.flush(PATIENCE_S) == 0
     sentence = Command(environment(cluster, tmp_path), "worker", "join").sentence()
     assert "impressions are partitioned by murmur2, clicks by crc32" in sentence
     assert "partitioner=murmur2_random" in sentence

@@ -25,8 +25,8 @@ from tests.integration.sink_fixture import (
     raw_rows,
     strikes_left,
     total,
-    until,
 )
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 
@@ -211,22 +211,22 @@ def test_a_fault_that_passes_loses_and_doubles_nothing(ordeal: Ordeal, results: 
     setting = ordeal.setting
     with setting.sink(**row.changes) as progress:
         ordeal.send(1)
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
         committed = setting.committed("totals")
         row.begin(ordeal)
         if row.end is not None:
             # Of the table it strikes, as soon as anything is inserted.
             setting.send("totals", [total(key, version=2) for key in range(900)])
-            until(lambda: progress.retries > 1)
+            eventually(lambda: progress.retries > 1, about=progress)
         ordeal.send(2, 3)
         if row.end is not None:
             assert progress.waiting_for
             assert setting.committed("totals") == committed, "committed what ClickHouse did not take"
             row.end(ordeal)
         else:
-            until(lambda: strikes_left(ordeal.server) == 0)
+            eventually(lambda: strikes_left(ordeal.server), equals=0)
         began_s = time.monotonic()
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
         whole_s = time.monotonic() - began_s
     assert ({row.retried} if row.retried else set()) == set(progress.retried)
     assert (progress.waited_s > 0) == bool(row.retried)
@@ -238,11 +238,11 @@ def test_an_insert_whose_answer_is_lost_is_stored_once(ordeal: Ordeal) -> None:
     setting = ordeal.setting
     with setting.sink() as progress:
         setting.send("outcomes", [click(0)])
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
         ordeal.command("SYSTEM STOP MERGES outcome_rows")
         ordeal.order(Fault("applied_answer_lost", match=INSERT, times=3))
         setting.send("outcomes", [click(number) for number in range(1, 1_000)])
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
     assert progress.retries > 0
     assert raw_rows(ordeal.database, "outcome_rows") == 1_000
 
@@ -270,21 +270,21 @@ def test_a_table_that_changed_stops_the_sink_and_once_mended_nothing_is_lost(
     setting = ordeal.setting
     with setting.sink() as progress:
         ordeal.send(1)
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
     committed = setting.committed("totals")
     # What is there already would not fit into the smaller type.
     ordeal.command("TRUNCATE TABLE minute_totals")
     ordeal.command(f"ALTER TABLE minute_totals {change}")
     ordeal.send(2, 3)
     with pytest.raises(SettingsError, match=said) as stopped, setting.sink() as progress:
-        until(lambda: progress.partitions == -1)
+        eventually(lambda: progress.partitions == -1, about=progress)
     assert f"{setting.settings.database}.minute_totals" in str(stopped.value)
     assert mend in str(stopped.value)
     assert setting.committed("totals") == committed
     ordeal.command(f"ALTER TABLE minute_totals {mend}")
     began_s = time.monotonic()
     with setting.sink() as progress:
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
         whole_s = time.monotonic() - began_s
     does = "stops, naming column and remedy; started again, goes on"
     results.add(request.node.callspec.id, does, whole_s, ordeal.check(3))
@@ -304,16 +304,16 @@ def test_clickhouse_killed_in_the_middle_of_an_insert(own_ordeal: Ordeal, result
     ordeal, setting = own_ordeal, own_ordeal.setting
     with setting.sink() as progress:
         ordeal.send(1)
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
         # One insert runs through, the next one is held when the process dies.
         ordeal.order(Fault("slow", match=INSERT, after=1, seconds=30.0))
         ordeal.send(2, 3)
-        until(lambda: strikes_left(ordeal.server) == 0)
+        eventually(lambda: strikes_left(ordeal.server), equals=0)
         ordeal.server.kill()
-        until(lambda: progress.retries > 0)
+        eventually(lambda: progress.retries > 0, about=progress)
         ordeal.server.start()
         began_s = time.monotonic()
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
         whole_s = time.monotonic() - began_s
     assert progress.waited_s > 0
     results.add("ClickHouse killed in the middle of an insert, restarted", AGAIN, whole_s, ordeal.check(3))
@@ -331,10 +331,10 @@ def test_a_sink_that_is_full_while_clickhouse_takes_rows_does_not_throw_away_wha
 
     with setting.sink() as progress:
         ordeal.send(1)
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
         ordeal.order(Fault("slow", match=INSERT, times=10, seconds=0.1))
         ordeal.send(*range(2, 6))
-        until(whole)
+        eventually(whole, about=progress)
     # Told when there is room again.
     assert max(rows for rows, _ in seen) > setting.settings.most_rows_held / 2
     assert not any(paused for _, paused in seen)
@@ -349,7 +349,7 @@ def test_while_clickhouse_is_down_reading_pauses_within_bounds_and_then_nothing_
     bound = setting.settings.most_rows_held + 2_000
     with setting.sink() as progress:
         ordeal.send(1)
-        until(lambda: ordeal.whole(progress))
+        eventually(lambda: ordeal.whole(progress), about=progress)
         ordeal.server.kill()
         held: list[int] = []
 
@@ -360,19 +360,19 @@ def test_while_clickhouse_is_down_reading_pauses_within_bounds_and_then_nothing_
         for version in range(2, 9):
             ordeal.send(version)
             held.append(progress.rows_held)
-        until(lambda: progress.paused and progress.retries > 2)
+        eventually(lambda: progress.paused and progress.retries > 2, about=progress)
         assert "refused" in progress.waiting_for
-        until(lambda: progress.held_s > 0 and progress.bytes_held > 0 and progress.waited_s > 0)
+        eventually(lambda: progress.held_s > 0 and progress.bytes_held > 0 and progress.waited_s > 0, about=progress)
         assert set(progress.retried) == {"connection"}
         waited_s, partitions = progress.waited_s, progress.partitions
-        until(lambda: progress.waited_s > waited_s)
+        eventually(lambda: progress.waited_s, lambda seen_s: seen_s > waited_s)
         held.append(progress.rows_held)
         ordeal.server.start()
         began_s = time.monotonic()
-        until(whole)
+        eventually(whole, about=progress)
         whole_s = time.monotonic() - began_s
         assert (progress.partitions, progress.waiting_for) == (partitions, "")
-        until(lambda: (progress.rows_held, progress.bytes_held, progress.held_s) == (0, 0, 0))
+        eventually(lambda: (progress.rows_held, progress.bytes_held, progress.held_s), equals=(0, 0, 0))
     assert max(held) <= bound
     assert min(held) == 0
     results.add("ClickHouse down while Kafka fills", WAITS, whole_s, ordeal.check(8))

@@ -3,6 +3,8 @@
 import random
 import subprocess
 import sys
+from functools import partial
+from operator import lt
 from typing import Any
 
 import msgspec
@@ -27,8 +29,8 @@ from tests.integration.sink_fixture import (
     raw_rows,
     strikes_left,
     total,
-    until,
 )
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 
@@ -69,17 +71,17 @@ def test_kills_resends_reordering_and_aborts_leave_the_sums_as_sent(
     for kill in (1, 2):
         before = raw_rows(database, "minute_totals")
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, arguments], stdout=subprocess.DEVNULL)
-        until(lambda before=before: raw_rows(database, "minute_totals") > before)  # type: ignore[misc]  # early binding
+        eventually(lambda: raw_rows(database, "minute_totals"), partial(lt, before))
         # Refused for a while, so that batches are certainly read and not inserted when the process dies.
         clickhouse.order_faults([Fault("status", match="INSERT INTO", times=1_000, status=503)])
-        until(lambda: strikes_left(clickhouse) < 998)
+        eventually(lambda: strikes_left(clickhouse), lambda left: left < 998)
         process.kill()
         process.wait()
         clickhouse.order_faults([])
         assert sum(setting.committed("totals")) < len(resent), "killed too late to prove anything"
         setting.send("totals", [total(key, version=4) for key in range(0, keys, kill + 1)])
     with setting.sink() as progress:
-        until(lambda: progress.caught_up)
+        eventually(lambda: progress.caught_up, about=progress)
     assert impressions(database) == {f"k{key}": 1000 * key + 5 for key in range(keys)}
     sums = "SELECT count(), uniqExact(impression_id), sum(spend_micros) FROM clicks"
     assert database.query(sums).result_rows == [(2_000, 2_000, sum(range(2_000)))]
@@ -90,12 +92,12 @@ def test_stopping_inserts_what_was_read_commits_to_the_end_and_leaves(setting: S
     setting.send("totals", [total(key, version=1) for key in range(30)])
     # Nothing is due by itself before the stop.
     with setting.sink(batch_s=3_600.0) as progress:
-        until(lambda: progress.rows_held == 30)
+        eventually(lambda: progress.rows_held == 30, about=progress)
     assert len(impressions(database)) == 30
     # Ten records in each partition; the transaction's marker behind them is passed when the log's end was seen.
     assert {10, 11} >= set(setting.committed("totals"))
     with setting.sink() as again:
-        until(lambda: again.caught_up)
+        eventually(lambda: again.caught_up, about=again)
     assert again.rows_written == {}
     assert setting.committed("totals") == [11, 11, 11]
 
@@ -106,7 +108,7 @@ def test_bad_records_become_dead_letters_before_their_offsets_commit(setting: Se
     bad = [b"not json", overflow, b""]
     setting.send("totals", [*good, *bad, *good])
     with setting.sink() as progress:
-        until(lambda: progress.rows_written.get("reject_rows", 0) == 3 and progress.caught_up)
+        eventually(lambda: progress.rows_written.get("reject_rows", 0) == 3 and progress.caught_up, about=progress)
     assert setting.committed("totals") == [4, 4, 4]
     letters = {letter.partition: letter for letter in (decode(value, Rejected) for value in setting.values("rejects"))}
     assert [letters[at].reason for at in range(3)] == [Reason.UNDECODABLE, Reason.UNWRITABLE, Reason.UNDECODABLE]
@@ -124,7 +126,7 @@ def test_packed_totals_with_a_bad_row_are_one_letter_and_all_other_rows(setting:
     record = encode(total(*keys, version=1)).replace(b",7001,", b",%d," % 2**70)
     setting.send("totals", [record, total(5_000, version=1)])
     with setting.sink() as progress:
-        until(lambda: progress.rows_written.get("reject_rows", 0) == 1 and progress.caught_up)
+        eventually(lambda: progress.rows_written.get("reject_rows", 0) == 1 and progress.caught_up, about=progress)
     (letter,) = [decode(value, Rejected) for value in setting.values("rejects")]
     assert (letter.reason, letter.partition, letter.offset) == (Reason.UNWRITABLE, 0, 0)
     assert progress.rows_written["minute_totals"] == 1_000
@@ -139,9 +141,9 @@ def test_packed_totals_are_held_by_their_bytes(setting: Setting, clickhouse: Cli
     clickhouse.order_faults([Fault("status", match="INSERT INTO", times=1_000, status=503)])
     setting.send("totals", records)
     with setting.sink(**bounds, consumer={}) as progress:
-        until(lambda: progress.paused)
+        eventually(lambda: progress.paused, about=progress)
         clickhouse.order_faults([])
-        until(lambda: progress.caught_up)
+        eventually(lambda: progress.caught_up, about=progress)
     assert progress.rows_written == {"minute_totals": 60_000}
     # Ten records of the largest size a batch.
     assert progress.inserts >= len(records) // 12
@@ -151,7 +153,7 @@ def test_packed_totals_are_held_by_their_bytes(setting: Setting, clickhouse: Cli
 def test_a_bad_dead_letter_is_counted_and_not_sent_round_in_circles(setting: Setting) -> None:
     setting.send("rejects", [b"not a letter"])
     with setting.sink() as progress:
-        until(lambda: progress.caught_up)
+        eventually(lambda: progress.caught_up, about=progress)
     assert progress.rejected == {Reason.UNDECODABLE: 1}
     assert len(setting.values("rejects")) == 1
 
@@ -163,30 +165,33 @@ def test_sinks_that_come_and_go_share_the_work_and_miss_nothing(setting: Setting
     only = {"roles": ("totals",)}
     with setting.sink(**only) as first:
         send(1)
-        until(lambda: first.caught_up)
+        eventually(lambda: first.caught_up, about=first)
         with setting.sink(**only) as second:
-            until(lambda: second.partitions > 0 and first.partitions + second.partitions == PARTITIONS)
+            eventually(
+                lambda: second.partitions > 0 and first.partitions + second.partitions == PARTITIONS,
+                about=(first, second),
+            )
             send(2)
-            until(lambda: second.rows_written.get("minute_totals", 0) > 0)
-            until(lambda: second.caught_up and first.caught_up)
+            eventually(lambda: second.rows_written.get("minute_totals", 0) > 0, about=second)
+            eventually(lambda: second.caught_up and first.caught_up, about=(first, second))
         send(3)
-        until(lambda: first.partitions == PARTITIONS and first.caught_up)
-        until(lambda: set(impressions(database).values()) == {1000 * key + 3 for key in range(1_000)})
+        eventually(lambda: first.partitions == PARTITIONS and first.caught_up, about=first)
+        eventually(lambda: impressions(database), equals={f"k{key}": 1000 * key + 3 for key in range(1_000)})
     assert impressions(database) == {f"k{key}": 1000 * key + 3 for key in range(1_000)}
 
 
 def test_offsets_that_are_gone_stop_the_sink_with_both_numbers(setting: Setting) -> None:
     setting.send("totals", [total(key, version=1) for key in range(9)])
     with setting.sink() as progress:
-        until(lambda: progress.caught_up)
+        eventually(lambda: progress.caught_up, about=progress)
     setting.send("totals", [total(key, version=2) for key in range(9)])
     lost = [TopicPartition(setting.topic("totals"), partition, 6) for partition in range(PARTITIONS)]
     for deleted in setting.admin.delete_records(lost).values():
         deleted.result()
     with pytest.raises(LostHistory, match=r"offsets 6 to 8, the sink was left at 4"), setting.sink() as progress:
-        until(lambda: progress.partitions == -1)
+        eventually(lambda: progress.partitions == -1, about=progress)
     with setting.sink(accept_loss=True) as progress:
-        until(lambda: progress.caught_up)
+        eventually(lambda: progress.caught_up, about=progress)
 
 
 def test_a_missing_topic_stops_the_sink_with_what_to_do(setting: Setting) -> None:
@@ -194,7 +199,7 @@ def test_a_missing_topic_stops_the_sink_with_what_to_do(setting: Setting) -> Non
         pytest.raises(SettingsError, match="clickfold init"),
         setting.sink(topic_prefix=f"{setting.settings.topic_prefix}typo.") as progress,
     ):
-        until(lambda: progress.partitions == -1)
+        eventually(lambda: progress.partitions == -1, about=progress)
 
 
 def test_a_sink_of_a_cluster_asks_for_a_quorum(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,18 +212,18 @@ def test_a_sink_of_a_cluster_asks_for_a_quorum(setting: Setting, monkeypatch: py
     monkeypatch.setattr(worker_module, "Writer", recorded)
     setting.send("totals", [total(key, version=1) for key in range(3)])
     with setting.sink() as progress:
-        until(lambda: progress.caught_up)
+        eventually(lambda: progress.caught_up, about=progress)
     setting.send("totals", [total(key, version=2) for key in range(3)])
     # Which the embedded engine ignores, as its tables have no replicas.
     with setting.sink(cluster="replicas", migrate=False) as progress:
-        until(lambda: progress.caught_up)
+        eventually(lambda: progress.caught_up, about=progress)
     assert ["insert_quorum" in settings for settings in given] == [False, True]
 
 
 def test_a_database_without_tables_stops_a_sink_that_may_not_make_them(setting: Setting) -> None:
     setting.send("totals", [total(0, version=1)])
     with pytest.raises(SettingsError, match="lacks 0001_runs"), setting.sink(migrate=False) as progress:
-        until(lambda: progress.partitions == -1)
+        eventually(lambda: progress.partitions == -1, about=progress)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import socket
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
+from operator import le
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,15 +22,8 @@ from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.state.objects import ObjectStore
-from tests.integration.test_join_worker import (
-    PARTITIONS,
-    assert_truth,
-    folded,
-    produce,
-    produced,
-    start_worker,
-    wait_for,
-)
+from tests.integration.test_join_worker import PARTITIONS, assert_truth, folded, produce, produced, start_worker
+from tests.waiting import PATIENCE_S, eventually
 
 BUCKET = "clickfold-test"
 SECRET = "never-to-be-shown"
@@ -87,10 +81,6 @@ def shared(port: int) -> float:
     return metrics(port)["clickfold_shared_snapshots_total"]
 
 
-def has_shared(port: int, snapshots: float) -> bool:
-    return shared(port) >= snapshots
-
-
 @pytest.mark.broker
 def test_killed_worker_without_its_disk_goes_on_from_s3_and_comes_to_the_truth(
     cluster: Cluster, tmp_path: Path, s3: str
@@ -104,12 +94,12 @@ def test_killed_worker_without_its_disk_goes_on_from_s3_and_comes_to_the_truth(
     produce(cluster, random, range(120))
     first = start_worker(cluster, state_dir, *shares, "--metrics-port", str(port))
     try:
-        wait_for(lambda: len(folded(cluster)) == PARTITIONS, within_s=60, what="the first worker's start")
+        eventually(lambda: len(folded(cluster)), equals=PARTITIONS, what="the first worker's start")
         # Each round of records is one cut more for every partition; without new records nothing is shared again.
         for start in range(120, 240, 40):
             one_more = shared(port) + PARTITIONS
             produce(cluster, random, range(start, start + 40))
-            wait_for(partial(has_shared, port, one_more), within_s=60, what="sharing")
+            eventually(partial(shared, port), partial(le, one_more), what=f"{one_more:g} snapshots")
         assert metrics(port)["clickfold_shared_failures_total"] == 0
     finally:
         first.send_signal(signal.SIGKILL)
@@ -122,11 +112,11 @@ def test_killed_worker_without_its_disk_goes_on_from_s3_and_comes_to_the_truth(
     second = start_worker(cluster, state_dir, *shares, "--metrics-port", str(port))
     wanted = produced(cluster)
     try:
-        wait_for(lambda: folded(cluster) == wanted, within_s=60, what="catching up")
+        eventually(lambda: folded(cluster), equals=wanted, what="catching up")
         assert metrics(port)["clickfold_shared_fetched_total"] == PARTITIONS
     finally:
         second.terminate()
-        code = second.wait(30)
+        code = second.wait(PATIENCE_S)
     log = (tmp_path / "worker.log").read_text()
     assert code == 0, log[-2_000:]
     assert log.count("goes on from a shared snapshot") == PARTITIONS

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 
 from streams.embedded.stack import PARTS, Stack
 from streams.kafka.cluster import Cluster, read_all
+from tests.waiting import PATIENCE_S, eventually
 
 OPTIONS = ["--partitions", "2", "--window", "10s"]
 CLICKS_SQL = "SELECT count() AS clicks, uniqExact(impression_id) AS clicked FROM ads.outcomes WHERE kind = 'click'"
@@ -38,7 +39,7 @@ class System:
             env={**environment, "KAFKA_BOOTSTRAP_SERVERS": "", "CLICKHOUSE_URL": ""},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -83,14 +84,14 @@ class System:
             producer.produce("ads.impressions", orjson.dumps({**shown, "price_micros": 5}), impression_id)
             click = {"click_id": f"k{number}", "impression_id": impression_id, "ts": ts}
             producer.produce("ads.clicks", orjson.dumps(click), impression_id)
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE_S) == 0
         self.produced += count
 
     def wait_until_all_are_asked_back(self) -> None:
         """Of ClickHouse, and of the pacing counters."""
         wanted = [{"clicks": self.produced, "clicked": self.produced}]
-        wait_for(lambda: self.clicks() == wanted, within_s=30, what=f"{self.produced} clicks in ClickHouse")
-        wait_for(lambda: self.paced() == self.produced, within_s=30, what=f"{self.produced} clicks paced")
+        eventually(self.clicks, equals=wanted, what=f"{self.produced} clicks in ClickHouse")
+        eventually(self.paced, equals=self.produced, what=f"{self.produced} clicks paced")
 
     def paced(self) -> int:
         try:
@@ -102,13 +103,6 @@ class System:
     def assert_joined_once(self) -> None:
         joined = Counter(orjson.loads(value)["click_id"] for value in read_all(self.cluster, "outcomes", 0))
         assert joined == Counter(f"k{number}" for number in range(self.produced))
-
-
-def wait_for(done: Callable[[], bool], *, within_s: float, what: str) -> None:
-    until = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < until, f"{what} did not happen within {within_s} s"
-        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -140,7 +134,7 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     assert system.pids() == started
 
     os.kill(started["join"], signal.SIGKILL)
-    wait_for(lambda: "join" not in system.stack.running(), within_s=10, what="the end of the join")
+    eventually(lambda: system.stack.running(), lambda parts: "join" not in parts, what="the end of the join")
     system.produce_clicked(20)
     system.does("up", *OPTIONS)
     restarted = system.pids()
@@ -168,7 +162,7 @@ def test_up_after_kafka_was_killed_tells_all_workers_where_it_is_now(system: Sys
     system.does("up", *OPTIONS)
     started = system.pids()
     os.kill(started["kafka"], signal.SIGKILL)
-    wait_for(lambda: "kafka" not in system.stack.running(), within_s=10, what="the end of Kafka")
+    eventually(lambda: system.stack.running(), lambda parts: "kafka" not in parts, what="the end of Kafka")
     system.does("up", *OPTIONS)
     assert system.pids()["clickhouse"] == started["clickhouse"]
     system.produce_clicked(10)

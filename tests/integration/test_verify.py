@@ -24,7 +24,8 @@ from streams.embedded.clickhouse import ClickHouse
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster, read_all
 from streams.warehouse.client import connect
-from tests.integration.test_join_worker import OPTIONS, PARTITIONS, folded, produce, start_worker, wait_for
+from tests.integration.test_join_worker import OPTIONS, PARTITIONS, folded, produce, start_worker
+from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 BOUNDS = OPTIONS[: OPTIONS.index("--checkpoint")]
@@ -46,7 +47,7 @@ class Ran:
 def verify(environment: dict[str, str], *options: str, code: int) -> dict[str, Any]:
     """The answer of the command as a process of its own, which ends with this exit code."""
     command = [sys.executable, "-m", "streams.cli", "verify", "--format", "json", *options]
-    ran = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    ran = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE_S, check=False)
     assert ran.returncode == code, (ran.stdout + ran.stderr).decode()[-3_000:]
     answer: dict[str, Any] = orjson.loads(ran.stdout)
     return answer
@@ -84,17 +85,17 @@ def ran(broker: Broker, clickhouse: ClickHouse, tmp_path_factory: pytest.TempPat
     try:
         random = Random(5)
         produce(cluster, random, range(600))
-        wait_for(lambda: sum(folded(cluster).values()) >= 60_000, within_s=60, what="the first ten minutes' joining")
+        eventually(lambda: sum(folded(cluster).values()), lambda count: count >= 60_000, what="the first ten minutes")
         live = verify(environment, *BOUNDS, "--wait", "60s", code=0)
         produce(cluster, random, range(600, 720))
         worker.send_signal(signal.SIGUSR1)
-        assert worker.wait(60) == 0, (folder / "worker.log").read_text()[-2_000:]
+        assert worker.wait(PATIENCE_S) == 0, (folder / "worker.log").read_text()[-2_000:]
         client.database = "verified"
         yield Ran(environment, cluster, client, live)
     finally:
         for process in (worker, sink):
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_S)
         client.command("DROP DATABASE IF EXISTS verified SYNC")
         client.close()
 
