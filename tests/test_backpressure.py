@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from schemas.errors import SettingsError
-from schemas.records import Record
 from streams.engine.backpressure import Backpressure
 from streams.engine.runner import Pace
 from streams.engine.task import Task
 from streams.join.fold import JoinFold
 from streams.worker.memory import budget_bytes, limit_bytes
+from tests.factories import click, impression
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life
 from tests.simulation.log import SimulatedLog
 from tests.sizes import small_sizes
 from tests.strategies import BOUNDS, T0, columns
-from tests.test_join import click, impression
 
 
 class Inputs(SimulatedLog):
@@ -42,9 +41,8 @@ def task_at(impressions_ms: int, clicks_ms: int) -> Task:
     """A task that has read one record of each input, so far into event time."""
     disk = SimulatedDisk()
     fold = JoinFold(BOUNDS, disk)
-    shown, clicked = impression("i", T0 + impressions_ms), click("k", "j", T0 + clicks_ms)
-    fold.step(columns("impressions", [Record(0, -1, shown.key, shown.value)]))
-    fold.step(columns("clicks", [Record(0, -1, clicked.key, clicked.value)]))
+    fold.step(columns("impressions", [impression("i", T0 + impressions_ms)]))
+    fold.step(columns("clicks", [click("k", "j", T0 + clicks_ms)]))
     while fold.can_sweep():
         fold.sweep(100)
     return Task(fold, disk, None)
@@ -74,8 +72,7 @@ def test_input_goes_on_once_the_other_has_caught_up() -> None:
     task, log = task_at(51, 0), Inputs({"impressions": 9, "clicks": 9})
     backpressure = Backpressure(log, 0)
     backpressure.adjust({0: task})
-    clicked = click("k2", "j", T0 + 1)
-    task.fold.step(columns("clicks", [Record(1, -1, clicked.key, clicked.value)]))
+    task.fold.step(columns("clicks", [click("k2", "j", T0 + 1, offset=1)]))
     backpressure.adjust({0: task})
     assert log.paused == set()
     task.close()
@@ -84,8 +81,7 @@ def test_input_goes_on_once_the_other_has_caught_up() -> None:
 def test_budget_that_slowing_cannot_keep_stops_the_worker_and_loses_nothing() -> None:
     life = Life(BOUNDS)
     for number in range(40):
-        shown = impression(f"i{number}", T0 + number, country=f"c{number}")
-        life.append("impressions", Record(number, -1, shown.key, shown.value))
+        life.append("impressions", impression(f"i{number}", T0 + number, offset=number, country=f"c{number}"))
     pace = Pace(commit_s=0.1, report_s=0.2, checkpoint_s=0.5, idle_s=1e9, state_bytes=2_000)
     with small_sizes():
         with pytest.raises(SettingsError, match=r"over the budget of 0 MB: raise --state-budget"):

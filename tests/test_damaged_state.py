@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from schemas.records import Record
 from streams.engine.runner import Pace
 from streams.join.fold import JoinFold
+from tests.factories import click, impression
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life
 from tests.sizes import small_sizes
 from tests.strategies import BOUNDS, T0
-from tests.test_join import click, impression
 
 Damage = Callable[[SimulatedDisk], None]
 
@@ -81,12 +80,10 @@ class Shown(Life):
 
     def show(self, first: int, count: int) -> None:
         for number in range(first, first + count):
-            shown = impression(f"i{number}", T0 + 3 * number, pctr=0.25)
-            self.append("impressions", Record(number, -1, shown.key, shown.value))
+            self.append("impressions", impression(f"i{number}", T0 + 3 * number, offset=number, pctr=0.25))
 
     def click(self, number: int, impression: int) -> None:
-        made = click(f"k{number}", f"i{impression}", T0 + 3 * impression + 20)
-        self.append("clicks", Record(number, -1, made.key, made.value))
+        self.append("clicks", click(f"k{number}", f"i{impression}", T0 + 3 * impression + 20, offset=number))
 
     def work(self) -> None:
         with small_sizes():

@@ -24,20 +24,13 @@ from schemas.outcomes import Outcome
 from streams.cli import main
 from streams.inputs.files import read_jsonl
 from streams.verify.oracle import Truth, truth
+from tests.factories import T0
+from tests.factories import click_json as click
+from tests.factories import impression_json as impression
 
-T0 = 1_700_000_000_000
 BOUNDS = JoinBounds(window_ms=30_000, skew_ms=2_000, lateness_ms=5_000, negative_rate=1.0)
 OPTIONS = ("--window", "30s", "--skew", "2s", "--lateness", "5s")
 LOG_KEYS = ["consumed", "accepted", "late", "duplicate", "rejected"]
-
-
-def impression(impression_id: str, ts: int, **more: object) -> bytes:
-    fields = {"impression_id": impression_id, "ts": ts, "campaign_id": "c", "creative_id": "x", "price_micros": 1_000}
-    return orjson.dumps({**fields, **more})
-
-
-def click(click_id: str, impression_id: str, ts: int) -> bytes:
-    return orjson.dumps({"click_id": click_id, "impression_id": impression_id, "ts": ts})
 
 
 def written(path: Path, lines: Iterable[bytes]) -> Path:

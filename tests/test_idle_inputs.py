@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.records import Out, Record
+from schemas.records import Out
 from schemas.seals import Seal
 from streams.engine.runner import Pace
 from streams.join.fold import JoinFold
 from streams.verify.oracle import truth
+from tests.factories import click, impression
 from tests.judging import assert_agrees, outcomes_of
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life
 from tests.sizes import small_sizes
 from tests.strategies import BOUNDS, T0, columns
-from tests.test_join import click, impression
 
 HOUR_MS = 3_600_000
 PACE = Pace(commit_s=0.1, report_s=0.2, checkpoint_s=0.5, idle_s=2.0)
@@ -41,13 +41,11 @@ def life() -> Life:
 
 
 def show(life: Life, number: int, ts: int) -> None:
-    shown = impression(f"i{number}", ts)
-    life.append("impressions", Record(number, -1, shown.key, shown.value))
+    life.append("impressions", impression(f"i{number}", ts, offset=number))
 
 
 def press(life: Life, number: int, impression_id: str, ts: int) -> None:
-    made = click(f"k{number}", impression_id, ts)
-    life.append("clicks", Record(number, -1, made.key, made.value))
+    life.append("clicks", click(f"k{number}", impression_id, ts, offset=number))
 
 
 def test_impressions_close_though_clicks_have_stopped_for_an_hour(life: Life) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from schemas.records import Out, Record
 from schemas.seals import Seal, SealRecord, Start
 from streams.join.fold import JoinFold
 from streams.verify.oracle import truth
+from tests.factories import click, impression, numbered
 from tests.judging import assert_agrees, outcomes_of
 from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
@@ -67,20 +67,6 @@ def test_ids_whose_hashes_collide_are_told_apart(
     with small_sizes(), patch.object(streams.join.matching, "_hash", lambda key: len(key) % 2):
         outs = drive(impressions, clicks, BOUNDS, data, ended=True)
     assert_agrees(outs, truth(impressions, clicks, BOUNDS))
-
-
-def impression(impression_id: str, ts: int, **more: object) -> Record:
-    fields = {"impression_id": impression_id, "ts": ts, "campaign_id": "c", "creative_id": "x", "price_micros": 5}
-    return Record(0, -1, impression_id.encode(), orjson.dumps({**fields, **more}))
-
-
-def click(click_id: str, impression_id: str, ts: int) -> Record:
-    fields = {"click_id": click_id, "impression_id": impression_id, "ts": ts}
-    return Record(0, -1, impression_id.encode(), orjson.dumps(fields))
-
-
-def numbered(records: list[Record]) -> list[Record]:
-    return [Record(at, record.record_ts_ms, record.key, record.value) for at, record in enumerate(records)]
 
 
 def kinds(impressions: list[Record], clicks: list[Record], limits: JoinBounds = BOUNDS) -> list[tuple[str, str]]:
@@ -164,7 +150,7 @@ def test_seal_written_after_a_later_owner_began_is_void(epoch: int, holds: bool)
     fold.begin(None, offsets={"impressions": 0, "clicks": 0}, epoch=8)
     fold.take_side_log(list(map(encode, side)))
     late = click("k", "i", T0 - 1)
-    fold.step(columns("clicks", [Record(0, -1, late.key, late.value)]))
+    fold.step(columns("clicks", [late]))
     assert fold.ledger().clicks.late == holds == truth([], [late], BOUNDS, seals=side).clicks.counts["late"]
     fold.close()
 
@@ -173,11 +159,11 @@ def test_rebuilt_join_judges_lateness_by_the_maximum_before_its_first_record() -
     """Without it, a record that was late would be accepted when the log is read again from the middle."""
     day_ms = 86_400_000
     times = [T0, T0, T0, T0 - 21, T0 + day_ms, T0 + day_ms, *[T0 + 2 * day_ms] * 3]
-    shown = [impression(f"i{at}", ts) for at, ts in enumerate(times)]
+    shown = [impression(f"i{offset}", ts, offset=offset) for offset, ts in enumerate(times)]
     with small_sizes():
         fold, again = JoinFold(BOUNDS, SimulatedDisk()), JoinFold(BOUNDS, SimulatedDisk())
-        for offset, one in enumerate(shown):
-            fold.step(columns("impressions", [Record(offset, -1, one.key, one.value)]))
+        for one in shown:
+            fold.step(columns("impressions", [one]))
         fold.step(columns("clicks", [click("k", "i8", times[-1] + 1)]))
         while fold.can_sweep():
             fold.sweep(100)
@@ -218,8 +204,7 @@ def test_files_are_those_the_last_snapshot_names_and_their_prefixes_stay_as_they
         files = dict(fold.files())
         assert files == {name: len(disk.files[name]) for name in disk.names()}
         before = {name: disk.read(name, 0, length) for name, length in files.items()}
-        more = impression("g", T0)
-        fold.step(columns("impressions", [Record(6, -1, more.key, more.value)]))
+        fold.step(columns("impressions", [impression("g", T0, offset=6)]))
         assert fold.files() == files
         assert len(disk.files["seg-0000000001.rows"]) > files["seg-0000000001.rows"]
         assert before == {name: disk.read(name, 0, length) for name, length in files.items()}

@@ -6,16 +6,15 @@ import pytest
 
 from schemas.codec import decode
 from schemas.errors import LostHistory
-from schemas.records import Record
 from schemas.totals import Ledger
 from streams.engine.runner import Pace
+from tests.factories import click, impression
 from tests.judging import outcomes_of
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life
 from tests.simulation.log import SimulatedLog
 from tests.sizes import small_sizes
 from tests.strategies import BOUNDS, T0
-from tests.test_join import click, impression
 
 PACE = Pace(commit_s=0.1, report_s=0.2, checkpoint_s=0.5, idle_s=1e9)
 
@@ -44,13 +43,11 @@ def life() -> Life:
 
 
 def show(life: Life, number: int) -> None:
-    shown = impression(f"i{number}", T0 + number)
-    life.append("impressions", Record(number, -1, shown.key, shown.value))
+    life.append("impressions", impression(f"i{number}", T0 + number, offset=number))
 
 
 def press(life: Life, number: int, impression_id: str) -> None:
-    made = click(f"k{number}", impression_id, T0 + 25)
-    life.append("clicks", Record(number, -1, made.key, made.value))
+    life.append("clicks", click(f"k{number}", impression_id, T0 + 25, offset=number))
 
 
 def ledger(life: Life) -> Ledger:

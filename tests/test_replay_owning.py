@@ -20,13 +20,13 @@ from streams.backfill.ownership import InputRange, OwningFold, ReadStart
 from streams.backfill.warmup import ledger_cuts, warm_up
 from streams.verify.oracle import Truth, read_log, truth
 from tests.effort import SHORT, tries
+from tests.factories import click, impression, numbered
 from tests.judging import latest_totals, outcomes_of
 from tests.simulation.broker import INPUTS
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.replayed import BOUNDS, T0, History, Replay
 from tests.sizes import small_sizes
 from tests.strategies import columns
-from tests.test_join import click, impression, numbered
 
 
 def minute_of(outcome: Outcome) -> int:

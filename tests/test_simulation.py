@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from schemas.codec import decoder
-from schemas.records import Out, Record
+from schemas.records import Out
 from schemas.seals import Seal, SealRecord
 from streams.engine.fold import Fold
 from streams.engine.ports import Commit, Disk
@@ -16,6 +16,7 @@ from streams.engine.runner import Pace
 from streams.join.fold import JoinFold
 from streams.verify.oracle import truth
 from tests.effort import SHORT, tries
+from tests.factories import click, impression
 from tests.simulation.broker import Broker
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem
@@ -25,7 +26,6 @@ from tests.simulation.process import DURABLE
 from tests.simulation.producers import T0
 from tests.simulation.simulate import Summary, reproduce, run, run_all
 from tests.simulation.world import BOUNDS
-from tests.test_join import click, impression
 
 SEEDS = tries(2_000)
 # What must have befallen workers, or the suite is blind to it.
@@ -93,17 +93,15 @@ class StragglerLog(SimulatedLog):
         for out in outs:
             seal = decoder(SealRecord).decode(out.value or b"") if out.topic == "seals" else None
             if isinstance(seal, Seal):
-                late = click(f"k{self.straggled}", "i0", seal.floor_ms - 1)
+                late = click(f"k{self.straggled}", "i0", seal.floor_ms - 1, offset=seal.next_offset)
                 self.straggled += 1
-                record = Record(seal.next_offset, -1, late.key, late.value)
-                self.broker.inputs[seal.input, seal.partition].append(record)
+                self.broker.inputs[seal.input, seal.partition].append(late)
 
 
 def test_record_that_arrives_while_a_seal_commits_is_late() -> None:
     life = Life(BOUNDS, StragglerLog)
     for offset in range(5):
-        shown = impression(f"i{offset}", T0 + 40 * offset)
-        life.append("impressions", Record(offset, -1, shown.key, shown.value))
+        life.append("impressions", impression(f"i{offset}", T0 + 40 * offset, offset=offset))
     life.run(60, Pace(idle_s=2.0), turn_s=0.5)
     life.check()
     clicks = truth([], life.broker.inputs["clicks", 0].records, BOUNDS, seals=life.seals(), ended=False).clicks
@@ -143,8 +141,7 @@ def test_rebuild_goes_on_while_transactions_of_other_partitions_are_aborted() ->
     life = TwoPartitions()
     for offset in range(100):
         for partition in (0, 1):
-            shown = impression(f"i{offset}", T0 + offset)
-            life.broker.inputs["impressions", partition].append(Record(offset, -1, shown.key, shown.value))
+            life.broker.inputs["impressions", partition].append(impression(f"i{offset}", T0 + offset, offset=offset))
     pace = Pace(commit_s=0.1, report_s=0.1, checkpoint_s=0.1)
     life.run(100, pace)
     life.folders[1] = Filesystem()

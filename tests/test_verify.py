@@ -5,7 +5,6 @@ from __future__ import annotations
 from random import Random
 
 import msgspec
-import orjson
 import pytest
 
 from schemas.bounds import JoinBounds
@@ -17,9 +16,9 @@ from streams.verify.cut import Span, known_from, whole
 from streams.verify.oracle import truth
 from streams.verify.paced import local_days
 from streams.verify.written import event_ms
+from tests.factories import T0, click_json, impression_json
 
 BOUNDS = JoinBounds(window_ms=2_000, skew_ms=100, lateness_ms=300, negative_rate=1.0)
-T0 = 1_700_000_000_000
 MINUTE_MS = 60_000
 
 
@@ -91,13 +90,12 @@ def logs(seed: int) -> tuple[list[Record], list[Record]]:
         now_ms = T0 + number * 10
         ts = now_ms - random.choice([0, 0, 0, 150, 299, 300, 400])
         key = f"i{number}".encode()
-        event = {"impression_id": f"i{number}", "ts": ts, "campaign_id": "c", "creative_id": "x", "price_micros": 1}
         for _ in range(random.choice([1, 1, 1, 2])):
-            impressions.append(Record(len(impressions), now_ms, key, orjson.dumps(event)))
+            impressions.append(Record(len(impressions), now_ms, key, impression_json(f"i{number}", ts)))
         if random.random() < 0.3:
             click_ts = ts + random.choice([-101, -100, 0, 1_000, 2_000, 2_001])
-            click = {"click_id": f"k{number}", "impression_id": f"i{number}", "ts": click_ts}
-            clicks.append((max(now_ms, click_ts) + random.choice([0, 0, 290, 500]), key, orjson.dumps(click)))
+            click = click_json(f"k{number}", f"i{number}", click_ts)
+            clicks.append((max(now_ms, click_ts) + random.choice([0, 0, 290, 500]), key, click))
     clicks.sort()
     return impressions, [Record(at, ts, key, value) for at, (ts, key, value) in enumerate(clicks)]
 

@@ -19,10 +19,12 @@ from schemas.totals import Ledger
 from streams.embedded.broker import Broker
 from streams.kafka.admin import REPLAYED, Admin
 from streams.kafka.cluster import Cluster, read_all
+from tests.factories import T0
+from tests.factories import click_json as click
+from tests.factories import impression_json as impression
 from tests.integration.test_settings_errors import environment, running
 from tests.waiting import eventually
 
-T0 = 1_700_000_000_000
 # Not the first, so that no coordinate is right by being left out.
 PARTITION = 1
 FUTURE_MS = 60_000
@@ -36,15 +38,6 @@ class Sent(NamedTuple):
     value: bytes | None
     fate: Reason | str
     record_ts_ms: int = T0
-
-
-def impression(impression_id: object = "a", ts: object = T0, **more: object) -> bytes:
-    fields = {"impression_id": impression_id, "ts": ts, "campaign_id": "c", "creative_id": "x", "price_micros": 5}
-    return orjson.dumps({**fields, **more})
-
-
-def click(click_id: object, impression_id: object, ts: object = T0) -> bytes:
-    return orjson.dumps({"click_id": click_id, "impression_id": impression_id, "ts": ts})
 
 
 def padded(size: int) -> bytes:

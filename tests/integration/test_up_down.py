@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 
 from streams.embedded.stack import PARTS, Stack
 from streams.kafka.cluster import Cluster, read_all
+from tests.factories import click_json, impression_json
 from tests.waiting import PATIENCE_S, eventually
 
 OPTIONS = ["--partitions", "2", "--window", "10s"]
@@ -80,10 +81,8 @@ class System:
         producer = Producer(self.cluster.client(partitioner="murmur2_random"))
         for number in range(self.produced, self.produced + count):
             impression_id, ts = f"i{number}", round(time.time() * 1_000)
-            shown = {"impression_id": impression_id, "ts": ts, "campaign_id": "c", "creative_id": "x"}
-            producer.produce("ads.impressions", orjson.dumps({**shown, "price_micros": 5}), impression_id)
-            click = {"click_id": f"k{number}", "impression_id": impression_id, "ts": ts}
-            producer.produce("ads.clicks", orjson.dumps(click), impression_id)
+            producer.produce("ads.impressions", impression_json(impression_id, ts), impression_id)
+            producer.produce("ads.clicks", click_json(f"k{number}", impression_id, ts), impression_id)
         assert producer.flush(PATIENCE_S) == 0
         self.produced += count
 
