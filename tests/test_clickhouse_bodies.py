@@ -1,7 +1,6 @@
 """Bodies are bounded one by one, together, and in how long a client may be silent."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 from starlette.requests import Request
@@ -10,8 +9,6 @@ from streams.embedded.clickhouse import Fault
 from streams.embedded.clickhouse.bodies import Bodies
 from streams.embedded.clickhouse.faults import Faults
 from streams.embedded.clickhouse.wire import MAX_BODY_BYTES, BodyError
-
-Receive = Callable[[], Awaitable[dict[str, object]]]
 
 
 def sending(*chunks: bytes, more: bool = False, headers: dict[str, str] | None = None) -> Request:

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -26,12 +26,6 @@ from tests.sizes import small_sizes
 
 # Seeds handed to a process at once: about a second's work.
 _CHUNK = 20
-
-
-class Judged(Protocol):
-    """Raises AssertionError when a world's outputs are wrong."""
-
-    def __call__(self, world: World) -> None: ...
 
 
 @dataclass

@@ -1,0 +1,189 @@
+"""Every definition is used: by more than its tests, or for a reason given here.
+
+vulture looks for methods and attributes by their bare names. At the top of a module more is known: which module takes
+which name from which other. So a dead `query` is found although a hundred other things are called `query`.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import symtable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from vulture import Vulture  # type: ignore[import-untyped]  # publishes none
+
+from tests.sources import FOLDERS, PACKAGES, ROOT, Source, sources
+
+# What others than tests see.
+SHIPPED = (*PACKAGES, "docs")
+# Calls that hand a definition to someone who finds it by other means than its name in our code.
+REGISTERING = ("command", "callback", "fixture")
+# By file, with the reason.
+ALLOWED = {
+    "docs/diagrams.py": {"apply": "Sphinx calls it"},
+    "online_models/ftrl.py": {
+        "FTRLClassifier": "for users of River",
+        "learn_one": "River's interface",
+        "predict_proba_one": "River's interface",
+    },
+    "streams/embedded/clickhouse/server.py": {"order_faults": "the tests' hold on a server that runs apart"},
+    "streams/pacing/state.py": {"apply_changelog_batch": "Faust calls it"},
+    "streams/pacing/transport.py": {
+        "_isolation_level": "read by aiokafka's consumer",
+        "_new_consumer_thread": "Faust calls it",
+        "getmany": "Faust calls it",
+    },
+    "streams/pacing/worker.py": {"in_worker": "read by Mode"},
+    "streams/warehouse/client.py": {"http_retries": "read by clickhouse-connect"},
+    "streams/worker/observe.py": {"should_exit": "read by uvicorn"},
+    "tests/integration/test_broker.py": {"log_message": "http.server calls it"},
+    "tests/integration/test_docs_site.py": {"handle_starttag": "html.parser calls it"},
+    "tests/simulation/simulate.py": {"justify": "read by rich"},
+    "tests/test_live.py": {"do_GET": "http.server calls it", "log_message": "http.server calls it"},
+    "tests/test_model_ftrl.py": {"datasets": "read by River's checks"},
+}
+# Known to be dead and on their way out.
+NOT_YET = {
+    "online_models/calibration.py": {"reliability"},
+    "online_models/learner.py": {"unlabelled"},
+    "streams/cli/commands/models.py": {"app"},
+    "streams/cli/commands/query.py": {"query"},
+    "streams/kafka/log.py": {"_slot"},
+    "streams/pacing/app.py": {"build_app"},
+    "streams/pacing/view.py": {"all_campaigns"},
+}
+
+
+class Unused(NamedTuple):
+    """A definition that nothing uses."""
+
+    path: str
+    line: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.name}"
+
+    @property
+    def allowed(self) -> bool:
+        return self.name in ALLOWED.get(self.path, ()) or self.name in NOT_YET.get(self.path, ())
+
+
+def of(folders: Iterable[str]) -> list[Source]:
+    """Files below some folders of the repository."""
+    return [source for source in sources().values() if source.path.parts[0] in folders]
+
+
+# ---- methods and attributes ----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def members_nobody_names() -> list[Unused]:
+    """Methods, properties and attributes whose name nothing else has: in what is shipped, or in that and the tests.
+
+    Without fields of records: those have their names on the wire. Without functions and classes, see below.
+    """
+    return sorted({*_members_nobody_names(SHIPPED), *_members_nobody_names(FOLDERS)})
+
+
+def _members_nobody_names(folders: Iterable[str]) -> Iterator[Unused]:
+    vulture = Vulture(ignore_decorators=[f"@*.{name}" for name in REGISTERING])
+    vulture.scavenge([str(ROOT / folder) for folder in folders])
+    for item in vulture.get_unused_code():
+        if item.typ in ("method", "property", "attribute"):
+            yield Unused(item.filename.relative_to(ROOT).as_posix(), item.first_lineno, item.name)
+
+
+# ---- top-level definitions -----------------------------------------------------------------------------------------
+
+
+def definitions(source: Source) -> Iterator[tuple[str, int]]:
+    """Names that the statements of a module define, imports apart, with their lines."""
+    for node in source.tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            called = {ast.unparse(getattr(each, "func", each)).rpartition(".")[2] for each in node.decorator_list}
+            if called.isdisjoint(REGISTERING):
+                yield node.name, node.lineno
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for part in (part for target in targets for part in ast.walk(target)):
+                if isinstance(part, ast.Name):
+                    yield part.id, node.lineno
+
+
+def names_taken_elsewhere(source: Source) -> Iterator[tuple[str, str]]:
+    """(module, name) for whatever a file takes from modules: imported, by attribute, or 'module:name' in a string."""
+    called = {}
+    for node in source.nodes:
+        if isinstance(node, ast.Import):
+            called.update({alias.asname or alias.name: alias.name for alias in node.names})
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield str(node.module), alias.name
+                called[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+            yield called.get(ast.unparse(node.value), ""), node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            module, _, name = node.value.replace(":", ".").rpartition(".")
+            yield module, name
+
+
+def names_used_within(source: Source) -> dict[str, set[str]]:
+    """Global names that a module reads, each with the top-level definitions it is read in; "" for the module itself."""
+    used: defaultdict[str, set[str]] = defaultdict(set)
+
+    def walk(table: symtable.SymbolTable, within: str) -> None:
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (symbol.is_global() or not within):
+                used[symbol.get_name()].add(within)
+        for child in table.get_children():
+            walk(child, within or child.get_name())
+
+    walk(symtable.symtable(source.text, str(source.path), "exec"), "")
+    # Annotations are not in it where they are not evaluated.
+    for node in source.nodes:
+        for annotation in (getattr(node, field, None) for field in ("annotation", "returns")):
+            for part in ast.walk(annotation) if isinstance(annotation, ast.AST) else ():
+                if isinstance(part, ast.Name):
+                    used[part.id].add("")
+    return used
+
+
+@functools.cache
+def definitions_nobody_uses() -> list[Unused]:
+    """Top-level definitions: of our packages, that only tests use or nothing, and of the tests, that nothing uses."""
+    return [*_definitions_nobody_uses(PACKAGES, by=SHIPPED), *_definitions_nobody_uses(["tests"], by=FOLDERS)]
+
+
+def _definitions_nobody_uses(folders: Iterable[str], *, by: Iterable[str]) -> Iterator[Unused]:
+    taken = {pair for source in of(by) for pair in names_taken_elsewhere(source)}
+    for source in of(folders):
+        used, path = names_used_within(source), source.path.as_posix()
+        for name, line in definitions(source):
+            found_by_pytest = path.startswith("tests/") and (name.startswith("test_") or name == "pytestmark")
+            is_used = (source.module, name) in taken or used[name] - {name}
+            if not (is_used or found_by_pytest or name.startswith("__")):
+                yield Unused(path, line, name)
+
+
+# ---- the claims ----------------------------------------------------------------------------------------------------
+
+
+def test_every_method_and_attribute_is_named_somewhere() -> None:
+    found = [str(each) for each in members_nobody_names() if not each.allowed]
+    assert not found, "\n".join(found)
+
+
+def test_every_definition_at_the_top_of_a_module_is_used() -> None:
+    found = [str(each) for each in definitions_nobody_uses() if not each.allowed]
+    assert not found, "\n".join(found)
+
+
+def test_what_may_be_unused_is_unused() -> None:
+    found = {(each.path, each.name) for each in (*members_nobody_names(), *definitions_nobody_uses())}
+    used = [f"{path}: {name}" for path, names in ALLOWED.items() for name in names if (path, name) not in found]
+    assert not used, "take these from the list above, they are used or gone:\n" + "\n".join(used)
