@@ -47,7 +47,7 @@ unit: $(STAMP) ## unit tests alone, or some: make unit T="tests/test_join.py -k 
 	@$(UNIT) $(or $(T),-n auto --maxprocesses 8 --dist loadfile)
 
 # Files by turns on two workers, each with a Kafka and a ClickHouse of its own; the long ones come first.
-test: setup ## style, types, tests
+test: setup ## all that CI runs: format, lint, types, every test; about twelve minutes
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
