@@ -6,9 +6,9 @@ import re
 from typing import Final
 
 import msgspec
-import orjson
 import xxhash
 
+from schemas.codec import encode
 from schemas.errors import SettingsError
 from schemas.events import MAX_TS_MS, MIN_TS_MS
 
@@ -59,7 +59,7 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self, *more: str) -> str:
         """Names these bounds, the fold's version and whatever else decides its result."""
         fields = [FOLD_VERSION, *msgspec.structs.astuple(self), *more]
-        return xxhash.xxh3_64_hexdigest(orjson.dumps(fields))
+        return xxhash.xxh3_64_hexdigest(encode(fields))
 
 
 def parse_duration_ms(text: str) -> int:
