@@ -13,19 +13,17 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 import msgspec
-import xxhash
 
 from online_models.drift import DriftState
 from online_models.features import FEATURES_VERSION
 from online_models.windows import WindowNames
 from schemas.codec import decode, encode
-from schemas.errors import DamagedState, StateMismatch
+from schemas.errors import StateMismatch
+from schemas.frame import Frame
 
-# Raised when the layout of header or columns changes.
-FORMAT_VERSION: Final = 1
-_MAGIC: Final = b"clkmodel"
-_HEAD: Final = struct.Struct("<8sII")
-_CHECKSUM_BYTES: Final = 16
+# Raise the number when the layout of header or columns changes.
+_FRAME: Final = Frame(magic=b"clkmodel", format=(1).to_bytes(4, "little"), checksum_last=True)
+_HEADER_LENGTH: Final = struct.Struct("<I")
 
 
 class Counts(msgspec.Struct):
@@ -68,8 +66,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 def encode_snapshot(header: Header, columns: Sequence[bytes]) -> bytes:
     """The snapshot's bytes; `header.columns` is taken from `columns`."""
     text = encode(msgspec.structs.replace(header, columns=[len(column) for column in columns]))
-    body = b"".join((_HEAD.pack(_MAGIC, FORMAT_VERSION, len(text)), text, *columns))
-    return body + xxhash.xxh3_128_digest(body)
+    return _FRAME.wrap(b"".join((_HEADER_LENGTH.pack(len(text)), text, *columns)))
 
 
 def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tuple[Header, list[bytes]]:
@@ -78,19 +75,10 @@ def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tu
     Raises DamagedState when the bytes are not what was written, StateMismatch when they are but of another model,
     shard, settings, feature hash or newer program.
     """
-    if len(data) < _HEAD.size + _CHECKSUM_BYTES:
-        raise DamagedState(f"model snapshot has {len(data)} bytes, less than its frame; delete it to learn anew")
-    magic, version, length = _HEAD.unpack_from(data)
-    if magic != _MAGIC:
-        raise DamagedState(f"model snapshot begins with {magic!r}, not {_MAGIC!r}; delete it to learn anew")
-    if version > FORMAT_VERSION:
-        raise StateMismatch(
-            f"model snapshot has format {version}, this program reads up to {FORMAT_VERSION}; use the newer program"
-        )
-    body = memoryview(data)[:-_CHECKSUM_BYTES]
-    if xxhash.xxh3_128_digest(body) != data[-_CHECKSUM_BYTES:]:
-        raise DamagedState("model snapshot does not match its checksum; delete it to learn anew")
-    header = decode(bytes(body[_HEAD.size : _HEAD.size + length]), Header)
+    body = _FRAME.unwrap(data, f"the model snapshot of {model} shard {shard}")
+    (length,) = _HEADER_LENGTH.unpack_from(body)
+    start = _HEADER_LENGTH.size + length
+    header = decode(bytes(body[_HEADER_LENGTH.size : start]), Header)
     for name, kept, ours, cure in (
         ("model", header.model, model, "give each model its own state"),
         ("shard", header.shard, shard, "give each shard its own state"),
@@ -99,5 +87,5 @@ def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tu
     ):
         if kept != ours:
             raise StateMismatch(f"model snapshot is of {name} {kept}, this learner is {ours}; {cure}")
-    bounds = accumulate(header.columns, initial=_HEAD.size + length)
+    bounds = accumulate(header.columns, initial=start)
     return header, [bytes(body[start:stop]) for start, stop in pairwise(bounds)]

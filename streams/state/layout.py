@@ -15,9 +15,11 @@ import msgspec
 import xxhash
 
 from schemas.errors import DamagedState
+from schemas.frame import Frame
 
 _MANIFEST = ".manifest"
 _NUMBER_DIGITS = 12
+_FRAME = Frame()
 
 
 class Objects(Protocol):
@@ -100,17 +102,14 @@ def checksum(data: bytes) -> str:
 
 def pack(manifest: SharedManifest) -> bytes:
     """A shared manifest as an object, its checksum in front."""
-    body = msgspec.msgpack.encode(manifest)
-    return xxhash.xxh3_128_digest(body) + body
+    return _FRAME.wrap(msgspec.msgpack.encode(manifest))
 
 
 def read_manifest(objects: Objects, stem: str) -> SharedManifest:
     """Raises DamagedState when it is damaged, FileNotFoundError, Transient."""
-    data = objects.read(manifest_key(stem))
-    if xxhash.xxh3_128_digest(data[16:]) != data[:16]:
-        raise DamagedState(f"{manifest_key(stem)} is damaged")
+    body = _FRAME.unwrap(objects.read(manifest_key(stem)), manifest_key(stem))
     try:
-        return msgspec.msgpack.decode(data[16:], type=SharedManifest)
+        return msgspec.msgpack.decode(body, type=SharedManifest)
     except msgspec.MsgspecError as error:
         raise DamagedState(f"{manifest_key(stem)} is of another version ({error})") from error
 
