@@ -1,8 +1,8 @@
-"""A learner's whole state as one run of bytes: weights, next offset, and what it has not finished counting.
+"""A learner's whole state as bytes: the model, the next offset, clicks that wait, and windows that are open.
 
     'clkmodel' | format, u32 | header length, u32 | header, JSON | columns, end to end | xxh3-128 of all before
 
-The bytes are canonical: equal states give equal bytes, so comparing snapshots, or their last 16 bytes, compares states.
+The bytes are canonical: equal states give equal bytes. So comparing snapshots, or their last 16 bytes, compares states.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _FRAME: Final = Frame(magic=b"clkmodel", format=(1).to_bytes(4, "little"), check
 _HEADER_LENGTH: Final = struct.Struct("<I")
 
 
-class Counts(msgspec.Struct):
-    """What became of the records so far, counted in place: `consumed = learned + waiting + unlabelled + rejected`.
+class LearnerCounts(msgspec.Struct):
+    """What became of the records so far: `consumed = learned + waiting + unlabelled + rejected`. Counted in place.
 
-    `waiting`: clicks held until the non-clicks of their time arrive. `unlabelled`: repeats and orphans. `rejected`: not
-    an outcome, or one that says something impossible. `late` of the learned came after their metrics window closed.
+    `waiting`: clicks held back until non-clicks of their time arrive. `unlabelled`: repeats and orphans. `rejected`:
+    not an outcome, or one that contradicts itself. `late`: learned after their metrics window closed, so not measured.
     """
 
     consumed: int = 0
@@ -42,10 +42,9 @@ class Counts(msgspec.Struct):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is not a long column. `columns` are their lengths in bytes, in order.
+    """Everything that is not a long column. `columns` are the lengths of the columns in bytes, in order.
 
-    The columns: index, z and n of each bucket that learned something (u32, f64, f64, by index); then ts, offset, length
-    (i64 each) and bytes of the waiting clicks; then those of each open window.
+    First come the columns of the model, then those of the waiting clicks, then those of each open window.
     """
 
     model: str
@@ -56,7 +55,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     event_ms: int
     latest_ms: int
     trail: int
-    counts: Counts
+    counts: LearnerCounts
     drift: DriftState
     closed_ms: int
     windows: list[WindowNames]
@@ -72,20 +71,20 @@ def encode_snapshot(header: Header, columns: Sequence[bytes]) -> bytes:
 def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tuple[Header, list[bytes]]:
     """Header and columns of a snapshot of this model, shard and settings digest.
 
-    Raises DamagedState when the bytes are not what was written, StateMismatch when they are but of another model,
-    shard, settings, feature hash or newer program.
+    Raises DamagedState when the bytes are not what was written, and StateMismatch when they are, but by a newer program
+    or for another model, shard, settings or feature hash.
     """
     body = _FRAME.unwrap(data, f"the model snapshot of {model} shard {shard}")
     (length,) = _HEADER_LENGTH.unpack_from(body)
     start = _HEADER_LENGTH.size + length
     header = decode(bytes(body[_HEADER_LENGTH.size : start]), Header)
-    for name, kept, ours, cure in (
+    for name, kept, ours, remedy in (
         ("model", header.model, model, "give each model its own state"),
         ("shard", header.shard, shard, "give each shard its own state"),
         ("feature hash", header.features_version, FEATURES_VERSION, "use the former program, or a new model name"),
         ("settings digest", header.settings, settings, "use the former settings, or a new model name to learn anew"),
     ):
         if kept != ours:
-            raise StateMismatch(f"model snapshot is of {name} {kept}, this learner is {ours}; {cure}")
+            raise StateMismatch(f"model snapshot is of {name} {kept}, this learner is {ours}; {remedy}")
     bounds = accumulate(header.columns, initial=start)
     return header, [bytes(body[start:stop]) for start, stop in pairwise(bounds)]
