@@ -241,3 +241,5 @@ SHAPES: Final = {
 }
 
 ROLES: Final[Sequence[str]] = tuple(SHAPES)
+
+assert {*DIMENSIONS} <= {field.name for field in SHAPES["outcomes"].fields}, "an outcome row lacks a dimension"
