@@ -52,7 +52,6 @@ NOT_YET = {
     "streams/cli/commands/query.py": {"query"},
     "streams/kafka/log.py": {"_slot"},
     "streams/pacing/app.py": {"build_app"},
-    "streams/pacing/view.py": {"all_campaigns"},
 }
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.topics import DAY_MS
 from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
-from streams.pacing.counters import NOTHING, DayCounters, Measures, Merged, measures_of
+from streams.pacing.counters import NOTHING, DayCounters, Merged, PacedMeasures, measures_of
 
 DAY = 20_000
 
@@ -56,12 +56,12 @@ def histories(draw: st.DrawFn) -> list[CampaignTotal]:
     return sent
 
 
-def oracle(sent: list[CampaignTotal]) -> dict[int, Measures]:
+def oracle(sent: list[CampaignTotal]) -> dict[int, PacedMeasures]:
     """Sums by quarter of the highest version of each key."""
     last: dict[tuple[int, int], CampaignTotal] = {}
     for one in sorted(sent, key=lambda one: one.version):
         last[one.quarter, one.join_partition] = one
-    sums: defaultdict[int, Measures] = defaultdict(Measures)
+    sums: defaultdict[int, PacedMeasures] = defaultdict(PacedMeasures)
     for (quarter, _), one in last.items():
         sums[quarter % DAY_MS // QUARTER_MS] += measures_of(one)
     return dict(sorted(sums.items()))
