@@ -1,4 +1,4 @@
-"""What the learner tells the world: records of `ads.models` and `ads.model_metrics`."""
+"""What the learner publishes: records of `ads.models` and `ads.model_metrics`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from schemas.events import EventMs
 class ModelVersion(msgspec.Struct, frozen=True):
     """A published set of weights (`ads.models`, compacted, keyed by model and shard).
 
-    `weights` maps a hashed feature index to its weight, zero ones left out; `next_offset` is the first offset of
-    `ads.outcomes` the weights have not seen; `digest` is the xxh3-128 of the canonical weights.
+    `weights` maps the index of a hashed feature to its weight, without zeros. `next_offset` is the first offset of
+    `ads.outcomes` that is not learned yet. `digest` is the xxh3-128 of the canonical weights.
     """
 
     model: str
@@ -37,8 +37,9 @@ class ModelVersion(msgspec.Struct, frozen=True):
 class ModelMetrics(msgspec.Struct, frozen=True):
     """Progressive validation over one window of labelled outcomes (`ads.model_metrics`): predict first, then learn.
 
-    Sums are weighted by the outcomes' weights. `auc` is exact within the window, null when it held one class only;
-    `calibration` is predicted over observed clicks, null without clicks. `slice` is 'all' or 'dimension=value'.
+    Sums are weighted by the weights of the outcomes. `auc` is exact within the window; it is null when the window has
+    only clicks or only non-clicks. `calibration` is predicted over observed clicks, null without clicks. `slice` is
+    'all' or 'dimension=value'.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""What the pacing worker decides for a campaign: the record of `ads.pacing` (compacted, keyed by campaign)."""
+"""What the pacing worker decides on a campaign: the record of `ads.pacing` (compacted, keyed by campaign)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STATES: Final[Mapping[PacingState, str]] = {
 
 
 class PacingDecision(msgspec.Struct, frozen=True):
-    """The share of auctions a campaign should enter from now on, and the figures that led to it.
+    """The share of auctions that a campaign should enter from now on, and the figures behind it.
 
-    `admit` in [0, 1]: the probability with which a bidder should let the campaign take part. `day_start` is the
-    campaign's local midnight in ms UTC; `event_ms` the event time the decision was made at. `plan_micros` is what an
-    even (or asap) plan would have spent of `budget_micros` by then. `version` only grows per campaign.
+    `admit`, from 0 to 1, is the probability with which a bidder should let the campaign take part in an auction.
+    `day_start` is the campaign's local midnight in ms UTC, `event_ms` the event time of the decision. `plan_micros` is
+    what its plan (even or asap) would have spent of `budget_micros` by then. The `version` of a campaign only grows.
     """
 
     campaign_id: str

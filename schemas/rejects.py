@@ -1,4 +1,4 @@
-"""Bad data as a value: why a record was set aside, and where it is."""
+"""Bad data as a value: why a record was rejected, and where it is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import xxhash
 
 from schemas.events import EventMs
 
+# Enough to recognise a record, small enough for a dead letter of at most 2 KiB.
 _PREFIX_BYTES = 1024
+_DETAIL_CHARS = 300
 
 
 class Reason(StrEnum):
-    """Checked in this order; the first that holds is the record's fate."""
+    """Why a record was rejected. They are checked in this order, and the first that applies is the reason."""
 
     TOMBSTONE = "tombstone"
     """The record has no value."""
@@ -34,10 +36,10 @@ class Reason(StrEnum):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """Record of `ads.rejects`: reason, coordinates, and enough of the bytes to recognise it.
+    """Record of `ads.rejects`: the reason, the coordinates, and enough of the bytes to recognise the record.
 
-    `prefix` holds the first KiB of the value (base64 in JSON), `length` and `xxh3` the whole of it: a reject must stay
-    small whatever arrived. `topic`, `partition`, `offset` are where the original can be read while Kafka keeps it.
+    `topic`, `partition` and `offset` are where the original can be read while Kafka keeps it. `prefix` has the first
+    KiB of its value (base64 in JSON); `length` and `xxh3` are of the whole value. So a reject is small whatever came.
     """
 
     reason: Reason
@@ -63,11 +65,11 @@ class Rejected(msgspec.Struct, frozen=True):
 def rejected(
     reason: Reason, detail: str, value: bytes | None, *, topic: str, partition: int, offset: int, record_ts_ms: int
 ) -> Rejected:
-    """The dead letter of one record; never larger than about 2 KiB."""
+    """The dead letter of one record, of at most about 2 KiB."""
     whole = value or b""
     return Rejected(
         reason=reason,
-        detail=detail[:300],
+        detail=detail[:_DETAIL_CHARS],
         topic=topic,
         partition=partition,
         offset=offset,
