@@ -1,4 +1,4 @@
-"""Records waiting to be inserted: which go together, and up to where a partition is done with. Pure; time is given."""
+"""Records that wait to be inserted: which are inserted together, and which offset may then be committed. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Place = tuple[str, int]  # topic and partition
 
 @dataclass(slots=True)
 class Piece:
-    """Consecutive records of one partition as columns of equal length; timestamps are Kafka's, ms UTC, -1 for none.
+    """Consecutive records of one partition as columns of equal length. Timestamps are Kafka's in ms UTC, -1 for none.
 
-    Columns and not messages: the garbage collector walks every message held, which cost 2.5 µs a record (measured),
-    but neither bytes nor integers.
+    Columns and not messages, because the garbage collector visits every message in memory, which took 2.5 µs a record
+    (measured). It visits neither bytes nor integers.
     """
 
     offsets: list[int] = field(default_factory=list)
@@ -30,28 +30,30 @@ class Piece:
         return len(self.offsets)
 
     def extend(self, later: Piece) -> None:
-        """Takes the records of `later` behind its own."""
+        """Appends the records of `later`."""
         self.offsets += later.offsets
         self.timestamps_ms += later.timestamps_ms
         self.values += later.values
         self.size_bytes += later.size_bytes
 
     def fitting(self, *, rows: int, size_bytes: int) -> int:
-        """How many of the first records are within both bounds."""
+        """How many records, from the first on, are within both bounds."""
         if len(self) <= rows and self.size_bytes <= size_bytes:
             return len(self)
         return bisect_right(list(accumulate(map(_length, self.values[:rows]))), size_bytes)
 
     def split(self, first: int) -> tuple[Piece, Piece]:
-        """The first so many records, and the others."""
+        """The first `first` records, and the others."""
         head = Piece(self.offsets[:first], self.timestamps_ms[:first], self.values[:first])
         return head, Piece(self.offsets[first:], self.timestamps_ms[first:], self.values[first:])
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one topic to insert as one block: pieces by partition, none empty. `since_s`: when the first of them
-    came, at the latest."""
+    """Records of one topic to insert as one block, by partition; none is empty.
+
+    `since_s` is when the first of them came, or a little later.
+    """
 
     topic: str
     pieces: Mapping[int, Piece]
@@ -66,7 +68,7 @@ class Batch:
         return sum(piece.size_bytes for piece in self.pieces.values())
 
     def values(self) -> list[bytes | None]:
-        """All values, piece after piece; `record` finds where one of them came from."""
+        """All values, one partition after another; `record` returns where one of them came from."""
         return [value for piece in self.pieces.values() for value in piece.values]
 
     def record(self, index: int) -> tuple[int, int, int, bytes | None]:
@@ -78,23 +80,23 @@ class Batch:
         raise IndexError(index)
 
     def next_offsets(self) -> Iterator[tuple[Place, int]]:
-        """For each partition, the offset behind its last record here."""
+        """For each partition, the offset after its last record in this batch."""
         for partition, piece in self.pieces.items():
             yield (self.topic, partition), piece.offsets[-1] + 1
 
     def touches(self, place: Place) -> bool:
-        """Whether a record of the partition is in it."""
+        """Whether it has a record of the partition."""
         return place[0] == self.topic and place[1] in self.pieces
 
 
 class Batches:
     """Records by topic and partition, in the order of their logs.
 
-    A topic is due when it holds `full_rows` records or `full_bytes` of values, or anything for `oldest_s`. Bytes,
-    because a record may be many rows, and only decoding it would tell how many.
+    A topic is due when it has `full_rows` records, or `full_bytes` of values, or its first record has waited
+    `oldest_s`. Bytes count as well, because a record may be many rows, and how many is known only after decoding.
 
-    One topic fills one table, so batches of different topics are acknowledged independently, and a partition's offset
-    follows from its own topic alone.
+    One topic fills one table. So batches of different topics are acknowledged independently, and the offset of a
+    partition depends on its own topic alone.
     """
 
     def __init__(self, *, full_rows: int, full_bytes: int, oldest_s: float) -> None:
@@ -111,22 +113,22 @@ class Batches:
 
     @property
     def size_bytes(self) -> int:
-        """Length of the values held, over all topics."""
+        """Length of all values held, over all topics."""
         return sum(self._bytes(topic) for topic in self._held)
 
     @property
     def since_s(self) -> float | None:
-        """Since when the first record is held; None when none is."""
+        """When the first of the records held came; None when there are none."""
         return min(self._since_s.values(), default=None)
 
     def add(self, place: Place, records: Piece, *, now_s: float) -> None:
-        """Takes one or more records, behind those of the partition already held."""
+        """Adds one or more records, after those of the partition that are already held."""
         topic, partition = place
         self._held.setdefault(topic, {}).setdefault(partition, Piece()).extend(records)
         self._since_s.setdefault(topic, now_s)
 
     def due(self, now_s: float) -> str | None:
-        """Of the topics that are full or have waited long enough, the one waiting longest; None when there is none."""
+        """The topic that is due; of several the one that has waited longest; None when no topic is."""
         ready = [
             topic
             for topic, since_s in self._since_s.items()
@@ -137,8 +139,10 @@ class Batches:
         return min(ready, key=self._since_s.__getitem__, default=None)
 
     def take(self, topic: str, *, now_s: float) -> Batch:
-        """One batch of a topic that holds any: at most `full_rows` records, and `full_bytes` unless the first alone is
-        larger. What is left starts waiting anew."""
+        """One batch of a topic that has records: at most `full_rows`, and `full_bytes` if the first is not larger.
+
+        For the records that are left, the wait starts again.
+        """
         pieces: dict[int, Piece] = {}
         left: dict[int, Piece] = {}
         rows, size_bytes = self._full_rows, self._full_bytes
@@ -157,7 +161,7 @@ class Batches:
         return Batch(topic, pieces, since_s)
 
     def forget(self, place: Place) -> None:
-        """Drops what is held of a partition: somebody else will read it again."""
+        """Drops the records of a partition, which another worker will read again."""
         topic, partition = place
         held = self._held.get(topic, {})
         held.pop(partition, None)
@@ -165,7 +169,7 @@ class Batches:
             del self._held[topic], self._since_s[topic]
 
     def topics(self) -> list[str]:
-        """Topics that hold anything."""
+        """Topics that have records."""
         return list(self._held)
 
     def _rows(self, topic: str) -> int:
