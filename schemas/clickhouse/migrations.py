@@ -47,15 +47,15 @@ class Migration(msgspec.Struct, frozen=True):
 
 def migrations() -> list[Migration]:
     """All migrations, lowest number first."""
-    found = []
+    parsed = []
     for file in resources.files("schemas.clickhouse").iterdir():
         name = _FILE.fullmatch(file.name)
         if name:
             text = file.read_text(encoding="utf-8")
             statements = tuple(part.strip() for part in _STATEMENT_END.split(text) if part.strip())
             digest = xxhash.xxh3_64_hexdigest(text.encode())
-            found.append(Migration(number=int(name[1]), name=name[2], statements=statements, digest=digest))
-    return sorted(found, key=lambda migration: migration.number)
+            parsed.append(Migration(number=int(name[1]), name=name[2], statements=statements, digest=digest))
+    return sorted(parsed, key=lambda migration: migration.number)
 
 
 def migrate(client: Client, *, database: str = "ads", cluster: str = "") -> list[Migration]:

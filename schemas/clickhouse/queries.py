@@ -118,10 +118,10 @@ def parse(name: str, sql: str) -> Query:
         raise SettingsError(f"query {name}: its first line {first!r} must be a comment that says what it answers")
     parameters, notes, chart = [], [], None
     for line in itertools.takewhile(lambda line: line.startswith("--"), rest):
-        found = _PARAMETER.fullmatch(line)
-        if found:
-            default = found[4] if found[3] is None else found[3]
-            parameters.append(Parameter(name=found[1], type=found[2], default=default, text=found[5]))
+        match = _PARAMETER.fullmatch(line)
+        if match:
+            default = match[4] if match[3] is None else match[3]
+            parameters.append(Parameter(name=match[1], type=match[2], default=default, text=match[5]))
         elif line.startswith("-- param"):
             raise SettingsError(f"query {name}: {line!r} is not '-- param: name Type default -- text'")
         elif line.startswith("-- chart"):
@@ -136,21 +136,21 @@ def parse(name: str, sql: str) -> Query:
 
 
 def _chart(name: str, line: str) -> Chart:
-    found = _CHART.fullmatch(line)
-    if not found or found[1] not in _CHART_NEEDS:
+    match = _CHART.fullmatch(line)
+    if not match or match[1] not in _CHART_NEEDS:
         kinds = ", ".join(_CHART_NEEDS)
         raise SettingsError(
             f"query {name}: {line!r} is not '-- chart: kind x=column y=column -- text', kind of {kinds}"
         )
-    given = dict(part.split("=", 1) for part in found[2].split())
-    missing, unknown = sorted(_CHART_NEEDS[found[1]] - set(given)), sorted(set(given) - _CHART_TAKES)
+    given = dict(part.split("=", 1) for part in match[2].split())
+    missing, unknown = sorted(_CHART_NEEDS[match[1]] - set(given)), sorted(set(given) - _CHART_TAKES)
     if missing or unknown:
         wrong = f"lacks {missing[0]}=" if missing else f"knows no {unknown[0]}="
         raise SettingsError(
-            f"query {name}: the {found[1]} of {line!r} {wrong}; it takes {', '.join(sorted(_CHART_TAKES))}"
+            f"query {name}: the {match[1]} of {line!r} {wrong}; it takes {', '.join(sorted(_CHART_TAKES))}"
         )
     try:
-        return msgspec.convert({**given, "kind": found[1], "text": found[3]}, Chart, strict=False)
+        return msgspec.convert({**given, "kind": match[1], "text": match[3]}, Chart, strict=False)
     except msgspec.ValidationError as failure:
         raise SettingsError(f"query {name}: {line!r} has an at= that is no number") from failure
 

@@ -3,8 +3,8 @@
 Every row names its writer: `epoch`, which is higher than any that the new owner of a partition has read, and `owner`, a
 random number. It also has the writer's `position` at the start of the batch that the row belongs to: all totals below
 this offset are counted in the rows before it. Rows of a batch are sent after all rows of the batch before have been
-acknowledged. So the position of the last row is where to read on, at whatever moment the owner died: counting a total
-twice changes nothing.
+acknowledged. So the position of the last row is where to read on, whenever the owner died: counting a total twice
+changes nothing.
 
 Offsets committed to the consumer group are not used. Faust commits those of events whose agent raised, and of events
 that it skipped after a gap.

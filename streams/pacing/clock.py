@@ -10,7 +10,7 @@ LIVE_MS: Final = 30 * 60_000
 
 
 class Anchor(NamedTuple):
-    """The newest quarter-hour of any total so far, and how far event time was behind the wall clock at that moment."""
+    """The newest quarter-hour (ms UTC) of any total so far, and how far event time was behind the wall clock then."""
 
     quarter: int
     lag_ms: int
@@ -33,11 +33,11 @@ class EventClock:
         """Wall time minus event time."""
         return self.anchor.lag_ms if self.anchor else 0
 
-    def seen(self, quarter: int, *, written_ms: int) -> None:
-        """A total of that quarter was written to Kafka at `written_ms` (the timestamp of its record)."""
-        if self.anchor is None or quarter > self.anchor.quarter:
-            lag_ms = written_ms - quarter
-            self._take(Anchor(quarter, 0 if 0 <= lag_ms <= LIVE_MS else lag_ms))
+    def seen(self, quarter_ms: int, *, written_ms: int) -> None:
+        """A total of that quarter-hour was written to Kafka at `written_ms` (the timestamp of its record)."""
+        if self.anchor is None or quarter_ms > self.anchor.quarter:
+            lag_ms = written_ms - quarter_ms
+            self._take(Anchor(quarter_ms, 0 if 0 <= lag_ms <= LIVE_MS else lag_ms))
 
     def resumed(self, anchor: Anchor) -> None:
         """Before a restart a decision was made when the clock had this anchor."""

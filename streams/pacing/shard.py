@@ -66,7 +66,8 @@ class _CampaignState:
         self.head = Head()
         # By number of the UTC day.
         self.days: dict[int, bytes] = {}
-        # The local day, the number of the quarter-hour and what is spent then; None once counters or campaign changed.
+        # The local day, the number of the quarter-hour (since 1970) and what is spent in the day by then. None when
+        # counters or campaign have changed.
         self.today: tuple[LocalDay, int, Spent] | None = None
         self.unsent = True
 
@@ -186,7 +187,7 @@ class Shard:
         return state.head if state else None
 
     def quarters(self, campaign_id: str) -> Iterator[tuple[int, PacedMeasures]]:
-        """Start and sums of each UTC quarter-hour of a campaign, ascending; none for a campaign without counters."""
+        """Start (ms UTC) and sums of each quarter-hour of a campaign, ascending; none for one without counters."""
         state = self._campaigns.get(campaign_id)
         for day, body in sorted(state.days.items()) if state else ():
             for index, measures in _days.decode(body).quarters():
@@ -197,9 +198,9 @@ class Shard:
         sums: dict[LocalDay, PacedMeasures] = {}
         today: LocalDay | None = None
         local = self._zone(campaign_id)
-        for quarter, measures in self.quarters(campaign_id):
-            if today is None or quarter >= today.end_ms:
-                today = day_of(local, quarter)
+        for quarter_ms, measures in self.quarters(campaign_id):
+            if today is None or quarter_ms >= today.end_ms:
+                today = day_of(local, quarter_ms)
             sums[today] = sums.get(today, NOTHING) + measures
         return [DaySpend(day.day, day.start_ms, measures) for day, measures in sums.items()]
 
@@ -224,10 +225,10 @@ class Shard:
         return writes
 
     def _decide(self, campaign_id: str, state: _CampaignState, event_ms: int) -> PacingDecision:
-        quarter = event_ms // QUARTER_MS
-        if state.today is None or state.today[1] != quarter:
+        quarter_number = event_ms // QUARTER_MS
+        if state.today is None or state.today[1] != quarter_number:
             day = day_of(self._zone(campaign_id), event_ms)
-            state.today = (day, quarter, _spent(state.days, day, event_ms))
+            state.today = (day, quarter_number, _spent(state.days, day, event_ms))
         day, _, spent = state.today
         version = next_version(state.head.decision, epoch=self.epoch)
         return decide(state.head.campaign, campaign_id, day=day, spent=spent, event_ms=event_ms, version=version)
@@ -252,17 +253,17 @@ class Shard:
 
 def _spent(days: dict[int, bytes], day: LocalDay, event_ms: int) -> Spent:
     measures, in_flight_micros = NOTHING, 0
-    for number in range(utc_day(day.start_ms), utc_day(day.end_ms - 1) + 1):
-        if number in days:
-            counters = _days.decode(days[number])
-            for index, of_quarter in counters.quarters():
-                if day.start_ms <= number * DAY_MS + index * QUARTER_MS < day.end_ms:
+    for utc in range(utc_day(day.start_ms), utc_day(day.end_ms - 1) + 1):
+        if utc in days:
+            for index, of_quarter in _days.decode(days[utc]).quarters():
+                if day.start_ms <= utc * DAY_MS + index * QUARTER_MS < day.end_ms:
                     measures += of_quarter
     # A click is spend of the day it comes on, so impressions of yesterday's last quarters are in flight today.
-    first = (event_ms - IN_FLIGHT_MS) // QUARTER_MS * QUARTER_MS
-    for quarter in range(first, event_ms + 1, QUARTER_MS):
-        if utc_day(quarter) in days:
-            in_flight_micros += _days.decode(days[utc_day(quarter)]).in_flight_micros(quarter_index(quarter))
+    first_ms = (event_ms - IN_FLIGHT_MS) // QUARTER_MS * QUARTER_MS
+    for quarter_ms in range(first_ms, event_ms + 1, QUARTER_MS):
+        if utc_day(quarter_ms) in days:
+            counters = _days.decode(days[utc_day(quarter_ms)])
+            in_flight_micros += counters.in_flight_micros(quarter_index(quarter_ms))
     return Spent(measures, in_flight_micros)
 
 

@@ -8,7 +8,7 @@ of a partition come in order and without a gap from the position that was sought
 below the next offset is counted.
 
 Records that were fetched and not delivered are sought again. Faust drops records that arrive while partitions move, and
-goes back to the committed offsets. Changelogs have none, so recovery waited for ever for records it had dropped (in one
+goes back to the committed offsets. Changelogs have none, so recovery waited forever for records it had dropped (in one
 of thirty moves of a partition, on a loaded machine).
 """
 
@@ -141,7 +141,7 @@ class Consumer(driver.Consumer):
             elif position < earliest[tp]:
                 lost = LostHistory(
                     f"pacing needs {tp.topic}[{tp.partition}] from offset {position}, Kafka has it from "
-                    f"{earliest[tp]}: restore retention, or give another app id to count anew what is left"
+                    f"{earliest[tp]}: restore the retention, or give another app id to count again what Kafka has"
                 )
                 await self.app.crash(lost)
                 raise lost

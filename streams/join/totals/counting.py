@@ -40,6 +40,7 @@ class Counting:
         self._columns = [(index, attrgetter(name)) for index, name in enumerate(DIMENSIONS) if name in dimensions]
         self._by_campaign = "campaign_id" in dimensions
         self._journal = Journal(disk)
+        # By start of the quarter-hour, ms UTC.
         self.quarters: dict[int, Quarter] = {}
         # Clicks since the last flush: the impression, the time they count at, and REPEAT, BILLED or ATTRIBUTED.
         self._clicks: list[tuple[Impression, int, int]] = []
@@ -52,25 +53,25 @@ class Counting:
         """Bytes of memory in use, without the names."""
         return sum(quarter.nbytes for quarter in self.quarters.values())
 
-    def add_impressions(self, impressions: Sequence[Impression], ts: Int64s) -> None:
-        """Counts accepted impressions in their own minutes; `ts` are their event times."""
-        self._add(impressions, ts, added_by_impressions(impressions), SHOWN)
+    def add_impressions(self, impressions: Sequence[Impression], ts_ms: Int64s) -> None:
+        """Counts accepted impressions in their own minutes; `ts_ms` are their event times."""
+        self._add(impressions, ts_ms, added_by_impressions(impressions), SHOWN)
 
-    def add_click(self, impression: Impression, click_ts: int, *, repeat: bool) -> None:
+    def add_click(self, impression: Impression, click_ms: int, *, repeat: bool) -> None:
         """Counts a matched click in the click's minute, and a billable one also in the impression's; see `flush`."""
         if repeat:
-            self._clicks.append((impression, click_ts, REPEAT))
+            self._clicks.append((impression, click_ms, REPEAT))
         else:
-            self._clicks.append((impression, click_ts, BILLED))
+            self._clicks.append((impression, click_ms, BILLED))
             self._clicks.append((impression, impression.ts, ATTRIBUTED))
 
     def flush(self) -> None:
         """Counts the clicks that were added since the last flush, all at once: one alone would cost as much as 100."""
         if not self._clicks:
             return
-        impressions, times, kinds = zip(*self._clicks, strict=True)
+        impressions, times_ms, kinds = zip(*self._clicks, strict=True)
         self._clicks = []
-        self._add(impressions, np.array(times, np.int64), added_by_clicks(impressions, kinds), CLICKED)
+        self._add(impressions, np.array(times_ms, np.int64), added_by_clicks(impressions, kinds), CLICKED)
 
     def report(
         self, partition: int, version: int, *, final_ms: int, limit: int, final_only: bool = False
@@ -86,18 +87,20 @@ class Counting:
         outs: list[Out] = []
         remaining = limit
         minutes = (
-            (minute, quarter) for _, quarter in sorted(self.quarters.items()) for minute in sorted(quarter.minutes)
+            (minute_ms, quarter)
+            for _, quarter in sorted(self.quarters.items())
+            for minute_ms in sorted(quarter.minutes)
         )
-        for minute, quarter in minutes:
+        for minute_ms, quarter in minutes:
             if remaining <= 0:
-                reached_ms = min(final_ms, minute)
+                reached_ms = min(final_ms, minute_ms)
                 campaigns = [] if final_only else self._campaigns(partition, version, final_ms=reached_ms)
                 return outs + campaigns, reached_ms, True
-            table = quarter.minutes[minute]
-            final = minute + MINUTE_MS <= final_ms
+            table = quarter.minutes[minute_ms]
+            final = minute_ms + MINUTE_MS <= final_ms
             if final_only and not final:
                 return outs, final_ms, False
-            head = {"minute": minute, "join_partition": partition, "version": version, "final": final}
+            head = {"minute": minute_ms, "join_partition": partition, "version": version, "final": final}
             rows = table.take_dirty(final=final)
             remaining -= len(rows)
             for start in range(0, len(rows), _RECORD_ROWS):
@@ -107,11 +110,11 @@ class Counting:
 
     def drop_final(self, final_ms: int) -> None:
         """Forgets minutes and quarters that end at or before `final_ms`: their final totals are committed."""
-        for start, quarter in list(self.quarters.items()):
-            for minute in [minute for minute in quarter.minutes if minute + MINUTE_MS <= final_ms]:
-                del quarter.minutes[minute]
-            if start + QUARTER_MS <= final_ms:
-                del self.quarters[start]
+        for start_ms, quarter in list(self.quarters.items()):
+            for minute_ms in [minute_ms for minute_ms in quarter.minutes if minute_ms + MINUTE_MS <= final_ms]:
+                del quarter.minutes[minute_ms]
+            if start_ms + QUARTER_MS <= final_ms:
+                del self.quarters[start_ms]
 
     def all_dirty(self) -> None:
         """Marks every total to be sent again, because what a former owner has sent is not known."""
@@ -140,39 +143,39 @@ class Counting:
         self._clicks.clear()
         self._journal.clear()
 
-    def _add(self, impressions: Sequence[Impression], ts: Int64s, added: Int64s, measures: Sequence[int]) -> None:
-        minutes = ts - ts % MINUTE_MS
-        for start, rows in _groups(minutes - minutes % QUARTER_MS):
-            quarter = self.quarters.setdefault(start, Quarter())
+    def _add(self, impressions: Sequence[Impression], ts_ms: Int64s, added: Int64s, measures: Sequence[int]) -> None:
+        minutes_ms = ts_ms - ts_ms % MINUTE_MS
+        for start_ms, rows in _groups(minutes_ms - minutes_ms % QUARTER_MS):
+            quarter = self.quarters.setdefault(start_ms, Quarter())
             whole = len(rows) == len(impressions)
             events = impressions if whole else [impressions[row] for row in rows.tolist()]
             values = added if whole else added[:, rows]
             codes = quarter.coded(self._columns, events)
-            for minute, members in _groups(minutes[rows]):
-                quarter.table(minute).add(codes[members], values[:, members], measures)
+            for minute_ms, members in _groups(minutes_ms[rows]):
+                quarter.table(minute_ms).add(codes[members], values[:, members], measures)
             campaigns = codes[:, CAMPAIGN] if self._by_campaign else quarter.campaign_codes(events)
             quarter.campaigns.add(campaigns, measures, values)
 
     def _campaigns(self, partition: int, version: int, *, final_ms: int) -> list[Out]:
         outs: list[Out] = []
-        for start, quarter in sorted(self.quarters.items()):
-            final = start + QUARTER_MS <= final_ms
+        for start_ms, quarter in sorted(self.quarters.items()):
+            final = start_ms + QUARTER_MS <= final_ms
             codes = quarter.campaigns.take_dirty(final=final)
             texts = quarter.names[CAMPAIGN].texts
             for code, numbers in zip(codes.tolist(), quarter.campaigns.measures[:, codes].T.tolist(), strict=True):
-                total = CampaignTotal(texts[code], start, partition, version, final, *numbers)
+                total = CampaignTotal(texts[code], start_ms, partition, version, final, *numbers)
                 outs.append(Out("campaign_totals", texts[code].encode(), encode(total)))
         return outs
 
 
-def _groups(starts: Int64s) -> Iterator[tuple[int, Int64s]]:
+def _groups(values: Int64s) -> Iterator[tuple[int, Int64s]]:
     """Each distinct value, ascending, with the indexes that have it."""
-    low, high = int(starts.min()), int(starts.max())
+    low, high = int(values.min()), int(values.max())
     if low == high:
-        yield low, np.arange(len(starts))
+        yield low, np.arange(len(values))
         return
-    for start in np.unique(starts).tolist():
-        yield start, np.flatnonzero(starts == start)
+    for value in np.unique(values).tolist():
+        yield value, np.flatnonzero(values == value)
 
 
 def _packed(head: dict[str, Any], columns: list[list[str]], measures: Int64s) -> list[Out]:

@@ -29,7 +29,10 @@ _SMALL_BYTES = 1 << 20
 
 
 class QuarterState(msgspec.Struct, frozen=True):
-    """A quarter in a snapshot: its file, the length that counts, its checksum, and the minutes not final yet."""
+    """A quarter in a snapshot: its file, the length that counts, its checksum, and the minutes not final yet.
+
+    `start` and `minutes` are in ms UTC.
+    """
 
     start: int
     generation: int
@@ -68,17 +71,18 @@ _decode = msgspec.msgpack.Decoder(QuarterChange).decode
 class _File:
     """How far a quarter's file is written, and how many names and rows of the quarter are in it."""
 
-    start: int
+    start_ms: int
     generation: int
     length: int = 0
     checksum: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
     # By dimension; the first name is the empty one, which every quarter has.
     names: list[int] = field(default_factory=lambda: [1] * len(DIMENSIONS))
+    # By minute, ms UTC.
     rows: dict[int, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return f"{_PREFIX}{self.start}-{self.generation}"
+        return f"{_PREFIX}{self.start_ms}-{self.generation}"
 
 
 class Journal:
@@ -95,13 +99,13 @@ class Journal:
 
     def save(self, quarters: Mapping[int, Quarter]) -> list[QuarterState]:
         """Appends what changed and makes it durable. Returns what `restore` needs."""
-        for start in [start for start in self._files if start not in quarters]:
-            self._kept.doom(self._files.pop(start).name)
-        for start, quarter in quarters.items():
-            file = self._files.setdefault(start, _File(start, 0))
+        for start_ms in [start_ms for start_ms in self._files if start_ms not in quarters]:
+            self._kept.doom(self._files.pop(start_ms).name)
+        for start_ms, quarter in quarters.items():
+            file = self._files.setdefault(start_ms, _File(start_ms, 0))
             if file.length > _SMALL_BYTES and file.length > _WASTE * quarter.nbytes:
                 self._kept.doom(file.name)
-                file = self._files[start] = _File(start, file.generation + 1)
+                file = self._files[start_ms] = _File(start_ms, file.generation + 1)
                 quarter.all_unsaved()
             entry = _changes(quarter, file)
             if entry is not None:
@@ -109,8 +113,10 @@ class Journal:
                 self._disk.sync(file.name)
         self._kept.snapshot()
         return [
-            QuarterState(start, file.generation, file.length, file.checksum.hexdigest(), list(quarters[start].minutes))
-            for start, file in self._files.items()
+            QuarterState(
+                start_ms, file.generation, file.length, file.checksum.hexdigest(), list(quarters[start_ms].minutes)
+            )
+            for start_ms, file in self._files.items()
         ]
 
     def saved(self) -> None:
@@ -151,7 +157,7 @@ class Journal:
             # The bytes are what was written, so it was written under other numbers of dimensions or measures.
             raise DamagedState(f"{file.name} was written by a program with other totals: {error}") from error
         file.names = [len(names.texts) for names in quarter.names]
-        file.rows = {minute: table.count for minute, table in quarter.minutes.items()}
+        file.rows = {minute_ms: table.count for minute_ms, table in quarter.minutes.items()}
         quarter.all_saved()
         return quarter
 
@@ -169,8 +175,8 @@ def _changes(quarter: Quarter, file: _File) -> QuarterChange | None:
     """What is not in the file yet, None if nothing. From then on it counts as being in the file: append it."""
     names = [names.texts[written:] for names, written in zip(quarter.names, file.names, strict=True)]
     minutes = [
-        _minute_change(start, table, file.rows.get(start, 0))
-        for start, table in quarter.minutes.items()
+        _minute_change(minute_ms, table, file.rows.get(minute_ms, 0))
+        for minute_ms, table in quarter.minutes.items()
         if table.unsaved[: table.count].any()
     ]
     codes = np.flatnonzero(quarter.campaigns.unsaved).astype("<i4")
@@ -178,16 +184,16 @@ def _changes(quarter: Quarter, file: _File) -> QuarterChange | None:
         return None
     measures = quarter.campaigns.measures[:, codes].astype("<i8").tobytes()
     file.names = [len(names.texts) for names in quarter.names]
-    file.rows = {start: table.count for start, table in quarter.minutes.items()}
+    file.rows = {minute_ms: table.count for minute_ms, table in quarter.minutes.items()}
     quarter.all_saved()
     return QuarterChange(names, minutes, codes.tobytes(), measures)
 
 
-def _minute_change(start: int, table: Table, written_rows: int) -> MinuteChange:
+def _minute_change(minute_ms: int, table: Table, written_rows: int) -> MinuteChange:
     rows = np.flatnonzero(table.unsaved[: table.count])
     clicked = np.flatnonzero(table.clicked_column[rows])
     return MinuteChange(
-        start,
+        minute_ms,
         table.codes[written_rows : table.count].astype("<i4").tobytes(),
         rows.astype("<i4").tobytes(),
         table.shown[:, rows].astype("<i8").tobytes(),

@@ -58,6 +58,7 @@ class Quarter:
 
     def __init__(self) -> None:
         self.names = [Names() for _ in DIMENSIONS]
+        # By start of the minute, ms UTC.
         self.minutes: dict[int, Table] = {}
         self.campaigns = Campaigns()
 
@@ -97,11 +98,11 @@ class Quarter:
         for table in self.minutes.values():
             table.unsaved[: table.count] = False
 
-    def table(self, minute: int) -> Table:
+    def table(self, minute_ms: int) -> Table:
         """The totals of a minute; empty ones if there were none."""
-        table = self.minutes.get(minute)
+        table = self.minutes.get(minute_ms)
         if table is None:
-            table = self.minutes[minute] = Table()
+            table = self.minutes[minute_ms] = Table()
         return table
 
     def named(self, codes: Int32s) -> list[list[str]]:
