@@ -38,7 +38,7 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
     future_ms: int = 60_000
     """A record this far above its own Kafka timestamp is still accepted."""
     dedupe_ms: int = -1
-    """An id is remembered this long below the lateness bound; -1: window + skew + lateness."""
+    """An id is remembered until it is this far below the watermark; -1: window + skew + lateness."""
     negative_rate: float = 0.05
     """Share of unclicked impressions that become outcomes."""
 

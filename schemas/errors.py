@@ -15,9 +15,9 @@ Bad data is never an exception. It is a returned `schemas.rejects.Rejected`.
 from typing import Final
 
 EXIT_CODES: Final = {
-    0: "It did what was asked. A worker that was told to stop ends with it too.",
-    1: "`compare`, `verify`: what was compared differs.",
-    2: "A setting is wrong, or a fault was named in one sentence on standard error.",
+    0: "Success. A worker that a signal stops ends with it as well.",
+    1: "`compare` and `verify`: there is a difference.",
+    2: "A setting is wrong, or another error; one sentence on standard error says which.",
     130: "Stopped by Ctrl-C.",
 }
 

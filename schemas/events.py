@@ -56,7 +56,7 @@ class Impression(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     user_id: Label | None = None
     """Who saw it. ClickHouse receives a hash of it; the model never uses it."""
     bid_micros: Micros | None = None
-    """What was bid in the auction. It is passed on to outcomes."""
+    """What was bid in the auction. Outcomes repeat it."""
     pctr: Probability | None = None
     """Click probability the bidder predicted. Totals sum it up as expected clicks."""
     model_version: Label | None = None
@@ -94,11 +94,11 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     pacing: Literal["even", "asap"]
     """`even` spends the budget over the day; `asap` spends it as fast as it can."""
     version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    """Of two versions the higher one holds."""
+    """The highest version of a campaign is valid."""
     advertiser_id: Label | None = None
     """Who runs the campaign."""
     currency: Label | None = None
-    """What all amounts of the campaign are in, such as `JPY`."""
+    """The currency of all amounts of the campaign, such as `JPY`."""
     start: TsMs | None = None
     """First moment of the flight. Before it no auction is entered."""
     end: TsMs | None = None

@@ -21,7 +21,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     version: int
     """It grows with every version of a model and shard."""
     next_offset: int
-    """First offset of `ads.outcomes` the weights have not seen."""
+    """First offset of `ads.outcomes` that the weights have not learned."""
     event_ms: EventMs
     """Event time up to which it has learned."""
     features_version: str
@@ -47,7 +47,7 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     shard: int
     """Partition of `ads.outcomes` it learns from."""
     version: int
-    """Version of the model at the end of the window; the highest holds."""
+    """Version of the model at the end of the window; the highest is valid."""
     window_start: EventMs
     """First moment of the window."""
     window_end: EventMs
@@ -55,7 +55,7 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     slice: str
     """`all`, or `dimension=value`."""
     examples: int
-    """Labelled outcomes seen."""
+    """Labelled outcomes."""
     weight: float
     """Impressions they stand for."""
     clicks: float
@@ -65,6 +65,6 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     log_loss: float
     """Nats per unit of weight."""
     auc: float | None
-    """Exact within the window; null when it held one class only."""
+    """Exact within the window; null when it has only clicks or only non-clicks."""
     calibration: float | None
     """Predicted over observed clicks; null without clicks."""

@@ -11,12 +11,12 @@ from schemas.events import EventMs
 
 PacingState = Literal["on_plan", "ahead", "behind", "exhausted", "paused", "unknown", "outside_flight"]
 STATES: Final[Mapping[PacingState, str]] = {
-    "on_plan": "Spend is on the plan, or less than 30 minutes of it ahead: `admit` falls from 1 to 0 on the way.",
-    "ahead": "Spend, with what impressions under way may still cost, is more than 30 minutes ahead: `admit` is 0.",
+    "on_plan": "Spend is up to 30 minutes ahead of the plan: `admit` falls from 1 to 0 over that range.",
+    "ahead": "Spend, with that still expected from shown impressions, is more than 30 minutes ahead: `admit` is 0.",
     "behind": "Spend is below the plan: `admit` is 1.",
     "exhausted": "The budget of the day is spent: `admit` is 0.",
     "paused": "The campaign's status is `paused`: `admit` is 0.",
-    "unknown": "There are totals of a campaign nobody announced: `admit` is 0.",
+    "unknown": "The campaign has totals but was not announced: `admit` is 0.",
     "outside_flight": "Before `start`, or at or after `end`: `admit` is 0.",
 }
 
@@ -38,7 +38,7 @@ class PacingDecision(msgspec.Struct, frozen=True):
     day_start: EventMs
     """The campaign's local midnight."""
     state: PacingState
-    """Spend beside plan: see the states below."""
+    """How spend compares with the plan; see the states below."""
     admit: float
     """Probability with which a bidder lets the campaign take part in an auction."""
     budget_micros: int

@@ -24,13 +24,13 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     """Broken JSON, or a field is missing, of another type or out of bounds."""
     KEY = "key"
-    """The Kafka key is not the impression id, so impression and click may lie in different partitions."""
+    """The Kafka key is not the impression id, so impression and click may be in different partitions."""
     FUTURE = "future"
     """`ts` is more than `--future` above the record's own Kafka timestamp."""
     LATE = "late"
-    """`ts` is more than `--lateness` below the highest accepted `ts` before it in its partition of its log."""
+    """`ts` is below the watermark: more than `--lateness` below the highest `ts` accepted before in the partition."""
     CONFLICT = "conflict"
-    """The id was accepted before with other content."""
+    """A record with the same id and other content was accepted before."""
     UNWRITABLE = "unwritable"
     """ClickHouse refused the row in every attempt."""
 
@@ -43,7 +43,7 @@ class Rejected(msgspec.Struct, frozen=True):
     """
 
     reason: Reason
-    """Why the record was set aside; see the reasons below."""
+    """Why the record was rejected; see the reasons below."""
     detail: str
     """The field and bound that were violated, at most 300 characters."""
     topic: str

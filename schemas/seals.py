@@ -28,9 +28,9 @@ class Seal(msgspec.Struct, frozen=True, tag="seal", tag_field="record"):
     partition: int
     """Its partition."""
     next_offset: int
-    """First offset the seal holds for."""
+    """First offset to which the seal applies."""
     floor_ms: EventMs
-    """Least lateness bound of that log from there on."""
+    """The watermark of that log is at least this, from there on."""
     epoch: int
     """Epoch of the owner that wrote it."""
 

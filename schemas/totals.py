@@ -91,7 +91,7 @@ class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
     join_partition: int
     """Partition of the join that counted. Sum over it."""
     version: int
-    """Of two totals of a key the higher version holds."""
+    """The highest version of a key is valid."""
     final: bool
     """No accepted record can change these totals any more."""
     dimensions: list[list[str]]
@@ -118,11 +118,11 @@ class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
     join_partition: int
     """Partition of the join that counted. Sum over it."""
     version: int
-    """Of two totals of a key the higher version holds."""
+    """The highest version of a key is valid."""
     final: bool
     """No accepted record can change this total any more."""
     impressions: int
-    """Impressions accepted, by the quarter they were shown in."""
+    """Impressions shown in this quarter."""
     attributed_clicks: int
     """Billable clicks of these impressions, whenever they were clicked."""
     attributed_spend_micros: int
@@ -130,7 +130,7 @@ class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
     expected_clicks_nano: int
     """Billionths: sum of `pctr` over these impressions."""
     expected_spend_micros: int
-    """Sum of `price_micros` by `pctr` over these impressions."""
+    """Sum of `price_micros` times `pctr` over these impressions."""
     clicks: int
     """Billable clicks made in this quarter."""
     repeats: int
@@ -146,16 +146,16 @@ assert {*DIMENSIONS} <= {*Impression.__struct_fields__} & {*Outcome.__struct_fie
 
 
 class LogCounts(msgspec.Struct, frozen=True):
-    """How many records of one input log became what so far: `consumed = accepted + late + duplicate + rejected`."""
+    """What became of the records of one input log so far: `consumed = accepted + late + duplicate + rejected`."""
 
     consumed: int = 0
     """Records read."""
     accepted: int = 0
-    """Records that were taken."""
+    """Records that were accepted."""
     late: int = 0
     """Records refused because their `ts` is below the watermark of their log."""
     duplicate: int = 0
-    """Records with the id and content of one accepted before."""
+    """Records equal to one that was accepted before."""
     rejected: int = 0
     """Records refused for any other reason."""
 
@@ -172,7 +172,7 @@ class Ledger(msgspec.Struct, frozen=True):
     join_partition: int
     """Partition of both inputs."""
     version: int
-    """Of two ledgers of a partition the higher version holds."""
+    """The highest version of a partition is valid."""
     impressions: LogCounts
     """What became of the records of `ads.impressions`."""
     clicks: LogCounts
