@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-Place = tuple[str, int]  # topic and partition
+# A topic and a partition of it.
+LogPartition = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Piece:
+class RecordColumns:
     """Consecutive records of one partition as columns of equal length. Timestamps are Kafka's in ms UTC, -1 for none.
 
     Columns and not messages, because the garbage collector visits every message in memory, which took 2.5 µs a record
@@ -29,7 +30,7 @@ class Piece:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def extend(self, later: Piece) -> None:
+    def extend(self, later: RecordColumns) -> None:
         """Appends the records of `later`."""
         self.offsets += later.offsets
         self.timestamps_ms += later.timestamps_ms
@@ -42,10 +43,10 @@ class Piece:
             return len(self)
         return bisect_right(list(accumulate(map(_length, self.values[:rows]))), size_bytes)
 
-    def split(self, first: int) -> tuple[Piece, Piece]:
+    def split(self, first: int) -> tuple[RecordColumns, RecordColumns]:
         """The first `first` records, and the others."""
-        head = Piece(self.offsets[:first], self.timestamps_ms[:first], self.values[:first])
-        return head, Piece(self.offsets[first:], self.timestamps_ms[first:], self.values[first:])
+        head = RecordColumns(self.offsets[:first], self.timestamps_ms[:first], self.values[:first])
+        return head, RecordColumns(self.offsets[first:], self.timestamps_ms[first:], self.values[first:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +57,37 @@ class Batch:
     """
 
     topic: str
-    pieces: Mapping[int, Piece]
+    by_partition: Mapping[int, RecordColumns]
     since_s: float = 0.0
 
     def __len__(self) -> int:
-        return sum(map(len, self.pieces.values()))
+        return sum(map(len, self.by_partition.values()))
 
     @property
     def size_bytes(self) -> int:
         """Length of all values together."""
-        return sum(piece.size_bytes for piece in self.pieces.values())
+        return sum(records.size_bytes for records in self.by_partition.values())
 
     def values(self) -> list[bytes | None]:
         """All values, one partition after another; `record` returns where one of them came from."""
-        return [value for piece in self.pieces.values() for value in piece.values]
+        return [value for records in self.by_partition.values() for value in records.values]
 
     def record(self, index: int) -> tuple[int, int, int, bytes | None]:
         """Partition, offset, timestamp and value of `values()[index]`. Raises IndexError."""
-        for partition, piece in self.pieces.items():
-            if index < len(piece):
-                return partition, piece.offsets[index], piece.timestamps_ms[index], piece.values[index]
-            index -= len(piece)
+        for partition, records in self.by_partition.items():
+            if index < len(records):
+                return partition, records.offsets[index], records.timestamps_ms[index], records.values[index]
+            index -= len(records)
         raise IndexError(index)
 
-    def next_offsets(self) -> Iterator[tuple[Place, int]]:
+    def next_offsets(self) -> Iterator[tuple[LogPartition, int]]:
         """For each partition, the offset after its last record in this batch."""
-        for partition, piece in self.pieces.items():
-            yield (self.topic, partition), piece.offsets[-1] + 1
+        for partition, records in self.by_partition.items():
+            yield (self.topic, partition), records.offsets[-1] + 1
 
-    def touches(self, place: Place) -> bool:
+    def touches(self, log: LogPartition) -> bool:
         """Whether it has a record of the partition."""
-        return place[0] == self.topic and place[1] in self.pieces
+        return log[0] == self.topic and log[1] in self.by_partition
 
 
 class Batches:
@@ -103,7 +104,7 @@ class Batches:
         self._full_rows = full_rows
         self._full_bytes = full_bytes
         self._oldest_s = oldest_s
-        self._held: dict[str, dict[int, Piece]] = {}
+        self._held: dict[str, dict[int, RecordColumns]] = {}
         self._since_s: dict[str, float] = {}
 
     @property
@@ -121,10 +122,10 @@ class Batches:
         """When the first of the records held came; None when there are none."""
         return min(self._since_s.values(), default=None)
 
-    def add(self, place: Place, records: Piece, *, now_s: float) -> None:
+    def add(self, log: LogPartition, records: RecordColumns, *, now_s: float) -> None:
         """Adds one or more records, after those of the partition that are already held."""
-        topic, partition = place
-        self._held.setdefault(topic, {}).setdefault(partition, Piece()).extend(records)
+        topic, partition = log
+        self._held.setdefault(topic, {}).setdefault(partition, RecordColumns()).extend(records)
         self._since_s.setdefault(topic, now_s)
 
     def due(self, now_s: float) -> str | None:
@@ -143,26 +144,27 @@ class Batches:
 
         For the records that are left, the wait starts again.
         """
-        pieces: dict[int, Piece] = {}
-        left: dict[int, Piece] = {}
+        chosen: dict[int, RecordColumns] = {}
+        left: dict[int, RecordColumns] = {}
         rows, size_bytes = self._full_rows, self._full_bytes
-        for partition, piece in self._held.pop(topic).items():
-            taken, rest = piece.split(max(piece.fitting(rows=rows, size_bytes=size_bytes), 0 if pieces else 1))
+        for partition, records in self._held.pop(topic).items():
+            fitting = records.fitting(rows=rows, size_bytes=size_bytes)
+            taken, rest = records.split(max(fitting, 0 if chosen else 1))
             rows -= len(taken)
             size_bytes -= taken.size_bytes
             if taken:
-                pieces[partition] = taken
+                chosen[partition] = taken
             if rest:
                 left[partition] = rest
         since_s = self._since_s.pop(topic)
         if left:
             self._held[topic] = left
             self._since_s[topic] = now_s
-        return Batch(topic, pieces, since_s)
+        return Batch(topic, chosen, since_s)
 
-    def forget(self, place: Place) -> None:
+    def forget(self, log: LogPartition) -> None:
         """Drops the records of a partition, which another worker will read again."""
-        topic, partition = place
+        topic, partition = log
         held = self._held.get(topic, {})
         held.pop(partition, None)
         if topic in self._held and not held:
@@ -176,7 +178,7 @@ class Batches:
         return sum(map(len, self._held[topic].values()))
 
     def _bytes(self, topic: str) -> int:
-        return sum(piece.size_bytes for piece in self._held[topic].values())
+        return sum(records.size_bytes for records in self._held[topic].values())
 
 
 def _length(value: bytes | None) -> int:
