@@ -1,1 +1,1 @@
-"""What a model of click probability is and must do, one file an idea; `learner` is the front door."""
+"""Models of click probability. `model` says what a model is and how to add one; `learner` drives it."""

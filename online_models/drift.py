@@ -1,10 +1,10 @@
-"""Whether clicks have left what the model predicts: Page's cumulative sum over the windows' surprise.
+"""Whether clicks drift away from what the model predicts: Page's cumulative sum of the surprise of each window.
 
-The surprise of a window is (clicks - predicted) / sqrt(predicted): about standard normal while predictions hold, for
-clicks are rare and so nearly Poisson. An online learner corrects itself, so a lasting sum says it cannot keep up: a
-broken feature, a changed click rate, or clicks that stopped arriving.
+The surprise of a window is (clicks - predicted) / sqrt(predicted). While predictions are right it is about standard
+normal, because clicks are rare and so nearly Poisson. An online learner corrects itself, so a sum that stays high says
+that it cannot keep up: a feature is broken, the click rate keeps changing, or clicks have stopped arriving.
 
-E. S. Page, "Continuous inspection schemes", Biometrika 41 (1954). River's ADWIN was left: it would bring 117 MB to
+E. S. Page, "Continuous inspection schemes", Biometrika 41 (1954). River's ADWIN was not taken: it would load 117 MB to
 watch one number, and its threshold has no unit.
 """
 
@@ -15,9 +15,10 @@ from typing import Final, Literal
 
 import msgspec
 
-# Half of the lasting shift worth seeing, in standard deviations of a window; and the sum that raises the signal. At
-# these a quiet model is alarmed once in about 9,500 windows (99 days of 15 minutes), a shift of one deviation is seen
-# after about 17 windows and one of three after 4 (Siegmund's approximation of the average run length).
+# In standard deviations of a window: SLACK is half of the smallest lasting shift worth an alarm, THRESHOLD the sum that
+# raises it. With these, a model without drift raises a false alarm once in about 9,500 windows (99 days of 15 minutes),
+# a shift of one deviation is noticed after about 17 windows and one of three after 4 (Siegmund's approximation of the
+# average run length).
 SLACK: Final = 0.5
 THRESHOLD: Final = 8.0
 
@@ -32,13 +33,13 @@ class DriftState(msgspec.Struct, frozen=True):
 
     @property
     def direction(self) -> Direction:
-        """Where clicks have drifted to, by the larger sum above the threshold."""
+        """The direction of the larger sum; 'none' while both are below the threshold."""
         if max(self.more, self.fewer) < THRESHOLD:
             return "none"
         return "more_clicks" if self.more >= self.fewer else "fewer_clicks"
 
     def after(self, *, clicks: float, predicted_clicks: float) -> DriftState:
-        """The state after one more window. Windows predicted to hold less than one click are passed over."""
+        """The state after one more window. A window with less than one predicted click changes nothing."""
         if predicted_clicks < 1.0:
             return self
         surprise = (clicks - predicted_clicks) / sqrt(predicted_clicks)

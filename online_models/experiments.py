@@ -1,7 +1,7 @@
 """Two arms compared by their click rates.
 
-What is counted are impressions. If it was users that were split into arms, each with many impressions, the intervals
-here are too narrow; and whoever looks every hour and stops at the first 'b' is misled more often than 5 % of the time.
+Impressions are counted as independent. If users were split into arms, each with many impressions, the intervals here
+are too narrow. And who looks every hour and stops at the first verdict is wrong more often than 5 % of the time.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from schemas.errors import SettingsError
 
 CONFIDENCE: Final = 0.95
-# In both arms together: below, one click more or less could turn the verdict.
+# In both arms together. With fewer, one click more or less could turn the verdict.
 FEWEST_CLICKS: Final = 20
 
 Verdict = Literal["a", "b", "undecided"]
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """Counts of one arm, as in the totals: not sampled. `clicks` are impressions with a billable click."""
+    """Counts of one arm from the totals, which are not sampled. `clicks` are impressions with a billable click."""
 
     name: str
     impressions: int
@@ -48,10 +48,10 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Arm b against arm a. `difference` is b's rate less a's, `lift` that over a's rate, None when a has no click.
+    """Arm b against arm a. `difference` is b's rate minus a's; `lift` is that over a's rate, None when a has no click.
 
-    `verdict` is the better arm only when the interval of the difference excludes 0, the p-value agrees, and the
-    arms have `FEWEST_CLICKS` together; `reason` says in one sentence what was and what was not shown.
+    `verdict` names the better arm only when the interval of the difference excludes 0, the p-value agrees, and the arms
+    have `FEWEST_CLICKS` together. `reason` says in one sentence what was shown and what was not.
     """
 
     rate_a: Interval
@@ -66,7 +66,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 def wilson(arm: Arm) -> Interval:
     """Interval of an arm's click rate (E. B. Wilson, JASA 22, 1927)."""
-    # statsmodels imports in 2.3 s, with scipy and pandas: only who compares arms pays for it.
+    # Importing statsmodels takes 2.3 s, with scipy and pandas: only who compares arms waits for it.
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(arm.clicks, arm.impressions, alpha=1.0 - CONFIDENCE, method="wilson")
@@ -82,11 +82,11 @@ def compare(a: Arm, b: Arm) -> Comparison:
 
     counts = (b.clicks, b.impressions, a.clicks, a.impressions)
     low, high = confint_proportions_2indep(*counts, method="newcomb", compare="diff", alpha=1.0 - CONFIDENCE)
-    # Without a click anywhere, or with nothing else, the score test divides 0 by 0; no difference was seen.
+    # With no click at all, or with clicks only, the score test divides 0 by 0. No difference was seen.
     if a.clicks + b.clicks in (0, a.impressions + b.impressions):
         p_value = 1.0
     else:
-        # It also works out the ratio of the rates, which nobody asked for and may be a division by zero.
+        # It also computes the ratio of the rates, which is not used and may divide by zero.
         with np.errstate(divide="ignore"):
             p_value = float(test_proportions_2indep(*counts, method="score", compare="diff").pvalue)
     interval = Interval(float(low), float(high))

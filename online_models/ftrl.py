@@ -1,7 +1,7 @@
-"""FTRL-proximal as a River estimator, over the same numbers as the learner's hashed path.
+"""FTRL-proximal as a River estimator: `ftrl_core` with feature names in place of hashed indices.
 
 River's own `optim.FTRLProximal` (0.26.1) predicts with weights one step old and never returns a weight to zero.
-Importing this module imports River (2.3 s, 117 MB): nothing the learner needs imports it.
+Importing this module imports River (2.3 s, 117 MB), so the learner never imports it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class FTRLClassifier(base.Classifier):
     alpha, beta
         Learning rate of a coordinate: `alpha / (beta + sqrt(n))`.
     l1, l2
-        Penalties; a weight whose evidence stays within `l1` is exactly zero. The intercept has none.
+        Penalties; a weight whose evidence stays within `l1` is exactly zero. The intercept has no penalty.
     prior
         Probability predicted before anything was learned.
 
-    Feature values are numbers; a bool counts as 0 or 1. A value of zero teaches nothing and takes no memory.
+    Feature values are numbers; a bool counts as 0 or 1. A value of zero is not learned and takes no memory.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class FTRLClassifier(base.Classifier):
         self._index: dict[Hashable, int] = {}
 
     def learn_one(self, x: dict[Hashable, Any], y: ClfTarget, w: float = 1.0) -> None:
-        """Learns one example that stands for `w` examples alike; `y` is True or 1 for the positive class."""
+        """Learns one example that stands for `w` equal ones; `y` is True or 1 for the positive class."""
         features = []
         for name, value in x.items():
             if value:
@@ -66,7 +66,7 @@ class FTRLClassifier(base.Classifier):
         self._core.learn(features, 1 if y else 0, w)
 
     def predict_proba_one(self, x: dict[Hashable, Any], **_: Any) -> dict[ClfTarget, float]:
-        """Probability of each label; features never learned count for nothing."""
+        """Probability of each label; features that were never learned are ignored."""
         index = self._index
         p = self._core.predict((index[name], float(value)) for name, value in x.items() if name in index)
         return {False: 1.0 - p, True: p}
@@ -74,8 +74,8 @@ class FTRLClassifier(base.Classifier):
     @property
     def weights(self) -> dict[Hashable, float]:
         """The weights that are not zero, by feature."""
-        found = {name: self._core.weight(index) for name, index in self._index.items()}
-        return {name: weight for name, weight in found.items() if weight}
+        weights = {name: self._core.weight(index) for name, index in self._index.items()}
+        return {name: weight for name, weight in weights.items() if weight}
 
     @property
     def intercept(self) -> float:

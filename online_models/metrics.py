@@ -1,4 +1,4 @@
-"""How good a set of predictions was: exact, weighted, and the same whatever the order of the examples."""
+"""How good a set of predictions was: exact, weighted, and independent of the order of the examples."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.calibration import calibration_ratio
-
-# A prediction of exactly 0 or 1 that is wrong costs 34.5, not infinity: one example must not decide a window.
+# The log loss of a wrong prediction of exactly 0 or 1 is 34.5 and not infinity: one example must not decide a window.
 _SMALLEST = 1e-15
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Figures over weighted examples. `log_loss` is the weighted mean in nats; see `auc` for None."""
+    """Figures over weighted examples. `log_loss` is the weighted mean in nats; `auc` and `calibration` may be None."""
 
     examples: int
     weight: float
@@ -29,15 +27,15 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 def score(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights: NDArray[np.float64]) -> Scores:
-    """The figures of at least one example; weights above 0. Costs about 0.4 µs an example, most of it the logarithm.
+    """The figures of one or more examples; weights are above 0. About 0.4 µs an example, most of it for the logarithm.
 
-    Sums are exactly rounded (`math.fsum`) and logarithms are libm's: numpy picks its own by the CPU it runs on.
+    Sums are exactly rounded (`math.fsum`). Logarithms are libm's, because numpy's depend on the CPU.
     """
     p, y, w = predictions.tolist(), labels.tolist(), weights.tolist()
     weight = fsum(w)
     clicks = fsum(k for k, label in zip(w, y, strict=True) if label)
-    predicted = fsum(k * each for k, each in zip(w, p, strict=True))
-    losses = (k * -log(max(each if label else 1.0 - each, _SMALLEST)) for k, each, label in zip(w, p, y, strict=True))
+    predicted = fsum(k * q for k, q in zip(w, p, strict=True))
+    losses = (k * -log(max(q if label else 1.0 - q, _SMALLEST)) for k, q, label in zip(w, p, y, strict=True))
     return Scores(
         examples=len(p),
         weight=weight,
@@ -49,8 +47,13 @@ def score(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights
     )
 
 
+def calibration_ratio(*, predicted_clicks: float, clicks: float) -> float | None:
+    """Predicted over observed clicks: above 1 the model promises too much. None without clicks."""
+    return predicted_clicks / clicks if clicks else None
+
+
 def auc(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights: NDArray[np.float64]) -> float | None:
-    """The chance that a click was predicted above a non-click, ties counting half. None when one class is missing.
+    """The probability that a click was predicted higher than a non-click; a tie counts half. None for one class alone.
 
     Exact, by sorting. River's `metrics.ROCAUC` with its default thresholds gave 0.51 where this gives 0.74.
     """
@@ -58,7 +61,7 @@ def auc(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights: 
     ranked = predictions[order]
     clicked = labels[order] == 1
     starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
-    # One entry a distinct prediction: the weight of clicks and of the rest that share it.
+    # One entry for each distinct prediction: the weight of its clicks, and of its non-clicks.
     positive = _sums(np.where(clicked, weights[order], 0.0), starts)
     negative = _sums(np.where(clicked, 0.0, weights[order]), starts)
     all_positive, all_negative = fsum(positive), fsum(negative)
@@ -72,10 +75,7 @@ def auc(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights: 
 
 
 def _sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> Sequence[float]:
-    """Exactly rounded sum of each run of values that begins at one of `starts`."""
-    found: list[float] = []
+    """Exactly rounded sum of each run of values; a run begins at each of `starts`."""
     listed = values.tolist()
-    bounds = [*starts.tolist(), len(listed)]
-    for start, stop in pairwise(bounds):
-        found.append(listed[start] if stop == start + 1 else fsum(listed[start:stop]))
-    return found
+    bounds = pairwise([*starts.tolist(), len(listed)])
+    return [listed[start] if stop == start + 1 else fsum(listed[start:stop]) for start, stop in bounds]

@@ -1,8 +1,8 @@
-"""A learner's whole state as one run of bytes: weights, next offset, and what it has not finished counting.
+"""A learner's whole state as bytes: the model, the next offset, clicks that wait, and windows that are open.
 
     'clkmodel' | format, u32 | header length, u32 | header, JSON | columns, end to end | xxh3-128 of all before
 
-The bytes are canonical: equal states give equal bytes, so comparing snapshots, or their last 16 bytes, compares states.
+The bytes are canonical: equal states give equal bytes. So comparing snapshots, or their last 16 bytes, compares states.
 """
 
 from __future__ import annotations
@@ -13,26 +13,24 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 import msgspec
-import xxhash
 
 from online_models.drift import DriftState
 from online_models.features import FEATURES_VERSION
 from online_models.windows import WindowNames
 from schemas.codec import decode, encode
-from schemas.errors import DamagedState, StateMismatch
+from schemas.errors import StateMismatch
+from schemas.frame import Frame
 
-# Raised when the layout of header or columns changes.
-FORMAT_VERSION: Final = 1
-_MAGIC: Final = b"clkmodel"
-_HEAD: Final = struct.Struct("<8sII")
-_CHECKSUM_BYTES: Final = 16
+# Raise the number when the layout of header or columns changes.
+_FRAME: Final = Frame(magic=b"clkmodel", format=(1).to_bytes(4, "little"), checksum_last=True)
+_HEADER_LENGTH: Final = struct.Struct("<I")
 
 
-class Counts(msgspec.Struct):
-    """What became of the records so far, counted in place: `consumed = learned + waiting + unlabelled + rejected`.
+class LearnerCounts(msgspec.Struct):
+    """What became of the records so far: `consumed = learned + waiting + unlabelled + rejected`. Counted in place.
 
-    `waiting`: clicks held until the non-clicks of their time arrive. `unlabelled`: repeats and orphans. `rejected`: not
-    an outcome, or one that says something impossible. `late` of the learned came after their metrics window closed.
+    `waiting`: clicks held back until non-clicks of their time arrive. `unlabelled`: repeats and orphans. `rejected`:
+    not an outcome, or one that contradicts itself. `late`: learned after their metrics window closed, so not measured.
     """
 
     consumed: int = 0
@@ -44,10 +42,9 @@ class Counts(msgspec.Struct):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is not a long column. `columns` are their lengths in bytes, in order.
+    """Everything that is not a long column. `columns` are the lengths of the columns in bytes, in order.
 
-    The columns: index, z and n of each bucket that learned something (u32, f64, f64, by index); then ts, offset, length
-    (i64 each) and bytes of the waiting clicks; then those of each open window.
+    First come the columns of the model, then those of the waiting clicks, then those of each open window.
     """
 
     model: str
@@ -58,7 +55,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     event_ms: int
     latest_ms: int
     trail: int
-    counts: Counts
+    counts: LearnerCounts
     drift: DriftState
     closed_ms: int
     windows: list[WindowNames]
@@ -68,36 +65,26 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 def encode_snapshot(header: Header, columns: Sequence[bytes]) -> bytes:
     """The snapshot's bytes; `header.columns` is taken from `columns`."""
     text = encode(msgspec.structs.replace(header, columns=[len(column) for column in columns]))
-    body = b"".join((_HEAD.pack(_MAGIC, FORMAT_VERSION, len(text)), text, *columns))
-    return body + xxhash.xxh3_128_digest(body)
+    return _FRAME.wrap(b"".join((_HEADER_LENGTH.pack(len(text)), text, *columns)))
 
 
 def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tuple[Header, list[bytes]]:
     """Header and columns of a snapshot of this model, shard and settings digest.
 
-    Raises DamagedState when the bytes are not what was written, StateMismatch when they are but of another model,
-    shard, settings, feature hash or newer program.
+    Raises DamagedState when the bytes are not what was written, and StateMismatch when they are, but by a newer program
+    or for another model, shard, settings or feature hash.
     """
-    if len(data) < _HEAD.size + _CHECKSUM_BYTES:
-        raise DamagedState(f"model snapshot has {len(data)} bytes, less than its frame; delete it to learn anew")
-    magic, version, length = _HEAD.unpack_from(data)
-    if magic != _MAGIC:
-        raise DamagedState(f"model snapshot begins with {magic!r}, not {_MAGIC!r}; delete it to learn anew")
-    if version > FORMAT_VERSION:
-        raise StateMismatch(
-            f"model snapshot has format {version}, this program reads up to {FORMAT_VERSION}; use the newer program"
-        )
-    body = memoryview(data)[:-_CHECKSUM_BYTES]
-    if xxhash.xxh3_128_digest(body) != data[-_CHECKSUM_BYTES:]:
-        raise DamagedState("model snapshot does not match its checksum; delete it to learn anew")
-    header = decode(bytes(body[_HEAD.size : _HEAD.size + length]), Header)
-    for name, kept, ours, cure in (
+    body = _FRAME.unwrap(data, f"the model snapshot of {model} shard {shard}")
+    (length,) = _HEADER_LENGTH.unpack_from(body)
+    start = _HEADER_LENGTH.size + length
+    header = decode(bytes(body[_HEADER_LENGTH.size : start]), Header)
+    for name, kept, ours, remedy in (
         ("model", header.model, model, "give each model its own state"),
         ("shard", header.shard, shard, "give each shard its own state"),
         ("feature hash", header.features_version, FEATURES_VERSION, "use the former program, or a new model name"),
         ("settings digest", header.settings, settings, "use the former settings, or a new model name to learn anew"),
     ):
         if kept != ours:
-            raise StateMismatch(f"model snapshot is of {name} {kept}, this learner is {ours}; {cure}")
-    bounds = accumulate(header.columns, initial=_HEAD.size + length)
+            raise StateMismatch(f"model snapshot is of {name} {kept}, this learner is {ours}; {remedy}")
+    bounds = accumulate(header.columns, initial=start)
     return header, [bytes(body[start:stop]) for start, stop in pairwise(bounds)]

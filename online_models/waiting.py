@@ -1,16 +1,19 @@
-"""Clicks held back until the non-clicks of their time arrive."""
+"""Clicks held back until non-clicks of their time arrive; `learner` says why."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import Final
 
 import numpy as np
 
 
 class WaitingClicks:
-    """Click outcomes as their raw bytes, released by impression time and then offset. About 300 bytes each."""
+    """Click outcomes as raw bytes, released by impression time and then by offset. About 300 bytes of memory each."""
+
+    column_count: Final = 4
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, bytes]] = []
@@ -19,11 +22,11 @@ class WaitingClicks:
         return len(self._heap)
 
     def hold(self, ts_ms: int, *, offset: int, value: bytes) -> None:
-        """One more click, of an impression at `ts_ms`."""
+        """Adds a click on an impression of `ts_ms`."""
         heapq.heappush(self._heap, (ts_ms, offset, value))
 
     def release(self, until_ms: int, *, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Takes out and gives offset and bytes of clicks at or before `until_ms`, at most `limit` of them."""
+        """Removes clicks on impressions up to and including `until_ms`, at most `limit`; yields offset and bytes."""
         heap = self._heap
         while heap and heap[0][0] <= until_ms and limit != 0:
             _, offset, value = heapq.heappop(heap)
@@ -37,9 +40,9 @@ class WaitingClicks:
         return [*(np.array(column, "<i8").tobytes() for column in numbers), b"".join(entry[2] for entry in held)]
 
     def restore(self, columns: Sequence[bytes]) -> None:
-        """Takes `columns` back, replacing what is held."""
+        """Takes `columns`, in place of what is held."""
         times, offsets, lengths = (np.frombuffer(column, "<i8").tolist() for column in columns[:3])
         bounds = pairwise(accumulate(lengths, initial=0))
         values = [columns[3][start:stop] for start, stop in bounds]
-        # Sorted by time and offset, which is a heap.
+        # Columns are sorted by time and offset; a sorted list is a heap.
         self._heap = list(zip(times, offsets, values, strict=True))

@@ -1,3 +1,1 @@
-"""What things are on the wire and in SQL: events, decisions, totals, records, topics, bounds and errors; `events` is
-the place to begin.
-"""
+"""What things are on the wire and in SQL: events, outcomes, totals, topics, errors. Start reading in `events`."""

@@ -1,4 +1,4 @@
-"""Bytes <-> values: msgspec decodes strictly into types, orjson writes."""
+"""Bytes to values and back: msgspec decodes strictly into types, and encodes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import functools
 from typing import Any, TypeVar
 
 import msgspec
-import orjson
 
 T = TypeVar("T")
 
+_encoder = msgspec.json.Encoder()
+
 
 def encode(value: Any) -> bytes:
-    """Canonical JSON of a struct, dict or list: fields in declared order, defaults left out where the type says so."""
-    return orjson.dumps(value, default=msgspec.to_builtins)
+    """Canonical JSON of a struct, dict or list: fields in declared order, defaults left out where the type says so.
+
+    For columns of numbers in numpy arrays use orjson, which msgspec cannot encode.
+    """
+    return _encoder.encode(value)
 
 
 @functools.cache
 def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    """The one strict decoder of a type, or of a union of tagged types. Unknown fields are passed over."""
+    """The one strict decoder of a type, or of a union of tagged types. It ignores unknown fields."""
     return msgspec.json.Decoder(kind)
 
 

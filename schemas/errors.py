@@ -1,33 +1,33 @@
 """Every error clickfold raises on purpose.
 
     ClickfoldError
-     ├─ SettingsError      a setting is wrong: stops at start; the text names setting, value, bound, remedy
-     │   └─ StateMismatch  kept state belongs to other settings, topics or a newer program
-     ├─ LostHistory        a needed offset is below the log's start: says both numbers
-     ├─ Transient          passes by itself: try again after `retry_after_s`
-     ├─ TaskLost           the partition moved or a newer owner fenced this one: drop its memory, recover if still owned
-     │   └─ DamagedState    kept state is not what was written: never trusted, rebuilt from the input logs
-     └─ BrokenInvariant    a bug: stops the worker before it commits
+     ├─ SettingsError       a setting is wrong: stops at start; the text names setting, value, bound and remedy
+     │   └─ StateMismatch   kept state belongs to other settings, other topics or a newer program
+     ├─ LostHistory         a needed offset is below the start of the log: the text has both
+     ├─ Transient           passes by itself: try again after `retry_after_s`
+     ├─ TaskLost            the partition has moved, or a newer owner fenced this one: drop its memory, then recover it
+     │   └─ DamagedState    kept state is not what was written: it is not used, but rebuilt from the input logs
+     └─ BrokenInvariant     a bug: stops the worker before it commits
 
-Bad data is never an exception: it is a returned `schemas.rejects.Rejected`.
+Bad data is never an exception. It is a returned `schemas.rejects.Rejected`.
 """
 
 from typing import Final
 
 EXIT_CODES: Final = {
-    0: "It did what was asked. A worker that was told to stop ends with it too.",
-    1: "`compare`, `verify`: what was compared differs.",
-    2: "A setting is wrong, or a fault was named in one sentence on standard error.",
+    0: "Success. A worker that a signal stops ends with it as well.",
+    1: "`compare` and `verify`: there is a difference.",
+    2: "A setting is wrong, or another error; one sentence on standard error says which.",
     130: "Stopped by Ctrl-C.",
 }
 
 
 class ClickfoldError(Exception):
-    """Root of the tree; its text is one sentence fit for a terminal."""
+    """Root of the tree. Its text is one sentence, to be shown in a terminal."""
 
 
 class SettingsError(ClickfoldError):
-    """A setting cannot work. Change the setting named in the text; nothing was read or written."""
+    """A setting cannot work. Change the setting that the text names; nothing was read or written."""
 
 
 class StateMismatch(SettingsError):
@@ -35,11 +35,11 @@ class StateMismatch(SettingsError):
 
 
 class LostHistory(ClickfoldError):
-    """Records the fold needs are no longer in Kafka. Restore retention or accept the loss in words."""
+    """Kafka no longer has records that the fold needs. Restore the retention, or accept the loss by an option."""
 
 
 class Transient(ClickfoldError):
-    """A passing fault of something outside."""
+    """A fault of another system that passes by itself."""
 
     def __init__(self, text: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(text)
@@ -47,12 +47,12 @@ class Transient(ClickfoldError):
 
 
 class TaskLost(ClickfoldError):
-    """This worker no longer owns what it was working on. What it did not commit never happened."""
+    """This worker no longer owns the partition. What it did not commit has no effect."""
 
 
 class DamagedState(TaskLost):
-    """A file of kept state is missing, shorter or other than what was written. What was committed is safe in Kafka."""
+    """A file of kept state is missing, too short or not what was written. What was committed is safe in Kafka."""
 
 
 class BrokenInvariant(ClickfoldError):
-    """Something that cannot be, is. Nothing of the current transaction may be committed."""
+    """A condition that must always hold does not. Nothing of the current transaction may be committed."""

@@ -1,8 +1,8 @@
-"""The three records users send: impressions, clicks, campaigns.
+"""The three records that users send: impressions, clicks, campaigns.
 
-Decoding one of these types is the whole validation: msgspec checks presence, type and bounds in one pass. Unknown
-fields are passed over, an optional field may be absent or null. Money is integer micros of the campaign's currency,
-time is integer milliseconds UTC.
+Decoding into one of these types is the whole validation: msgspec checks presence, type and bounds in one pass. Unknown
+fields are ignored. An optional field may be absent or null. Money is in integer micros of the campaign's currency, time
+in integer milliseconds UTC.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-# 2000-01-01 to 2100-01-01: wide enough for any log, narrow enough to catch seconds or microseconds sent as ms.
+# 2000-01-01 to 2100-01-01, in ms. It is wide enough for any log, and excludes values in seconds or microseconds.
 MIN_TS_MS = 946_684_800_000
 MAX_TS_MS = 4_102_444_799_999
-# A million currency units a click. 2^63 / 10^12 leaves nine million such prices per total before a sum could overflow.
+# A million currency units a click. A total can add 2^63 / 10^12, nine million, such prices before its sum overflows.
 MAX_PRICE_MICROS = 1_000_000_000_000
 MAX_RECORD_BYTES = 256 * 1024
 MAX_ID_CHARS = 256
@@ -28,7 +28,7 @@ Micros = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_MICROS)]
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 FeatureValue = Annotated[str, msgspec.Meta(max_length=1024)] | bool | _Int64 | float
-# Bounded so that an outcome, which repeats the impression, can never outgrow what the broker takes.
+# Bounded so that an outcome, which repeats the impression, is never larger than the broker takes.
 Features = Annotated[dict[Label, FeatureValue], msgspec.Meta(max_length=256)]
 
 
@@ -56,7 +56,7 @@ class Impression(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     user_id: Label | None = None
     """Who saw it. ClickHouse receives a hash of it; the model never uses it."""
     bid_micros: Micros | None = None
-    """What was bid in the auction. It is passed on to outcomes."""
+    """What was bid in the auction. Outcomes repeat it."""
     pctr: Probability | None = None
     """Click probability the bidder predicted. Totals sum it up as expected clicks."""
     model_version: Label | None = None
@@ -70,7 +70,7 @@ class Impression(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Click(msgspec.Struct, frozen=True, gc=False):
-    """One click, naming the impression it was made on."""
+    """One click on an impression."""
 
     click_id: Id
     """Names the click. A second record with this id and equal content is a duplicate."""
@@ -81,7 +81,7 @@ class Click(msgspec.Struct, frozen=True, gc=False):
 
 
 class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One version of a campaign's budget and state; the highest `version` holds."""
+    """One version of a campaign's budget and state; the highest `version` is valid."""
 
     campaign_id: Id
     """Names the campaign; also the key of the record."""
@@ -94,11 +94,11 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     pacing: Literal["even", "asap"]
     """`even` spends the budget over the day; `asap` spends it as fast as it can."""
     version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    """Of two versions the higher one holds."""
+    """The highest version of a campaign is valid."""
     advertiser_id: Label | None = None
     """Who runs the campaign."""
     currency: Label | None = None
-    """What all amounts of the campaign are in, such as `JPY`."""
+    """The currency of all amounts of the campaign, such as `JPY`."""
     start: TsMs | None = None
     """First moment of the flight. Before it no auction is entered."""
     end: TsMs | None = None

@@ -1,7 +1,7 @@
 """`python -m schemas.generate`: writes schemas/json, one JSON Schema for each kind of record, from the types.
 
-The types are the source; these files are for whoever produces or reads the topics in another language, or wants to
-see a change of the wire format in a diff.
+The types are the source. The files are for programs in other languages that produce or read the topics, and show a
+change of the wire format in a diff.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
+from msgspec.inspect import Metadata, StructType, Type, UnionType
 
 from schemas.events import Campaign, Click, Impression
 from schemas.models import ModelMetrics, ModelVersion
@@ -30,7 +31,7 @@ FOLDER: Final = Path(__file__).parent / "json"
 
 
 class Kind(NamedTuple):
-    """A type, the role of the topic that carries it, and what the record's key is."""
+    """A type, the role of its topic, and what the key of a record is."""
 
     type: Any
     role: str
@@ -54,7 +55,7 @@ KINDS: Final = {
 
 
 def schema_text(name: str) -> bytes:
-    """The file of one of `KINDS`: the same bytes for the same types, with a newline at the end."""
+    """The content of one file, for a name of `KINDS`: the same types give the same bytes, with a newline at the end."""
     kind = KINDS[name]
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -77,60 +78,58 @@ def _descriptions(kind: type) -> dict[str, str]:
 
 
 def unit_of(annotation: Any) -> str:
-    """The unit a field's type carries; empty where it carries none, and its name or text says it."""
-    infos = _types(msgspec.inspect.type_info(annotation))
-    return next((str(i.extra["unit"]) for i in infos if isinstance(i, msgspec.inspect.Metadata) and i.extra), "")
+    """The unit that the type of a field states; empty where it states none."""
+    metadata = [info for info in _types(msgspec.inspect.type_info(annotation)) if isinstance(info, Metadata)]
+    return next((str(info.extra["unit"]) for info in metadata if info.extra), "")
 
 
 def structs(kind: Any) -> list[type]:
-    """The struct types a value is made of, the outer ones first; tagged types in the order of their union."""
-    found: dict[type, None] = {}
-    for each in _types(msgspec.inspect.type_info(kind)):
-        if isinstance(each, msgspec.inspect.StructType):
-            found[each.cls] = None
-    return list(found)
+    """The struct types in a type, outer ones first; those of a union in its order."""
+    infos = _types(msgspec.inspect.type_info(kind))
+    # A dict keeps the order, and each type once.
+    return list(dict.fromkeys(info.cls for info in infos if isinstance(info, StructType)))
 
 
-def _types(info: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
+def _types(info: Type) -> Iterator[Type]:
     yield info
-    if isinstance(info, msgspec.inspect.Metadata):
+    if isinstance(info, Metadata):
         yield from _types(info.type)
-    elif isinstance(info, msgspec.inspect.UnionType):
-        for each in info.types:
-            yield from _types(each)
-    elif isinstance(info, msgspec.inspect.StructType):
+    elif isinstance(info, UnionType):
+        for member in info.types:
+            yield from _types(member)
+    elif isinstance(info, StructType):
         for field in info.fields:
             yield from _types(field.type)
 
 
 def field_texts(kind: type) -> dict[str, str]:
-    """What each field of a class, or each member of an enumeration, holds: the string below it in the source."""
+    """What each field of a class, or each member of an enumeration, means: the string below it in the source."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(tree, ast.ClassDef)
-    found = {}
+    texts = {}
     for field, below in itertools.pairwise(tree.body):
         target: ast.expr | None = field.target if isinstance(field, ast.AnnAssign) else None
         if isinstance(field, ast.Assign):
             target = field.targets[0]
-        said = below.value if isinstance(below, ast.Expr) else None
-        if isinstance(target, ast.Name) and isinstance(said, ast.Constant) and isinstance(said.value, str):
-            found[target.id] = flowing(said.value)
-    return found
+        text = below.value if isinstance(below, ast.Expr) else None
+        if isinstance(target, ast.Name) and isinstance(text, ast.Constant) and isinstance(text.value, str):
+            texts[target.id] = flowing(text.value)
+    return texts
 
 
 def prose_of(kind: type) -> str:
-    """A type's docstring as it stands in the source."""
+    """The docstring of a type, as it is in the source."""
     return inspect.getdoc(kind) or ""
 
 
 def flowing(docstring: str) -> str:
-    """Paragraphs of one line each: where our source wraps is nobody else's business."""
+    """Paragraphs of one line each, without the line breaks of the source."""
     paragraphs = inspect.cleandoc(docstring).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def main() -> None:
-    """Writes all of them."""
+    """Writes all files."""
     FOLDER.mkdir(exist_ok=True)
     for name in KINDS:
         (FOLDER / f"{name}.json").write_bytes(schema_text(name))

@@ -1,4 +1,4 @@
-"""What the learner tells the world: records of `ads.models` and `ads.model_metrics`."""
+"""What the learner publishes: records of `ads.models` and `ads.model_metrics`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from schemas.events import EventMs
 class ModelVersion(msgspec.Struct, frozen=True):
     """A published set of weights (`ads.models`, compacted, keyed by model and shard).
 
-    `weights` maps a hashed feature index to its weight, zero ones left out; `next_offset` is the first offset of
-    `ads.outcomes` the weights have not seen; `digest` is the xxh3-128 of the canonical weights.
+    `weights` maps the index of a hashed feature to its weight, without zeros. `next_offset` is the first offset of
+    `ads.outcomes` that is not learned yet. `digest` is the xxh3-128 of the canonical weights.
     """
 
     model: str
@@ -21,7 +21,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     version: int
     """It grows with every version of a model and shard."""
     next_offset: int
-    """First offset of `ads.outcomes` the weights have not seen."""
+    """First offset of `ads.outcomes` that the weights have not learned."""
     event_ms: EventMs
     """Event time up to which it has learned."""
     features_version: str
@@ -37,8 +37,9 @@ class ModelVersion(msgspec.Struct, frozen=True):
 class ModelMetrics(msgspec.Struct, frozen=True):
     """Progressive validation over one window of labelled outcomes (`ads.model_metrics`): predict first, then learn.
 
-    Sums are weighted by the outcomes' weights. `auc` is exact within the window, null when it held one class only;
-    `calibration` is predicted over observed clicks, null without clicks. `slice` is 'all' or 'dimension=value'.
+    Sums are weighted by the weights of the outcomes. `auc` is exact within the window; it is null when the window has
+    only clicks or only non-clicks. `calibration` is predicted over observed clicks, null without clicks. `slice` is
+    'all' or 'dimension=value'.
     """
 
     model: str
@@ -46,7 +47,7 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     shard: int
     """Partition of `ads.outcomes` it learns from."""
     version: int
-    """Version of the model at the end of the window; the highest holds."""
+    """Version of the model at the end of the window; the highest is valid."""
     window_start: EventMs
     """First moment of the window."""
     window_end: EventMs
@@ -54,7 +55,7 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     slice: str
     """`all`, or `dimension=value`."""
     examples: int
-    """Labelled outcomes seen."""
+    """Labelled outcomes."""
     weight: float
     """Impressions they stand for."""
     clicks: float
@@ -64,6 +65,6 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     log_loss: float
     """Nats per unit of weight."""
     auc: float | None
-    """Exact within the window; null when it held one class only."""
+    """Exact within the window; null when it has only clicks or only non-clicks."""
     calibration: float | None
     """Predicted over observed clicks; null without clicks."""

@@ -1,4 +1,4 @@
-"""What the join decided of one impression or click: the record of `ads.outcomes`."""
+"""What the join decided on one impression or click: the record of `ads.outcomes`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ OutcomeKind = Literal["click", "repeat", "unclicked", "orphan"]
 class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One decision, emitted exactly once.
 
-    `click`: the billable click of an impression. `repeat`: a later one, never billed. `unclicked`: the window passed;
-    only a share of these is kept, each standing for `weight` of them. `orphan`: no impression; only the click's own
-    fields and `impression_id` are set. `label` is 1 for `click`, 0 for `unclicked`, absent otherwise: a learner trains
-    on the labelled ones. `delay_ms` = `click_ts - ts`, negative when clocks disagree.
+    `click`: the billable click on an impression. `repeat`: a later click on it, never billed. `unclicked`: the window
+    passed without a click; only a share of these is kept, and each stands for `weight` of them. `orphan`: a click
+    without impression; only the fields of the click and `impression_id` are set. `label` is 1 for `click`, 0 for
+    `unclicked` and absent otherwise: a learner trains on labelled outcomes. `delay_ms` is `click_ts - ts`; it is
+    negative when clocks disagree.
     """
 
     kind: OutcomeKind

@@ -1,4 +1,4 @@
-"""What the pacing worker decides for a campaign: the record of `ads.pacing` (compacted, keyed by campaign)."""
+"""What the pacing worker decides on a campaign: the record of `ads.pacing` (compacted, keyed by campaign)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from schemas.events import EventMs
 
 PacingState = Literal["on_plan", "ahead", "behind", "exhausted", "paused", "unknown", "outside_flight"]
 STATES: Final[Mapping[PacingState, str]] = {
-    "on_plan": "Spend is on the plan, or less than 30 minutes of it ahead: `admit` falls from 1 to 0 on the way.",
-    "ahead": "Spend, with what impressions under way may still cost, is more than 30 minutes ahead: `admit` is 0.",
+    "on_plan": "Spend is up to 30 minutes ahead of the plan: `admit` falls from 1 to 0 over that range.",
+    "ahead": "Spend, with that still expected from shown impressions, is more than 30 minutes ahead: `admit` is 0.",
     "behind": "Spend is below the plan: `admit` is 1.",
     "exhausted": "The budget of the day is spent: `admit` is 0.",
     "paused": "The campaign's status is `paused`: `admit` is 0.",
-    "unknown": "There are totals of a campaign nobody announced: `admit` is 0.",
+    "unknown": "The campaign has totals but was not announced: `admit` is 0.",
     "outside_flight": "Before `start`, or at or after `end`: `admit` is 0.",
 }
 
 
 class PacingDecision(msgspec.Struct, frozen=True):
-    """The share of auctions a campaign should enter from now on, and the figures that led to it.
+    """The share of auctions that a campaign should enter from now on, and the figures behind it.
 
-    `admit` in [0, 1]: the probability with which a bidder should let the campaign take part. `day_start` is the
-    campaign's local midnight in ms UTC; `event_ms` the event time the decision was made at. `plan_micros` is what an
-    even (or asap) plan would have spent of `budget_micros` by then. `version` only grows per campaign.
+    `admit`, from 0 to 1, is the probability with which a bidder should let the campaign take part in an auction.
+    `day_start` is the campaign's local midnight in ms UTC, `event_ms` the event time of the decision. `plan_micros` is
+    what its plan (even or asap) would have spent of `budget_micros` by then. The `version` of a campaign only grows.
     """
 
     campaign_id: str
@@ -38,7 +38,7 @@ class PacingDecision(msgspec.Struct, frozen=True):
     day_start: EventMs
     """The campaign's local midnight."""
     state: PacingState
-    """Spend beside plan: see the states below."""
+    """How spend compares with the plan; see the states below."""
     admit: float
     """Probability with which a bidder lets the campaign take part in an auction."""
     budget_micros: int

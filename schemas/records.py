@@ -1,4 +1,4 @@
-"""Records of a log: one as it was read, many as columns, and one to write."""
+"""Records of a log: one that was read, many as columns, and one to write."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Consecutive records of one partition of one log, as columns of equal length; offsets ascend, gaps are allowed.
+    """Consecutive records of one partition of one log, as columns of equal length. Offsets ascend and may have gaps.
 
-    `log` is the role of the topic ('impressions'). `timestamps` are Kafka's, ms UTC, -1 where there is none.
+    `log` is the role of the topic ('impressions'). `timestamps` are Kafka's in ms UTC, -1 for none.
     """
 
     log: str
@@ -26,19 +26,19 @@ class Records:
 
     @property
     def next_offset(self) -> int:
-        """The offset behind the last record."""
+        """The offset after the last record."""
         return self.offsets[-1] + 1
 
     def slice(self, start: int, stop: int) -> Records:
         """The records from index `start` up to, not including, `stop`."""
-        cut = slice(start, stop)
+        part = slice(start, stop)
         return Records(
-            self.log, self.partition, self.offsets[cut], self.timestamps[cut], self.keys[cut], self.values[cut]
+            self.log, self.partition, self.offsets[part], self.timestamps[part], self.keys[part], self.values[part]
         )
 
 
 class Out(NamedTuple):
-    """One record to write: topic role, key, value, and the partition, or None to let the key's murmur2 choose."""
+    """One record to write: topic role, key, value, and partition, or None for the partition of the key's murmur2."""
 
     topic: str
     key: bytes | None
@@ -48,7 +48,7 @@ class Out(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of a log: `record_ts_ms` is Kafka's timestamp, -1 where there is none."""
+    """One record of a log. `record_ts_ms` is Kafka's timestamp, -1 for none."""
 
     offset: int
     record_ts_ms: int

@@ -1,4 +1,4 @@
-"""Bad data as a value: why a record was set aside, and where it is."""
+"""Bad data as a value: why a record was rejected, and where it is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import xxhash
 
 from schemas.events import EventMs
 
+# Enough to recognise a record, small enough for a dead letter of at most 2 KiB.
 _PREFIX_BYTES = 1024
+_DETAIL_CHARS = 300
 
 
 class Reason(StrEnum):
-    """Checked in this order; the first that holds is the record's fate."""
+    """Why a record was rejected. They are checked in this order, and the first that applies is the reason."""
 
     TOMBSTONE = "tombstone"
     """The record has no value."""
@@ -22,26 +24,26 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     """Broken JSON, or a field is missing, of another type or out of bounds."""
     KEY = "key"
-    """The Kafka key is not the impression id, so impression and click may lie in different partitions."""
+    """The Kafka key is not the impression id, so impression and click may be in different partitions."""
     FUTURE = "future"
     """`ts` is more than `--future` above the record's own Kafka timestamp."""
     LATE = "late"
-    """`ts` is more than `--lateness` below the highest accepted `ts` before it in its partition of its log."""
+    """`ts` is below the watermark: more than `--lateness` below the highest `ts` accepted before in the partition."""
     CONFLICT = "conflict"
-    """The id was accepted before with other content."""
+    """A record with the same id and other content was accepted before."""
     UNWRITABLE = "unwritable"
     """ClickHouse refused the row in every attempt."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """Record of `ads.rejects`: reason, coordinates, and enough of the bytes to recognise it.
+    """Record of `ads.rejects`: the reason, the coordinates, and enough of the bytes to recognise the record.
 
-    `prefix` holds the first KiB of the value (base64 in JSON), `length` and `xxh3` the whole of it: a reject must stay
-    small whatever arrived. `topic`, `partition`, `offset` are where the original can be read while Kafka keeps it.
+    `topic`, `partition` and `offset` are where the original can be read while Kafka keeps it. `prefix` has the first
+    KiB of its value (base64 in JSON); `length` and `xxh3` are of the whole value. So a reject is small whatever came.
     """
 
     reason: Reason
-    """Why the record was set aside; see the reasons below."""
+    """Why the record was rejected; see the reasons below."""
     detail: str
     """The field and bound that were violated, at most 300 characters."""
     topic: str
@@ -63,11 +65,11 @@ class Rejected(msgspec.Struct, frozen=True):
 def rejected(
     reason: Reason, detail: str, value: bytes | None, *, topic: str, partition: int, offset: int, record_ts_ms: int
 ) -> Rejected:
-    """The dead letter of one record; never larger than about 2 KiB."""
+    """The dead letter of one record, of at most about 2 KiB."""
     whole = value or b""
     return Rejected(
         reason=reason,
-        detail=detail[:300],
+        detail=detail[:_DETAIL_CHARS],
         topic=topic,
         partition=partition,
         offset=offset,

@@ -1,4 +1,4 @@
-"""Durable decisions of the join that are not in its inputs: record of `ads.seals`, its third input."""
+"""Durable decisions of the join that do not follow from its inputs: records of `ads.seals`, its third input."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from schemas.events import EventMs
 
 
 class Start(msgspec.Struct, frozen=True, tag="start", tag_field="record"):
-    """An owner of the partition began with `epoch`. A later `Seal` of a lower epoch is void."""
+    """An owner of the partition began with this `epoch`. A later `Seal` of a lower epoch is void."""
 
     epoch: int
     """Epoch of the owner."""
 
 
 class Seal(msgspec.Struct, frozen=True, tag="seal", tag_field="record"):
-    """From `next_offset` of `input` on, the lateness bound of that log is at least `floor_ms`.
+    """From `next_offset` of `input` on, the watermark of that log is at least `floor_ms`.
 
-    Written when the log was seen to be idle while the other one moved on; `floor_ms` is the other log's own bound, so
-    that historical loads behave as live ones.
+    Written when the log was idle while the other one moved on. `floor_ms` is the watermark of the other log and not a
+    time of the wall clock, so that loading history decides as live work does.
     """
 
     input: Literal["impressions", "clicks"]
@@ -28,9 +28,9 @@ class Seal(msgspec.Struct, frozen=True, tag="seal", tag_field="record"):
     partition: int
     """Its partition."""
     next_offset: int
-    """First offset the seal holds for."""
+    """First offset to which the seal applies."""
     floor_ms: EventMs
-    """Least lateness bound of that log from there on."""
+    """The watermark of that log is at least this, from there on."""
     epoch: int
     """Epoch of the owner that wrote it."""
 

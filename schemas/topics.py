@@ -1,7 +1,7 @@
-"""Every topic clickfold reads or writes, and what Kafka must know of each.
+"""Every topic that clickfold reads or writes, with its partition rule and configuration.
 
-`partitions` says which count a topic follows: `join` (co-partitioned with the inputs), `campaign` (keyed by campaign,
-murmur2), `shard` (one partition a model shard) or `one`.
+The partition rule says how many partitions a topic has. `join`: as many as the inputs, partitioned alike. `campaign`:
+as many as every topic that is keyed by campaign (murmur2). `shard`: one for each model shard. `one`: a single one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic's role name (also its name behind the prefix), partition rule, who writes and reads it, configuration."""
+    """The role of a topic, its name after the prefix, with partition rule, writer, readers and configuration."""
 
     role: str
     partitions: PartitionRule
@@ -29,8 +29,8 @@ def _kept(days: int) -> dict[str, str]:
     return {"retention.ms": str(days * DAY_MS), "cleanup.policy": "delete"}
 
 
-# Inputs get LogAppendTime, so that the future rule compares a clock of ours with the sender's. Every internal topic
-# states its own retention: the broker's default, applied to replayed history, would delete it at once.
+# Inputs have LogAppendTime, so that the rule for records in the future compares the broker's clock with the sender's.
+# Every internal topic has its own retention: the broker's default would delete replayed history at once.
 _INPUT = {**_kept(7), "message.timestamp.type": "LogAppendTime"}
 _COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "3600000"}
 
@@ -55,5 +55,5 @@ TOPICS: Final = {
 
 
 def topic_name(role: str, prefix: str = "ads.") -> str:
-    """The topic of a role. Raises KeyError for a role that is not in `TOPICS`."""
+    """The name of the topic of a role. Raises KeyError for a role that is not in `TOPICS`."""
     return prefix + TOPICS[role].role

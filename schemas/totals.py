@@ -1,7 +1,7 @@
-"""Counters that leave the join: absolute, versioned, so that reading one twice or late changes nothing.
+"""Counters that leave the join: absolute and versioned, so that reading one twice or late changes nothing.
 
-A total is always *the total so far* of its key; of two with the same key the higher `version` holds. `final` says that
-no accepted record can change it any more; readers follow `version`, never `final`.
+A total is always *the total so far* of its key. Of two with the same key the one with the higher `version` is valid.
+`final` says that no accepted record can change it any more; readers decide by `version`, never by `final`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Final
 import msgspec
 
 from schemas.errors import SettingsError
-from schemas.events import EventMs
+from schemas.events import EventMs, Impression
+from schemas.outcomes import Outcome
 
 MINUTE_MS: Final = 60_000
 QUARTER_MS: Final = 15 * MINUTE_MS
 
+# What minute totals are kept apart by. Every name is a field of Impression and of Outcome.
 DIMENSIONS: Final = (
     "advertiser_id",
     "campaign_id",
@@ -27,7 +29,8 @@ DIMENSIONS: Final = (
     "experiment",
     "arm",
 )
-# By the impression's minute, then by the click's minute. Integers only: sums must not depend on batching.
+# What is counted: first by the minute of the impression, then by the minute of the click. Integers only, because sums
+# must not depend on batching. `streams/join/totals/measures.py` computes them.
 IMPRESSION_MEASURES: Final = (
     "impressions",
     "attributed_clicks",
@@ -40,7 +43,7 @@ MEASURES: Final = IMPRESSION_MEASURES + CLICK_MEASURES
 
 
 def known_dimensions(names: Sequence[str]) -> tuple[str, ...]:
-    """These names, in their order. Raises SettingsError when one is no dimension."""
+    """These names, in their order. Raises SettingsError when one is not a dimension."""
     unknown = [name for name in names if name not in DIMENSIONS]
     if unknown:
         raise SettingsError(f"dimensions {unknown} are not known; choose from {', '.join(DIMENSIONS)}")
@@ -48,9 +51,9 @@ def known_dimensions(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class MinuteTotal(msgspec.Struct, frozen=True, gc=False):
-    """The total so far of one minute, one combination of dimensions, one join partition.
+    """The total so far of one minute, one combination of dimensions and one join partition.
 
-    A dimension an impression does not carry is the empty string.
+    A dimension that an impression does not have is the empty string.
     """
 
     minute: EventMs
@@ -79,8 +82,8 @@ class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
     """Totals so far of one minute and join partition, many at once: record of `ads.totals`, keyed by minute.
 
     `dimensions` holds a column of names for each of `DIMENSIONS`, `measures` a column of numbers for each of
-    `MEASURES`; all have the same length. Packed because there may be as many totals as impressions: one record each
-    cost the join 7.3 µs a total, columns cost 0.7 (and the sink inserts columns).
+    `MEASURES`; all have the same length. They are packed because there may be as many totals as impressions: a record
+    for each cost the join 7.3 µs a total, columns cost 0.7 (and the sink inserts columns).
     """
 
     minute: EventMs
@@ -88,7 +91,7 @@ class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
     join_partition: int
     """Partition of the join that counted. Sum over it."""
     version: int
-    """Of two totals of a key the higher version holds."""
+    """The highest version of a key is valid."""
     final: bool
     """No accepted record can change these totals any more."""
     dimensions: list[list[str]]
@@ -103,9 +106,9 @@ class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
 
 
 class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
-    """The total so far of one campaign, one UTC quarter-hour, one join partition: record of `ads.campaign_totals`.
+    """The total so far of one campaign, UTC quarter-hour and join partition: record of `ads.campaign_totals`.
 
-    Keyed and partitioned by campaign. Quarter-hours, because every time zone's midnight falls on one.
+    Keyed and partitioned by campaign. By quarter-hour, because midnight falls on one in every time zone.
     """
 
     campaign_id: str
@@ -115,11 +118,11 @@ class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
     join_partition: int
     """Partition of the join that counted. Sum over it."""
     version: int
-    """Of two totals of a key the higher version holds."""
+    """The highest version of a key is valid."""
     final: bool
     """No accepted record can change this total any more."""
     impressions: int
-    """Impressions accepted, by the quarter they were shown in."""
+    """Impressions shown in this quarter."""
     attributed_clicks: int
     """Billable clicks of these impressions, whenever they were clicked."""
     attributed_spend_micros: int
@@ -127,7 +130,7 @@ class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
     expected_clicks_nano: int
     """Billionths: sum of `pctr` over these impressions."""
     expected_spend_micros: int
-    """Sum of `price_micros` by `pctr` over these impressions."""
+    """Sum of `price_micros` times `pctr` over these impressions."""
     clicks: int
     """Billable clicks made in this quarter."""
     repeats: int
@@ -136,17 +139,23 @@ class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
     """Charged for clicks made in this quarter."""
 
 
+# Totals are made and read by position, so the fields must follow the tuples above.
+assert MinuteTotal.__struct_fields__ == ("minute", "join_partition", "version", "final", *DIMENSIONS, *MEASURES)
+assert CampaignTotal.__struct_fields__ == ("campaign_id", "quarter", "join_partition", "version", "final", *MEASURES)
+assert {*DIMENSIONS} <= {*Impression.__struct_fields__} & {*Outcome.__struct_fields__}
+
+
 class LogCounts(msgspec.Struct, frozen=True):
     """What became of the records of one input log so far: `consumed = accepted + late + duplicate + rejected`."""
 
     consumed: int = 0
     """Records read."""
     accepted: int = 0
-    """Records that were taken."""
+    """Records that were accepted."""
     late: int = 0
     """Records refused because their `ts` is below the watermark of their log."""
     duplicate: int = 0
-    """Records with the id and content of one accepted before."""
+    """Records equal to one that was accepted before."""
     rejected: int = 0
     """Records refused for any other reason."""
 
@@ -155,14 +164,15 @@ class Ledger(msgspec.Struct, frozen=True):
     """Conservation counts of one join partition after one commit: record of `ads.ledger`.
 
     `accepted clicks = billable + repeat + orphan + pending + lost`; `accepted impressions = open + closed + lost`;
-    `unclicked` = closed without a billable click, whether or not its outcome was kept. Lost is what `--accept-loss`
-    left out: open impressions and pending clicks Kafka no longer had (less than 0: copies of such were taken anew).
+    `unclicked` = closed without a billable click, whether or not its outcome was kept. `lost` counts what
+    `--accept-loss` left out: open impressions and pending clicks that Kafka no longer had (below 0: duplicates of such
+    records were accepted again).
     """
 
     join_partition: int
     """Partition of both inputs."""
     version: int
-    """Of two ledgers of a partition the higher version holds."""
+    """The highest version of a partition is valid."""
     impressions: LogCounts
     """What became of the records of `ads.impressions`."""
     clicks: LogCounts
@@ -195,7 +205,7 @@ class Ledger(msgspec.Struct, frozen=True):
     """Pending clicks that Kafka no longer had, with `--accept-loss`."""
 
     def imbalance(self) -> str:
-        """The first equation that does not hold, as text; empty when the ledger balances."""
+        """The first equation that is not fulfilled, as text; empty when the ledger balances."""
         for name, log in (("impressions", self.impressions), ("clicks", self.clicks)):
             if log.consumed != log.accepted + log.late + log.duplicate + log.rejected:
                 return f"{name}: consumed {log.consumed} is not accepted + late + duplicate + rejected of {log}"

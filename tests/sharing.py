@@ -9,9 +9,9 @@ from typing import TypeVar
 from schemas.errors import Transient
 from streams.engine.checkpoint import MANIFEST
 from streams.engine.ports import Disk, SharedProgress
-from streams.state.download import Reader
+from streams.state.download import Downloader
 from streams.state.layout import Objects
-from streams.state.upload import Writer
+from streams.state.upload import Uploader
 from tests.simulation.disk import SimulatedDisk
 
 Made = TypeVar("Made")
@@ -50,7 +50,7 @@ class MemoryObjects:
 
 
 class Immediately:
-    """What a Reader uses of ThreadPoolExecutor, without threads: steps have an order."""
+    """What a Downloader uses of ThreadPoolExecutor, without threads: steps have an order."""
 
     def __init__(self, *_: object, **__: object) -> None:
         """Takes the arguments of the real one."""
@@ -74,8 +74,8 @@ class SharedInStep:
         self, objects: MemoryObjects, progress: SharedProgress, token: str, *, now_s: Callable[[], float]
     ) -> None:
         self.progress = progress
-        self._writer = Writer(objects, number=int(now_s()), token=token)
-        self._reader = Reader(objects, lambda _: None)
+        self._writer = Uploader(objects, number=int(now_s()), token=token)
+        self._reader = Downloader(objects, lambda _: None)
         self._now_s = now_s
 
     def fetch(self, disk: Disk, usable: Callable[[Mapping[str, int]], bool]) -> bool:
@@ -119,12 +119,12 @@ def disk_with(files: Mapping[str, bytes]) -> SimulatedDisk:
     return disk
 
 
-def put(writer: Writer, cut: int, files: Mapping[str, bytes], state: bytes = b"state") -> None:
+def put(writer: Uploader, cut: int, files: Mapping[str, bytes], state: bytes = b"state") -> None:
     lengths = {name: len(data) for name, data in files.items()}
     assert writer.put({"log": cut}, state + b"%d" % cut, lengths, disk_with(files).read_synced, always)
 
 
 def fetched(objects: Objects, usable: Callable[[Mapping[str, int]], bool] = anything) -> tuple[dict[str, bytes], bool]:
     disk = disk_with({MANIFEST: b"old", "left": b"over"})
-    found = Reader(objects, lambda _: None).fetch(disk, usable, within_s=60.0)
+    found = Downloader(objects, lambda _: None).fetch(disk, usable, within_s=60.0)
     return {name: bytes(data) for name, data in disk.files.items()}, found

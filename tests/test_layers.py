@@ -50,7 +50,7 @@ CORE = (
     *(f"streams/backfill/{name}.py" for name in ("ownership", "warmup")),
     *(
         f"streams/pacing/{name}.py"
-        for name in ("changelog", "clock", "controller", "counters", "local_day", "shard", "view")
+        for name in ("changelog", "clock", "controller", "counters", "decisions", "local_day", "shard", "view")
     ),
 )
 SHELL = {"schemas/generate.py"}  # a tool that writes files

@@ -1,19 +1,17 @@
-"""Metrics against their definitions, the drift signal, and the reliability table."""
+"""Metrics against their definitions, and the drift signal."""
 
 from __future__ import annotations
 
 import math
 import random
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models.calibration import calibration_ratio, reliability
 from online_models.drift import DriftState
-from online_models.metrics import Scores, auc, score
+from online_models.metrics import Scores, auc, calibration_ratio, score
 from online_models.windows import Windows
 
 # Few distinct predictions, so that ties are common; 0 and 1 among them.
@@ -75,20 +73,6 @@ def test_the_order_of_examples_changes_no_bit(examples: Examples, shuffler: rand
 def test_no_ratio_without_clicks() -> None:
     assert calibration_ratio(predicted_clicks=1.0, clicks=0.0) is None
     assert calibration_ratio(predicted_clicks=3.0, clicks=2.0) == 1.5
-
-
-@given(EXAMPLES, st.integers(1, 10))
-def test_reliability_bins_part_the_examples_by_prediction(examples: Examples, bins: int) -> None:
-    p, y, w = (list(column) for column in zip(*examples, strict=True))
-    found = reliability(p, labels=y, weights=w, bins=bins)
-    assert 1 <= len(found) <= bins
-    assert sum(each.examples for each in found) == len(examples)
-    assert all(left.highest < right.lowest for left, right in pairwise(found))
-    assert math.fsum(each.weight * each.observed for each in found) == pytest.approx(scored(examples).clicks)
-
-
-def test_reliability_of_nothing_is_empty() -> None:
-    assert reliability([], labels=[], weights=[]) == []
 
 
 def test_a_window_closes_when_grace_has_passed_and_not_a_millisecond_before() -> None:

@@ -16,14 +16,13 @@ from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from schemas.codec import encode
 from schemas.errors import BrokenInvariant, DamagedState, StateMismatch
-from schemas.records import Out
 from tests.models.traffic import outcomes, records
 
 SETTINGS = LearnerSettings(bits=10, l1=0.1)
 
 
-def trained() -> Learner[Out]:
-    ours = Learner(SETTINGS, shard=0, out=Out)
+def trained() -> Learner:
+    ours = Learner(SETTINGS, shard=0)
     ours.step(records(outcomes(2_000, window_ms=60_000)))
     return ours
 
@@ -37,7 +36,7 @@ VERSION = TRAINED.version()
 def test_any_changed_byte_is_noticed_and_nothing_is_taken(at: int, change: int) -> None:
     damaged = bytearray(SNAPSHOT)
     damaged[at] ^= change
-    ours = Learner(SETTINGS, shard=0, out=Out)
+    ours = Learner(SETTINGS, shard=0)
     before = ours.snapshot()
     with pytest.raises((DamagedState, StateMismatch)):
         ours.restore(bytes(damaged))
@@ -47,13 +46,13 @@ def test_any_changed_byte_is_noticed_and_nothing_is_taken(at: int, change: int) 
 @given(st.integers(0, len(SNAPSHOT) - 1))
 def test_any_truncation_is_noticed(length: int) -> None:
     with pytest.raises(DamagedState, match="model snapshot"):
-        Learner(SETTINGS, shard=0, out=Out).restore(SNAPSHOT[:length])
+        Learner(SETTINGS, shard=0).restore(SNAPSHOT[:length])
 
 
 def test_a_newer_format_is_refused_with_both_numbers() -> None:
     newer = SNAPSHOT[:8] + struct.pack("<I", 2) + SNAPSHOT[12:]
     with pytest.raises(StateMismatch, match="format 2, this program reads up to 1"):
-        Learner(SETTINGS, shard=0, out=Out).restore(newer)
+        Learner(SETTINGS, shard=0).restore(newer)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +69,13 @@ def test_a_newer_format_is_refused_with_both_numbers() -> None:
 def test_a_snapshot_made_otherwise_is_refused(changes: dict[str, object], shard: int, message: str) -> None:
     settings = msgspec.structs.replace(SETTINGS, **changes)
     with pytest.raises(StateMismatch, match=message):
-        Learner(settings, shard=shard, out=Out).restore(SNAPSHOT)
+        Learner(settings, shard=shard).restore(SNAPSHOT)
 
 
 def test_how_much_is_written_may_change_between_restarts() -> None:
-    ours = Learner(msgspec.structs.replace(SETTINGS, max_slices=1, publish_ms=5), shard=0, out=Out)
+    ours = Learner(msgspec.structs.replace(SETTINGS, max_slices=1, publish_ms=5), shard=0)
     ours.restore(SNAPSHOT)
-    assert ours.digest == TRAINED.digest
+    assert ours.model.columns() == TRAINED.model.columns()
 
 
 def test_latest_takes_the_highest_version_of_each_shard_in_any_order() -> None:
@@ -110,7 +109,7 @@ def test_a_large_model_publishes_its_heaviest_weights_within_the_brokers_limit()
     core = FtrlCore(FtrlSettings(l1=0.0, prior=0.01), size=(1 << 16) + 1, intercept=intercept_index(16))
     for index in range(1 << 16):
         core.z[index] = -1e-5 * (index + 1) / 3
-    weights = registry.weights_of(core)
+    weights = core.weights(registry.MAX_WEIGHTS)
     indices = [int(index) for index in weights]
     assert len(weights) == registry.MAX_WEIGHTS
     assert indices == [*range((1 << 16) - registry.MAX_WEIGHTS + 1, 1 << 16), 1 << 16]

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from schemas.events import Campaign
 from schemas.pacing import PacingDecision
-from streams.pacing.controller import LOOK_AHEAD_MS, Spent, decide, differs, plan_micros
-from streams.pacing.counters import Measures
+from streams.pacing.controller import LOOK_AHEAD_MS, plan_micros
+from streams.pacing.counters import PacedMeasures, Spent
+from streams.pacing.decisions import decide, differs
 from streams.pacing.local_day import LocalDay
 
 HOUR_MS = 3_600_000
@@ -29,7 +30,7 @@ campaigns = st.sampled_from([EVEN, ASAP, replace(EVEN, daily_budget_micros=0), r
 def at(
     event_ms: int, spend: int, *, campaign: Campaign | None = EVEN, in_flight: int = 0, day: LocalDay = DAY
 ) -> PacingDecision:
-    spent = Spent(Measures(spend_micros=spend), in_flight)
+    spent = Spent(PacedMeasures(spend_micros=spend), in_flight)
     return decide(campaign, "c1", day=day, spent=spent, event_ms=event_ms, version=1)
 
 

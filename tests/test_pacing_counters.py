@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.topics import DAY_MS
-from schemas.totals import QUARTER_MS, CampaignTotal
-from streams.pacing.counters import NOTHING, DayCounters, Measures, Merged, measures_of
+from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
+from streams.pacing.counters import NOTHING, DayCounters, Merged, PacedMeasures, measures_of
 
 DAY = 20_000
 
@@ -20,20 +20,22 @@ def total(
     *, version: int, quarter: int = 0, join_partition: int = 0, final: bool = False, amount: int = 1, day: int = DAY
 ) -> CampaignTotal:
     """A total whose measures all differ, so that none can stand for another."""
+    measures = dict.fromkeys(MEASURES, 0) | {
+        "impressions": amount * 100,
+        "attributed_clicks": amount * 7,
+        "attributed_spend_micros": amount * 11,
+        "expected_clicks_nano": amount * 13,
+        "expected_spend_micros": amount * 17,
+        "clicks": amount,
+        "spend_micros": amount * 5,
+    }
     return CampaignTotal(
         campaign_id="c1",
         quarter=day * DAY_MS + quarter * QUARTER_MS,
         join_partition=join_partition,
         version=version,
         final=final,
-        impressions=amount * 100,
-        attributed_clicks=amount * 7,
-        attributed_spend_micros=amount * 11,
-        expected_clicks_nano=amount * 13,
-        expected_spend_micros=amount * 17,
-        clicks=amount,
-        repeats=0,
-        spend_micros=amount * 5,
+        **measures,
     )
 
 
@@ -54,12 +56,12 @@ def histories(draw: st.DrawFn) -> list[CampaignTotal]:
     return sent
 
 
-def oracle(sent: list[CampaignTotal]) -> dict[int, Measures]:
+def oracle(sent: list[CampaignTotal]) -> dict[int, PacedMeasures]:
     """Sums by quarter of the highest version of each key."""
     last: dict[tuple[int, int], CampaignTotal] = {}
     for one in sorted(sent, key=lambda one: one.version):
         last[one.quarter, one.join_partition] = one
-    sums: defaultdict[int, Measures] = defaultdict(Measures)
+    sums: defaultdict[int, PacedMeasures] = defaultdict(PacedMeasures)
     for (quarter, _), one in last.items():
         sums[quarter % DAY_MS // QUARTER_MS] += measures_of(one)
     return dict(sorted(sums.items()))

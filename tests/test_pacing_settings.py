@@ -10,7 +10,7 @@ from schemas.errors import SettingsError
 from schemas.topics import DAY_MS
 from streams.pacing.settings import PacingSettings, credentials, from_environment
 from streams.pacing.shard import Shard
-from streams.pacing.view import all_campaigns
+from streams.pacing.view import campaign_view
 from tests.test_pacing_counters import DAY, total
 
 SECRET = "not to be printed"
@@ -65,7 +65,8 @@ def test_a_ca_file_that_is_not_there_is_refused() -> None:
 def test_a_view_lists_every_day_of_every_campaign() -> None:
     shard = Shard()
     shard.count([total(version=1, day=DAY), total(version=1, day=DAY + 1, amount=2)])
-    [view] = all_campaigns([shard]).values()
+    view = campaign_view(shard, "c1")
+    assert view is not None
     assert (view.timezone, view.campaign, view.decision) == ("UTC", None, None)
     assert [(day.day_start, day.clicks, day.spend_micros) for day in view.days] == [
         (DAY * DAY_MS, 1, 5),

@@ -14,7 +14,7 @@ from schemas.events import Campaign
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS, CampaignTotal
 from streams.pacing.changelog import BEGINNING, Origin, decode_row, encode_row, is_owner_key, owner_key
-from streams.pacing.counters import Measures, measures_of
+from streams.pacing.counters import PacedMeasures, measures_of
 from streams.pacing.local_day import day_of
 from streams.pacing.shard import Shard, Write
 from tests.effort import tries
@@ -73,7 +73,7 @@ class Owner:
         self.log.records += writes
 
 
-def counted(shard: Shard, campaign_id: str = "c1") -> dict[int, Measures]:
+def counted(shard: Shard, campaign_id: str = "c1") -> dict[int, PacedMeasures]:
     return {quarter % DAY_MS // QUARTER_MS: sums for quarter, sums in shard.quarters(campaign_id)}
 
 

@@ -25,7 +25,7 @@ from streams.engine.task import Task
 from streams.learn.fold import LearnFold
 from streams.state.objects import ObjectStore
 from streams.state.sharing import Location, Sharing
-from streams.state.upload import Writer
+from streams.state.upload import Uploader
 from tests.effort import tries
 from tests.sharing import Immediately, MemoryObjects, SharedInStep, anything, disk_with, fetched, put
 from tests.simulation.disk import SimulatedDisk
@@ -161,7 +161,7 @@ class Held:
         self.began = threading.Event()
         self.go_on = threading.Event()
 
-    def at(self, *_: str, stop: threading.Event) -> MemoryObjects:
+    def folder(self, *_: str, stop: threading.Event) -> MemoryObjects:
         return self.objects
 
     def _reach(self, step: str) -> None:
@@ -243,7 +243,7 @@ def test_store_that_fails_is_not_asked_for_every_partition() -> None:
     assert not location.share(0).fetch(SimulatedDisk(), anything)
     held.objects.failing = False
     held.go_on.set()
-    put(Writer(held.objects, number=1, token="a"), 1, {})
+    put(Uploader(held.objects, number=1, token="a"), 1, {})
     assert not location.share(1).fetch(SimulatedDisk(), anything)
     assert len(warnings) == 1
 

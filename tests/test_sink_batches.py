@@ -4,25 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.sink.batches import Batches, Piece, Place
+from streams.sink.batches import Batches, LogPartition, RecordColumns
 
 TOPICS = ("totals", "outcomes")
 places = st.tuples(st.sampled_from(TOPICS), st.integers(0, 2))
 
 
-def piece(first: int, count: int) -> Piece:
+def piece(first: int, count: int) -> RecordColumns:
     """Records at consecutive offsets, each holding its own offset."""
     offsets = list(range(first, first + count))
-    return Piece(offsets, [-1] * count, [b"%d" % offset for offset in offsets])
+    return RecordColumns(offsets, [-1] * count, [b"%d" % offset for offset in offsets])
 
 
 @given(st.lists(st.tuples(places, st.integers(1, 9), st.booleans())), st.integers(1, 7), st.integers(1, 9))
 def test_every_record_is_taken_once_in_the_order_of_its_log(
-    steps: list[tuple[Place, int, bool]], full_rows: int, full_bytes: int
+    steps: list[tuple[LogPartition, int, bool]], full_rows: int, full_bytes: int
 ) -> None:
     batches = Batches(full_rows=full_rows, full_bytes=full_bytes, oldest_s=1.0)
-    added: dict[Place, int] = {}
-    taken: dict[Place, int] = {}
+    added: dict[LogPartition, int] = {}
+    taken: dict[LogPartition, int] = {}
 
     def take(topic: str) -> None:
         batch = batches.take(topic, now_s=0.0)

@@ -16,10 +16,10 @@ import streams.state.sharing
 import streams.state.upload
 from schemas.errors import ClickfoldError
 from streams.engine.checkpoint import MANIFEST
-from streams.state.download import Reader
+from streams.state.download import Downloader
 from streams.state.layout import Objects, checksum
 from streams.state.objects import ObjectStore
-from streams.state.upload import GRACE_S, Writer
+from streams.state.upload import GRACE_S, Uploader
 from tests.sharing import Immediately, MemoryObjects, always, anything, disk_with, fetched, put
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.strand import Crashed
@@ -30,23 +30,23 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     url = f"memory://{tmp_path.name}/{request.node.name}" if request.param == "memory" else f"file://{tmp_path}/shared"
     store = ObjectStore(url)
     store.check()
-    return store.at("group", "1", stop=threading.Event())
+    return store.folder("group", "1", stop=threading.Event())
 
 
 def test_fetched_disk_is_the_disk_that_was_shared_and_nothing_else(objects: Objects) -> None:
     assert fetched(objects) == ({MANIFEST: b"old", "left": b"over"}, False)
-    put(Writer(objects, number=5, token="a"), 9, {"one": b"abc", "empty": b""})
+    put(Uploader(objects, number=5, token="a"), 9, {"one": b"abc", "empty": b""})
     assert fetched(objects) == ({MANIFEST: b"state9", "one": b"abc", "empty": b""}, True)
 
 
 def test_store_lists_its_own_folder_only(tmp_path: Path) -> None:
     store = ObjectStore(f"file://{tmp_path}/shared")
     stop = threading.Event()
-    one, ten = store.at("group", "1", stop=stop), store.at("group", "10", stop=stop)
+    one, ten = store.folder("group", "1", stop=stop), store.folder("group", "10", stop=stop)
     one.write("a", b"1")
     ten.write("b", b"2")
     assert (one.names(), ten.names()) == (["a"], ["b"])
-    assert store.at("group", "2", stop=stop).names() == []
+    assert store.folder("group", "2", stop=stop).names() == []
     one.delete("a")
     one.delete("a")
     with pytest.raises(FileNotFoundError):
@@ -55,7 +55,7 @@ def test_store_lists_its_own_folder_only(tmp_path: Path) -> None:
 
 def test_only_what_grew_is_uploaded() -> None:
     objects = MemoryObjects()
-    writer = Writer(objects, number=5, token="a")
+    writer = Uploader(objects, number=5, token="a")
     put(writer, 1, {"full": b"x" * 100_000, "tail": b"y" * 100_000})
     before = writer.written_bytes
     put(writer, 2, {"full": b"x" * 100_000, "tail": b"y" * 100_000 + b"z" * 50})
@@ -65,7 +65,7 @@ def test_only_what_grew_is_uploaded() -> None:
 
 def test_file_that_grows_by_little_has_few_pieces_and_no_byte_is_uploaded_often() -> None:
     objects = MemoryObjects()
-    writer = Writer(objects, number=5, token="a")
+    writer = Uploader(objects, number=5, token="a")
     for size in range(1, 258):
         put(writer, size, {"tail": b"ab" * 500 * size})
         writer.clear_away(0.0)
@@ -79,7 +79,7 @@ def test_large_files_are_cut_into_pieces() -> None:
     objects = MemoryObjects()
     data = bytes(range(256)) * 10
     with patch.object(streams.state.upload, "PIECE_BYTES", 100):
-        put(Writer(objects, number=5, token="a"), 1, {"one": data})
+        put(Uploader(objects, number=5, token="a"), 1, {"one": data})
     assert max(len(held) for key, held in objects.held.items() if ".one." in key) == 100
     assert fetched(objects)[0]["one"] == data
 
@@ -87,8 +87,8 @@ def test_large_files_are_cut_into_pieces() -> None:
 def test_next_owner_takes_over_what_its_files_begin_with_and_uploads_the_rest() -> None:
     objects = MemoryObjects()
     files = {"same": b"a" * 100_000, "other": b"b" * 50_000}
-    put(Writer(objects, number=5, token="a"), 1, files)
-    later = Writer(objects, number=5, token="b")
+    put(Uploader(objects, number=5, token="a"), 1, files)
+    later = Uploader(objects, number=5, token="b")
     put(later, 2, {"same": b"a" * 100_000 + b"c", "other": b"d" * 50_000})
     assert 50_000 < later.written_bytes < 60_000
     assert fetched(objects)[0] == {MANIFEST: b"state2", "same": b"a" * 100_000 + b"c", "other": b"d" * 50_000}
@@ -98,7 +98,7 @@ def test_next_owner_takes_over_what_its_files_begin_with_and_uploads_the_rest() 
 @pytest.mark.parametrize("how", ["missing", "damaged", "cut short"])
 def test_snapshot_that_is_not_whole_is_passed_over_for_the_one_before(what: str, how: str) -> None:
     objects = MemoryObjects()
-    writer = Writer(objects, number=5, token="a")
+    writer = Uploader(objects, number=5, token="a")
     put(writer, 1, {"one": b"abc" * 9})
     put(writer, 2, {"one": b"abc" * 9, "two.one.two": b"d"})
     victim = max(key for key in objects.held if what in key)
@@ -109,7 +109,7 @@ def test_snapshot_that_is_not_whole_is_passed_over_for_the_one_before(what: str,
         objects.held[victim] = data[:-1] + (b"" if how == "cut short" else bytes([data[-1] ^ 1]))
     warnings: list[str] = []
     disk = SimulatedDisk()
-    assert Reader(objects, warnings.append).fetch(disk, anything, within_s=60.0)
+    assert Downloader(objects, warnings.append).fetch(disk, anything, within_s=60.0)
     assert bytes(disk.files[MANIFEST]) == b"state1"
     # Without a manifest there is no snapshot to be passed over.
     assert [("not used" in text) for text in warnings] == [True] * ((what, how) != (".manifest", "missing"))
@@ -117,7 +117,7 @@ def test_snapshot_that_is_not_whole_is_passed_over_for_the_one_before(what: str,
 
 def test_any_flipped_bit_of_a_shared_manifest_is_noticed() -> None:
     objects = MemoryObjects()
-    put(Writer(objects, number=5, token="a"), 7, {"one": b"abc"})
+    put(Uploader(objects, number=5, token="a"), 7, {"one": b"abc"})
     [key] = [key for key in objects.held if key.endswith(".manifest")]
     whole = objects.held[key]
     for at in range(len(whole)):
@@ -127,18 +127,18 @@ def test_any_flipped_bit_of_a_shared_manifest_is_noticed() -> None:
 
 def test_manifest_is_the_first_to_go_when_a_snapshot_takes_the_place_of_a_checkpoint() -> None:
     objects = MemoryObjects()
-    put(Writer(objects, number=5, token="a"), 7, {"one": b"abc"})
+    put(Uploader(objects, number=5, token="a"), 7, {"one": b"abc"})
     steps: list[tuple[str, str]] = []
     disk = SimulatedDisk(reach=lambda step, about: steps.append((step, about)))
     for name in ("a file before it in the alphabet", MANIFEST, "one"):
         disk.append(name, b"old")
-    assert Reader(objects, lambda _: None).fetch(disk, anything, within_s=60.0)
+    assert Downloader(objects, lambda _: None).fetch(disk, anything, within_s=60.0)
     assert next(about for step, about in steps if step == "before delete") == MANIFEST
 
 
 def test_disk_keeps_what_it_held_when_no_snapshot_is_whole() -> None:
     objects = MemoryObjects()
-    put(Writer(objects, number=5, token="a"), 1, {"one": b"abc", "two": b"d"})
+    put(Uploader(objects, number=5, token="a"), 1, {"one": b"abc", "two": b"d"})
     del objects.held[next(key for key in objects.held if ".two." in key)]
     files, found = fetched(objects)
     assert not found
@@ -147,13 +147,13 @@ def test_disk_keeps_what_it_held_when_no_snapshot_is_whole() -> None:
 
 def test_snapshot_furthest_on_that_is_usable_is_taken_whoever_wrote_it() -> None:
     objects = MemoryObjects()
-    put(Writer(objects, number=5, token="a"), 30, {})
-    later = Writer(objects, number=6, token="b")
+    put(Uploader(objects, number=5, token="a"), 30, {})
+    later = Uploader(objects, number=6, token="b")
     put(later, 10, {})
     put(later, 20, {})
     assert fetched(objects)[0][MANIFEST] == b"state30"
     assert fetched(objects, lambda cut: cut["log"] <= 25)[0][MANIFEST] == b"state20"
-    reader = Reader(objects, lambda _: None)
+    reader = Downloader(objects, lambda _: None)
     disk = SimulatedDisk()
     given = [bytes(disk.files[MANIFEST]) for _ in range(3) if reader.fetch(disk, anything, within_s=60.0)]
     assert given == [b"state30", b"state20", b"state10"]
@@ -162,10 +162,10 @@ def test_snapshot_furthest_on_that_is_usable_is_taken_whoever_wrote_it() -> None
 
 def test_owner_keeps_two_snapshots_and_sweeps_former_owners_after_the_grace_only() -> None:
     objects = MemoryObjects()
-    put(Writer(objects, number=5, token="a"), 1, {"old": b"a"})
-    future = Writer(objects, number=99, token="z")
+    put(Uploader(objects, number=5, token="a"), 1, {"old": b"a"})
+    future = Uploader(objects, number=99, token="z")
     former = set(objects.held)
-    own = Writer(objects, number=6, token="b")
+    own = Uploader(objects, number=6, token="b")
     put(own, 2, {"new": b"b"})
     put(future, 7, {"zzz": b"z"})
     for cut in (3, 4):
@@ -182,7 +182,7 @@ def test_owner_keeps_two_snapshots_and_sweeps_former_owners_after_the_grace_only
 
 def test_snapshot_that_is_no_longer_wanted_is_not_completed() -> None:
     objects = MemoryObjects()
-    writer = Writer(objects, number=5, token="a")
+    writer = Uploader(objects, number=5, token="a")
     answers = iter([True, False])
     lengths = {"one": 3}
     assert not writer.put({"log": 1}, b"s", lengths, disk_with({"one": b"abc"}).read_synced, lambda: next(answers))
@@ -197,11 +197,11 @@ class Owner:
 
     def __init__(self, world: Owners) -> None:
         self.world = world
-        self.writer = Writer(world.objects, number=world.random.choice([3, 5, 9]), token=f"{len(world.owners):04d}")
+        self.writer = Uploader(world.objects, number=world.random.choice([3, 5, 9]), token=f"{len(world.owners):04d}")
         self.disk = SimulatedDisk()
         self.committed = world.committed
         world.taking_over = True
-        found = Reader(world.objects, lambda _: None).fetch(
+        found = Downloader(world.objects, lambda _: None).fetch(
             self.disk, lambda cut: cut["log"] <= world.committed, within_s=60.0
         )
         world.taking_over = False

@@ -1,5 +1,5 @@
-"""ClickHouse's side of the schema: numbered migrations (tables and views) and named queries, as SQL files here.
+"""The schema in ClickHouse: numbered migrations (tables and views) and named queries, as SQL files in this folder.
 
-Tables (`minute_totals`, `*_rows`) hold versions and copies; the views beside them hold what is true, each key once and
-of the active run. Read views.
+Tables (`minute_totals`, `*_rows`) have versions and copies. The views beside them show each key once, at its highest
+version and from the active run. Read views.
 """

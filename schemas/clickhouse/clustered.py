@@ -1,4 +1,4 @@
-"""The statements of the migrations as a cluster of replicas wants them, made from the same SQL files."""
+"""Statements of the migrations in the form for a cluster of replicas, made from the same SQL files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from schemas.errors import BrokenInvariant, SettingsError
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# What a migration may begin with, up to the name, behind which ON CLUSTER has its place in all of them.
+# The start of every kind of statement in a migration, up to and including the name: ON CLUSTER comes after that.
 _HEAD: Final = re.compile(
     r"(?:\s|--[^\n]*\n)*"
     r"(?:CREATE(?:\s+OR\s+REPLACE)?\s+(?:DATABASE|TABLE|(?:MATERIALIZED\s+)?VIEW|DICTIONARY)(?:\s+IF\s+NOT\s+EXISTS)?"
@@ -20,10 +20,10 @@ _ENGINE: Final = re.compile(r"^ENGINE = (?=\w*MergeTree\b)", re.MULTILINE)
 
 
 def clustered(statement: str, cluster: str) -> str:
-    """The statement for every replica of `cluster`: `ON CLUSTER`, and of each table's engine the Replicated form, at
-    the server's `default_replica_path`. Unchanged when `cluster` is empty.
+    """The statement for every replica of `cluster`; unchanged when `cluster` is empty.
 
-    Raises SettingsError for a cluster that is no plain name, BrokenInvariant for a statement of another kind.
+    It has `ON CLUSTER`, and every table has the Replicated form of its engine, at the server's `default_replica_path`.
+    Raises SettingsError for a cluster that is not a plain name, BrokenInvariant for a statement of another kind.
     """
     if not cluster:
         return statement

@@ -1,4 +1,4 @@
-"""Dictionaries that read this server's own tables, as a user it lets in."""
+"""Dictionaries that read tables of their own server, as a user that the server accepts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _REFUSED: Final = frozenset({192, 193, 194, 497, 516})
 
 
 def make_readable(client: Client, *, password: str, cluster: str = "") -> None:
-    """Has the dictionary load, and where ClickHouse refuses its user made anew to read as the client's, with
-    `password`; so a new password is taken up, too. For a client on the database, after `migrate`.
+    """Loads the dictionary. If ClickHouse refuses its user, creates it again to read as the client's user.
 
-    ClickHouse keeps that password in the dictionary's definition, and shows it to nobody. Raises SettingsError when it
+    That user has `password`; so a changed password is taken over as well. `client` is on the database, after `migrate`.
+    ClickHouse keeps the password in the dictionary's definition and never shows it. Raises SettingsError when it
     refuses this user as well.
     """
-    from clickhouse_connect.driver.exceptions import DatabaseError  # 0.2 s to import, for those who call this only
+    from clickhouse_connect.driver.exceptions import DatabaseError  # takes 0.2 s to import, so only when called
 
     load = f"SYSTEM RELOAD DICTIONARY {client.database}.{CAMPAIGN_FACTS}"
     try:
@@ -34,8 +34,8 @@ def make_readable(client: Client, *, password: str, cluster: str = "") -> None:
     except DatabaseError as failure:
         if failure.code not in _REFUSED:
             raise
-        every = [statement for migration in migrations() for statement in migration.statements]
-        made = [statement for statement in every if _HEAD in statement][-1]
+        statements = [statement for migration in migrations() for statement in migration.statements]
+        made = [statement for statement in statements if _HEAD in statement][-1]
         user = str(client.command("SELECT currentUser()"))
         try:
             client.command(clustered(reading_as(made, user, password), cluster))
@@ -43,8 +43,8 @@ def make_readable(client: Client, *, password: str, cluster: str = "") -> None:
         except DatabaseError as again:
             reason = str(again).replace(password, "…") if password else str(again)
             raise SettingsError(
-                f"dictionary {CAMPAIGN_FACTS} can't read as user {user}: {reason[:300]}; give the user the rights to "
-                "select from and reload it, and the password it has inside ClickHouse"
+                f"dictionary {CAMPAIGN_FACTS} can't read as user {user}: {reason[:300]}; grant the user SELECT and "
+                "SYSTEM RELOAD DICTIONARY, and give the password that ClickHouse has for it"
             ) from None
 
 

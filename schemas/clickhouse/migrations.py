@@ -1,6 +1,6 @@
-"""Applies `NNNN_name.sql` in order, once each, and records them in the table `migrations`.
+"""Applies the files `NNNN_name.sql` in order, each once, and records them in the table `migrations`.
 
-ClickHouse has no transactions for DDL: a crash may leave half a file applied. So every statement is idempotent
+ClickHouse has no transactions for DDL: after a crash a file may be half applied. So every statement is idempotent
 (`IF NOT EXISTS`, `OR REPLACE`), and a file is recorded after its last statement.
 """
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
-# A semicolon at the end of a line ends a statement: the HTTP interface takes one statement a request. Comments and
-# literals of these files therefore do not end a line with one.
+# A semicolon at the end of a line ends a statement, because the HTTP interface takes one statement a request. So no
+# comment or literal in these files may have a semicolon at the end of a line.
 _STATEMENT_END = re.compile(r";[ \t]*(?:\n|$)")
 RECORDED = """
 CREATE TABLE IF NOT EXISTS migrations
@@ -47,23 +47,23 @@ class Migration(msgspec.Struct, frozen=True):
 
 def migrations() -> list[Migration]:
     """All migrations, lowest number first."""
-    found = []
+    parsed = []
     for file in resources.files("schemas.clickhouse").iterdir():
         name = _FILE.fullmatch(file.name)
         if name:
             text = file.read_text(encoding="utf-8")
             statements = tuple(part.strip() for part in _STATEMENT_END.split(text) if part.strip())
             digest = xxhash.xxh3_64_hexdigest(text.encode())
-            found.append(Migration(number=int(name[1]), name=name[2], statements=statements, digest=digest))
-    return sorted(found, key=lambda migration: migration.number)
+            parsed.append(Migration(number=int(name[1]), name=name[2], statements=statements, digest=digest))
+    return sorted(parsed, key=lambda migration: migration.number)
 
 
 def migrate(client: Client, *, database: str = "ads", cluster: str = "") -> list[Migration]:
-    """Creates the database if missing, applies what is not recorded yet, and returns that; idempotent.
+    """Creates the database if it is missing, applies migrations that are not recorded, and returns them. Idempotent.
 
-    With `cluster`, on every replica of that cluster, which is one of a single shard. `client` is left on `database`.
-    Two callers at once do no harm. Raises SettingsError when a recorded file has changed since, and when the database
-    was made without a cluster and one is named, or the other way round.
+    With `cluster`, does so on every replica of that cluster, which must have a single shard. Afterwards `client` uses
+    `database`. Two callers at the same time do no harm. Raises SettingsError when a recorded file has changed, and when
+    a cluster is named for a database that was made without one, or the other way round.
     """
     if not NAME.fullmatch(database):
         raise SettingsError(f"database {database!r} is not a plain name; use letters, digits and _, such as 'ads'")
@@ -75,7 +75,7 @@ def migrate(client: Client, *, database: str = "ads", cluster: str = "") -> list
     _check_replicated(client, cluster)
     client.command(clustered(RECORDED, cluster), settings=_settings(cluster))
     if cluster:
-        # Another replica may have recorded what this one has not heard of yet.
+        # Another replica may have recorded migrations that have not reached this one yet.
         client.command("SYSTEM SYNC REPLICA migrations")
     recorded = _recorded(client)
     applied = []
@@ -89,14 +89,14 @@ def migrate(client: Client, *, database: str = "ads", cluster: str = "") -> list
             applied.append(migration)
         elif before != migration.digest:
             raise SettingsError(
-                f"migration {migration.number:04}_{migration.name} was changed after it was applied to {database}: a "
+                f"migration {migration.number:04}_{migration.name} has changed since it was applied to {database}: a "
                 "change belongs in a new file. Restore the file, or use an empty database"
             )
     return applied
 
 
 def unapplied(client: Client) -> list[Migration]:
-    """What `migrate` would still apply to the client's database; all of it when it was never called."""
+    """The migrations that `migrate` would still apply to the client's database; all if it was never called."""
     if not int(str(client.command("EXISTS TABLE migrations"))):
         return migrations()
     recorded = _recorded(client)
@@ -104,7 +104,7 @@ def unapplied(client: Client) -> list[Migration]:
 
 
 def require_applied(client: Client, *, database: str) -> None:
-    """Raises SettingsError when the client's database, named so, lacks a migration."""
+    """Raises SettingsError when the client's database, which is called `database`, lacks a migration."""
     missing = unapplied(client)
     if missing:
         raise SettingsError(
@@ -114,8 +114,10 @@ def require_applied(client: Client, *, database: str) -> None:
 
 
 def _settings(cluster: str) -> dict[str, str | int]:
-    """How DDL is waited for: a view may need the column that the statement before it added on every replica. A replica
-    that is away is named in the error; by default that takes three minutes, longer than the client waits."""
+    """Settings with which DDL waits for every replica: a view may need the column that the statement before it added.
+
+    The error for an absent replica names it. By default it comes after three minutes, when the client waits no longer.
+    """
     return {"alter_sync": 2, "distributed_ddl_task_timeout": 50} if cluster else {}
 
 
@@ -124,28 +126,28 @@ def _check_cluster(client: Client, cluster: str) -> None:
     sql = "SELECT cluster, max(shard_num) FROM system.clusters GROUP BY cluster ORDER BY cluster"
     shards = {str(name): int(count) for name, count in client.query(sql).result_rows}
     if cluster not in shards:
-        there = f"there are {', '.join(shards)}" if shards else "there is none"
-        raise SettingsError(f"ClickHouse knows no cluster {cluster!r} (system.clusters); {there}")
+        known = f"has {', '.join(shards)}" if shards else "is empty"
+        raise SettingsError(f"ClickHouse knows no cluster {cluster!r}; system.clusters {known}")
     if shards[cluster] > 1:
         raise SettingsError(
-            f"cluster {cluster} has {shards[cluster]} shards; a reader would see the rows of one: name a cluster of "
-            "one shard and its replicas"
+            f"cluster {cluster} has {shards[cluster]} shards, and a reader would see the rows of one only: name a "
+            "cluster of one shard and its replicas"
         )
 
 
 def _check_replicated(client: Client, cluster: str) -> None:
     sql = "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = 'migrations'"
     for (engine,) in client.query(sql).result_rows:
-        # Engines of ClickHouse's own cloud (Shared…) replicate without being told.
+        # The engines of ClickHouse Cloud (Shared…) replicate in any case.
         if cluster and engine == "ReplacingMergeTree":
             raise SettingsError(
-                f"tables of {client.database} are there without replicas, so cluster {cluster} can't be theirs: "
+                f"the tables of {client.database} were made without replicas, so they cannot be on cluster {cluster}: "
                 "name another database, or no cluster"
             )
         if not cluster and engine == "ReplicatedReplacingMergeTree":
             raise SettingsError(
-                f"tables of {client.database} are replicated, and no cluster is named: a change would be made on one "
-                "replica only; set CLICKHOUSE_CLUSTER (or --cluster) to the one they were made with"
+                f"the tables of {client.database} are replicated, but no cluster is named, so a change would reach one "
+                "replica only: set CLICKHOUSE_CLUSTER (or --cluster) to the cluster they were made with"
             )
 
 

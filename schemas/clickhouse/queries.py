@@ -1,11 +1,11 @@
-"""Named queries: the SQL files of `queries/`, their headers parsed, run with parameters bound by the server.
+"""Named queries: the SQL files of `queries/`. Their headers are parsed here, and the server binds their parameters.
 
     -- What the query answers, in one line.
     -- param: campaign String '' -- only this campaign; empty: all
     -- chart: line x=hour y=ctr by=campaign_id unit=% -- click-through rate of each campaign
 
-Other comments before the SQL say how to read the answer. Every parameter has a default, so that every query runs as
-it is. Binding by the server (`{campaign:String}`) keeps values out of the SQL, whatever is in them.
+Other comments before the SQL say how to read the answer. Every parameter has a default, so every query can be run as it
+is. The server binds values (`{campaign:String}`), so that no value becomes part of the SQL.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile(r"-- param: (\w+) ([\w()']+) (?:'([^']*)'|(\S+)) -- (.+)")
 _CHART = re.compile(r"-- chart: (\w+)((?: \w+=\S+)+) -- (.+)")
-# Keys each kind of chart must have; those every kind may have.
+# The keys that each kind of chart must have, and those that every kind may have.
 _CHART_NEEDS: Final = {"line": {"x", "y"}, "bar": {"x", "y"}, "histogram": {"x"}, "points": {"x", "y", "low", "high"}}
 _CHART_TAKES: Final = {"x", "y", "low", "high", "by", "unit", "at"}
 _SELECTS = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH)\b", re.I | re.S)
 _SECONDS = re.compile(r"(LowCardinality\()?(Nullable\()?DateTime\b")
-# ClickHouse's numbers for a parameter that can't be read as its type: CANNOT_PARSE_TEXT and its kin, and
-# BAD_QUERY_PARAMETER.
+# ClickHouse's error numbers for a value that does not fit the type of its parameter: CANNOT_PARSE_TEXT and similar
+# ones, and BAD_QUERY_PARAMETER.
 _BAD_VALUE_CODES = frozenset({6, 27, 32, 38, 41, 72, 321, 457})
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A value the query takes: ClickHouse type, default as text, and what it is."""
+    """A parameter of a query: ClickHouse type, default as text, and what it means."""
 
     name: str
     type: str
@@ -48,11 +48,11 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """How an answer is drawn: `kind` line, bar, histogram or points (each with the interval `low` to `high`).
+    """How an answer is drawn. `kind` is line, bar, histogram or points (each with an interval from `low` to `high`).
 
-    `x`, `y`, `low`, `high` and `by` (a series for each value) are columns; `by`, and `x` of bars and points, may be
-    several, joined by commas. `y` of a histogram is how often its row's `x` counts. `unit` is what `y` is in; with %
-    it is drawn times 100. `at` is a value worth a mark.
+    `x`, `y`, `low`, `high` and `by` (a series for each value) are names of columns; `by`, and the `x` of bars and
+    points, may be several, joined by commas. In a histogram `y` is how often the `x` of the row counts. `unit` is the
+    unit of `y`; with % it is drawn times 100. `at` is a value at which a line is drawn.
     """
 
     kind: str
@@ -67,14 +67,14 @@ class Chart(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column it draws."""
+        """The names of all columns that it draws."""
         return tuple(name for name in (*self.x.split(","), self.y, self.low, self.high, *self.by.split(",")) if name)
 
 
 class Query(msgspec.Struct, frozen=True):
-    """One file: what it answers, its parameters in order of the header, and the SQL with its comments.
+    """One file: what it answers, its parameters in the order of the header, and the SQL with all comments.
 
-    `notes` are the comments on how to read the answer, a line each.
+    `notes` are the lines that say how to read the answer.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """An answer. Values are as in ClickHouse's JSON: numbers, strings (times too, in UTC), booleans, null."""
+    """An answer. Values are those of ClickHouse's JSON: numbers, booleans, null, strings; times are strings in UTC."""
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
@@ -112,16 +112,16 @@ def queries() -> dict[str, Query]:
 
 
 def parse(name: str, sql: str) -> Query:
-    """The query of one file. Raises SettingsError naming the line of the header that can't be read."""
+    """The query of one file. Raises SettingsError that names the wrong line of the header."""
     first, *rest = sql.splitlines()
     if not first.startswith("-- "):
         raise SettingsError(f"query {name}: its first line {first!r} must be a comment that says what it answers")
     parameters, notes, chart = [], [], None
     for line in itertools.takewhile(lambda line: line.startswith("--"), rest):
-        found = _PARAMETER.fullmatch(line)
-        if found:
-            default = found[4] if found[3] is None else found[3]
-            parameters.append(Parameter(name=found[1], type=found[2], default=default, text=found[5]))
+        match = _PARAMETER.fullmatch(line)
+        if match:
+            default = match[4] if match[3] is None else match[3]
+            parameters.append(Parameter(name=match[1], type=match[2], default=default, text=match[5]))
         elif line.startswith("-- param"):
             raise SettingsError(f"query {name}: {line!r} is not '-- param: name Type default -- text'")
         elif line.startswith("-- chart"):
@@ -136,29 +136,29 @@ def parse(name: str, sql: str) -> Query:
 
 
 def _chart(name: str, line: str) -> Chart:
-    found = _CHART.fullmatch(line)
-    if not found or found[1] not in _CHART_NEEDS:
+    match = _CHART.fullmatch(line)
+    if not match or match[1] not in _CHART_NEEDS:
         kinds = ", ".join(_CHART_NEEDS)
         raise SettingsError(
             f"query {name}: {line!r} is not '-- chart: kind x=column y=column -- text', kind of {kinds}"
         )
-    given = dict(part.split("=", 1) for part in found[2].split())
-    missing, unknown = sorted(_CHART_NEEDS[found[1]] - set(given)), sorted(set(given) - _CHART_TAKES)
+    given = dict(part.split("=", 1) for part in match[2].split())
+    missing, unknown = sorted(_CHART_NEEDS[match[1]] - set(given)), sorted(set(given) - _CHART_TAKES)
     if missing or unknown:
         wrong = f"lacks {missing[0]}=" if missing else f"knows no {unknown[0]}="
         raise SettingsError(
-            f"query {name}: the {found[1]} of {line!r} {wrong}; it takes {', '.join(sorted(_CHART_TAKES))}"
+            f"query {name}: the {match[1]} of {line!r} {wrong}; it takes {', '.join(sorted(_CHART_TAKES))}"
         )
     try:
-        return msgspec.convert({**given, "kind": found[1], "text": found[3]}, Chart, strict=False)
+        return msgspec.convert({**given, "kind": match[1], "text": match[3]}, Chart, strict=False)
     except msgspec.ValidationError as failure:
         raise SettingsError(f"query {name}: {line!r} has an at= that is no number") from failure
 
 
 def run_query(client: Client, name: str, values: Mapping[str, str] | None = None) -> Table:
-    """The answer to a named query on the client's database; `values` override defaults, all as text.
+    """The answer to a named query on the client's database. `values`, as text, replace the defaults.
 
-    Raises SettingsError for an unknown query or parameter, or a value that isn't of its type.
+    Raises SettingsError for an unknown query or parameter, and for a value that does not fit its type.
     """
     query, bound = bind(name, values)
     with values_named(query, values):
@@ -166,7 +166,7 @@ def run_query(client: Client, name: str, values: Mapping[str, str] | None = None
 
 
 def bind(name: str, values: Mapping[str, str] | None = None) -> tuple[Query, dict[str, str]]:
-    """The named query and the value of each of its parameters. Raises SettingsError for a name there is none of."""
+    """The named query and the value of each of its parameters. Raises SettingsError for an unknown one of either."""
     if name not in queries():
         raise SettingsError(f"there is no query {name!r}; choose from {', '.join(queries())}")
     query = queries()[name]
@@ -179,8 +179,8 @@ def bind(name: str, values: Mapping[str, str] | None = None) -> tuple[Query, dic
 
 @contextlib.contextmanager
 def values_named(query: Query, values: Mapping[str, str] | None) -> Iterator[None]:
-    """ClickHouse's refusal of a value within the block as a SettingsError that names the values given."""
-    from clickhouse_connect.driver.exceptions import DatabaseError  # 0.2 s to import, for those who query only
+    """Turns ClickHouse's refusal of a value in the block into a SettingsError that names the given values."""
+    from clickhouse_connect.driver.exceptions import DatabaseError  # takes 0.2 s to import, so only when called
 
     try:
         yield
@@ -194,32 +194,32 @@ def values_named(query: Query, values: Mapping[str, str] | None) -> Iterator[Non
 def answer(
     client: Client, sql: str, values: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None
 ) -> Table:
-    """The answer to any question on the client's database, parameters bound by the server, all as text."""
-    # JSON and not Native: clickhouse-connect gives no column names for an answer without rows. And no parameters
-    # at all rather than an empty dict's worth: without a placeholder it would format the SQL with %.
+    """The answer to any SQL on the client's database. The server binds `values`, which are all text."""
+    # JSON and not Native, for which clickhouse-connect gives no column names when the answer has no rows. And None in
+    # place of an empty dict: clickhouse-connect would format SQL that has no placeholder with %.
     body = client.raw_query(
         sql,
         parameters=dict(values) if values else None,
         fmt="JSONCompact",
         settings={"output_format_json_quote_64bit_integers": 0, **(settings or {})},
     )
-    read = msgspec.json.decode(body, type=_Answer)
+    decoded = msgspec.json.decode(body, type=_Answer)
     return Table(
-        columns=tuple(column.name for column in read.meta),
-        types=tuple(column.type for column in read.meta),
-        rows=read.data,
+        columns=tuple(column.name for column in decoded.meta),
+        types=tuple(column.type for column in decoded.meta),
+        rows=decoded.data,
     )
 
 
 def arrow(client: Client, sql: str, values: Mapping[str, str] | None = None) -> bytes:
-    """The answer to any question as an Arrow IPC stream, made by ClickHouse itself; times are timestamps in UTC."""
-    shown = answer(client, f"DESCRIBE TABLE (\n{sql}\n)", values) if _SELECTS.match(sql) else Table((), (), [])
-    # Arrow has no type for ClickHouse's DateTime and would get its bare seconds.
-    moments = [str(row[0]) for row in shown.rows if _SECONDS.match(str(row[1]))]
-    if moments:
-        replaced = ", ".join(f"toDateTime64({identifier(name)}, 0, 'UTC') AS {identifier(name)}" for name in moments)
+    """The answer to any SQL as an Arrow IPC stream, which ClickHouse makes; times are timestamps in UTC."""
+    described = answer(client, f"DESCRIBE TABLE (\n{sql}\n)", values) if _SELECTS.match(sql) else Table((), (), [])
+    # Arrow has no type for DateTime: ClickHouse would write plain seconds.
+    times = [str(row[0]) for row in described.rows if _SECONDS.match(str(row[1]))]
+    if times:
+        replaced = ", ".join(f"toDateTime64({identifier(name)}, 0, 'UTC') AS {identifier(name)}" for name in times)
         sql = f"SELECT * REPLACE ({replaced}) FROM (\n{sql}\n)"
-    # Whole and not by pieces: of an error in its midst a reader of the stream would see only that it ends.
+    # Read as a whole: after an error in the middle, a reader of a stream would see only that it ends.
     return client.raw_query(
         sql,
         parameters=dict(values) if values else None,

@@ -1,4 +1,4 @@
-"""Text as SQL takes it, where it can't be a parameter."""
+"""Quotes text for SQL where a parameter is not possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def literal(value: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name of a column, table or database, whatever is in it."""
+    """A name of a column, table or database, with any characters in it."""
     return "`" + _escaped(name, quote="`") + "`"
 
 

@@ -6,17 +6,16 @@ Open impressions and totals stand in files of the fold's disk; the snapshot name
 from __future__ import annotations
 
 import msgspec
-import xxhash
 
-from schemas.errors import DamagedState, StateMismatch
+from schemas.errors import StateMismatch
 from schemas.events import Click
+from schemas.frame import Frame
 from streams.join.state import DecisionCounts, FateCounts, JoinState, LogState, Reached
 from streams.join.store import SegmentState
 from streams.join.totals.journal import QuarterState
 
-_MAGIC = b"clickfold join "
-# Raised when a manifest or a file it names is laid out otherwise.
-_FORMAT = _MAGIC + b"03\n"
+# Raise the number when the layout of a manifest, or of a file it names, changes.
+_FRAME = Frame(magic=b"clickfold join ", format=b"03\n")
 
 
 class LogSnapshot(msgspec.Struct, frozen=True):
@@ -61,16 +60,12 @@ def take_snapshot(state: JoinState, *, digest: str, partition: int) -> bytes:
             quarters=state.counting.snapshot(),
         )
     )
-    return _FORMAT + xxhash.xxh3_128_digest(body) + body
+    return _FRAME.wrap(body)
 
 
 def read_snapshot(snapshot: bytes, *, partition: int) -> JoinSnapshot:
     """Raises DamagedState when the bytes are not what was written, StateMismatch for another format or partition."""
-    form, checksum, body = snapshot[: len(_FORMAT)], snapshot[len(_FORMAT) :][:16], snapshot[len(_FORMAT) + 16 :]
-    if form != _FORMAT and form.startswith(_MAGIC):
-        raise StateMismatch(f"the checkpoint is of format {form!r}, this program writes and reads {_FORMAT!r}")
-    if form != _FORMAT or xxhash.xxh3_128_digest(body) != checksum:
-        raise DamagedState(f"the checkpoint of partition {partition} is not what was written")
+    body = _FRAME.unwrap(snapshot, f"the checkpoint of partition {partition}")
     found = msgspec.msgpack.decode(body, type=JoinSnapshot)
     if found.partition != partition:
         raise StateMismatch(f"the checkpoint of partition {partition} is that of {found.partition}")

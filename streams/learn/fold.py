@@ -23,11 +23,11 @@ class LearnMark(msgspec.Struct, frozen=True):
     start: int = 0
 
 
-class LearnFold(Learner[Out], Fold):
+class LearnFold(Learner, Fold):
     """One model shard: a `Learner` with an owner. It has no side log, no seals, and needs no epoch."""
 
     def __init__(self, settings: LearnerSettings, *, shard: int) -> None:
-        super().__init__(settings, shard=shard, out=Out)
+        super().__init__(settings, shard=shard)
         self._start = 0
         self._lossy = False
 

@@ -1,3 +1,4 @@
-"""Counts spend exactly from campaign totals, and decides how much of the traffic each campaign takes; `worker` is the
-front door.
+"""Counts spend exactly from campaign totals, and decides which share of the auctions each campaign takes.
+
+Start reading in `decisions`; `worker` runs the process.
 """

@@ -16,6 +16,7 @@ import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 import faust
@@ -29,6 +30,7 @@ from schemas.events import Campaign
 from schemas.totals import CampaignTotal
 from streams.pacing.changelog import BEGINNING
 from streams.pacing.clock import EventClock
+from streams.pacing.decisions import ROLE, publish
 from streams.pacing.local_day import zone
 from streams.pacing.settings import PacingSettings, credentials
 from streams.pacing.shard import Shard, Write
@@ -175,13 +177,13 @@ class PaceWorker:
 
     async def _tick(self) -> None:
         event_ms = self.clock.now_ms(wall_ms=round(time.time() * 1000))
-        rows, decisions = [], []
+        rows, decided = [], []
         for at, shard in self.shards.items():
-            written, decided = shard.tick(event_ms=event_ms, anchor=self.clock.anchor)
+            written, decisions = shard.tick(event_ms=event_ms, anchor=self.clock.anchor)
             rows += [(at, row) for row in written]
-            decisions += [(at, decision.campaign_id.encode(), encode(decision)) for decision in decided]
+            decided += [(at, decision) for decision in decisions]
         await self.table.write(rows)
-        await send_all(self.app, self.settings.topic("pacing"), decisions)
+        await publish(decided, self.settings.topic(ROLE), partial(send_all, self.app))
 
     def _listen(self, role: str) -> None:
         # Raw, or Faust would decode JSON itself, and a value that is none would end the stream without a word.

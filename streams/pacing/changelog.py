@@ -1,19 +1,20 @@
-"""The rows of pacing state in Kafka, and where reading must go on after them.
+"""The rows of pacing state in Kafka, and the offset from which totals must be read after them.
 
-Every row says who wrote it (`epoch`, higher than any the new owner of the partition has seen, and `owner`, a random
-number) and up to where that owner had counted when it began the batch the row belongs to (`position`: all totals below
-this offset are counted in the rows before it). Rows of one batch are sent after all rows of the batch before are
-acknowledged. So the position of the last row is where to go on, whatever moment the owner died at: counting a total
-twice changes nothing.
+Every row names its writer: `epoch`, which is higher than any that the new owner of a partition has read, and `owner`, a
+random number. It also has the writer's `position` at the start of the batch that the row belongs to: all totals below
+this offset are counted in the rows before it. Rows of a batch are sent after all rows of the batch before have been
+acknowledged. So the position of the last row is where to read on, whenever the owner died: counting a total twice
+changes nothing.
 
-Offsets committed to the consumer group are not used: Faust commits those of events whose agent raised, and of events
-it skipped behind a gap.
+Offsets committed to the consumer group are not used. Faust commits those of events whose agent raised, and of events
+that it skipped after a gap.
 
-A former owner that was taken for dead may still write (a zombie). Its row can replace a newer one of the same key, and
-compaction then removes the newer one. It is found by its epoch, not higher than one before it from another owner, and
-reading goes on from *its* position: the lost counts are read again from `campaign_totals`. There always is a row to be
-found by: each owner begins with one under a key of its own, which only a later owner deletes. Two owners can have the
-same epoch when the later one read before the earlier one wrote; the random number tells them apart.
+A zombie is a former owner that was taken for dead and still writes. Its row can replace a newer one of the same key,
+and compaction then removes the newer one. A zombie's row is recognised by its epoch, which is not higher than that of
+an earlier row of another owner. Then reading goes on from the *zombie's* position, so that the lost counts are read
+again from `campaign_totals`. The earlier row is always there: each owner begins by writing one under a key of its own,
+which only a later owner deletes. Two owners can have the same epoch when the later one read before the earlier one
+wrote; the random number distinguishes them.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from schemas.events import Campaign
 from schemas.pacing import PacingDecision
 from streams.pacing.clock import Anchor
 
-# Position of an owner that has counted nothing yet: read whatever is kept.
+# Position of an owner that has counted nothing yet: read from the first offset that Kafka keeps.
 BEGINNING: Final = -1
 _HEAD, _DAY, _OWNER = "c", "d", "o"
-# Two layouts could not be told apart by msgpack alone. Raised when the meaning of a row changes.
+# msgpack alone would not distinguish two layouts. Raise it when the meaning of a row changes.
 _LAYOUT: Final = 1
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
-    """Value of one changelog record; `body` is msgpack of what its key names."""
+    """Value of one changelog record. `body` is msgpack: a `Head`, `DayCounters` or, in an owner's row, nil."""
 
     layout: int
     epoch: int
@@ -45,7 +46,7 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Head(msgspec.Struct, array_like=True):
-    """What is known of a campaign beside its counters; `anchor`: of the clock the decision was made by."""
+    """What is known of a campaign beside its counters. `anchor` is that of the clock when the decision was made."""
 
     campaign: Campaign | None = None
     decision: PacingDecision | None = None
@@ -58,22 +59,22 @@ def head_key(campaign_id: str) -> bytes:
 
 
 def day_key(campaign_id: str, day: int) -> bytes:
-    """Key of the counters of one campaign and UTC day (days since 1970, at most 99,999)."""
+    """Key of the counters of one campaign and UTC day (in days since 1970, at most 99,999)."""
     return f"{_DAY}{day:05d}{campaign_id}".encode()
 
 
 def owner_key(*, epoch: int, owner: int) -> bytes:
-    """Key of the row an owner begins with."""
+    """Key of the row that an owner writes first."""
     return f"{_OWNER}{epoch}.{owner}".encode()
 
 
 def is_owner_key(key: bytes) -> bool:
-    """Whether this is the key of some owner's row."""
+    """Whether this is the key of an owner's first row."""
     return key.startswith(_OWNER.encode())
 
 
 def parse_key(key: bytes) -> tuple[str, int | None]:
-    """Campaign, and UTC day or None for its head row."""
+    """The campaign, and the UTC day, or None for a head row."""
     text = key.decode()
     return (text[6:], int(text[1:6])) if text[0] == _DAY else (text[1:], None)
 
@@ -84,7 +85,7 @@ def encode_row(body: object, *, epoch: int, owner: int, position: int) -> bytes:
 
 
 def decode_row(value: bytes) -> Row:
-    """The row of these bytes. Raises StateMismatch when another program wrote them."""
+    """The row in these bytes. Raises StateMismatch when another program wrote them."""
     try:
         row = _rows.decode(value)
     except msgspec.MsgspecError as failure:
@@ -98,7 +99,7 @@ def decode_row(value: bytes) -> Row:
 
 
 class Origin:
-    """Where to go on after a changelog read so far: fed with every row in order, see the module.
+    """Where to read on after a changelog: give it every row in order. The module's docstring says how it decides.
 
     `position` is the next offset of `campaign_totals` to read, or BEGINNING.
     """
@@ -110,9 +111,9 @@ class Origin:
         self._zombie = False
 
     def read(self, row: Row) -> None:
-        """The next row of the changelog."""
+        """Takes the next row of the changelog."""
         if row.epoch > self.epoch:
-            # A new owner knows of the zombies before it and has started where they left off.
+            # A new owner has read the rows of zombies before it, and started from the position they led to.
             self.epoch, self._owner, self.position = row.epoch, row.owner, row.position
             self._zombie = False
         elif row.owner != self._owner:

@@ -1,27 +1,27 @@
-"""Event time now, told by the totals and carried on by the wall clock."""
+"""Event time now: read from the totals, and carried on by the wall clock between them."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-# A quarter's first total arrives up to a quarter-hour after its start on a thin feed, plus what the join lags: nearer
-# to the wall than this is live, and then the wall itself is the better clock.
+# With few impressions, the first total of a quarter-hour arrives up to a quarter-hour after its start, plus the lag of
+# the join. A total that is at most this old is live, and then the wall clock itself is the better clock.
 LIVE_MS: Final = 30 * 60_000
 
 
 class Anchor(NamedTuple):
-    """The newest quarter-hour a total was seen of, and how far event time was behind the wall then."""
+    """The newest quarter-hour (ms UTC) of any total so far, and how far event time was behind the wall clock then."""
 
     quarter: int
     lag_ms: int
 
 
 class EventClock:
-    """How far event time is behind the wall: nothing in live work, years in a replay, shrinking while a backlog drains.
+    """How far event time is behind the wall clock: not at all in live work, by years in a replay, less in a backlog.
 
-    Totals alone would be no clock. They tell the quarter-hour, not the minute, and when every campaign has spent its
-    budget there are no impressions, so no totals: time would never reach the midnight that ends this. Before the first
-    total it is the wall's time.
+    Totals alone are not enough for a clock. They give the quarter-hour and not the minute. And once every campaign has
+    spent its budget there are no impressions and so no totals: time would never reach midnight, when budgets are
+    renewed. Before the first total, event time is the wall clock's.
     """
 
     def __init__(self) -> None:
@@ -30,26 +30,26 @@ class EventClock:
 
     @property
     def lag_ms(self) -> int:
-        """Wall time less event time."""
+        """Wall time minus event time."""
         return self.anchor.lag_ms if self.anchor else 0
 
-    def seen(self, quarter: int, *, written_ms: int) -> None:
-        """A total of that quarter was written to Kafka at `written_ms` (its record timestamp)."""
-        if self.anchor is None or quarter > self.anchor.quarter:
-            lag_ms = written_ms - quarter
-            self._take(Anchor(quarter, 0 if 0 <= lag_ms <= LIVE_MS else lag_ms))
+    def seen(self, quarter_ms: int, *, written_ms: int) -> None:
+        """A total of that quarter-hour was written to Kafka at `written_ms` (the timestamp of its record)."""
+        if self.anchor is None or quarter_ms > self.anchor.quarter:
+            lag_ms = written_ms - quarter_ms
+            self._take(Anchor(quarter_ms, 0 if 0 <= lag_ms <= LIVE_MS else lag_ms))
 
     def resumed(self, anchor: Anchor) -> None:
-        """The clock stood at `anchor` when a decision was made before a restart."""
+        """Before a restart a decision was made when the clock had this anchor."""
         if self.anchor is None or anchor.quarter > self.anchor.quarter:
             self._take(anchor)
 
     def now_ms(self, *, wall_ms: int) -> int:
-        """Event time; never lower than told before, once there was a total."""
+        """Event time. After the first total it never goes back."""
         self._last_ms = max(self._last_ms, wall_ms - self.lag_ms)
         return self._last_ms
 
     def _take(self, anchor: Anchor) -> None:
         if self.anchor is None:
-            self._last_ms = 0  # told by the wall alone
+            self._last_ms = 0  # until now it was the wall clock's time, which may be years ahead
         self.anchor = anchor

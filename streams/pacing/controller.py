@@ -1,34 +1,25 @@
-"""How much of the traffic a campaign should take now: proportional control on spend against a plan.
+"""The control law: which share of the auctions a campaign takes now, proportional to its spend against a plan.
 
-The even plan spends the budget in proportion to the elapsed share of the local day. Admission is 1 while spend is at
-or below the plan of now, 0 at or above the plan of now + look-ahead, and a straight line between. So spend is held in
-a band behind which there is never more than a look-ahead's worth of budget. Being a function of the present alone, it
-has no memory to lose in a crash, does not depend on how often it is asked, and cannot wind up as a law multiplying its
+The even plan spends the budget in proportion to the part of the local day that has passed. Admission is 1 while spend
+is at or below the plan of now, 0 at or above the plan of now plus the look-ahead, and a straight line between. So spend
+is never more than one look-ahead's worth of budget above the plan. The law depends on the present alone: a crash loses
+no memory of it, it gives the same answer however often it is asked, and it cannot wind up, as a law that multiplies its
 own last answer would. Spend that impressions already shown may still cause counts as spent, because clicks follow with
-a delay of up to the attribution window and would otherwise overshoot the budget.
+a delay of up to the attribution window and would otherwise exceed the budget.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from schemas.events import Campaign
-from schemas.pacing import PacingDecision, PacingState
-from streams.pacing.counters import Measures
+from schemas.pacing import PacingState
+from streams.pacing.counters import Spent
 from streams.pacing.local_day import LocalDay
 
-# 2 % of a day's budget may be spent before the line is down at 0; shorter makes a click delay of minutes oscillate.
+# 2 % of a day: the budget of this time may be spent before admission reaches 0. Shorter ones oscillate when clicks are
+# delayed by minutes.
 LOOK_AHEAD_MS: Final = 30 * 60_000
-# Finer than a bidder's own noise; keeps a decision from changing on every tick.
-_ADMIT_DIGITS: Final = 3
-_ADMIT_STEP: Final = 0.01
-
-
-class Spent(NamedTuple):
-    """The counters of a campaign's local day, and spend its impressions may still cause."""
-
-    measures: Measures
-    in_flight_micros: int = 0
 
 
 def plan_micros(campaign: Campaign, day: LocalDay, ts_ms: int) -> int:
@@ -39,40 +30,8 @@ def plan_micros(campaign: Campaign, day: LocalDay, ts_ms: int) -> int:
     return campaign.daily_budget_micros * elapsed_ms // (day.end_ms - day.start_ms)
 
 
-def decide(
-    campaign: Campaign | None, campaign_id: str, *, day: LocalDay, spent: Spent, event_ms: int, version: int
-) -> PacingDecision:
-    """The decision for a campaign at an instant of its local day. Pure; `campaign` is None when nobody announced it."""
-    measures = spent.measures
-    planned = plan_micros(campaign, day, event_ms) if campaign else 0
-    state, admit = _admission(campaign, day=day, spent=spent, event_ms=event_ms)
-    return PacingDecision(
-        campaign_id=campaign_id,
-        version=version,
-        event_ms=event_ms,
-        day_start=day.start_ms,
-        state=state,
-        admit=round(admit, _ADMIT_DIGITS),
-        budget_micros=campaign.daily_budget_micros if campaign else 0,
-        spend_micros=measures.spend_micros,
-        plan_micros=planned,
-        impressions=measures.impressions,
-        clicks=measures.clicks,
-    )
-
-
-def differs(before: PacingDecision | None, after: PacingDecision) -> bool:
-    """Whether bidders or readers should be told: state, day, budget, counters, or admission by more than a hair."""
-    if before is None:
-        return True
-    told = (before.state, before.day_start, before.budget_micros, before.spend_micros, before.impressions)
-    if told != (after.state, after.day_start, after.budget_micros, after.spend_micros, after.impressions):
-        return True
-    reached_an_end = before.admit != after.admit and after.admit in (0.0, 1.0)
-    return before.clicks != after.clicks or reached_an_end or abs(before.admit - after.admit) >= _ADMIT_STEP
-
-
-def _admission(campaign: Campaign | None, *, day: LocalDay, spent: Spent, event_ms: int) -> tuple[PacingState, float]:
+def admission(campaign: Campaign | None, *, day: LocalDay, spent: Spent, event_ms: int) -> tuple[PacingState, float]:
+    """State and admission of a campaign at an instant of its local day. `campaign` is None for an unannounced one."""
     if campaign is None:
         return "unknown", 0.0
     if campaign.status == "paused":
@@ -82,11 +41,11 @@ def _admission(campaign: Campaign | None, *, day: LocalDay, spent: Spent, event_
         return "outside_flight", 0.0
     if spent.measures.spend_micros >= campaign.daily_budget_micros:
         return "exhausted", 0.0
-    exposure = spent.measures.spend_micros + spent.in_flight_micros
-    now = plan_micros(campaign, day, event_ms)
-    ahead = plan_micros(campaign, day, event_ms + LOOK_AHEAD_MS)
-    if exposure >= campaign.daily_budget_micros or exposure > max(now, ahead - 1):
+    exposure_micros = spent.measures.spend_micros + spent.in_flight_micros
+    now_micros = plan_micros(campaign, day, event_ms)
+    ahead_micros = plan_micros(campaign, day, event_ms + LOOK_AHEAD_MS)
+    if exposure_micros >= campaign.daily_budget_micros or exposure_micros > max(now_micros, ahead_micros - 1):
         return "ahead", 0.0
-    if exposure <= now:
-        return ("on_plan" if campaign.pacing == "asap" or exposure == now else "behind"), 1.0
-    return "on_plan", (ahead - exposure) / (ahead - now)
+    if exposure_micros <= now_micros:
+        return ("on_plan" if campaign.pacing == "asap" or exposure_micros == now_micros else "behind"), 1.0
+    return "on_plan", (ahead_micros - exposure_micros) / (ahead_micros - now_micros)

@@ -1,17 +1,17 @@
-"""What a campaign showed and spent: totals merged by version, exact whatever comes twice, late or out of order.
+"""What a campaign showed and spent: totals merged by version, exact also for totals that come twice, late or unordered.
 
 One `DayCounters` holds one UTC day of one campaign. Each (quarter-hour, join partition) is kept with its version until
-its final total is here; then it is added to its quarter's sum and one bit remembers that. A bit, and not a bound below
-which everything counts as folded: a bound would have to trust that no final total overtakes an earlier quarter of the
-same partition, and a quarter that never becomes final would hold it back for good. Quarters keep their own sums, so a
-local day is exact in any time zone, also when the zone of a campaign changes afterwards.
+its final total arrives. Then the total is added to the sum of its quarter, and one bit remembers that it was. There is
+a bit for each, and not one bound below which everything counts as added: such a bound would be wrong when a final total
+overtakes an earlier quarter of the same partition, and a quarter that never becomes final would hold it back for good.
+Quarters keep their own sums, so a local day is exact in any time zone, also when a campaign changes its zone later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -22,11 +22,11 @@ QUARTERS: Final = DAY_MS // QUARTER_MS
 _BITSET_BYTES: Final = QUARTERS // 8
 
 
-class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What pacing needs of a total; sums of them are sums of each field.
+class PacedMeasures(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The measures of a total that pacing needs, or sums of them field by field.
 
-    `clicks` and `spend_micros` by click minute. `expected_spend_micros` and `attributed_spend_micros` by impression
-    minute: their difference, while a quarter is open, is spend that may still come.
+    `clicks` and `spend_micros` are by click minute. `expected_spend_micros` and `attributed_spend_micros` are by
+    impression minute: while a quarter is open, their difference is spend that may still come.
     """
 
     impressions: int = 0
@@ -35,8 +35,8 @@ class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
     expected_spend_micros: int = 0
     attributed_spend_micros: int = 0
 
-    def __add__(self, other: Measures) -> Measures:
-        return Measures(
+    def __add__(self, other: PacedMeasures) -> PacedMeasures:
+        return PacedMeasures(
             self.impressions + other.impressions,
             self.clicks + other.clicks,
             self.spend_micros + other.spend_micros,
@@ -45,12 +45,12 @@ class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
         )
 
 
-NOTHING: Final = Measures()
+NOTHING: Final = PacedMeasures()
 
 
-def measures_of(total: CampaignTotal) -> Measures:
-    """The fields of a total that pacing counts."""
-    return Measures(
+def measures_of(total: CampaignTotal) -> PacedMeasures:
+    """The measures of a total that pacing needs."""
+    return PacedMeasures(
         total.impressions,
         total.clicks,
         total.spend_micros,
@@ -59,14 +59,21 @@ def measures_of(total: CampaignTotal) -> Measures:
     )
 
 
+class Spent(NamedTuple):
+    """The counters of a campaign's local day, and the spend that impressions already shown may still cause."""
+
+    measures: PacedMeasures
+    in_flight_micros: int = 0
+
+
 class Merged(Enum):
     """What a total did to the counters."""
 
     CHANGED = "changed"
-    # Its version, or a higher one, is counted already.
+    # This version, or a higher one, is counted already.
     KNOWN = "known"
-    # Its final total is counted already. A duplicate, or a newer version of what was said to be final: not telling
-    # which is the price of forgetting versions; neither changes anything.
+    # The final total of this quarter and join partition is counted already. This one is a copy of it, or a newer
+    # version of what was said to be final: versions are forgotten by then, so the two look alike. Neither is counted.
     FOLDED = "folded"
 
 
@@ -74,43 +81,43 @@ class Versioned(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The highest version so far of one (quarter, join partition)."""
 
     version: int
-    measures: Measures
+    measures: PacedMeasures
 
 
 class DayCounters(msgspec.Struct, array_like=True):
     """One UTC day of one campaign. Quarters are numbered 0 to 95 from UTC midnight.
 
-    `sums`: by quarter, what is folded. `folded`: by join partition, one bit a quarter. `open`: by quarter and join
-    partition, what is not final yet.
+    `sums`: by quarter, the sum of all final totals. `folded`: by join partition, a bit for each quarter whose final
+    total is in the sum. `open`: by quarter and join partition, totals that are not final yet.
     """
 
-    sums: dict[int, Measures] = msgspec.field(default_factory=dict)
+    sums: dict[int, PacedMeasures] = msgspec.field(default_factory=dict)
     folded: dict[int, bytes] = msgspec.field(default_factory=dict)
     open: dict[int, dict[int, Versioned]] = msgspec.field(default_factory=dict)
 
     def merge(self, total: CampaignTotal) -> Merged:
-        """Counts in a total of this day. Commutative and idempotent, as a key's final version is its highest."""
+        """Counts a total of this day. Commutative and idempotent, because the final version of a key is its highest."""
         index = quarter_index(total.quarter)
         partition = total.join_partition
         bits = int.from_bytes(self.folded.get(partition, b""), "little")
         if bits >> index & 1:
             return Merged.FOLDED
-        opened = self.open.get(index, {})
-        known = opened.get(partition)
-        if known is not None and known.version >= total.version:
+        open_totals = self.open.get(index, {})
+        before = open_totals.get(partition)
+        if before is not None and before.version >= total.version:
             return Merged.KNOWN
         if not total.final:
-            self.open.setdefault(index, opened)[partition] = Versioned(total.version, measures_of(total))
+            self.open.setdefault(index, open_totals)[partition] = Versioned(total.version, measures_of(total))
             return Merged.CHANGED
-        opened.pop(partition, None)
-        if not opened:
+        open_totals.pop(partition, None)
+        if not open_totals:
             self.open.pop(index, None)
         self.sums[index] = self.sums.get(index, NOTHING) + measures_of(total)
         self.folded[partition] = (bits | 1 << index).to_bytes(_BITSET_BYTES, "little")
         return Merged.CHANGED
 
-    def quarters(self) -> Iterator[tuple[int, Measures]]:
-        """Number and sum over all join partitions of each quarter anything was said about, ascending."""
+    def quarters(self) -> Iterator[tuple[int, PacedMeasures]]:
+        """Number of each quarter that has a total, ascending, with its sum over all join partitions."""
         for index in sorted(self.sums.keys() | self.open.keys()):
             measures = self.sums.get(index, NOTHING)
             for versioned in self.open.get(index, {}).values():
@@ -118,14 +125,17 @@ class DayCounters(msgspec.Struct, array_like=True):
             yield index, measures
 
     def in_flight_micros(self, index: int) -> int:
-        """Expected spend of the quarter's impressions whose clicks may still come, less what came; never negative."""
-        opened = self.open.get(index, {}).values()
-        expected = sum(v.measures.expected_spend_micros for v in opened)
-        return max(0, expected - sum(v.measures.attributed_spend_micros for v in opened))
+        """Expected spend of the quarter's impressions minus what their clicks already cost; never negative.
+
+        Only of totals that are not final: after that no click can come.
+        """
+        open_totals = self.open.get(index, {}).values()
+        expected_micros = sum(total.measures.expected_spend_micros for total in open_totals)
+        return max(0, expected_micros - sum(total.measures.attributed_spend_micros for total in open_totals))
 
 
 def utc_day(quarter_ms: int) -> int:
-    """Number of the UTC day since 1970 that a quarter-hour lies in."""
+    """Number of the UTC day of a quarter-hour, counted from 1970."""
     return quarter_ms // DAY_MS
 
 

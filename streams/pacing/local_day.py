@@ -1,4 +1,4 @@
-"""Days as a campaign's time zone counts them: 23, 24 or 25 hours long, always beginning on a UTC quarter-hour."""
+"""Days in a campaign's time zone: 23, 24 or 25 hours long, and each starts on a UTC quarter-hour."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def zone(name: str) -> ZoneInfo | None:
     """The IANA zone of that name; None when there is none."""
     try:
         return ZoneInfo(name)
-    # ValueError: a name that is a path out of the database. OSError: a name of one of its folders, such as 'America'.
+    # ValueError: the name is a path that leaves the database. OSError: it is a folder of the database, as 'America'.
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
 
 
 def day_of(zone: ZoneInfo, ts_ms: int) -> LocalDay:
-    """The local day that instant lies in.
+    """The local day of an instant.
 
-    A day begins at the first instant its midnight shows on the clock, or at the jump over it. So days follow one
-    another without gap or overlap even where clocks go back over midnight.
+    A day starts at the first instant at which clocks show its midnight, or at the jump when they skip it. So days
+    follow each other without gap or overlap, also where clocks are set back over midnight.
     """
     day = datetime.fromtimestamp(ts_ms // 1000, zone).date()
     start_ms, end_ms = _midnight_ms(zone, day), _midnight_ms(zone, day + timedelta(days=1))
     if ts_ms >= end_ms:
-        # Clocks went back from just after midnight: the old date shows again, the new day goes on.
+        # Clocks were set back just after midnight: they show the old date again, but the new day goes on.
         day += timedelta(days=1)
         start_ms, end_ms = end_ms, _midnight_ms(zone, day + timedelta(days=1))
     return LocalDay(day, start_ms, end_ms)
@@ -43,6 +43,7 @@ def day_of(zone: ZoneInfo, ts_ms: int) -> LocalDay:
 
 @functools.lru_cache(maxsize=65_536)
 def _midnight_ms(zone: ZoneInfo, day: date) -> int:
-    # fold=0: of two midnights the first; of none, Python counts from the offset before the jump, which is the jump.
+    # With fold=0 Python takes the first of two midnights. For a midnight that is skipped it uses the offset before the
+    # jump, which gives the instant of the jump.
     local = datetime(day.year, day.month, day.day, tzinfo=zone)
     return round(local.astimezone(UTC).timestamp()) * 1000

@@ -1,7 +1,7 @@
-"""All campaigns of one Kafka partition: counters, budgets, decisions. Deterministic, no Kafka, no clock.
+"""All campaigns of one Kafka partition: counters, budgets, decisions. Deterministic, without Kafka and clock.
 
-Its owner feeds it records and sends the rows it returns to the changelog in order; see `changelog` for the rules that
-make a crash at any moment harmless.
+The owner of the partition gives it records, and sends the rows that it returns to the changelog in order. `changelog`
+has the rules that make a crash at any moment harmless.
 """
 
 from __future__ import annotations
@@ -31,16 +31,14 @@ from streams.pacing.changelog import (
     parse_key,
 )
 from streams.pacing.clock import Anchor
-from streams.pacing.controller import Spent, decide, differs
-from streams.pacing.counters import NOTHING, DayCounters, Measures, Merged, quarter_index, utc_day
+from streams.pacing.counters import NOTHING, DayCounters, Merged, PacedMeasures, Spent, quarter_index, utc_day
+from streams.pacing.decisions import decide, differs, next_version
 from streams.pacing.local_day import LocalDay, day_of, zone
 
-# Totals are kept 7 days in Kafka; a replay may bring older ones while join partitions are weeks apart in event time.
+# Kafka keeps totals for 7 days. In a replay, join partitions may be weeks apart in event time, so two months are kept.
 DAYS_KEPT: Final = 62
-# The default attribution window and a quarter-hour: for so long the clicks of an impression may still be on their way.
+# The default attribution window (30 min) and one quarter-hour: for so long clicks on an impression may still come.
 IN_FLIGHT_MS: Final = 45 * 60_000
-# A version is the owner's epoch (seconds), then a sequence: a zombie's decision is never newer than its successor's.
-_EPOCH_SHIFT: Final = 20
 _UTC: Final = "UTC"
 
 
@@ -56,26 +54,29 @@ class DaySpend(NamedTuple):
 
     day: date
     start_ms: int
-    measures: Measures
+    measures: PacedMeasures
 
 
-class _Kept:
-    """A campaign in memory: days stay encoded (2 KB instead of 20), the sum of today is kept while nothing changes."""
+class _CampaignState:
+    """A campaign in memory. Days stay encoded: 2 KB each instead of 20."""
 
     __slots__ = ("days", "head", "today", "unsent")
 
     def __init__(self) -> None:
         self.head = Head()
+        # By number of the UTC day.
         self.days: dict[int, bytes] = {}
+        # The local day, the number of the quarter-hour (since 1970) and what is spent in the day by then. None when
+        # counters or campaign have changed.
         self.today: tuple[LocalDay, int, Spent] | None = None
         self.unsent = True
 
 
 class Shard:
-    """The state of one partition. Restore it from the changelog, `open` it, then feed it.
+    """The state of one partition. `restore` it from the changelog, `open` it, then give it records.
 
-    `position` is the next offset of `campaign_totals`, or BEGINNING. `anomalies` counts by name what was
-    passed over: 'folded' (see counters.Merged), 'expired' (older than the days kept), 'off_grid' (no quarter-hour).
+    `position` is the next offset of `campaign_totals`, or BEGINNING. `anomalies` counts ignored totals by reason:
+    'folded' (see counters.Merged), 'expired' (older than the days kept), 'off_grid' (does not start a quarter-hour).
     """
 
     def __init__(self, *, days_kept: int = DAYS_KEPT) -> None:
@@ -86,11 +87,11 @@ class Shard:
         self.anomalies: Counter[str] = Counter()
         self._days_kept = days_kept
         self._origin = Origin()
-        self._kept: defaultdict[str, _Kept] = defaultdict(_Kept)
+        self._campaigns: defaultdict[str, _CampaignState] = defaultdict(_CampaignState)
         self._written_position = BEGINNING
 
     def restore(self, key: bytes, value: bytes | None) -> None:
-        """The next record of the changelog. Raises StateMismatch."""
+        """Takes the next record of the changelog. Raises StateMismatch."""
         row = decode_row(value) if value is not None else None
         if row is not None:
             self._origin.read(row)
@@ -98,149 +99,149 @@ class Shard:
             (self._owner_keys.discard if row is None else self._owner_keys.add)(key)
             return
         campaign_id, day = parse_key(key)
-        kept = self._kept[campaign_id]
-        kept.today = None
+        state = self._campaigns[campaign_id]
+        state.today = None
         if row is None:
             if day is not None:
-                kept.days.pop(day, None)
+                state.days.pop(day, None)
         elif day is None:
-            kept.head = _heads.decode(row.body)
+            state.head = _heads.decode(row.body)
         else:
-            kept.days[day] = bytes(row.body)
+            state.days[day] = bytes(row.body)
 
     def open(self, *, epoch_s: int, owner: int) -> list[Write]:
-        """Takes ownership: the changelog is read, records from `position` on may be fed. Every decision is due again.
+        """Takes ownership after the changelog was read. Then records from `position` on may come.
 
-        `epoch_s` is the wall clock in seconds; the epoch is higher than any in the changelog whatever it says. `owner`
-        is a random number, see `changelog`.
+        Every decision is published again. `epoch_s` is the wall clock in seconds: the epoch is at least that, and in
+        any case higher than all in the changelog. `owner` is a random number, see `changelog`.
         """
         self._owner = owner
         self.epoch = max(epoch_s, self._origin.epoch + 1, self.epoch + 1)
         self.position = self._origin.position
-        for kept in self._kept.values():
-            kept.unsent = True
-        begun = self._owner_row()
-        former = sorted(self._owner_keys - {begun.key})
-        self._owner_keys = {begun.key}
-        return [begun, *(Write(key, None) for key in former)]
+        for state in self._campaigns.values():
+            state.unsent = True
+        own = self._owner_row()
+        former = sorted(self._owner_keys - {own.key})
+        self._owner_keys = {own.key}
+        return [own, *(Write(key, None) for key in former)]
 
     def count(self, totals: Iterable[CampaignTotal]) -> list[Write]:
-        """Merges a batch of totals; the rows it changed, one a campaign and UTC day."""
+        """Merges a batch of totals. Returns the rows that changed, one for each campaign and UTC day."""
         by_day: defaultdict[tuple[str, int], list[CampaignTotal]] = defaultdict(list)
         for total in totals:
             if total.quarter % QUARTER_MS:
                 self.anomalies["off_grid"] += 1
                 continue
             by_day[total.campaign_id, utc_day(total.quarter)].append(total)
-        return [write for (campaign_id, day), some in by_day.items() for write in self._merge(campaign_id, day, some)]
+        return [
+            write for (campaign_id, day), of_day in by_day.items() for write in self._merge(campaign_id, day, of_day)
+        ]
 
     def advance(self, next_offset: int, *, epoch: int) -> None:
-        """All rows of the batch counted in that epoch are acknowledged; totals below this offset are counted.
+        """Moves `position`: all rows of the batch up to this offset, counted in that epoch, are acknowledged.
 
-        Nothing when the shard was restored meanwhile: what it counted before may not be in it any more.
+        Does nothing when the shard was restored in between, because it may lack what it had counted before.
         """
         if epoch == self.epoch:
             self.position = max(self.position, next_offset)
 
     def announce(self, campaign: Campaign) -> list[Write]:
-        """Takes a campaign; of two with the same id the higher version holds."""
-        kept = self._kept[campaign.campaign_id]
-        known = kept.head.campaign
-        if known is not None and known.version >= campaign.version:
+        """Takes a campaign, if its version is higher than the last one with the same id."""
+        state = self._campaigns[campaign.campaign_id]
+        before = state.head.campaign
+        if before is not None and before.version >= campaign.version:
             return []
-        kept.head.campaign, kept.today = campaign, None
-        return [self._head_row(campaign.campaign_id, kept)]
+        state.head.campaign, state.today = campaign, None
+        return [self._head_row(campaign.campaign_id, state)]
 
     def withdraw(self, campaign_id: str) -> list[Write]:
-        """The campaign's record was deleted: it is unknown from now on, its counters stay."""
-        kept = self._kept.get(campaign_id)
-        if kept is None or kept.head.campaign is None:
+        """The campaign's record was deleted: from now on it counts as not announced. Its counters stay."""
+        state = self._campaigns.get(campaign_id)
+        if state is None or state.head.campaign is None:
             return []
-        kept.head.campaign, kept.today = None, None
-        return [self._head_row(campaign_id, kept)]
+        state.head.campaign, state.today = None, None
+        return [self._head_row(campaign_id, state)]
 
     def tick(self, *, event_ms: int, anchor: Anchor | None = None) -> tuple[list[Write], list[PacingDecision]]:
-        """The decisions that changed since they were last sent, and the rows that remember them: send rows first."""
+        """The rows to write, and then the decisions to publish: those that changed since they were last published."""
         writes, decisions = [], []
-        for campaign_id, kept in self._kept.items():
-            decision = self._decide(campaign_id, kept, event_ms)
-            if kept.unsent or differs(kept.head.decision, decision):
-                kept.head.decision, kept.head.anchor, kept.unsent = decision, anchor, False
-                writes.append(self._head_row(campaign_id, kept))
+        for campaign_id, state in self._campaigns.items():
+            decision = self._decide(campaign_id, state, event_ms)
+            if state.unsent or differs(state.head.decision, decision):
+                state.head.decision, state.head.anchor, state.unsent = decision, anchor, False
+                writes.append(self._head_row(campaign_id, state))
                 decisions.append(decision)
         if self._written_position != self.position:
-            # Only totals counted before came in: without a row, a restart would read them all again.
+            # Every total that came was counted before, so no row has the position: a restart would read them again.
             writes.append(self._owner_row())
         return writes, decisions
 
     def campaigns(self) -> Iterator[tuple[str, Head]]:
-        """Every campaign anything is known of."""
-        for campaign_id, kept in self._kept.items():
-            yield campaign_id, kept.head
+        """Every campaign that is announced or has counters."""
+        for campaign_id, state in self._campaigns.items():
+            yield campaign_id, state.head
 
     def head(self, campaign_id: str) -> Head | None:
-        """What is known of a campaign beside its counters; None when it was never heard of."""
-        kept = self._kept.get(campaign_id)
-        return kept.head if kept else None
+        """What is known of a campaign beside its counters; None for one that is neither announced nor counted."""
+        state = self._campaigns.get(campaign_id)
+        return state.head if state else None
 
-    def quarters(self, campaign_id: str) -> Iterator[tuple[int, Measures]]:
-        """Start and sums of each UTC quarter-hour of a campaign, ascending; none for a campaign never heard of."""
-        kept = self._kept.get(campaign_id)
-        for day, body in sorted(kept.days.items()) if kept else ():
+    def quarters(self, campaign_id: str) -> Iterator[tuple[int, PacedMeasures]]:
+        """Start (ms UTC) and sums of each quarter-hour of a campaign, ascending; none for one without counters."""
+        state = self._campaigns.get(campaign_id)
+        for day, body in sorted(state.days.items()) if state else ():
             for index, measures in _days.decode(body).quarters():
                 yield day * DAY_MS + index * QUARTER_MS, measures
 
     def days(self, campaign_id: str) -> list[DaySpend]:
-        """The counters of every local day of a campaign, ascending, in its present time zone (UTC while unknown)."""
-        sums: dict[LocalDay, Measures] = {}
+        """The counters of every local day of a campaign, ascending, in its current time zone (UTC if not announced)."""
+        sums: dict[LocalDay, PacedMeasures] = {}
         today: LocalDay | None = None
         local = self._zone(campaign_id)
-        for quarter, measures in self.quarters(campaign_id):
-            if today is None or quarter >= today.end_ms:
-                today = day_of(local, quarter)
+        for quarter_ms, measures in self.quarters(campaign_id):
+            if today is None or quarter_ms >= today.end_ms:
+                today = day_of(local, quarter_ms)
             sums[today] = sums.get(today, NOTHING) + measures
         return [DaySpend(day.day, day.start_ms, measures) for day, measures in sums.items()]
 
     def _merge(self, campaign_id: str, day: int, totals: list[CampaignTotal]) -> list[Write]:
-        kept = self._kept[campaign_id]
-        newest = max(kept.days, default=day)
+        state = self._campaigns[campaign_id]
+        newest = max(state.days, default=day)
         if day <= newest - self._days_kept:
             self.anomalies["expired"] += len(totals)
             return []
-        body = kept.days.get(day)
+        body = state.days.get(day)
         counters = _days.decode(body) if body else DayCounters()
         merged = [counters.merge(total) for total in totals]
-        self.anomalies.update(one.value for one in merged if one is Merged.FOLDED)
+        self.anomalies.update(result.value for result in merged if result is Merged.FOLDED)
         if Merged.CHANGED not in merged:
             return []
-        kept.today = None
-        kept.days[day] = msgspec.msgpack.encode(counters)
+        state.today = None
+        state.days[day] = msgspec.msgpack.encode(counters)
         writes = [Write(day_key(campaign_id, day), self._row(counters))]
-        for old in [old for old in kept.days if old <= day - self._days_kept]:
-            del kept.days[old]
-            writes.append(Write(day_key(campaign_id, old), None))
+        for expired in [kept for kept in state.days if kept <= day - self._days_kept]:
+            del state.days[expired]
+            writes.append(Write(day_key(campaign_id, expired), None))
         return writes
 
-    def _decide(self, campaign_id: str, kept: _Kept, event_ms: int) -> PacingDecision:
-        quarter = event_ms // QUARTER_MS
-        if kept.today is None or kept.today[1] != quarter:
+    def _decide(self, campaign_id: str, state: _CampaignState, event_ms: int) -> PacingDecision:
+        quarter_number = event_ms // QUARTER_MS
+        if state.today is None or state.today[1] != quarter_number:
             day = day_of(self._zone(campaign_id), event_ms)
-            kept.today = (day, quarter, _spent(kept.days, day, event_ms))
-        day, _, spent = kept.today
-        before = kept.head.decision
-        version = max(before.version + 1 if before else 0, self.epoch << _EPOCH_SHIFT)
-        campaign = kept.head.campaign
-        return decide(campaign, campaign_id, day=day, spent=spent, event_ms=event_ms, version=version)
+            state.today = (day, quarter_number, _spent(state.days, day, event_ms))
+        day, _, spent = state.today
+        version = next_version(state.head.decision, epoch=self.epoch)
+        return decide(state.head.campaign, campaign_id, day=day, spent=spent, event_ms=event_ms, version=version)
 
     def _zone(self, campaign_id: str) -> ZoneInfo:
-        kept = self._kept.get(campaign_id)
-        campaign = kept.head.campaign if kept else None
-        found = zone(campaign.timezone if campaign else _UTC)
-        assert found is not None, "campaigns of unknown zones are refused on arrival"
-        return found
+        state = self._campaigns.get(campaign_id)
+        campaign = state.head.campaign if state else None
+        local = zone(campaign.timezone if campaign else _UTC)
+        assert local is not None, "campaigns with an unknown time zone are refused when they arrive"
+        return local
 
-    def _head_row(self, campaign_id: str, kept: _Kept) -> Write:
-        return Write(head_key(campaign_id), self._row(kept.head))
+    def _head_row(self, campaign_id: str, state: _CampaignState) -> Write:
+        return Write(head_key(campaign_id), self._row(state.head))
 
     def _owner_row(self) -> Write:
         return Write(owner_key(epoch=self.epoch, owner=self._owner), self._row(None))
@@ -252,17 +253,17 @@ class Shard:
 
 def _spent(days: dict[int, bytes], day: LocalDay, event_ms: int) -> Spent:
     measures, in_flight_micros = NOTHING, 0
-    for number in range(utc_day(day.start_ms), utc_day(day.end_ms - 1) + 1):
-        if number in days:
-            counters = _days.decode(days[number])
-            for index, of_quarter in counters.quarters():
-                if day.start_ms <= number * DAY_MS + index * QUARTER_MS < day.end_ms:
+    for utc in range(utc_day(day.start_ms), utc_day(day.end_ms - 1) + 1):
+        if utc in days:
+            for index, of_quarter in _days.decode(days[utc]).quarters():
+                if day.start_ms <= utc * DAY_MS + index * QUARTER_MS < day.end_ms:
                     measures += of_quarter
-    # Clicks of impressions before midnight are spend of the day they come in, so yesterday's last quarters count too.
-    first = (event_ms - IN_FLIGHT_MS) // QUARTER_MS * QUARTER_MS
-    for quarter in range(first, event_ms + 1, QUARTER_MS):
-        if utc_day(quarter) in days:
-            in_flight_micros += _days.decode(days[utc_day(quarter)]).in_flight_micros(quarter_index(quarter))
+    # A click is spend of the day it comes on, so impressions of yesterday's last quarters are in flight today.
+    first_ms = (event_ms - IN_FLIGHT_MS) // QUARTER_MS * QUARTER_MS
+    for quarter_ms in range(first_ms, event_ms + 1, QUARTER_MS):
+        if utc_day(quarter_ms) in days:
+            counters = _days.decode(days[utc_day(quarter_ms)])
+            in_flight_micros += counters.in_flight_micros(quarter_index(quarter_ms))
     return Spent(measures, in_flight_micros)
 
 

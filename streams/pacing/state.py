@@ -1,4 +1,4 @@
-"""Faust's Table as the place shards live: one for each partition, restored from the changelog, written row by row."""
+"""Faust's Table, holding a shard for each partition: restored from the changelog, and written row by row."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from streams.pacing.shard import Shard, Write
 class StateTable(faust.Table[bytes, bytes]):
     """The changelog of all shards of this worker.
 
-    Faust makes the topic, assigns its partitions beside those of the inputs and reads them back after a rebalance. The
-    dictionary it would keep is not used: it holds on to keys of partitions that moved away, and `table[key] = value`
-    sends behind a buffer whose flush can return too early and whose failures are logged and forgotten.
+    Faust assigns the partitions of the changelog together with those of the inputs, and reads them back after a
+    rebalance. Its dictionary is not used: it keeps keys of partitions that have moved away, and `table[key] = value`
+    sends through a buffer whose flush can return too early and whose failures are only logged.
 
-    `live` are the partitions whose shards are whole and owned. A row may only be built from a live shard: while others
-    are read back, a row of the past stands where a newer one belongs.
+    `live` are the partitions whose shards are complete and owned. Rows may be made from a live shard only: while a
+    shard is read back it holds older rows in place of newer ones.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -30,7 +30,7 @@ class StateTable(faust.Table[bytes, bytes]):
         self.generation_id = -1
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
-        """Called by Faust with records of the changelog, in order within each partition."""
+        """Faust calls this with records of the changelog, in order within each partition."""
         for event in batch:
             message = event.message
             assert message.key is not None, "every row has a key"
@@ -39,7 +39,7 @@ class StateTable(faust.Table[bytes, bytes]):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Called by Faust when partitions moved; it reads changelogs of those that came from the start."""
+        """Faust calls this when partitions have moved, before it reads the changelogs of new ones from the start."""
         self.live.clear()
         self.generation_id = generation_id
         for tp in revoked | newly_assigned:
@@ -48,11 +48,12 @@ class StateTable(faust.Table[bytes, bytes]):
 
     async def write(self, rows: Iterable[tuple[int, Write]]) -> None:
         """Sends rows, each with its partition, in order; returns when all are acknowledged. Raises KafkaError."""
-        await send_all(self.app, self.changelog_topic_name, ((at, row.key, row.value) for at, row in rows))
+        records = ((partition, row.key, row.value) for partition, row in rows)
+        await send_all(self.app, self.changelog_topic_name, records)
 
 
 async def send_all(app: Any, topic: str, records: Iterable[tuple[int, bytes, bytes | None]]) -> None:
     """Sends `(partition, key, value)` in order; returns when all are acknowledged. Raises KafkaError."""
     producer = app.producer
-    sent = [await producer.send(topic, key, value, at, None, None) for at, key, value in records]
+    sent = [await producer.send(topic, key, value, partition, None, None) for partition, key, value in records]
     await asyncio.gather(*sent)

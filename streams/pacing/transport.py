@@ -1,14 +1,15 @@
-"""Faust's Kafka driver, told where to start and what to pass on.
+"""Faust's Kafka driver with other rules for where to start reading and which records to deliver.
 
-Three things differ. Reading goes on where the changelog says (`changelog.Origin`), not at the group's offsets. Records
-of aborted transactions are left out, without Faust's exactly-once mode. And nothing is passed on that was asked for
-before the last seek: every record of a source carries the *era* it was fetched in, which a seek ends, so that one still
-in some queue of Faust can be told from those after it. Within an era, records of a partition come in order and without
-a hole from the position sought; that is what makes "everything below this offset is counted" true.
+Three things differ from Faust's own. Reading starts where the changelog says (`changelog.Origin`), not at the group's
+offsets. Records of aborted transactions are left out, without Faust's exactly-once mode. And no record is delivered
+that was fetched before the last seek: every record of a source carries the *era* in which it was fetched, and a seek
+ends the era, so that records which are still in a queue of Faust can be recognised as old. Within an era, the records
+of a partition come in order and without a gap from the position that was sought. Only so is it true that everything
+below the next offset is counted.
 
-What was fetched and not passed on is sought again. Faust drops records that arrive while partitions move and goes back
-to the committed offsets; changelogs have none, so recovery waited for ever for records already read (one in thirty
-moves of a partition, on a loaded machine).
+Records that were fetched and not delivered are sought again. Faust drops records that arrive while partitions move, and
+goes back to the committed offsets. Changelogs have none, so recovery waited forever for records it had dropped (in one
+of thirty moves of a partition, on a loaded machine).
 """
 
 from __future__ import annotations
@@ -25,41 +26,42 @@ from faust.types.app import AppT
 from schemas.errors import LostHistory
 from streams.pacing.changelog import BEGINNING
 
+# The era in which nothing is delivered.
 CLOSED = -1
 
 
 class Sources(Protocol):
-    """What the driver asks the app."""
+    """What the driver asks of the app."""
 
     def position(self, tp: TP) -> int | None:
-        """Next offset to read, or BEGINNING; None for a partition that is not read now."""
+        """The next offset to read, or BEGINNING; None for a partition that must not be read now."""
         ...
 
 
 class EraMessage(ConsumerMessage):
-    """A record and the era it was fetched in."""
+    """A record with the era in which it was fetched."""
 
     __slots__ = ("era",)
     era: int
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread in which aiokafka's consumer runs."""
+    """The thread that runs aiokafka's consumer."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # Faust passes 'read_committed' in its exactly-once mode alone; aiokafka reads this when it starts. A final
-        # total of an aborted transaction would be folded, and the true one passed over.
+        # Faust sets 'read_committed' in its exactly-once mode only; aiokafka reads this attribute when it starts.
+        # Without it, a final total of an aborted transaction would be counted, and the true one would be ignored.
         consumer._isolation_level = "read_committed"
         return consumer
 
     async def seek_to_recovered(self, changelogs: set[TP]) -> None:
-        """Seeks changelogs to the last record that recovery has taken in; it passes over those it knows."""
+        """Seeks changelogs to the last record that recovery has applied; recovery ignores a record it has applied."""
         await self.call_thread(self._seek_to_recovered, changelogs)
 
     async def _seek_to_recovered(self, changelogs: set[TP]) -> None:
-        # Offsets are looked up in the step that seeks: recovery sets them first and seeks then, so whichever of the
-        # two seeks comes last is right.
+        # Offsets are read in the same step that seeks. Recovery sets its offsets before it seeks, so that of the two
+        # seeks the later one is right, whichever that is.
         offsets = cast(Any, self.app.tables).recovery.active_offsets
         for tp in changelogs & self.assignment():
             offset = offsets.get(tp)
@@ -69,30 +71,30 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Starts where the changelog says; see the module."""
+    """Starts where the changelog says; see the module's docstring."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.era = CLOSED
-        # Grows when a seek begins and when it has ended.
+        # Incremented when a seek begins and when it has ended.
         self._seeks = 0
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def stop_flow(self) -> None:
-        """Called when partitions are about to move and when the app stops."""
+        """Faust calls this when partitions are about to move, and when the app stops."""
         self.era = CLOSED
         self._seeks += 1
         super().stop_flow()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109  Faust's signature
-        """Fetched records, without those that a seek or a stop has overtaken."""
+        """Fetched records, without those fetched before a seek or a stop."""
         seeks = self._seeks
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
-        missed: set[TP] = set()
+        dropped: set[TP] = set()
         for tp, record in self.scheduler.iterate(records):
             wanted = active is None or tp in active or tp in self._buffered_partitions
             if wanted and self.flow_active and self._seeks == seeks:
@@ -101,14 +103,14 @@ class Consumer(driver.Consumer):
                 message.era = seeks
                 yield tp, message
             else:
-                missed.add(tp)
-        if missed:
-            # Partitions that moved away meanwhile are somebody else's; those that stay are sought after the move.
+                dropped.add(tp)
+        if dropped:
+            # The error means that partitions have moved away meanwhile. Those that stay are sought after the move.
             with contextlib.suppress(aiokafka.errors.IllegalStateError):
-                await self._seek_again(missed)
+                await self._seek_again(dropped)
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Seeks; what was asked for before is not passed on any more."""
+        """Seeks. Records that were fetched before are not delivered any more."""
         self._seeks += 1
         try:
             await super().seek_wait(partitions)
@@ -116,15 +118,15 @@ class Consumer(driver.Consumer):
             self._seeks += 1
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Every way on goes through here: after a rebalance, after recovery, and when Faust lost its place."""
+        """Faust calls this before it reads on: after a rebalance, after recovery, and when it has lost its position."""
         committed = await super().seek_to_committed()
         return {**committed, **await self._seek_sources()}
 
-    async def _seek_again(self, missed: set[TP]) -> None:
-        changelogs = {tp for tp in missed if self._is_changelog_tp(tp)}
+    async def _seek_again(self, dropped: set[TP]) -> None:
+        changelogs = {tp for tp in dropped if self._is_changelog_tp(tp)}
         if changelogs:
             await cast(ConsumerThread, self._thread).seek_to_recovered(changelogs)
-        if missed - changelogs and self.era != CLOSED:
+        if dropped - changelogs and self.era != CLOSED:
             await self._seek_sources()
 
     async def _seek_sources(self) -> dict[TP, int]:
@@ -139,7 +141,7 @@ class Consumer(driver.Consumer):
             elif position < earliest[tp]:
                 lost = LostHistory(
                     f"pacing needs {tp.topic}[{tp.partition}] from offset {position}, Kafka has it from "
-                    f"{earliest[tp]}: restore retention, or give another app id to count anew what is left"
+                    f"{earliest[tp]}: restore the retention, or give another app id to count again what Kafka has"
                 )
                 await self.app.crash(lost)
                 raise lost
@@ -149,7 +151,7 @@ class Consumer(driver.Consumer):
 
 
 class Transport(driver.Transport):
-    """Kafka through the consumer above."""
+    """Kafka by way of the consumer above."""
 
     Consumer = Consumer
 

@@ -1,9 +1,9 @@
-"""What the worker knows, as plain structures: served as JSON, compared with the oracle, read by tests."""
+"""What a pacing worker knows, as structures: served as JSON, and compared with the oracle."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -14,7 +14,7 @@ from streams.pacing.shard import Shard
 
 
 class DayView(msgspec.Struct, frozen=True):
-    """The counters of one local day; `day` is a calendar date, `day_start` its midnight in ms UTC."""
+    """The counters of one local day: `day` is the calendar date, `day_start` its midnight in ms UTC."""
 
     day: str
     day_start: int
@@ -24,7 +24,7 @@ class DayView(msgspec.Struct, frozen=True):
 
 
 class CampaignView(msgspec.Struct, frozen=True):
-    """A campaign with every day kept, ascending. `campaign` is null when nobody announced it."""
+    """A campaign with every day that is kept, ascending. `campaign` is null for one that was not announced."""
 
     campaign_id: str
     timezone: str
@@ -34,10 +34,11 @@ class CampaignView(msgspec.Struct, frozen=True):
 
 
 class WorkerView(msgspec.Struct, frozen=True):
-    """The campaigns this worker owns with the last decision on each (their days: one view a campaign).
+    """The campaigns that this worker owns, with the last decision on each. Their days are in the view of each campaign.
 
-    `next_offsets` of `campaign_totals`, by each partition owned: all below is counted, -1 before anything was.
-    `passed_over` counts records by reason: undecodable, wrong_key, unknown_timezone, off_grid, expired, folded.
+    `next_offsets`: for each owned partition of `campaign_totals`, the offset below which all is counted; -1 while
+    nothing is. `passed_over`: ignored records by reason: undecodable, wrong_key, unknown_timezone, off_grid, expired,
+    folded.
     """
 
     next_offsets: dict[str, int]
@@ -68,14 +69,8 @@ def campaign_view(shard: Shard, campaign_id: str) -> CampaignView | None:
 def worker_view(shards: Mapping[int, Shard], *, clock: EventClock, passed_over: Counter[str]) -> WorkerView:
     """All campaigns of these shards."""
     return WorkerView(
-        next_offsets={str(at): shard.position for at, shard in sorted(shards.items())},
+        next_offsets={str(partition): shard.position for partition, shard in sorted(shards.items())},
         event_lag_ms=clock.lag_ms,
         passed_over=dict(sorted(passed_over.items())),
         campaigns={name: head.decision for shard in shards.values() for name, head in sorted(shard.campaigns())},
     )
-
-
-def all_campaigns(shards: Iterable[Shard]) -> dict[str, CampaignView]:
-    """Every campaign of these shards with its days."""
-    views = (campaign_view(shard, name) for shard in shards for name, _ in shard.campaigns())
-    return {view.campaign_id: view for view in views if view is not None}

@@ -1,4 +1,4 @@
-"""Records waiting to be inserted: which go together, and up to where a partition is done with. Pure; time is given."""
+"""Records that wait to be inserted: which are inserted together, and which offset may then be committed. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-Place = tuple[str, int]  # topic and partition
+# A topic and a partition of it.
+LogPartition = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Piece:
-    """Consecutive records of one partition as columns of equal length; timestamps are Kafka's, ms UTC, -1 for none.
+class RecordColumns:
+    """Consecutive records of one partition as columns of equal length. Timestamps are Kafka's in ms UTC, -1 for none.
 
-    Columns and not messages: the garbage collector walks every message held, which cost 2.5 µs a record (measured),
-    but neither bytes nor integers.
+    Columns and not messages, because the garbage collector visits every message in memory, which took 2.5 µs a record
+    (measured). It visits neither bytes nor integers.
     """
 
     offsets: list[int] = field(default_factory=list)
@@ -29,79 +30,81 @@ class Piece:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def extend(self, later: Piece) -> None:
-        """Takes the records of `later` behind its own."""
+    def extend(self, later: RecordColumns) -> None:
+        """Appends the records of `later`."""
         self.offsets += later.offsets
         self.timestamps_ms += later.timestamps_ms
         self.values += later.values
         self.size_bytes += later.size_bytes
 
     def fitting(self, *, rows: int, size_bytes: int) -> int:
-        """How many of the first records are within both bounds."""
+        """How many records, from the first on, are within both bounds."""
         if len(self) <= rows and self.size_bytes <= size_bytes:
             return len(self)
         return bisect_right(list(accumulate(map(_length, self.values[:rows]))), size_bytes)
 
-    def split(self, first: int) -> tuple[Piece, Piece]:
-        """The first so many records, and the others."""
-        head = Piece(self.offsets[:first], self.timestamps_ms[:first], self.values[:first])
-        return head, Piece(self.offsets[first:], self.timestamps_ms[first:], self.values[first:])
+    def split(self, first: int) -> tuple[RecordColumns, RecordColumns]:
+        """The first `first` records, and the others."""
+        head = RecordColumns(self.offsets[:first], self.timestamps_ms[:first], self.values[:first])
+        return head, RecordColumns(self.offsets[first:], self.timestamps_ms[first:], self.values[first:])
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one topic to insert as one block: pieces by partition, none empty. `since_s`: when the first of them
-    came, at the latest."""
+    """Records of one topic to insert as one block, by partition; none is empty.
+
+    `since_s` is when the first of them came, or a little later.
+    """
 
     topic: str
-    pieces: Mapping[int, Piece]
+    by_partition: Mapping[int, RecordColumns]
     since_s: float = 0.0
 
     def __len__(self) -> int:
-        return sum(map(len, self.pieces.values()))
+        return sum(map(len, self.by_partition.values()))
 
     @property
     def size_bytes(self) -> int:
         """Length of all values together."""
-        return sum(piece.size_bytes for piece in self.pieces.values())
+        return sum(records.size_bytes for records in self.by_partition.values())
 
     def values(self) -> list[bytes | None]:
-        """All values, piece after piece; `record` finds where one of them came from."""
-        return [value for piece in self.pieces.values() for value in piece.values]
+        """All values, one partition after another; `record` returns where one of them came from."""
+        return [value for records in self.by_partition.values() for value in records.values]
 
     def record(self, index: int) -> tuple[int, int, int, bytes | None]:
         """Partition, offset, timestamp and value of `values()[index]`. Raises IndexError."""
-        for partition, piece in self.pieces.items():
-            if index < len(piece):
-                return partition, piece.offsets[index], piece.timestamps_ms[index], piece.values[index]
-            index -= len(piece)
+        for partition, records in self.by_partition.items():
+            if index < len(records):
+                return partition, records.offsets[index], records.timestamps_ms[index], records.values[index]
+            index -= len(records)
         raise IndexError(index)
 
-    def next_offsets(self) -> Iterator[tuple[Place, int]]:
-        """For each partition, the offset behind its last record here."""
-        for partition, piece in self.pieces.items():
-            yield (self.topic, partition), piece.offsets[-1] + 1
+    def next_offsets(self) -> Iterator[tuple[LogPartition, int]]:
+        """For each partition, the offset after its last record in this batch."""
+        for partition, records in self.by_partition.items():
+            yield (self.topic, partition), records.offsets[-1] + 1
 
-    def touches(self, place: Place) -> bool:
-        """Whether a record of the partition is in it."""
-        return place[0] == self.topic and place[1] in self.pieces
+    def touches(self, log: LogPartition) -> bool:
+        """Whether it has a record of the partition."""
+        return log[0] == self.topic and log[1] in self.by_partition
 
 
 class Batches:
     """Records by topic and partition, in the order of their logs.
 
-    A topic is due when it holds `full_rows` records or `full_bytes` of values, or anything for `oldest_s`. Bytes,
-    because a record may be many rows, and only decoding it would tell how many.
+    A topic is due when it has `full_rows` records, or `full_bytes` of values, or its first record has waited
+    `oldest_s`. Bytes count as well, because a record may be many rows, and how many is known only after decoding.
 
-    One topic fills one table, so batches of different topics are acknowledged independently, and a partition's offset
-    follows from its own topic alone.
+    One topic fills one table. So batches of different topics are acknowledged independently, and the offset of a
+    partition depends on its own topic alone.
     """
 
     def __init__(self, *, full_rows: int, full_bytes: int, oldest_s: float) -> None:
         self._full_rows = full_rows
         self._full_bytes = full_bytes
         self._oldest_s = oldest_s
-        self._held: dict[str, dict[int, Piece]] = {}
+        self._held: dict[str, dict[int, RecordColumns]] = {}
         self._since_s: dict[str, float] = {}
 
     @property
@@ -111,22 +114,22 @@ class Batches:
 
     @property
     def size_bytes(self) -> int:
-        """Length of the values held, over all topics."""
+        """Length of all values held, over all topics."""
         return sum(self._bytes(topic) for topic in self._held)
 
     @property
     def since_s(self) -> float | None:
-        """Since when the first record is held; None when none is."""
+        """When the first of the records held came; None when there are none."""
         return min(self._since_s.values(), default=None)
 
-    def add(self, place: Place, records: Piece, *, now_s: float) -> None:
-        """Takes one or more records, behind those of the partition already held."""
-        topic, partition = place
-        self._held.setdefault(topic, {}).setdefault(partition, Piece()).extend(records)
+    def add(self, log: LogPartition, records: RecordColumns, *, now_s: float) -> None:
+        """Adds one or more records, after those of the partition that are already held."""
+        topic, partition = log
+        self._held.setdefault(topic, {}).setdefault(partition, RecordColumns()).extend(records)
         self._since_s.setdefault(topic, now_s)
 
     def due(self, now_s: float) -> str | None:
-        """Of the topics that are full or have waited long enough, the one waiting longest; None when there is none."""
+        """The topic that is due; of several the one that has waited longest; None when no topic is."""
         ready = [
             topic
             for topic, since_s in self._since_s.items()
@@ -137,42 +140,45 @@ class Batches:
         return min(ready, key=self._since_s.__getitem__, default=None)
 
     def take(self, topic: str, *, now_s: float) -> Batch:
-        """One batch of a topic that holds any: at most `full_rows` records, and `full_bytes` unless the first alone is
-        larger. What is left starts waiting anew."""
-        pieces: dict[int, Piece] = {}
-        left: dict[int, Piece] = {}
+        """One batch of a topic that has records: at most `full_rows`, and `full_bytes` if the first is not larger.
+
+        For the records that are left, the wait starts again.
+        """
+        chosen: dict[int, RecordColumns] = {}
+        left: dict[int, RecordColumns] = {}
         rows, size_bytes = self._full_rows, self._full_bytes
-        for partition, piece in self._held.pop(topic).items():
-            taken, rest = piece.split(max(piece.fitting(rows=rows, size_bytes=size_bytes), 0 if pieces else 1))
+        for partition, records in self._held.pop(topic).items():
+            fitting = records.fitting(rows=rows, size_bytes=size_bytes)
+            taken, rest = records.split(max(fitting, 0 if chosen else 1))
             rows -= len(taken)
             size_bytes -= taken.size_bytes
             if taken:
-                pieces[partition] = taken
+                chosen[partition] = taken
             if rest:
                 left[partition] = rest
         since_s = self._since_s.pop(topic)
         if left:
             self._held[topic] = left
             self._since_s[topic] = now_s
-        return Batch(topic, pieces, since_s)
+        return Batch(topic, chosen, since_s)
 
-    def forget(self, place: Place) -> None:
-        """Drops what is held of a partition: somebody else will read it again."""
-        topic, partition = place
+    def forget(self, log: LogPartition) -> None:
+        """Drops the records of a partition, which another worker will read again."""
+        topic, partition = log
         held = self._held.get(topic, {})
         held.pop(partition, None)
         if topic in self._held and not held:
             del self._held[topic], self._since_s[topic]
 
     def topics(self) -> list[str]:
-        """Topics that hold anything."""
+        """Topics that have records."""
         return list(self._held)
 
     def _rows(self, topic: str) -> int:
         return sum(map(len, self._held[topic].values()))
 
     def _bytes(self, topic: str) -> int:
-        return sum(piece.size_bytes for piece in self._held[topic].values())
+        return sum(records.size_bytes for records in self._held[topic].values())
 
 
 def _length(value: bytes | None) -> int:

@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from schemas.errors import LostHistory, SettingsError, Transient
 from streams.kafka.consumer import offsets_and_times
-from streams.sink.batches import Piece, Place
+from streams.sink.batches import LogPartition, RecordColumns
 from streams.sink.settings import SinkSettings
 
 log = structlog.get_logger(__name__)
@@ -47,12 +47,12 @@ class Intake:
         self,
         settings: SinkSettings,
         *,
-        on_revoke: Callable[[Sequence[Place]], None],
-        on_lost: Callable[[Sequence[Place]], None],
+        on_revoke: Callable[[Sequence[LogPartition]], None],
+        on_lost: Callable[[Sequence[LogPartition]], None],
     ) -> None:
         self._on_revoke = on_revoke
         self._on_lost = on_lost
-        self._owned: dict[Place, _Position] = {}
+        self._owned: dict[LogPartition, _Position] = {}
         self._paused = False
         self.last_commit_ms = 0
         self._consumer = Consumer(
@@ -81,19 +81,19 @@ class Intake:
             sorted(settings.topics()), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
         )
 
-    def read(self, most: int, timeout_s: float) -> dict[Place, Piece]:
+    def read(self, most: int, timeout_s: float) -> dict[LogPartition, RecordColumns]:
         """Records by partition, at most `most`, waiting for them up to `timeout_s`; rebalances happen in here.
 
         Raises LostHistory, SettingsError for a missing topic or right, Transient when the client can't go on.
         """
-        messages: dict[Place, list[Message]] = {}
+        messages: dict[LogPartition, list[Message]] = {}
         events: list[Message] = []
         for message in self._consumer.consume(most, timeout_s):
             if message.error() is not None:
                 events.append(message)
             else:
                 # The types allow None everywhere; a message without an error has all of this.
-                place: Place = (message.topic(), message.partition())  # type: ignore[assignment]
+                place: LogPartition = (message.topic(), message.partition())  # type: ignore[assignment]
                 messages.setdefault(place, []).append(message)
         found = {place: _piece(messages[place]) for place in messages if place in self._owned}
         for place, piece in found.items():
@@ -107,7 +107,7 @@ class Intake:
             self._problem(event)
         return found
 
-    def done(self, place: Place, next_offset: int) -> None:
+    def done(self, place: LogPartition, next_offset: int) -> None:
         """All records of the partition below `next_offset` are acknowledged; nothing when it is not ours any more."""
         position = self._owned.get(place)
         if position is not None:
@@ -144,7 +144,7 @@ class Intake:
         """Leaves the group; the partitions go to others at once."""
         self._consumer.close()
 
-    def _commit(self, places: Sequence[Place], *, wait: bool) -> None:
+    def _commit(self, places: Sequence[LogPartition], *, wait: bool) -> None:
         due = {place: self._owned[place] for place in places}
         offsets = [TopicPartition(*place, at.done) for place, at in due.items() if at.done >= 0 and at.done != at.sent]
         if not offsets:
@@ -234,7 +234,7 @@ class Intake:
             # Connections and leaders come and go; librdkafka tries again by itself.
             log.warning("Kafka trouble", topic=place[0], partition=place[1], error=str(error))
 
-    def _lost_history(self, place: Place) -> str:
+    def _lost_history(self, place: LogPartition) -> str:
         position = self._owned.get(place, _Position())
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_REQUEST_S)
         return (
@@ -244,8 +244,8 @@ class Intake:
         )
 
 
-def _piece(messages: Sequence[Message]) -> Piece:
-    return Piece(*offsets_and_times(messages), list(map(Message.value, messages)))
+def _piece(messages: Sequence[Message]) -> RecordColumns:
+    return RecordColumns(*offsets_and_times(messages), list(map(Message.value, messages)))
 
 
 def _by_topic(partitions: Sequence[TopicPartition]) -> dict[str, list[int]]:

@@ -22,7 +22,7 @@ from schemas.clickhouse.migrations import migrate, require_applied
 from schemas.errors import Transient
 from schemas.rejects import Rejected, rejected
 from schemas.topics import topic_name
-from streams.sink.batches import Batch, Batches, Place
+from streams.sink.batches import Batch, Batches, LogPartition
 from streams.sink.consumer import Intake
 from streams.sink.letters import Letters
 from streams.sink.settings import Progress, SinkSettings
@@ -188,7 +188,7 @@ class _Sink:
             log.warning("stopped with rows not inserted; the next start reads them again", failure=str(failure))
         self._intake.commit(wait=True)
 
-    def _revoked(self, places: Sequence[Place]) -> None:
+    def _revoked(self, places: Sequence[LogPartition]) -> None:
         self._forget(places)
         wanted = [future for batch, future in self._in_flight if any(map(batch.touches, places))]
         wait(wanted, timeout=REVOKE_S)
@@ -196,7 +196,7 @@ class _Sink:
         if not any(future.done() and not future.cancelled() and future.exception() for _, future in self._in_flight):
             self._collect()
 
-    def _forget(self, places: Sequence[Place]) -> None:
+    def _forget(self, places: Sequence[LogPartition]) -> None:
         for place in places:
             self._batches.forget(place)
 

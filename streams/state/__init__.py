@@ -1,1 +1,1 @@
-"""State that outlives a process: files on a disk, and snapshots shared between machines; `disk` is the front door."""
+"""State that outlives a process: files on a disk (`disk`), and snapshots shared between machines (`sharing`)."""

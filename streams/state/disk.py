@@ -1,4 +1,4 @@
-"""The disk a fold keeps its state on: `engine.ports.Disk` as named files in one real folder."""
+"""The disk on which a fold keeps its state: `engine.ports.Disk` as files in one real folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from schemas.errors import ClickfoldError, SettingsError
 
-# Appends on their way, a batch each: about 10 MB a partition.
+# Appends that wait for the writing thread, of one batch each: at most about 10 MB a partition.
 _MOST_QUEUED = 8
 
 
 class Folder:
-    """`Disk` on a real folder. Files are kept open; `close` closes them.
+    """`Disk` on a real folder. Files stay open until `close`.
 
-    Appends are written by a thread, in order: copying into the page cache takes 0.6 µs for an impression, a tenth of
-    all the join does with it, and lets go of the interpreter's lock. Whatever else is asked waits for what is queued.
-    Raises ClickfoldError, at that call or a later one, when the disk does not take what is written.
+    A thread writes the appends, in order: copying an impression into the page cache takes 0.6 µs, a tenth of all that
+    the join does with it, and releases the interpreter's lock meanwhile. Every other call waits for the queued appends.
+    Raises ClickfoldError when the disk does not take what is written, perhaps at a later call than the append.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,25 +42,25 @@ class Folder:
         self._queued.append(self._writer.submit(_write_all, self._descriptor(name), data))
 
     def read(self, name: str, start: int, length: int) -> bytes:
-        self._settle()
+        self._wait_for_all()
         if name not in self._open and not (self._path / name).exists():
             raise FileNotFoundError(name)
         descriptor = self._descriptor(name)
-        # Asked for more than there is, `pread` would first make room for all of it.
+        # Bounded by the size of the file, because `pread` allocates the whole length first.
         return os.pread(descriptor, min(length, max(0, os.fstat(descriptor).st_size - start)), start)
 
     def read_synced(self, name: str, start: int, length: int) -> bytes:
-        # By a descriptor of its own: those kept open, and the queue, belong to the owner's thread.
+        # With a descriptor of its own: open descriptors and the queue belong to the owner's thread.
         with (self._path / name).open("rb") as file:
             file.seek(start)
             return file.read(length)
 
     def truncate(self, name: str, length: int) -> None:
-        self._settle()
+        self._wait_for_all()
         os.ftruncate(self._descriptor(name), length)
 
     def sync(self, name: str) -> None:
-        self._settle()
+        self._wait_for_all()
         os.fsync(self._descriptor(name))
 
     def replace(self, name: str, data: bytes) -> None:
@@ -91,7 +91,7 @@ class Folder:
         for name in list(self._open):
             self._close(name)
 
-    def _settle(self) -> None:
+    def _wait_for_all(self) -> None:
         while self._queued:
             self._wait_for(self._queued.popleft())
 
@@ -100,22 +100,22 @@ class Folder:
             write.result()
         except OSError as error:
             raise ClickfoldError(
-                f"state folder {self._path} takes no more ({error.strerror}); make room, then start again: "
-                "nothing committed is lost"
+                f"state folder {self._path} takes no more data ({error.strerror}); free some space, then start again: "
+                "nothing that was committed is lost"
             ) from error
 
     def _descriptor(self, name: str) -> int:
         descriptor = self._open.get(name)
         if descriptor is None:
-            made = not (self._path / name).exists()
+            created = not (self._path / name).exists()
             descriptor = self._open[name] = os.open(self._path / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            if made:
-                # The name itself must outlive a power cut, not only the bytes behind it.
+            if created:
+                # The name of the file must survive a power cut as well, not only its content.
                 self._sync_folder()
         return descriptor
 
     def _close(self, name: str) -> None:
-        self._settle()
+        self._wait_for_all()
         descriptor = self._open.pop(name, None)
         if descriptor is not None:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""One owner's writing: each snapshot uploads what its files grew by, and clears away what nobody needs any more."""
+"""Uploads the snapshots of one owner, each time only what its files grew by. Deletes what nobody needs any more."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from streams.state.layout import (
     stems,
 )
 
-# Large enough for a store's bandwidth to matter more than its delay, small enough to hold a few in memory.
+# Large enough that the bandwidth of a store matters more than its delay, small enough to have a few in memory.
 PIECE_BYTES = 32 << 20
-# How long an owner sees that it names no object of former owners before that goes: far longer than a rebalance, in
-# which one may still be writing and another reading.
+# An owner deletes an object of a former owner after it has named it nowhere for so long. That is much longer than a
+# rebalance, during which one owner may still be writing and another reading.
 GRACE_S = 600.0
 
 Read = Callable[[str, int, int], bytes]
 
 
-class Writer:
-    """The snapshots one owner of a partition writes.
+class Uploader:
+    """Writes the snapshots of one owner of a partition.
 
-    Of its own it keeps the last two: whoever takes over while the last is being written goes on from the one before,
-    of which nothing may be missing. Objects of former owners it deletes `GRACE_S` after it first saw them unnamed,
-    those of later owners never.
+    It keeps its own last two, because an owner that takes over while the last one is being written continues from the
+    one before. It deletes objects of former owners `GRACE_S` after its snapshots stopped naming them, and never those
+    of later owners.
     """
 
     def __init__(self, objects: Objects, *, number: int, token: str) -> None:
-        """`number`: of the epoch, at least; `token`: nobody else's."""
+        """The epoch has at least this `number`. No other owner has the same `token`."""
         self._objects = objects
         self._number = number
         self._token = token
@@ -47,7 +47,7 @@ class Writer:
         self._sequence = 0
         self._pieces: dict[str, list[Piece]] = {}
         self._own: set[str] = set()
-        # Keys that the last manifest names, and the one before, themselves included.
+        # Keys that the last manifest names and those that the one before names, the keys of both included.
         self._named: set[str] = set()
         self._named_before: set[str] = set()
         self._unnamed_since_s: dict[str, float] = {}
@@ -56,10 +56,10 @@ class Writer:
     def put(
         self, cut: Mapping[str, int], manifest: bytes, files: Mapping[str, int], read: Read, wanted: Callable[[], bool]
     ) -> bool:
-        """Adds a snapshot; False if `wanted` turned false before all was read, since files may have changed by then.
+        """Adds a snapshot. Returns False if `wanted` became false before all was read: then files may have changed.
 
-        `read` gives a stretch of a file. Raises FileNotFoundError when a file has gone meanwhile, Transient when the
-        store fails; what was written by then serves the next try.
+        `read` gives bytes of a file. Raises FileNotFoundError when a file was deleted meanwhile, Transient when the
+        store fails; what was written by then is used by the next try.
         """
         if not self._epoch:
             self._begin(files, read)
@@ -79,9 +79,9 @@ class Writer:
         return True
 
     def clear_away(self, now_s: float) -> None:
-        """Deletes what the last two manifests do not name: own at once, former owners' once the grace is over.
+        """Deletes what the last two manifests do not name: own objects at once, former owners' after `GRACE_S`.
 
-        Raises Transient; what is left then goes next time.
+        Raises Transient; the next call deletes what is left then.
         """
         named = self._named | self._named_before
         for key in sorted(self._own - named, key=_manifests_first):
@@ -95,22 +95,23 @@ class Writer:
                 self._objects.delete(key)
 
     def _begin(self, files: Mapping[str, int], read: Read) -> None:
-        """Takes an epoch above all there are, and over what of the newest snapshot these very files begin with."""
-        found = stems(self._objects)
-        if found:
+        """Takes an epoch above all others, and reuses pieces of the newest snapshot that are equal to these files."""
+        snapshots = stems(self._objects)
+        if snapshots:
             try:
-                known = read_manifest(self._objects, found[0]).files
+                shared = read_manifest(self._objects, snapshots[0]).files
             except (DamagedState, FileNotFoundError):
-                known = {}
+                shared = {}
             for name, length in files.items():
-                self._pieces[name] = _same(known.get(name, ()), length, partial(read, name))
-        newest = epoch_number(found[0]) if found else -1
+                self._pieces[name] = _same(shared.get(name, ()), length, partial(read, name))
+        newest = epoch_number(snapshots[0]) if snapshots else -1
         self._epoch = epoch(max(self._number, newest + 1), self._token)
 
     def _cover(self, name: str, length: int, read: Read) -> None:
-        """Uploads what is behind the pieces there are, together with the last ones as long as they are no larger.
+        """Uploads what follows the existing pieces, together with the last of them as long as they are not larger.
 
-        So a file that grows by little at a time has as many pieces as a number has binary digits, not one a snapshot.
+        So the number of pieces of a file that grows a little each time follows the logarithm of its size, and is not
+        one for each snapshot.
         """
         pieces = self._pieces[name]
         start = pieces[-1].end if pieces else 0
@@ -120,15 +121,15 @@ class Writer:
             pieces and pieces[-1].end - pieces[-1].start <= length - start and length - pieces[-1].start <= PIECE_BYTES
         ):
             start = pieces.pop().start
-        for at in range(start, length, PIECE_BYTES):
-            size = min(PIECE_BYTES, length - at)
-            data = read(name, at, size)
+        for begin in range(start, length, PIECE_BYTES):
+            size = min(PIECE_BYTES, length - begin)
+            data = read(name, begin, size)
             if len(data) != size:
-                raise FileNotFoundError(f"{name} from {at} to {at + size}")
-            pieces.append(self._write(f"{self._epoch}.{name}.{at}-{at + size}", at, data))
+                raise FileNotFoundError(f"{name} from {begin} to {begin + size}")
+            pieces.append(self._write(f"{self._epoch}.{name}.{begin}-{begin + size}", begin, data))
 
     def _write(self, key: str, start: int, data: bytes) -> Piece:
-        # Noted first: a write that fails may leave something.
+        # Recorded before the write, because a write that fails may leave an object.
         self._own.add(key)
         self._objects.write(key, data)
         self.written_bytes += len(data)
@@ -136,7 +137,7 @@ class Writer:
 
 
 def _same(pieces: Sequence[Piece], length: int, read: Callable[[int, int], bytes]) -> list[Piece]:
-    """The leading pieces that hold what the file holds."""
+    """The leading pieces whose bytes are equal to those of the file."""
     kept: list[Piece] = []
     for piece in pieces:
         if piece.end > length or checksum(read(piece.start, piece.end - piece.start)) != piece.xxh3:
@@ -146,5 +147,5 @@ def _same(pieces: Sequence[Piece], length: int, read: Callable[[int, int], bytes
 
 
 def _manifests_first(key: str) -> tuple[bool, str]:
-    """No manifest outlives what it names."""
+    """Sorts manifests first, so that no manifest is left whose pieces are deleted."""
     return not is_manifest(key), key

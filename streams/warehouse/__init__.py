@@ -1,3 +1,1 @@
-"""ClickHouse for everyone who speaks to it: connecting, typed rows, inserts and their failures; `client` is the front
-door.
-"""
+"""ClickHouse for all rooms: connecting (`client`), typed rows (`rows`), inserting (`writer`), errors (`failures`)."""

@@ -1,4 +1,4 @@
-"""Connecting to ClickHouse, with no retries but those counted here."""
+"""Connects to ClickHouse, without the retries that clickhouse-connect would make by itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from schemas.clickhouse.migrations import require_applied
 from schemas.errors import SettingsError
 from streams.warehouse.failures import ErrorAnswer
 
-# An insert of 50,000 rows takes 0.1 s; one that takes a minute has lost its server, and may be sent again.
+# An insert of 50,000 rows takes 0.1 s. After a minute the server is lost, and the insert may be sent again.
 ANSWER_TIMEOUT_S: Final = 60
 
 CONNECT_TIMEOUT_S: Final = 5
-# A setting that inserts have, and nothing else; so it tells them in a request's address.
+# A setting that only inserts have: they are recognised by it in the URL of a request.
 INSERTS: Final = "insert_deduplication_token"
 _CODE = re.compile(r"\bCode: (\d+)\.")
 
@@ -32,9 +32,9 @@ def connect(
 ) -> Client:
     """A client for `http(s)://[user:password@]host[:port]`, on `database` unless that is empty; close it when done.
 
-    An insert fails at once when nobody answers within `answer_s`, or with an error. One thing clickhouse-connect does
-    repeat, once and after 0.1 s: a request whose connection the other side closed, as a kept one may have been before
-    it was sent. Of what only reads it repeats 429, 503 and 504, twice.
+    An insert fails without a retry when there is no answer within `answer_s`, or an error. But clickhouse-connect still
+    repeats a request once, after 0.1 s, when the server closed the connection: a kept-alive one may have been closed
+    before the request was sent. It also repeats queries twice after a status of 429, 503 or 504.
 
     Raises SettingsError for another kind of address, clickhouse-connect's OperationalError when nobody answers.
     """
@@ -51,33 +51,36 @@ def connect(
         password=password_of(url, password),
         database=database or None,
         compress="lz4",
-        # A session allows one statement at a time, and would be kept by the server for nothing.
+        # A session allows one statement at a time, and the server would keep it for no use.
         autogenerate_session_id=False,
         connect_timeout=CONNECT_TIMEOUT_S,
         send_receive_timeout=answer_s,
-        # Closed with the client, not shared with others of this process.
+        # Closed with this client and not shared with other clients of the process.
         dedicated_pool=True,
     )
     assert isinstance(client, HttpClient)
     client.http_retries = 0
-    # An attribute of this pool of our own: clickhouse-connect takes a pool of another class, but would not close it.
-    client.http.urlopen = _heeding(client.http.urlopen)  # type: ignore[method-assign]
+    # Replaced on this pool alone. clickhouse-connect accepts a pool of a class of ours, but would not close it.
+    client.http.urlopen = _raising_error_answers(client.http.urlopen)  # type: ignore[method-assign]
     return client
 
 
 def password_of(url: str, password: str = "") -> str:
-    """The password a connection uses: the one given, else the address's."""
+    """The password that a connection uses: the one given, else the one in the URL."""
     return password or unquote(urlsplit(url).password or "")
 
 
-def _heeding(urlopen: Callable[..., BaseHTTPResponse]) -> Callable[..., BaseHTTPResponse]:
-    """`urlopen`, but raising ErrorAnswer for what clickhouse-connect's errors do not have: when to come back, and an
-    exception that came too late for the status, which would be rows acknowledged and not there."""
+def _raising_error_answers(urlopen: Callable[..., BaseHTTPResponse]) -> Callable[..., BaseHTTPResponse]:
+    """`urlopen` that raises ErrorAnswer in two cases that clickhouse-connect's own errors do not cover.
 
-    def heeded(method: str, url: str, *rest: Any, **more: Any) -> BaseHTTPResponse:
+    These are an answer with Retry-After, and an insert with status 200 and an exception in its body: the exception came
+    after the status was sent, and without this the rows would count as acknowledged.
+    """
+
+    def checked(method: str, url: str, *rest: Any, **more: Any) -> BaseHTTPResponse:
         answer = urlopen(method, url, *rest, **more)
         retry_after_s = _retry_after_s(answer) if answer.status >= 400 else None
-        # The answer to an insert that went well is empty.
+        # The answer to a successful insert is empty.
         if retry_after_s is None and (answer.status >= 300 or INSERTS not in url or not answer.data):
             return answer
         text = answer.data.decode(errors="replace")
@@ -85,7 +88,7 @@ def _heeding(urlopen: Callable[..., BaseHTTPResponse]) -> Callable[..., BaseHTTP
         answer.close()
         raise ErrorAnswer(answer.status, int(code) if code.isdecimal() else None, text, retry_after_s or 0.0)
 
-    return heeded
+    return checked
 
 
 def _retry_after_s(answer: BaseHTTPResponse) -> float | None:
@@ -97,7 +100,7 @@ def _retry_after_s(answer: BaseHTTPResponse) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """How to reach ClickHouse. `cluster` names its cluster of replicas that has the tables, if any."""
+    """How to reach ClickHouse. `cluster` is the cluster of replicas that has the tables, empty for none."""
 
     url: str
     database: str = "ads"
@@ -106,7 +109,7 @@ class Warehouse:
     cluster: str = ""
 
     def open(self) -> Client:
-        """A client, on tables as this program knows them. Raises SettingsError."""
+        """A client for the database. Raises SettingsError when it lacks a migration."""
         client = connect(self.url, database=self.database, user=self.user, password=self.password)
         try:
             require_applied(client, database=self.database)

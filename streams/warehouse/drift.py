@@ -1,4 +1,4 @@
-"""Tables that are no longer as this program knows them: which column it is, and what to do."""
+"""Finds the column in which a table differs from what this program inserts, and the statement that corrects it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _TIMEZONE = re.compile(r"(DateTime(?:64)?)\((\d?)(?:, )?'[^']*'\)")
 
 
 def drift(client: Client, rows: Rows) -> str:
-    """What keeps the rows out of their table as it is now, with the statement that mends it; '' when nothing does.
+    """Why the rows do not fit into their table, with the statement that corrects the table; '' when they fit.
 
-    A column too many is no drift: it has a default. Raises what clickhouse-connect raises.
+    An additional column is no reason: it has a default. Raises the errors of clickhouse-connect.
     """
     table = f"{client.database}.{rows.table}"
-    found = client.query(
+    columns = client.query(
         "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}",
         parameters={"table": rows.table},
     ).result_rows
-    types = {str(name): str(type_) for name, type_ in found}
+    types = {str(name): str(type_) for name, type_ in columns}
     if not types:
-        return f"there is no table {table}: in a new database run `clickfold init`, a table that was dropped restore"
+        return f"there is no table {table}: run `clickfold init` for a new database, or restore the table if dropped"
     for name, type_ in zip(rows.names, rows.types, strict=True):
         if name not in types:
             return f"table {table} has lost its column {name}: ALTER TABLE {table} ADD COLUMN {name} {type_}"
@@ -35,10 +35,10 @@ def drift(client: Client, rows: Rows) -> str:
 
 
 def _same(ours: str, theirs: str) -> bool:
-    """Whether ClickHouse takes values of one type for the other unchanged: encodings and time zones apart."""
+    """Whether values of both types are the same for ClickHouse: dictionary encoding and time zone may differ."""
     return _plain(ours) == _plain(theirs)
 
 
 def _plain(type_: str) -> str:
-    zoneless = _TIMEZONE.sub(lambda found: f"{found[1]}({found[2]})" if found[2] else found[1], type_)
+    zoneless = _TIMEZONE.sub(lambda match: f"{match[1]}({match[2]})" if match[2] else match[1], type_)
     return _LOW_CARDINALITY.sub(r"\1", zoneless)

@@ -1,4 +1,4 @@
-"""Reading ClickHouse's errors: what passes, what a row is to blame for, what someone must fix."""
+"""Sorts ClickHouse's errors: those that pass by themselves, those caused by a row, and those that someone must fix."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ class Trouble(Enum):
 
 
 class ErrorAnswer(HTTPError):
-    """An answer that is an error in a way clickhouse-connect has no place for: it says by Retry-After when to ask
-    again, or it is the 200 of an insert with an exception in its body. `code` is ClickHouse's number, if it has one.
-    clickhouse-connect raises its own error from this one."""
+    """An error that clickhouse-connect would not recognise as such, or of which it would lose a part.
+
+    The answer has a Retry-After, or it is the 200 of an insert with an exception in its body. `code` is ClickHouse's
+    error number, if there is one. clickhouse-connect raises an error of its own from this one.
+    """
 
     def __init__(self, status: int, code: int | None, text: str, retry_after_s: float) -> None:
-        later = f", to be asked again after {retry_after_s:g} s" if retry_after_s else ""
+        later = f", with Retry-After {retry_after_s:g} s" if retry_after_s else ""
         super().__init__(f"HTTP status {status}{later}: {text}")
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
 
 
-# Numbers and names of ClickHouse's src/Common/ErrorCodes.cpp; a test asks the engine for the names of all of them.
-# Where an insert may have been applied before it failed (319, 286, a lost answer) it is sent again all the same: rows
-# are absolute and versioned, and one deduplication token goes with all tries.
+# Numbers and names from ClickHouse's src/Common/ErrorCodes.cpp; a test compares all names with the engine's. An insert
+# that may have been applied before it failed (319, 286, a lost answer) is sent again as well: rows are absolute and
+# versioned, and all tries carry the same deduplication token.
 PASSING: Final = {
-    # A body cut or damaged on its way; what cannot be encoded never leaves the client.
+    # The body was cut or damaged on the way. A value that cannot be encoded is never sent.
     3: "UNEXPECTED_END_OF_FILE",
     32: "ATTEMPT_TO_READ_AFTER_EOF",
     33: "CANNOT_READ_ALL_DATA",
@@ -44,7 +46,7 @@ PASSING: Final = {
     271: "CANNOT_DECOMPRESS",
     561: "ZSTD_DECODER_FAILED",
     618: "LZ4_DECODER_FAILED",
-    # The server's own network.
+    # The network of the server.
     95: "CANNOT_READ_FROM_SOCKET",
     96: "CANNOT_WRITE_TO_SOCKET",
     198: "DNS_ERROR",
@@ -53,7 +55,7 @@ PASSING: Final = {
     279: "ALL_CONNECTION_TRIES_FAILED",
     297: "SHARD_HAS_NO_CONNECTIONS",
     519: "NO_REMOTE_SHARD_AVAILABLE",
-    # Too busy, too slow, over a quota that is counted anew.
+    # Too busy, too slow, or over a quota that starts again later.
     159: "TIMEOUT_EXCEEDED",
     160: "TOO_SLOW",
     201: "QUOTA_EXCEEDED",
@@ -94,14 +96,14 @@ PASSING: Final = {
     369: "ALL_REPLICAS_ARE_STALE",
     416: "REPLICA_STATUS_CHANGED",
     999: "KEEPER_EXCEPTION",
-    # The server or the table is being stopped, restarted or exchanged; one that is gone for good answers 60 next time.
+    # The server or the table is being stopped, restarted or exchanged. If the table is gone, the next answer is 60.
     218: "TABLE_IS_DROPPED",
     236: "ABORTED",
     394: "QUERY_WAS_CANCELLED",
     733: "TABLE_IS_BEING_RESTARTED",
     734: "CANNOT_WRITE_AFTER_BUFFER_CANCELED",
     735: "QUERY_WAS_CANCELLED_BY_CLIENT",
-    # "Permanently" is the table's setting table_readonly, which whoever made it will take back.
+    # "Permanently" means the setting table_readonly of the table, which whoever set it will remove.
     774: "TABLE_IS_PERMANENTLY_READ_ONLY",
 }
 ROWS: Final = {
@@ -164,9 +166,9 @@ _KINDS: Final = {
     **dict.fromkeys(SETUP, Trouble.SETUP),
 }
 
-# clickhouse-connect keeps the status of an answer without a ClickHouse error number in the text alone.
+# For an answer without a ClickHouse error number, clickhouse-connect has the status only in its text.
 _STATUS = re.compile(r"HTTP status (\d{3})")
-# Proxies and balancers. 413: half of the rows may do, as with rows refused.
+# Of proxies and load balancers. 413 means too many bytes: half of the rows may be accepted, as with refused rows.
 _STATUS_KINDS: Final = {
     **dict.fromkeys((408, 425, 429), Trouble.PASSING),
     413: Trouble.ROWS,
@@ -180,8 +182,8 @@ def trouble(failure: ClickHouseError) -> Trouble:
     code = _code(failure)
     if code is not None:
         return _KINDS.get(code, Trouble.UNKNOWN)
-    # No number: it never came from ClickHouse. Either a value could not be written as its column's type, or the
-    # network or a proxy failed, perhaps after the rows were applied.
+    # Without a number it is not ClickHouse's answer. Either a value does not fit the type of its column, or the network
+    # or a proxy failed, perhaps after the rows were applied.
     if isinstance(failure, DataError):
         return Trouble.ROWS
     status = _status(failure)
@@ -191,14 +193,14 @@ def trouble(failure: ClickHouseError) -> Trouble:
 
 
 def name_of(failure: ClickHouseError) -> str:
-    """A short name for metrics, of some hundred: ClickHouse's own, `http_503`, `timeout`, `connection`, or a class."""
+    """A short name for metrics: ClickHouse's own, `http_503`, `timeout`, `connection` or a class; a hundred or so."""
     code, status = _code(failure), _status(failure)
     if code is not None:
         return _NAMES.get(code, f"code_{code}")
     if status is not None:
         return f"http_{status}"
     cause = _cause(failure)
-    # urllib3 wraps what happened while connecting once more, and calls a refused connection a kind of timeout.
+    # urllib3 wraps an error while connecting once more, and a refused connection is a subclass of its timeout.
     reason = getattr(cause, "reason", None) or cause
     if isinstance(reason, ReadTimeoutError | ConnectTimeoutError) and not isinstance(reason, NewConnectionError):
         return "timeout"
@@ -206,14 +208,14 @@ def name_of(failure: ClickHouseError) -> str:
 
 
 def asked_to_wait_s(failure: BaseException | None) -> float:
-    """What the answer's Retry-After asked for; 0 without one."""
+    """Seconds of the answer's Retry-After; 0 without one."""
     cause = failure.__cause__ if failure is not None else None
     return cause.retry_after_s if isinstance(cause, ErrorAnswer) else 0.0
 
 
 def sentence(failure: BaseException) -> str:
-    """What happened, in one line fit for a log."""
-    # What clickhouse-connect says of a broken connection is mostly the request's address; urllib3's reason is the news.
+    """What happened, in one line for a log."""
+    # clickhouse-connect's text on a broken connection is mostly the URL of the request; the reason is urllib3's.
     cause = _cause(failure)
     reason = getattr(cause, "reason", None) or cause or failure
     return str(reason).partition("\n")[0][:300]
@@ -233,5 +235,5 @@ def _status(failure: ClickHouseError) -> int | None:
     cause = _cause(failure)
     if isinstance(cause, ErrorAnswer):
         return cause.status
-    found = None if cause is not None else _STATUS.search(str(failure))
-    return int(found[1]) if found else None
+    match = None if cause is not None else _STATUS.search(str(failure))
+    return int(match[1]) if match else None

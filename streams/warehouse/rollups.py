@@ -1,4 +1,4 @@
-"""The views that roll minutes up to hours and days, every minute; here told to do it at once, and waited for."""
+"""The views that roll minutes up to hours and days. They refresh every minute; this does it at once, and waits."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from schemas.errors import Transient
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-# Views that refresh themselves and the tables they fill, in the order in which figures pass through them.
+# Each view with the table that it fills, in the order in which data passes through them.
 ROLLUPS: Final = {"hour_rollup": "hour_totals", "day_rollup": "day_totals"}
 _REFRESH_FAILED: Final = 730
 
 
 def roll_up(client: Client) -> None:
-    """Returns once hours and days hold all that this server's minutes hold now. Cost follows what changed lately.
+    """Returns once hours and days include everything that the minutes of this server have now.
 
-    Raises Transient when a refresh fails.
+    The cost follows what changed in the last minutes. Raises Transient when a refresh fails.
     """
     for view in ROLLUPS:
         client.command(f"SYSTEM REFRESH VIEW {view}")
@@ -27,9 +27,11 @@ def roll_up(client: Client) -> None:
 
 
 def wait_for(client: Client, view: str) -> str:
-    """Returns once no refresh of the view that began before now is under way on this server; why the last one failed,
-    empty when it did not."""
-    from clickhouse_connect.driver.exceptions import DatabaseError  # 0.2 s to import, and the join worker loads this
+    """Waits until no refresh of the view that has begun is running on this server. Returns why the last one failed.
+
+    Empty when it did not fail.
+    """
+    from clickhouse_connect.driver.exceptions import DatabaseError  # takes 0.2 s to import, in processes without it too
 
     try:
         client.command(f"SYSTEM WAIT VIEW {view}")

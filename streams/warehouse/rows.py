@@ -1,4 +1,4 @@
-"""Values of one topic to typed columns of its table. Pure."""
+"""From the values of one topic to typed columns of its table. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from schemas.codec import decoder
 from schemas.rejects import Reason
 from streams.warehouse.shapes import SHAPES, Field, Shape
 
-# Columns are taken of so many bytes at once, a thousand outcomes or four records of totals, while the processor's cache
-# holds what was decoded: 2.0 µs an outcome, not 2.4; 0.76 a total, not 0.95. And the inserting thread gets its turn.
+# Values are decoded and turned into columns in chunks of this size: a thousand outcomes or four records of totals. What
+# was decoded is then still in the processor's cache: 2.0 µs an outcome in place of 2.4, and 0.76 a total in place of
+# 0.95. And the inserting thread can run in between.
 _CHUNK_BYTES: Final = 400_000
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record set aside: its index among the values given, why, which field and bound, and how many of its rows are
-    missing for it (a record of many may be in with the others)."""
+    """A refused record: its index among the given values, the reason, a detail, and how many of its rows are missing.
+
+    Of a record of many rows, the others may have been inserted.
+    """
 
     index: int
     reason: Reason
@@ -32,10 +35,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Columns of equal length for one table; `sources` are the indexes of the values the rows were made of, never
-    decreasing: rows of one record stand together.
+    """Columns of equal length for one table.
 
-    `digest` follows from everything the rows were made of before slicing, `first` is where among those they begin.
+    `sources` has for each row the index of the value that it was made of; it never decreases, so rows of one record are
+    together. `digest` is a hash of everything the rows were made of, before slicing; `first` is the index among them of
+    the first row.
     """
 
     table: str
@@ -51,35 +55,28 @@ class Rows:
 
     def slice(self, start: int, stop: int) -> Rows:
         """The rows from `start` up to, not including, `stop`."""
-        cut = slice(start, stop)
-        columns = [column[cut] for column in self.columns]
-        return Rows(
-            self.table,
-            self.names,
-            self.types,
-            columns,
-            self.sources[cut],
-            self.digest,
-            self.first + cut.indices(len(self))[0],
-        )
+        part = slice(start, stop)
+        columns = [column[part] for column in self.columns]
+        first = self.first + part.indices(len(self))[0]
+        return Rows(self.table, self.names, self.types, columns, self.sources[part], self.digest, first)
 
     @property
     def content(self) -> str:
-        """A name that rows made of the same values, by the same rules, to the same table, alone have."""
+        """A name that is equal only for the same rows of one table, made of the same values by the same rules."""
         return f"{self.digest}-{self.first}-{self.first + len(self)}"
 
 
 def rows_of(role: str, values: Sequence[bytes | None], *, run: str) -> tuple[Rows, list[Refused]]:
-    """The rows of `values` in their order, and those refused. Values of a compacted topic that are None are neither.
+    """The rows of `values` in their order, and the refused records. In a compacted topic None is neither: a deletion.
 
-    About 0.8 µs a packed total, decoding included. Raises KeyError for a role that has no table.
+    About 0.8 µs a packed total, with decoding. Raises KeyError for a role that has no table.
     """
     shape = SHAPES[role]
     names = ("run", *(field.name for field in shape.fields))
     types = ("LowCardinality(String)", *(field.type for field in shape.fields))
     lengths = [-1 if value is None else len(value) for value in values]
     digest = xxhash.xxh3_128(repr((shape.table, run, names, types)).encode())
-    # Lengths first: ["ab", "c"] and ["a", "bc"] are other records, and so are no value and an empty one.
+    # With lengths, because ["ab", "c"] and ["a", "bc"] are different records, and so are None and an empty value.
     digest.update(array("q", lengths).tobytes())
     columns: list[list[Any]] = [[] for _ in shape.fields]
     sources: list[int] = []
@@ -88,19 +85,19 @@ def rows_of(role: str, values: Sequence[bytes | None], *, run: str) -> tuple[Row
     for start in range(0, len(values), step):
         chunk = values[start : start + step]
         digest.update(b"".join(filter(None, chunk)))
-        records, own, bad = _decoded(shape, chunk, start)
+        records, indexes, bad = _decoded(shape, chunk, start)
         counts = None if shape.rows_in is None else list(map(shape.rows_in, records))
         for column, field in zip(columns, shape.fields, strict=True):
             column += _column(field, records, counts)
-        sources += own if counts is None else _repeated(own, counts)
+        sources += indexes if counts is None else _repeated(indexes, counts)
         refused += bad
     return Rows(shape.table, names, types, [[run] * len(sources), *columns], sources, digest.hexdigest()), refused
 
 
 def _column(field: Field, records: Sequence[Any], counts: Sequence[int] | None) -> Iterable[Any]:
-    """The column of records that are `counts` rows each, None for one each; only C runs for each row."""
-    taken = map(field.of, records)
-    column = taken if field.change is None else field.change(taken)
+    """A column of the records. `counts` are their rows, None for one each. No Python code runs for each row."""
+    values = map(field.of, records)
+    column = values if field.change is None else field.change(values)
     if field.packed:
         return chain.from_iterable(column)
     return column if counts is None else _repeated(column, counts)
@@ -113,10 +110,10 @@ def _repeated(values: Iterable[Any], counts: Sequence[int]) -> Iterator[Any]:
 def _decoded(
     shape: Shape, values: Sequence[bytes | None], start: int
 ) -> tuple[list[Any], Sequence[int], list[Refused]]:
-    """Records, the index of each and what is refused; the first value has index `start`."""
+    """Records, the index of each, and what is refused; the first value has the index `start`."""
     decode = decoder(shape.kind).decode
     try:
-        # Nearly always all are good: then nothing but C runs for each record that is a row.
+        # Nearly always all values are good: then no Python code runs for a record that is one row.
         records = list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
         if shape.rows_in is not None:
             for record in records:
@@ -142,7 +139,7 @@ def _decoded_one_by_one(
             record = decode(value)
             if shape.rows_in is not None:
                 shape.rows_in(record)
-        # msgspec's errors are ValueErrors, and so is that of text which isn't UTF-8, which msgspec passes on.
+        # msgspec's errors are ValueErrors, and so is the UnicodeDecodeError that it raises for text that is not UTF-8.
         except ValueError as failure:
             refused.append(Refused(index, Reason.UNDECODABLE, str(failure)))
         except RecursionError:

@@ -1,4 +1,4 @@
-"""Inserts rows into ClickHouse until they are acknowledged, whatever it takes."""
+"""Inserts rows into ClickHouse and tries again until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ from streams.warehouse.drift import drift
 from streams.warehouse.failures import Trouble, asked_to_wait_s, sentence, trouble
 from streams.warehouse.rows import Refused, Rows
 
-# Waits are drawn from 0 to a bound that doubles from 0.2 s to 10 s: several sinks do not come back all at once, and
-# a server that is up again is noticed within 10 s. How often is not bounded: ClickHouse may be away for a day, and
-# Kafka holds what is not read meanwhile.
+# A wait is random, from 0 to a bound that doubles from 0.2 s to 10 s: so several sinks do not try again at the same
+# moment, and a server that is up again is noticed within 10 s. The number of tries has no bound: ClickHouse may be down
+# for a day, and Kafka keeps what is not read meanwhile.
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
-# An answer may ask for more by Retry-After, but not for an hour by mistake.
+# An answer may ask for a longer wait by Retry-After. The bound protects against an hour that was set by mistake.
 LONGEST_ASKED_S: Final = 60.0
-# About 30 s of an error nobody classified.
+# Tries of an error that is not classified: about 30 s.
 UNKNOWN_ATTEMPTS = 8
-# Looking for one row of 50,000 takes 32 inserts. Past this many the table is wrong, not the rows, and a whole topic
-# would end as dead letters.
+# Finding one bad row among 50,000 takes 32 inserts. With more bad rows than this the table is wrong and not the rows:
+# it would turn a whole topic into dead letters.
 MOST_BAD_ROWS = 100
-# A record of a thousand rows may be bad as a whole. Past this many of its rows, a part of it that is refused is not
-# halved any more: 60 inserts and not 2,000, and what the table takes of it is in all the same.
+# A record of a thousand rows may be bad as a whole. After so many of its rows, a part that is refused is not halved any
+# more. That takes 60 inserts in place of 2,000, and other parts that the table takes are still inserted.
 MOST_BAD_ROWS_OF_ONE = 8
 _SETTINGS: Final[Mapping[str, object]] = {
-    # On by default since ClickHouse 26.3: an answer would then come before the rows are there.
+    # On by default since ClickHouse 26.3. Then the answer would come before the rows are in the table.
     "async_insert": 0,
-    # A column of another type is an error, and a null is not turned into a default: by default Int64 goes into Int8
-    # without a word, as its last byte.
+    # A column of another type must be an error, and a null must not become a default. By default ClickHouse writes the
+    # last byte of an Int64 into an Int8, without an error.
     "input_format_native_allow_types_conversion": 0,
     "input_format_null_as_default": 0,
-    # One block an insert, so one part a partition, however many blocks were sent: a token is for the whole block.
+    # One block for each insert, and so one part for each partition, however many blocks were sent: a token is valid for
+    # a whole block.
     "min_insert_block_size_rows": 1 << 40,
     "min_insert_block_size_bytes": 1 << 40,
-    # A partition is a month. History over a hundred months in one batch would be TOO_MANY_PARTS for ever.
+    # A partition is a month. A batch of history over more than a hundred months would otherwise fail every time.
     "max_partitions_per_insert_block": 0,
 }
 
@@ -53,19 +54,19 @@ _backoff = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
 
 
 def insert_settings(*, clustered: bool, answer_s: int = ANSWER_TIMEOUT_S) -> dict[str, object]:
-    """Settings of every insert. `clustered`: acknowledged is what a majority of the replicas has."""
+    """Settings of every insert. With `clustered`, an insert is acknowledged once a majority of the replicas has it."""
     if not clustered:
         return dict(_SETTINGS)
-    # The server gives up first, and says so: its default is 600 s, when nobody listens any more.
+    # At 0.8 of the client's timeout, so that the server's error arrives. The default is 600 s, far beyond that timeout.
     quorum = {"insert_quorum": "auto", "insert_quorum_parallel": 1, "insert_quorum_timeout": answer_s * 800}
     return {**_SETTINGS, **quorum}
 
 
 class Writer:
-    """Writes over one connection, made at the first write and kept. For one thread.
+    """Writes over one connection, which is opened at the first write and kept. For one thread.
 
-    `connect` gives a client on a database that has the tables. `give_up`, once set, ends waiting and retrying.
-    `on_wait` is told the failure before each wait, `on_done` that an insert was acknowledged.
+    `connect` returns a client on a database that has the tables. Once `give_up` is set, it does not wait or try again.
+    `on_wait` is called with the failure before each wait, `on_done` after an insert was acknowledged.
     """
 
     def __init__(
@@ -85,18 +86,18 @@ class Writer:
         self._client: Client | None = None
 
     def write(self, rows: Rows) -> list[Refused]:
-        """Returns once all rows are in the table but those it will not take; returns their records, each once.
+        """Returns once all rows are in the table, except for those it refuses; returns their records, each once.
 
-        May insert rows twice, when an answer was lost and the table keeps no deduplication log. Raises SettingsError
-        when the table, rights or settings are wrong, Transient when told to give up or an unknown error stays: then
-        any part of the rows may be in.
+        Rows may be inserted twice, when an answer was lost and the table has no deduplication log. Raises SettingsError
+        when the table, rights or settings are wrong, and Transient when `give_up` is set or an unknown error persists:
+        then any part of the rows may be in the table.
         """
         refused: dict[int, Refused] = {}
         refusals = 0
         waiting = [rows] if len(rows) else []
-        # What is deleted from a table by hand is sent again by resetting offsets, and a dropped run by a backfill: with
-        # tokens of the content alone ClickHouse would take these for copies, and drop them. So a token is content and
-        # call: it goes with the tries of one insert, and with nothing else.
+        # Rows that were deleted by hand are sent again by resetting offsets, and those of a dropped run by a backfill.
+        # With tokens of the content alone ClickHouse would drop them as copies. So a token has the content and a number
+        # of this call: only the tries of one insert have the same token.
         call = secrets.token_hex(8)
         while waiting:
             part = waiting.pop()
@@ -169,11 +170,11 @@ class Writer:
         if self._client is None:
             return
         try:
-            found = drift(self._client, rows)
+            difference = drift(self._client, rows)
         except ClickHouseError:
-            return  # What made someone look says enough.
-        if found:
-            raise SettingsError(f"{found}. Then start again; nothing of it was committed, Kafka has all rows")
+            return  # The caller raises the error that led here.
+        if difference:
+            raise SettingsError(f"{difference}. Then start again; none of it was committed, Kafka has all rows")
 
     def _before_sleep(self, state: RetryCallState) -> None:
         failure = state.outcome.exception() if state.outcome else None
@@ -190,6 +191,6 @@ def _passes(state: RetryCallState) -> bool:
 
 
 def _wait_s(state: RetryCallState) -> float:
-    """Never sooner than an answer asked for, a little later for each of several sinks, never above the bound."""
+    """At least what the answer asked for, plus a random wait that differs between sinks, and at most the bound."""
     asked_s = asked_to_wait_s(state.outcome.exception() if state.outcome else None)
     return min(LONGEST_ASKED_S, asked_s + _backoff(state))

@@ -119,10 +119,10 @@ class Load:
         self.sent += 1
 
 
-def never_stopped(cluster: Cluster) -> tuple[Learner[Out], list[Out]]:
+def never_stopped(cluster: Cluster) -> tuple[Learner, list[Out]]:
     """A learner that read the committed log in one go, and all it put out until both ends."""
     log = read_log(cluster, "outcomes", 0)
-    learner = Learner(LearnerSettings(), shard=0, out=Out)
+    learner = Learner(LearnerSettings(), shard=0)
     outs: list[Out] = []
     for record in log:
         outs += learner.step(records([record.value], start=record.offset))

@@ -32,7 +32,7 @@ from schemas.codec import decode, encode
 from schemas.events import Campaign
 from schemas.pacing import PacingDecision
 from schemas.topics import DAY_MS
-from schemas.totals import QUARTER_MS, CampaignTotal
+from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
 from streams.embedded.broker import Broker
 from tests.waiting import PATIENCE_S, eventually
 
@@ -57,12 +57,10 @@ def totals() -> list[CampaignTotal]:
                 for version in range(3):
                     amount += luck.randrange(50)
                     final = version == 2 and luck.random() < 0.9
-                    clicks, spend = amount // 10, amount * 1_000
+                    counted = {"impressions": amount, "clicks": amount // 10, "spend_micros": amount * 1_000}
+                    measures = dict.fromkeys(MEASURES, 0) | counted
                     sent.append(
-                        CampaignTotal(
-                            *(campaign_id, quarter, join_partition, version, final),
-                            *(amount, 0, 0, 0, 0, clicks, 0, spend),
-                        )
+                        CampaignTotal(*(campaign_id, quarter, join_partition, version, final), *measures.values())
                     )
     return sent
 

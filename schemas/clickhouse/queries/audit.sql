@@ -1,8 +1,9 @@
--- What share of the records read was late, a duplicate, rejected, an orphan or a repeat: by join partition and in all.
--- chart: bar x=join_partition,input y=counted_percent -- records that count
--- From the ledger, so since its first record. Percentages are of all records of the input that were read. orphan, repeat
--- and pending are of clicks alone; lost is what --accept-loss left out. counted is what is left: impressions accepted,
--- clicks billed. Look at a partition that differs from the others: a producer with another partitioner makes orphans.
+-- Which share of the records was late, duplicate, rejected, an orphan or a repeat, by join partition and in all.
+-- chart: bar x=join_partition,input y=counted_percent -- records that are counted
+-- From the ledger, so since its first record. Percentages are of all records of the input. orphan, repeat and pending
+-- apply to clicks only; lost is what --accept-loss left out. counted is the rest: impressions that were accepted,
+-- clicks that are billed.
+-- Look at a partition that differs from the others: a producer with another partitioner causes orphans.
 SELECT
     if(part < 0, 'all', toString(part)) AS join_partition,
     input,

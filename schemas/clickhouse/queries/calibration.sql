@@ -1,19 +1,22 @@
--- Predicted against observed click rate by tenth of the predictions, for each model version.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Predicted and observed click rate by tenth of the predictions, for each model version.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: model_version String '' -- only this version; empty: all
--- param: slice String 'all' -- all, or dimension=value, as campaign_id=k1
+-- param: slice String 'all' -- all, or dimension=value such as campaign_id=k1
 -- chart: points x=decile y=ratio low=ratio_low high=ratio_high by=model_version at=1 -- observed over predicted clicks, 95 % intervals
--- Decile 1 holds the lowest predictions. Each holds a tenth of a version's impressions, more or less where many were
--- predicted alike; decile 0 holds those without a prediction, and is in no other. ratio is observed over predicted.
--- Unclicked outcomes are a sample, each for `weight` impressions, so impressions are estimates; clicks are all there.
--- The interval is Wilson's, on as many impressions as have log odds as uncertain as 1/clicks + 1/(unclicked outcomes
--- kept) says: their number itself where all are kept. It takes impressions as independent; those of one user are not.
--- Impressions that may still be clicked have their clicks first and look too good: end before the newest hours.
+-- Decile 1 has the lowest predictions. A decile has a tenth of a version's impressions; more or less where many
+-- predictions are equal. Decile 0 has the impressions without a prediction; no other decile has them. ratio is observed
+-- over predicted.
+-- Unclicked outcomes are a sample, and each stands for `weight` impressions: so impressions are estimates, but clicks
+-- are complete. The interval is Wilson's, for the number of impressions whose log odds are as uncertain as 1/clicks +
+-- 1/(unclicked outcomes kept); without sampling that is the number of impressions. It counts impressions as
+-- independent, which those of one user are not.
+-- A click is known at once, an unclicked impression only after the attribution window. So the newest hours look too
+-- good: choose an end before them.
 WITH
     1.959963984540054 AS z,
     splitByChar('=', {slice:String}, 2) AS part,
-    -- Sorted once and cut by weight; deciles by quantilesExactWeighted took four times as long over 3 M outcomes.
+    -- Sorts once and divides by weight. With quantilesExactWeighted it took four times as long over 3 M outcomes.
     sorted AS
     (
         SELECT
@@ -25,7 +28,7 @@ WITH
             arrayMap((upto, own) -> upto - abs(own), arrayCumSum(each -> abs(each), signed), signed) AS each_below,
             arrayPushFront(arrayPopBack(predictions), -2) AS predictions_before,
             arrayMap((prediction, before) -> prediction != before, predictions, predictions_before) AS first,
-            -- Equal predictions stay together: what is below the first of them is below all.
+            -- Equal predictions stay together: what is below the first of them is below all of them.
             arrayFill((each, is_first) -> is_first, each_below, first) AS below,
             sumIf(weight, isNull(pctr)) AS unpredicted_weight,
             sumIf(weight, isNotNull(pctr)) AS predicted_weight,

@@ -1,10 +1,10 @@
 -- How long after the impression clicks come: quantiles for each campaign, most clicks first.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
--- param: rows UInt32 1000 -- at most so many rows
--- chart: points x=campaign_id y=median_ms low=shortest_ms high=p90_ms -- delay of clicks: the shortest, the median, and what nine in ten stay below
--- By the time of the impression. Negative delays come from clocks that disagree.
+-- param: rows UInt32 1000 -- most rows to return
+-- chart: points x=campaign_id y=median_ms low=shortest_ms high=p90_ms -- delay of clicks: shortest, median and 90 % quantile
+-- By the time of the impression. Delays are negative where clocks disagree.
 SELECT
     campaign_id,
     count() AS clicks,

@@ -1,12 +1,12 @@
--- How long after the impression clicks come: how many within each span of delay, and up to its end.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- How long after the impression clicks come: the number of clicks in each range of delays.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: edges_ms Array(Int64) '[0,100,200,500,1000,2000,5000,10000,20000,60000,120000,300000,600000,1200000,1800000,3600000]' -- where one row ends and the next begins
 -- chart: bar x=from_ms,to_ms y=clicks -- billable clicks by their delay
--- Billable clicks by the time of their impression. A row counts delays from from_ms up to, not including, to_ms; null is
--- without end. Below 0 the click came first: clocks that disagree, within the skew the join allows. Recent impressions
--- still lack their late clicks.
+-- Billable clicks, by the time of their impression. A row counts delays from from_ms up to, but not including, to_ms;
+-- null means no limit. Below 0 the click came first: clocks disagree, within the skew that the join allows. Late clicks
+-- of recent impressions are still to come.
 WITH arraySort(arrayDistinct({edges_ms:Array(Int64)})) AS edges
 SELECT
     if(bin = 0, NULL, edges[bin]) AS from_ms,
@@ -16,7 +16,7 @@ SELECT
     round(sum(found) OVER (ORDER BY bin) / sum(found) OVER (), 6) AS cumulative_share
 FROM
 (
-    -- One row a bin, also for those without clicks; none at all where there are no clicks.
+    -- A row for each bin, also for bins without clicks; but no rows when there are no clicks at all.
     SELECT bin, sum(found) AS found
     FROM
     (

@@ -1,13 +1,14 @@
--- Which hours, or minutes, are final: all minutes with data behind the watermarks of every join partition, none to change.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
--- param: step_minutes UInt32 60 -- length of a row: 60 is hours, 1 minutes, 1440 days
--- param: skew_ms UInt32 5000 -- the join's --skew
--- param: rows UInt32 1000 -- at most so many rows
--- chart: bar x=from_time y=passed_minutes -- minutes of each row behind the watermarks of all partitions
--- A total is marked final by its own partition. A partition that counted nothing yet for a minute has no total to mark,
--- so all partitions' watermarks must have passed the minute too: that of impressions by the skew, as an impression may
--- come after its click. A span without a ledger is never final; a partition that never reported is not waited for.
+-- Which hours, or minutes, are final: every watermark has passed them, and no total can change any more.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
+-- param: step_minutes UInt32 60 -- minutes of a row: 60 for hours, 1 for minutes, 1440 for days
+-- param: skew_ms UInt32 5000 -- --skew of the join
+-- param: rows UInt32 1000 -- most rows to return
+-- chart: bar x=from_time y=passed_minutes -- minutes of each row that the watermarks of all partitions have passed
+-- Each join partition marks its own totals as final. A partition that has counted nothing in a minute has no total to
+-- mark, so the watermarks of all partitions must also have passed the minute; the one of impressions by the skew in
+-- addition, because an impression may come after its click. Without a ledger nothing is final. A partition that has
+-- never reported is not waited for.
 WITH (
     SELECT if(count() = 0, toDateTime64(0, 3, 'UTC'),
         least(min(impressions_watermark) - toIntervalMillisecond({skew_ms:UInt32}), min(clicks_watermark)))

@@ -1,10 +1,11 @@
 -- Impressions, clicks, click-through rate and spend for each campaign and hour, newest first.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
--- param: rows UInt32 1000 -- at most so many rows
+-- param: rows UInt32 1000 -- most rows to return
 -- chart: line x=hour y=ctr by=campaign_id unit=% -- click-through rate of each campaign, by hour of the impression
--- The rate is of the hour's own impressions, whenever they were clicked; spend is by the hour of the click.
+-- The rate is that of the impressions of the hour, whenever they were clicked; clicks and spend are by the hour of the
+-- click.
 SELECT
     toStartOfHour(minute) AS hour,
     campaign_id,

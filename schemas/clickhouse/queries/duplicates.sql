@@ -1,8 +1,9 @@
--- Whether anything is counted twice: rows held and rows that hold, by table, and keys a view shows twice.
--- param: hours UInt32 1 -- look at so many of the newest hours, by event time; at campaigns and ledger whole
--- Kafka may deliver a row again, and a newer version replaces an older. held_rows are all there are, of all runs;
--- distinct_rows those left when copies and older versions are merged; waiting_rows, the difference, is work for merges
--- and no error. Views merge as they read: shown_twice are rows of a view whose key it shows already, and must be 0.
+-- Whether anything is counted twice: rows in each table, rows that are valid, and keys that a view shows twice.
+-- param: hours UInt32 1 -- look at this many of the newest hours, by event time; campaigns and ledger are read as a whole
+-- Kafka may deliver a row again, and a newer version replaces an older one. held_rows are all rows, of all runs.
+-- distinct_rows are left when copies and older versions are merged. waiting_rows is the difference: merges will remove
+-- them, and that is not an error. Views merge while they read. shown_twice counts rows of a view whose key it shows
+-- already; it must be 0.
 WITH
     (SELECT max(minute) - toIntervalHour({hours:UInt32}) FROM minute_totals) AS totals_from,
     (SELECT max(hour) - toIntervalHour({hours:UInt32}) FROM hour_totals) AS hours_from,

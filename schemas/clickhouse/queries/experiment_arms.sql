@@ -1,20 +1,22 @@
--- Each arm of each experiment against its control: click rate, revenue, difference, and whether it can be chance.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Each arm of each experiment against its control: click rate, revenue, difference, and whether that is chance.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: experiment String '' -- only this experiment; empty: all
--- param: control String '' -- the arm others are compared with; empty: the first by name
--- param: shares String '' -- impressions each arm was to get, as a=0.9,b=0.1; empty: all alike
--- chart: points x=arm y=difference low=difference_low high=difference_high by=experiment at=0 unit=% -- click rate less the control's, 95 % intervals
--- An arm owns its impressions and what they led to whenever it came, so these are attributed measures. difference is
--- the arm's click rate less the control's, with Newcombe's hybrid score interval (method 10 of 1998); p_value the score
--- test of no difference, p_holm the same allowing for every arm that was looked at, lift the difference over the
--- control's rate. detectable_difference is the smallest true difference a test of these sizes finds in 4 of 5 cases:
--- an arm with nothing found may differ by less. share_p asks whether the impressions were split as meant (chi-square
--- over the arms, the same in each row): below 0.001 something is broken, and the other figures with it.
--- A test looked at again and again finds something sooner or later: say beforehand when you will look. Impressions
--- count as independent; where users were split, each with many impressions, intervals are too narrow and p too small.
+-- param: control String '' -- the arm that others are compared with; empty: the first by name
+-- param: shares String '' -- share of impressions each arm was to get, as a=0.9,b=0.1; empty: equal shares
+-- chart: points x=arm y=difference low=difference_low high=difference_high by=experiment at=0 unit=% -- click rate minus the control's, 95 % intervals
+-- Attributed measures: an arm owns its impressions and the clicks on them, whenever these came. difference is the click
+-- rate of the arm minus that of the control, with Newcombe's hybrid score interval (method 10 of 1998). p_value is from
+-- the score test of no difference, p_holm the same corrected for the number of arms that are compared. lift is the
+-- difference over the rate of the control. detectable_difference is the smallest true difference that a test of this
+-- size finds in 4 of 5 cases: where nothing was found, the true difference may still be smaller than that.
+-- share_p tests whether the impressions were divided as intended (chi-square over the arms, the same in each row):
+-- below 0.001 something is broken, and the other figures are wrong as well.
+-- A test that is looked at again and again finds a difference sooner or later: decide beforehand when to look.
+-- Impressions count as independent; where users were divided, each with many impressions, intervals are too narrow and
+-- p is too small.
 WITH
-    -- Not proportionsZTest: its interval is Wald's, which holds the truth too seldom at few clicks.
+    -- proportionsZTest is not used: its interval is Wald's, which contains the truth too seldom when clicks are few.
     1.959963984540054 AS z,
     0.8416212335729143 AS z_power,
     arrayFilter(part -> part != '', splitByChar(',', {shares:String})) AS given,
@@ -36,7 +38,7 @@ WITH
             -- Wilson's interval.
             middle - half AS low,
             middle + half AS high,
-            -- Of an arm that is not named nothing was meant to be shown.
+            -- An arm that is not named was to get no impressions.
             if(empty(given), 1, wanted[indexOf(named, arm)]) AS meant
         FROM minutes
         WHERE minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')} AND experiment != ''
@@ -73,9 +75,9 @@ WITH
             1 / n + 1 / nullIf(control_n, 0) AS sizes,
             sqrt(pooled * (1 - pooled) * sizes * (n + control_n) / (n + control_n - 1)) AS error,
             (z + z_power) * sqrt(control_rate * (1 - control_rate) * sizes) AS detectable,
-            -- Without a click anywhere, or with nothing else, no difference was seen.
+            -- With no click at all, or with clicks only, no difference was seen.
             if(NOT compared, NULL, if(error = 0, 1, erfc(abs(more) / error / sqrt(2)))) AS p,
-            -- An arm named in shares that got nothing counts as well. The upper tail of chi-square is a finite sum for
+            -- An arm of `shares` without impressions counts as well. The upper tail of chi-square is a finite sum for
             -- every whole number of degrees of freedom.
             if(empty(given), arms, length(given)) - 1 AS freedom,
             freedom % 2 / 2 AS odd,

@@ -1,16 +1,16 @@
--- How many impressions and clicks a user has: the distribution over users, by the hashes of their ids.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- How many impressions and clicks a user has: the distribution over users, by the hash of their id.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
--- param: one_in UInt64 1 -- only users whose hash divided by it leaves 0: a fair sample of users
--- param: most UInt32 20 -- users with so many or more are one row
--- chart: bar x=measure,per_user y=users -- users with so many impressions, and clicks
--- Records without a user id are left out; so are users without any, and impressions not decided yet. The span is of
--- impressions. clicks: billable ones, of users who clicked at all; users_estimated is users times one_in.
--- impressions: outcomes keep only a share of those without a click. Where every weight is 1 nothing is missing and exact
--- is true. Else exact is false, and per_user is the sum of a user's weights, rounded: many users of few impressions are
--- missing, others seem to have a weight's worth more. Such a distribution is not the users', only its mean over many is
--- near; fold with --negative-rate 1 to know it.
+-- param: one_in UInt64 1 -- only users whose hash modulo this is 0: a fair sample of users
+-- param: most UInt32 20 -- users with this many or more share one row
+-- chart: bar x=measure,per_user y=users -- users by their number of impressions and clicks
+-- Outcomes without a user id are left out, and so are impressions that are not decided yet. The range is of impression
+-- times. clicks: billable clicks, of users with at least one. users_estimated is users times one_in.
+-- impressions: outcomes keep only a share of the unclicked ones. Where every weight is 1, nothing is missing and exact
+-- is true. Otherwise exact is false and per_user is the rounded sum of a user's weights: many users with few
+-- impressions are missing, and others seem to have more than they have. Then only the mean over many users is right,
+-- and not the distribution; join with --negative-rate 1 to get it.
 WITH greatest({one_in:UInt64}, 1) AS divisor, greatest({most:UInt32}, 1) AS top
 SELECT
     measure,

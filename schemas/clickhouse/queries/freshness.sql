@@ -1,8 +1,8 @@
--- How far the data reach, and when the last of each arrived: watermarks of the join, totals, outcomes, pacing, models.
--- param: now DateTime('UTC') '1970-01-01 00:00:00' -- the moment ages are reckoned at, UTC; 1970: the server's clock
--- newest_time is event time, of the slowest partition for the two watermarks; behind_s is how long before now that was.
--- inserted_at is the server's clock; hours and days are rolled up every minute, where something came. Newest times of
--- minutes, hours and days are their beginnings. Live work only. What has no rows yet is left out.
+-- The newest event time of every source, and when the last row arrived: watermarks, totals, outcomes and more.
+-- param: now DateTime('UTC') '1970-01-01 00:00:00' -- the time from which ages are counted, UTC; 1970: the server's clock
+-- newest_time is event time; of the two watermarks it is that of the slowest partition. behind_s is how long ago that
+-- is. inserted_at is by the server's clock. For minutes, hours and days, newest_time is the start of the newest one;
+-- hours and days are rolled up every minute if anything came. Live work only. A source without rows is left out.
 WITH if({now:DateTime('UTC')} = toDateTime(0, 'UTC'), now('UTC'), {now:DateTime('UTC')}) AS moment
 SELECT
     source,
@@ -18,7 +18,7 @@ FROM
     UNION ALL
     SELECT 2, 'clicks watermark', min(clicks_watermark), max(inserted_at) FROM ledger HAVING count() > 0
     UNION ALL
-    -- The tables and not their views: views leave inserted_at out, and the newest is the newest in whatever copy.
+    -- Reads tables and not views, which have no inserted_at. Copies and older versions do not change what is newest.
     SELECT 3, 'minutes', max(minute)::DateTime64(3, 'UTC'), max(inserted_at) FROM minute_totals WHERE run = '' HAVING count() > 0
     UNION ALL
     SELECT 4, 'hours', max(hour)::DateTime64(3, 'UTC'), max(inserted_at) FROM hour_totals WHERE run = '' HAVING count() > 0

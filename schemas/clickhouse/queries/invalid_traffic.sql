@@ -1,18 +1,19 @@
--- Signs of traffic that is not people: bursts, impossible delays, many clicks on one impression, users on many campaigns.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Signs of traffic that is not human: bursts, impossible delays, many clicks on one impression or many campaigns.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
--- param: burst UInt32 5 -- more clicks than this of a user in a minute are a burst
--- param: soonest_ms Int64 200 -- no person clicks sooner after an impression
--- param: same UInt32 3 -- so many clicks on one impression are many; 2 at least
--- param: campaigns UInt32 20 -- so many campaigns a user clicks on in a day (UTC) are many
--- param: rows UInt32 1000 -- at most so many rows
--- chart: bar x=signal,first_click y=billed_micros -- what the clicks of each sign were billed at
--- By the time of the click, repeats included. Signs, not verdicts: an office behind one user id clicks in bursts, and
--- negative_delay only says that clocks disagree. Minutes and days are fixed ones, so a burst across two may be missed;
--- too_soon and negative_delay are a row for each user and day.
--- Users are told by the hash of their id, empty where there is none or the row is not of one user; campaign_id is empty
--- where there are several. One click may be in several rows: do not add billed_micros up over signals.
+-- param: burst UInt32 5 -- more clicks of a user in a minute than this are a burst
+-- param: soonest_ms Int64 200 -- clicks sooner than this after the impression are too soon for a person
+-- param: same UInt32 3 -- this many clicks on one impression are many; at least 2
+-- param: campaigns UInt32 20 -- clicks of a user on this many campaigns in a day (UTC) are many
+-- param: rows UInt32 1000 -- most rows to return
+-- chart: bar x=signal,first_click y=billed_micros -- what was billed for the clicks of each sign
+-- By the time of the click, repeats included. These are signs and no proof: an office behind one user id clicks in
+-- bursts, and negative_delay only says that clocks disagree. Minutes and days are calendar ones, so a burst across two
+-- minutes may be missed. too_soon and negative_delay have a row for each user and day.
+-- user_hash is the hash of the user id; it is empty where there is no id or where the row is not about one user.
+-- campaign_id is empty where the row has several. A click may be in several rows: do not add billed_micros over
+-- signals.
 WITH
     seen AS
     (
@@ -22,7 +23,7 @@ WITH
         WHERE click_time >= {since:DateTime('UTC')} AND click_time < {until:DateTime('UTC')}
             AND ({campaign:String} = '' OR campaign_id = {campaign:String})
     ),
-    -- Few, and found from columns that are small: so the pass over all that is known of a click need not count them all.
+    -- These are few and found from small columns, so that the pass over all columns groups only the clicks it needs.
     bursting AS (SELECT user_hash, minute FROM seen GROUP BY ALL HAVING count() > {burst:UInt32}),
     roaming AS (SELECT user_hash, day FROM seen GROUP BY ALL HAVING count() >= {campaigns:UInt32}),
     repeated AS (SELECT impression_id, event_time FROM seen WHERE kind = 'repeat')

@@ -1,17 +1,17 @@
--- How well each model version predicted clicks, hour by hour: log loss, AUC, calibration, newest first.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- How well each model version predicted clicks, hour by hour: log loss, AUC, calibration; newest first.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: model_version String '' -- only this version; empty: all
--- param: rows UInt32 1000 -- at most so many rows
--- chart: line x=hour y=normalised_entropy by=model_version at=1 -- log loss over that of the hour's click rate (1)
--- From the predictions impressions came with (pctr), by hour of the impression; unpredicted counts those without.
--- Unclicked outcomes are a sample, each for `weight` impressions. log_loss is in nats an impression, auc exact with
--- ties as half, calibration predicted over observed clicks, normalised_entropy log_loss over that of always saying the
--- hour's click rate: above 1 is worse than knowing that rate alone. Each is empty where it is not defined: without
--- predictions, without a click, or with nothing else.
--- Impressions that may still be clicked have their clicks first: leave out the newest hours.
--- An exact AUC sorts every prediction of the span: name one (--from) where there are tens of millions.
+-- param: rows UInt32 1000 -- most rows to return
+-- chart: line x=hour y=normalised_entropy by=model_version at=1 -- log loss over that of predicting the click rate of the hour (1)
+-- From the predictions that impressions came with (pctr), by hour of the impression; unpredicted counts impressions
+-- without one. Unclicked outcomes are a sample, and each stands for `weight` impressions. log_loss is in nats an
+-- impression. auc is exact, and ties count half. calibration is predicted over observed clicks. normalised_entropy is
+-- log_loss over the log loss of always predicting the click rate of the hour: above 1, the predictions are worse than
+-- that rate alone. A figure is empty where it is not defined: without predictions, without clicks or with clicks only.
+-- A click is known at once, an unclicked impression only after the attribution window: leave out the newest hours.
+-- An exact AUC sorts every prediction: give a shorter range (--from) where there are tens of millions.
 WITH
     grouped AS
     (
@@ -20,10 +20,10 @@ WITH
             model_version,
             sum(weight) AS total,
             sumIf(weight, isNull(pctr)) AS unpredicted_weight,
-            -- Above 0 a click, below 0 what an unclicked outcome stands for.
+            -- Above 0: a click. Below 0: the number of impressions that an unclicked outcome stands for.
             groupArrayIf(if(kind = 'click', weight, -weight), isNotNull(pctr)) AS signed,
-            -- The bits of a number from 0 to 1 are in its order; one more bit orders equal predictions by outcome, in
-            -- `first` those unclicked first and in `last` those clicked: AUC with ties as half is the mean of both.
+            -- The bits of a number from 0 to 1 are ordered as the numbers; one more bit orders equal predictions, in
+            -- `first` the unclicked first and in `last` the clicked. AUC with ties as half is the mean of both.
             groupArrayIf(bitShiftLeft(reinterpretAsUInt64(assumeNotNull(pctr)), 1), isNotNull(pctr)) AS bits,
             arraySort((each, key) -> key, signed, arrayMap((key, each) -> key + (each > 0), bits, signed)) AS first,
             arraySort((each, key) -> key, signed, arrayMap((key, each) -> key + (each < 0), bits, signed)) AS last,
@@ -35,7 +35,7 @@ WITH
             sumIf(weight, kind = 'unclicked' AND isNotNull(pctr)) AS unclicked,
             clicked + unclicked AS predicted_weight,
             sum(weight * pctr) AS predicted_clicks,
-            -- No prediction costs more than 34.5: one that is wrong must not decide an hour.
+            -- No prediction loses more than 34.5 nats: a single wrong one must not decide an hour.
             -sumIf(weight * log(greatest(1e-15, if(kind = 'click', pctr, 1 - pctr))), isNotNull(pctr)) AS loss,
             loss / nullIf(predicted_weight, 0) AS mean_loss,
             nullIf(clicked / nullIf(predicted_weight, 0), 0) AS rate,

@@ -1,9 +1,9 @@
 -- How well models predict before they learn, window by window, newest first.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: model String '' -- only this model; empty: all
 -- param: slice String 'all' -- all, or dimension=value; empty: every slice
--- param: rows UInt32 1000 -- at most so many rows
+-- param: rows UInt32 1000 -- most rows to return
 -- chart: line x=window_start y=log_loss by=model,shard unit=nats -- log loss of each model's predictions, by window
 SELECT
     window_start,

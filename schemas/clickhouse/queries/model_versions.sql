@@ -1,17 +1,18 @@
--- Model versions over a span, and what each lost against a baseline in the hours and campaigns both served.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Model versions compared with a baseline: log loss in the hours and campaigns that both served.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
--- param: baseline String '' -- version the others are compared with; empty: the one with most impressions
--- chart: points x=model_version y=difference low=difference_low high=difference_high at=0 unit=nats -- log loss less the baseline's, 95 % intervals
--- Versions saw different traffic: their log_loss, auc and calibration side by side compare the traffic as well, and
--- what is rarely clicked has a low log loss whoever predicts it. difference is of log losses within an hour and
--- campaign, below 0 better than the baseline; these strata count by the impressions of both, a * b / (a + b), where
--- each has two outcomes or more, and matched says which share of the version's impressions they hold. That is still no
--- experiment: somebody or something chose who served what.
--- Unclicked outcomes are a sample, each for `weight` impressions. Standard errors allow for that; they take impressions
--- as independent, and those of one user are not. Impressions without a prediction are left out (calibration counts
--- them). Impressions that may still be clicked have their clicks first: end before the newest hours.
+-- param: baseline String '' -- the version that others are compared with; empty: the one with most impressions
+-- chart: points x=model_version y=difference low=difference_low high=difference_high at=0 unit=nats -- log loss minus the baseline's, 95 % intervals
+-- Versions had different traffic. So log_loss, auc and calibration of two versions also compare their traffic: what is
+-- rarely clicked has a low log loss whoever predicts it. difference is of log losses within the same hour and campaign;
+-- below 0 the version is better than the baseline. An hour and campaign counts with a * b / (a + b), where a and b are
+-- the impressions of both, and only if each has at least two outcomes. matched is the share of the version's
+-- impressions in them. This is still no experiment: the choice of who served what was not random.
+-- Unclicked outcomes are a sample, and each stands for `weight` impressions. Standard errors allow for that; they count
+-- impressions as independent, which those of one user are not. Impressions without a prediction are left out
+-- (calibration counts them). A click is known at once, an unclicked impression only after the attribution window:
+-- choose an end before the newest hours.
 WITH
     predicted AS
     (

@@ -1,11 +1,12 @@
--- When clicks came that were not billed: orphans and repeats by hour of the click, and their share.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Clicks that were not billed, by hour of the click: orphans and repeats, and their share.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: join_partition Int64 -1 -- only this partition of the join; -1: all
--- param: rows UInt32 1000 -- at most so many rows
--- chart: line x=hour y=unbilled_percent -- clicks that are orphans or repeats
--- From outcomes, which are kept for 90 days after insertion. An orphan is known once its impression can no longer come, so
--- the newest hour has too few. Late, duplicate and rejected clicks are not outcomes: see audit and rejects.
+-- param: rows UInt32 1000 -- most rows to return
+-- chart: line x=hour y=unbilled_percent -- share of clicks that are orphans or repeats
+-- From outcomes, which are kept for 90 days after insertion. A click becomes an orphan once its impression can no
+-- longer come, so the newest hour has too few. Late, duplicate and rejected clicks are not outcomes: see the queries
+-- audit and rejects.
 SELECT
     toStartOfHour(click_time) AS hour,
     count() AS clicks,

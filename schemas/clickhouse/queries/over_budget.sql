@@ -1,13 +1,14 @@
--- Which campaigns spent more than a day's budget, on which of their own days, and by how much.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Which campaigns spent more than the budget of a day, on which of their local days, and how much more.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: within Bool false -- also days on which the budget was kept
--- param: rows UInt32 1000 -- at most so many rows
+-- param: rows UInt32 1000 -- most rows to return
 -- chart: bar x=campaign_id,local_day y=over_micros -- spend above the day's budget
--- A day is the campaign's: from midnight to midnight in its time zone, by the minute of the click, quarter-hour zones and
--- days of 23 or 25 hours included. The budget is the one in force now; what it was on earlier days is not kept here.
--- A span that cuts a day shows what that day spent within it. Campaigns nobody announced have no budget and no row.
+-- A day is local: from midnight to midnight in the campaign's time zone, by the minute of the click, also in zones with
+-- quarter-hours and on days of 23 or 25 hours. The budget is the current one; earlier budgets are not kept here. Where
+-- the range starts or ends within a day, only the spend within the range is shown. Campaigns that were not announced
+-- have no budget and no row.
 SELECT
     campaign_id,
     toDate(substring(toString(quarter, timezone), 1, 10)) AS local_day,

@@ -1,7 +1,7 @@
--- Spend against plan and budget: the latest decision for each campaign, furthest from its plan first.
+-- Spend against plan and budget: the latest decision on each campaign, furthest from its plan first.
 -- param: campaign String '' -- only this campaign; empty: all
--- param: rows UInt32 1000 -- at most so many rows
--- chart: bar x=campaign_id y=budget_percent by=state -- how much of the day's budget is spent
+-- param: rows UInt32 1000 -- most rows to return
+-- chart: bar x=campaign_id y=budget_percent by=state -- share of the day's budget that is spent
 SELECT
     campaign_id,
     state,

@@ -1,12 +1,12 @@
--- Spend against plan through a campaign's day, step by step: shares of the budget, and of auctions entered.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Spend against plan during a campaign's day, step by step, and the share of auctions it enters.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: step_minutes UInt32 15 -- minutes from one row to the next
--- param: rows UInt32 10000 -- at most so many rows
--- chart: line x=step y=spend_percent by=campaign_id -- spend of each campaign, percent of its day's budget
--- A row is the last decision of its step; spend and plan are of the day so far. Steps begin at the campaign's own
--- midnight, day_start; a step without a decision has no row. Percentages are null where the budget is 0.
+-- param: rows UInt32 10000 -- most rows to return
+-- chart: line x=step y=spend_percent by=campaign_id -- spend of each campaign in percent of its day's budget
+-- A row is the last decision of its step; spend and plan are of the day so far. Steps start at the campaign's local
+-- midnight, day_start. A step without a decision has no row. Percentages are null where the budget is 0.
 SELECT
     campaign_id,
     day_start,

@@ -1,17 +1,17 @@
--- Whether hours, days and outcomes add up to the minutes: by day or hour, differences only unless asked.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Whether hours, days and outcomes add up to the minutes, by day or hour; only differences unless asked for all.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
 -- param: step String 'day' -- day or hour
--- param: agreeing Bool false -- also what agrees
--- param: rows UInt32 1000 -- at most so many rows
--- Whole days or hours of UTC that the span touches. difference is in_source less in_minutes and expected to be 0; final
--- says that none of the step's minute totals can change, null that there are none.
--- Reasons that are no error: hours and days are at most about a minute behind, so the newest may lack something; the sink
--- writes outcomes and totals one after the other; outcomes are dropped 90 days after insertion; where a promoted run
--- begins or ends, the outcome of a click goes with its impression, the total with the minute of the click; a join with
--- fewer --dimensions may have totals without a campaign, then leave the campaign out. Impressions are not held against
--- outcomes, which keep a sample of them.
+-- param: agreeing Bool false -- also rows without a difference
+-- param: rows UInt32 1000 -- most rows to return
+-- Whole UTC days or hours that the range touches. difference is in_source minus in_minutes and should be 0. final says
+-- that none of the minute totals can change any more; null means that there are none.
+-- Differences that are no error: hours and days are up to about a minute behind, so the newest may be incomplete; the
+-- sink writes outcomes and totals one after the other; outcomes are deleted 90 days after insertion; where a promoted
+-- run begins or ends, the outcome of a click belongs to the time of its impression and the total to the minute of the
+-- click; a join with fewer --dimensions may have totals without a campaign, so leave --campaign out. Impressions are
+-- not compared with outcomes, which keep a sample of them.
 WITH
     throwIf({step:String} NOT IN ('day', 'hour'), 'step is neither day nor hour') AS refused,
     if({step:String} = 'day', 86400, 3600) AS step_s,
@@ -72,7 +72,7 @@ FROM
             AND ({campaign:String} = '' OR campaign_id = {campaign:String})
         GROUP BY step_start
         UNION ALL
-        -- A billable click counts at two times: its impression's and its own.
+        -- A billable click counts at two times: that of its impression and its own.
         SELECT
             intDiv(toUnixTimestamp(counted.1), step_s) * step_s AS step_start,
             'outcomes',

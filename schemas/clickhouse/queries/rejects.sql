@@ -1,9 +1,9 @@
--- Dead letters by topic and reason, with the newest of each to look at.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
--- param: rows UInt32 1000 -- at most so many rows
+-- Dead letters by topic and reason, with the newest of each.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
+-- param: rows UInt32 1000 -- most rows to return
 -- chart: bar x=topic,reason y=records -- dead letters by topic and reason
--- Read the record itself from Kafka, at the partition and offset given.
+-- Read the record itself from Kafka, at this partition and offset.
 SELECT
     topic,
     reason,

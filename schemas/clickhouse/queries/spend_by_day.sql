@@ -1,12 +1,12 @@
--- Spend, clicks and impressions for each campaign and UTC day, and what a click and a thousand impressions cost.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- Spend, clicks and impressions for each campaign and UTC day, and the cost of a click and of 1,000 impressions.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
--- param: rows UInt32 1000 -- at most so many rows
+-- param: rows UInt32 1000 -- most rows to return
 -- chart: line x=day y=spend_micros by=campaign_id -- spend of each campaign by day
--- Days that begin within the span, from the roll-ups: at most about a minute behind. clicks and spend_micros are by the day
--- of the click; ctr and per_mille_micros by the day of the impression, whenever it was clicked. A campaign's own days, in
--- its time zone: over_budget with within=true.
+-- Days that start within the range, from the roll-ups, which are up to about a minute behind. clicks and spend_micros
+-- are by the day of the click; ctr and per_mille_micros by the day of the impression, whenever it was clicked. For
+-- local days in a campaign's time zone ask over_budget with within=true.
 SELECT
     day,
     campaign_id,

@@ -1,16 +1,16 @@
--- How many impressions ended without a click, and how well the kept sample of them stands for all.
--- param: since DateTime('UTC') '2000-01-01 00:00:00' -- first moment, UTC
--- param: until DateTime('UTC') '2100-01-01 00:00:00' -- first moment no longer included, UTC
+-- How many impressions ended without a click, and how well the sample of them represents all.
+-- param: since DateTime('UTC') '2000-01-01 00:00:00' -- start, UTC
+-- param: until DateTime('UTC') '2100-01-01 00:00:00' -- end, exclusive, UTC
 -- param: campaign String '' -- only this campaign; empty: all
--- param: rows UInt32 1000 -- at most so many rows
--- chart: bar x=campaign_id y=unclicked_percent -- impressions that ended without a click
--- Only minutes before the first that is not final: there every impression is closed, clicked or not. unclicked is from the
--- totals and exact; kept is how many of these are among outcomes, stands_for the sum of their weights. Sampling goes by a
--- hash of the impression, so the two differ by chance: off_sigma says by how many standard deviations (null: all kept, or
--- none). Beyond 4 look for outcomes that are missing: they are kept for 90 days after insertion.
+-- param: rows UInt32 1000 -- most rows to return
+-- chart: bar x=campaign_id y=unclicked_percent -- share of impressions that ended without a click
+-- Only minutes before the first one that is not final: there every impression is closed, clicked or not. unclicked is
+-- from the totals and exact. kept is how many of them are outcomes, stands_for the sum of their weights. A hash of the
+-- impression id decides which are kept, so the two differ by chance: off_sigma is the difference in standard deviations
+-- (null: all are kept, or none). Beyond 4, look for missing outcomes: they are kept for 90 days after insertion.
 WITH
     (SELECT if(countIf(NOT final) = 0, toDateTime('2100-01-01 00:00:00', 'UTC'), minIf(minute, NOT final)) FROM minutes) AS open_from,
-    -- Totals are whole minutes, so outcomes must be too.
+    -- Totals are of whole minutes, so outcomes must be as well.
     toStartOfMinute({since:DateTime('UTC')} + INTERVAL 59 SECOND) AS from_time,
     least(toStartOfMinute({until:DateTime('UTC')} + INTERVAL 59 SECOND), open_from) AS to_time
 SELECT
@@ -30,7 +30,7 @@ FROM
         AND ({campaign:String} = '' OR campaign_id = {campaign:String})
     GROUP BY campaign_id
     UNION ALL
-    -- Each of w weighs w and is kept with probability 1 / w.
+    -- An outcome of weight w is kept with probability 1 / w.
     SELECT campaign_id, 0, 0, count(), sum(weight), sum(weight * (weight - 1))
     FROM outcomes
     WHERE kind = 'unclicked' AND event_time >= from_time AND event_time < to_time

@@ -1,1 +1,1 @@
-"""What the join counts, by minute and dimensions and by quarter-hour and campaign; `counting` is the front door."""
+"""What the join counts, by minute and dimensions and by quarter-hour and campaign: start reading in `counting`."""

@@ -1,4 +1,4 @@
-"""Totals so far, by minute and dimensions and by quarter-hour and campaign: what impressions and clicks add to them."""
+"""Totals so far of one join partition: by minute and dimensions, and by quarter-hour and campaign."""
 
 from __future__ import annotations
 
@@ -7,132 +7,130 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from schemas.codec import encode
 from schemas.events import Impression
 from schemas.records import Out
-from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, QUARTER_MS
+from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS, CampaignTotal
 from streams.engine.ports import Disk
 from streams.join.totals.journal import Journal, QuarterState
+from streams.join.totals.measures import (
+    ATTRIBUTED,
+    BILLED,
+    CLICKED,
+    REPEAT,
+    SHOWN,
+    Int64s,
+    added_by_clicks,
+    added_by_impressions,
+)
 from streams.join.totals.quarter import CAMPAIGN, Quarter
-from streams.join.totals.tables import CLICKED, SHOWN
 
-Int64s = npt.NDArray[np.int64]
-
-# What one click adds, in the order of CLICKED: attributed clicks and spend, clicks, repeats, spend.
-_REPEAT = (0, 0, 0, 1, 0)
-# Rows of one record: about 100 KB; the byte bound is half of what a broker takes by default.
-_PACKED = 1_000
+# Totals in one record of `ads.totals`: about 100 KB. A larger record is halved from half of 1 MiB on, which is what a
+# broker takes by default.
+_RECORD_ROWS = 1_000
 _LARGEST_BYTES = 512 << 10
-_price = attrgetter("price_micros")
-_pctr = attrgetter("pctr")
 
 
 class Counting:
-    """All totals of a partition that are not final yet; a dimension not in `dimensions` counts as not given."""
+    """All totals of a partition that are not final yet. A dimension that is not in `dimensions` counts as not given."""
 
     def __init__(self, disk: Disk, dimensions: Sequence[str] = DIMENSIONS) -> None:
-        self._columns = [(place, attrgetter(name)) for place, name in enumerate(DIMENSIONS) if name in dimensions]
+        self._columns = [(index, attrgetter(name)) for index, name in enumerate(DIMENSIONS) if name in dimensions]
         self._by_campaign = "campaign_id" in dimensions
         self._journal = Journal(disk)
+        # By start of the quarter-hour, ms UTC.
         self.quarters: dict[int, Quarter] = {}
-        # Clicks since the last flush: impression, the time they count at, what they add to CLICKED.
-        self._clicks: list[tuple[Impression, int, tuple[int, ...]]] = []
+        # Clicks since the last flush: the impression, the time they count at, and REPEAT, BILLED or ATTRIBUTED.
+        self._clicks: list[tuple[Impression, int, int]] = []
 
     def __len__(self) -> int:
         return sum(table.count for quarter in self.quarters.values() for table in quarter.minutes.values())
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use, names left out."""
+        """Bytes of memory in use, without the names."""
         return sum(quarter.nbytes for quarter in self.quarters.values())
 
-    def add_impressions(self, impressions: Sequence[Impression], ts: Int64s) -> None:
-        """Counts accepted impressions in their own minutes; `ts` are their event times."""
-        count = len(impressions)
-        prices = np.fromiter(map(_price, impressions), np.float64, count)
-        # An absent pCTR is read as nan by numpy and counts as 0.
-        shares = np.nan_to_num(np.array(list(map(_pctr, impressions)), np.float64))
-        added = np.ones((len(SHOWN), count), np.int64)
-        # Rounded per impression and half to even, as Python's round does: sums do not depend on batching.
-        added[1] = np.rint(shares * 1e9)
-        added[2] = np.rint(shares * prices)
-        self._add(impressions, ts, added, SHOWN)
+    def add_impressions(self, impressions: Sequence[Impression], ts_ms: Int64s) -> None:
+        """Counts accepted impressions in their own minutes; `ts_ms` are their event times."""
+        self._add(impressions, ts_ms, added_by_impressions(impressions), SHOWN)
 
-    def add_click(self, impression: Impression, click_ts: int, *, repeat: bool) -> None:
+    def add_click(self, impression: Impression, click_ms: int, *, repeat: bool) -> None:
         """Counts a matched click in the click's minute, and a billable one also in the impression's; see `flush`."""
         if repeat:
-            self._clicks.append((impression, click_ts, _REPEAT))
-            return
-        price = impression.price_micros
-        self._clicks.append((impression, click_ts, (0, 0, 1, 0, price)))
-        self._clicks.append((impression, impression.ts, (1, price, 0, 0, 0)))
+            self._clicks.append((impression, click_ms, REPEAT))
+        else:
+            self._clicks.append((impression, click_ms, BILLED))
+            self._clicks.append((impression, impression.ts, ATTRIBUTED))
 
     def flush(self) -> None:
-        """Counts the clicks added since the last time: all together, as each alone would cost what a hundred do."""
+        """Counts the clicks that were added since the last flush, all at once: one alone would cost as much as 100."""
         if not self._clicks:
             return
-        impressions, times, added = zip(*self._clicks, strict=True)
+        impressions, times_ms, kinds = zip(*self._clicks, strict=True)
         self._clicks = []
-        self._add(impressions, np.array(times, np.int64), np.array(added, np.int64).T, CLICKED)
+        self._add(impressions, np.array(times_ms, np.int64), added_by_clicks(impressions, kinds), CLICKED)
 
     def report(
         self, partition: int, version: int, *, final_ms: int, limit: int, final_only: bool = False
     ) -> tuple[list[Out], int, bool]:
-        """Changed totals, and all of spans that end at or before `final_ms`, oldest first, about `limit` of them.
+        """Totals that changed, and all of minutes and quarters that end at or before `final_ms`, oldest first.
 
-        `final_only`: those of minutes that end by then and no others, for who reads nothing else.
+        About `limit` totals at a time. With `final_only` only those of minutes that end by then, for readers of nothing
+        else.
 
-        Returns the records; the bound up to which every final total is among them or was sent before, `final_ms` or
-        less; and whether the limit left some out.
+        Returns the records; the time up to which every final total is among them or was sent before, at most
+        `final_ms`; and whether the limit left some out.
         """
         outs: list[Out] = []
-        left = limit
+        remaining = limit
         minutes = (
-            (minute, quarter) for _, quarter in sorted(self.quarters.items()) for minute in sorted(quarter.minutes)
+            (minute_ms, quarter)
+            for _, quarter in sorted(self.quarters.items())
+            for minute_ms in sorted(quarter.minutes)
         )
-        for minute, quarter in minutes:
-            if left <= 0:
-                reached_ms = min(final_ms, minute)
+        for minute_ms, quarter in minutes:
+            if remaining <= 0:
+                reached_ms = min(final_ms, minute_ms)
                 campaigns = [] if final_only else self._campaigns(partition, version, final_ms=reached_ms)
                 return outs + campaigns, reached_ms, True
-            table = quarter.minutes[minute]
-            final = minute + MINUTE_MS <= final_ms
+            table = quarter.minutes[minute_ms]
+            final = minute_ms + MINUTE_MS <= final_ms
             if final_only and not final:
                 return outs, final_ms, False
-            head = {"minute": minute, "join_partition": partition, "version": version, "final": final}
+            head = {"minute": minute_ms, "join_partition": partition, "version": version, "final": final}
             rows = table.take_dirty(final=final)
-            left -= len(rows)
-            for start in range(0, len(rows), _PACKED):
-                chosen = rows[start : start + _PACKED]
+            remaining -= len(rows)
+            for start in range(0, len(rows), _RECORD_ROWS):
+                chosen = rows[start : start + _RECORD_ROWS]
                 outs += _packed(head, quarter.named(table.codes[chosen]), table.measures(chosen))
         return outs + ([] if final_only else self._campaigns(partition, version, final_ms=final_ms)), final_ms, False
 
     def drop_final(self, final_ms: int) -> None:
-        """Forgets spans that end at or before `final_ms`: their final totals are committed."""
-        for start, quarter in list(self.quarters.items()):
-            for minute in [minute for minute in quarter.minutes if minute + MINUTE_MS <= final_ms]:
-                del quarter.minutes[minute]
-            if start + QUARTER_MS <= final_ms:
-                del self.quarters[start]
+        """Forgets minutes and quarters that end at or before `final_ms`: their final totals are committed."""
+        for start_ms, quarter in list(self.quarters.items()):
+            for minute_ms in [minute_ms for minute_ms in quarter.minutes if minute_ms + MINUTE_MS <= final_ms]:
+                del quarter.minutes[minute_ms]
+            if start_ms + QUARTER_MS <= final_ms:
+                del self.quarters[start_ms]
 
     def all_dirty(self) -> None:
-        """Every total is to be sent again: what a former owner sent of them is not known."""
+        """Marks every total to be sent again, because what a former owner has sent is not known."""
         for quarter in self.quarters.values():
             quarter.all_dirty()
 
     def snapshot(self) -> list[QuarterState]:
-        """Makes what changed since the last snapshot durable, and says what to read back."""
+        """Makes durable what changed since the last snapshot. Returns what `restore` needs."""
         return self._journal.save(self.quarters)
 
     def files(self) -> dict[str, int]:
-        """The journals the last snapshot names, and how much of each counts."""
+        """The journals that the last snapshot names, with the length that counts of each."""
         return self._journal.files()
 
     def snapshot_kept(self) -> None:
-        """The last snapshot is durable: files only earlier ones name may go."""
+        """The last snapshot is durable: deletes files that only earlier ones name."""
         self._journal.saved()
 
     def restore(self, states: Sequence[QuarterState]) -> None:
@@ -140,57 +138,48 @@ class Counting:
         self.quarters = self._journal.restore(states)
 
     def clear(self) -> None:
-        """Forgets everything, files included."""
+        """Forgets everything and deletes all files."""
         self.quarters.clear()
         self._clicks.clear()
         self._journal.clear()
 
-    def _add(self, impressions: Sequence[Impression], ts: Int64s, added: Int64s, measures: Sequence[int]) -> None:
-        minutes = ts - ts % MINUTE_MS
-        for start, rows in _groups(minutes - minutes % QUARTER_MS):
-            quarter = self.quarters.setdefault(start, Quarter())
+    def _add(self, impressions: Sequence[Impression], ts_ms: Int64s, added: Int64s, measures: Sequence[int]) -> None:
+        minutes_ms = ts_ms - ts_ms % MINUTE_MS
+        for start_ms, rows in _groups(minutes_ms - minutes_ms % QUARTER_MS):
+            quarter = self.quarters.setdefault(start_ms, Quarter())
             whole = len(rows) == len(impressions)
             events = impressions if whole else [impressions[row] for row in rows.tolist()]
             values = added if whole else added[:, rows]
             codes = quarter.coded(self._columns, events)
-            for minute, at in _groups(minutes[rows]):
-                quarter.table(minute).add(codes[at], values[:, at], measures)
+            for minute_ms, members in _groups(minutes_ms[rows]):
+                quarter.table(minute_ms).add(codes[members], values[:, members], measures)
             campaigns = codes[:, CAMPAIGN] if self._by_campaign else quarter.campaign_codes(events)
             quarter.campaigns.add(campaigns, measures, values)
 
     def _campaigns(self, partition: int, version: int, *, final_ms: int) -> list[Out]:
         outs: list[Out] = []
-        for start, quarter in sorted(self.quarters.items()):
-            final = start + QUARTER_MS <= final_ms
+        for start_ms, quarter in sorted(self.quarters.items()):
+            final = start_ms + QUARTER_MS <= final_ms
             codes = quarter.campaigns.take_dirty(final=final)
             texts = quarter.names[CAMPAIGN].texts
             for code, numbers in zip(codes.tolist(), quarter.campaigns.measures[:, codes].T.tolist(), strict=True):
-                value = encode(
-                    {
-                        "campaign_id": texts[code],
-                        "quarter": start,
-                        "join_partition": partition,
-                        "version": version,
-                        "final": final,
-                        **dict(zip(MEASURES, numbers, strict=True)),
-                    }
-                )
-                outs.append(Out("campaign_totals", texts[code].encode(), value))
+                total = CampaignTotal(texts[code], start_ms, partition, version, final, *numbers)
+                outs.append(Out("campaign_totals", texts[code].encode(), encode(total)))
         return outs
 
 
-def _groups(starts: Int64s) -> Iterator[tuple[int, Int64s]]:
-    """Each distinct value, ascending, and where it stands."""
-    low, high = int(starts.min()), int(starts.max())
+def _groups(values: Int64s) -> Iterator[tuple[int, Int64s]]:
+    """Each distinct value, ascending, with the indexes that have it."""
+    low, high = int(values.min()), int(values.max())
     if low == high:
-        yield low, np.arange(len(starts))
+        yield low, np.arange(len(values))
         return
-    for start in np.unique(starts).tolist():
-        yield start, np.flatnonzero(starts == start)
+    for value in np.unique(values).tolist():
+        yield value, np.flatnonzero(values == value)
 
 
 def _packed(head: dict[str, Any], columns: list[list[str]], measures: Int64s) -> list[Out]:
-    """Totals of a minute in one record, or in halves where long names would make it too large for the broker."""
+    """Totals of a minute as one record, or as halves where long names would make it too large for the broker."""
     value = orjson.dumps(
         {**head, "dimensions": columns, "measures": np.ascontiguousarray(measures)}, option=orjson.OPT_SERIALIZE_NUMPY
     )

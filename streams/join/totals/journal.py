@@ -1,12 +1,12 @@
-"""Totals on disk: for each quarter-hour a file to which a checkpoint appends what changed since the one before.
+"""Totals on disk: each quarter-hour has a file, to which a checkpoint appends what changed since the last one.
 
-A checkpoint thus costs what changed, not what there is. A file goes with its quarter; one that has grown to several
-times its content, because the same totals changed over and over, is begun anew.
+So the cost of a checkpoint follows what changed and not how much there is. A file is deleted with its quarter. When the
+same totals change over and over, a file grows to several times its content; then it is written anew, with a new name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,21 +14,25 @@ import numpy as np
 import xxhash
 
 from schemas.errors import DamagedState
-from schemas.totals import MEASURES
+from schemas.totals import DIMENSIONS, MEASURES
 from streams.engine.ports import Disk
+from streams.join.totals.measures import CLICKED, SHOWN
 from streams.join.totals.quarter import Quarter
-from streams.join.totals.tables import CLICKED, SHOWN, WIDTH, Table
+from streams.join.totals.tables import CODE_COLUMNS, Table
 from streams.state.kept import KeptFiles
 
 _PREFIX = "totals-"
 _LENGTH_BYTES = 8
-# A file is begun anew when it is four times as large as what it holds, and not for a few bytes.
+# A file is written anew when it is four times as large as the totals in memory, and larger than 1 MiB.
 _WASTE = 4
 _SMALL_BYTES = 1 << 20
 
 
 class QuarterState(msgspec.Struct, frozen=True):
-    """A quarter in a snapshot: its file, how much of it counts, its checksum, and the minutes not final yet."""
+    """A quarter in a snapshot: its file, the length that counts, its checksum, and the minutes not final yet.
+
+    `start` and `minutes` are in ms UTC.
+    """
 
     start: int
     generation: int
@@ -38,9 +42,9 @@ class QuarterState(msgspec.Struct, frozen=True):
 
 
 class MinuteChange(msgspec.Struct, frozen=True):
-    """What changed of a minute, arrays as little-endian bytes: codes of new rows, measures of the changed.
+    """What changed in a minute, arrays as little-endian bytes: the codes of new rows, the measures of changed `rows`.
 
-    `clicked` are places in `rows`, those with clicks; the others have none.
+    `clicked` are indexes into `rows`: of those that have clicks, with `clicked_measures` for each.
     """
 
     start: int
@@ -65,18 +69,20 @@ _decode = msgspec.msgpack.Decoder(QuarterChange).decode
 
 @dataclass
 class _File:
-    """How far a quarter's file is written, and what of the quarter is in it."""
+    """How far a quarter's file is written, and how many names and rows of the quarter are in it."""
 
-    start: int
+    start_ms: int
     generation: int
     length: int = 0
     checksum: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
-    names: list[int] = field(default_factory=lambda: [1] * WIDTH)
+    # By dimension; the first name is the empty one, which every quarter has.
+    names: list[int] = field(default_factory=lambda: [1] * len(DIMENSIONS))
+    # By minute, ms UTC.
     rows: dict[int, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return f"{_PREFIX}{self.start}-{self.generation}"
+        return f"{_PREFIX}{self.start_ms}-{self.generation}"
 
 
 class Journal:
@@ -88,18 +94,18 @@ class Journal:
         self._kept = KeptFiles(disk, _PREFIX)
 
     def files(self) -> dict[str, int]:
-        """Each file and how much of it counts."""
+        """Each file with the length that counts."""
         return {file.name: file.length for file in self._files.values()}
 
     def save(self, quarters: Mapping[int, Quarter]) -> list[QuarterState]:
-        """Appends what changed and makes it durable."""
-        for start in [start for start in self._files if start not in quarters]:
-            self._kept.doom(self._files.pop(start).name)
-        for start, quarter in quarters.items():
-            file = self._files.setdefault(start, _File(start, 0))
+        """Appends what changed and makes it durable. Returns what `restore` needs."""
+        for start_ms in [start_ms for start_ms in self._files if start_ms not in quarters]:
+            self._kept.doom(self._files.pop(start_ms).name)
+        for start_ms, quarter in quarters.items():
+            file = self._files.setdefault(start_ms, _File(start_ms, 0))
             if file.length > _SMALL_BYTES and file.length > _WASTE * quarter.nbytes:
                 self._kept.doom(file.name)
-                file = self._files[start] = _File(start, file.generation + 1)
+                file = self._files[start_ms] = _File(start_ms, file.generation + 1)
                 quarter.all_unsaved()
             entry = _changes(quarter, file)
             if entry is not None:
@@ -107,16 +113,18 @@ class Journal:
                 self._disk.sync(file.name)
         self._kept.snapshot()
         return [
-            QuarterState(start, file.generation, file.length, file.checksum.hexdigest(), list(quarters[start].minutes))
-            for start, file in self._files.items()
+            QuarterState(
+                start_ms, file.generation, file.length, file.checksum.hexdigest(), list(quarters[start_ms].minutes)
+            )
+            for start_ms, file in self._files.items()
         ]
 
     def saved(self) -> None:
-        """No durable snapshot names the files given up before the last `save`."""
+        """The last `save` is part of a durable snapshot: files that only earlier ones named are deleted."""
         self._kept.snapshot_kept()
 
     def restore(self, states: Sequence[QuarterState]) -> dict[int, Quarter]:
-        """The quarters of a snapshot; what was appended behind it is cut off. Raises DamagedState on damage."""
+        """The quarters of a snapshot. Cuts off what was appended after it. Raises DamagedState."""
         self._files = {state.start: _File(state.start, state.generation) for state in states}
         self._kept.keep_only({file.name for file in self._files.values()})
         return {state.start: self._read(self._files[state.start], state) for state in states}
@@ -142,23 +150,33 @@ class Journal:
         if len(data) != state.length or file.checksum.hexdigest() != state.xxh3:
             raise DamagedState(f"checkpoint names {file.name}, which is shorter than it was or damaged")
         self._disk.truncate(file.name, state.length)
-        at, view = 0, memoryview(data)
-        while at < len(data):
-            length = int.from_bytes(view[at : at + _LENGTH_BYTES], "little")
-            at += _LENGTH_BYTES + length
-            _apply(_decode(view[at - length : at]), quarter, set(state.minutes))
+        try:
+            for entry in _entries(data):
+                _apply(_decode(entry), quarter, set(state.minutes))
+        except ValueError as error:
+            # The bytes are what was written, so it was written under other numbers of dimensions or measures.
+            raise DamagedState(f"{file.name} was written by a program with other totals: {error}") from error
         file.names = [len(names.texts) for names in quarter.names]
-        file.rows = {minute: table.count for minute, table in quarter.minutes.items()}
+        file.rows = {minute_ms: table.count for minute_ms, table in quarter.minutes.items()}
         quarter.all_saved()
         return quarter
 
 
+def _entries(data: bytes) -> Iterator[memoryview]:
+    """The entries of a file, without their lengths."""
+    offset, view = 0, memoryview(data)
+    while offset < len(data):
+        length = int.from_bytes(view[offset : offset + _LENGTH_BYTES], "little")
+        offset += _LENGTH_BYTES + length
+        yield view[offset - length : offset]
+
+
 def _changes(quarter: Quarter, file: _File) -> QuarterChange | None:
-    """What is not in the file yet, and is once this is appended; None if nothing."""
-    names = [names.texts[known:] for names, known in zip(quarter.names, file.names, strict=True)]
+    """What is not in the file yet, None if nothing. From then on it counts as being in the file: append it."""
+    names = [names.texts[written:] for names, written in zip(quarter.names, file.names, strict=True)]
     minutes = [
-        _minute_change(start, table, file.rows.get(start, 0))
-        for start, table in quarter.minutes.items()
+        _minute_change(minute_ms, table, file.rows.get(minute_ms, 0))
+        for minute_ms, table in quarter.minutes.items()
         if table.unsaved[: table.count].any()
     ]
     codes = np.flatnonzero(quarter.campaigns.unsaved).astype("<i4")
@@ -166,26 +184,26 @@ def _changes(quarter: Quarter, file: _File) -> QuarterChange | None:
         return None
     measures = quarter.campaigns.measures[:, codes].astype("<i8").tobytes()
     file.names = [len(names.texts) for names in quarter.names]
-    file.rows = {start: table.count for start, table in quarter.minutes.items()}
+    file.rows = {minute_ms: table.count for minute_ms, table in quarter.minutes.items()}
     quarter.all_saved()
     return QuarterChange(names, minutes, codes.tobytes(), measures)
 
 
-def _minute_change(start: int, table: Table, known: int) -> MinuteChange:
+def _minute_change(minute_ms: int, table: Table, written_rows: int) -> MinuteChange:
     rows = np.flatnonzero(table.unsaved[: table.count])
-    clicked = np.flatnonzero(table.clicked_at[rows])
+    clicked = np.flatnonzero(table.clicked_column[rows])
     return MinuteChange(
-        start,
-        table.codes[known : table.count].astype("<i4").tobytes(),
+        minute_ms,
+        table.codes[written_rows : table.count].astype("<i4").tobytes(),
         rows.astype("<i4").tobytes(),
         table.shown[:, rows].astype("<i8").tobytes(),
         clicked.astype("<i4").tobytes(),
-        table.clicked[:, table.clicked_at[rows[clicked]]].astype("<i8").tobytes(),
+        table.clicked[:, table.clicked_column[rows[clicked]]].astype("<i8").tobytes(),
     )
 
 
 def _apply(entry: QuarterChange, quarter: Quarter, minutes: set[int]) -> None:
-    """Folds an entry in. Minutes not named are final since; they are left out."""
+    """Adds an entry to the quarter, without minutes that are not in `minutes`: they have become final since."""
     for names, more in zip(quarter.names, entry.names, strict=True):
         for text in more:
             _ = names[text]
@@ -196,7 +214,7 @@ def _apply(entry: QuarterChange, quarter: Quarter, minutes: set[int]) -> None:
             table = quarter.table(change.start)
             table.put(
                 rows,
-                np.frombuffer(change.codes, "<i4").reshape(-1, WIDTH),
+                np.frombuffer(change.codes, "<i4").reshape(-1, CODE_COLUMNS),
                 np.frombuffer(change.shown, "<i8").reshape(len(SHOWN), len(rows)),
             )
             table.put_clicked(
