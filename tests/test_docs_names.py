@@ -19,7 +19,7 @@ OUTSIDE = (README, ROOT / "CONTRIBUTING.md")
 
 def named(pattern: str) -> Iterator[tuple[str, str]]:
     """Page and first group of what a pattern finds in code within the pages."""
-    for page in (*sorted(DOCS.rglob("*.md")), README):
+    for page in (*sorted(DOCS.rglob("*.md")), *OUTSIDE):
         for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
             for found in re.findall(pattern, code):
                 yield page.relative_to(ROOT).as_posix(), found
