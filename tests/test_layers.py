@@ -23,11 +23,11 @@ ROOMS: dict[str, set[str]] = {
     "streams/inputs": {"schemas", "streams/kafka"},
     "streams/join": {"schemas", "streams/engine", "streams/state"},
     "streams/learn": {"schemas", "online_models", "streams/engine"},
-    "streams/pacing": {"schemas"},
+    "streams/pacing": {"schemas", "streams/kafka"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/worker": {
-        *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka"),
-        *("streams/join", "streams/learn", "streams/sink"),
+        *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
+        *("streams/join", "streams/learn", "streams/pacing", "streams/sink"),
     },
     "streams/runs": {"schemas", "streams/warehouse"},
     "streams/backfill": {
@@ -170,4 +170,5 @@ def test_the_oracle_imports_nothing_of_the_join() -> None:
 
 
 def test_join_worker_loads_nothing_heavy() -> None:
-    assert loaded_by("import streams.cli.app, streams.worker.runners").isdisjoint(HEAVY)
+    modules = "streams.cli.app, streams.cli.commands.worker, streams.worker.runners, streams.worker.workers"
+    assert loaded_by(f"import {modules}").isdisjoint(HEAVY)
