@@ -147,7 +147,7 @@ class KafkaLog:
         return {log: self._bounds_of(log, partition)[0] for log in self._inputs}
 
     def ends(self, partition: int) -> dict[str, int]:
-        """The offset behind the last record, those of open transactions included; asks the broker."""
+        """The stable end of each input, asked of the broker now: before the first open transaction, if there is one."""
         ends: dict[str, int] = {}
         for log in self._inputs:
             high = self._bounds_of(log, partition)[1]
@@ -197,7 +197,10 @@ class KafkaLog:
         self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
     def side_log(self, partition: int) -> list[bytes]:
-        """All committed values of the side log, including what this worker just committed to it."""
+        """All committed values of the side log up to its stable end.
+
+        What this worker just committed to it is among them unless an older transaction is still open there.
+        """
         if self._side_log is None:
             return []
         return read_all(self._cluster, self._side_log, partition)

@@ -107,7 +107,10 @@ def group_offsets_settings(cluster: Cluster, group: str) -> dict[str, Any]:
 
 
 def bounds_settings(cluster: Cluster) -> dict[str, Any]:
-    """A client that only asks where logs begin and end."""
+    """A client that only asks where logs begin and end.
+
+    librdkafka reads committed records by default, so the end is the stable one: the first open transaction, if any.
+    """
     return client_settings(cluster, group_id="clickfold-meter", enable_auto_commit=False)
 
 
