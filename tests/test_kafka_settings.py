@@ -27,9 +27,8 @@ SECRET = "not to be printed"
 
 def credentials(**security: str) -> Any:
     """What Faust is given for these settings, `_` for `.`."""
-    return faust_settings(Cluster("one:9092", {name.replace("_", "."): value for name, value in security.items()}))[
-        "broker_credentials"
-    ]
+    named = {name.replace("_", "."): value for name, value in security.items()}
+    return faust_settings(Cluster("one:9092", security=named))["broker_credentials"]
 
 
 def imported_from(tree: ast.Module, package: str) -> set[str]:

@@ -165,6 +165,17 @@ def test_core_imports_nothing_of_the_shell(name: str) -> None:
     assert shell == set()
 
 
+def test_one_module_reads_the_environment() -> None:
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources("schemas/**/*.py", "online_models/**/*.py", "streams/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.environ", "os.getenv")
+    }
+    # streams/worker/environment.py reads it through pydantic-settings.
+    assert {name for name in readers if not name.startswith("streams/embedded/")} == set()
+
+
 def test_the_oracle_imports_nothing_of_the_join() -> None:
     assert {module for module, _ in imports(ROOT / "streams/verify/oracle.py") if module.startswith("streams")} == set()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from schemas.topics import topic_name
 
@@ -15,6 +15,7 @@ class Cluster:
     """
 
     bootstrap: str
+    _: KW_ONLY
     security: dict[str, str] = field(default_factory=dict, repr=False)
     prefix: str = "ads."
 

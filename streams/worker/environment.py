@@ -1,7 +1,8 @@
 """The environment: where Kafka and ClickHouse are, and the secrets to reach them, which are never printed.
 
-Configuration has one rule. This module alone reads the environment; options of the command line are read by
-`streams.cli`. All else is given frozen, keyword-only values, which raise SettingsError when they cannot work.
+Configuration has one rule. This module alone reads the environment, and `streams.cli` the options of the command line.
+All else is given frozen, keyword-only values, which raise SettingsError when they cannot work. The embedded servers, as
+programs of their own, read a few variables themselves.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Environment(BaseSettings):
         if not self.kafka_bootstrap_servers:
             raise SettingsError("KAFKA_BOOTSTRAP_SERVERS is empty" + _REMEDY)
         prefix = self.clickfold_topic_prefix if prefix is None else prefix
-        return Cluster(self.kafka_bootstrap_servers, self._security(), prefix)
+        return Cluster(self.kafka_bootstrap_servers, security=self._security(), prefix=prefix)
 
     def _security(self) -> dict[str, str]:
         """librdkafka's security settings, only those given."""
