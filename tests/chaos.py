@@ -28,7 +28,8 @@ import orjson
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, read_all
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_all
 from tests.chaos_load import Load
 from tests.chaos_workers import FAILED, Workers
 from tests.waiting import eventually

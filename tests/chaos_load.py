@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from schemas.codec import encode
 from schemas.events import Campaign
 from streams.kafka.cluster import Cluster
+from streams.kafka.settings import client_settings
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
 CAMPAIGNS = [Campaign(f"c{at}", 10**9, ZONES[at % len(ZONES)], "active", "even", 1) for at in range(12)]
@@ -42,8 +43,12 @@ class Load:
         self._number = 0
         # In order and never twice, also over a restart of the broker: what is acknowledged is in the log once.
         self._producer = Producer(
-            cluster.client(
-                partitioner="murmur2_random", enable_idempotence=True, linger_ms=20, delivery_timeout_ms=120_000
+            client_settings(
+                cluster,
+                partitioner="murmur2_random",
+                enable_idempotence=True,
+                linger_ms=20,
+                delivery_timeout_ms=120_000,
             )
         )
 

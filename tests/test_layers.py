@@ -23,11 +23,11 @@ ROOMS: dict[str, set[str]] = {
     "streams/inputs": {"schemas", "streams/kafka"},
     "streams/join": {"schemas", "streams/engine", "streams/state"},
     "streams/learn": {"schemas", "online_models", "streams/engine"},
-    "streams/pacing": {"schemas"},
+    "streams/pacing": {"schemas", "streams/kafka"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/worker": {
-        *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka"),
-        *("streams/join", "streams/learn", "streams/sink"),
+        *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
+        *("streams/join", "streams/learn", "streams/pacing", "streams/sink"),
     },
     "streams/runs": {"schemas", "streams/warehouse"},
     "streams/backfill": {
@@ -165,9 +165,21 @@ def test_core_imports_nothing_of_the_shell(name: str) -> None:
     assert shell == set()
 
 
+def test_one_module_reads_the_environment() -> None:
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources("schemas/**/*.py", "online_models/**/*.py", "streams/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.environ", "os.getenv")
+    }
+    # streams/worker/environment.py reads it through pydantic-settings.
+    assert {name for name in readers if not name.startswith("streams/embedded/")} == set()
+
+
 def test_the_oracle_imports_nothing_of_the_join() -> None:
     assert {module for module, _ in imports(ROOT / "streams/verify/oracle.py") if module.startswith("streams")} == set()
 
 
 def test_join_worker_loads_nothing_heavy() -> None:
-    assert loaded_by("import streams.cli.app, streams.worker.runners").isdisjoint(HEAVY)
+    modules = "streams.cli.app, streams.cli.commands.worker, streams.worker.runners, streams.worker.workers"
+    assert loaded_by(f"import {modules}").isdisjoint(HEAVY)

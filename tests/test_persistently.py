@@ -1,5 +1,8 @@
-"""A worker begins again after passing faults, and ends after too many in a row in which it got nothing done."""
+"""A worker begins again after passing faults, ends after too many in a row without progress, and stops on signals."""
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -49,3 +52,22 @@ def test_what_someone_must_mend_is_not_tried_again() -> None:
     log: structlog.stdlib.BoundLogger = structlog.get_logger()
     with pytest.raises(SettingsError):
         persistently(work, threading.Event(), log, advanced=lambda: False)
+
+
+SIGNALLED = """
+import signal
+from streams.worker.lifecycle import Signals
+signals = Signals()
+signals.catch()
+signal.raise_signal(signal.SIGUSR1)
+print(signals.ended.is_set(), signals.stop.is_set())
+signal.raise_signal(signal.SIGTERM)
+print(signals.stop.is_set(), flush=True)
+signal.raise_signal(signal.SIGINT)
+print("still here")
+"""
+
+
+def test_a_signal_asks_to_stop_and_a_second_one_ends_the_process() -> None:
+    ended = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, check=False)
+    assert (ended.stdout.split(), ended.returncode) == (["True", "False", "True"], -signal.SIGINT)

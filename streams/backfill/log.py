@@ -12,8 +12,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
-from streams.kafka.cluster import Cluster, read_all
-from streams.kafka.consumer import FETCHING, Reading
+from streams.kafka.cluster import Cluster
+from streams.kafka.consumer import Reading
+from streams.kafka.reads import read_all
+from streams.kafka.settings import bulk_reader_settings
 from streams.state.disk import Folder
 
 COMMIT: Final = "commit"
@@ -54,16 +56,7 @@ class ReplayLog:
             taken="the replay's name",
             remedy="begin later with --from and another --run",
         )
-        self._consumer = Consumer(
-            cluster.client(
-                # librdkafka needs a group; nothing is committed under it.
-                group_id="clickfold-replay",
-                enable_auto_commit=False,
-                auto_offset_reset="error",
-                enable_partition_eof=True,
-                **FETCHING,
-            )
-        )
+        self._consumer = Consumer(bulk_reader_settings(cluster))
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._under_way: Future[None] | None = None
         # Folders of their own, apart from the tasks': a thread writes the commits.

@@ -21,8 +21,9 @@ from streams.backfill.ownership import InputRange, ReadStart
 from streams.backfill.warmup import LedgerCut, ledger_cuts, warm_up
 from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, stream_log
+from streams.kafka.cluster import Cluster
 from streams.kafka.ranges import Range, resolve_range
+from streams.kafka.reads import stream_log
 from streams.runs.record import RunRecord, checked_name, find_run
 from streams.state.disk import Folder
 

@@ -20,6 +20,7 @@ from streams.embedded.jars import class_path
 from streams.embedded.kafka_settings import COORDINATORS, JVM_FLAGS, LOGGING, LOOPBACK, file_text, listeners
 from streams.embedded.ports import free_port
 from streams.embedded.process import Process, ProcessError
+from streams.kafka.settings import starting_broker_settings
 
 NAME = "kafka"
 START_BOUND_S = 60.0  # 2 to 3 s is usual, 6 s with eight busy processes on two cores; a cold disk adds to that
@@ -150,10 +151,7 @@ class Broker:
         self._process.start([*self._java(), *kafka], environment=environment, note=note, detached=detached)
         self._is_ours = True
         try:
-            # Quiet, because a refused connection is what waiting looks like.
-            admin = AdminClient(
-                {"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 0, "reconnect.backoff.max.ms": 100}
-            )
+            admin = AdminClient(starting_broker_settings(f"{LOOPBACK}:{port}"))
             cluster_id = self._cluster_id()
             self._process.wait_ready(
                 lambda: _listens(port) and _answers(admin, cluster_id) and _coordinates(admin), bound_s=START_BOUND_S

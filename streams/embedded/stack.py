@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -116,7 +117,8 @@ class Stack:
         Admin(self.cluster).create(
             partitions=self._partitions, shards=self._shards, replication=1, input_config=self._input_config
         )
-        migrate(connect(self.clickhouse.url), database="ads")
+        with closing(connect(self.clickhouse.url)) as client:
+            migrate(client, database="ads")
         fresh = [name for name in WORKERS if not self.workers[name].alive]
         say("starting workers: " + ", ".join(fresh) + " …")
         for name in fresh:

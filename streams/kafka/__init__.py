@@ -1,1 +1,1 @@
-"""Every way in which Kafka is spoken to; `cluster` is the front door."""
+"""Every way in which clickfold uses Kafka; `settings` makes the settings of each client."""

@@ -1,4 +1,4 @@
-"""Topics as they should be, and whether they are: `clickfold init`, and what every worker checks at start."""
+"""Topics: created by `clickfold init`, checked by every worker at its start."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from confluent_kafka.cimpl import NewTopic
 from schemas.errors import SettingsError, Transient
 from schemas.topics import TOPICS, Topic
 from streams.kafka.cluster import Cluster
+from streams.kafka.settings import admin_settings
 
 _ANSWER_S = 10.0
-# A worker with a wrong address says so within 15 s, its start on a busy machine included.
+# A worker with a wrong address must say so within 15 s, its start on a busy machine included.
 _FIRST_ANSWER_S = 6.0
 # Input topics for records that carry their own event time as Kafka timestamp, however long ago or far ahead.
 REPLAYED = {
@@ -24,13 +25,13 @@ REPLAYED = {
 
 
 class Admin:
-    """Asks and changes what topics there are. Every answer is waited for at most ten seconds."""
+    """Lists, checks and creates topics. Waits at most ten seconds for an answer."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        # Keeps the reference: futures of a collected AdminClient are cancelled.
+        # Kept, because the futures of a collected AdminClient are cancelled.
         try:
-            self._client = AdminClient(cluster.client(socket_timeout_ms=5_000))
+            self._client = AdminClient(admin_settings(cluster))
         except KafkaException as error:
             raise SettingsError(
                 f"the Kafka settings cannot work: {error.args[0].str()}; correct the KAFKA_… variables"
@@ -39,7 +40,7 @@ class Admin:
     def partition_counts(self) -> dict[str, int]:
         """Partitions of every topic there is, by full name. Raises Transient when no broker answers.
 
-        At its start whoever asks passes that on and ends; a worker that begins again waits for its broker to be back.
+        A command or a worker at its start ends with that error; a worker that begins again tries until Kafka is back.
         """
         try:
             topics = self._client.list_topics(timeout=_FIRST_ANSWER_S).topics
@@ -58,44 +59,63 @@ class Admin:
         replication: int = -1,
         input_config: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """Makes what topics are missing and returns their names; those that exist stay as they are.
+        """Makes the topics that are missing and returns their names; those that exist stay as they are.
 
         `input_config` replaces settings of impressions and clicks.
 
         Raises SettingsError when one that exists has another partition count than asked for.
         """
-        there = self.partition_counts()
+        existing = self.partition_counts()
         counts = {topic.role: _count(topic, partitions, shards) for topic in TOPICS.values()}
         for role, count in counts.items():
             name = self._cluster.topic(role)
-            if there.get(name, count) != count:
+            if existing.get(name, count) != count:
                 raise SettingsError(
-                    f"topic {name} has {there[name]} partitions, asked for are {count}; init with the count it has "
+                    f"topic {name} has {existing[name]} partitions, asked for are {count}; init with the count it has "
                     "(--partitions, --shards), or use another topic prefix"
                 )
-        missing = [topic for topic in TOPICS.values() if self._cluster.topic(topic.role) not in there]
-        new = [
-            NewTopic(
-                self._cluster.topic(topic.role), counts[topic.role], replication, config=_config(topic, input_config)
-            )
-            for topic in missing
-        ]
-        if new:
-            for name, future in self._client.create_topics(new, request_timeout=_ANSWER_S).items():
-                try:
-                    future.result()
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                        raise SettingsError(f"topic {name} was not created: {error.args[0].str()}") from error
+        missing = [topic for topic in TOPICS.values() if self._cluster.topic(topic.role) not in existing]
+        self._create(
+            [
+                NewTopic(
+                    self._cluster.topic(topic.role),
+                    counts[topic.role],
+                    replication,
+                    config=_config(topic, input_config),
+                )
+                for topic in missing
+            ]
+        )
         return [self._cluster.topic(topic.role) for topic in missing]
+
+    def create_topic(self, name: str, *, partitions: int, config: Mapping[str, str]) -> None:
+        """Makes a topic of this full name, with the broker's replication factor, unless it exists."""
+        self._create([NewTopic(name, partitions, config=dict(config))])
+
+    def _create(self, topics: Sequence[NewTopic]) -> None:
+        if not topics:
+            return
+        for name, future in self._client.create_topics(list(topics), request_timeout=_ANSWER_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                # Somebody else made it meanwhile.
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise SettingsError(f"topic {name} was not created: {error.args[0].str()}") from error
+
+    def require(self, roles: Sequence[str]) -> dict[str, int]:
+        """Partitions of every topic there is, by full name. Raises SettingsError unless those of the roles exist."""
+        existing = self.partition_counts()
+        missing = [name for name in map(self._cluster.topic, roles) if name not in existing]
+        if missing:
+            verb = "topic {} does" if len(missing) == 1 else "topics {} do"
+            raise SettingsError(f"{verb.format(', '.join(missing))} not exist; run `clickfold init` first")
+        return existing
 
     def check(self, inputs: Sequence[str], others: Sequence[str]) -> int:
         """The common partition count of the inputs. Raises SettingsError when a topic is missing or counts differ."""
-        there = self.partition_counts()
-        for role in (*inputs, *others):
-            if self._cluster.topic(role) not in there:
-                raise SettingsError(f"topic {self._cluster.topic(role)} does not exist; run `clickfold init` first")
-        counts = {self._cluster.topic(role): there[self._cluster.topic(role)] for role in inputs}
+        existing = self.require((*inputs, *others))
+        counts = {name: existing[name] for name in map(self._cluster.topic, inputs)}
         if len(set(counts.values())) > 1:
             raise SettingsError(
                 f"the inputs have unequal partition counts {counts}: an impression and its click would not meet; "
@@ -104,11 +124,11 @@ class Admin:
         return next(iter(counts.values()))
 
     def topic_ids(self, roles: Sequence[str]) -> list[str]:
-        """Kafka's own ids of the topics: a topic deleted and made again is another log."""
+        """Kafka's own ids of the topics: a topic that was deleted and made again is another log."""
         names = [self._cluster.topic(role) for role in roles]
-        found = self._client.describe_topics(TopicCollection(names), request_timeout=_ANSWER_S)
+        descriptions = self._client.describe_topics(TopicCollection(names), request_timeout=_ANSWER_S)
         try:
-            return [str(found[name].result().topic_id) for name in names]
+            return [str(descriptions[name].result().topic_id) for name in names]
         except KafkaException as error:
             raise Transient(f"Kafka does not describe {', '.join(names)}: {error.args[0].str()}") from error
 

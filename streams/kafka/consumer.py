@@ -1,27 +1,16 @@
-"""What every consumer of ours does with a batch: messages become columns by log, and ends that are met are kept."""
+"""What the join, the learner and a backfill do with a batch of messages: columns by log, and the ends that were met."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from schemas.errors import LostHistory, Transient
 from schemas.records import Records
 
-# How a worker fetches; the bench's bare consumer does the same.
-FETCHING: Final[dict[str, Any]] = {
-    "isolation_level": "read_committed",
-    "fetch_wait_max_ms": 20,
-    # A full queue is asked for more after 1 s by default: a worker that keeps up would stand still for it.
-    "fetch_queue_backoff_ms": 10,
-    "max_partition_fetch_bytes": 4 << 20,
-    "queued_min_messages": 100_000,
-    "queued_max_messages_kbytes": 128 << 10,
-}
 _second = itemgetter(1)
 
 
@@ -32,8 +21,11 @@ def offsets_and_times(messages: Sequence[Message]) -> tuple[list[int], list[int]
 
 
 class Reading:
-    """How far the partitions of one consumer are read. `roles` names each topic's; `taken` and `remedy` are for errors:
-    what another consumer of the same name takes away, and what to do about offsets that Kafka no longer has."""
+    """How far the partitions of one consumer are read.
+
+    `roles` names the role of each topic. `taken` and `remedy` are for errors: what another consumer of the same name
+    takes away, and what to do about offsets that Kafka no longer has.
+    """
 
     def __init__(self, roles: Mapping[str, str], *, taken: str, remedy: str) -> None:
         self._roles = roles
@@ -43,20 +35,20 @@ class Reading:
         self._polled: dict[tuple[str, int], int] = {}
         self._met_end: dict[tuple[str, int], int] = {}
 
-    def begin(self, at: Iterable[TopicPartition]) -> None:
+    def begin(self, places: Iterable[TopicPartition]) -> None:
         """These partitions are read from their offsets on."""
-        for one in at:
+        for place in places:
             # An end met at once, with only a transaction's marker before it, is one that this offset has reached.
-            self._polled[one.topic, one.partition] = one.offset
-            self._met_end.pop((one.topic, one.partition), None)
+            self._polled[place.topic, place.partition] = place.offset
+            self._met_end.pop((place.topic, place.partition), None)
 
     def end(self, topic: str, partition: int, high: int) -> int:
         """The position that is the end of a log, given its high watermark.
 
-        Behind the last record there may stand a transaction's marker, which no position ever passes.
+        A transaction's marker may stand behind the last record; no position ever passes it.
         """
-        at = topic, partition
-        return self._polled[at] if self._met_end.get(at) == high and at in self._polled else high
+        place = topic, partition
+        return self._polled[place] if self._met_end.get(place) == high and place in self._polled else high
 
     def met_end(self, topic: str, partition: int) -> int:
         """The end last met of a partition, -1 before the first."""
@@ -105,8 +97,8 @@ class Reading:
         """What ends this consumer; another one can go on."""
         if "fenced" not in error.str():
             return Transient(f"the consumer cannot go on: {error.str()}")
-        # A coordinator that restarts may have given a member a new id in an answer nobody heard; the group does not
-        # tell that from another process that came in the same slot.
+        # A coordinator that restarts may have given a member a new id in an answer that never arrived. To the group
+        # that looks like another process in the same slot.
         return Transient(
             f"the group knows another member in {self._taken}: it lost sight of this one, or another worker came; if "
             "this happens again and again, give each worker of a group its own --slot"

@@ -1,7 +1,7 @@
-"""The real `streams.engine.ports.Log`: confluent-kafka batches in, librdkafka transactions out.
+"""The real `streams.engine.ports.Log`: reads batches with confluent-kafka, writes in transactions.
 
-The group subscribes to the first input only; its rebalance callbacks take and give up the same partition of the others,
-so that one worker always holds both sides (subscribing to both would split pairs at every cooperative step).
+The group subscribes to the first input only; its rebalance callbacks take and give up the same partition of the others.
+So one worker always has both inputs of a partition; subscribed to both, it would lose one at a cooperative rebalance.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ import time
 from collections.abc import Mapping, Sequence
 from threading import Thread
 
-from confluent_kafka import (
-    OFFSET_END,
-    Consumer,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from schemas.errors import BrokenInvariant, LostHistory
 from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
-from streams.kafka.cluster import ANSWER_S, Cluster, log_bounds, meter, patiently, read_all
-from streams.kafka.consumer import FETCHING, Reading
+from streams.kafka.cluster import Cluster
+from streams.kafka.consumer import Reading
+from streams.kafka.reads import bounds_consumer, log_bounds, read_all
+from streams.kafka.retries import ANSWER_S, patiently
+from streams.kafka.settings import group_member_settings, group_offsets_settings
 from streams.kafka.transactions import Transactions
 
 
 class KafkaLog:
-    """One worker's consumer and transactional producer. `slot` names the worker: stable, unlike any other's."""
+    """One worker's consumer and transactional producer. `slot` names the worker: stable, and unlike any other's."""
 
     def __init__(
         self,
@@ -42,36 +41,21 @@ class KafkaLog:
         self._inputs = tuple(inputs)
         self._roles = {cluster.topic(role): role for role in inputs}
         self._side_log = side_log
-        self._slot = slot
         self._owner: Owner | None = None
         self._owned: set[int] = set()
-        self._trouble: Exception | None = None
+        self._callback_error: Exception | None = None
         self._reading = Reading(
             self._roles, taken=f"slot {slot} of the group", remedy="start a new run with another --group"
         )
         # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
-        self._heard: dict[int, dict[str, int]] = {}
-        self._hear_at_s = 0.0
-        self._consumer = Consumer(
-            cluster.client(
-                group_id=group,
-                # A worker that was killed and started again has its partitions back at once; a pod with a name of
-                # its own each time never comes back, and would be missed for the session timeout.
-                **({"group_instance_id": f"{group}-{slot}"} if static else {}),
-                enable_auto_commit=False,
-                auto_offset_reset="error",
-                enable_partition_eof=True,
-                partition_assignment_strategy="cooperative-sticky",
-                session_timeout_ms=10_000,
-                **FETCHING,
-            ),
-        )
-        self._meter = meter(cluster)
+        self._last_ends: dict[int, dict[str, int]] = {}
+        self._note_ends_after_s = 0.0
+        name = f"{group}-{slot}"
+        self._consumer = Consumer(group_member_settings(cluster, group=group, instance_id=name if static else None))
+        self._bounds_consumer = bounds_consumer(cluster)
         # Asked from another thread while this one polls: a consumer that is polled would answer it after the last poll.
-        self._group_offsets = Consumer(
-            cluster.client(group_id=group, enable_auto_commit=False, isolation_level="read_committed")
-        )
-        self._transactions = Transactions(cluster, f"{group}-{slot}")
+        self._group_offsets = Consumer(group_offsets_settings(cluster, group))
+        self._transactions = Transactions(cluster, name)
 
     # ---- group ------------------------------------------------------------------------------------------------------
 
@@ -94,7 +78,7 @@ class KafkaLog:
         closing = Thread(target=self._consumer.close, name="close", daemon=True)
         closing.start()
         closing.join(ANSWER_S)
-        self._meter.close()
+        self._bounds_consumer.close()
         self._group_offsets.close()
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -102,13 +86,13 @@ class KafkaLog:
         try:
             assert self._owner is not None
             main = self._cluster.topic(self._inputs[0])
-            fresh = [one.partition for one in partitions if one.topic == main]
-            self._owned.update(fresh)
-            # Paused where nothing can come: where to read from is known once the partition's state is loaded.
-            self._place([TopicPartition(one.topic, one.partition, OFFSET_END) for one in self._both(fresh)])
-            self._owner.assigned(fresh)
+            assigned = [place.partition for place in partitions if place.topic == main]
+            self._owned.update(assigned)
+            # Paused at the end: where to read from is known only once the partition's state is loaded.
+            self._place([TopicPartition(place.topic, place.partition, OFFSET_END) for place in self._both(assigned)])
+            self._owner.assigned(assigned)
         except Exception as error:  # noqa: BLE001  # the outermost frame on this side of the C library
-            self._trouble = error
+            self._callback_error = error
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._give_up(consumer, partitions, lost=False)
@@ -120,12 +104,12 @@ class KafkaLog:
         try:
             assert self._owner is not None
             main = self._cluster.topic(self._inputs[0])
-            gone = [one.partition for one in partitions if one.topic == main]
+            gone = [place.partition for place in partitions if place.topic == main]
             (self._owner.lost if lost else self._owner.revoked)(gone)
             self._owned.difference_update(gone)
             consumer.incremental_unassign(self._both(gone))
         except Exception as error:  # noqa: BLE001  # as above
-            self._trouble = error
+            self._callback_error = error
 
     def _both(self, partitions: Sequence[int]) -> list[TopicPartition]:
         return [TopicPartition(topic, partition) for partition in partitions for topic in self._roles]
@@ -135,22 +119,22 @@ class KafkaLog:
     def poll(self, limit: int, wait_s: float) -> list[Records]:
         """Up to `limit` records as columns per topic and partition, in order."""
         messages = self._consumer.consume(limit, wait_s)
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
-            raise trouble
-        found = self._reading.columns(messages)
-        self._hear()
-        return found
+        if self._callback_error is not None:
+            error, self._callback_error = self._callback_error, None
+            raise error
+        records = self._reading.columns(messages)
+        self._note_ends()
+        return records
 
     def committed(self, partition: int) -> Commit | None:
         """The last stable commit of the group; waits for a transaction still open on it, up to its timeout."""
-        found = patiently(
+        places = patiently(
             lambda: self._group_offsets.committed(self._both([partition]), timeout=ANSWER_S), "the group coordinator"
         )
-        offsets = {self._roles[one.topic]: one.offset for one in found}
+        offsets = {self._roles[place.topic]: place.offset for place in places}
         if all(offset < 0 for offset in offsets.values()):
             return None
-        marks = {one.metadata for one in found if one.metadata}
+        marks = {place.metadata for place in places if place.metadata}
         if any(offset < 0 for offset in offsets.values()) or len(marks) != 1:
             raise LostHistory(
                 f"committed offsets of partition {partition} are {offsets} with {len(marks)} marks: they were not "
@@ -163,49 +147,49 @@ class KafkaLog:
         return {log: self._bounds_of(log, partition)[0] for log in self._inputs}
 
     def ends(self, partition: int) -> dict[str, int]:
-        """The offset behind the last record there is, or may be once open transactions end: asked of the broker now."""
-        found: dict[str, int] = {}
+        """The stable end of each input, asked of the broker now: before the first open transaction, if there is one."""
+        ends: dict[str, int] = {}
         for log in self._inputs:
             high = self._bounds_of(log, partition)[1]
-            found[log] = self._reading.end(self._cluster.topic(log), partition, high)
-        return found
+            ends[log] = self._reading.end(self._cluster.topic(log), partition, high)
+        return ends
 
     def _bounds_of(self, log: str, partition: int) -> tuple[int, int]:
-        return log_bounds(self._meter, self._cluster.topic(log), partition)
+        return log_bounds(self._bounds_consumer, self._cluster.topic(log), partition)
 
     def cached_ends(self, partition: int) -> dict[str, int]:
         """High watermarks that came with the last fetches; a copy, as asking librdkafka may wait for its own lock."""
-        return dict(self._heard.get(partition, {}))
+        return dict(self._last_ends.get(partition, {}))
 
-    def _hear(self) -> None:
+    def _note_ends(self) -> None:
         now_s = time.monotonic()
-        if now_s < self._hear_at_s and self._heard.keys() == self._owned:
+        if now_s < self._note_ends_after_s and self._last_ends.keys() == self._owned:
             return
-        self._hear_at_s = now_s + 0.5
-        heard: dict[int, dict[str, int]] = {}
-        for where in self._both(sorted(self._owned)):
-            high = self._consumer.get_watermark_offsets(where, cached=True)[1]
+        self._note_ends_after_s = now_s + 0.5
+        last_ends: dict[int, dict[str, int]] = {}
+        for place in self._both(sorted(self._owned)):
+            high = self._consumer.get_watermark_offsets(place, cached=True)[1]
             if high >= 0:
-                ends = heard.setdefault(where.partition, {})
-                ends[self._roles[where.topic]] = self._reading.end(where.topic, where.partition, high)
-        self._heard = heard
+                ends = last_ends.setdefault(place.partition, {})
+                ends[self._roles[place.topic]] = self._reading.end(place.topic, place.partition, high)
+        self._last_ends = last_ends
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
-        """Assigned anew at these offsets, paused: librdkafka then drops all it had fetched before."""
+        """Assigns the partition anew at these offsets, paused; librdkafka drops all it had fetched before."""
         if partition not in self._owned:
             return
-        at = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
+        places = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
         self._consumer.incremental_unassign(self._both([partition]))
-        self._place(at)
+        self._place(places)
 
-    def _place(self, at: list[TopicPartition]) -> None:
+    def _place(self, places: list[TopicPartition]) -> None:
         """Assigns partitions at these offsets, paused."""
-        self._reading.begin(at)
-        self._consumer.incremental_assign(at)
-        self._consumer.pause(at)
+        self._reading.begin(places)
+        self._consumer.incremental_assign(places)
+        self._consumer.pause(places)
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
-        """Fetches no more of these inputs."""
+        """Stops fetching these inputs."""
         self._consumer.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
     def resume(self, partition: int, logs: Sequence[str]) -> None:
@@ -213,7 +197,10 @@ class KafkaLog:
         self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
     def side_log(self, partition: int) -> list[bytes]:
-        """All committed values of the side log: what this worker just committed to it is among them."""
+        """All committed values of the side log up to its stable end.
+
+        What this worker just committed to it is among them unless an older transaction is still open there.
+        """
         if self._side_log is None:
             return []
         return read_all(self._cluster, self._side_log, partition)
@@ -221,11 +208,11 @@ class KafkaLog:
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
-        """Begins one transaction: outputs, offsets and marks; a thread sees it through while records are folded on."""
+        """Begins a transaction of outputs, offsets and marks; a thread carries it out while the worker folds on."""
         foreign = set(commits) - self._owned
         if foreign:
             raise BrokenInvariant(f"about to commit partitions {sorted(foreign)} that are not owned")
-        # Metadata of the generation these outputs belong to: a later one must not vouch for them.
+        # The generation these outputs belong to: a later one must not commit them.
         generation = self._consumer.consumer_group_metadata()
         self._transactions.begin(outs, self._offsets(commits), generation)
 

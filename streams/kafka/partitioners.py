@@ -1,4 +1,4 @@
-"""Which partition a producer puts a key in, by the partitioners in use: to notice inputs that were keyed apart.
+"""Which partition a producer puts a key in, for each partitioner in use: to find inputs produced with different ones.
 
 `murmur2`: Java clients, Kafka Streams, Faust, librdkafka's `murmur2_random`. `crc32`: librdkafka's default,
 `consistent_random`. `fnv1a`: Sarama and librdkafka's `fnv1a_random`.
@@ -19,8 +19,8 @@ def murmur2(key: bytes) -> int:
     """Kafka's 32-bit murmur2 (org.apache.kafka.common.utils.Utils), unsigned."""
     length = len(key)
     state = (0x9747B28C ^ length) & _MASK
-    for at in range(0, length - length % 4, 4):
-        word = int.from_bytes(key[at : at + 4], "little") * 0x5BD1E995 & _MASK
+    for start in range(0, length - length % 4, 4):
+        word = int.from_bytes(key[start : start + 4], "little") * 0x5BD1E995 & _MASK
         word = (word ^ (word >> 24)) * 0x5BD1E995 & _MASK
         state = state * 0x5BD1E995 & _MASK ^ word
     if rest := key[length - length % 4 :]:
@@ -33,7 +33,7 @@ def _fnv1a(key: bytes) -> int:
     state = 0x811C9DC5
     for byte in key:
         state = (state ^ byte) * 0x01000193 & _MASK
-    # Sarama takes it as signed and drops the sign.
+    # Sarama reads it as a signed number and drops the sign.
     return abs(state - (1 << 32) if state >> 31 else state)
 
 
@@ -54,17 +54,17 @@ PARTITIONERS: Final = {"murmur2": _by_murmur2, "crc32": _by_crc32, "fnv1a": _by_
 
 
 def possible(keys: Iterable[tuple[int, bytes]], partitions: int) -> set[str]:
-    """The partitioners that put every one of these keys where it was found; all of them when there are no keys."""
-    left = set(PARTITIONERS)
+    """The partitioners that would put every one of these keys where it is; all of them when there are no keys."""
+    names = set(PARTITIONERS)
     for partition, key in keys:
-        left = {name for name in left if PARTITIONERS[name](key, partitions) == partition}
-    return left
+        names = {name for name in names if PARTITIONERS[name](key, partitions) == partition}
+    return names
 
 
 def common(impressions: set[str], clicks: set[str], partitions: int) -> str | None:
-    """The partitioner both inputs may have been written with; None when it is none of those known.
+    """The partitioner that both inputs may have been written with; None when it is not a known one.
 
-    Raises SettingsError when each is known and they differ: an impression and its click would not meet.
+    Raises SettingsError when both are known and differ: an impression and its click would not meet.
     """
     both = impressions & clicks
     if both:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -11,12 +12,16 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.errors import SettingsError
-from streams.kafka.cluster import ANSWER_S, Cluster, log_bounds, meter, patiently
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import bounds_consumer, log_bounds
+from streams.kafka.retries import ANSWER_S, patiently
 
-# Partition -> input -> offset, as a runner's offsets: the first record at or behind it is the first one of a range, or
-# the first one behind a range.
-Cut = dict[int, dict[str, int]]
+# Partition -> input -> offset, as a runner's offsets. A range begins with the first record at or behind its start, and
+# ends before the first record at or behind its stop.
+Offsets = dict[int, dict[str, int]]
+# Input -> offset of each partition.
 ByInput = Mapping[str, Sequence[int]]
+# From a time, ms UTC, to the offsets of the first records at or after it.
 AtTime = Callable[[int], ByInput]
 
 _FORMS: Final = "'impressions:0=100,1=90;clicks:0=7,1=9', time:2026-11-01T00:00Z, earliest or latest"
@@ -36,32 +41,31 @@ class Range:
     Both are complete: an offset for every partition of every input.
     """
 
-    start: Cut
-    stop: Cut
-    first: Cut
-    end: Cut
+    start: Offsets
+    stop: Offsets
+    first: Offsets
+    end: Offsets
 
 
 def resolve_range(cluster: Cluster, from_text: str, to_text: str, *, inputs: Sequence[str], partitions: int) -> Range:
     """The range two texts name, as Kafka is now. Raises SettingsError, Transient when Kafka does not answer."""
-    asked = meter(cluster)
-    try:
-        kept = kept_of(cluster, asked, inputs=inputs, partitions=partitions)
+    with closing(bounds_consumer(cluster)) as consumer:
+        kept = kept_of(cluster, consumer, inputs=inputs, partitions=partitions)
 
         def at_time(ts_ms: int) -> ByInput:
-            return _offsets_at(cluster, asked, kept, ts_ms)
+            return _offsets_at(cluster, consumer, kept, ts_ms)
 
         return bounded(from_text, to_text, kept=kept, at_time=at_time)
-    finally:
-        asked.close()
 
 
-def kept_of(cluster: Cluster, asked: Consumer, *, inputs: Sequence[str], partitions: int) -> Kept:
+def kept_of(cluster: Cluster, consumer: Consumer, *, inputs: Sequence[str], partitions: int) -> Kept:
     """First and end offsets of every partition of the inputs."""
-    found = {log: [log_bounds(asked, cluster.topic(log), at) for at in range(partitions)] for log in inputs}
+    bounds = {
+        log: [log_bounds(consumer, cluster.topic(log), partition) for partition in range(partitions)] for log in inputs
+    }
     return Kept(
-        {log: [low for low, _ in bounds] for log, bounds in found.items()},
-        {log: [high for _, high in bounds] for log, bounds in found.items()},
+        {log: [low for low, _ in of_log] for log, of_log in bounds.items()},
+        {log: [high for _, high in of_log] for log, of_log in bounds.items()},
     )
 
 
@@ -76,7 +80,7 @@ def bounded(from_text: str, to_text: str, *, kept: Kept, at_time: AtTime) -> Ran
                     f"--from is offset {offset} of {log}[{partition}], above --to, which is {stop[log][partition]}; "
                     "give an earlier --from or a later --to"
                 )
-    return Range(_cut(start), _cut(stop), _cut(kept.first), _cut(kept.end))
+    return Range(*map(_by_partition, (start, stop, kept.first, kept.end)))
 
 
 def offsets_named(option: str, text: str, *, kept: Kept, at_time: AtTime) -> ByInput:
@@ -90,7 +94,10 @@ def offsets_named(option: str, text: str, *, kept: Kept, at_time: AtTime) -> ByI
         return at_time(_time_ms(option, text))
     given = _parsed(option, text)
     _check_names(option, given, kept)
-    return {log: [_checked(option, given, kept, log, at) for at in range(len(kept.end[log]))] for log in kept.end}
+    return {
+        log: [_checked(option, given, kept, log, partition) for partition in range(len(ends))]
+        for log, ends in kept.end.items()
+    }
 
 
 def _time_ms(option: str, text: str) -> int:
@@ -98,25 +105,26 @@ def _time_ms(option: str, text: str) -> int:
         moment = datetime.fromisoformat(text.removeprefix("time:"))
     except ValueError as error:
         raise SettingsError(f"{option} {text!r} is not a time; write it as time:2026-11-01T00:00Z") from error
-    # Times are UTC everywhere else; one with a zone of its own is taken by it.
+    # Times without a zone are UTC, as everywhere else.
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
 def _parsed(option: str, text: str) -> dict[str, dict[int, int]]:
-    found: dict[str, dict[int, int]] = {}
+    by_input: dict[str, dict[int, int]] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         log, colon, listed = part.partition(":")
-        offsets = found.setdefault(log.strip(), {})
+        offsets = by_input.setdefault(log.strip(), {})
         for pair in listed.split(","):
-            named = re.fullmatch(r"\s*(\d{1,9})\s*=\s*(\d{1,18})\s*", pair)
-            if not colon or named is None:
+            match = re.fullmatch(r"\s*(\d{1,9})\s*=\s*(\d{1,18})\s*", pair)
+            if not colon or match is None:
                 raise SettingsError(f"{option} {text!r} cannot be read at {pair or part!r}; give {_FORMS}")
-            if int(named[1]) in offsets:
-                raise SettingsError(f"{option} names {log.strip()}[{int(named[1])}] twice; give one offset for each")
-            offsets[int(named[1])] = int(named[2])
-    if not found:
+            partition, offset = int(match[1]), int(match[2])
+            if partition in offsets:
+                raise SettingsError(f"{option} names {log.strip()}[{partition}] twice; give one offset for each")
+            offsets[partition] = offset
+    if not by_input:
         raise SettingsError(f"{option} is empty; give {_FORMS}")
-    return found
+    return by_input
 
 
 def _check_names(option: str, given: Mapping[str, Mapping[int, int]], kept: Kept) -> None:
@@ -124,13 +132,16 @@ def _check_names(option: str, given: Mapping[str, Mapping[int, int]], kept: Kept
         if log not in kept.end:
             raise SettingsError(f"{option} names input {log!r}; the inputs are {', '.join(kept.end)}")
         count = len(kept.end[log])
-        unknown = sorted(at for at in offsets if at >= count)
+        unknown = sorted(partition for partition in offsets if partition >= count)
         if unknown:
             raise SettingsError(
                 f"{option} names partition {unknown[0]} of {log}, which has {count}: give offsets of 0 to {count - 1}"
             )
     missing = [
-        f"{log}[{at}]" for log, ends in kept.end.items() for at in range(len(ends)) if at not in given.get(log, {})
+        f"{log}[{partition}]"
+        for log, ends in kept.end.items()
+        for partition in range(len(ends))
+        if partition not in given.get(log, {})
     ]
     if missing:
         raise SettingsError(f"{option} says nothing of {', '.join(missing[:5])}; give an offset for every partition")
@@ -150,22 +161,23 @@ def _checked(option: str, given: Mapping[str, Mapping[int, int]], kept: Kept, lo
     return offset
 
 
-def _cut(offsets: ByInput) -> Cut:
+def _by_partition(offsets: ByInput) -> Offsets:
     partitions = range(len(next(iter(offsets.values()))))
     return {partition: {log: listed[partition] for log, listed in offsets.items()} for partition in partitions}
 
 
-def _offsets_at(cluster: Cluster, asked: Consumer, kept: Kept, ts_ms: int) -> ByInput:
+def _offsets_at(cluster: Cluster, consumer: Consumer, kept: Kept, ts_ms: int) -> ByInput:
     """By Kafka's record time: the first record at or after it, or the end where all are earlier."""
-    wanted = [
-        TopicPartition(cluster.topic(log), at, ts_ms) for log, ends in kept.end.items() for at in range(len(ends))
-    ]
-    answer: list[TopicPartition] = patiently(lambda: asked.offsets_for_times(wanted, timeout=ANSWER_S), "Kafka")
-    found = {(one.topic, one.partition): one.offset for one in answer}
-    return {
-        log: [
-            end if found[cluster.topic(log), at] < 0 else min(found[cluster.topic(log), at], end)
-            for at, end in enumerate(ends)
-        ]
+    times = [
+        TopicPartition(cluster.topic(log), partition, ts_ms)
         for log, ends in kept.end.items()
-    }
+        for partition in range(len(ends))
+    ]
+    answer: list[TopicPartition] = patiently(lambda: consumer.offsets_for_times(times, timeout=ANSWER_S), "Kafka")
+    offsets = {(place.topic, place.partition): place.offset for place in answer}
+
+    def offset(log: str, partition: int, end: int) -> int:
+        first = offsets[cluster.topic(log), partition]
+        return end if first < 0 else min(first, end)
+
+    return {log: [offset(log, partition, end) for partition, end in enumerate(ends)] for log, ends in kept.end.items()}

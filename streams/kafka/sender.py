@@ -1,4 +1,4 @@
-"""Puts records into Kafka in bulk: in order, by murmur2 of the key, with a bounded queue, and no loss unnoticed."""
+"""Puts records into Kafka in bulk: in order, partitioned by murmur2 of the key, through a bounded queue."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Final, Self
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.errors import SettingsError, Transient
-from streams.kafka.cluster import ANSWER_S, Cluster
+from streams.kafka.cluster import Cluster
+from streams.kafka.retries import ANSWER_S
+from streams.kafka.settings import bulk_producer_settings
 
-# More in the queue only fills memory: this is a third of a second of what one small broker takes.
+# One small broker takes that many records in a third of a second. A longer queue would only fill memory.
 MOST_QUEUED: Final = 100_000
 _LOOK_EVERY: Final = 1_000
 
 
 class Sender:
-    """An idempotent producer for loads of records. Use as a context: leaving it in peace waits for every delivery.
+    """An idempotent producer for loads of records. Use as a context: a normal exit waits for every delivery.
 
     Records of one key keep their order; those without a key go to partitions at random, as with Java's producer.
     """
@@ -27,25 +29,17 @@ class Sender:
         self._cluster = cluster
         self._failed: KafkaError | None = None
         self.sent_bytes = 0
-        settings = cluster.client(
-            enable_idempotence=True,
-            linger_ms=20,
-            batch_size=1 << 20,
-            compression_type="lz4",
-            # librdkafka's own default would part an impression from the clicks of a Java producer.
-            partitioner="murmur2_random",
-            queue_buffering_max_messages=2 * MOST_QUEUED,  # never reached: `send` waits before
-            queue_buffering_max_kbytes=128 << 10,
-            # A million callbacks into Python would take longer than the sending.
-            delivery_report_only_error=True,
+        self._producer = Producer(
+            # Twice what `send` ever queues, so that this bound is not reached.
+            bulk_producer_settings(cluster, queued_messages=2 * MOST_QUEUED),
+            on_delivery=self._note_failure,
         )
-        self._producer = Producer({**settings, "on_delivery": self._told})
 
     def send(self, role: str, records: Iterable[tuple[bytes | None, bytes | None, int]]) -> None:
         """Queues (key, value, timestamp) for the topic of a role, waiting while the queue is full.
 
-        A negative timestamp leaves it to the clock of producer or broker. Raises Transient when Kafka takes nothing for
-        half a minute or has refused a record for good, SettingsError for a record larger than it ever takes.
+        A negative timestamp means: by the clock of the producer or broker. Raises Transient when Kafka takes nothing
+        for half a minute or has refused a record for good, SettingsError for a record larger than it ever takes.
         """
         topic = self._cluster.topic(role)
         for count, record in enumerate(records):
@@ -59,7 +53,7 @@ class Sender:
                 self._queue(topic, *record)
 
     def _queue(self, topic: str, key: bytes | None, value: bytes | None, ts_ms: int) -> None:
-        # One by one: `produce_batch` takes no timestamps, and its dicts made it the slower one (1.4 against 0.7 us).
+        # One call for each record: `produce_batch` takes no timestamps, and is slower (1.4 against 0.7 us a record).
         length = len(value) if value is not None else 0
         try:
             if ts_ms < 0:
@@ -74,12 +68,12 @@ class Sender:
         """Returns once everything queued is in Kafka. Raises Transient as `send` does."""
         self._wait_until(0, hurry=True)
 
-    def _told(self, error: KafkaError | None, _: object) -> None:
+    def _note_failure(self, error: KafkaError | None, _: object) -> None:
         # An exception must not pass through librdkafka's callback: it is kept for the next call.
         self._failed = self._failed or error
 
     def _wait_until(self, most: int, *, hurry: bool) -> None:
-        """Until at most so many records wait; in a `hurry`, without letting batches fill up."""
+        """Waits until at most so many records are queued; in a `hurry` batches are sent before they are full."""
         queued = len(self._producer)
         until = time.monotonic() + ANSWER_S
         self._producer.poll(0)

@@ -1,4 +1,4 @@
-"""Transactions of one producer, each seen through in the background while records are folded on."""
+"""Transactions of one producer. A thread carries each one out while the worker goes on folding records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.errors import TaskLost
 from schemas.records import Out
-from streams.kafka.cluster import ANSWER_S, Cluster, patiently
+from streams.kafka.cluster import Cluster
+from streams.kafka.retries import ANSWER_S, patiently
+from streams.kafka.settings import TRANSACTION_TIMEOUT_MS, transactional_producer_settings
 
-_TRANSACTION_TIMEOUT_MS = 15_000
 # More than twice as long as the coordinator lets a transaction live, and longer than any one call is given.
 _STUCK_S = 35.0
+assert 2 * TRANSACTION_TIMEOUT_MS / 1_000 < _STUCK_S > ANSWER_S
 
 
 class Transactions:
@@ -29,32 +31,23 @@ class Transactions:
         self._cluster = cluster
         self._transactional_id = transactional_id
         self._under_way: Future[None] | None = None
-        # Stuck ones. Kept, as taking one apart waits for it.
+        # Hung producers. They are kept, because destroying one blocks.
         self._abandoned: list[Producer] = []
         self._producer = self._new_producer()
 
     def _new_producer(self) -> Producer:
-        producer = Producer(
-            self._cluster.client(
-                transactional_id=self._transactional_id,
-                transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-                linger_ms=20,
-                batch_size=1 << 20,
-                compression_type="lz4",
-                # Java's: users' producers, Faust and these outputs must agree on a campaign's partition.
-                partitioner="murmur2_random",
-                queue_buffering_max_messages=1_000_000,
-                queue_buffering_max_kbytes=512 << 10,
-            )
-        )
+        producer = Producer(transactional_producer_settings(self._cluster, self._transactional_id))
         patiently(lambda: producer.init_transactions(ANSWER_S), "the transaction coordinator")
         return producer
 
     def begin(self, outs: Sequence[Out], offsets: list[TopicPartition], generation: Any) -> None:
-        """Hands one over to a thread; the one before must have been settled. `generation`: of the group, as of now."""
+        """Hands a transaction to a thread; the one before must have been settled.
+
+        `generation` is the group's, as of now.
+        """
         under_way, producer = Future[None](), self._producer
 
-        def see_through() -> None:
+        def carry_out() -> None:
             try:
                 self._transact(producer, outs, offsets, generation)
             except Exception as error:  # noqa: BLE001  # raised again by `settle`
@@ -62,8 +55,8 @@ class Transactions:
             else:
                 under_way.set_result(None)
 
-        # A thread for each, which costs 0.1 ms: a process waits at its end for those of a pool, stuck ones too.
-        Thread(target=see_through, name="commit", daemon=True).start()
+        # A thread for each, which costs 0.1 ms. At its end a process waits for the threads of a pool, hung ones too.
+        Thread(target=carry_out, name="commit", daemon=True).start()
         self._under_way = under_way
 
     def settle(self) -> None:
@@ -83,10 +76,10 @@ class Transactions:
         self._producer.flush(1.0)
 
     def _abandon(self) -> None:
-        """Replaces a producer that does not come back; the new one fences it. Always raises TaskLost.
+        """Replaces a producer that hangs; the new one fences it. Always raises TaskLost.
 
-        `send_offsets_to_transaction` of librdkafka 2.16 was seen to wait for ever, its timeout notwithstanding, after
-        the broker had restarted.
+        After a broker's restart `send_offsets_to_transaction` of librdkafka 2.16 was seen to wait for ever, in spite of
+        its timeout.
         """
         self._abandoned.append(self._producer)
         self._producer = self._new_producer()
@@ -106,9 +99,9 @@ class Transactions:
             self._abort(producer, error.args[0])
 
     def _produce(self, producer: Producer, outs: Sequence[Out]) -> None:
-        """Queues all; what does not fit the local, bounded queue waits for what is on its way.
+        """Queues all outputs; waits while the local, bounded queue is full.
 
-        One by one: `produce_batch` of 2.16 takes a dict a record, which costs twice what the calls do.
+        One call for each record: `produce_batch` of 2.16 takes a dict a record, which costs twice as much.
         """
         topics = {role: self._cluster.topic(role) for role in {out.topic for out in outs}}
         until = time.monotonic() + ANSWER_S
@@ -131,7 +124,7 @@ class Transactions:
                 raise KafkaException(error)
             producer.abort_transaction(ANSWER_S)
         except KafkaException:
-            # Unless it was abandoned meanwhile: then its successor must not be fenced by another one.
+            # Not if it was abandoned meanwhile: another producer would fence its successor.
             if producer is self._producer:
                 self._producer = self._new_producer()
         raise TaskLost(f"the transaction was aborted: {error.str()}")
@@ -144,6 +137,6 @@ def _commit(producer: Producer) -> None:
             producer.commit_transaction(ANSWER_S)
             return
         except KafkaException as error:
-            # Answer lost or late: asking again is answered with what became of the first try.
+            # The answer was lost or late. Asking again gives the result of the first try.
             if not error.args[0].retriable() or time.monotonic() > until:
                 raise

@@ -1,10 +1,10 @@
 """The pacing worker: campaigns and their totals in, decisions out, one JSON view.
 
-Faust is used for group membership, reading, reading back the changelog, web. It is not trusted with where to start
-(see `transport`) nor with when a row is safe: rows are awaited before anything builds on them. Its exactly-once mode,
-with one transactional producer a partition, would fence the zombies that `changelog` finds, but its commits would have
-to be trusted then. Its store is memory://, because state is some megabytes, read back in seconds, and a local copy
-could disagree with the one in Kafka.
+Faust does group membership, reading, reading back the changelog, and web. It does not decide where to start (see
+`transport`) nor when a row is safe: rows are awaited before anything builds on them. Its exactly-once mode, with one
+transactional producer a partition, would fence the zombies that `changelog` finds, but then its commits would have to
+be right. Its store is memory://, because state is some megabytes, read back in seconds, and a local copy could disagree
+with the one in Kafka.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -28,11 +28,12 @@ from faust.web import Request, View
 from schemas.codec import decode, encode
 from schemas.events import Campaign
 from schemas.totals import CampaignTotal
+from streams.kafka.settings import faust_settings
 from streams.pacing.changelog import BEGINNING
 from streams.pacing.clock import EventClock
 from streams.pacing.decisions import ROLE, publish
 from streams.pacing.local_day import zone
-from streams.pacing.settings import PacingSettings, credentials
+from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.shard import Shard, Write
 from streams.pacing.state import StateTable, send_all
 from streams.pacing.transport import Consumer, EraMessage, Transport
@@ -45,14 +46,17 @@ _INBOX: Final = 20_000
 _DRAIN_BOUND_S: Final = 5.0
 
 
-class PaceWorker:
-    """The shell around the shards: what comes from Kafka goes into them, what they return goes to Kafka."""
+class PacingApp:
+    """The shell around the shards: what comes from Kafka goes into them, what they return goes to Kafka.
 
-    def __init__(self, settings: PacingSettings, *, partitions: int, on_ready: Callable[[], None] | None) -> None:
+    `app` is Faust's, not started. `partitions`: see `topics.prepare_topics`.
+    """
+
+    def __init__(self, settings: PacingSettings, *, partitions: int, progress: PacingProgress) -> None:
         self.settings = settings
         self.clock = EventClock()
         self.passed_over: Counter[str] = Counter()
-        self._on_ready = on_ready
+        self._progress = progress
         self.app = _faust_app(settings, partitions=partitions)
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app, self)
         self.table = _table(self.app, partitions=partitions)
@@ -70,7 +74,7 @@ class PaceWorker:
     @property
     def shards(self) -> dict[int, Shard]:
         """The shards this worker owns, by partition; empty while partitions move."""
-        return {at: shard for at, shard in self.table.shards.items() if at in self.table.live}
+        return {partition: shard for partition, shard in self.table.shards.items() if partition in self.table.live}
 
     def position(self, tp: TP) -> int | None:
         """See `transport.Sources`. Campaigns are read whole after every rebalance: the topic is compacted, hence small,
@@ -78,21 +82,21 @@ class PaceWorker:
         shard = self.shards.get(tp.partition)
         if shard is None:
             return None
-        return BEGINNING if tp.topic == self.settings.topic("campaigns") else shard.position
+        return BEGINNING if tp.topic == self.settings.cluster.topic("campaigns") else shard.position
 
     async def _pause(self, *_args: Any, **_more: Any) -> None:
         self.table.live.clear()
 
     async def _take_ownership(self, *_args: Any, **_more: Any) -> None:
-        # Changelogs are read back, and nothing is passed on before the seek that follows. Unless partitions are moving
-        # again already: then Faust calls all the same.
+        # Changelogs are read back, and nothing is passed on before the seek that follows. Faust also calls this while
+        # partitions are moving again already.
         generation_id = self.table.generation_id
-        topic = self.settings.topic("campaign_totals")
+        topic = self.settings.cluster.topic("campaign_totals")
         owned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == topic}
         rows = []
-        for at in sorted(owned):
-            shard = self.table.shards.setdefault(at, Shard())
-            rows += [(at, row) for row in shard.open(epoch_s=int(time.time()), owner=secrets.randbits(63))]
+        for partition in sorted(owned):
+            shard = self.table.shards.setdefault(partition, Shard())
+            rows += [(partition, row) for row in shard.open(epoch_s=int(time.time()), owner=secrets.randbits(63))]
             for _, head in shard.campaigns():
                 if head.anchor:
                     self.clock.resumed(head.anchor)
@@ -101,9 +105,7 @@ class PaceWorker:
             return
         self.table.live = owned
         log.info("partitions assigned", partitions=sorted(owned))
-        if self._on_ready:
-            self._on_ready()
-            self._on_ready = None
+        self._progress.ready = True
 
     async def _work(self) -> None:
         """Hands the shards what the agents collected in a tick, then decides: a row is written at most once a tick."""
@@ -116,13 +118,15 @@ class PaceWorker:
             await self._announce(messages)
             await self._count(messages)
             await self._tick()
+            if self.table.live:
+                self._progress.ticks += 1
 
     def _fresh(self, role: str, messages: Sequence[EraMessage]) -> dict[int, list[EraMessage]]:
         """Those of a role, by partition, without what was fetched before the last seek: it will come again.
 
-        To be asked with nothing awaited between the answer and its use.
+        Nothing may be awaited between the answer and its use.
         """
-        era, topic = cast(Consumer, self.app.consumer).era, self.settings.topic(role)
+        era, topic = cast(Consumer, self.app.consumer).era, self.settings.cluster.topic(role)
         fresh: defaultdict[int, list[EraMessage]] = defaultdict(list)
         for message in messages:
             if message.topic == topic and message.era == era and message.partition in self.table.live:
@@ -132,15 +136,15 @@ class PaceWorker:
     async def _count(self, messages: Sequence[EraMessage]) -> None:
         rows: list[tuple[int, Write]] = []
         counted: list[tuple[Shard, int, int]] = []
-        for at, fresh in self._fresh("campaign_totals", messages).items():
-            shard = self.table.shards[at]
+        for partition, fresh in self._fresh("campaign_totals", messages).items():
+            shard = self.table.shards[partition]
             totals = []
             for message in fresh:
                 total = self._decoded(message, CampaignTotal)
                 if total is not None:
                     totals.append(total)
                     self.clock.seen(total.quarter, written_ms=round(message.timestamp * 1000))
-            rows += [(at, row) for row in shard.count(totals)]
+            rows += [(partition, row) for row in shard.count(totals)]
             counted.append((shard, fresh[-1].offset + 1, shard.epoch))
         await self.table.write(rows)
         for shard, next_offset, epoch in counted:
@@ -148,11 +152,11 @@ class PaceWorker:
 
     async def _announce(self, messages: Sequence[EraMessage]) -> None:
         rows: list[tuple[int, Write]] = []
-        for at, fresh in self._fresh("campaigns", messages).items():
-            shard = self.table.shards[at]
+        for partition, fresh in self._fresh("campaigns", messages).items():
+            shard = self.table.shards[partition]
             for message in fresh:
                 if message.value is None and message.key is not None:
-                    rows += [(at, row) for row in shard.withdraw(message.key.decode(errors="replace"))]
+                    rows += [(partition, row) for row in shard.withdraw(message.key.decode(errors="replace"))]
                     continue
                 campaign = self._decoded(message, Campaign)
                 if campaign is None:
@@ -160,7 +164,7 @@ class PaceWorker:
                 if zone(campaign.timezone) is None:
                     self.passed_over["unknown_timezone"] += 1
                     continue
-                rows += [(at, row) for row in shard.announce(campaign)]
+                rows += [(partition, row) for row in shard.announce(campaign)]
         await self.table.write(rows)
 
     def _decoded(self, message: Any, kind: Any) -> Any:
@@ -183,16 +187,20 @@ class PaceWorker:
             rows += [(at, row) for row in written]
             decided += [(at, decision) for decision in decisions]
         await self.table.write(rows)
-        await publish(decided, self.settings.topic(ROLE), partial(send_all, self.app))
+        await publish(decided, self.settings.cluster.topic(ROLE), partial(send_all, self.app))
 
     def _listen(self, role: str) -> None:
-        # Raw, or Faust would decode JSON itself, and a value that is none would end the stream without a word.
+        # Raw, or Faust would decode JSON itself, and a malformed value would end the stream without a word.
         topic = self.app.topic(
-            self.settings.topic(role), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+            self.settings.cluster.topic(role),
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
         )
 
         async def collect(stream: Any) -> None:
-            # Not `stream.take`: what goes wrong in its background task is never heard of.
+            # Not `stream.take`: nobody hears of an error in its background task.
             async for event in stream.events():
                 self._inbox.append(event.message)
                 if len(self._inbox) >= _INBOX:
@@ -203,7 +211,7 @@ class PaceWorker:
         self.app.agent(topic, name=f"pace.{role}")(lambda stream: self._guarded(collect(stream)))
 
     async def drain(self) -> None:
-        """Counts and decides on what was received, then takes no more; to be called before the app is stopped."""
+        """Counts and decides on what was received, then takes no more. Call it before the app is stopped."""
         self._draining = True
         self._full.set()
         with contextlib.suppress(TimeoutError):
@@ -219,43 +227,36 @@ class PaceWorker:
         try:
             await work
         except Exception as failure:
-            # Faust would log it, call the event done and go on with the next. A row that may not be in the changelog
-            # must not be built upon: the next start goes on from what is.
+            # Faust would log it, call the event done and go on with the next. But nothing may build on a row that may
+            # not be in the changelog: the app ends, and the next start goes on from what is there.
             await self.app.crash(failure)
             raise
 
     def _serve_views(self) -> None:
         # Functions, because Faust makes a method of a view of each.
-        async def everything(view: View, _request: Request) -> Any:
+        async def all_campaigns(view: View, _request: Request) -> Any:
             anomalies = sum((shard.anomalies for shard in self.shards.values()), self.passed_over)
             return _json(view, worker_view(self.shards, clock=self.clock, passed_over=anomalies))
 
-        async def one(view: View, _request: Request, campaign_id: str) -> Any:
+        async def one_campaign(view: View, _request: Request, campaign_id: str) -> Any:
             views = (campaign_view(shard, campaign_id) for shard in self.shards.values())
-            found = next((found for found in views if found is not None), None)
-            if found is None:
+            campaign = next((campaign for campaign in views if campaign is not None), None)
+            if campaign is None:
                 return view.json({"error": f"campaign {campaign_id} is not known to this worker"}, status=404)
-            return _json(view, found)
+            return _json(view, campaign)
 
-        self.app.page("/pacing", name="pacing")(everything)
-        self.app.page("/pacing/{campaign_id}", name="pacing_campaign")(one)
-
-
-def build_app(settings: PacingSettings, *, partitions: int, on_ready: Callable[[], None] | None = None) -> faust.App:
-    """The Faust app, not started. `partitions`: see `settings.prepare_topics`; `on_ready`: see `worker.run`."""
-    return PaceWorker(settings, partitions=partitions, on_ready=on_ready).app
+        self.app.page("/pacing", name="pacing")(all_campaigns)
+        self.app.page("/pacing/{campaign_id}", name="pacing_campaign")(one_campaign)
 
 
 def _faust_app(settings: PacingSettings, *, partitions: int) -> faust.App:
-    servers = ";".join(f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(","))
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return faust.App(
         settings.group,
-        broker=servers,
-        broker_credentials=credentials(settings),
+        **faust_settings(settings.cluster),
         store="memory://",
-        datadir=settings.data_dir,
+        datadir=str(settings.data_dir),
         autodiscover=False,
         topic_partitions=partitions,
         topic_allow_declare=False,

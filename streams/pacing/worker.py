@@ -1,75 +1,84 @@
-"""Runs the pacing worker in this process until it is told to stop."""
+"""Runs the pacing worker in this process until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
-from collections.abc import Callable
+from typing import Final
 
-import structlog
-from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]  # aiokafka publishes no types
+import faust
+from aiokafka.errors import KafkaConnectionError, KafkaError  # type: ignore[import-untyped]  # it publishes no types
+from faust.exceptions import ConsumerNotStarted, ProducerSendError
 
-from schemas.errors import Transient
-from streams.pacing.app import PaceWorker
-from streams.pacing.settings import PacingSettings, prepare_topics
+from schemas.errors import ClickfoldError, Transient
+from streams.pacing.app import PacingApp
+from streams.pacing.settings import PacingProgress, PacingSettings
+from streams.pacing.topics import prepare_topics
 
-log = structlog.get_logger("pace")
+_LOOK_S: Final = 0.05
+_STOP_BOUND_S: Final = 10.0
+# What ends the app when Kafka fails it; Faust wraps some of aiokafka's errors.
+_KAFKA_FAULTS: Final = (KafkaError, ProducerSendError, ConsumerNotStarted)
 
-_LOOK_S = 0.05
-STOP_BOUND_S = 10.0
 
+def run(settings: PacingSettings, stop: threading.Event, progress: PacingProgress) -> None:
+    """Works until `stop` is set, then counts and decides on what was received, and leaves.
 
-def run(
-    settings: PacingSettings, on_ready: Callable[[], None] | None = None, stop: threading.Event | None = None
-) -> None:
-    """Works until SIGTERM, SIGINT or `stop`. Raises what stopped it otherwise: start again, or read what it says.
-
-    `on_ready` is called once, when state is read back and records are about to be. Signals are only caught in the main
-    thread; elsewhere give `stop`.
+    Raises SettingsError, LostHistory, and Transient for faults of Kafka: another call goes on from the changelog.
+    Any other exception is a bug.
     """
+    partitions = prepare_topics(settings)
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(serve(settings, on_ready=on_ready, stop=stop))
+        loop.run_until_complete(_serve(settings, partitions, stop, progress))
     finally:
+        progress.ready = False
         _close(loop)
 
 
-async def serve(
-    settings: PacingSettings, *, on_ready: Callable[[], None] | None = None, stop: threading.Event | None = None
-) -> None:
-    """The same in the running event loop."""
-    told = stop or threading.Event()
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    for number in caught:
-        loop.add_signal_handler(number, told.set)
+async def _serve(settings: PacingSettings, partitions: int, stop: threading.Event, progress: PacingProgress) -> None:
+    worker = PacingApp(settings, partitions=partitions, progress=progress)
+    app = worker.app
+    # Not through faust.Worker: it would set up logging, change folder and title of the process, and exit it.
+    app.in_worker = True
     try:
-        partitions = await asyncio.to_thread(prepare_topics, settings)
-        worker = PaceWorker(settings, partitions=partitions, on_ready=on_ready)
-        app = worker.app
-        # Not through faust.Worker: it would set up logging, change folder and title of the process, and exit it.
-        app.in_worker = True
         try:
-            try:
-                await app.start()
-            except KafkaConnectionError as failure:
-                # Faust's producer asks only once.
-                raise Transient(f"no Kafka broker answers at {settings.bootstrap_servers}: {failure}") from failure
-            # A thread waiting for `told` could not be called off when the app crashes.
-            while not told.is_set() and not app.should_stop:  # noqa: ASYNC110
-                await asyncio.sleep(_LOOK_S)
-            if not app.should_stop:
-                await worker.drain()
-        finally:
-            # Faust waits for whatever it has started, also for what will not end once a part of it crashed.
-            await asyncio.wait([asyncio.ensure_future(app.stop())], timeout=STOP_BOUND_S)
-        if app.crash_reason is not None:
-            raise app.crash_reason
-        log.info("stopped")
+            await app.start()
+        except KafkaConnectionError as failure:
+            # Faust's producer asks only once.
+            raise Transient(f"no Kafka broker answers at {settings.cluster.bootstrap}: {failure}") from failure
+        # A thread waiting for `stop` could not be cancelled when the app crashes.
+        while not stop.is_set() and not app.should_stop:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
+        if not app.should_stop:
+            await worker.drain()
     finally:
-        for number in caught:
-            loop.remove_signal_handler(number)
+        stopped = await _stop(app)
+    if app.crash_reason is None:
+        return
+    if not isinstance(app.crash_reason, _KAFKA_FAULTS):
+        raise app.crash_reason
+    if not stopped:
+        # Its threads and its port are still in use: only a new process can go on.
+        raise ClickfoldError(f"pacing failed ({app.crash_reason!r}) and did not stop; start it again")
+    raise Transient(f"Kafka failed: {app.crash_reason!r}") from app.crash_reason
+
+
+async def _stop(app: faust.App) -> bool:
+    """Stops the app and all its parts, for a bounded time; whether that was enough.
+
+    A crash cancels whatever waits for the part that crashed, `app.stop` among it. So each part is stopped by itself
+    afterwards: consumer, producer, and web server, whose port the next try needs.
+    """
+    stops = [app.stop, *(part.stop for part in reversed(app._children))]
+    until_s = asyncio.get_running_loop().time() + _STOP_BOUND_S
+    stopped = True
+    for stop in stops:
+        # Faust waits for all that it has started, also for parts that never end once another part has crashed.
+        left_s = until_s - asyncio.get_running_loop().time()
+        _, unfinished = await asyncio.wait([asyncio.ensure_future(stop())], timeout=max(0.0, left_s))
+        stopped = stopped and not unfinished
+    return stopped
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

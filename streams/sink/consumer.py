@@ -1,4 +1,4 @@
-"""The sink's side of Kafka: reads committed records of the partitions it owns, and commits what is acknowledged."""
+"""The sink's consumer: reads committed records of the partitions it owns, and commits what ClickHouse acknowledged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from schemas.errors import LostHistory, SettingsError, Transient
 from streams.kafka.consumer import offsets_and_times
+from streams.kafka.settings import sink_member_settings
 from streams.sink.batches import LogPartition, RecordColumns
 from streams.sink.settings import SinkSettings
 
@@ -24,8 +25,8 @@ _FORBIDDEN = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZAT
 
 @dataclass(slots=True)
 class _Position:
-    """Offsets of one partition, each the next one: to read, to acknowledge, last sent to be committed, committed,
-    and the log's end when it was reached (behind markers of transactions, which are no records). -1: not known."""
+    """Next offsets of one partition, -1 when not known: to read, to acknowledge, last sent to be committed, committed,
+    and the log's end when it was reached (behind markers of transactions, which are no records)."""
 
     read: int = -1
     done: int = -1
@@ -34,14 +35,17 @@ class _Position:
     end: int = -1
 
     def settle(self) -> None:
-        # All records up to the end are done, so what lies between the last of them and the end is, too.
+        # All records before the end are done; between the last of them and the end there are only markers.
         if self.done == self.read and self.end > self.read:
             self.read = self.done = self.end
 
 
-class Intake:
-    """A consumer of the group. `on_revoke` is called with partitions about to go while their offsets can still be
-    committed, `on_lost` with partitions that are gone already."""
+class SinkConsumer:
+    """A member of the sink's group.
+
+    `on_revoke` is called with partitions that are about to move while their offsets can still be committed, `on_lost`
+    with partitions that another member has already.
+    """
 
     def __init__(
         self,
@@ -56,26 +60,16 @@ class Intake:
         self._paused = False
         self.last_commit_ms = 0
         self._consumer = Consumer(
-            {
-                "session.timeout.ms": 10_000,
-                # The largest share of memory beside the rows held.
-                "queued.max.messages.kbytes": 32_768,
-                # A full queue is fetched for again after 1 s by default: 97k rows/s, not 111k and more.
-                "fetch.queue.backoff.ms": 10,
-                **settings.kafka,
-                **settings.consumer,
-                "bootstrap.servers": settings.bootstrap,
-                "group.id": settings.group_id,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                # A group without offsets starts at the beginning, see _assign. One whose offsets are gone must not
-                # skip to either end by itself.
-                "auto.offset.reset": "earliest" if settings.accept_loss else "error",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "on_commit": self._commit_answered,
-            }
+            sink_member_settings(
+                settings.cluster,
+                group=settings.group,
+                # A group without offsets starts at the beginning, see `_assign`. One whose offsets are gone must not
+                # skip records unless that is accepted.
+                skip_lost=settings.accept_loss,
+                session_timeout_ms=settings.session_timeout_ms,
+                fetch_wait_ms=settings.fetch_wait_ms,
+            ),
+            on_commit=self._commit_answered,
         )
         self._consumer.subscribe(
             sorted(settings.topics()), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
@@ -87,39 +81,39 @@ class Intake:
         Raises LostHistory, SettingsError for a missing topic or right, Transient when the client can't go on.
         """
         messages: dict[LogPartition, list[Message]] = {}
-        events: list[Message] = []
+        errors: list[Message] = []
         for message in self._consumer.consume(most, timeout_s):
             if message.error() is not None:
-                events.append(message)
+                errors.append(message)
             else:
                 # The types allow None everywhere; a message without an error has all of this.
                 place: LogPartition = (message.topic(), message.partition())  # type: ignore[assignment]
                 messages.setdefault(place, []).append(message)
-        found = {place: _piece(messages[place]) for place in messages if place in self._owned}
-        for place, piece in found.items():
+        pieces = {place: _piece(messages[place]) for place in messages if place in self._owned}
+        for place, piece in pieces.items():
             position = self._owned[place]
             if position.read < 0:
                 position.done = piece.offsets[0]
             position.read = piece.offsets[-1] + 1
-        # Behind the records they came with: an end that is told while these do not count as read yet would pass for
-        # all done, and be committed before ClickHouse has them.
-        for event in events:
-            self._problem(event)
-        return found
+        # After the records of the same batch. The end of a partition says that all records read so far are the last
+        # ones; taken before these count as read, it would commit them before ClickHouse has them.
+        for message in errors:
+            self._problem(message)
+        return pieces
 
     def done(self, place: LogPartition, next_offset: int) -> None:
-        """All records of the partition below `next_offset` are acknowledged; nothing when it is not ours any more."""
+        """All records of the partition below `next_offset` are acknowledged. Ignored for a partition that has moved."""
         position = self._owned.get(place)
         if position is not None:
             position.done = next_offset
             position.settle()
 
     def commit(self, *, wait: bool) -> None:
-        """Commits what is done; without `wait` the answer comes during a later `read`, and a failure is sent again."""
+        """Commits what is done. Without `wait` the answer comes during a later `read`; a failure is sent again."""
         self._commit(list(self._owned), wait=wait)
 
     def hold(self, paused: bool) -> None:
-        """Stops or resumes reading; the group's session lives on as long as `read` is called."""
+        """Stops or resumes reading. The worker stays in the group as long as `read` is called."""
         self._paused = paused
         change = self._consumer.pause if paused else self._consumer.resume
         change([TopicPartition(*place) for place in self._owned])
@@ -130,7 +124,7 @@ class Intake:
         return len(self._owned)
 
     def lag(self) -> int:
-        """Records (and transaction markers) not yet committed as done; -1 while a partition's end is unknown."""
+        """Records (and transaction markers) not yet committed; -1 while a partition's end is unknown."""
         behind = 0
         for place, position in self._owned.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
@@ -146,7 +140,11 @@ class Intake:
 
     def _commit(self, places: Sequence[LogPartition], *, wait: bool) -> None:
         due = {place: self._owned[place] for place in places}
-        offsets = [TopicPartition(*place, at.done) for place, at in due.items() if at.done >= 0 and at.done != at.sent]
+        offsets = [
+            TopicPartition(*place, position.done)
+            for place, position in due.items()
+            if position.done >= 0 and position.done != position.sent
+        ]
         if not offsets:
             return
         for offset in offsets:
@@ -168,20 +166,20 @@ class Intake:
                 position.committed = offset.offset
                 self.last_commit_ms = time.time_ns() // 1_000_000
             else:
-                # Offsets are absolute: a later commit makes up for this one, and a lost one only repeats work.
+                # Sent again with the next commit. Offsets are absolute, and a lost commit only repeats work.
                 position.sent = position.committed
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return
         start = self._committed(partitions)
-        for known in start:
+        for place in start:
             position = _Position()
-            if known.offset >= 0:
-                position = _Position(read=known.offset, done=known.offset, sent=known.offset, committed=known.offset)
+            if place.offset >= 0:
+                position = _Position(read=place.offset, done=place.offset, sent=place.offset, committed=place.offset)
             else:
-                known.offset = OFFSET_BEGINNING
-            self._owned[known.topic, known.partition] = position
+                place.offset = OFFSET_BEGINNING
+            self._owned[place.topic, place.partition] = position
         consumer.incremental_assign(start)
         if self._paused:
             consumer.pause(start)
@@ -194,7 +192,7 @@ class Intake:
             except KafkaException as failure:
                 log.warning("committed offsets not answered", failure=str(failure))
                 continue
-            if not any(known.error for known in answer):
+            if not any(place.error for place in answer):
                 return answer
         raise Transient(f"Kafka did not say where {len(partitions)} partitions were left; is the broker up?")
 
@@ -231,7 +229,7 @@ class Intake:
         elif error.fatal():
             raise Transient(f"the Kafka client can't go on: {error}")
         else:
-            # Connections and leaders come and go; librdkafka tries again by itself.
+            # Lost connections and moved leaders: librdkafka tries again by itself.
             log.warning("Kafka trouble", topic=place[0], partition=place[1], error=str(error))
 
     def _lost_history(self, place: LogPartition) -> str:
@@ -249,7 +247,7 @@ def _piece(messages: Sequence[Message]) -> RecordColumns:
 
 
 def _by_topic(partitions: Sequence[TopicPartition]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    numbers: dict[str, list[int]] = {}
     for partition in partitions:
-        found.setdefault(partition.topic, []).append(partition.partition)
-    return found
+        numbers.setdefault(partition.topic, []).append(partition.partition)
+    return numbers

@@ -1,54 +1,58 @@
-"""What a sink worker is told, and what it tells."""
+"""What a sink worker is set to, and what it says about its progress."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from schemas.errors import SettingsError
-from schemas.topics import TOPICS
-from streams.warehouse.client import ANSWER_TIMEOUT_S
+from streams.kafka.cluster import Cluster
+from streams.kafka.settings import FETCH_WAIT_MS, SESSION_TIMEOUT_MS
+from streams.warehouse.client import ANSWER_TIMEOUT_S, Warehouse
 from streams.warehouse.shapes import ROLES
+
+BATCH_ROWS: Final = 50_000
+# As many bytes as 50,000 outcomes have. With half of that outcomes went at 112,000 to 137,000 rows/s, not 148,000 to
+# 160,000; totals as fast.
+BATCH_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkSettings:
-    """Where from, where to, and how much at once. Raises SettingsError for values that can't work.
+    """Where from, where to, and how much at once. Raises SettingsError for values that cannot work.
 
-    `kafka` holds librdkafka settings of every client (security), `consumer` those of the consumer alone. `run` is
-    written into each row: '' for live work. `migrate` creates what is missing in the database; without it a database
-    that lacks something stops the worker. `cluster` names ClickHouse's cluster of replicas that has the tables, if any.
+    `run` is written into each row: '' for live work. With `migrate` the sink creates what is missing in the database;
+    without it, it stops at a database that lacks something. With `accept_loss` it goes on where Kafka no longer has the
+    records that come next.
 
-    A batch is full at `batch_rows` records or `batch_bytes` of values, whichever comes first. A record is a row but for
-    totals, where it is up to 1,000 in about 100 KB: there the bytes decide, at about 160,000 rows.
+    A batch is full at `batch_rows` records or `batch_bytes` of values, whichever comes first. A record is one row,
+    except in totals: there it is up to 1,000 rows in about 100 KB, and the bytes decide, at about 160,000 rows.
 
-    An insert without an answer for `answer_s` is sent again.
+    An insert without an answer for `answer_s` is sent again. When a sink stops, it waits `drain_s` for ClickHouse to
+    take what was read.
     """
 
-    bootstrap: str
-    clickhouse_url: str
-    kafka: Mapping[str, object] = field(default_factory=dict, repr=False)
-    consumer: Mapping[str, object] = field(default_factory=dict)
-    clickhouse_user: str = ""
-    clickhouse_password: str = field(default="", repr=False)
-    database: str = "ads"
-    cluster: str = ""
-    answer_s: int = ANSWER_TIMEOUT_S
-    topic_prefix: str = "ads."
-    group_id: str = "ads.sink"
+    cluster: Cluster
+    warehouse: Warehouse
+    group: str
     run: str = ""
     roles: Sequence[str] = ROLES
-    batch_rows: int = 50_000
-    # As many as 50,000 outcomes have; with half of that they went at 112-137k rows/s, not 148-160k, totals as fast.
-    batch_bytes: int = 16 << 20
+    batch_rows: int = BATCH_ROWS
+    batch_bytes: int = BATCH_BYTES
     batch_s: float = 1.0
-    # Some batches of either kind: one being inserted, the others so that the next one is ready. With what decoding
-    # and fetching take a process that works at its bounds has 370 MB of totals, 420 MB of outcomes.
+    # Some batches of either kind: one is inserted while the next ones get ready. With what decoding and fetching take,
+    # a process that works at its bounds has 370 MB of totals, 420 MB of outcomes.
     most_rows_held: int = 200_000
     most_bytes_held: int = 48 << 20
+    answer_s: int = ANSWER_TIMEOUT_S
     drain_s: float = 10.0
+    # After this long without a sign of it, the group gives a worker's partitions to others.
+    session_timeout_ms: int = SESSION_TIMEOUT_MS
+    # How long Kafka waits for more records before it answers. A quiet partition's end is known only after it.
+    fetch_wait_ms: int = FETCH_WAIT_MS
     migrate: bool = True
     accept_loss: bool = False
 
@@ -73,28 +77,28 @@ class SinkSettings:
 
     def topics(self) -> dict[str, str]:
         """Role by name of topic."""
-        return {self.topic_prefix + TOPICS[role].role: role for role in self.roles}
+        return {self.cluster.topic(role): role for role in self.roles}
 
 
 @dataclass(slots=True)
 class Progress:
-    """Plain numbers for metrics and for whoever waits; written by the worker, read by anyone."""
+    """Plain numbers for metrics, health and tests; written by the worker, read from any thread."""
 
     # Acknowledged rows by table; a row sent again counts again.
     rows_written: dict[str, int] = field(default_factory=dict)
     # Dead letters by reason.
     rejected: dict[str, int] = field(default_factory=dict)
     inserts: int = 0
-    # Seconds spent reading Kafka, decoding and inserting: as time goes by, and of the CPU in the thread that does it.
-    # Insertion less its CPU is waiting for ClickHouse.
+    # Seconds spent reading Kafka, decoding and inserting: wall time, and CPU time of the thread that does it. The
+    # difference in insertion is waiting for ClickHouse.
     stage_s: dict[str, float] = field(default_factory=dict)
     stage_cpu_s: dict[str, float] = field(default_factory=dict)
     # Failed inserts that were tried again, by the failure's name; why the last one failed, empty when ClickHouse
-    # answers; and how long it did not, up to now.
+    # answers; and for how long in all it did not.
     retried: dict[str, int] = field(default_factory=dict)
     waiting_for: str = ""
     waited_s: float = 0.0
-    # Records read and not acknowledged, the length of their values, and for how long the first of them is held.
+    # Records read and not acknowledged, the length of their values, and for how long the oldest of them is held.
     rows_held: int = 0
     bytes_held: int = 0
     held_s: float = 0.0
@@ -112,7 +116,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Counts the block's time; for each stage from one thread only."""
+        """Counts the time of the block. Only one thread may use a stage."""
         started_s, started_cpu_s = time.perf_counter(), time.thread_time()
         try:
             yield
@@ -122,5 +126,5 @@ class Progress:
 
     @property
     def caught_up(self) -> bool:
-        """ClickHouse has acknowledged every record of the partitions assigned here, as of the last look."""
+        """Whether ClickHouse has acknowledged every record of the partitions assigned here, when last checked."""
         return self.lag == 0 and self.partitions > 0

@@ -1,8 +1,8 @@
 """The sink worker: reads, inserts, and commits offsets once ClickHouse has acknowledged.
 
-One thread reads Kafka and keeps the group's session; a second decodes, a third inserts, one batch after the other, so
-that batches of a partition are acknowledged in the order of its log. What a crash leaves uncommitted is read and
-inserted again; views do not change by that.
+One thread reads Kafka and stays in the group, a second decodes, a third inserts: one batch after the other, so that
+batches of a partition are acknowledged in the order of its log. What a crash leaves uncommitted is read and inserted
+again, which does not change the views.
 """
 
 from __future__ import annotations
@@ -21,31 +21,29 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from schemas.clickhouse.migrations import migrate, require_applied
 from schemas.errors import Transient
 from schemas.rejects import Rejected, rejected
-from schemas.topics import topic_name
 from streams.sink.batches import Batch, Batches, LogPartition
-from streams.sink.consumer import Intake
+from streams.sink.consumer import SinkConsumer
 from streams.sink.letters import Letters
 from streams.sink.settings import Progress, SinkSettings
-from streams.warehouse.client import connect
 from streams.warehouse.failures import name_of, sentence
 from streams.warehouse.rows import Refused, Rows, rows_of
 from streams.warehouse.writer import Writer, insert_settings
 
 log = structlog.get_logger(__name__)
 
-# Read in bites, so that batches are handed over while more is read, and the garbage collector finds few messages;
-# `consume` waits this long for a full one.
+# At most so many records are read at once, so that batches are handed over while more is read, and the garbage
+# collector finds few messages. `consume` waits READ_S for as many.
 READ_ROWS = 2_000
 READ_BYTES = 4 << 20
 READ_S = 0.05
 COMMIT_S = 0.25
-# Enough that the inserting thread never waits for the reading one; more would only hold more.
+# Enough that the inserting thread never waits for the reading one; more would only take more memory.
 MOST_IN_FLIGHT = 3
-# A sink that reads faster than it inserts is full all the time, for the tenths of a second an insert takes. Longer, and
-# the group may want something meanwhile: then reading goes on, of nothing.
+# A sink that reads faster than it inserts is full again and again, each time for the tenths of a second an insert
+# takes. After this long it pauses its partitions and polls on, so that the group sees this member alive.
 FULL_S = 2.0
-# How long partitions that are wanted elsewhere wait for an insert under way. An insert takes 0.1 s; with ClickHouse
-# down there is nothing to wait for, and the next owner reads the records again.
+# How long partitions that move to another member wait for an insert under way. An insert takes 0.1 s. With ClickHouse
+# down waiting is of no use, and the next owner reads the records again.
 REVOKE_S = 5.0
 
 
@@ -53,9 +51,9 @@ def run(settings: SinkSettings, stop: threading.Event, progress: Progress | None
     """Works until `stop` is set, then inserts what was read, commits, and leaves the group.
 
     ClickHouse may be down at the start or at any time: reading pauses and the worker waits. Raises SettingsError,
-    LostHistory and Transient; nothing that was not acknowledged is committed then, and a new start goes on.
+    LostHistory and Transient. Nothing unacknowledged is committed then; another call goes on from what is committed.
     """
-    # Each tells of every broken connection at length, three times a retry; the worker says it once.
+    # Both log every broken connection at length, three times a retry; the worker warns once per outage.
     for name in ("urllib3", "clickhouse_connect"):
         logging.getLogger(name).setLevel(logging.ERROR)
     _Sink(settings, stop, progress or Progress(), time.monotonic).run()
@@ -74,7 +72,7 @@ class _Sink:
         self._batches = Batches(
             full_rows=settings.batch_rows, full_bytes=settings.batch_bytes, oldest_s=settings.batch_s
         )
-        self._bite = READ_ROWS
+        self._read_rows = READ_ROWS
         self._in_flight: deque[tuple[Batch, Future[None]]] = deque()
         # One thread each, so that batches are decoded, inserted and acknowledged in the order they were taken.
         self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
@@ -82,19 +80,15 @@ class _Sink:
         self._writer = Writer(
             self._open,
             give_up=self._give_up,
-            settings=insert_settings(clustered=bool(settings.cluster), answer_s=settings.answer_s),
-            on_wait=self._waits,
-            on_done=self._answered,
+            settings=insert_settings(clustered=bool(settings.warehouse.cluster), answer_s=settings.answer_s),
+            on_wait=self._note_failure,
+            on_done=self._note_success,
         )
-        # How long ClickHouse did not take what it was given, and since when it does not; replaced as one, as another
-        # thread reads it.
+        # For how long in all ClickHouse took no rows, and since when it takes none now. One tuple, replaced as a whole,
+        # because another thread reads it.
         self._waited: tuple[float, float | None] = (0.0, None)
-        self._letters = Letters(
-            {**settings.kafka, "bootstrap.servers": settings.bootstrap},
-            topic_name("rejects", settings.topic_prefix),
-            give_up=self._give_up,
-        )
-        self._intake = Intake(settings, on_revoke=self._revoked, on_lost=self._forget)
+        self._letters = Letters(settings.cluster, give_up=self._give_up)
+        self._consumer = SinkConsumer(settings, on_revoke=self._revoked, on_lost=self._forget)
         self._commit_after_s = 0.0
 
     def run(self) -> None:
@@ -107,9 +101,9 @@ class _Sink:
             # First, as an insert under way may wait for its batch to be decoded.
             self._inserting.shutdown(wait=True, cancel_futures=True)
             self._decoding.shutdown(wait=True, cancel_futures=True)
-            self._intake.close()
+            self._consumer.close()
             self._writer.close()
-            self._tell()
+            self._update_progress()
 
     def _turn(self) -> None:
         self._read()
@@ -120,18 +114,18 @@ class _Sink:
         self._pause_or_resume()
         if self._clock_s() >= self._commit_after_s:
             self._commit_after_s = self._clock_s() + COMMIT_S
-            self._intake.commit(wait=False)
-            self._tell()
+            self._consumer.commit(wait=False)
+            self._update_progress()
 
     def _read(self) -> None:
         with self._progress.stage("read"):
-            found = self._intake.read(self._bite, READ_S)
-        for place, records in found.items():
-            self._batches.add(place, records, now_s=self._clock_s())
-        rows, size_bytes = sum(map(len, found.values())), sum(records.size_bytes for records in found.values())
+            pieces = self._consumer.read(self._read_rows, READ_S)
+        for place, piece in pieces.items():
+            self._batches.add(place, piece, now_s=self._clock_s())
+        rows, size_bytes = sum(map(len, pieces.values())), sum(piece.size_bytes for piece in pieces.values())
         if size_bytes:
-            # The next bite is as large as this one's records let expect: 2,000 packed totals would be 200 MB.
-            self._bite = max(1, min(READ_ROWS, READ_BYTES * rows // size_bytes))
+            # As many records next time as fit READ_BYTES if they are as large: 2,000 packed totals would be 200 MB.
+            self._read_rows = max(1, min(READ_ROWS, READ_BYTES * rows // size_bytes))
 
     def _hand_over(self) -> None:
         while len(self._in_flight) < MOST_IN_FLIGHT:
@@ -154,10 +148,10 @@ class _Sink:
             future.result()
             self._in_flight.popleft()
             for place, next_offset in batch.next_offsets():
-                self._intake.done(place, next_offset)
+                self._consumer.done(place, next_offset)
 
     def _wait_for_room(self) -> None:
-        """Does not read for a while: pausing throws away what librdkafka has fetched ahead, and costs 0.8 s."""
+        """Waits without reading. Pausing would throw away what librdkafka has fetched ahead, and costs 0.8 s."""
         end_s = self._clock_s() + FULL_S
         while self._in_flight and self._full_share >= 1 and (left_s := end_s - self._clock_s()) > 0:
             wait([self._in_flight[0][1]], timeout=left_s)
@@ -168,13 +162,13 @@ class _Sink:
         share = self._full_share
         if not self._progress.paused and share >= 1:
             self._progress.paused = True
-            self._intake.hold(True)
+            self._consumer.hold(True)
         elif self._progress.paused and share <= 0.5:
             self._progress.paused = False
-            self._intake.hold(False)
+            self._consumer.hold(False)
 
     def _drain(self) -> None:
-        """Inserts what was read within `drain_s`; what ClickHouse does not take by then is left uncommitted."""
+        """Inserts what was read. What ClickHouse does not take within `drain_s` stays uncommitted."""
         end_s = self._clock_s() + self._settings.drain_s
         for topic in self._batches.topics():
             while topic in self._batches.topics():
@@ -186,13 +180,13 @@ class _Sink:
             self._collect()
         except Transient as failure:
             log.warning("stopped with rows not inserted; the next start reads them again", failure=str(failure))
-        self._intake.commit(wait=True)
+        self._consumer.commit(wait=True)
 
     def _revoked(self, places: Sequence[LogPartition]) -> None:
         self._forget(places)
-        wanted = [future for batch, future in self._in_flight if any(map(batch.touches, places))]
-        wait(wanted, timeout=REVOKE_S)
-        # A failure is for the loop to raise, not for a callback of the consumer.
+        inserts = [future for batch, future in self._in_flight if any(map(batch.touches, places))]
+        wait(inserts, timeout=REVOKE_S)
+        # A failure is raised by the loop, not in a callback of the consumer.
         if not any(future.done() and not future.cancelled() and future.exception() for _, future in self._in_flight):
             self._collect()
 
@@ -201,20 +195,20 @@ class _Sink:
             self._batches.forget(place)
 
     def _decode(self, batch: Batch) -> tuple[Rows, list[Refused]]:
-        # In a thread of its own: half of an insert is waiting for ClickHouse.
+        # In a thread of its own, because half of an insert is waiting for ClickHouse.
         with self._progress.stage("decode"):
             return rows_of(self._roles[batch.topic], batch.values(), run=self._settings.run)
 
-    # The inserting thread's part, down to _answered.
+    # The inserting thread's part, down to `_note_success`.
 
     def _insert(self, batch: Batch, decoded: Future[tuple[Rows, list[Refused]]]) -> None:
         role = self._roles[batch.topic]
         rows, refused = decoded.result()
         with self._progress.stage("insert"):
             unwritable = self._writer.write(rows)
-        self._set_aside(role, [_letter(batch, one) for one in refused + unwritable])
+        self._set_aside(role, [_letter(batch, record) for record in refused + unwritable])
         written = self._progress.rows_written
-        missing = sum(one.rows for one in unwritable)
+        missing = sum(record.rows for record in unwritable)
         written[rows.table] = written.get(rows.table, 0) + len(rows) - missing
 
     def _set_aside(self, role: str, letters: Sequence[Rejected]) -> None:
@@ -228,30 +222,24 @@ class _Sink:
                 partition=letter.partition,
                 offset=letter.offset,
             )
-        # A dead letter about a dead letter would come back here, and if that is refused too, for ever.
+        # A dead letter about a dead letter would be read here again, and refused again, for ever.
         if role != "rejects":
             self._letters.send(letters)
 
     def _open(self) -> Client:
-        settings = self._settings
-        # Not on the database itself, which may have to be created.
-        client = connect(
-            settings.clickhouse_url,
-            user=settings.clickhouse_user,
-            password=settings.clickhouse_password,
-            answer_s=settings.answer_s,
-        )
+        warehouse = self._settings.warehouse
+        client = warehouse.connect_to_server(answer_s=self._settings.answer_s)
         try:
-            if settings.migrate:
-                migrate(client, database=settings.database, cluster=settings.cluster)
-            client.database = settings.database
-            require_applied(client, database=settings.database)
+            if self._settings.migrate:
+                migrate(client, database=warehouse.database, cluster=warehouse.cluster)
+            client.database = warehouse.database
+            require_applied(client, database=warehouse.database)
         except BaseException:
             client.close()
             raise
         return client
 
-    def _waits(self, failure: ClickHouseError) -> None:
+    def _note_failure(self, failure: ClickHouseError) -> None:
         waited_s, since_s = self._waited
         if since_s is None:
             self._waited = waited_s, self._clock_s()
@@ -260,7 +248,7 @@ class _Sink:
         self._progress.retried[name] = self._progress.retried.get(name, 0) + 1
         self._progress.waiting_for = sentence(failure)
 
-    def _answered(self) -> None:
+    def _note_success(self) -> None:
         waited_s, since_s = self._waited
         if since_s is not None:
             self._waited = waited_s + self._clock_s() - since_s, None
@@ -278,10 +266,10 @@ class _Sink:
 
     @property
     def _full_share(self) -> float:
-        """What is held as a share of what may be, by records or by bytes, whichever is nearer to its bound."""
+        """How much of the memory allowed is in use, by records or by bytes, whichever is nearer to its bound."""
         return max(self._rows_held / self._settings.most_rows_held, self._bytes_held / self._settings.most_bytes_held)
 
-    def _tell(self) -> None:
+    def _update_progress(self) -> None:
         now_s = self._clock_s()
         held_since_s = [batch.since_s for batch, _ in self._in_flight]
         if self._batches.since_s is not None:
@@ -291,13 +279,13 @@ class _Sink:
         self._progress.held_s = now_s - min(held_since_s, default=now_s)
         waited_s, since_s = self._waited
         self._progress.waited_s = waited_s + (0.0 if since_s is None else now_s - since_s)
-        self._progress.partitions = self._intake.partitions
-        self._progress.lag = self._intake.lag()
-        self._progress.last_commit_ms = self._intake.last_commit_ms
+        self._progress.partitions = self._consumer.partitions
+        self._progress.lag = self._consumer.lag()
+        self._progress.last_commit_ms = self._consumer.last_commit_ms
 
 
-def _letter(batch: Batch, one: Refused) -> Rejected:
-    partition, offset, timestamp_ms, value = batch.record(one.index)
+def _letter(batch: Batch, refused: Refused) -> Rejected:
+    partition, offset, timestamp_ms, value = batch.record(refused.index)
     place = {"partition": partition, "offset": offset, "record_ts_ms": timestamp_ms}
-    detail = one.detail if one.rows == 1 else f"{one.rows} rows of it: {one.detail}"
-    return rejected(one.reason, detail, value, topic=batch.topic, **place)
+    detail = refused.detail if refused.rows == 1 else f"{refused.rows} rows of it: {refused.detail}"
+    return rejected(refused.reason, detail, value, topic=batch.topic, **place)

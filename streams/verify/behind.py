@@ -9,7 +9,8 @@ from operator import itemgetter
 from typing import Any
 
 from schemas.totals import MEASURES, MINUTE_MS
-from streams.kafka.cluster import Cluster, log_bounds, meter
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import bounds_consumer, log_bounds
 from streams.verify import written
 from streams.verify.check import Check, Checks, Pile, compare_piles, hash_of
 from streams.verify.cut import Span, committed_offsets, whole
@@ -68,7 +69,7 @@ class Sinking:
         }
 
     def _lag(self) -> int:
-        asked = meter(self._cluster)
+        asked = bounds_consumer(self._cluster)
         try:
             return sum(
                 log_bounds(asked, self._cluster.topic(role), partition)[1] - max(0, offset)

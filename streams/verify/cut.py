@@ -13,7 +13,10 @@ from schemas.errors import SettingsError, StateMismatch
 from schemas.events import MAX_TS_MS
 from streams.join.mark import JoinMark, read_mark
 from streams.join.state import INPUTS
-from streams.kafka.cluster import ANSWER_S, Cluster, log_bounds, patiently
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import log_bounds
+from streams.kafka.retries import ANSWER_S, patiently
+from streams.kafka.settings import group_offsets_settings
 from streams.verify.oracle import Key, Truth
 
 
@@ -145,7 +148,7 @@ def committed_offsets(cluster: Cluster, group: str, topic: str, partitions: int)
 
 def _member_to_be(cluster: Cluster, group: str) -> Consumer:
     """A consumer that asks about the group and never joins it; waits for transactions open on its offsets."""
-    return Consumer(cluster.client(group_id=group, enable_auto_commit=False, isolation_level="read_committed"))
+    return Consumer(group_offsets_settings(cluster, group))
 
 
 def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:

@@ -17,8 +17,9 @@ from schemas.seals import Seal, SealRecord
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, QUARTER_MS
 from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, read_all, stream_log
+from streams.kafka.cluster import Cluster
 from streams.kafka.ranges import resolve_range
+from streams.kafka.reads import read_all, stream_log
 from streams.verify import written
 from streams.verify.behind import Patience, Sinking, compare_paced, paced_measures
 from streams.verify.check import Check, Checks, Pile, compare_piles, hash_of

@@ -12,7 +12,8 @@ from schemas.outcomes import Outcome
 from schemas.rejects import Rejected
 from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal, MinuteTotals
 from streams.join.state import INPUTS
-from streams.kafka.cluster import Cluster, read_all, stream_log
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_all, stream_log
 from streams.verify.check import Pile, hash_of
 from streams.verify.cut import Span
 from streams.verify.oracle import Key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -104,13 +104,22 @@ class Warehouse:
 
     url: str
     database: str = "ads"
+    _: KW_ONLY
     user: str = ""
     password: str = field(default="", repr=False)
     cluster: str = ""
 
+    def connect(self, *, answer_s: int = ANSWER_TIMEOUT_S) -> Client:
+        """A client on the database; see `connect`."""
+        return connect(self.url, database=self.database, user=self.user, password=self.password, answer_s=answer_s)
+
+    def connect_to_server(self, *, answer_s: int = ANSWER_TIMEOUT_S) -> Client:
+        """A client on no database: ours may have to be created."""
+        return connect(self.url, user=self.user, password=self.password, answer_s=answer_s)
+
     def open(self) -> Client:
         """A client for the database. Raises SettingsError when it lacks a migration."""
-        client = connect(self.url, database=self.database, user=self.user, password=self.password)
+        client = self.connect()
         try:
             require_applied(client, database=self.database)
         except BaseException:

@@ -1,6 +1,13 @@
-"""What the environment says: where Kafka and ClickHouse are, and the secrets to reach them. Never printed."""
+"""The environment: where Kafka and ClickHouse are, and the secrets to reach them, which are never printed.
+
+Configuration has one rule. This module alone reads the environment, and `streams.cli` the options of the command line.
+All else is given frozen, keyword-only values, which raise SettingsError when they cannot work. The embedded servers, as
+programs of their own, read a few variables themselves.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
@@ -8,11 +15,14 @@ from pydantic_settings import BaseSettings
 from schemas.errors import SettingsError
 from streams.kafka.cluster import Cluster
 
+if TYPE_CHECKING:
+    from streams.warehouse.client import Warehouse
+
 _REMEDY = "; set it, or use `clickfold up` or `clickfold demo`, which bring their own"
 
 
 class Environment(BaseSettings):
-    """Variables by their usual names, upper case. Empty means not given."""
+    """Variables by their usual names, upper case. Empty means not given; an empty topic prefix means none."""
 
     kafka_bootstrap_servers: str = ""
     """Brokers, as `host:port` separated by commas."""
@@ -34,6 +44,8 @@ class Environment(BaseSettings):
     """Password of the client's key."""
     clickfold_topic_prefix: str = "ads."
     """Start of all topics' names, and of consumer groups and transactional ids."""
+    clickfold_data_dir: str = ""
+    """Folder of the embedded system, for commands without `--data-dir`; `.clickfold/data` when empty."""
     clickhouse_url: str = ""
     """Address of ClickHouse over HTTP, such as `http://clickhouse:8123`."""
     clickhouse_user: str = ""
@@ -45,15 +57,19 @@ class Environment(BaseSettings):
     clickhouse_cluster: str = ""
     """ClickHouse cluster of one shard on whose replicas tables are made; inserts then wait for a quorum."""
 
-    def cluster(self) -> Cluster:
-        """The Kafka cluster. Raises SettingsError when none is named."""
+    def cluster(self, *, prefix: str | None = None) -> Cluster:
+        """The Kafka cluster, with a `prefix` other than the environment's if given.
+
+        Raises SettingsError when none is named.
+        """
         if not self.kafka_bootstrap_servers:
             raise SettingsError("KAFKA_BOOTSTRAP_SERVERS is empty" + _REMEDY)
-        return Cluster(self.kafka_bootstrap_servers, self.security(), self.clickfold_topic_prefix)
+        prefix = self.clickfold_topic_prefix if prefix is None else prefix
+        return Cluster(self.kafka_bootstrap_servers, security=self._security(), prefix=prefix)
 
-    def security(self) -> dict[str, str]:
+    def _security(self) -> dict[str, str]:
         """librdkafka's security settings, only those given."""
-        given = {
+        settings = {
             "security.protocol": self.kafka_security_protocol,
             "sasl.mechanism": self.kafka_sasl_mechanism,
             "sasl.username": self.kafka_sasl_username,
@@ -63,10 +79,18 @@ class Environment(BaseSettings):
             "ssl.key.location": self.kafka_ssl_key_location,
             "ssl.key.password": self.kafka_ssl_key_password.get_secret_value(),
         }
-        return {name: value for name, value in given.items() if value}
+        return {name: value for name, value in settings.items() if value}
 
-    def clickhouse(self) -> str:
-        """The URL of ClickHouse. Raises SettingsError when none is named."""
+    def warehouse(self) -> Warehouse:
+        """ClickHouse. Raises SettingsError when none is named."""
+        from streams.warehouse.client import Warehouse  # clickhouse-connect takes 0.3 s to import
+
         if not self.clickhouse_url:
             raise SettingsError("CLICKHOUSE_URL is empty" + _REMEDY)
-        return self.clickhouse_url
+        return Warehouse(
+            self.clickhouse_url,
+            self.clickhouse_database,
+            user=self.clickhouse_user,
+            password=self.clickhouse_password.get_secret_value(),
+            cluster=self.clickhouse_cluster,
+        )

@@ -1,48 +1,98 @@
-"""How a worker's process goes on and ends: signals, and new tries after a passing fault."""
+"""The life of a worker's process, the same for all workers: signals, start, health and metrics, new tries, the end."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Final, Protocol
 
 import structlog
+from prometheus_client.core import Metric
 
 from schemas.errors import ClickfoldError, TaskLost, Transient
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
+from streams.worker.observe import Health, log_to_stderr, require_free_port, served
 
-# A worker that fails to come back this often in a row stops, so that whoever supervises it can see.
-MOST_TRIES = 20
-
-
-def end_on_signal() -> threading.Event:
-    """Set by SIGUSR1: the inputs hold all there will ever be. The worker reads them to the end, decides all, leaves."""
-    ended = threading.Event()
-    signal.signal(signal.SIGUSR1, lambda _number, _frame: ended.set())
-    return ended
+Log = structlog.stdlib.BoundLogger
+# A worker that fails to come back this often in a row ends, so that whoever supervises it can see.
+MOST_TRIES: Final = 20
+_LONGEST_WAIT_S: Final = 30.0
 
 
-def stop_on_signals() -> threading.Event:
-    """Set by SIGTERM and SIGINT: drain, commit, checkpoint, leave. A second signal ends the process at once."""
-    stop = threading.Event()
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What a worker was asked by signal.
 
-    def told(number: int, _: object) -> None:
-        if stop.is_set():
+    `stop`, by SIGTERM or SIGINT: drain, commit, checkpoint, leave. A second one of these ends the process at once.
+    `ended`, by SIGUSR1: the inputs hold all there will ever be. The join and the learner read them to their ends,
+    decide all and leave; other workers ignore it.
+    """
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def catch(self) -> None:
+        """From now on the process's signals set the events. For the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop_or_die)
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: self.ended.set())
+
+    def _stop_or_die(self, number: int, _frame: FrameType | None) -> None:
+        if self.stop.is_set():
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        stop.set()
-
-    signal.signal(signal.SIGTERM, told)
-    signal.signal(signal.SIGINT, told)
-    return stop
+        self.stop.set()
 
 
-def persistently(
-    work: Callable[[], None],
-    stop: threading.Event,
-    log: structlog.stdlib.BoundLogger,
-    *,
-    advanced: Callable[[], bool],
-) -> None:
+class Worker(Protocol):
+    """What the lifecycle needs of a worker."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the log: join, learn, pace, sink."""
+        ...
+
+    def work(self, signals: Signals, log: Log) -> None:
+        """One try: from what is committed, until a signal. Raises Transient or TaskLost when another may succeed."""
+        ...
+
+    def advanced(self) -> bool:
+        """Whether the last try got anything done."""
+        ...
+
+    def live(self) -> bool:
+        """Whether the worker gets on. If not, the process should be killed."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether it does now what it is for."""
+        ...
+
+    def metrics(self) -> Iterator[Metric]:
+        """Its numbers as of now."""
+        ...
+
+
+def run_worker(worker: Worker, cluster: Cluster, *, metrics_host: str, metrics_port: int) -> None:
+    """Runs a worker until a signal ends it; serves its health and metrics unless the port is 0.
+
+    Raises SettingsError, Transient when no broker answers at the start, ClickfoldError after too many faults in a row.
+    """
+    log = log_to_stderr().bind(worker=worker.name)
+    Admin(cluster).partition_counts()
+    require_free_port("--metrics-port", metrics_host, metrics_port)
+    signals = Signals()
+    signals.catch()
+    health = Health(live=worker.live, ready=worker.ready)
+    with served(host=metrics_host, port=metrics_port, health=health, collect=worker.metrics):
+        persistently(lambda: worker.work(signals, log), signals.stop, log, advanced=worker.advanced)
+
+
+def persistently(work: Callable[[], None], stop: threading.Event, log: Log, *, advanced: Callable[[], bool]) -> None:
     """Does `work` until it returns or `stop` is set, and again after a passing fault.
 
     Raises ClickfoldError after too many faults in a row between which nothing `advanced`.
@@ -55,7 +105,7 @@ def persistently(
             tries = 1 if advanced() else tries + 1
             if tries >= MOST_TRIES:
                 raise ClickfoldError(f"gave up after {tries} tries in a row: {error}") from error
-            wait_s = min(30.0, getattr(error, "retry_after_s", 1.0) * 2 ** min(tries - 1, 5))
+            wait_s = min(_LONGEST_WAIT_S, getattr(error, "retry_after_s", 1.0) * 2 ** min(tries - 1, 5))
             log.warning("trying again", after_s=wait_s, why=str(error))
             stop.wait(wait_s)
         else:

@@ -1,4 +1,4 @@
-"""Memory of this process: how much there may be, and that what is freed goes back."""
+"""Memory of this process: how much it may take, and how freed memory goes back to the system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from schemas.errors import SettingsError
 
-# What a state budget takes of the machine when nothing is said: the rest is for Kafka's queues, a merge, a rebuild.
+# The share of the machine's memory that state may take by default: the rest is for Kafka's queues, merges, rebuilds.
 _SHARE: Final = 0.6
 _CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _M_MMAP_THRESHOLD: Final = -3
@@ -22,16 +22,16 @@ _size = TypeAdapter(ByteSize).validate_python
 
 
 def budget_bytes(option: str, text: str) -> int:
-    """Bytes of '4GiB', '500MB' or 'auto', a share of what this process may have. Raises SettingsError."""
+    """Bytes of '4GiB' or '500MB'; 'auto' is a share of what this process may have. Raises SettingsError."""
     if text == "auto":
         return int(_SHARE * limit_bytes())
     try:
-        found = int(_size(text))
+        size_bytes = int(_size(text))
     except ValidationError:
-        found = 0
-    if found < 1 << 20:
+        size_bytes = 0
+    if size_bytes < 1 << 20:
         raise SettingsError(f"{option} is {text!r}; give auto, or a size of at least 1MiB such as 4GiB")
-    return found
+    return size_bytes
 
 
 def limit_bytes() -> int:
@@ -45,10 +45,10 @@ def limit_bytes() -> int:
 
 
 def return_freed() -> None:
-    """Has glibc map every large array by itself, so that its pages go back when it is freed.
+    """Makes glibc map every array above 1 MiB by itself, so that its pages go back when it is freed.
 
-    Left alone it raises that size to 32 MB by and by: with ten million open impressions a third of the process was
-    holes (1.71 GB instead of 1.26). Without glibc nothing happens.
+    By default glibc raises that bound up to 32 MB as it goes: with ten million open impressions a third of the process
+    was holes (1.71 GB instead of 1.26). Does nothing without glibc.
     """
     with contextlib.suppress(AttributeError, OSError):
         glibc = ctypes.CDLL(None)
@@ -57,14 +57,17 @@ def return_freed() -> None:
 
 
 def trim() -> None:
-    """Gives back what small pieces have freed: after catching up with 3 M impressions 250 MB of 826, in 6 to 22 ms."""
+    """Gives freed small blocks back: after catching up with 3 M impressions 250 MB of 826, in 6 to 22 ms."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def collect_rarely() -> None:
-    """Looks for cycles seldom: workers make a million objects a second, and hardly a cycle; a look at each 700 took a
-    fifth of the join's time."""
+    """Makes Python look for reference cycles seldom.
+
+    Workers make a million objects a second and hardly a cycle; a look after every 700 objects, Python's default, took a
+    fifth of the join's time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 50, 100)

@@ -1,9 +1,10 @@
-"""What a running worker tells: structured log lines, Prometheus metrics, and whether it lives and is ready."""
+"""How to see what a running worker does: structured log lines, Prometheus metrics, and whether it is live and ready."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -42,14 +43,14 @@ def log_to_stderr() -> structlog.stdlib.BoundLogger:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Asked at every request: is the loop turning, and does the worker do what it is for."""
+    """Called at every request: whether the worker gets on, and whether it does what it is for."""
 
     live: Callable[[], bool]
     ready: Callable[[], bool]
 
 
 class _Collected:
-    """Metrics read from the worker when asked for, instead of being pushed on the hot path; one family a name."""
+    """Metrics read from the worker at each request, not pushed on the hot path. One family a name."""
 
     def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
         self._collect = collect
@@ -64,6 +65,20 @@ class _Collected:
         return families.values()
 
 
+def require_free_port(option: str, host: str, port: int) -> None:
+    """Raises SettingsError, naming the option, unless the port can be listened on now: a server would print a stack.
+
+    0 means that nothing is served.
+    """
+    if port == 0:
+        return
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]  # create_server says the address again
+        raise SettingsError(f"{option} {port} on {host} cannot be served ({why}); give another") from error
+
+
 @contextlib.contextmanager
 def served(*, host: str, port: int, health: Health, collect: Callable[[], Iterator[Metric]]) -> Iterator[None]:
     """Serves /metrics, /livez and /readyz while the block runs; nothing when `port` is 0."""
@@ -73,21 +88,21 @@ def served(*, host: str, port: int, health: Health, collect: Callable[[], Iterat
     registry = CollectorRegistry()
     registry.register(_Collected(collect))
 
-    def answer(good: Callable[[], bool]) -> Callable[[Request], Response]:
-        def asked(_: Request) -> Response:
+    def probe(good: Callable[[], bool]) -> Callable[[Request], Response]:
+        def answer(_: Request) -> Response:
             fine = good()
             return PlainTextResponse("ok\n" if fine else "not yet\n", 200 if fine else 503)
 
-        return asked
+        return answer
 
-    def shown(_: Request) -> Response:
+    def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    # Plain functions: each runs in a thread, so that a slow one holds up no other.
+    # Plain functions run in threads of their own, so that a slow one does not hold up the others.
     routes = [
-        Route("/livez", answer(health.live)),
-        Route("/readyz", answer(health.ready)),
-        Route("/metrics", shown),
+        Route("/livez", probe(health.live)),
+        Route("/readyz", probe(health.ready)),
+        Route("/metrics", metrics),
     ]
     config = uvicorn.Config(Starlette(routes=routes), host=host, port=port, log_level="warning", access_log=False)
     server = uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""The workers that run on a Runner: what each reads, and how its folds are made."""
+"""The workers that are a Runner over folds: their settings, what each reads, and how its folds are made."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from streams.engine.recovery import Share
 from streams.engine.runner import Pace, Runner
 from streams.join.fold import JoinFold
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, sample_keys
+from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
 from streams.kafka.partitioners import PARTITIONERS, common, possible
+from streams.kafka.reads import sample_keys
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed
@@ -44,7 +45,10 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What every worker is told. `slot` tells apart the workers of one group on one machine and names them to Kafka."""
+    """Settings of both. `slot` distinguishes the workers of a group on one machine and names them to Kafka.
+
+    With `static` the group keeps a slot's partitions for it while it restarts.
+    """
 
     cluster: Cluster
     state_dir: Path
@@ -60,7 +64,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinSettings(WorkerSettings):
-    """A join worker: the bounds of the join, and which dimensions its totals keep apart."""
+    """A join worker: the bounds of the join, and the dimensions that its totals are broken down by."""
 
     bounds: JoinBounds = field(default_factory=JoinBounds)
     dimensions: Sequence[str] = DIMENSIONS
@@ -122,14 +126,17 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
 def _common_partitioner(
     cluster: Cluster, partitions: int, warn: Callable[[str], None]
 ) -> Callable[[bytes], int] | None:
-    """The partition a key belongs in, as far as a sample of keys tells. Raises SettingsError if the inputs differ."""
+    """The partition a key belongs in, judged by a sample of keys; None when no known partitioner explains them.
+
+    Raises SettingsError if the inputs differ.
+    """
+
+    def fitting(role: str) -> set[str]:
+        return possible(sample_keys(cluster, role, partitions), partitions)
+
     with ThreadPoolExecutor(2) as both:
-        found = list(
-            both.map(
-                lambda role: possible(sample_keys(cluster, role, partitions), partitions), ("impressions", "clicks")
-            )
-        )
-    name = common(found[0], found[1], partitions)
+        impressions, clicks = both.map(fitting, ("impressions", "clicks"))
+    name = common(impressions, clicks, partitions)
     if name is None:
         warn("the inputs' partitioner is none of those known; make sure that both are produced with the same one")
         return None
@@ -151,10 +158,10 @@ def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterat
 
 
 def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:
-    """Where each partition's snapshots are shared. Raises SettingsError when it cannot be there."""
+    """Where each partition's snapshots are shared. Raises SettingsError for a location that cannot be used."""
     if not settings.snapshots:
         return lambda _: None
-    from streams.state.objects import ObjectStore  # fsspec and a client of the store: only where asked for
+    from streams.state.objects import ObjectStore  # fsspec and a client of the store
     from streams.state.sharing import Location
 
     store = ObjectStore(settings.snapshots)
@@ -168,7 +175,7 @@ def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:
 
 @contextlib.contextmanager
 def _state_folder(settings: WorkerSettings) -> Iterator[Path]:
-    """The slot's own folder, locked: two processes in one slot would take turns fencing each other."""
+    """The slot's own folder, locked, because two processes in one slot would fence each other in turns."""
     path = settings.state_dir / settings.group / settings.slot
     Folder(path).close()
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)

@@ -5,6 +5,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -18,8 +19,10 @@ from schemas.outcomes import Outcome
 from schemas.totals import DIMENSIONS, MEASURES, MinuteTotals
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
+from streams.kafka.cluster import Cluster
 from streams.sink.settings import Progress, SinkSettings
 from streams.sink.worker import run
+from streams.warehouse.client import Warehouse
 from tests.waiting import PATIENCE_S
 
 HOUR_MS = 1_699_999_200_000
@@ -60,17 +63,16 @@ class Setting:
 
     def __init__(self, broker: Broker, server: ClickHouse, database: str, prefix: str) -> None:
         self.settings = SinkSettings(
-            bootstrap=broker.bootstrap,
-            clickhouse_url=server.url,
-            database=database,
-            topic_prefix=prefix,
-            group_id=f"{prefix}sink",
+            cluster=Cluster(broker.bootstrap, prefix=prefix),
+            warehouse=Warehouse(server.url, database),
+            group=f"{prefix}sink",
             roles=("totals", "outcomes", "rejects"),
             batch_rows=500,
             batch_s=0.05,
             most_rows_held=2_000,
             # A killed member is missed after this long; ends of quiet partitions are known soon.
-            consumer={"session.timeout.ms": 1_500, "heartbeat.interval.ms": 300, "fetch.wait.max.ms": 20},
+            session_timeout_ms=1_500,
+            fetch_wait_ms=20,
         )
         self.admin = AdminClient({"bootstrap.servers": broker.bootstrap})
         self.producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": f"{prefix}test"})
@@ -81,7 +83,7 @@ class Setting:
 
     def topic(self, role: str) -> str:
         """Full name of a role's topic."""
-        return self.settings.topic_prefix + role
+        return self.settings.cluster.topic(role)
 
     def send(self, role: str, records: Sequence[object], *, commit: bool = True) -> None:
         """Writes records in one transaction, the n-th into partition n modulo 3, and commits or aborts it."""
@@ -99,8 +101,8 @@ class Setting:
     def committed(self, role: str) -> list[int]:
         """The group's offset in each partition of a topic."""
         places = [TopicPartition(self.topic(role), partition) for partition in range(PARTITIONS)]
-        request = ConsumerGroupTopicPartitions(self.settings.group_id, places)
-        answer = self.admin.list_consumer_group_offsets([request])[self.settings.group_id].result()
+        request = ConsumerGroupTopicPartitions(self.settings.group, places)
+        answer = self.admin.list_consumer_group_offsets([request])[self.settings.group].result()
         return [place.offset for place in answer.topic_partitions]
 
     def ends(self, role: str) -> list[int]:
@@ -112,7 +114,7 @@ class Setting:
     def values(self, role: str) -> list[bytes]:
         """Everything committed to a topic so far."""
         reader = Consumer(
-            {"bootstrap.servers": self.settings.bootstrap, "group.id": "unused", "enable.partition.eof": True}
+            {"bootstrap.servers": self.settings.cluster.bootstrap, "group.id": "unused", "enable.partition.eof": True}
         )
         reader.assign([TopicPartition(self.topic(role), partition, 0) for partition in range(PARTITIONS)])
         found: list[bytes] = []
@@ -128,7 +130,7 @@ class Setting:
     @contextmanager
     def sink(self, **changes: Any) -> Iterator[Progress]:
         """A sink in a thread, stopped at the end; what it raised is raised there."""
-        settings, stop, progress = changed(self.settings, **changes), threading.Event(), Progress()
+        settings, stop, progress = replace(self.settings, **changes), threading.Event(), Progress()
         raised: list[ClickfoldError] = []
 
         def work() -> None:
@@ -148,16 +150,6 @@ class Setting:
             thread.join(PATIENCE_S)
         if raised:
             raise raised[0]
-
-
-def changed(settings: SinkSettings, **changes: Any) -> SinkSettings:
-    """Settings with some changed."""
-    return SinkSettings(**(as_dict(settings) | changes))
-
-
-def as_dict(settings: SinkSettings) -> dict[str, Any]:
-    """Settings by name."""
-    return {name: getattr(settings, name) for name in SinkSettings.__dataclass_fields__}
 
 
 def impressions(database: Client) -> dict[str, int]:

@@ -26,7 +26,9 @@ from streams.backfill.output import RunWriter
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.kafka.admin import REPLAYED, Admin
-from streams.kafka.cluster import Cluster, log_bounds, meter, read_all, read_log
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import bounds_consumer, log_bounds, read_all, read_log
+from streams.kafka.settings import client_settings
 from streams.runs.compare_models import compare_models
 from streams.runs.record import RunRecord, known_run
 from streams.verify.oracle import Truth, truth
@@ -121,8 +123,8 @@ class Setting:
 
     def untouched(self) -> dict[str, object]:
         """All that live work owns: its group's offsets and marks, the ends of its topics, its files."""
-        asked, counts = meter(self.cluster), Admin(self.cluster).partition_counts()
-        consumer = Consumer(self.cluster.client(group_id=f"{self.cluster.prefix}join"))
+        asked, counts = bounds_consumer(self.cluster), Admin(self.cluster).partition_counts()
+        consumer = Consumer(client_settings(self.cluster, group_id=f"{self.cluster.prefix}join"))
         try:
             places = [TopicPartition(self.cluster.topic(log), at) for log in ("impressions", "clicks") for at in (0, 1)]
             committed = [(one.topic, one.partition, one.offset, one.metadata) for one in consumer.committed(places, 20)]

@@ -16,7 +16,7 @@ from online_models.experiments import Arm, compare
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import run_query
 from schemas.errors import ClickfoldError
-from streams.cli.commands.query import told
+from streams.cli.connections import clickhouse_errors_as_sentences
 from tests.golden import insert, total
 
 pytestmark = pytest.mark.clickhouse
@@ -153,7 +153,7 @@ def test_an_arm_nobody_meant_to_show_is_no_chance(ask: Ask) -> None:
 
 def test_shares_that_cannot_be_read_are_refused(ask: Ask) -> None:
     for shares in ("half", "a=", "a=0,b=1", "a=1;b=1"):
-        with pytest.raises(ClickfoldError, match="shares are written as"), told():
+        with pytest.raises(ClickfoldError, match="shares are written as"), clickhouse_errors_as_sentences():
             ask(shares=shares)
 
 

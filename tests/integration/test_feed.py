@@ -19,8 +19,10 @@ from streams.inputs.feed import Feed, FeedProgress, as_records
 from streams.inputs.sample import open_bandit
 from streams.inputs.traffic import Traffic, fill
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, read_log
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_log
 from streams.kafka.sender import Sender
+from streams.kafka.settings import client_settings
 
 PARTITIONS = 3
 START_MS = 1_574_553_600_000
@@ -48,7 +50,9 @@ class Clock:
 def arrived(cluster: Cluster, role: str) -> list[Pairs]:
     """Key and value of everything in a topic, by partition."""
     # All partitions by one consumer: `read_log` of each in turn took half a second apiece.
-    consumer = Consumer(cluster.client(group_id="unused", enable_partition_eof=True, enable_auto_commit=False))
+    consumer = Consumer(
+        client_settings(cluster, group_id="unused", enable_partition_eof=True, enable_auto_commit=False)
+    )
     consumer.assign([TopicPartition(cluster.topic(role), partition, 0) for partition in range(PARTITIONS)])
     found: list[Pairs] = [[] for _ in range(PARTITIONS)]
     ends = 0
@@ -194,7 +198,7 @@ def topics(broker: Broker, prefix: str, **config: str) -> Cluster:
     cluster = Cluster(broker.bootstrap, prefix=prefix)
     named = {name.replace("_", "."): value for name, value in config.items()}
     wanted = [NewTopic(cluster.topic(role), 1, 1, config=named) for role in ("impressions", "clicks")]
-    admin = AdminClient(cluster.client())
+    admin = AdminClient(client_settings(cluster))
     for made in admin.create_topics(wanted).values():
         made.result()
     return cluster

@@ -11,6 +11,7 @@ from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
+from streams.kafka.settings import client_settings
 from tests.waiting import eventually
 
 INPUTS = ("impressions", "clicks")
@@ -37,7 +38,7 @@ def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_pre
     """A worker started again behind the last record of a transactional producer would wait for one more for ever."""
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=1)
-    producer = Producer(cluster.client(transactional_id=f"{topic_prefix}user"))
+    producer = Producer(client_settings(cluster, transactional_id=f"{topic_prefix}user"))
     producer.init_transactions(20)
     producer.begin_transaction()
     producer.produce(cluster.topic("impressions"), b"{}", b"i")

@@ -25,7 +25,9 @@ from schemas.outcomes import Outcome
 from schemas.records import Out
 from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, read_all, read_log
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_all, read_log
+from streams.kafka.settings import client_settings
 from tests.models.traffic import outcomes, records
 from tests.waiting import PATIENCE_S, eventually
 
@@ -55,7 +57,7 @@ class Worker:
 
     def committed(self) -> TopicPartition:
         """Offset and mark; the offset is negative before the first commit."""
-        consumer = Consumer(self.cluster.client(group_id=self.group))
+        consumer = Consumer(client_settings(self.cluster, group_id=self.group))
         try:
             return consumer.committed([TopicPartition(self.cluster.topic("outcomes"), 0)], timeout=20.0)[0]
         finally:
@@ -78,7 +80,7 @@ class Load:
     def __init__(self, cluster: Cluster, decided: list[Outcome]) -> None:
         self._topic = cluster.topic("outcomes")
         self._chunks = [decided[at : at + CHUNK] for at in range(0, len(decided), CHUNK)]
-        self._producer = Producer(cluster.client(transactional_id=f"{cluster.prefix}load", linger_ms=1))
+        self._producer = Producer(client_settings(cluster, transactional_id=f"{cluster.prefix}load", linger_ms=1))
         self._producer.init_transactions(30.0)
         self.sent = 0
 

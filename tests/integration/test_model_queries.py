@@ -16,7 +16,7 @@ from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import arrow, bind, run_query
 from schemas.errors import ClickfoldError
 from schemas.outcomes import Outcome
-from streams.cli.commands.query import told
+from streams.cli.connections import clickhouse_errors_as_sentences
 from tests.golden import HOUR_MS, MINUTE_MS, insert
 
 pytestmark = pytest.mark.clickhouse
@@ -237,7 +237,7 @@ def test_a_slice_is_one_value_of_a_dimension(rows: Callable[..., Rows]) -> None:
     assert sum(row["clicks"] for row in found) == sum(one.kind == "click" for one in part) > 0
     assert sum(row["impressions"] for row in found) == pytest.approx(weight(part), abs=len(found) / 2)
     assert rows("calibration", slice="country=DE") == []
-    with pytest.raises(ClickfoldError, match="a slice is all, or dimension=value"), told():
+    with pytest.raises(ClickfoldError, match="a slice is all, or dimension=value"), clickhouse_errors_as_sentences():
         rows("calibration", slice="user=7")
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import select
 import signal
 import socket
 import subprocess
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
+import msgspec
 import orjson
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -34,6 +33,8 @@ from schemas.pacing import PacingDecision
 from schemas.topics import DAY_MS
 from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
 from streams.embedded.broker import Broker
+from streams.kafka.cluster import Cluster
+from streams.pacing.settings import PacingSettings
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
@@ -81,39 +82,76 @@ def oracle(sent: Iterable[CampaignTotal]) -> Days:
     return dict(sums)
 
 
+# `clickfold worker pace`, but for how long it waits for this and that.
+PROGRAM = """
+import sys
+import msgspec
+from streams.pacing.settings import PacingSettings
+from streams.worker.lifecycle import run_worker
+from streams.worker.workers import PacingWorker
+settings = msgspec.json.decode(sys.argv[1], type=PacingSettings, dec_hook=lambda kind, text: kind(text))
+run_worker(PacingWorker(settings), settings.cluster, metrics_host="127.0.0.1", metrics_port=int(sys.argv[2]))
+"""
+# Kafka refuses one record in the midst of counting.
+REFUSED_ONCE = """
+import aiokafka
+from aiokafka.errors import KafkaTimeoutError
+sent, send = 0, aiokafka.AIOKafkaProducer.send
+async def refused_once(*args, **more):
+    global sent
+    sent += 1
+    if sent == 20:
+        raise KafkaTimeoutError()
+    return await send(*args, **more)
+aiokafka.AIOKafkaProducer.send = refused_once
+"""
+
+
 class Pace:
     """A pacing worker in its own process, its log in a file of the folder."""
 
-    def __init__(self, broker: Broker, topic_prefix: str, folder: Path, *, instance_id: str = "") -> None:
+    def __init__(
+        self, broker: Broker, topic_prefix: str, folder: Path, *, instance_id: str = "", before: str = ""
+    ) -> None:
+        """`before` is run in its process first."""
         self.log = folder / "log"
         folder.mkdir(exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        environment = {
-            **os.environ,
-            "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
-            "PACE_TOPIC_PREFIX": topic_prefix,
-            "PACE_DATA_DIR": str(folder),
-            "PACE_WEB_PORT": str(self.port),
-            "PACE_TICK_S": "0.1",
-            "PACE_INSTANCE_ID": instance_id,
-            "PACE_SESSION_TIMEOUT_S": "1",
-        }
+        self.port, self.metrics_port = free_port(), free_port()
+        cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+        settings = PacingSettings(
+            cluster=cluster,
+            group=cluster.group("pace"),
+            data_dir=folder,
+            web_port=self.port,
+            tick_s=0.1,
+            instance_id=instance_id,
+            session_timeout_s=1.0,
+        )
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams.pacing"],
-                env=environment,
+                [
+                    sys.executable,
+                    "-c",
+                    before + PROGRAM,
+                    msgspec.json.encode(settings, enc_hook=str),
+                    str(self.metrics_port),
+                ],
                 cwd=Path(__file__).parents[2],
-                stdout=subprocess.PIPE,
                 stderr=log,
             )
 
+    def ready(self) -> bool:
+        """Whether partitions are assigned and their state is read back."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/readyz", timeout=5) as answer:
+                return int(answer.status) == 200
+        except OSError:  # it does not listen yet, or says no
+            assert self.process.poll() is None, self.log.read_text()
+            return False
+
     def wait_ready(self) -> Self:
-        """Returns when partitions are assigned and their state is read back."""
-        assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
-        assert readable, f"not ready after {PATIENCE_S} s"
-        assert self.process.stdout.readline() == b"ready\n", self.log.read_text()
+        """Returns when it is ready."""
+        eventually(self.ready)
         return self
 
     def get(self, path: str) -> Any:
@@ -134,8 +172,6 @@ class Pace:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
     def stop(self) -> str:
         """Ends it in order; what it wrote to its log."""
@@ -146,6 +182,12 @@ class Pace:
         return log
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
 Start = Callable[..., Pace]
 
 
@@ -154,8 +196,8 @@ def start(broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Start]:
     """Starts a ready worker in a folder of that name; none outlives the test."""
     started = []
 
-    def ready(name: str = "one", *, instance_id: str = "") -> Pace:
-        started.append(Pace(broker, topic_prefix, tmp_path / name, instance_id=instance_id))
+    def ready(name: str = "one", **more: str) -> Pace:
+        started.append(Pace(broker, topic_prefix, tmp_path / name, **more))
         return started[-1].wait_ready()
 
     yield ready
@@ -281,6 +323,19 @@ def test_partitions_move_between_workers_and_back_without_loss(
     other.kill()
     eventually(one.days, equals=oracle(sent))
     one.stop()
+
+
+def test_a_fault_of_kafka_makes_it_begin_again_in_the_same_process(
+    start: Start, send: Callable[[str, Iterable[Any]], None]
+) -> None:
+    sent = totals()
+    worker = start(before=REFUSED_ONCE)
+    send("campaigns", CAMPAIGNS)
+    send("campaign_totals", sent)
+    eventually(lambda: "trying again" in worker.log.read_text(), about=worker.log.read_text)
+    worker.wait_ready()
+    eventually(worker.days, equals=oracle(sent))
+    assert worker.stop().count('"started"') == 2
 
 
 def test_malformed_records_are_counted_and_passed_over(

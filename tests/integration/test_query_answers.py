@@ -1,6 +1,5 @@
 """`clickfold query` on a ClickHouse: answers in each format, charts, any SQL, errors."""
 
-import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -8,12 +7,19 @@ import orjson
 import pyarrow
 import pytest
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.httpclient import HttpClient
 
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import queries
 from schemas.errors import ClickfoldError, SettingsError
 from tests.golden import insert, total
-from tests.test_query_command import Run, command, result
+from tests.test_query_command import Run, result
+
+
+def url_of(client: Client) -> str:
+    """Where its server is."""
+    assert isinstance(client, HttpClient)
+    return client.url
 
 
 def at(hour: int) -> datetime:
@@ -33,13 +39,13 @@ def ask(database: Client) -> Run:
             total(60, version=1, campaign_id="k,2", impressions=5),
         ],
     )
-    return command(lambda: contextlib.nullcontext(database))
+    return lambda *arguments: result(arguments, url=url_of(database), database=str(database.database)).stdout
 
 
 @pytest.fixture
 def ask_bytes(ask: Run, database: Client) -> Callable[..., bytes]:
     """The same, giving the bytes it printed."""
-    return lambda *arguments: result(lambda: contextlib.nullcontext(database), arguments).stdout_bytes
+    return lambda *arguments: result(arguments, url=url_of(database), database=str(database.database)).stdout_bytes
 
 
 @pytest.mark.clickhouse

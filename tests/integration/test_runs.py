@@ -1,22 +1,18 @@
 """Records of runs in ClickHouse, and how runs are listed, dropped and pruned."""
 
-import contextlib
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import orjson
 import pytest
-import typer
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.httpclient import HttpClient
 from typer.testing import CliRunner
 
 from schemas.clickhouse.migrations import migrate
 from schemas.errors import ClickfoldError, SettingsError
 from schemas.outcomes import Outcome
-from streams.cli.commands.compare import compare_command
-from streams.cli.commands.promote import promote_command
-from streams.cli.commands.query import Resolve
-from streams.cli.commands.runs import runs_app
+from streams.cli.app import app
 from streams.runs.drop import TABLES, drop_run, holdings, prunable
 from streams.runs.minutes import Span
 from streams.runs.promote import Plan, carry_out, pile_spans
@@ -53,18 +49,10 @@ def show(client: Client, name: str, *spans: Span, undo: bool = False) -> None:
     carry_out(client, Plan(name, undo, list(spans), 0, 0))
 
 
-def command(resolve: Resolve) -> typer.Typer:
-    """The three commands on one ClickHouse."""
-    app = typer.Typer()
-    app.add_typer(runs_app(resolve), name="runs")
-    app.command("compare")(compare_command(resolve))
-    app.command("promote")(promote_command(resolve))
-    return app
-
-
 def said(client: Client, *arguments: str, code: int = 0) -> str:
-    """What a command prints on this ClickHouse; raises what it raises."""
-    result = CliRunner().invoke(command(lambda: contextlib.nullcontext(client)), arguments)
+    """What a command prints on this client's database; raises what it raises."""
+    environment = {"CLICKHOUSE_URL": cast(HttpClient, client).url, "CLICKHOUSE_DATABASE": str(client.database)}
+    result = CliRunner().invoke(app, arguments, env=environment)
     if isinstance(result.exception, ClickfoldError):
         raise result.exception
     assert result.exit_code == code, result.output

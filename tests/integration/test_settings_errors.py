@@ -23,6 +23,7 @@ from schemas.topics import DAY_MS, TOPICS
 from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.settings import client_settings
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
@@ -115,14 +116,14 @@ def metrics(port: int) -> str:
 
 
 def configured(cluster: Cluster, role: str) -> dict[str, str]:
-    client = AdminClient(cluster.client())
+    client = AdminClient(client_settings(cluster))
     resource = ConfigResource(ResourceType.TOPIC, cluster.topic(role))
     found = client.describe_configs([resource])[resource].result(timeout=PATIENCE_S)
     return {name: str(entry.value) for name, entry in found.items()}
 
 
 def make_topic(cluster: Cluster, role: str, partitions: int) -> None:
-    client = AdminClient(cluster.client())
+    client = AdminClient(client_settings(cluster))
     name = cluster.topic(role)
     client.create_topics([NewTopic(name, partitions, 1)])[name].result(timeout=PATIENCE_S)
 
@@ -229,7 +230,7 @@ def test_a_checkpoint_is_gone_on_from_under_its_own_settings_alone(cluster: Clus
 def test_inputs_keyed_by_different_partitioners_are_refused_with_both_named(cluster: Cluster, tmp_path: Path) -> None:
     Admin(cluster).create(partitions=4)
     for role, partitioner in (("impressions", "murmur2_random"), ("clicks", "consistent_random")):
-        producer = Producer(cluster.client(partitioner=partitioner))
+        producer = Producer(client_settings(cluster, partitioner=partitioner))
         for number in range(40):
             producer.produce(cluster.topic(role), b"{}", f"id-{number}".encode())
         assert producer.flush(PATIENCE_S) == 0

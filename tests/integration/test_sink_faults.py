@@ -278,7 +278,7 @@ def test_a_table_that_changed_stops_the_sink_and_once_mended_nothing_is_lost(
     ordeal.send(2, 3)
     with pytest.raises(SettingsError, match=said) as stopped, setting.sink() as progress:
         eventually(lambda: progress.partitions == -1, about=progress)
-    assert f"{setting.settings.database}.minute_totals" in str(stopped.value)
+    assert f"{setting.settings.warehouse.database}.minute_totals" in str(stopped.value)
     assert mend in str(stopped.value)
     assert setting.committed("totals") == committed
     ordeal.command(f"ALTER TABLE minute_totals {mend}")

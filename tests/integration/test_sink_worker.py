@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from operator import lt
 from typing import Any
@@ -17,13 +18,14 @@ from schemas.errors import LostHistory, SettingsError
 from schemas.rejects import Reason, Rejected
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
+from streams.kafka.cluster import Cluster
 from streams.sink import worker as worker_module
 from streams.sink.settings import SinkSettings
+from streams.warehouse.client import Warehouse
 from streams.warehouse.writer import Writer
 from tests.integration.sink_fixture import (
     PARTITIONS,
     Setting,
-    as_dict,
     click,
     impressions,
     raw_rows,
@@ -42,7 +44,7 @@ from streams.sink import worker as worker_module
 from streams.sink.settings import SinkSettings
 from streams.warehouse.writer import Writer
 from streams.sink.worker import run
-run(SinkSettings(**msgspec.json.decode(sys.argv[1])), threading.Event())
+run(msgspec.json.decode(sys.argv[1], type=SinkSettings), threading.Event())
 """
 
 
@@ -67,7 +69,7 @@ def test_kills_resends_reordering_and_aborts_leave_the_sums_as_sent(
     for start in range(0, len(clicks), 1_000):
         setting.send("outcomes", clicks[start : start + 1_000] + clicks[:200])
 
-    arguments = msgspec.json.encode(as_dict(setting.settings)).decode()
+    arguments = msgspec.json.encode(setting.settings).decode()
     for kill in (1, 2):
         before = raw_rows(database, "minute_totals")
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, arguments], stdout=subprocess.DEVNULL)
@@ -140,7 +142,7 @@ def test_packed_totals_are_held_by_their_bytes(setting: Setting, clickhouse: Cli
     bounds = {"batch_bytes": 10 * largest, "most_bytes_held": 40 * largest}
     clickhouse.order_faults([Fault("status", match="INSERT INTO", times=1_000, status=503)])
     setting.send("totals", records)
-    with setting.sink(**bounds, consumer={}) as progress:
+    with setting.sink(**bounds, session_timeout_ms=10_000) as progress:
         eventually(lambda: progress.paused, about=progress)
         clickhouse.order_faults([])
         eventually(lambda: progress.caught_up, about=progress)
@@ -195,10 +197,9 @@ def test_offsets_that_are_gone_stop_the_sink_with_both_numbers(setting: Setting)
 
 
 def test_a_missing_topic_stops_the_sink_with_what_to_do(setting: Setting) -> None:
-    with (
-        pytest.raises(SettingsError, match="clickfold init"),
-        setting.sink(topic_prefix=f"{setting.settings.topic_prefix}typo.") as progress,
-    ):
+    cluster = setting.settings.cluster
+    misspelt = replace(cluster, prefix=f"{cluster.prefix}typo.")
+    with pytest.raises(SettingsError, match="clickfold init"), setting.sink(cluster=misspelt) as progress:
         eventually(lambda: progress.partitions == -1, about=progress)
 
 
@@ -215,7 +216,8 @@ def test_a_sink_of_a_cluster_asks_for_a_quorum(setting: Setting, monkeypatch: py
         eventually(lambda: progress.caught_up, about=progress)
     setting.send("totals", [total(key, version=2) for key in range(3)])
     # Which the embedded engine ignores, as its tables have no replicas.
-    with setting.sink(cluster="replicas", migrate=False) as progress:
+    warehouse = replace(setting.settings.warehouse, cluster="replicas")
+    with setting.sink(warehouse=warehouse, migrate=False) as progress:
         eventually(lambda: progress.caught_up, about=progress)
     assert ["insert_quorum" in settings for settings in given] == [False, True]
 
@@ -240,4 +242,4 @@ def test_a_database_without_tables_stops_a_sink_that_may_not_make_them(setting: 
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
-        SinkSettings(bootstrap="", clickhouse_url="", **change)
+        SinkSettings(cluster=Cluster(""), warehouse=Warehouse(""), group="", **change)

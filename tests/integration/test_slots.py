@@ -13,6 +13,7 @@ from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
+from streams.kafka.settings import client_settings
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.broker
@@ -50,7 +51,7 @@ def test_member_fenced_by_its_own_id_begins_again(cluster: Cluster, log: KafkaLo
     # A broker's restart can do that to a member nobody has replaced; as an error nobody handled it ended the worker.
     group = f"{cluster.prefix}join"
     same = {"group_instance_id": f"{group}-0", "partition_assignment_strategy": "cooperative-sticky"}
-    other = Consumer(cluster.client(group_id=group, **same))
+    other = Consumer(client_settings(cluster, group_id=group, **same))
     turns = itertools.count()
 
     def both_poll() -> bool:

@@ -18,7 +18,9 @@ import pytest
 from confluent_kafka import Producer
 
 from streams.embedded.stack import PARTS, Stack
-from streams.kafka.cluster import Cluster, read_all
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_all
+from streams.kafka.settings import client_settings
 from tests.factories import click_json, impression_json
 from tests.waiting import PATIENCE_S, eventually
 
@@ -78,7 +80,7 @@ class System:
 
     def produce_clicked(self, count: int) -> None:
         """Impressions of now, each with a click."""
-        producer = Producer(self.cluster.client(partitioner="murmur2_random"))
+        producer = Producer(client_settings(self.cluster, partitioner="murmur2_random"))
         for number in range(self.produced, self.produced + count):
             impression_id, ts = f"i{number}", round(time.time() * 1_000)
             producer.produce("ads.impressions", impression_json(impression_id, ts), impression_id)

@@ -14,16 +14,20 @@ from typing import Any
 import orjson
 import pytest
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Producer
 
 from schemas.codec import decode, encode
+from schemas.errors import SettingsError
 from schemas.outcomes import Outcome
 from schemas.totals import MinuteTotals
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, read_all
-from streams.warehouse.client import connect
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_all
+from streams.kafka.settings import client_settings
+from streams.warehouse.client import Warehouse, connect
 from tests.integration.test_join_worker import OPTIONS, PARTITIONS, folded, produce, start_worker
 from tests.waiting import PATIENCE_S, eventually
 
@@ -62,6 +66,15 @@ def compared(answer: dict[str, Any]) -> dict[str, int]:
     return {check["name"]: check["compared"] for check in answer["checks"]}
 
 
+def migrated(server: ClickHouse) -> bool:
+    """Whether the sink has made its tables, which it does at its first insert."""
+    try:
+        Warehouse(server.url, "verified").open().close()
+    except (SettingsError, ClickHouseError):
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def ran(broker: Broker, clickhouse: ClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     """Twelve minutes of traffic through a join worker and a sink; the run is ended."""
@@ -86,6 +99,7 @@ def ran(broker: Broker, clickhouse: ClickHouse, tmp_path_factory: pytest.TempPat
         random = Random(5)
         produce(cluster, random, range(600))
         eventually(lambda: sum(folded(cluster).values()), lambda count: count >= 60_000, what="the first ten minutes")
+        eventually(lambda: migrated(clickhouse), what="the sink's making of tables")
         live = verify(environment, *BOUNDS, "--wait", "60s", code=0)
         produce(cluster, random, range(600, 720))
         worker.send_signal(signal.SIGUSR1)
@@ -145,7 +159,7 @@ def test_outcome_too_many_in_kafka_is_named(ran: Ran) -> None:
     ran.verify("--wait", "60s", code=0)
     value = next(value for value in read_all(ran.cluster, "outcomes", 0) if decode(value, Outcome).kind == "click")
     outcome = decode(value, Outcome)
-    producer = Producer(ran.cluster.client())
+    producer = Producer(client_settings(ran.cluster))
     producer.produce(ran.cluster.topic("outcomes"), value)
     assert producer.flush(10) == 0
     found = differing(ran.verify("--wait", "60s", code=1))
@@ -160,7 +174,7 @@ def test_lower_total_of_a_higher_version_in_kafka_is_named(ran: Ran) -> None:
     forged = MinuteTotals(
         packed.minute, 1, 2**63 - 1, True, [column[:1] for column in packed.dimensions], [[1]] * len(packed.measures)
     )
-    producer = Producer(ran.cluster.client())
+    producer = Producer(client_settings(ran.cluster))
     producer.produce(ran.cluster.topic("totals"), encode(forged), partition=1)
     assert producer.flush(10) == 0
     found = differing(ran.verify("--wait", "60s", "--partitions", "1", code=1))

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +15,13 @@ import orjson
 import typer
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.cli.bench.ground import aloud, quiet, some_cluster
+from streams.cli.bench.reporting import aloud, quiet
+from streams.cli.connections import cluster_to_measure
 from streams.inputs.traffic import fill
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster, log_bounds, meter
-from streams.kafka.consumer import FETCHING
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import bounds_consumer, log_bounds
+from streams.kafka.settings import bulk_reader_settings
 from streams.worker.runners import JoinSettings, join_runner
 
 _INPUTS = ("impressions", "clicks")
@@ -40,26 +43,26 @@ def join(
 ) -> None:
     """The join worker, everything on, against bare batch consumption of the same topics."""
     say = quiet if json else aloud
-    with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, some_cluster(Path(folder)) as cluster:
+    with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, cluster_to_measure(Path(folder)) as cluster:
         Admin(cluster).create(partitions=partitions)
         say(f"filling {impressions:,} impressions …")
         filled = fill(cluster, impressions=impressions, seed=7, end_ms=int(time.time() * 1_000))
         events = filled.impressions + filled.clicks
         measured: list[Round] = []
         for number in range(rounds):
-            one = Round(
+            figures = Round(
                 bare=events / _bare(cluster, partitions, events),
                 join=events / _join(cluster, Path(folder) / f"state-{number}", events),
             )
-            measured.append(one)
+            measured.append(figures)
             say(
-                f"round {number + 1}: bare {one.bare:,.0f}, join {one.join:,.0f} events/s, "
-                f"ratio {one.join / one.bare:.2f}"
+                f"round {number + 1}: bare {figures.bare:,.0f}, join {figures.join:,.0f} events/s, "
+                f"ratio {figures.join / figures.bare:.2f}"
             )
     result = {
-        "bare_events_per_s": round(statistics.median(one.bare for one in measured)),
-        "join_events_per_s": round(statistics.median(one.join for one in measured)),
-        "ratio": round(statistics.median(one.join / one.bare for one in measured), 3),
+        "bare_events_per_s": round(statistics.median(each.bare for each in measured)),
+        "join_events_per_s": round(statistics.median(each.join for each in measured)),
+        "ratio": round(statistics.median(each.join / each.bare for each in measured), 3),
     }
     if json:
         typer.echo(orjson.dumps({**result, "events": events, "rounds": rounds}))
@@ -73,24 +76,17 @@ def join(
 def _bare(cluster: Cluster, partitions: int, events: int) -> float:
     """Seconds from the first batch to the last record, doing nothing with them: the ceiling of a Python consumer.
 
-    With the very settings the worker fetches with.
+    It fetches with the worker's settings.
     """
-    consumer = Consumer(
-        cluster.client(
-            group_id=f"bare-{uuid.uuid4().hex}",
-            enable_auto_commit=False,
-            **FETCHING,
+    consumer = Consumer(bulk_reader_settings(cluster, ends=False))
+    with closing(bounds_consumer(cluster)) as asking:
+        consumer.assign(
+            [
+                TopicPartition(topic, partition, log_bounds(asking, topic, partition)[0])
+                for topic in map(cluster.topic, _INPUTS)
+                for partition in range(partitions)
+            ]
         )
-    )
-    starts = meter(cluster)
-    consumer.assign(
-        [
-            TopicPartition(cluster.topic(role), at, log_bounds(starts, cluster.topic(role), at)[0])
-            for role in _INPUTS
-            for at in range(partitions)
-        ]
-    )
-    starts.close()
     seen, started = 0, 0.0
     while seen < events:
         seen += len(consumer.consume(10_000, 1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +19,12 @@ from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import queries as named
 from schemas.clickhouse.queries import run_query
 from streams.cli.bench.filling import CAMPAIGNS, LEDGER, OUTCOMES, PACING, TOTALS
-from streams.cli.bench.ground import bar, some_warehouse
-from streams.warehouse.client import connect
+from streams.cli.bench.reporting import bar
+from streams.cli.connections import warehouse_to_measure
 from streams.warehouse.rollups import ROLLUPS, roll_up
 
 _DATABASE = "clickfold_bench"
-# As the sink writes: in order of time, many parts for the merges.
+# As the sink writes: in order of time, and many parts to merge.
 _BLOCK_ROWS = 500_000
 _MERGED_S = 120.0
 # Rolling up a week at once.
@@ -32,7 +33,7 @@ _ANSWER_S = 900
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One query: milliseconds at the first time and the fastest of all, and rows of its answer."""
+    """One query: milliseconds of the first time and of the fastest, and rows of its answer."""
 
     name: str
     first_ms: float
@@ -48,12 +49,15 @@ def queries(
 ) -> None:
     """Every named query with its defaults, over a week of minute totals and outcomes."""
     console = Console(stderr=True, quiet=json)
-    with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, some_warehouse(Path(folder)) as warehouse:
-        client = connect(warehouse.url, user=warehouse.user, password=warehouse.password, answer_s=_ANSWER_S)
+    with (
+        tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder,
+        warehouse_to_measure(Path(folder)) as (warehouse, _),
+        closing(warehouse.connect_to_server(answer_s=_ANSWER_S)) as client,
+    ):
         try:
             migrate(client, database=_DATABASE)
             for view in ROLLUPS:
-                # A week that comes within ten minutes would be rolled up again every minute, as no live work is.
+                # A week of rows inserted within ten minutes would be rolled up again every minute.
                 client.command(f"ALTER TABLE {view} MODIFY REFRESH EVERY 1 YEAR APPEND")
             _filled(client, console, "minute totals", TOTALS, minutes)
             _filled(client, console, "outcomes", OUTCOMES, outcomes)
@@ -63,41 +67,40 @@ def queries(
             _rolled_up(client, console)
             _merged(client, console)
             asked = []
-            with bar(console, "asked", len(named())) as at:
+            with bar(console, "asked", len(named())) as show:
                 for number, name in enumerate(named()):
                     asked.append(_ask(client, name, repeats))
-                    at(number + 1)
+                    show(number + 1)
         finally:
             client.command(f"DROP DATABASE IF EXISTS {_DATABASE} SYNC")
-            client.close()
     if json:
-        typer.echo(orjson.dumps([asdict(one) for one in asked]))
+        typer.echo(orjson.dumps([asdict(query) for query in asked]))
     else:
         Console(width=100).print(_table(asked))
 
 
 def _filled(client: Client, console: Console, what: str, sql: str, rows: int) -> None:
-    with bar(console, what, rows) as at:
+    with bar(console, what, rows) as show:
         for first in range(0, rows, _BLOCK_ROWS):
             count = min(_BLOCK_ROWS, rows - first)
             client.command(sql, parameters={"all": rows, "first": first, "count": count})
-            at(first + count)
+            show(first + count)
 
 
 def _rolled_up(client: Client, console: Console) -> None:
-    """Hours and days of all that was filled in, once."""
+    """Rolls up hours and days of all rows, once."""
     with console.status("rolling up …"):
         roll_up(client)
 
 
 def _merged(client: Client, console: Console) -> None:
-    """Waits until merges of their own accord have come to rest, as between two loads; nothing is forced."""
+    """Waits until ClickHouse has no more merges to do, as between two loads. Forces none."""
     with console.status("merging …"):
-        end_s, calm = time.monotonic() + _MERGED_S, 0
+        end_s, idle_looks = time.monotonic() + _MERGED_S, 0
         while time.monotonic() < end_s:
             busy = int(str(client.command("SELECT count() FROM system.merges")))
-            calm = 0 if busy else calm + 1
-            if calm == 5:
+            idle_looks = 0 if busy else idle_looks + 1
+            if idle_looks == 5:
                 return
             time.sleep(0.2)
 
@@ -116,6 +119,6 @@ def _table(asked: list[Asked]) -> Table:
     table = Table(caption="milliseconds from question to parsed answer, over HTTP")
     for head in ("query", "first", "best", "rows"):
         table.add_column(head, justify="left" if head == "query" else "right")
-    for one in sorted(asked, key=lambda one: -one.best_ms):
-        table.add_row(one.name, f"{one.first_ms:,.0f}", f"{one.best_ms:,.0f}", f"{one.rows:,}")
+    for query in sorted(asked, key=lambda query: -query.best_ms):
+        table.add_row(query.name, f"{query.first_ms:,.0f}", f"{query.best_ms:,.0f}", f"{query.rows:,}")
     return table

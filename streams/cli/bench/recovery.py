@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from streams.cli.bench.ground import bar, some_cluster
+from streams.cli.bench.reporting import bar
+from streams.cli.connections import cluster_to_measure
 from streams.cli.render.sources import Samples, asked
 from streams.embedded.ports import free_port
 from streams.embedded.process import Process
@@ -47,36 +48,41 @@ class Recovered:
 
 
 def recovery(
-    sizes: Annotated[str, typer.Option("--open", help="Open impressions, by comma.")] = "1000000,3000000,10000000",
+    sizes: Annotated[
+        str, typer.Option("--open", help="Numbers of open impressions, separated by commas.")
+    ] = "1000000,3000000,10000000",
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of the inputs.")] = 4,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Also time a start without any checkpoint.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:
     """Kill -9 a join worker with so many open impressions: seconds until it is live again, memory, bytes on disk."""
     console = Console(stderr=True, quiet=json)
-    found = []
+    measured = []
     for size in [int(text) for text in sizes.split(",")]:
-        with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, some_cluster(Path(folder)) as cluster:
-            found.append(_measure(cluster, Path(folder), size, partitions, console, rebuild=rebuild))
+        with (
+            tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder,
+            cluster_to_measure(Path(folder)) as cluster,
+        ):
+            measured.append(_measure(cluster, Path(folder), size, partitions, console, rebuild=rebuild))
     if json:
-        typer.echo(orjson.dumps([asdict(one) for one in found]))
+        typer.echo(orjson.dumps([asdict(figures) for figures in measured]))
     else:
-        Console(width=120).print(_table(found))
+        Console(width=120).print(_table(measured))
 
 
 def _measure(
     cluster: Cluster, folder: Path, size: int, partitions: int, console: Console, *, rebuild: bool
 ) -> Recovered:
     Admin(cluster).create(partitions=partitions)
-    with bar(console, f"{size:,} impressions into Kafka", size) as at:
+    with bar(console, f"{size:,} impressions into Kafka", size) as show:
         end_ms = int(time.time() * 1_000)
-        fill(cluster, impressions=size, seed=7, end_ms=end_ms, span_ms=_SPAN_MS, progress=lambda sent, _: at(sent))
+        fill(cluster, impressions=size, seed=7, end_ms=end_ms, span_ms=_SPAN_MS, progress=lambda sent, _: show(sent))
     worker = _Worker(cluster, folder)
     worker.start()
-    with bar(console, "joined", size) as at:
+    with bar(console, "joined", size) as show:
 
         def joined(now: Samples) -> bool:
-            at(now.total("clickfold_open_impressions") or 0)
+            show(now.total("clickfold_open_impressions") or 0)
             return now.total("clickfold_lag_records") == 0
 
         worker.wait(joined)
@@ -150,11 +156,11 @@ class _Worker:
         return int(lines["VmRSS"].split()[0]) / 1e3, int(lines["VmHWM"].split()[0]) / 1e3
 
 
-def _table(found: list[Recovered]) -> Table:
+def _table(measured: list[Recovered]) -> Table:
     table = Table(caption="MB; seconds from the start of the process; `replayed`: records folded again")
     heads = ("open", "state", "RSS", "peak", "on disk", "live again s", "replayed", "RSS then", "rebuilt s")
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
-    for one in found:
-        table.add_row(*(f"{value:,}" for value in astuple(one)))
+    for figures in measured:
+        table.add_row(*(f"{value:,}" for value in astuple(figures)))
     return table

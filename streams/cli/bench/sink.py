@@ -8,8 +8,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,13 +24,15 @@ from rich.table import Table
 from schemas.bounds import JoinBounds
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import answer
-from streams.cli.bench.ground import Warehouse, aloud, bar, only_warnings, quiet, some_cluster, some_warehouse
+from streams.cli.bench.reporting import aloud, bar, only_warnings, quiet
+from streams.cli.connections import cluster_to_measure, warehouse_to_measure
 from streams.inputs.traffic import fill
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
-from streams.sink.settings import Progress, SinkSettings
+from streams.kafka.settings import reader_settings
+from streams.sink.settings import BATCH_BYTES, BATCH_ROWS, Progress, SinkSettings
 from streams.sink.worker import MOST_IN_FLIGHT, run
-from streams.warehouse.client import connect
+from streams.warehouse.client import Warehouse
 from streams.warehouse.rows import Rows, rows_of
 from streams.warehouse.shapes import SHAPES
 from streams.warehouse.writer import insert_settings
@@ -56,6 +58,16 @@ class Round:
     spent_us: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _System:
+    """What is measured. `pid` is ClickHouse's, 0 where it is not known; `engine` runs in this process."""
+
+    cluster: Cluster
+    warehouse: Warehouse
+    pid: int
+    engine: Engine
+
+
 def sink(
     impressions: Annotated[int, typer.Option(min=10_000, help="Impressions to join first.")] = 1_000_000,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of the inputs.")] = 4,
@@ -68,25 +80,26 @@ def sink(
     with (
         only_warnings(),
         tempfile.TemporaryDirectory(prefix="clickfold-bench-") as text,
-        some_cluster(Path(text)) as cluster,
-        some_warehouse(Path(text)) as warehouse,
+        cluster_to_measure(Path(text)) as cluster,
+        warehouse_to_measure(Path(text)) as (warehouse, pid),
     ):
         folder = Path(text)
         _joined(cluster, folder, console, impressions, partitions)
-        found: dict[str, list[Round]] = {}
+        measured: dict[str, list[Round]] = {}
         with _engine(folder) as engine:
+            system = _System(cluster, warehouse, pid, engine)
             for role in _ROLES:
                 blocks = _sampled(cluster, role, partitions)
                 for number in range(rounds):
-                    one = _round(cluster, warehouse, engine, role, blocks, number)
-                    found.setdefault(role, []).append(one)
+                    figures = _round(system, role, blocks, number)
+                    measured.setdefault(role, []).append(figures)
                     say(
-                        f"{role} {number + 1}: engine {one.engine:,.0f}, clickhouse-connect {one.driver:,.0f}, "
-                        f"sink {one.sink:,.0f} rows/s, ratio {one.sink / one.driver:.2f}"
+                        f"{role} {number + 1}: engine {figures.engine:,.0f}, clickhouse-connect {figures.driver:,.0f}, "
+                        f"sink {figures.sink:,.0f} rows/s, ratio {figures.sink / figures.driver:.2f}"
                     )
-    medians = {role: _median(measured) for role, measured in found.items()}
+    medians = {role: _median(of_role) for role, of_role in measured.items()}
     if json:
-        typer.echo(orjson.dumps({role: asdict(one) for role, one in medians.items()}))
+        typer.echo(orjson.dumps({role: asdict(figures) for role, figures in medians.items()}))
     else:
         Console(width=100).print(_table(medians))
 
@@ -94,39 +107,37 @@ def sink(
 def _joined(cluster: Cluster, folder: Path, console: Console, impressions: int, partitions: int) -> None:
     """Fills Kafka with what a join worker makes of that much traffic, every non-click kept."""
     Admin(cluster).create(partitions=partitions, shards=partitions)
-    with bar(console, f"{impressions:,} impressions into Kafka", impressions) as at:
+    with bar(console, f"{impressions:,} impressions into Kafka", impressions) as show:
         filled = fill(
             cluster,
             impressions=impressions,
             seed=7,
             end_ms=int(time.time() * 1_000),
-            progress=lambda sent, _: at(sent),
+            progress=lambda sent, _: show(sent),
         )
     settings = JoinSettings(cluster=cluster, state_dir=folder / "state", bounds=JoinBounds(negative_rate=1.0))
     events = filled.impressions + filled.clicks
-    with bar(console, "joined", events) as at, join_runner(settings, aloud) as runner:
+    with bar(console, "joined", events) as show, join_runner(settings, aloud) as runner:
 
         def stopped() -> bool:
-            at(runner.progress.records)
+            show(runner.progress.records)
             return False
 
         runner.run(stopped, lambda: True)
 
 
-def _round(
-    cluster: Cluster, warehouse: Warehouse, engine: Engine, role: str, blocks: Sequence[Rows], number: int
-) -> Round:
+def _round(system: _System, role: str, blocks: Sequence[Rows], number: int) -> Round:
     database = f"bench_{role}_{number}"
     rows = sum(map(len, blocks))
-    with connect(warehouse.url, user=warehouse.user, password=warehouse.password) as client:
+    with closing(system.warehouse.connect_to_server()) as client:
         migrate(client, database=database)
         try:
             driver = rows / _timed(lambda: _insert(client, blocks))
             native = client.raw_query(f"SELECT * FROM {SHAPES[role].table} LIMIT {len(blocks[0])}", fmt="Native")
             made = answer(client, f"SHOW CREATE TABLE {SHAPES[role].table}").rows[0][0]
-            inside = len(blocks) * len(blocks[0]) / _timed(_engine_inserts(engine, made, native, len(blocks)))
+            inside = len(blocks) * len(blocks[0]) / _timed(_engine_inserts(system.engine, made, native, len(blocks)))
             client.command(f"TRUNCATE TABLE {SHAPES[role].table} SYNC")
-            rate, spent_us = _sink(cluster, warehouse, role, database)
+            rate, spent_us = _sink(system, role, database)
         finally:
             client.command(f"DROP DATABASE {database} SYNC")
     return Round(inside, driver, rate, spent_us)
@@ -147,7 +158,7 @@ def _insert(client: Client, blocks: Sequence[Rows]) -> None:
 
 def _engine_inserts(engine: Engine, made: str, native: bytes, times: int) -> Callable[[], None]:
     """Inserts one block so often into a table of the engine in this process, without HTTP or compression."""
-    from streams.embedded.clickhouse.engine import Session  # the engine itself: 226 MB that other commands need not
+    from streams.embedded.clickhouse.engine import Session  # the engine: 226 MB of memory, only where it is needed
     from streams.embedded.clickhouse.statement import Statement
 
     _, _, definition = made.partition("(")
@@ -161,22 +172,18 @@ def _engine_inserts(engine: Engine, made: str, native: bytes, times: int) -> Cal
     return inserts
 
 
-def _sink(cluster: Cluster, warehouse: Warehouse, role: str, database: str) -> tuple[float, dict[str, float]]:
+def _sink(system: _System, role: str, database: str) -> tuple[float, dict[str, float]]:
     """Rows a second from Kafka to acknowledged, and microseconds a row by stage."""
     settings = SinkSettings(
-        bootstrap=cluster.bootstrap,
-        kafka=cluster.client(),
-        clickhouse_url=warehouse.url,
-        clickhouse_user=warehouse.user,
-        clickhouse_password=warehouse.password,
-        database=database,
-        topic_prefix=cluster.prefix,
-        group_id=f"bench-{uuid.uuid4().hex[:8]}",
+        cluster=system.cluster,
+        # On this machine's tables alone: the database is the benchmark's own.
+        warehouse=replace(system.warehouse, database=database, cluster=""),
+        group=f"bench-{uuid.uuid4().hex[:8]}",
         roles=(role,),
     )
     stop, progress = threading.Event(), Progress()
     worker = threading.Thread(target=run, args=(settings, stop, progress))
-    own_s, there_s = time.process_time(), _cpu_s(warehouse.pid)
+    own_s, there_s = time.process_time(), _cpu_s(system.pid)
     worker.start()
     acknowledged = [(time.perf_counter(), 0)]
 
@@ -187,7 +194,7 @@ def _sink(cluster: Cluster, warehouse: Warehouse, role: str, database: str) -> t
         return progress.caught_up
 
     _until(worker, caught_up)
-    own_s, there_s = time.process_time() - own_s, _cpu_s(warehouse.pid) - there_s
+    own_s, there_s = time.process_time() - own_s, _cpu_s(system.pid) - there_s
     stop.set()
     worker.join()
     rows = acknowledged[-1][1]
@@ -199,9 +206,9 @@ def _sink(cluster: Cluster, warehouse: Warehouse, role: str, database: str) -> t
 
 
 def _steady(acknowledged: Sequence[tuple[float, int]]) -> tuple[tuple[float, int], tuple[float, int]]:
-    """Of moments and rows acknowledged by then: the first batch, before which it had to connect, and the last one while
-    there were more records to read. All of it when these are few batches."""
-    # What is in flight when records run out has the machine to itself, and the last batch waits a second for more.
+    """Of (moment, rows acknowledged by then): the first batch, before which the sink had to connect, and the last one
+    while there were more records to read. With few batches the first and the last of all."""
+    # Batches in flight when records run out have the machine to themselves, and the last one waits a second for more.
     first, last = 1, len(acknowledged) - 2 - MOST_IN_FLIGHT
     return (acknowledged[first], acknowledged[last]) if last > first else (acknowledged[0], acknowledged[-1])
 
@@ -216,21 +223,20 @@ def _until(worker: threading.Thread, met: Callable[[], bool]) -> None:
 
 def _sampled(cluster: Cluster, role: str, partitions: int) -> list[Rows]:
     """Rows of the topic's first records, in blocks as large as a batch of the sink."""
-    consumer = Consumer(cluster.client(group_id="unused", enable_auto_commit=False, isolation_level="read_committed"))
-    consumer.assign([TopicPartition(cluster.topic(role), at, 0) for at in range(partitions)])
+    consumer = Consumer(reader_settings(cluster, ends=False))
+    consumer.assign([TopicPartition(cluster.topic(role), partition, 0) for partition in range(partitions)])
     blocks: list[Rows] = []
     values: list[bytes | None] = []
-    full = SinkSettings(bootstrap="", clickhouse_url="").batch_bytes
-    size = 0
+    size_bytes = 0
     while sum(map(len, blocks)) < _SAMPLE_ROWS:
-        found = [message.value() for message in consumer.consume(1_000, 2.0) if message.error() is None]
-        if not found:
+        read = [message.value() for message in consumer.consume(1_000, 2.0) if message.error() is None]
+        if not read:
             break
-        values += found
-        size += sum(len(value or b"") for value in found)
-        if size >= full or len(values) >= 50_000:
+        values += read
+        size_bytes += sum(len(value or b"") for value in read)
+        if size_bytes >= BATCH_BYTES or len(values) >= BATCH_ROWS:
             blocks.append(rows_of(role, values, run="")[0])
-            values, size = [], 0
+            values, size_bytes = [], 0
     consumer.close()
     return blocks or [rows_of(role, values, run="")[0]]
 
@@ -253,7 +259,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far; 0 where that can't be told."""
+    """CPU seconds of a process so far; 0 where that is not known."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -263,7 +269,7 @@ def _cpu_s(pid: int) -> float:
 
 def _median(rounds: Sequence[Round]) -> Round:
     """The round whose ratio of sink to driver is in the middle: figures of one moment."""
-    return sorted(rounds, key=lambda one: one.sink / one.driver)[len(rounds) // 2]
+    return sorted(rounds, key=lambda each: each.sink / each.driver)[len(rounds) // 2]
 
 
 def _table(medians: dict[str, Round]) -> Table:
@@ -272,13 +278,13 @@ def _table(medians: dict[str, Round]) -> Table:
     for role in medians:
         table.add_column(role, justify="right")
     figures: list[tuple[str, Callable[[Round], str]]] = [
-        ("engine alone, in process", lambda one: f"{one.engine:,.0f}"),
-        ("clickhouse-connect alone, over HTTP", lambda one: f"{one.driver:,.0f}"),
-        ("sink, Kafka to acknowledged", lambda one: f"{one.sink:,.0f}"),
-        ("sink : clickhouse-connect", lambda one: f"{one.sink / one.driver:.2f}"),
+        ("engine alone, in process", lambda figures: f"{figures.engine:,.0f}"),
+        ("clickhouse-connect alone, over HTTP", lambda figures: f"{figures.driver:,.0f}"),
+        ("sink, Kafka to acknowledged", lambda figures: f"{figures.sink:,.0f}"),
+        ("sink : clickhouse-connect", lambda figures: f"{figures.sink / figures.driver:.2f}"),
     ]
     for name, shown in figures:
         table.add_row(name, *map(shown, medians.values()))
     for name in next(iter(medians.values())).spent_us:
-        table.add_row(name, *(f"{one.spent_us.get(name, 0.0):.2f}" for one in medians.values()))
+        table.add_row(name, *(f"{figures.spent_us.get(name, 0.0):.2f}" for figures in medians.values()))
     return table

@@ -3,54 +3,49 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import orjson
 import typer
 
 from schemas.clickhouse.queries import Table
-from streams.cli.commands.query import Resolve, told
+from streams.cli.connections import clickhouse_client
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import count, decimal
-from streams.runs.compare import GROUPS, Comparison, compare
+from streams.runs.compare import GROUPS, Comparison
+from streams.runs.compare import compare as compare_runs
 from streams.runs.compare_models import ModelComparison, compare_models
 from streams.runs.record import ACTIVE, LIVE, known_run
 
 
-def compare_command(resolve: Resolve) -> Callable[..., None]:
-    """The command, asking the ClickHouse that `resolve` opens: `app.command("compare")(compare_command(...))`."""
+def compare(
+    name: Annotated[str, typer.Argument(help="Run to compare.", show_default=False)],
+    against: Annotated[
+        str, typer.Option(help="live, another run, or active, which is what the views show, promotions included.")
+    ] = "live",
+    by: Annotated[str, typer.Option(help="Group differences by these, of table, minute and campaign.")] = ",".join(
+        GROUPS
+    ),
+    rows: Annotated[int, typer.Option(min=0, help="Show at most this many differences.")] = 20,
+    format_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.TABLE,
+) -> None:
+    """Compare a run with live work, in the minutes it owns that are final in both. Exit code 1 if they differ.
 
-    def command(
-        name: Annotated[str, typer.Argument(help="Run to compare.", show_default=False)],
-        against: Annotated[
-            str, typer.Option(help="live, another run, or active: what the views show, promotions included.")
-        ] = "live",
-        by: Annotated[str, typer.Option(help="Name differences by these of table, minute, campaign.")] = ",".join(
-            GROUPS
-        ),
-        rows: Annotated[int, typer.Option(min=0, help="At most so many differences.")] = 20,
-        format_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.TABLE,
-    ) -> None:
-        """Compare a run with live work, in the minutes it owns that are final in both. Exit code 1 if they differ.
-
-        Live work is its own rows, also where another run is promoted. Of a run of models: measures by window.
-        """
-        other = LIVE if against == "live" else against
-        with told(), resolve() as client:
-            if known_run(client, name).kind == "models":
-                models = compare_models(client, name, against=other, rows=rows)
-                write_models(models, format_)
-                equal = models.equal
-            else:
-                groups = [group.strip() for group in by.split(",") if group.strip()]
-                comparison = compare(client, name, against=other, by=groups, rows=rows)
-                _write(comparison, format_)
-                equal = comparison.equal
-        if not equal:
-            raise typer.Exit(1)
-
-    return command
+    Compares the rows that live work wrote, also where another run is promoted. For a run of models: measures by window.
+    """
+    other = LIVE if against == "live" else against
+    with clickhouse_client() as client:
+        if known_run(client, name).kind == "models":
+            models = compare_models(client, name, against=other, rows=rows)
+            write_models(models, format_)
+            equal = models.equal
+        else:
+            groups = [group.strip() for group in by.split(",") if group.strip()]
+            comparison = compare_runs(client, name, against=other, by=groups, rows=rows)
+            _write(comparison, format_)
+            equal = comparison.equal
+    if not equal:
+        raise typer.Exit(1)
 
 
 def _write(comparison: Comparison, format_: Format) -> None:
@@ -94,7 +89,7 @@ def _write(comparison: Comparison, format_: Format) -> None:
 
 
 def write_models(comparison: ModelComparison, format_: Format) -> None:
-    """Windows of a run of models beside another's, to standard output."""
+    """Writes the windows of a run of models beside those of another to standard output."""
     other = _words(comparison.against)
     if format_ is Format.JSON:
         whole = {"run": comparison.log_loss[0], "against": comparison.log_loss[1]}

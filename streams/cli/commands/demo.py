@@ -1,4 +1,4 @@
-"""`clickfold demo`: the whole system on real input, watched while it runs, and held against the truth at its end."""
+"""`clickfold demo`: the whole system on real input, shown at work, and compared with a batch computation at its end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,26 +32,26 @@ from streams.inputs.feed import Feed, as_records
 from streams.inputs.files import read_campaigns, read_jsonl
 from streams.inputs.sample import open_bandit
 from streams.kafka.admin import REPLAYED
-from streams.kafka.cluster import read_all
+from streams.kafka.reads import read_all
 from streams.verify.paced import View
 from streams.verify.run import Asked, Verification
 from streams.verify.written import last_ledgers, summed_totals
-from streams.warehouse.client import connect
+from streams.warehouse.client import Warehouse
 
 # Seven days of the sample in about a minute.
 _SAMPLE_SPEED = 10_000.0
 # How long the workers may take to catch up once everything is fed.
 _DRAIN_S = 600.0
 _SETTLE_S = 120.0
-# Event time runs thousands of times faster than the clock by which silence is measured: nothing is idle here.
+# Event time runs thousands of times faster than the wall clock, which measures silence: no input is idle here.
 _NEVER_IDLE = "30d"
-# Join partitions write their outcomes one after another, once a commit: up to hours of event time at this speed.
+# Join partitions write their outcomes one after another, once a commit: at this speed up to hours of event time apart.
 _GRACE = "24h"
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What is played: both logs in order, the campaigns, and event seconds a second (None: as fast as it goes)."""
+    """What is played: both logs in order, the campaigns, and event seconds a second (None: as fast as possible)."""
 
     impressions: Iterable[Record]
     clicks: Iterable[Record]
@@ -79,42 +80,42 @@ def demo(
     played = _input(impressions, clicks, campaigns, speed)
     require_embedded()
     console = Console()
-    # A shell that starts it in the background has Ctrl-C ignored; whoever then sends it means it.
+    # A shell that starts it in the background makes it ignore SIGINT; whoever sends the signal all the same means it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness]
     join_options += ["--negative-rate", str(negative_rate), "--idle", _NEVER_IDLE]
     given = {"join": join_options, "learn": ["--grace", _GRACE]}
-    with tempfile.TemporaryDirectory(prefix="clickfold-demo-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="clickfold-demo-", ignore_cleanup_errors=True) as folder,
+        ExitStack() as cleanup,
+    ):
         stack = Stack(Path(folder), partitions=partitions, options=given, input_config=REPLAYED)
-        try:
-            with console.status("starting …") as status:
-                stack.start(status.update)
-            _play(stack, played, console)
-            with console.status("closing what is open …") as status:
-                stack.end("join", bound_s=_DRAIN_S)
-                stack.end("learn", bound_s=_DRAIN_S)
-                status.update("computing the batch truth …")
-                client = connect(stack.clickhouse.url, database="ads")
-                group = f"{stack.cluster.prefix}join"
-                checks = Verification(
-                    stack.cluster,
-                    Asked(bounds=bounds, group=group, ended=True, wait_s=_SETTLE_S),
-                    clickhouse=client,
-                    paced=View(stack.url("pace")),
-                    meanwhile=lambda: stack.check(without=("join", "learn")),
-                ).checks()
-            for part in summary(client):
-                console.print(part)
-            ledgers = last_ledgers(stack.cluster, range(partitions))
-            _show_ledger(ledgers.values(), console)
-            if export is not None:
-                _export(stack, range(partitions), ledgers.values(), export)
-                console.print(f"exported to {export}")
-            if not show_checks(checks, console):
-                raise ClickfoldError("the run differs from the batch truth, see above; please report it")
-        finally:
-            stack.stop()
+        cleanup.callback(stack.stop)
+        with console.status("starting …") as status:
+            stack.start(status.update)
+        _play(stack, played, console)
+        with console.status("closing what is open …") as status:
+            stack.end("join", bound_s=_DRAIN_S)
+            stack.end("learn", bound_s=_DRAIN_S)
+            status.update("computing the batch truth …")
+            client = cleanup.enter_context(closing(Warehouse(stack.clickhouse.url).connect()))
+            checks = Verification(
+                stack.cluster,
+                Asked(bounds=bounds, group=stack.cluster.group("join"), ended=True, wait_s=_SETTLE_S),
+                clickhouse=client,
+                paced=View(stack.url("pace")),
+                meanwhile=lambda: stack.check(without=("join", "learn")),
+            ).checks()
+        for part in summary(client):
+            console.print(part)
+        ledgers = last_ledgers(stack.cluster, range(partitions))
+        _show_ledger(ledgers.values(), console)
+        if export is not None:
+            _export(stack, range(partitions), ledgers.values(), export)
+            console.print(f"exported to {export}")
+        if not show_checks(checks, console):
+            raise ClickfoldError("the run differs from the batch truth, see above; please report it")
 
 
 def _input(impressions: Path | None, clicks: Path | None, campaigns: Path | None, speed: str) -> Input:
@@ -150,7 +151,7 @@ def _speed(text: str, default: float | None) -> float | None:
 
 
 def _stamped(records: Iterable[Record]) -> Iterator[Record]:
-    """Records of a file have no Kafka timestamp, and so no future: each is stamped with its own event time."""
+    """Stamps each record with its own event time: records of a file have no Kafka timestamp to be judged by."""
     for record in records:
         try:
             ts = orjson.loads(record.value or b"")["ts"]
@@ -178,7 +179,7 @@ def _play(stack: Stack, played: Input, console: Console) -> None:
         learn_metrics=stack.url("learn"),
         sink_metrics=stack.url("sink"),
         pacing=stack.url("pace"),
-        client=lambda: connect(stack.clickhouse.url, database="ads"),
+        client=Warehouse(stack.clickhouse.url).connect,
     )
     thread.start()
     try:
@@ -202,6 +203,7 @@ def _play(stack: Stack, played: Input, console: Console) -> None:
     finally:
         stop.set()
         thread.join(5.0)
+        sources.close()
 
 
 def _show_ledger(ledgers: Iterable[Ledger], console: Console) -> None:

@@ -1,4 +1,4 @@
-"""`clickfold fold`: the very same join fold over two files as one partition, no broker."""
+"""`clickfold fold`: the join over two files, without a broker: the same code as live work, on one partition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streams.inputs.files import read_batches
 from streams.join.fold import JoinFold
 from streams.state.disk import Folder
 
-# Decided at a time; keeps the memory of a long close small.
+# How many are decided at a time, which bounds the memory of the end, when all that is open closes.
 _SWEEP = 50_000
 
 
@@ -33,7 +33,8 @@ def fold(
     dedupe: options.Dedupe = "",
     negative_rate: options.NegativeRate = 1.0,
     interleave: Annotated[
-        int | None, typer.Option(help="Seed of another interleaving of the two logs; the outcomes are the same set.")
+        int | None,
+        typer.Option(help="Seed of another interleaving of the two logs; it gives the same set of outcomes."),
     ] = None,
 ) -> None:
     """Join two files: outcomes as JSON lines on stdout, and last on stderr one JSON line of counts."""
@@ -56,7 +57,7 @@ def fold(
 
 
 def interleaved(logs: dict[str, Iterator[Records]], seed: int | None, join: JoinFold) -> Iterator[Records]:
-    """The batches of both logs: the one behind in event time first, or pieces of any size in the order a seed draws."""
+    """The batches of both logs: always the log that is behind in event time, or pieces drawn at random by a seed."""
     random = Random(seed)
     waiting: dict[str, Records] = {}
     while True:
@@ -94,9 +95,10 @@ def summary(ledger: Ledger) -> dict[str, dict[str, int]]:
 
 def summed_summary(ledgers: Iterable[Ledger]) -> dict[str, dict[str, int]]:
     """The summaries of several partitions as one."""
-    found = [summary(ledger) for ledger in ledgers]
+    summaries = [summary(ledger) for ledger in ledgers]
     return {
-        log: {name: sum(one[log][name] for one in found) for name in found[0][log]} for log in ("impressions", "clicks")
+        log: {name: sum(each[log][name] for each in summaries) for name in summaries[0][log]}
+        for log in ("impressions", "clicks")
     }
 
 
@@ -112,6 +114,6 @@ def _write(outs: Iterable[Out], *, last: bool = False) -> None:
         if last:
             sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise  # `| head` has seen enough: typer ends quietly
+        raise  # the reader has closed the pipe, as `| head` does; typer ends the command quietly
     except OSError as error:
         raise ClickfoldError(f"outcomes cannot be written to stdout ({error.strerror}); send them elsewhere") from error

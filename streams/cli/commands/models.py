@@ -1,10 +1,10 @@
-"""`clickfold models show`: the published models, their measures, and one prediction taken apart."""
+"""`clickfold models show`: the published models, their measures, and one prediction explained."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -21,13 +21,16 @@ from schemas.errors import SettingsError
 from schemas.events import Impression
 from schemas.models import ModelMetrics, ModelVersion
 from schemas.outcomes import Outcome
+from streams.cli.connections import kafka_cluster
+from streams.cli.lazy import command_group
 from streams.cli.render.figures import count, decimal, moment, percent
 from streams.cli.render.measures import Measures
-from streams.kafka.cluster import Cluster, log_bounds, read_all
-from streams.worker.environment import Environment
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import log_bounds, read_all
+from streams.kafka.settings import reader_settings
 
 _NEWEST_WINDOWS: Final = 5
-# Offsets back from the end; some are marks of transactions, some orphans and repeats.
+# So many offsets are read from the end; some are markers of transactions, some orphans and repeats.
 _NEWEST_OUTCOMES: Final = 200
 _READ_S: Final = 5.0
 _FOR_EXAMPLE: Final = Impression(
@@ -39,33 +42,31 @@ _FOR_EXAMPLE: Final = Impression(
 )
 
 
-def models_app(resolve: Callable[[], Cluster]) -> typer.Typer:
-    """The commands, asking the Kafka that `resolve` names: `app.add_typer(models_app(...), name="models")`."""
-    app = typer.Typer(help="Look at the models the learner publishes.", no_args_is_help=True)
+app = command_group("Look at the models the learner publishes.", no_args_is_help=True)
 
-    # Without a callback typer would make the only command the group itself.
-    @app.callback()
-    def models() -> None:
-        """Look at the models the learner publishes."""
 
-    @app.command()
-    def show(
-        impression: Annotated[
-            str, typer.Option(help="Impression as JSON to predict for. [default: the shard's newest outcome]")
-        ] = "",
-    ) -> None:
-        """Show the current model of each shard, its latest measures, and a prediction with what each feature adds."""
-        given = _impression(impression) if impression else None
-        console = Console()
-        for part in shown(resolve(), given):
-            console.print(part)
+# Without a callback typer would make the only command the group itself.
+@app.callback()
+def models() -> None:
+    """Look at the models the learner publishes."""
 
-    return app
+
+@app.command()
+def show(
+    impression: Annotated[
+        str, typer.Option(help="Impression as JSON to predict for. [default: the newest outcome of each shard]")
+    ] = "",
+) -> None:
+    """Show the current model of each shard, its latest measures, and a prediction with what each feature adds."""
+    given = _impression(impression) if impression else None
+    console = Console()
+    for part in shown(kafka_cluster(), given):
+        console.print(part)
 
 
 def shown(cluster: Cluster, impression: Impression | None = None) -> list[RenderableType]:
     """The parts of `models show`. Raises SettingsError without a topic or a model, Transient without a broker."""
-    from online_models.registry import check, latest  # numpy; only for who looks at a model
+    from online_models.registry import check, latest  # numpy
     from streams.kafka.admin import Admin
 
     Admin(cluster).check(("models", "model_metrics"), ("outcomes",))
@@ -81,7 +82,7 @@ def shown(cluster: Cluster, impression: Impression | None = None) -> list[Render
 
 
 def current(versions: Iterable[ModelVersion]) -> RenderableType:
-    """One line a shard: how far it has learned and how large it is."""
+    """A table with a line a shard: how far it has learned and how large it is."""
     table = _table(
         "Current models", ("model",), ("shard", "version", "weights", "bits"), ("learned to (UTC)", "digest")
     )
@@ -94,8 +95,8 @@ def current(versions: Iterable[ModelVersion]) -> RenderableType:
 
 
 def measured(windows: Iterable[ModelMetrics]) -> RenderableType:
-    """The newest windows of each shard over all outcomes, and the sum of all windows."""
-    # A window written again after a restart is the same window; the highest version holds.
+    """A table of the newest windows of each shard, over all outcomes, and the sum of all windows."""
+    # A window may be written again after a restart; the highest version counts.
     newest: dict[tuple[str, int, int], ModelMetrics] = {}
     for each in windows:
         key = (each.model, each.shard, each.window_start)
@@ -108,12 +109,12 @@ def measured(windows: Iterable[ModelMetrics]) -> RenderableType:
         by_shard[model, shard].append(each)
     names = ("outcomes", "clicks", "predicted", "calibration", "log loss", "AUC")
     table = _table("Predicted before learned", ("shard", "window from (UTC)"), names, ())
-    for (model, shard), found in by_shard.items():
-        for each in found[-_NEWEST_WINDOWS:]:
+    for (model, shard), of_shard in by_shard.items():
+        for each in of_shard[-_NEWEST_WINDOWS:]:
             figures = measures_of(each).figures()
             table.add_row(Text(f"{model}/{shard}"), moment(each.window_start), *figures, decimal(each.auc, 3))
-        whole = sum((measures_of(each) for each in found), Measures())
-        table.add_row(Text(f"{model}/{shard}"), f"all {len(found)} windows", *whole.figures(), "", style="bold")
+        whole = sum((measures_of(each) for each in of_shard), Measures())
+        table.add_row(Text(f"{model}/{shard}"), f"all {len(of_shard)} windows", *whole.figures(), "", style="bold")
     return table
 
 
@@ -121,7 +122,7 @@ def explained(version: ModelVersion, impression: Impression | Outcome) -> Render
     """The click probability of one impression, and what each feature adds to its log odds, largest first."""
     from online_models.registry import contributions, predict
 
-    said = f"Shard {version.shard}: impression {impression.impression_id} is clicked with probability "
+    sentence = f"Shard {version.shard}: impression {impression.impression_id} is clicked with probability "
     table = _table("What each feature adds", ("feature", "category"), (), ())
     for name in ("value", "weight", "log odds"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -132,8 +133,8 @@ def explained(version: ModelVersion, impression: Impression | Outcome) -> Render
             Text(each.name), Text(each.category), decimal(each.value, 3), f"{each.weight:+.4f}",
             Text(f"{adds:+.4f}", style=style),
         )  # fmt: skip
-    note = Text("A weight of 0 is a feature not learned, or one that says nothing.", style="dim")
-    return Group(Text.assemble(said, (percent(predict(version, impression), 3), "bold")), table, note)
+    note = Text("A weight of 0: the feature was not learned, or makes no difference.", style="dim")
+    return Group(Text.assemble(sentence, (percent(predict(version, impression), 3), "bold")), table, note)
 
 
 def measures_of(window: ModelMetrics) -> Measures:
@@ -144,28 +145,21 @@ def measures_of(window: ModelMetrics) -> Measures:
 
 
 def _newest(cluster: Cluster, shard: int) -> Outcome | None:
-    """The last impression among the shard's newest outcomes, if there is one. Reads only the end of the log."""
+    """The newest outcome of the shard that has an impression, or None. Reads only the end of the log."""
     topic = cluster.topic("outcomes")
-    consumer = Consumer(
-        cluster.client(
-            group_id="clickfold-read-only",
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            enable_partition_eof=True,
-        )
-    )
+    consumer = Consumer(reader_settings(cluster))
     try:
         low, high = log_bounds(consumer, topic, shard)
         consumer.assign([TopicPartition(topic, shard, max(low, high - _NEWEST_OUTCOMES))])
-        found, until_s, ended = None, time.monotonic() + _READ_S, high <= low
+        newest, until_s, ended = None, time.monotonic() + _READ_S, high <= low
         while not ended and time.monotonic() < until_s:
             for message in consumer.consume(_NEWEST_OUTCOMES, 0.2):
                 if message.error() is not None:
                     ended = True
                     continue
                 outcome = decode(message.value() or b"", Outcome)
-                found = outcome if outcome.label is not None else found
-        return found
+                newest = outcome if outcome.label is not None else newest
+        return newest
     finally:
         consumer.close()
 
@@ -190,6 +184,3 @@ def _table(title: str, texts: tuple[str, ...], numbers: tuple[str, ...], more: t
         for name in names:
             table.add_column(name, justify="right" if right else "left", no_wrap=not texts.count(name))
     return table
-
-
-app = models_app(lambda: Environment().cluster())

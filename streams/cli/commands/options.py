@@ -1,9 +1,8 @@
-"""Options several commands share, with one meaning, one help text and one default each."""
+"""Options that several commands share: each has one meaning, one help text and one default."""
 
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -13,50 +12,66 @@ from schemas.bounds import JoinBounds, parse_duration_ms
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
 
-Window = Annotated[str, typer.Option(help="Attribution window: the longest delay of a click that is billed.")]
-Skew = Annotated[str, typer.Option(help="How far before its impression a click may be stamped.")]
-Lateness = Annotated[str, typer.Option(help="How far below the highest time of its log a record is still accepted.")]
-Future = Annotated[str, typer.Option(help="How far after its own Kafka timestamp a record may be stamped.")]
+Window = Annotated[str, typer.Option(help="Attribution window: how long after its impression a click still counts.")]
+Skew = Annotated[str, typer.Option(help="How much earlier than its impression a click may be stamped.")]
+Lateness = Annotated[
+    str, typer.Option(help="How far behind the newest record of its log a record is still accepted, in event time.")
+]
+Future = Annotated[str, typer.Option(help="How far ahead of its Kafka timestamp the event time of a record may be.")]
 Dedupe = Annotated[
-    str, typer.Option(help="How long an id is remembered; at least window + skew. [default: window + skew + lateness]")
+    str,
+    typer.Option(
+        help="How long an id is remembered to find duplicates; at least window + skew. "
+        "[default: window + skew + lateness]"
+    ),
 ]
 NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
-Dimensions = Annotated[str, typer.Option(help="Dimensions totals keep apart, by comma.")]
+Dimensions = Annotated[str, typer.Option(help="Dimensions that totals are broken down by, separated by commas.")]
 From = Annotated[
-    str, typer.Option("--from", help="First records: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1")
+    str, typer.Option("--from", help="Where to begin: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1.")
 ]
-Group = Annotated[str, typer.Option(help="Consumer group; another one is another run. [default: topic prefix + name]")]
+Group = Annotated[
+    str, typer.Option(help="Consumer group; a new group is a new run. [default: topic prefix + name of the worker]")
+]
 StateDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_STATE_DIR", help="Folder for checkpoints.")]
 StateBudget = Annotated[
     str,
-    typer.Option(help="Memory state may take, such as 4GiB; above it intake slows. [default: 60 % of what there is]"),
+    typer.Option(
+        help="Memory that state may take, such as 4GiB; above it the worker reads more slowly.",
+        show_default="auto: 60 % of the memory there is",
+    ),
 ]
 Snapshots = Annotated[
     str,
     typer.Option(
         envvar="CLICKFOLD_SNAPSHOTS",
         metavar="URL",
-        help="Share snapshots here (file:///shared/clickfold, s3://bucket/prefix, …) for partitions that move.",
+        help="Share snapshots of state here, for partitions that move: file:///shared/clickfold, s3://bucket/prefix, …",
     ),
 ]
-SnapshotEvery = Annotated[str, typer.Option(help="How often a partition's snapshot is shared; at a stop it always is.")]
+SnapshotEvery = Annotated[
+    str, typer.Option(help="How often a partition's snapshot is shared; it always is when the worker stops.")
+]
 Static = Annotated[
     bool,
     typer.Option(
-        "--static/--dynamic", help="The group keeps the slot's partitions for it while it restarts, or gives them away."
+        "--static/--dynamic",
+        help="Whether the group keeps the slot's partitions for it while it restarts, or gives them to others.",
     ),
 ]
 AcceptLoss = Annotated[
-    bool, typer.Option("--accept-loss", help="Go on without records that are needed and no longer in Kafka.")
+    bool, typer.Option("--accept-loss", help="Go on although records that are needed are no longer in Kafka.")
 ]
-Slot = Annotated[str, typer.Option(help="Name of this worker among those of its group on this machine; stable.")]
+Slot = Annotated[
+    str, typer.Option(help="Name of this worker among those of its group on this machine; the same at every start.")
+]
 MetricsPort = Annotated[
     int,
     typer.Option(
         min=0,
         max=65_535,
         envvar="CLICKFOLD_METRICS_PORT",
-        help="Serve Prometheus metrics, /livez and /readyz here; 0: do not.",
+        help="Port for Prometheus metrics, /livez and /readyz; 0 serves none.",
     ),
 ]
 MetricsHost = Annotated[str, typer.Option(envvar="CLICKFOLD_METRICS_HOST", help="Address for --metrics-port.")]
@@ -78,12 +93,12 @@ def join_bounds(*, window: str, skew: str, lateness: str, future: str, dedupe: s
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names given by comma."""
+    """The names in a text, separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def duration_ms(option: str, text: str) -> int:
-    """Milliseconds of an option's value. Raises SettingsError naming the option: of six durations one is meant."""
+    """Milliseconds of an option's value. Raises SettingsError that names the option, as a command takes up to six."""
     try:
         return parse_duration_ms(text)
     except SettingsError as error:
@@ -93,19 +108,8 @@ def duration_ms(option: str, text: str) -> int:
 def plain_name(option: str, text: str) -> str:
     """A name that can be part of a path and of Kafka's ids. Raises SettingsError.
 
-    The C library below ends the process over an empty group.
+    librdkafka ends the process when a group's name is empty.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", text):
         raise SettingsError(f"{option} is {text!r}; give a name of letters, digits, '.', '_' and '-', such as main-1")
     return text
-
-
-def free_port(option: str, host: str, port: int) -> int:
-    """A port that can be listened on now; 0 is passed on. Raises SettingsError, where a server would print a stack."""
-    try:
-        if port:
-            socket.create_server((host, port)).close()
-    except OSError as error:
-        why = str(error.strerror).partition(" (")[0]  # create_server says the address again
-        raise SettingsError(f"{option} {port} on {host} cannot be served ({why}); give another") from error
-    return port

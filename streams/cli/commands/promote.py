@@ -1,8 +1,7 @@
-"""`clickfold promote`: make a run the one the views show, and take that back."""
+"""`clickfold promote`: has the views show a run, and takes that back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import SettingsError
-from streams.cli.commands.query import Resolve, told
+from streams.cli.connections import clickhouse_client
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import count
 from streams.runs.minutes import DAY_MS, Span, minutes_in, named
@@ -19,53 +18,50 @@ from streams.runs.record import MINUTE_MS
 
 
 class Reach(StrEnum):
-    """Which of its minutes a run is promoted for, when none are named."""
+    """Which minutes of a run are promoted when none are named."""
 
     DAYS = "days"
     ALL = "all"
 
 
-def promote_command(resolve: Resolve) -> Callable[..., None]:
-    """The command, asking the ClickHouse that `resolve` opens: `app.command("promote")(promote_command(...))`."""
+def promote(
+    name: Annotated[str, typer.Argument(help="Run to promote.", show_default=False)],
+    days: Annotated[str, typer.Option(help="Only these UTC days: 2026-11-01,2026-11-02.")] = "",
+    since: Annotated[str, typer.Option("--from", help="First minute, UTC: '2026-11-01 12:30'.")] = "",
+    until: Annotated[str, typer.Option("--to", help="First minute no longer included, UTC.")] = "",
+    minutes: Annotated[
+        Reach, typer.Option(help="days: all whole UTC days it owns; all: all minutes it owns.")
+    ] = Reach.DAYS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take the run's promotions back: all, or those of the days or times given.")
+    ] = False,
+    format_: Annotated[Format, typer.Option("--format", help="How the days are written.")] = Format.TABLE,
+) -> None:
+    """Show a run's figures in place of live work's, in views and queries: minutes, outcomes and clicks.
 
-    def command(
-        name: Annotated[str, typer.Argument(help="Run to promote.", show_default=False)],
-        days: Annotated[str, typer.Option(help="These UTC days: 2026-11-01,2026-11-02.")] = "",
-        since: Annotated[str, typer.Option("--from", help="First minute, UTC: '2026-11-01 12:30'.")] = "",
-        until: Annotated[str, typer.Option("--to", help="First minute no longer included, UTC.")] = "",
-        minutes: Annotated[
-            Reach, typer.Option(help="days: all whole UTC days it owns; all: all minutes it owns.")
-        ] = Reach.DAYS,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-        undo: Annotated[bool, typer.Option("--undo", help="Take the run's promotions back: all, or of these.")] = False,
-        format_: Annotated[Format, typer.Option("--format", help="How the days are written.")] = Format.TABLE,
-    ) -> None:
-        """Show a run's figures in place of live work's, in views and queries: minutes, outcomes and clicks.
-
-        Only minutes that can't change any more, in the run or in live work. Readers see all of a promotion or nothing
-        of it. Nothing is overwritten: --undo shows what was there before. Pacing is left alone: budgets went by live
-        work, and what was spent stays spent.
-        """
-        asked = asked_for(days=days, since=since, until=until)
-        if asked and minutes is Reach.ALL:
-            raise SettingsError("--minutes all and days or times are given; give one of them")
-        with told(), resolve() as client:
-            if undo:
-                plan = plan_undo(client, name, asked=asked)
-            else:
-                plan = plan_promotion(client, name, asked=asked, every_minute=minutes is Reach.ALL)
-            changed = preview(client, plan)
-            if not dry_run:
-                carry_out(client, plan)
-        write(changed, format_)
-        if format_ is Format.TABLE:
-            typer.echo(_said(plan, dry_run=dry_run))
-
-    return command
+    Only minutes that are final, in the run and in live work, are promoted. Readers see all of a promotion or none of
+    it. Nothing is overwritten: --undo shows again what was shown before. Pacing does not change: it has used the
+    figures of live work, and what was spent stays spent.
+    """
+    asked = asked_for(days=days, since=since, until=until)
+    if asked and minutes is Reach.ALL:
+        raise SettingsError("--minutes all and days or times are given; give one of them")
+    with clickhouse_client() as client:
+        if undo:
+            plan = plan_undo(client, name, asked=asked)
+        else:
+            plan = plan_promotion(client, name, asked=asked, every_minute=minutes is Reach.ALL)
+        changed = preview(client, plan)
+        if not dry_run:
+            carry_out(client, plan)
+    write(changed, format_)
+    if format_ is Format.TABLE:
+        typer.echo(_sentence(plan, dry_run=dry_run))
 
 
 def asked_for(*, days: str, since: str, until: str) -> list[Span]:
-    """The spans of --days, or of --from and --to; none when nothing is given. Raises SettingsError."""
+    """The minutes of --days, or of --from and --to; none when nothing is given. Raises SettingsError."""
     if days and (since or until):
         raise SettingsError("--days and --from or --to are given; give one of them")
     if bool(since) != bool(until):
@@ -88,14 +84,14 @@ def _moment_ms(option: str, text: str) -> int:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise SettingsError(f"{option} {text!r} is no moment; write it as 2026-11-01 or '2026-11-01 12:30'") from error
+        raise SettingsError(f"{option} {text!r} is not a time; write it as 2026-11-01 or '2026-11-01 12:30'") from error
     ts_ms = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     if ts_ms % MINUTE_MS:
         raise SettingsError(f"{option} {text!r} is inside a minute; minutes are promoted whole: leave out the seconds")
     return ts_ms
 
 
-def _said(plan: Plan, *, dry_run: bool) -> str:
+def _sentence(plan: Plan, *, dry_run: bool) -> str:
     verb = "taken back" if plan.undo else "promoted"
     text = (
         f"{'Would be ' if dry_run else ''}{verb}: run {plan.run}, {count(minutes_in(plan.spans))} minutes "

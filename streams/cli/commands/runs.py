@@ -1,4 +1,4 @@
-"""`clickfold runs`: the backfills there are, and dropping those no longer wanted."""
+"""`clickfold runs`: lists backfills, and drops those that are no longer wanted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 from schemas.clickhouse.queries import Table
 from schemas.errors import SettingsError
 from streams.cli.commands import options
-from streams.cli.commands.query import Resolve, told
+from streams.cli.connections import clickhouse_client
+from streams.cli.lazy import command_group
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import count
 from streams.runs.drop import Holding, drop_run, holdings, prunable
@@ -32,57 +33,57 @@ _COLUMNS = {
 }
 
 
-def runs_app(resolve: Resolve) -> typer.Typer:
-    """The commands, asking the ClickHouse that `resolve` opens: `app.add_typer(runs_app(...), name="runs")`."""
-    app = typer.Typer(help="List backfills and what they hold; drop them.", invoke_without_command=True)
-
-    @app.callback()
-    def runs(
-        context: typer.Context,
-        format_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.TABLE,
-    ) -> None:
-        """List backfills, the one started last first: what each owns, read and was set to, and where it is shown."""
-        if context.invoked_subcommand is None:
-            with told(), resolve() as client:
-                found = holdings(client)
-            write(Table(tuple(_COLUMNS), tuple(_COLUMNS.values()), [_row(each) for each in found]), format_)
-
-    @app.command()
-    def drop(
-        name: Annotated[str, typer.Argument(help="Run to drop.", show_default=False)],
-        unfinished: Annotated[
-            bool, typer.Option("--unfinished", help="Also when it is not complete; no backfill may be at work on it.")
-        ] = False,
-    ) -> None:
-        """Delete a run's rows and its record; refused while the views show it. Disk is freed as ClickHouse merges."""
-        with told(), resolve() as client:
-            rows = drop_run(client, name, unfinished=unfinished)
-        typer.echo(f"dropped: run {name}, {count(rows)} rows")
-
-    @app.command()
-    def prune(
-        keep: Annotated[int | None, typer.Option(min=0, help="Drop all but the newest so many.")] = None,
-        older: Annotated[str, typer.Option(help="Drop those finished longer ago, such as 30d.")] = "",
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be dropped.")] = False,
-    ) -> None:
-        """Drop complete runs that are promoted nowhere. With both options: those both name."""
-        if keep is None and not older:
-            raise SettingsError("neither --keep nor --older is given; give one, such as --keep 3 or --older 30d")
-        before_ms = time.time_ns() // 1_000_000 - options.duration_ms("--older", older) if older else None
-        with told(), resolve() as client:
-            names = prunable(client, keep=keep, finished_before_ms=before_ms)
-            for name in names:
-                rows = None if dry_run else drop_run(client, name)
-                said = "would be dropped" if rows is None else f"dropped, {count(rows)} rows"
-                typer.echo(f"{name}: {said}")
-        if not names:
-            typer.echo("nothing to drop")
-
-    return app
+app = command_group("List backfills and what they hold; drop them.", invoke_without_command=True)
 
 
-def _row(each: Holding) -> list[object]:
-    record = each.record
+@app.callback()
+def runs(
+    context: typer.Context,
+    format_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.TABLE,
+) -> None:
+    """List backfills, newest first: the minutes they own, what they read, their settings, and where they are shown."""
+    if context.invoked_subcommand is None:
+        with clickhouse_client() as client:
+            rows = [_row(holding) for holding in holdings(client)]
+        write(Table(tuple(_COLUMNS), tuple(_COLUMNS.values()), rows), format_)
+
+
+@app.command()
+def drop(
+    name: Annotated[str, typer.Argument(help="Run to drop.", show_default=False)],
+    unfinished: Annotated[
+        bool,
+        typer.Option("--unfinished", help="Also a run that is not complete; make sure that no backfill works on it."),
+    ] = False,
+) -> None:
+    """Delete a run's rows and its record; refused while views show it. Disk space is freed when ClickHouse merges."""
+    with clickhouse_client() as client:
+        rows = drop_run(client, name, unfinished=unfinished)
+    typer.echo(f"dropped: run {name}, {count(rows)} rows")
+
+
+@app.command()
+def prune(
+    keep: Annotated[int | None, typer.Option(min=0, help="Drop all but this many, the newest.")] = None,
+    older: Annotated[str, typer.Option(help="Drop those that finished longer ago than this, such as 30d.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be dropped.")] = False,
+) -> None:
+    """Drop complete runs that are promoted nowhere. With both options, those that both options select."""
+    if keep is None and not older:
+        raise SettingsError("neither --keep nor --older is given; give one, such as --keep 3 or --older 30d")
+    before_ms = time.time_ns() // 1_000_000 - options.duration_ms("--older", older) if older else None
+    with clickhouse_client() as client:
+        names = prunable(client, keep=keep, finished_before_ms=before_ms)
+        for name in names:
+            rows = None if dry_run else drop_run(client, name)
+            outcome = "would be dropped" if rows is None else f"dropped, {count(rows)} rows"
+            typer.echo(f"{name}: {outcome}")
+    if not names:
+        typer.echo("nothing to drop")
+
+
+def _row(holding: Holding) -> list[object]:
+    record = holding.record
     owns = record.from_minute_ms < record.to_minute_ms
     read = "; ".join(
         f"{log} " + ", ".join(f"{partition}: {first}-{last}" for partition, (first, last) in sorted(spans.items()))
@@ -91,8 +92,8 @@ def _row(each: Holding) -> list[object]:
     return [
         record.run, record.kind, record.state,
         _text(record.from_minute_ms) if owns else None, _text(record.to_minute_ms) if owns else None,
-        (record.to_minute_ms - record.from_minute_ms) // 60_000, minutes_in(each.promoted), each.rows,
-        round(each.bytes / 1e6, 1), read,
+        (record.to_minute_ms - record.from_minute_ms) // 60_000, minutes_in(holding.promoted), holding.rows,
+        round(holding.bytes / 1e6, 1), read,
         " ".join(f"{name}={value}" for name, value in sorted(record.settings.items())),
     ]  # fmt: skip
 

@@ -1,36 +1,18 @@
-"""`clickfold worker …`: the four always-on processes."""
+"""`clickfold worker …`: the four always-on processes. `streams.worker.lifecycle` runs them."""
 
 from __future__ import annotations
 
-import threading
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
-import orjson
 import typer
-from prometheus_client.core import Metric
 
 from streams.cli.commands import options
 from streams.cli.commands.options import DEFAULT_STATE_DIR
-from streams.engine.runner import Pace, Runner
-from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster
-from streams.state.disk import Folder
+from streams.cli.lazy import command_group
 from streams.worker.environment import Environment
-from streams.worker.lifecycle import end_on_signal, persistently, stop_on_signals
-from streams.worker.memory import budget_bytes, collect_rarely, trim
-from streams.worker.metrics import runner_metrics
-from streams.worker.observe import Health, log_to_stderr, served
 
-app = typer.Typer(help="Run one always-on worker against the Kafka and ClickHouse named by the environment.")
-
-# A turn takes well under a second; a recovery that loads a large checkpoint may take some.
-_STUCK_S = 60.0
-# 6 to 22 ms of work each time.
-_TRIM_S = 10.0
+app = command_group("Run one always-on worker against the Kafka and ClickHouse named by the environment.")
 
 
 @app.command()
@@ -41,9 +23,14 @@ def join(
     future: options.Future = "60s",
     dedupe: options.Dedupe = "",
     negative_rate: options.NegativeRate = 0.05,
-    idle: Annotated[str, typer.Option(help="Silence after which an input with no lag stops holding back.")] = "5s",
+    idle: Annotated[
+        str,
+        typer.Option(
+            help="How long an input may be silent, with all of it read, before the join stops waiting for it."
+        ),
+    ] = "5s",
     checkpoint: Annotated[
-        str, typer.Option(help="How often state is made durable; recovery folds from there.")
+        str, typer.Option(help="How often state is made durable; recovery goes on from there.")
     ] = "15s",
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     state_budget: options.StateBudget = "auto",
@@ -58,18 +45,22 @@ def join(
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Join impressions to clicks: outcomes, totals, rejects, ledger."""
-    from streams.worker.runners import JoinSettings, join_runner  # each worker imports only its own
+    from streams.engine.runner import Pace
+    from streams.worker.lifecycle import run_worker
+    from streams.worker.memory import budget_bytes
+    from streams.worker.runners import JoinSettings, join_runner
+    from streams.worker.workers import RunnerWorker
 
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
     )
     slot = options.plain_name("--slot", slot)
-    cluster = answering(Environment())
+    cluster = Environment().cluster()
     settings = JoinSettings(
         cluster=cluster,
         bounds=bounds,
         dimensions=options.names(dimensions),
-        group=_group(group, cluster, "join"),
+        group=options.plain_name("--group", group or cluster.group("join")),
         state_dir=state_dir,
         snapshots=snapshots,
         snapshot_every_s=options.duration_ms("--snapshot-every", snapshot_every) / 1_000,
@@ -82,14 +73,15 @@ def join(
             state_bytes=budget_bytes("--state-budget", state_budget),
         ),
     )
-    _run("join", lambda warn: join_runner(settings, warn), host=metrics_host, port=metrics_port)
+    worker = RunnerWorker("join", partial(join_runner, settings))
+    run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port)
 
 
 @app.command()
 def learn(
     group: options.Group = "",
     grace: Annotated[
-        str, typer.Option(help="How far join partitions may be apart before metrics leave some out.")
+        str, typer.Option(help="How far join partitions may be apart in event time before metrics leave outcomes out.")
     ] = "15m",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
     snapshots: options.Snapshots = "",
@@ -102,13 +94,15 @@ def learn(
 ) -> None:
     """Learn the click probability from outcomes: models and their metrics."""
     from online_models.settings import LearnerSettings
+    from streams.worker.lifecycle import run_worker
     from streams.worker.runners import LearnSettings, learn_runner
+    from streams.worker.workers import RunnerWorker
 
     slot = options.plain_name("--slot", slot)
-    cluster = answering(Environment())
+    cluster = Environment().cluster()
     settings = LearnSettings(
         cluster=cluster,
-        group=_group(group, cluster, "learn"),
+        group=options.plain_name("--group", group or cluster.group("learn")),
         state_dir=state_dir,
         snapshots=snapshots,
         snapshot_every_s=options.duration_ms("--snapshot-every", snapshot_every) / 1_000,
@@ -117,7 +111,8 @@ def learn(
         accept_loss=accept_loss,
         model=LearnerSettings(grace_ms=options.duration_ms("--grace", grace)),
     )
-    _run("learn", lambda warn: learn_runner(settings, warn), host=metrics_host, port=metrics_port)
+    worker = RunnerWorker("learn", partial(learn_runner, settings))
+    run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port)
 
 
 @app.command()
@@ -129,136 +124,46 @@ def pace(
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
-    """Pace budgets from campaign totals (a Faust app): decisions, and a JSON view of spend against plan."""
-    from streams.pacing.settings import PacingSettings  # Faust takes a second to import
-    from streams.pacing.worker import run
-    from streams.worker.metrics import pace_metrics
+    """Pace budgets by campaign totals: decisions, and a JSON view of spend against plan."""
+    from streams.pacing.settings import PacingSettings
+    from streams.worker.lifecycle import run_worker
+    from streams.worker.workers import PacingWorker
 
-    log_to_stderr()
-    data_dir = state_dir / "pace" / options.plain_name("--slot", slot)
-    Folder(data_dir).close()
-    cluster = answering(Environment())
-    security = cluster.security
+    slot = options.plain_name("--slot", slot)
+    cluster = Environment().cluster()
     settings = PacingSettings(
-        bootstrap_servers=cluster.bootstrap,
-        security_protocol=security.get("security.protocol", "PLAINTEXT"),
-        sasl_mechanism=security.get("sasl.mechanism", "PLAIN"),
-        sasl_username=security.get("sasl.username", ""),
-        sasl_password=security.get("sasl.password", ""),
-        ssl_ca_location=security.get("ssl.ca.location", ""),
-        topic_prefix=cluster.prefix,
-        data_dir=str(data_dir),
+        cluster=cluster,
+        group=cluster.group("pace"),
+        data_dir=state_dir / "pace" / slot,
         web_host=web_host,
-        web_port=options.free_port("--web-port", web_host, web_port),
+        web_port=web_port,
         instance_id=f"pace-{slot}",
     )
-    ready = threading.Event()
-
-    def asked() -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{web_host}:{web_port}/pacing", timeout=2.0) as answer:
-            view: dict[str, Any] = orjson.loads(answer.read())
-            return view
-
-    def collect() -> Iterator[Metric]:
-        if ready.is_set():
-            yield from pace_metrics(asked())
-
-    health = Health(live=lambda: not ready.is_set() or bool(asked()), ready=ready.is_set)
-    with served(host=metrics_host, port=metrics_port, health=health, collect=collect):
-        run(settings, on_ready=ready.set)
+    run_worker(PacingWorker(settings), cluster, metrics_host=metrics_host, metrics_port=metrics_port)
 
 
 @app.command()
 def sink(
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a full batch.")] = 50_000,
-    batch_s: Annotated[float, typer.Option(min=0.01, help="Age at which a batch is written anyway, seconds.")] = 1.0,
+    batch_s: Annotated[
+        float, typer.Option(min=0.01, help="Age in seconds at which a batch is written although it is not full.")
+    ] = 1.0,
     group: options.Group = "",
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Write totals, outcomes and the rest to ClickHouse, acknowledged before offsets are committed."""
-    from streams.sink.settings import Progress, SinkSettings
-    from streams.sink.worker import run
-    from streams.worker.metrics import sink_metrics
+    from streams.sink.settings import SinkSettings
+    from streams.worker.lifecycle import run_worker
+    from streams.worker.workers import SinkWorker
 
-    log = log_to_stderr().bind(worker="sink")
     environment = Environment()
-    clickhouse_url = environment.clickhouse()
-    cluster = answering(environment)
+    warehouse, cluster = environment.warehouse(), environment.cluster()
     settings = SinkSettings(
-        bootstrap=cluster.bootstrap,
-        kafka=cluster.client(),
-        clickhouse_url=clickhouse_url,
-        clickhouse_user=environment.clickhouse_user,
-        clickhouse_password=environment.clickhouse_password.get_secret_value(),
-        database=environment.clickhouse_database,
-        cluster=environment.clickhouse_cluster,
-        topic_prefix=cluster.prefix,
-        group_id=_group(group, cluster, "sink"),
+        cluster=cluster,
+        warehouse=warehouse,
+        group=options.plain_name("--group", group or cluster.group("sink")),
         batch_rows=batch_rows,
         batch_s=batch_s,
     )
-    progress = Progress()
-    health = Health(live=lambda: True, ready=lambda: progress.partitions > 0 and not progress.waiting_for)
-    options.free_port("--metrics-port", metrics_host, metrics_port)
-    with served(host=metrics_host, port=metrics_port, health=health, collect=lambda: sink_metrics(progress)):
-        collect_rarely()
-        stop, inserts_before = stop_on_signals(), 0
-
-        def run_once() -> None:
-            nonlocal inserts_before
-            inserts_before = progress.inserts
-            run(settings, stop, progress)
-
-        persistently(run_once, stop, log, advanced=lambda: progress.inserts > inserts_before)
-
-
-def answering(environment: Environment) -> Cluster:
-    """The Kafka of the environment, once it has answered. Raises Transient: at start nobody has it to wait for."""
-    cluster = environment.cluster()
-    Admin(cluster).partition_counts()
-    return cluster
-
-
-def _group(given: str, cluster: Cluster, name: str) -> str:
-    """The consumer group, and with it the transactional id: two prefixes on one cluster must not fence each other."""
-    return options.plain_name("--group", given or f"{cluster.prefix}{name}")
-
-
-def _run(
-    name: str, open_runner: Callable[[Callable[[str], None]], AbstractContextManager[Runner]], *, host: str, port: int
-) -> None:
-    """Runs a runner until a signal; after a passing fault it begins again from what is committed."""
-    options.free_port("--metrics-port", host, port)
-    log = log_to_stderr().bind(worker=name)
-    stop, ended = stop_on_signals(), end_on_signal()
-    current: list[Runner] = []
-    turned_s = trimmed_s = time.monotonic()
-
-    def stopped() -> bool:
-        nonlocal turned_s, trimmed_s
-        turned_s = time.monotonic()
-        if turned_s - trimmed_s > _TRIM_S:
-            trim()
-            trimmed_s = turned_s
-        return stop.is_set()
-
-    def collect() -> Iterator[Metric]:
-        for runner in current:
-            yield from runner_metrics(runner)
-
-    health = Health(
-        live=lambda: time.monotonic() - turned_s < _STUCK_S,
-        ready=lambda: any(runner.ready() for runner in current),
-    )
-
-    def run_once() -> None:
-        current.clear()
-        with open_runner(lambda text: log.warning("recovery", text=text)) as runner:
-            current.append(runner)
-            log.info("started")
-            runner.run(stopped, ended.is_set)
-            log.info("stopped", commits=runner.progress.commits, records=runner.progress.records)
-
-    with served(host=host, port=port, health=health, collect=collect):
-        persistently(run_once, stop, log, advanced=lambda: any(runner.progress.commits for runner in current))
+    run_worker(SinkWorker(settings), cluster, metrics_host=metrics_host, metrics_port=metrics_port)

@@ -118,8 +118,9 @@ def cli_page() -> str:
         ((f"[`{each.line}`](#{_anchor(each)})", each.text.partition("\n\n")[0]) for each in found if not each.is_group),
     )
     intro = (
-        "Every command prints its help with `--help`. Exit codes are listed in [errors and exit codes](errors.md); "
-        "options that several commands share and environment variables in [settings](settings.md)."
+        "Every command prints its help with `--help`; `clickfold --version` prints the version. Exit codes are listed "
+        "in [errors and exit codes](errors.md); options that several commands share and environment variables in "
+        "[settings](settings.md)."
     )
     return page("Commands", intro, listed, *(part for each in found for part in _parts(each)))
 

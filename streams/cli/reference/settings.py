@@ -68,7 +68,8 @@ def _of_options(found: list[Command]) -> list[tuple[str, str, str, str]]:
         for each in command.parameters:
             for variable in each.variables:
                 text = f"{each.text} Same as {each.names}."
-                rows.setdefault(variable, (code(variable), each.default, NONE, text))
+                if variable.lower() not in Environment.model_fields:
+                    rows.setdefault(variable, (code(variable), each.default, NONE, text))
     return list(rows.values())
 
 

@@ -1,4 +1,4 @@
-"""Answers of ClickHouse on standard output: as a table, CSV, JSON, Arrow, or drawn."""
+"""Writes answers of ClickHouse to standard output: as a table, CSV, JSON, Arrow, or a chart."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from schemas.clickhouse.queries import Chart, Table
 from schemas.errors import SettingsError
 from streams.cli.render.figures import DASH
 
-# A pipe has no width; rows must not be cut where nobody sees that they were.
+# The width in a pipe, which has none: rows must not be cut where nobody would see it.
 PIPE_COLUMNS: Final = 10_000
-# A chart in a pipe must end somewhere: what a page or a message holds.
+# The size of a chart in a pipe: what fits a page or a message.
 _CHART_COLUMNS: Final = 100
 _CHART_LINES: Final = 20
 _NUMBER: Final = re.compile(r"(Nullable\()?(U?Int|Float|Decimal)")
@@ -35,7 +35,7 @@ class Format(StrEnum):
 
 
 class QueryFormat(StrEnum):
-    """How the answer to a query is written: any format, or bytes for other programs, or drawn."""
+    """How the answer to a query is written: one of the formats, Arrow for other programs, or a chart."""
 
     TABLE = "table"
     CSV = "csv"
@@ -45,13 +45,13 @@ class QueryFormat(StrEnum):
 
 
 def terminal(columns: int = PIPE_COLUMNS) -> Console:
-    """Standard output as wide as it is; in a pipe so many columns."""
+    """Standard output: as wide as the terminal, or with this many columns in a pipe."""
     console = Console()
     return console if console.is_terminal else Console(width=columns)
 
 
 def write(table: Table, format_: Format) -> None:
-    """An answer as table, CSV or JSON."""
+    """Writes an answer as table, CSV or JSON."""
     if format_ is Format.JSON:
         rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
         sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
@@ -68,7 +68,7 @@ def write(table: Table, format_: Format) -> None:
 
 
 def write_chart(table: Table, chart: Chart) -> None:
-    """An answer drawn, as large as the terminal."""
+    """Draws an answer as large as the terminal."""
     from streams.cli.render.charts import Room, draw
 
     console = terminal(_CHART_COLUMNS)
@@ -78,13 +78,13 @@ def write_chart(table: Table, chart: Chart) -> None:
 
 
 def refuse_terminal() -> None:
-    """Raises SettingsError where binary output would go to a screen."""
+    """Raises SettingsError where binary output would go to a terminal."""
     if sys.stdout.isatty():
         raise SettingsError("--format arrow writes bytes no terminal can show; send them on, as in '> answer.arrow'")
 
 
 def write_arrow(stream: bytes) -> None:
-    """An Arrow IPC stream as it is."""
+    """Writes an Arrow IPC stream as it is."""
     sys.stdout.buffer.write(stream)
     sys.stdout.buffer.flush()
 

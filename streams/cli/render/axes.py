@@ -1,4 +1,4 @@
-"""Axes of charts: round numbers, times of day with dates where they change, units, names cut to size."""
+"""Axes of charts: round numbers, times with the date where it changes, units, shortened names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIME_STEPS_S: Final = (
     *(count * _HOUR for count in (1, 2, 3, 6, 12)),
     *(count * _DAY for count in (1, 2, 7, 14, 28, 91, 182, 364)),
 )
-# Units are the last part of a column's name; these are too small to read.
+# Units are the last part of a column's name. These are scaled to readable ones.
 _SCALES: Final = {
     "_micros": (1e-6, "currency units"),
     "_nano": (1e-9, ""),
@@ -32,7 +32,7 @@ _NAME_CHARACTERS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From `low` to `high`, with a label for each tick; `span` is what the labels leave out, to be said beside them."""
+    """From `low` to `high`, with a label for each tick. `span`, shown beside them, is what the labels leave out."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ class Axis:
 
 
 def scaled(column: str, unit: str) -> tuple[float, str]:
-    """What a column's values are to be multiplied by, and its name with its unit."""
+    """The factor for a column's values, and its name with its unit."""
     if unit:
         return (100.0 if unit == "%" else 1.0), f"{column}, {unit}"
     for tail, (scale, shown) in _SCALES.items():
@@ -52,7 +52,7 @@ def scaled(column: str, unit: str) -> tuple[float, str]:
 
 
 def value_axis(values: Sequence[float], most: int) -> Axis:
-    """Round ticks around the values, about `most` of them; from 0 where that does not flatten what there is to see."""
+    """Round ticks around the values, about `most` of them; from 0 unless the values are far from it."""
     low, high = min(values), max(values)
     if 0 <= low < high / 2:
         low = 0.0
@@ -72,11 +72,11 @@ def nice_ticks(low: float, high: float, most: int) -> tuple[float, ...]:
     power = 10.0 ** floor(log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
-    return tuple(round(at * step, 12) for at in range(first, last + 1))
+    return tuple(round(multiple * step, 12) for multiple in range(first, last + 1))
 
 
 def written(value: float, step: float) -> str:
-    """A number with as many digits as steps of that size need, thousands set apart."""
+    """A number with as many digits as steps of that size need, and a separator between thousands."""
     digits = max(0, -floor(log10(step) + 1e-9)) if step > 0 else 0
     text = f"{value:,.{min(digits, 9)}f}"
     return text if float(text.replace(",", "")) else text.removeprefix("-")
@@ -86,7 +86,9 @@ def time_axis(start_s: float, stop_s: float, most: int) -> Axis:
     """Ticks at round times: HH:MM, with the date at the first and where it changes; dates alone over many days."""
     span = stop_s - start_s
     step = next((step for step in _TIME_STEPS_S if span / step <= most), _TIME_STEPS_S[-1])
-    ticks: list[float] = [at * step for at in range(ceil(start_s / step), floor(stop_s / step) + 1)] or [start_s]
+    ticks: list[float] = [multiple * step for multiple in range(ceil(start_s / step), floor(stop_s / step) + 1)] or [
+        start_s
+    ]
     labels, day = [], ""
     for tick in ticks:
         moment = datetime.fromtimestamp(tick, UTC)
@@ -94,8 +96,8 @@ def time_axis(start_s: float, stop_s: float, most: int) -> Axis:
         date = f"{moment:%m-%d}"
         labels.append(f"{'' if date == day else date} {clock}".strip())
         day = date
-    first, last = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in (start_s, stop_s))
-    # One moment alone still needs an axis around it.
+    first, last = (f"{datetime.fromtimestamp(end_s, UTC):%Y-%m-%d}" for end_s in (start_s, stop_s))
+    # A single moment needs some room around it.
     around = 0.0 if span else _HOUR / 2
     return Axis(
         start_s - around, stop_s + around, ticks, labels, f", {first}" if first == last else f", {first} to {last}"
@@ -103,10 +105,10 @@ def time_axis(start_s: float, stop_s: float, most: int) -> Axis:
 
 
 def called(value: object) -> str:
-    """What a row is called by one of its columns; a dash where that is empty."""
+    """The value of a column as part of a row's name; a dash where it is empty."""
     return DASH if value in (None, "") else str(value)
 
 
 def short(name: str) -> str:
-    """A name cut to what a legend has room for."""
+    """A name shortened to what a legend has room for."""
     return name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…"

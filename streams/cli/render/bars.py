@@ -1,4 +1,4 @@
-"""Charts of a row each: bars, histograms, and values with their intervals on one scale."""
+"""Charts with a line for each row: bars, histograms, and values with their intervals on one scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.clickhouse.queries import Chart
 from streams.cli.render.axes import called, nice_ticks, scaled, short, value_axis, written
 from streams.cli.render.figures import Bar
 
-# More rows than a screen's are what tables are for.
+# What fits a screen; more rows are for a table.
 MOST_ROWS: Final = 40
 _MOST_BINS: Final = 20
 
@@ -23,16 +23,16 @@ _MOST_BINS: Final = 20
 def bars(rows: list[dict[str, Any]], chart: Chart) -> Iterator[RenderableType]:
     """A bar for each row, the longest as wide as there is room."""
     scale, label = scaled(chart.y, chart.unit)
-    known = [row for row in rows if row[chart.y] is not None]
-    shown = known[:MOST_ROWS]
+    complete = [row for row in rows if row[chart.y] is not None]
+    shown = complete[:MOST_ROWS]
     names = [*chart.x.split(","), *filter(None, chart.by.split(","))]
     values = [row[chart.y] * scale for row in shown]
     yield _rows([[called(row[name]) for name in names] for row in shown], values, names, label)
-    yield from _rows_left_out(rows, known, f"value of {chart.y}")
+    yield from _rows_left_out(rows, complete, f"value of {chart.y}")
 
 
 def histogram(rows: list[dict[str, Any]], chart: Chart) -> Iterator[RenderableType]:
-    """A bar for each range of `x`, as long as the rows in it, or what they weigh, are many."""
+    """A bar for each range of `x`: the number of rows in it, or the sum of their `y` if the chart has one."""
     scale, label = scaled(chart.x, chart.unit)
     weighed = [(row[chart.x] * scale, row[chart.y] if chart.y else 1) for row in rows if row[chart.x] is not None]
     edges = nice_ticks(min(value for value, _ in weighed), max(value for value, _ in weighed), _MOST_BINS)
@@ -58,11 +58,11 @@ def _rows(names: list[list[str]], values: list[float], heads: list[str], label: 
 
 
 def points(rows: list[dict[str, Any]], chart: Chart, *, width: int) -> Iterator[RenderableType]:
-    """Each row's interval on one scale: ├───●───┤, with a mark at the value worth one."""
+    """Each row's interval on one scale, ├───●───┤, with a mark at the chart's reference value."""
     scale, label = scaled(chart.y, chart.unit)
     parts = (chart.low, chart.y, chart.high)
-    known = [row for row in rows if all(row[name] is not None for name in parts)]
-    shown = known[:MOST_ROWS]
+    complete = [row for row in rows if all(row[name] is not None for name in parts)]
+    shown = complete[:MOST_ROWS]
     if not shown:
         yield Text(f"no row has a value of {chart.y}")
         return
@@ -72,7 +72,7 @@ def points(rows: list[dict[str, Any]], chart: Chart, *, width: int) -> Iterator[
     names = [*filter(None, chart.by.split(",")), *chart.x.split(",")]
     step = (axis.high - axis.low) / 200
     cells = [[short(called(row[name])) for name in names] for row in shown]
-    wide = sum(max(len(name), *(len(row[at]) for row in cells)) + 2 for at, name in enumerate(names))
+    wide = sum(max(len(name), *(len(row[column]) for row in cells)) + 2 for column, name in enumerate(names))
     figures = [written(value, step) for _, value, _ in intervals]
     left = max(20, width - wide - max(len(label), *map(len, figures)) - 4)
     grid = _grid(names)
@@ -80,17 +80,17 @@ def points(rows: list[dict[str, Any]], chart: Chart, *, width: int) -> Iterator[
     ends = axis.labels[0], axis.labels[-1]
     grid.add_column(Text(ends[0] + ends[1].rjust(left - len(ends[0]))), no_wrap=True)
     for cell, figure, (low, value, high) in zip(cells, figures, intervals, strict=True):
-        at = [
+        columns = [
             None if each is None else round((left - 1) * (each - axis.low) / (axis.high - axis.low))
             for each in (low, value, high, mark)
         ]
-        grid.add_row(*map(Text, cell), figure, _interval(at, left))
+        grid.add_row(*map(Text, cell), figure, _interval(columns, left))
     yield grid
-    yield from _rows_left_out(rows, known, f"interval of {chart.y}")
+    yield from _rows_left_out(rows, complete, f"interval of {chart.y}")
 
 
-def _interval(at: Sequence[int | None], width: int) -> Text:
-    low, value, high, mark = at
+def _interval(columns: Sequence[int | None], width: int) -> Text:
+    low, value, high, mark = columns
     line = [" "] * width
     if mark is not None:
         line[mark] = "┊"
@@ -110,13 +110,13 @@ def _grid(heads: Sequence[str]) -> rich.table.Table:
     return grid
 
 
-def _rows_left_out(rows: Sequence[Any], known: Sequence[Any], what: str) -> Iterator[Text]:
-    if len(known) > MOST_ROWS:
-        yield left_out(f"the first {MOST_ROWS} of {len(known):,} rows shown")
-    if len(known) < len(rows):
-        yield Text(f"{len(rows) - len(known):,} of {len(rows):,} rows have no {what}", style="dim")
+def _rows_left_out(rows: Sequence[Any], complete: Sequence[Any], what: str) -> Iterator[Text]:
+    if len(complete) > MOST_ROWS:
+        yield left_out(f"the first {MOST_ROWS} of {len(complete):,} rows shown")
+    if len(complete) < len(rows):
+        yield Text(f"{len(rows) - len(complete):,} of {len(rows):,} rows have no {what}", style="dim")
 
 
 def left_out(text: str) -> Text:
-    """What is not shown, and where it is."""
+    """Says what is not shown, and where to find it."""
     return Text(f"{text}; --format csv has all", style="dim")

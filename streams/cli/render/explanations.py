@@ -1,4 +1,4 @@
-"""What named queries answer and how to read it, from their own files: no ClickHouse is asked."""
+"""Explains named queries from their own files: what they answer and how to read it. Asks no ClickHouse."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from schemas.clickhouse.queries import Parameter, Query, queries
 from streams.cli.render.answers import terminal
 
 _PIPE_COLUMNS: Final = 100
-# As the command spells those it has options for.
+# Parameters that the command has an option for.
 _OPTIONS: Final = {"campaign": "--campaign", "since": "--from", "until": "--to", "rows": "--rows"}
 
 
 def list_queries(*, verbose: bool) -> None:
-    """Every named query with its one line; its parameters too when asked for."""
+    """Prints every named query with its one line; with `verbose` its parameters too."""
     console = terminal()
     grid = rich.table.Table.grid(padding=(0, 2, 0, 0))
     for each in queries().values():
         grid.add_row(Text(each.name, style="bold"), Text(each.text))
         if verbose:
             for parameter in each.parameters:
-                grid.add_row("", Text(f"{option_of(parameter)}  {_said(parameter)}", style="dim"))
+                grid.add_row("", Text(f"{option_of(parameter)}  {_describe(parameter)}", style="dim"))
     console.print(grid)
     if not verbose:
         console.print(Text("\nclickfold query NAME --explain says how to read one; --verbose lists parameters.", "dim"))
 
 
 def explain(query: Query) -> None:
-    """What the query answers, how to read it, its parameters and columns, its chart, and an answer for a sample."""
+    """Prints what the query answers, how to read it, its parameters, columns and chart, and an answer for a sample."""
     console = terminal(_PIPE_COLUMNS)
     sample = sample_of(query.name)
     console.print(Group(*_parts(query, sample)))
     if sample is not None:
         console.print(Text("\nAn answer", style="bold"))
-        # On a screen wide answers are cut, wrapped rows cannot be read; a pipe gets them whole.
+        # A terminal cuts wide answers, as wrapped rows cannot be read; a pipe gets them whole.
         shown = Text(sample.rstrip("\n"), no_wrap=True, overflow="crop")
         console.print(Padding(shown, (0, 0, 0, 2)) if console.is_terminal else shown, soft_wrap=not console.is_terminal)
 
@@ -48,11 +48,11 @@ def explain(query: Query) -> None:
 def _parts(query: Query, sample: str | None) -> Iterator[RenderableType]:
     yield Text.assemble((query.name, "bold"), ": ", query.text)
     if query.notes:
-        # The file's lines are as long as its lines are; here they flow.
+        # Joined to one paragraph, which the terminal wraps.
         yield from _part("How to read it", Text(" ".join(query.notes)))
     grid = rich.table.Table.grid(padding=(0, 2, 0, 0))
     for parameter in query.parameters:
-        grid.add_row(option_of(parameter), Text(parameter.type, style="dim"), _said(parameter))
+        grid.add_row(option_of(parameter), Text(parameter.type, style="dim"), _describe(parameter))
     yield from _part("Parameters", grid if query.parameters else Text("none"))
     chart = query.chart
     drawn = f"{chart.kind}: {chart.text} ({', '.join(chart.columns)})" if chart else "none"
@@ -78,5 +78,5 @@ def option_of(parameter: Parameter) -> str:
     return _OPTIONS.get(parameter.name, f"-p {parameter.name}=…")
 
 
-def _said(parameter: Parameter) -> str:
+def _describe(parameter: Parameter) -> str:
     return parameter.text + (f" [{parameter.default}]" if parameter.default else "")

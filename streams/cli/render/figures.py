@@ -1,4 +1,4 @@
-"""Numbers as a terminal shows them: counts, money, event time, bars, sparklines; a dash for what is not known."""
+"""Numbers as a terminal shows them: counts, money, event time, bars, sparklines; a dash for an unknown value."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _HEIGHTS: Final = "▁▂▃▄▅▆▇█"
 
 
 def count(value: float | None) -> str:
-    """A whole number with thousands set apart."""
+    """A whole number with a separator between thousands."""
     return DASH if value is None else f"{value:,.0f}"
 
 
 def decimal(value: float | None, digits: int) -> str:
-    """A number with so many digits behind the point."""
+    """A number with this many digits behind the point."""
     return DASH if value is None else f"{value:,.{digits}f}"
 
 
@@ -48,7 +48,7 @@ def moment(ts_ms: int | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time to wait: 0:07, 12:30, 1:02:03."""
+    """A duration: 0:07, 12:30, 1:02:03."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
@@ -64,7 +64,7 @@ def sparkline(values: Sequence[float | None], *, highest: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """As wide as there is room: filled up to `share`, with a tick at `mark`; both are cut to 0 to 1."""
+    """A bar as wide as there is room: filled up to `share`, with a tick at `mark`; both are limited to 0 to 1."""
 
     share: float
     mark: float | None = None
@@ -80,10 +80,10 @@ class Bar:
             text.append(_EIGHTHS[part], self.style)
         text.append(("." if ascii_only else "·") * (width - len(text)), "dim")
         if self.mark is not None and width:
-            at = min(width - 1, int(width * max(0.0, self.mark)))
-            # Inside the bar the tick is cut out of it, whatever the background is.
-            tick = Text("|" if ascii_only else "│", f"{self.style} reverse" if at < filled else "bold")
-            text = Text.assemble(text[:at], tick, text[at + 1 :])
+            column = min(width - 1, int(width * max(0.0, self.mark)))
+            # Reversed inside the bar, so that it is seen on any background.
+            tick = Text("|" if ascii_only else "│", f"{self.style} reverse" if column < filled else "bold")
+            text = Text.assemble(text[:column], tick, text[column + 1 :])
         yield text
 
     def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:

@@ -1,4 +1,4 @@
-"""The live view: how far the feed is, what the join decided, the model, budgets, rows. One frame is a pure function."""
+"""The live view: how far the feed is, what the join decided, the model, budgets, rows. `render` is a pure function."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STATE_STYLES: Final = {
     "unknown": "red",
     "outside_flight": "dim",
 }
-# Wider, the eye loses the row.
+# In wider rows the eye loses the line.
 _WIDEST: Final = 110
 # With the rest of the frame, 24 rows: the smallest terminal there is.
 _MOST_CAMPAIGNS: Final = 4
@@ -40,9 +40,9 @@ _LINE_EVERY_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """A feed on its way from `first_ms` to `last_ms` of event time; equal when nobody knows them beforehand.
+    """How far a feed is from `first_ms` to `last_ms` of event time; these are equal when not known beforehand.
 
-    `speed` is event seconds a second as measured, None before it can be.
+    `speed` is measured, in event seconds a second; None before the first measurement.
     """
 
     events: int
@@ -54,7 +54,7 @@ class Play:
 
     @property
     def share(self) -> float | None:
-        """Of the event time to play, 0 to 1; None when nobody knows."""
+        """The share of the event time that is played, 0 to 1; None when not known."""
         if self.done:
             return 1.0
         if self.first_ms >= self.last_ms:
@@ -63,17 +63,17 @@ class Play:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end at this speed; None when nobody knows or nothing moves."""
+        """Seconds to the end at this speed; None when not known or when nothing moves."""
         if not self.speed or not self.event_ms or self.first_ms >= self.last_ms:
             return None
         return max(0, self.last_ms - self.event_ms) / 1_000 / self.speed
 
 
 class Live:
-    """Shows frames while its block runs: redrawn in place on a terminal, a plain line every few seconds elsewhere.
+    """Shows frames during its block: redrawn in place on a terminal, a plain line every few seconds elsewhere.
 
-    `first_ms` and `last_ms` are the event times the feed begins and ends at; 0 when nobody knows them beforehand. The
-    last frame stays on the screen.
+    `first_ms` and `last_ms` are the event times the feed begins and ends at; 0 when not known beforehand. The last
+    frame stays on the screen.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Live:
         self._screen.stop()
 
     def update(self, snapshot: Snapshot, feed: FeedProgress) -> None:
-        """Shows what is known now. Call it some times a second."""
+        """Shows the figures as of now. Call it a few times a second."""
         at_s = self._clock()
         play = self._play(feed, at_s=at_s)
         if self._console.is_terminal:
@@ -113,7 +113,7 @@ class Live:
 
     def _play(self, feed: FeedProgress, *, at_s: float) -> Play:
         first_ms, last_ms = self._ends_ms
-        # Before its first event a feed is nowhere; the leap to its start is no speed.
+        # The leap from 0 to the first event is no speed.
         speed = self._speed.add(feed.event_ms / 1_000, at_s=at_s) if feed.event_ms else None
         events = feed.impressions + feed.clicks
         return Play(events, feed.event_ms, first_ms, last_ms, speed=speed, done=feed.done)

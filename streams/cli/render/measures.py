@@ -1,4 +1,4 @@
-"""A model's measures over several windows: sums that add up, and what is read off them."""
+"""A model's measures over several windows: sums, and the figures computed from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.cli.render.figures import count, decimal
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Progressive validation of some outcomes; all but `examples` weighted. `loss_nats` is the sum of log losses."""
+    """Progressive validation of outcomes. All but `examples` are weighted; `loss_nats` is the sum of log losses."""
 
     examples: int = 0
     weight: float = 0.0
@@ -39,7 +39,7 @@ class Measures:
 
     @property
     def constant_log_loss(self) -> float | None:
-        """Log loss of predicting the observed click rate for everyone: known only afterwards, so a hard one to beat."""
+        """Log loss of predicting the observed click rate for everyone: hard to beat, as it is known only afterwards."""
         if not 0.0 < self.clicks < self.weight:
             return None
         rate = self.clicks / self.weight

@@ -1,4 +1,4 @@
-"""Where live numbers come from: the workers' metrics, the pacing view, ClickHouse. None is waited for long."""
+"""Where live numbers come from: the workers' metrics, the pacing view, ClickHouse. Waits for none of them for long."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from streams.warehouse.rollups import ROLLUPS
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-# A worker on the same machine answers in some milliseconds, on two cores at full load now and then only after 0.5 s;
-# one that does not is shown as silent, not waited for.
+# A worker on the same machine answers in some milliseconds; on two cores at full load some answers take 0.5 s. One that
+# takes longer is shown as silent.
 _ANSWER_S: Final = 1.0
-# Counting costs ClickHouse some milliseconds, which the sink beside it would rather have.
+# Counting costs ClickHouse some milliseconds, which the sink needs more.
 _CLICKHOUSE_EVERY_S: Final = 2.0
 _RATE_S: Final = 5.0
-# Exact for merged parts; copies and older versions of rows not merged yet count too. Reads no data. Without what
-# ClickHouse itself makes of these rows.
+# Exact for merged parts; before a merge, copies and older versions of rows count too. Reads no data. Leaves out tables
+# that ClickHouse itself fills from these rows.
 _ROWS_SQL: Final = f"""
 SELECT name, total_rows FROM system.tables
 WHERE database = currentDatabase() AND total_rows > 0 AND endsWith(engine, 'MergeTree')
@@ -59,7 +59,7 @@ class LogFigures:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything known at one moment; None is what nobody answered for.
+    """All figures at one moment; None where no source gave one.
 
     `events_per_s` is over the last seconds; `last_day_measures` are of the last 24 h of event time; `unmeasured`
     outcomes were learned after their metrics window had closed. `tables` maps table to rows kept, `rows_written` to
@@ -88,7 +88,7 @@ class Snapshot:
 
     @property
     def consumed(self) -> int:
-        """Records of both inputs whose fate is known; 0 while nobody says."""
+        """Records of both inputs whose fate is known; 0 while no worker answers."""
         fates = ((log.accepted, log.late, log.duplicate, log.rejected) for log in (self.impressions, self.clicks))
         return sum(number or 0 for log in fates for number in log)
 
@@ -101,7 +101,7 @@ class Rate:
         self._seen: deque[tuple[float, float]] = deque()
 
     def add(self, count: float, *, at_s: float) -> float | None:
-        """Takes a reading and gives the growth per second; None before there are two. A falling count starts anew."""
+        """Takes a reading and gives the growth per second; None before the second. A falling count starts anew."""
         if self._seen and count < self._seen[-1][1]:
             self._seen.clear()
         self._seen.append((at_s, count))
@@ -120,8 +120,8 @@ class _PacingPage(msgspec.Struct):
 class Sources:
     """URLs of `/metrics` of join, learn and sink, of the JSON view `/pacing`, and how to reach ClickHouse.
 
-    Empty URLs and None are sources that aren't there. The client is made at the first read that finds ClickHouse, kept,
-    given a short timeout, and closed by `close`. `clock` gives monotonic seconds.
+    Empty URLs and None stand for sources that do not exist. The client is made at the first read that finds ClickHouse,
+    gets a short timeout, is kept, and is closed by `close`. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Sources:
         self._kept: tuple[dict[str, int] | None, Measures | None, Measures | None] = (None, None, None)
 
     def read(self) -> Snapshot:
-        """What every source says now. Never raises for one that does not answer or talks nonsense."""
+        """The figures of every source now. Never raises for one that does not answer or whose answer cannot be read."""
         join, learn, sink = (Samples(asked(self._urls[name])) for name in ("join", "learn", "sink"))
         tables, measures, last_day = self._clickhouse()
         records = join.total("clickfold_records_total")
@@ -189,17 +189,19 @@ class Sources:
                 self._client.timeout = Timeout(connect=_ANSWER_S, read=_ANSWER_S)  # type: ignore[attr-defined]  # of the HTTP client, which it is
             tables = {str(name): int(rows) for name, rows in self._client.query(_ROWS_SQL).result_rows}
             # Windows do not overlap, so those of the last day and the rest make up all.
-            found = {bool(recent): Measures(*sums) for recent, *sums in self._client.query(_MEASURES_SQL).result_rows}
+            measures = {
+                bool(recent): Measures(*sums) for recent, *sums in self._client.query(_MEASURES_SQL).result_rows
+            }
         except (ClickHouseError, HTTPError, OSError):
             self._kept = (None, None, None)
         else:
-            last_day = found.get(True)
-            self._kept = (tables, last_day and sum(found.values(), Measures()), last_day)
+            last_day = measures.get(True)
+            self._kept = (tables, last_day and sum(measures.values(), Measures()), last_day)
         return self._kept
 
 
 class Samples:
-    """Samples of a metrics page; of an empty or broken one, none."""
+    """Samples of a metrics page; none of an empty or broken one."""
 
     def __init__(self, page: bytes | None) -> None:
         self._samples: list[tuple[str, dict[str, str], float]] = []
@@ -221,15 +223,15 @@ class Samples:
 
     def by(self, name: str, label: str) -> dict[str, int] | None:
         """Sums by the values of a label; None when there is no sample."""
-        found: dict[str, int] = {}
+        sums: dict[str, int] = {}
         for each, labels, value in self._samples:
             if each == name and label in labels:
-                found[labels[label]] = found.get(labels[label], 0) + round(value)
-        return found or None
+                sums[labels[label]] = sums.get(labels[label], 0) + round(value)
+        return sums or None
 
     def _values(self, name: str, labels: dict[str, str]) -> Iterator[float]:
-        for each, found, value in self._samples:
-            if each == name and labels.items() <= found.items():
+        for each, own, value in self._samples:
+            if each == name and labels.items() <= own.items():
                 yield value
 
 
@@ -264,11 +266,11 @@ def _decisions(page: bytes | None) -> tuple[PacingDecision, ...] | None:
 
 
 def asked(url: str) -> bytes | None:
-    """What a worker answers; None when it does not, or there is no URL."""
+    """What a worker answers; None when it does not answer or there is no URL."""
     if not url:
         return None
     try:
-        # Workers are asked directly: a proxy for the outside world does not know them.
+        # Directly: a proxy for the outside world does not know the workers.
         with build_opener(ProxyHandler({})).open(url, timeout=_ANSWER_S) as answer:
             body: bytes = answer.read()
     except (OSError, HTTPException, ValueError):

@@ -1,4 +1,4 @@
-"""What a run came to, read back from ClickHouse by the named queries: rates, spend, arms, budgets, the model."""
+"""The summary of a run, read from ClickHouse with the named queries: rates, spend, arms, budgets, the model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from streams.cli.render.measures import Measures
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-# A terminal's worth; what is left out is said, and `clickfold query` has it.
+# What fits a terminal; the summary says what it leaves out, and which query has it.
 _MOST_ROWS: Final = 40
-# Windows still open leave out an hour or so; more is worth a word.
+# Windows that are still open leave out an hour or so; more is reported.
 _FAIR_SHARE: Final = 0.9
-# Queries bound their rows for a terminal; here they are summed.
+# By default queries give as many rows as fit a terminal; here all are summed.
 _ALL_ROWS: Final = {"rows": "1000000"}
 
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ class Day:
 
 
 def summary(client: Client) -> list[RenderableType]:
-    """The parts of the summary in order of reading; a part without data is one line that says so.
+    """The parts of the summary in order; a part without data is one line that says so.
 
     Raises clickhouse-connect's errors when ClickHouse does not answer.
     """
@@ -91,9 +91,9 @@ def days(hours: Iterable[Row]) -> list[Day]:
     ]
 
 
-def rates(found: list[Day], currencies: dict[str, str]) -> RenderableType:
+def rates(of_days: list[Day], currencies: dict[str, str]) -> RenderableType:
     """Click-through rate and spend per campaign and day, with the course of impressions over the day."""
-    if not found:
+    if not of_days:
         return Text("Campaigns: no totals yet.")
     table = _table("CTR and spend by campaign and day (UTC)")
     table.add_column("campaign", overflow="ellipsis", no_wrap=True, max_width=20)
@@ -101,9 +101,9 @@ def rates(found: list[Day], currencies: dict[str, str]) -> RenderableType:
     for name in ("impressions", "clicks", "CTR %", f"spend{_unit(currencies)}"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("impressions, 0 to 23 h", no_wrap=True)
-    busiest = max(max(day.hourly_impressions) for day in found)
-    for at, day in enumerate(found[:_MOST_ROWS]):
-        following = found[at + 1] if at + 1 < len(found) else None
+    busiest = max(max(day.hourly_impressions) for day in of_days)
+    for number, day in enumerate(of_days[:_MOST_ROWS]):
+        following = of_days[number + 1] if number + 1 < len(of_days) else None
         table.add_row(
             Text(day.campaign_id),
             f"{day.day:%m-%d}",
@@ -114,20 +114,20 @@ def rates(found: list[Day], currencies: dict[str, str]) -> RenderableType:
             sparkline([value or None for value in day.hourly_impressions], highest=busiest),
             end_section=following is None or following.campaign_id != day.campaign_id,
         )
-    for each in _whole(found):
+    for each in _whole(of_days):
         table.add_row(
             Text(each.campaign_id), "all", count(each.impressions), count(each.attributed_clicks),
             _rate(each), _spend(each.spend_micros, each.campaign_id, currencies), "", style="bold",
         )  # fmt: skip
-    left_out = f"{len(found) - _MOST_ROWS} more days left out. " if len(found) > _MOST_ROWS else ""
+    left_out = f"{len(of_days) - _MOST_ROWS} more days left out. " if len(of_days) > _MOST_ROWS else ""
     note = "CTR: of the day's impressions, whenever clicked; spend: by the day of the click. "
     return Group(table, Text(f"{note}{left_out}Hour by hour: clickfold query ctr_by_campaign_hour", style="dim"))
 
 
-def _whole(found: list[Day]) -> list[Day]:
+def _whole(of_days: list[Day]) -> list[Day]:
     """One Day a campaign with the sums of all its days."""
     by_campaign: defaultdict[str, list[Day]] = defaultdict(list)
-    for day in found:
+    for day in of_days:
         by_campaign[day.campaign_id].append(day)
     return [
         Day(
@@ -141,9 +141,9 @@ def _whole(found: list[Day]) -> list[Day]:
     ]
 
 
-def arms(found: list[Row]) -> RenderableType:
+def arms(rows: list[Row]) -> RenderableType:
     """The arms of every experiment with 95 % intervals, and what their difference does and does not show."""
-    shown = [row for row in found if row["impressions"]]
+    shown = [row for row in rows if row["impressions"]]
     if not shown:
         return Text("Experiments: no impression names an arm.")
     table = _table("Experiments: click rate by arm, 95 % intervals")
@@ -170,7 +170,7 @@ def arms(found: list[Row]) -> RenderableType:
 
 
 def verdict(experiment: str, a: Arm, b: Arm, comparison: Comparison) -> Text:
-    """The difference of two arms in words; 'undecided' where that is all there is to say."""
+    """The difference of two arms in words; 'undecided' where the data do not show one."""
     better = {"a": a.name, "b": b.name, "undecided": "undecided"}[comparison.verdict]
     style = "bold magenta" if comparison.verdict == "undecided" else "bold green"
     low, high = 100 * comparison.interval.low, 100 * comparison.interval.high
@@ -182,9 +182,9 @@ def verdict(experiment: str, a: Arm, b: Arm, comparison: Comparison) -> Text:
     )
 
 
-def pacing(found: list[Row], currencies: dict[str, str]) -> RenderableType:
+def pacing(rows: list[Row], currencies: dict[str, str]) -> RenderableType:
     """The last decision on each campaign: the spend of its local day against plan and budget."""
-    if not found:
+    if not rows:
         return Text("Pacing: no decisions yet.")
     table = _table("Pacing: last decision on each campaign, spend of its local day")
     table.add_column("campaign", overflow="ellipsis", no_wrap=True, max_width=20)
@@ -192,7 +192,7 @@ def pacing(found: list[Row], currencies: dict[str, str]) -> RenderableType:
     for name in (f"spend{_unit(currencies)}", "plan", "budget", "used %", "admit"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for row in sorted(found[:_MOST_ROWS], key=lambda row: str(row["campaign_id"])):
+    for row in sorted(rows[:_MOST_ROWS], key=lambda row: str(row["campaign_id"])):
         used = row["budget_percent"]
         state = str(row["state"])
         table.add_row(
@@ -201,18 +201,21 @@ def pacing(found: list[Row], currencies: dict[str, str]) -> RenderableType:
             money(int(row["budget_micros"])), DASH if used is None else decimal(used, 1), decimal(row["admit"], 2),
             Text(state.replace("_", " "), style=STATE_STYLES.get(state, "")),
         )  # fmt: skip
-    if len(found) > _MOST_ROWS:
-        return Group(table, Text(f"{len(found) - _MOST_ROWS} more: clickfold query pacing", style="dim"))
+    if len(rows) > _MOST_ROWS:
+        return Group(table, Text(f"{len(rows) - _MOST_ROWS} more: clickfold query pacing", style="dim"))
     return table
 
 
-def model(found: list[Row], *, labelled: int = 0) -> RenderableType:
-    """What models predicted before they learned it, by UTC day and in all; `labelled` outcomes were there for each."""
-    if not found:
+def model(rows: list[Row], *, labelled: int = 0) -> RenderableType:
+    """What models predicted for outcomes before they learned them, by UTC day and in all.
+
+    `labelled` is how many outcomes each had to learn from.
+    """
+    if not rows:
         return Text("Model: no window is complete yet.")
     by_day: defaultdict[tuple[str, str], Measures] = defaultdict(Measures)
     wholes: defaultdict[str, Measures] = defaultdict(Measures)
-    for row in found:
+    for row in rows:
         measures = measures_of(row)
         by_day[row["model"], row["window_start"][:10]] += measures
         wholes[row["model"]] += measures
@@ -229,7 +232,7 @@ def model(found: list[Row], *, labelled: int = 0) -> RenderableType:
     parts: list[RenderableType] = [table, Text(note, style="dim")]
     measured = max(measures.examples for measures in wholes.values())
     if measured < _FAIR_SHARE * labelled:
-        # Clicks wait for non-clicks and are in time; what is left out is non-clicks, which bends every figure above.
+        # Clicks wait for non-clicks and are in time; mostly non-clicks are left out, which biases the figures.
         missing = (
             f"Only {measured:,} of {labelled:,} outcomes were measured: the others came after their window closed. "
         )
@@ -260,12 +263,12 @@ def _rate(day: Day) -> str:
 
 
 def _unit(currencies: dict[str, str]) -> str:
-    """The currency, for a heading, where all campaigns have one and the same."""
+    """The currency for a heading, if all campaigns have the same."""
     return f" {currencies[min(currencies)]}" if len(set(currencies.values())) == 1 else ""
 
 
 def _labelled(client: Client) -> int:
-    """Outcomes there are for models to learn from."""
+    """How many outcomes models can learn from."""
     sql = "SELECT count() FROM outcomes WHERE kind IN ('click', 'unclicked')"
     return int(client.query(sql).result_rows[0][0])
 
@@ -276,7 +279,7 @@ def _spend(micros: int, campaign_id: str, currencies: dict[str, str]) -> str:
 
 
 def _table(title: str) -> Table:
-    # Columns one space apart: the widest of these tables has just room in 80 columns.
+    # Columns one space apart: so the widest of these tables just fits 80 columns.
     return Table(
         title=Text(title, style="bold"),
         title_justify="left",

@@ -1,0 +1,91 @@
+"""Plain reads of partitions: their bounds, whole logs, and a sample of keys. No consumer group takes part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from schemas.errors import Transient
+from schemas.records import Record
+from streams.kafka.cluster import Cluster
+from streams.kafka.retries import ANSWER_S, patiently
+from streams.kafka.settings import bounds_settings, reader_settings
+
+# A look at keys must not hold up the start of a worker of a thousand partitions.
+_SAMPLE_S = 3.0
+
+
+def bounds_consumer(cluster: Cluster) -> Consumer:
+    """A consumer for `log_bounds`; close it when done."""
+    return Consumer(bounds_settings(cluster))
+
+
+def log_bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """(first offset kept, stable end). Raises Transient when the broker does not answer."""
+    bounds: tuple[int, int] = patiently(
+        lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5.0), f"{topic}[{partition}]"
+    )
+    return bounds
+
+
+def read_all(cluster: Cluster, role: str, partition: int) -> list[bytes]:
+    """The values of a partition up to its stable end as of now: committed ones, before any open transaction."""
+    return [record.value for record in read_log(cluster, role, partition) if record.value is not None]
+
+
+def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
+    """Every record of a partition up to its stable end as of now. For logs that fit memory."""
+    return list(stream_log(cluster, cluster.topic(role), partition))
+
+
+def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63) -> Iterator[Record]:
+    """The committed records of a partition from `start` up to, not including, `stop`, or its stable end as of now.
+
+    Raises Transient when nothing comes for 30 s.
+    """
+    with closing(bounds_consumer(cluster)) as asking:
+        low, high = log_bounds(asking, topic, partition)
+    start, stop = max(start, low), min(stop, high)
+    if stop <= start:
+        return
+    consumer = Consumer(reader_settings(cluster))
+    try:
+        consumer.assign([TopicPartition(topic, partition, start)])
+        until = time.monotonic() + ANSWER_S
+        while time.monotonic() < until:
+            for message in consumer.consume(10_000, 0.05):
+                error, offset = message.error(), message.offset() or 0
+                # An EOF is the end of what is stable; an open transaction may still hold back some below `stop`.
+                if offset >= stop and (error is None or error.code() == KafkaError._PARTITION_EOF):
+                    return
+                if error is None:
+                    until = time.monotonic() + ANSWER_S
+                    yield Record(offset, message.timestamp()[1], message.key(), message.value())
+                    if offset + 1 == stop:
+                        return
+        raise Transient(f"{topic}[{partition}] was not readable to offset {stop} in {ANSWER_S:.0f} s")
+    finally:
+        consumer.close()
+
+
+def sample_keys(cluster: Cluster, role: str, partitions: int, *, most: int = 50) -> list[tuple[int, bytes]]:
+    """(partition, key) of up to `most` of the first records kept in each partition, as far as 3 s suffice."""
+    consumer = Consumer(reader_settings(cluster))
+    keys: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
+    unread = set(keys)
+    try:
+        consumer.assign([TopicPartition(cluster.topic(role), partition, OFFSET_BEGINNING) for partition in keys])
+        until = time.monotonic() + _SAMPLE_S
+        while unread and time.monotonic() < until:
+            for message in consumer.consume(1_000, 0.05):
+                partition, key, error = message.partition() or 0, message.key(), message.error()
+                if error is None and isinstance(key, bytes) and len(keys[partition]) < most:
+                    keys[partition].append(key)
+                elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                    unread.discard(partition)
+    finally:
+        consumer.close()
+    return [(partition, key) for partition, sampled in keys.items() for key in sampled]

@@ -1,0 +1,237 @@
+"""The settings of every Kafka client: one function for each purpose, all built on `client_settings`.
+
+confluent-kafka's clients are made as `Consumer(reader_settings(cluster))`; only callbacks are given beside that. A test
+holds every client of the code base to it. Faust's client, aiokafka, takes its settings from `faust_settings`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Final
+
+from schemas.errors import SettingsError
+from streams.kafka.cluster import Cluster
+
+# How long the coordinator lets a transaction live whose producer is gone.
+TRANSACTION_TIMEOUT_MS: Final = 15_000
+# How long a group waits for a member that is silent.
+SESSION_TIMEOUT_MS: Final = 10_000
+# librdkafka's own defaults: how often a member shows that it is alive, and how long a broker waits for more records
+# before it answers a fetch.
+_HEARTBEAT_MS: Final = 3_000
+FETCH_WAIT_MS: Final = 500
+_FAUST_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_FAUST_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+# How the join reads, in bulk; the benchmark's bare consumer does the same.
+_BULK_FETCH: Final[dict[str, Any]] = {
+    "isolation_level": "read_committed",
+    "fetch_wait_max_ms": 20,
+    # By default a full queue is filled again only after 1 s: a worker that keeps up would stand still for it.
+    "fetch_queue_backoff_ms": 10,
+    "max_partition_fetch_bytes": 4 << 20,
+    "queued_min_messages": 100_000,
+    "queued_max_messages_kbytes": 128 << 10,
+}
+_BATCHES: Final[dict[str, Any]] = {
+    "linger_ms": 20,
+    "batch_size": 1 << 20,
+    "compression_type": "lz4",
+    # Java's. Users' producers, Faust and clickfold must agree on the partition of a key; librdkafka's own default
+    # would part an impression from the clicks of a Java producer.
+    "partitioner": "murmur2_random",
+}
+
+
+def client_settings(cluster: Cluster, **more: Any) -> dict[str, Any]:
+    """What every client has: address and security. `more` are librdkafka's settings with `_` in place of `.`."""
+    named = {name.replace("_", "."): value for name, value in more.items()}
+    # librdkafka would write a line to stderr at each of twenty tries a second; errors reach us as errors anyway.
+    quiet = {"log_level": 0, "reconnect.backoff.ms": 200}
+    return {"bootstrap.servers": cluster.bootstrap, **quiet, **cluster.security, **named}
+
+
+# ---- consumers: librdkafka wants a group of each, also of those that never join one ---------------------------------
+
+
+def group_member_settings(cluster: Cluster, *, group: str, instance_id: str | None) -> dict[str, Any]:
+    """A worker that joins a group and commits in transactions.
+
+    With an `instance_id` the group keeps its partitions for it while it restarts. A pod that has another name each time
+    never comes back; the group would wait for it until the session times out.
+    """
+    return client_settings(
+        cluster,
+        group_id=group,
+        **({"group_instance_id": instance_id} if instance_id is not None else {}),
+        enable_auto_commit=False,
+        auto_offset_reset="error",
+        enable_partition_eof=True,
+        partition_assignment_strategy="cooperative-sticky",
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        **_BULK_FETCH,
+    )
+
+
+def sink_member_settings(
+    cluster: Cluster,
+    *,
+    group: str,
+    skip_lost: bool,
+    session_timeout_ms: int = SESSION_TIMEOUT_MS,
+    fetch_wait_ms: int = FETCH_WAIT_MS,
+) -> dict[str, Any]:
+    """A sink worker, which commits once ClickHouse has acknowledged. With `skip_lost` a group whose offsets are no
+    longer in Kafka goes on at the first record that is; without it the consumer reports an error."""
+    return client_settings(
+        cluster,
+        group_id=group,
+        session_timeout_ms=session_timeout_ms,
+        heartbeat_interval_ms=min(_HEARTBEAT_MS, session_timeout_ms // 3),
+        fetch_wait_max_ms=fetch_wait_ms,
+        # The largest share of memory beside the rows held.
+        queued_max_messages_kbytes=32_768,
+        # As for the join; with librdkafka's 1 s the sink took 97,000 rows/s, with this 111,000 and more.
+        fetch_queue_backoff_ms=10,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        enable_auto_offset_store=False,
+        enable_partition_eof=True,
+        auto_offset_reset="earliest" if skip_lost else "error",
+        partition_assignment_strategy="cooperative-sticky",
+    )
+
+
+def group_offsets_settings(cluster: Cluster, group: str) -> dict[str, Any]:
+    """A client that asks for a group's offsets and never joins it; waits for transactions open on them."""
+    return client_settings(cluster, group_id=group, enable_auto_commit=False, isolation_level="read_committed")
+
+
+def bounds_settings(cluster: Cluster) -> dict[str, Any]:
+    """A client that only asks where logs begin and end.
+
+    librdkafka reads committed records by default, so the end is the stable one: the first open transaction, if any.
+    """
+    return client_settings(cluster, group_id="clickfold-meter", enable_auto_commit=False)
+
+
+def reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:
+    """A reader of whole partitions. With `ends` it reports the end of each partition as an event."""
+    return client_settings(
+        cluster,
+        group_id="clickfold-read-only",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        enable_partition_eof=ends,
+        auto_offset_reset="earliest",
+        fetch_wait_max_ms=10,
+    )
+
+
+def bulk_reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:
+    """A reader that fetches as the join does, from given offsets, which Kafka must have: a backfill."""
+    return client_settings(
+        cluster,
+        group_id="clickfold-replay",
+        enable_auto_commit=False,
+        auto_offset_reset="error",
+        enable_partition_eof=ends,
+        **_BULK_FETCH,
+    )
+
+
+# ---- producers -----------------------------------------------------------------------------------------------------
+
+
+def transactional_producer_settings(cluster: Cluster, transactional_id: str) -> dict[str, Any]:
+    """A worker's producer of outputs and offsets."""
+    return client_settings(
+        cluster,
+        transactional_id=transactional_id,
+        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        queue_buffering_max_messages=1_000_000,
+        queue_buffering_max_kbytes=512 << 10,
+        **_BATCHES,
+    )
+
+
+def bulk_producer_settings(cluster: Cluster, *, queued_messages: int) -> dict[str, Any]:
+    """A producer of whole loads of records, with a bounded queue. It reports only records that were not delivered:
+    a million callbacks into Python would take longer than the sending."""
+    return client_settings(
+        cluster,
+        enable_idempotence=True,
+        queue_buffering_max_messages=queued_messages,
+        queue_buffering_max_kbytes=128 << 10,
+        delivery_report_only_error=True,
+        **_BATCHES,
+    )
+
+
+def letter_producer_settings(cluster: Cluster) -> dict[str, Any]:
+    """The sink's producer of dead letters: few records, each confirmed."""
+    return client_settings(cluster, enable_idempotence=True, compression_type="lz4")
+
+
+# ---- others --------------------------------------------------------------------------------------------------------
+
+
+def admin_settings(cluster: Cluster) -> dict[str, Any]:
+    """A client that asks and changes what topics there are."""
+    return client_settings(cluster, socket_timeout_ms=5_000)
+
+
+def starting_broker_settings(bootstrap: str) -> dict[str, Any]:
+    """A client that waits for a broker on this machine to start: it connects again every 0.1 s."""
+    return client_settings(Cluster(bootstrap), reconnect_backoff_ms=100, reconnect_backoff_max_ms=100)
+
+
+def faust_settings(cluster: Cluster) -> dict[str, Any]:
+    """`broker` and `broker_credentials` of a Faust app: the same address and security.
+
+    Raises SettingsError for a protocol or mechanism that aiokafka does not have, and for a certificate or key that
+    cannot be read.
+    """
+    servers = ";".join(f"kafka://{server.strip()}" for server in cluster.bootstrap.split(","))
+    return {"broker": servers, "broker_credentials": _faust_credentials(cluster.security)}
+
+
+def _faust_credentials(security: dict[str, str]) -> Any:
+    """None for PLAINTEXT."""
+    import faust  # takes a second; only the pacing worker needs it
+
+    protocol = security.get("security.protocol", "PLAINTEXT")
+    if protocol not in _FAUST_PROTOCOLS:
+        raise SettingsError(f"KAFKA_SECURITY_PROTOCOL is {protocol!r}; give {', '.join(_FAUST_PROTOCOLS)}")
+    if protocol == "PLAINTEXT":
+        return None
+    context = _ssl_context(security) if protocol in ("SSL", "SASL_SSL") else None
+    if protocol == "SSL":
+        return faust.SSLCredentials(context)
+    mechanism = security.get("sasl.mechanism", "PLAIN")
+    if mechanism not in _FAUST_MECHANISMS:
+        raise SettingsError(f"KAFKA_SASL_MECHANISM is {mechanism!r}; give {', '.join(_FAUST_MECHANISMS)}")
+    return faust.SASLCredentials(
+        username=security.get("sasl.username", ""),
+        password=security.get("sasl.password", ""),
+        ssl_context=context,
+        mechanism=mechanism,
+    )
+
+
+def _ssl_context(security: dict[str, str]) -> ssl.SSLContext:
+    """Trusts the CA given, or the system's, and shows the client certificate, if there is one."""
+    try:
+        context = ssl.create_default_context(cafile=security.get("ssl.ca.location"))
+    except OSError as failure:
+        raise SettingsError(f"KAFKA_SSL_CA_LOCATION cannot be read: {failure}") from failure
+    certificate = security.get("ssl.certificate.location")
+    if certificate is not None:
+        password = security.get("ssl.key.password", "")
+        try:
+            # Given as a function, so that OpenSSL never asks a terminal for a password that is not set.
+            context.load_cert_chain(certificate, security.get("ssl.key.location"), lambda: password)
+        except OSError as failure:
+            raise SettingsError(
+                f"KAFKA_SSL_CERTIFICATE_LOCATION or KAFKA_SSL_KEY_LOCATION cannot be read: {failure}"
+            ) from failure
+    return context

@@ -1,0 +1,32 @@
+"""The topics of a pacing worker: checked at its start; the changelog is created then."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.errors import SettingsError
+from streams.kafka.admin import Admin
+from streams.pacing.settings import PacingSettings
+
+_ROLES: Final = ("campaign_totals", "campaigns", "pacing")
+# Rows are rewritten up to once a tick, and the newest segment is never compacted: 16 MiB of rows are read back in
+# about 3 s.
+_CHANGELOG: Final = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.bytes": str(16 << 20)}
+
+
+def prepare_topics(settings: PacingSettings) -> int:
+    """Partitions of the campaign topics, after the changelog has been created if it did not exist.
+
+    Raises SettingsError when a topic is missing or counts differ, Transient when Kafka does not answer. The changelog
+    is not left to Faust: it refuses -1, the broker's own replication factor.
+    """
+    admin = Admin(settings.cluster)
+    existing = admin.require(_ROLES)
+    names = [*map(settings.cluster.topic, _ROLES), settings.changelog]
+    counts = {name: existing[name] for name in names if name in existing}
+    if len(set(counts.values())) != 1:
+        raise SettingsError(f"partition counts differ: {counts}; a campaign must have one partition number in all")
+    partitions = counts[names[0]]
+    if settings.changelog not in existing:
+        admin.create_topic(settings.changelog, partitions=partitions, config=_CHANGELOG)
+    return partitions

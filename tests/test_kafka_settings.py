@@ -1,0 +1,180 @@
+"""Settings of Kafka clients are made in one place, carry all of security, and are silent about secrets."""
+
+from __future__ import annotations
+
+import ast
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from schemas.errors import SettingsError
+from streams.kafka.cluster import Cluster
+from streams.kafka.settings import client_settings, faust_settings
+from streams.worker.environment import Environment
+
+STREAMS = Path(__file__).parent.parent / "streams"
+CLIENTS = {"Consumer", "Producer", "AdminClient"}
+SECRET = "not to be printed"
+
+
+def credentials(**security: str) -> Any:
+    """What Faust is given for these settings, `_` for `.`."""
+    named = {name.replace("_", "."): value for name, value in security.items()}
+    return faust_settings(Cluster("one:9092", security=named))["broker_credentials"]
+
+
+def imported_from(tree: ast.Module, package: str) -> set[str]:
+    """Names a module takes from a package or from modules below it."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").split(".")[: package.count(".") + 1] == package.split(".")
+        for alias in node.names
+    }
+
+
+def test_every_client_is_made_with_settings_of_the_one_module() -> None:
+    made, own = 0, []
+    for path in sorted(STREAMS.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        clients = imported_from(tree, "confluent_kafka") & CLIENTS
+        from_there = imported_from(tree, "streams.kafka.settings")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in clients:
+                made += 1
+                first = node.args[0] if len(node.args) == 1 else None
+                called = first.func.id if isinstance(first, ast.Call) and isinstance(first.func, ast.Name) else ""
+                callbacks = all((keyword.arg or "").startswith("on_") for keyword in node.keywords)
+                if called not in from_there or called == "client_settings" or not callbacks:
+                    own.append(f"{path.relative_to(STREAMS.parent)}:{node.lineno}")
+    assert own == [], "make their settings in streams/kafka/settings.py, by a function named for the purpose"
+    assert made >= 10, "clients are made in a way this test does not see"
+
+
+def test_no_module_but_the_one_imports_the_clients_by_another_way() -> None:
+    for path in sorted(STREAMS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+                assert not any(name.partition(".")[0] == "confluent_kafka" for name in names), f"{path}: {names}"
+            if isinstance(node, ast.ImportFrom):
+                renamed = [alias.name for alias in node.names if alias.name in CLIENTS and alias.asname]
+                assert renamed == [], f"{path} renames {renamed}"
+
+
+def test_what_the_environment_says_reaches_librdkafka_and_faust(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "KAFKA_BOOTSTRAP_SERVERS": "one:9092, two:9092",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+        "KAFKA_SASL_USERNAME": "pace",
+        "KAFKA_SASL_PASSWORD": SECRET,
+        "CLICKFOLD_TOPIC_PREFIX": "x.",
+    }.items():
+        monkeypatch.setenv(name, value)
+    cluster = Environment().cluster()
+    assert cluster.topic("campaign_totals") == "x.campaign_totals"
+    assert SECRET not in repr(cluster)
+    assert (
+        client_settings(cluster, group_id="a").items()
+        >= {
+            "bootstrap.servers": "one:9092, two:9092",
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": "pace",
+            "sasl.password": SECRET,
+            "group.id": "a",
+        }.items()
+    )
+    faust = faust_settings(cluster)
+    assert faust["broker"] == "kafka://one:9092;kafka://two:9092"
+    sasl = faust["broker_credentials"]
+    assert (sasl.username, sasl.password, sasl.mechanism.value) == ("pace", SECRET, "SCRAM-SHA-512")
+    assert sasl.protocol.value == "SASL_PLAINTEXT"
+    assert SECRET not in repr(sasl)
+
+
+def test_plaintext_needs_no_credentials_and_ssl_makes_a_context() -> None:
+    assert credentials() is None
+    assert credentials(security_protocol="SSL").context is not None
+    assert credentials(security_protocol="SASL_SSL").protocol.value == "SASL_SSL"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"security_protocol": "TLS"}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"security_protocol": "SASL_SSL", "sasl_mechanism": "GSSAPI"}, "KAFKA_SASL_MECHANISM"),
+        ({"security_protocol": "SSL", "ssl_ca_location": "/no/such/file"}, "KAFKA_SSL_CA_LOCATION"),
+        ({"security_protocol": "SSL", "ssl_certificate_location": "/no/such/file"}, "KAFKA_SSL_CERTIFICATE_LOCATION"),
+    ],
+)
+def test_security_that_faust_cannot_have_is_refused_by_name(wrong: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        credentials(**wrong)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate, its own authority, and its encrypted key, for `broker` and `pace`."""
+    folder = tmp_path_factory.mktemp("tls")
+    now = datetime.now(UTC)
+    for name in ("broker", "pace"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = (
+            x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        locked = BestAvailableEncryption(SECRET.encode())
+        (folder / f"{name}.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked))
+    return folder
+
+
+def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> dict[str, Any]:
+    """The client certificate that a server sees, over buffers in memory. Raises what either side refuses."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server, server_hostname="broker")
+    theirs = server.wrap_bio(to_server, to_client, server_side=True)
+    unfinished = [ours, theirs]
+    for _ in range(10):
+        for side in list(unfinished):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            unfinished.remove(side)
+    assert unfinished == []
+    return dict(theirs.getpeercert() or {})
+
+
+def test_a_broker_that_wants_a_client_certificate_is_shown_it_by_faust(certificates: Path) -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "pace.pem"))
+    server.load_cert_chain(certificates / "broker.pem", certificates / "broker.key", SECRET)
+    server.verify_mode = ssl.CERT_REQUIRED
+    trusting = {"security_protocol": "SSL", "ssl_ca_location": str(certificates / "broker.pem")}
+    ours = {
+        "ssl_certificate_location": str(certificates / "pace.pem"),
+        "ssl_key_location": str(certificates / "pace.key"),
+        "ssl_key_password": SECRET,
+    }
+    shown = shake_hands(credentials(**trusting, **ours).context, server)
+    assert shown["subject"] == ((("commonName", "pace"),),)
+    with pytest.raises(ssl.SSLError):
+        shake_hands(credentials(**trusting).context, server)
+    with pytest.raises(SettingsError, match="KAFKA_SSL_KEY_LOCATION"):
+        credentials(**trusting, **{**ours, "ssl_key_password": "wrong"})
