@@ -123,7 +123,7 @@ def test_a_dry_run_shows_rows_and_sums_of_each_day_before_and_after(days: Client
         ),
         (("--from", "2023-11-17", "--to", "2023-11-17 00:02"), "does not own 1 of"),
         (("--days", "2023-11-15 12:00"), "is not a day"),
-        (("--days", "2023-11"), "no moment"),
+        (("--days", "2023-11"), "is not a time"),
         (("--from", "2023-11-15 00:00:01", "--to", "2023-11-16"), "inside a minute"),
         (("--from", "2023-11-16", "--to", "2023-11-16"), "is not before"),
         (("--from", "2023-11-16"), "--to is missing"),
