@@ -55,7 +55,7 @@ class Log(Protocol):
         ...
 
     def ends(self, partition: int) -> dict[str, int]:
-        """The stable end of each input, asked of the broker now. Raises Transient when it does not answer."""
+        """The end of each input, uncommitted records included, asked of the broker now. Raises Transient."""
         ...
 
     def cached_ends(self, partition: int) -> dict[str, int]:

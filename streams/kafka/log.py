@@ -147,7 +147,7 @@ class KafkaLog:
         return {log: self._bounds_of(log, partition)[0] for log in self._inputs}
 
     def ends(self, partition: int) -> dict[str, int]:
-        """The stable end of each input, asked of the broker now: before the first open transaction, if there is one."""
+        """The end of each input, asked of the broker now. Records of an open transaction count as lag."""
         ends: dict[str, int] = {}
         for log in self._inputs:
             high = self._bounds_of(log, partition)[1]

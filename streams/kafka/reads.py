@@ -24,7 +24,7 @@ def bounds_consumer(cluster: Cluster) -> Consumer:
 
 
 def log_bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    """(first offset kept, stable end). Raises Transient when the broker does not answer."""
+    """(first offset kept, end behind all records, uncommitted ones included). Raises Transient without an answer."""
     bounds: tuple[int, int] = patiently(
         lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5.0), f"{topic}[{partition}]"
     )
@@ -32,19 +32,19 @@ def log_bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int
 
 
 def read_all(cluster: Cluster, role: str, partition: int) -> list[bytes]:
-    """The values of a partition up to its stable end as of now: committed ones, before any open transaction."""
+    """The committed values of a partition up to its end as of now. Waits for open transactions below that."""
     return [record.value for record in read_log(cluster, role, partition) if record.value is not None]
 
 
 def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
-    """Every record of a partition up to its stable end as of now. For logs that fit memory."""
+    """Every committed record of a partition up to its end as of now. For logs that fit memory."""
     return list(stream_log(cluster, cluster.topic(role), partition))
 
 
 def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63) -> Iterator[Record]:
-    """The committed records of a partition from `start` up to, not including, `stop`, or its stable end as of now.
+    """The committed records of a partition from `start` up to, not including, `stop`, or its end as of now.
 
-    Raises Transient when nothing comes for 30 s.
+    Waits for open transactions below that. Raises Transient when nothing comes for 30 s.
     """
     with closing(bounds_consumer(cluster)) as asking:
         low, high = log_bounds(asking, topic, partition)

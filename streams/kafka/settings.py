@@ -109,9 +109,12 @@ def group_offsets_settings(cluster: Cluster, group: str) -> dict[str, Any]:
 def bounds_settings(cluster: Cluster) -> dict[str, Any]:
     """A client that only asks where logs begin and end.
 
-    librdkafka reads committed records by default, so the end is the stable one: the first open transaction, if any.
+    The end is behind all records, those of open transactions included. A client that reads committed records, which is
+    librdkafka's default, is told the first open transaction instead: an input with one would pass for read to its end.
     """
-    return client_settings(cluster, group_id="clickfold-meter", enable_auto_commit=False)
+    return client_settings(
+        cluster, group_id="clickfold-meter", enable_auto_commit=False, isolation_level="read_uncommitted"
+    )
 
 
 def reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:

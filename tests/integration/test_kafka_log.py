@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Producer
@@ -11,6 +12,7 @@ from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
+from streams.kafka.reads import read_all
 from streams.kafka.settings import client_settings
 from tests.waiting import eventually
 
@@ -61,3 +63,28 @@ def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_pre
         eventually(ends, equals={"impressions": 1, "clicks": 0})
     finally:
         log.leave()
+
+
+@pytest.mark.broker
+def test_records_of_an_open_transaction_are_lag_and_a_reader_waits_for_them(broker: Broker, topic_prefix: str) -> None:
+    """Otherwise an input would be idle while a producer fills a transaction, and its records would be late."""
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    Admin(cluster).create(partitions=1)
+    topic = cluster.topic("impressions")
+    producer = Producer(client_settings(cluster, transactional_id=f"{topic_prefix}user"))
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for number in range(10):
+        producer.produce(topic, b"%d" % number, b"i")
+    assert producer.flush(20) == 0
+    log = KafkaLog(cluster, f"{topic_prefix}group", INPUTS, slot="0")
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            assert log.ends(0) == {"impressions": 10, "clicks": 0}
+            values = pool.submit(read_all, cluster, "impressions", 0)
+            with pytest.raises(TimeoutError):
+                values.result(1.0)
+            producer.commit_transaction(20)
+            assert values.result(20) == [b"%d" % number for number in range(10)]
+        finally:
+            log.leave()
