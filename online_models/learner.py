@@ -124,10 +124,10 @@ class Learner:
         return self._ended and bool(self._waiting or self._windows)
 
     def report(self, limit: int) -> list[Out]:
-        """The model as it is now, if it learned since it was last published and a version is due, or no more will come.
+        """The model as it is now, if it has learned since it was last published, and a version is due.
 
-        Due is one after `publish_ms` of event time. The version is the next offset, which only grows. After a restart a
-        version may be published again, with the same content.
+        A version is due `publish_ms` of event time after the last one, and at the end. Its number is the next offset,
+        which only grows. After a restart a version may be published again, with the same content.
         """
         learned = self.counts.learned and self._next_offset > self._published_offset
         due = self._ended or self._event_ms - self._published_ms >= self.settings.publish_ms
