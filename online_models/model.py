@@ -11,7 +11,7 @@ To add a model:
    `LearnerSettings.digest`, so that a snapshot of other settings is refused.
 3. Add it to `MODELS` in tests/test_models.py. The tests there hold it to every promise below.
 
-A published model is a linear one: log odds are the sum of weight times value over the features, and `registry.predict`
+A published model is a linear one: log odds are the sum of weight times value over the features, and `published.predict`
 computes the probability from that. A model of another form needs another record than `schemas.models.ModelVersion`.
 """
 

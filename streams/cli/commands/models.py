@@ -66,7 +66,7 @@ def show(
 
 def shown(cluster: Cluster, impression: Impression | None = None) -> list[RenderableType]:
     """The parts of `models show`. Raises SettingsError without a topic or a model, Transient without a broker."""
-    from online_models.registry import check, latest  # numpy
+    from online_models.published import check, latest  # numpy
     from streams.kafka.admin import Admin
 
     Admin(cluster).check(("models", "model_metrics"), ("outcomes",))
@@ -120,7 +120,7 @@ def measured(windows: Iterable[ModelMetrics]) -> RenderableType:
 
 def explained(version: ModelVersion, impression: Impression | Outcome) -> RenderableType:
     """The click probability of one impression, and what each feature adds to its log odds, largest first."""
-    from online_models.registry import contributions, predict
+    from online_models.published import contributions, predict
 
     sentence = f"Shard {version.shard}: impression {impression.impression_id} is clicked with probability "
     table = _table("What each feature adds", ("feature", "category"), (), ())
