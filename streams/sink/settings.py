@@ -1,4 +1,4 @@
-"""What a sink worker is set to, and what it says about its progress."""
+"""The settings of a sink worker, and its progress."""
 
 from __future__ import annotations
 
