@@ -49,8 +49,11 @@ FROM
 
 
 class Plan(NamedTuple):
-    """What a promotion, or an undo, will change: spans in order, and of the minutes that were not named one by one how
-    many are left out because they may still change. `changes` is how many minutes will be read from elsewhere."""
+    """What a promotion, or an undo, will change: spans, in order.
+
+    `not_final` counts the minutes that were not named one by one and are left out because they may still change.
+    `changes` counts the minutes that views will read from another run than before.
+    """
 
     run: str
     undo: bool

@@ -79,7 +79,7 @@ def test_whole_days_are_promoted_unless_told_otherwise(days: Client) -> None:
     assert "Would be promoted: run again, 2,880 minutes" in said(days, "promote", "again", "--dry-run")
     assert figures(days) == [1] * 8
     text = said(days, "promote", "again")
-    assert "promoted: run again, 2,880 minutes (2023-11-15 00:00 to 2023-11-17 00:00); 2,880 are read from" in text
+    assert "promoted: run again, 2,880 minutes (2023-11-15 00:00 to 2023-11-17 00:00). Views now read 2,880" in text
     assert figures(days) == [1, 1, 2, 2, 2, 2, 1, 1]
     # Outcomes and clicks follow, by the minute of the event, to its last millisecond.
     sql = "SELECT count() FROM outcomes GROUP BY event_time ORDER BY event_time"

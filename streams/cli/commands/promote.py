@@ -95,8 +95,9 @@ def _sentence(plan: Plan, *, dry_run: bool) -> str:
     verb = "taken back" if plan.undo else "promoted"
     text = (
         f"{'Would be ' if dry_run else ''}{verb}: run {plan.run}, {count(minutes_in(plan.spans))} minutes "
-        f"({named(plan.spans)}); {count(plan.changes)} are read from elsewhere {'then' if dry_run else 'now'}."
+        f"({named(plan.spans)}). "
+        f"Views {'would' if dry_run else 'now'} read {count(plan.changes)} of them from another run."
     )
     if plan.not_final:
-        text += f" Left out: {count(plan.not_final)} minutes of that may still change in it or in live work."
+        text += f" Left out: {count(plan.not_final)} minutes that may still change in the run or in live work."
     return text
