@@ -25,7 +25,7 @@ from streams.verify.run import Asked, Verification
 
 
 class Format(StrEnum):
-    """How the answer is written."""
+    """How the result is written."""
 
     TABLE = "table"
     JSON = "json"
@@ -49,16 +49,18 @@ def verify(
     pacing_url: Annotated[
         str, typer.Option(help="JSON view of the pacing worker, http://host:port/pacing. [default: its changelog]")
     ] = "",
-    ended: Annotated[bool, typer.Option("--ended", help="The run was ended by SIGUSR1, so nothing is open.")] = False,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="The run was ended by SIGUSR1, so nothing is open any more.")
+    ] = False,
     wait: Annotated[
         str, typer.Option(help="How long to wait for the sink and pacing to catch up before comparing.")
     ] = "0s",
-    rows: Annotated[int, typer.Option(min=1, help="How many differences of each check to show.")] = 5,
+    rows: Annotated[int, typer.Option(min=1, help="How many differences of each check are shown.")] = 5,
     format_: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.TABLE,
 ) -> None:
     """Recompute from Kafka alone what a run must have written, and compare. Exit code 1 when anything differs.
 
-    Live workers may go on meanwhile: it compares what they have committed, and leaves out what may still change.
+    Workers may keep running: only what they have committed is compared, without what may still change.
     """
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
@@ -99,15 +101,15 @@ def verify(
         console = Console()
         agree = show_checks(checks, console)
         judged = ", ".join(f"{count:,} {log}" for log, count in verification.events.items())
-        console.print(f"{judged} in {len(verification.partitions)} partitions were judged.")
+        console.print(f"{judged} in {len(verification.partitions)} partitions were recomputed.")
         for name in absent:
-            console.print(f"{name}: not compared, as none is named and none runs here.", style="dim")
+            console.print(f"{name}: not compared, because none is configured and none runs here.", style="dim")
     if not agree:
         raise typer.Exit(1)
 
 
 def show_checks(checks: Sequence[Check], console: Console) -> bool:
-    """Prints one line a check, with its first differences below; returns whether all agree."""
+    """Prints a line for each check, with its first differences below; returns whether all agree."""
     console.print("[bold]Against the batch truth[/bold]:")
     for check in checks:
         if check.differing:
@@ -149,7 +151,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _pacing(cluster: Cluster, url: str) -> Paced | None:
-    """The pacing worker's view, or its changelog; None where no worker ever ran."""
+    """The JSON view of the pacing worker, or without a URL its changelog; None if no such worker ever ran."""
     if url:
         return View(url)
     topic = changelog_topic(cluster.group("pace"))
