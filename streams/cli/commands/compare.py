@@ -77,7 +77,7 @@ def _write(comparison: Comparison, format_: Format) -> None:
     if comparison.not_final:
         typer.echo(f"{count(comparison.not_final)} minutes left out: not final in both")
     if comparison.equal:
-        typer.echo(f"Run {comparison.run} equals {other_label} in every measure of all of them.")
+        typer.echo(f"Run {comparison.run} equals {other_label} in all of them, in every measure.")
         return
     for each in comparison.tables:
         if not each.equal:
