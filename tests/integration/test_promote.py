@@ -144,7 +144,7 @@ def test_minutes_that_may_still_change_are_refused_when_named_and_else_left_out(
     at = minute_of(DAY_0_MS + DAY_MS)
     insert(days, "totals", [total(at, version=9, impressions=7)], run=run)
     with pytest.raises(SettingsError, match="may still change 1 of"):
-        plan_promotion(days, "again", asked=[Span(DAY_0_MS + DAY_MS, DAY_0_MS + 2 * DAY_MS)])
+        plan_promotion(days, "again", requested=[Span(DAY_0_MS + DAY_MS, DAY_0_MS + 2 * DAY_MS)])
     plan = plan_promotion(days, "again")
     assert (plan.spans, plan.not_final) == ([Span(DAY_0_MS + 2 * DAY_MS, DAY_0_MS + 3 * DAY_MS)], 1_440)
     every = plan_promotion(days, "again", every_minute=True)

@@ -60,9 +60,16 @@ def backfill(
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
 ) -> None:
     """Replay a range of the logs with other settings, or again, into a run beside live work."""
-    from streams.backfill.plan import JoinAsked, ModelsAsked, asked_texts, join_plan, models_plan, settled_plan
+    from streams.backfill.plan import (
+        JoinOptions,
+        ModelsOptions,
+        join_plan,
+        load_or_make_plan,
+        models_plan,
+        option_texts,
+    )
     from streams.backfill.processes import replay_all
-    from streams.backfill.replay import owned_span  # imports numpy and librdkafka
+    from streams.backfill.replay import owned_by_all  # imports numpy and librdkafka
     from streams.runs.compare_models import compare_models, learned_span
     from streams.runs.record import find_run, record_run
 
@@ -71,13 +78,13 @@ def backfill(
     if models:
         from online_models.settings import LearnerSettings
 
-        learning = ModelsAsked(run=run, from_=from_, to=to, model=LearnerSettings())
-        texts, make = asked_texts(learning, cluster), lambda: models_plan(learning, cluster)
+        learning = ModelsOptions(run=run, from_=from_, to=to, model=LearnerSettings())
+        texts, make = option_texts(learning, cluster), lambda: models_plan(learning, cluster)
     else:
         bounds = options.join_bounds(
             window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
         )
-        joining = JoinAsked(
+        joining = JoinOptions(
             run=run,
             from_=from_,
             to=to,
@@ -86,9 +93,9 @@ def backfill(
             live_lateness_ms=options.duration_ms("--live-lateness", live_lateness or lateness),
             complete=complete,
         )
-        texts, make = asked_texts(joining, cluster), lambda: join_plan(joining, cluster, _print_progress)
+        texts, make = option_texts(joining, cluster), lambda: join_plan(joining, cluster, _print_progress)
     with clickhouse_errors_as_sentences(), clickhouse.open() as client:
-        plan = settled_plan(folder, texts, client, make)
+        plan = load_or_make_plan(folder, texts, client, make)
         recorded = find_run(client, run)
         if recorded is not None and recorded.state == "complete":
             _print_progress(f"run {run} is complete already; `clickfold compare` compares it with live work")
@@ -111,7 +118,7 @@ def backfill(
             record_run(client, plan.record("complete", *learned_span(client, run)))
             write_models(compare_models(client, run), Format.TABLE)
             return
-        span = owned_span(owning for partition, owning in owned.items() if any(plan.ends[partition].values()))
+        span = owned_by_all(owning for partition, owning in owned.items() if any(plan.ends[partition].values()))
         record_run(client, plan.record("complete", *span))
     minutes = (span[1] - span[0]) // 60_000
     _print_progress(

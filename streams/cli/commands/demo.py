@@ -33,8 +33,8 @@ from streams.inputs.files import read_campaigns, read_jsonl
 from streams.inputs.sample import open_bandit
 from streams.kafka.admin import REPLAYED
 from streams.kafka.reads import read_all
-from streams.verify.paced import View
-from streams.verify.run import Asked, Verification
+from streams.verify.pacing_counters import PacingView
+from streams.verify.run import Verification, VerifyRequest
 from streams.verify.written import last_ledgers, summed_totals
 from streams.warehouse.client import Warehouse
 
@@ -107,9 +107,9 @@ def demo(
             client = cleanup.enter_context(closing(Warehouse(stack.clickhouse.url).connect()))
             checks = Verification(
                 stack.cluster,
-                Asked(bounds=bounds, group=stack.cluster.group("join"), ended=True, wait_s=_CATCH_UP_S),
+                VerifyRequest(bounds=bounds, group=stack.cluster.group("join"), ended=True, wait_s=_CATCH_UP_S),
                 clickhouse=client,
-                paced=View(stack.url("pace")),
+                pacing=PacingView(stack.url("pace")),
                 meanwhile=lambda: stack.check(without=("join", "learn")),
             ).checks()
         for part in summary(client):

@@ -12,8 +12,8 @@ from schemas.errors import SettingsError
 from streams.cli.connections import clickhouse_client
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import count
-from streams.runs.minutes import DAY_MS, Span, minutes_in, named
-from streams.runs.promote import Plan, carry_out, days_named, plan_promotion, plan_undo, preview
+from streams.runs.minutes import DAY_MS, Span, minutes_in, spans_text
+from streams.runs.promote import PromotionPlan, day_spans, plan_promotion, plan_undo, preview, write_promotion
 from streams.runs.record import MINUTE_MS
 
 
@@ -45,17 +45,17 @@ def promote(
     it. Nothing is overwritten: after --undo the views show what they showed before. Pacing does not change: its
     decisions were made from the figures of live work.
     """
-    spans = requested_spans(days=days, since=since, until=until)
-    if spans and minutes is DefaultMinutes.ALL:
+    requested = requested_spans(days=days, since=since, until=until)
+    if requested and minutes is DefaultMinutes.ALL:
         raise SettingsError("--minutes all and days or times are given; give one of them")
     with clickhouse_client() as client:
         if undo:
-            plan = plan_undo(client, name, asked=spans)
+            plan = plan_undo(client, name, requested=requested)
         else:
-            plan = plan_promotion(client, name, asked=spans, every_minute=minutes is DefaultMinutes.ALL)
+            plan = plan_promotion(client, name, requested=requested, every_minute=minutes is DefaultMinutes.ALL)
         changed = preview(client, plan)
         if not dry_run:
-            carry_out(client, plan)
+            write_promotion(client, plan)
     write(changed, format_)
     if format_ is Format.TABLE:
         typer.echo(_sentence(plan, dry_run=dry_run))
@@ -72,7 +72,7 @@ def requested_spans(*, days: str, since: str, until: str) -> list[Span]:
         for day, start_ms in zip(days.split(","), starts, strict=True):
             if start_ms % DAY_MS:
                 raise SettingsError(f"--days {day!r} is not a day; write it as 2026-11-01")
-        return days_named(starts)
+        return day_spans(starts)
     if not since:
         return []
     span = Span(_moment_ms("--from", since), _moment_ms("--to", until))
@@ -92,11 +92,11 @@ def _moment_ms(option: str, text: str) -> int:
     return ts_ms
 
 
-def _sentence(plan: Plan, *, dry_run: bool) -> str:
+def _sentence(plan: PromotionPlan, *, dry_run: bool) -> str:
     verb = "taken back" if plan.undo else "promoted"
     text = (
         f"{'Would be ' if dry_run else ''}{verb}: run {plan.run}, {count(minutes_in(plan.spans))} minutes "
-        f"({named(plan.spans)}). "
+        f"({spans_text(plan.spans)}). "
         f"Views {'would' if dry_run else 'now'} read {count(plan.changes)} of them from another run."
     )
     if plan.not_final:

@@ -20,8 +20,8 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.pacing.settings import changelog_topic
 from streams.verify.check import Check
-from streams.verify.paced import Changelog, Paced, View
-from streams.verify.run import Asked, Verification
+from streams.verify.pacing_counters import PacingChangelog, PacingCounters, PacingView
+from streams.verify.run import Verification, VerifyRequest
 
 
 class Format(StrEnum):
@@ -66,7 +66,7 @@ def verify(
         window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
     )
     cluster = kafka_cluster()
-    asked = Asked(
+    request = VerifyRequest(
         bounds=bounds,
         group=options.plain_name("--group", group or cluster.group("join")),
         dimensions=options.names(dimensions),
@@ -75,25 +75,25 @@ def verify(
         to_text=to,
         ended=ended,
         wait_s=options.duration_ms("--wait", wait) / 1_000,
-        most=rows,
+        max_shown=rows,
     )
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(clickhouse_errors_as_sentences())
         warehouse = warehouse_if_any()
         client = cleanup.enter_context(contextlib.closing(warehouse.connect())) if warehouse is not None else None
-        paced = _pacing(cluster, pacing_url)
+        pacing = _pacing_counters(cluster, pacing_url)
         bar = cleanup.enter_context(_bar())
         verification = Verification(
             cluster,
-            asked,
+            request,
             clickhouse=client,
             sink_group=sink_group,
-            paced=paced,
+            pacing=pacing,
             on_read=lambda records: bar.advance(task, records),
         )
         task = bar.add_task("records", total=verification.records)
         checks = verification.checks()
-    absent = [name for name, source in (("ClickHouse", client), ("pacing", paced)) if source is None]
+    absent = [name for name, source in (("ClickHouse", client), ("pacing", pacing)) if source is None]
     if format_ is Format.JSON:
         sys.stdout.write(_json(verification, checks, absent))
         agree = not any(check.differing for check in checks)
@@ -150,13 +150,13 @@ def _numbers(text: str) -> list[int]:
         raise SettingsError(f"--partitions is {text!r}; give numbers separated by commas, such as 0,3") from error
 
 
-def _pacing(cluster: Cluster, url: str) -> Paced | None:
+def _pacing_counters(cluster: Cluster, url: str) -> PacingCounters | None:
     """The JSON view of the pacing worker, or without a URL its changelog; None if no such worker ever ran."""
     if url:
-        return View(url)
+        return PacingView(url)
     topic = changelog_topic(cluster.group("pace"))
     partitions = Admin(cluster).partition_counts().get(topic)
-    return Changelog(cluster, topic, partitions) if partitions is not None else None
+    return PacingChangelog(cluster, topic, partitions) if partitions is not None else None
 
 
 def _bar() -> Progress:
