@@ -182,6 +182,19 @@ def test_sinks_that_come_and_go_share_the_work_and_miss_nothing(setting: Setting
     assert impressions(database) == {f"k{key}": 1000 * key + 3 for key in range(1_000)}
 
 
+def test_lag_of_a_group_that_has_committed_nothing_is_what_kafka_keeps(
+    setting: Setting, clickhouse: ClickHouse
+) -> None:
+    clickhouse.order_faults([Fault("status", match="INSERT INTO", times=1_000, status=503)])
+    setting.send("totals", [total(key, version=1) for key in range(9)])
+    with setting.sink(drain_s=0.1) as progress:
+        # Three records and the marker of their transaction in each partition.
+        eventually(lambda: progress.lag, equals=4 * PARTITIONS, about=progress)
+    clickhouse.order_faults([])
+    with setting.sink() as progress:
+        eventually(lambda: progress.caught_up, about=progress)
+
+
 def test_offsets_that_are_gone_stop_the_sink_with_both_numbers(setting: Setting) -> None:
     setting.send("totals", [total(key, version=1) for key in range(9)])
     with setting.sink() as progress:
