@@ -40,10 +40,12 @@ pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 PROGRAM = """
 import sys, threading
 import msgspec
-from streams.sink import worker as worker_module
+from streams.sink import settings as sink_settings
 from streams.sink.settings import SinkSettings
-from streams.warehouse.writer import Writer
+from streams.warehouse.client import Warehouse
 from streams.sink.worker import run
+# There it is a name for type checkers alone, and msgspec needs it.
+sink_settings.Warehouse = Warehouse
 run(msgspec.json.decode(sys.argv[1], type=SinkSettings), threading.Event())
 """
 
