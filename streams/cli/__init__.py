@@ -15,7 +15,9 @@ def main() -> None:
         try:
             app()
         except ClickfoldError as error:
-            print(f"clickfold: {error}", file=sys.stderr)  # noqa: T201  # the terminal is the place for it
+            from streams.cli.render.escape import escaped_lines
+
+            print(f"clickfold: {escaped_lines(str(error))}", file=sys.stderr)  # noqa: T201  # the terminal is the place for it
             sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
