@@ -10,6 +10,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from streams.cli.several import SeveralValues
+
 _LONGEST_SUMMARY: Final = 300  # characters; none of ours is longer
 
 
@@ -83,7 +85,7 @@ def load(name: str, command: Lazy) -> Any:
     target = getattr(import_module(module), attribute)
     if not isinstance(target, typer.Typer):
         function, target = target, command_group("")
-        target.command(name)(function)
+        target.command(name, cls=SeveralValues)(function)
     loaded = typer.main.get_command(target)
     loaded.name = name
     return loaded

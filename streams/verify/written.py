@@ -105,11 +105,17 @@ class CampaignTotals:
 
 def rejects(cluster: Cluster) -> Iterator[tuple[int, Key]]:
     """(input partition, (input, offset, reason)) of every dead letter of the inputs."""
+    for log, letter in dead_letters(cluster):
+        yield letter.partition, (log, letter.offset, str(letter.reason))
+
+
+def dead_letters(cluster: Cluster) -> Iterator[tuple[str, Rejected]]:
+    """Every dead letter of the inputs, with the input it is of."""
     logs = {cluster.topic(role): role for role in INPUTS}
     for value in read_all(cluster, "rejects", 0):
-        one = decode(value, Rejected)
-        if one.topic in logs:
-            yield one.partition, (logs[one.topic], one.offset, str(one.reason))
+        letter = decode(value, Rejected)
+        if letter.topic in logs:
+            yield logs[letter.topic], letter
 
 
 def last_ledgers(cluster: Cluster, partitions: Iterable[int]) -> dict[int, Ledger]:

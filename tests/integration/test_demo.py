@@ -21,7 +21,7 @@ from schemas.bounds import JoinBounds
 from schemas.codec import decode
 from schemas.outcomes import Outcome
 from schemas.totals import DIMENSIONS, MEASURES
-from streams.inputs.files import read_jsonl
+from streams.inputs.files import FileLog
 from streams.verify.oracle import truth
 from tests.waiting import PATIENCE_S, eventually
 
@@ -204,7 +204,7 @@ def test_demo_on_files_equals_the_batch_truth_and_clickfold_fold(demo: Demo, tmp
     demo.run(*files, *more, *OPTIONS, "--export", tmp_path / "export")
     exported = Exported(tmp_path / "export")
     exported.assert_consistent()
-    judged = truth(read_jsonl(impressions, "impressions"), read_jsonl(clicks, "clicks"), BOUNDS)
+    judged = truth(FileLog([impressions], "impressions").records(), FileLog([clicks], "clicks").records(), BOUNDS)
     # The files are worth comparing: every fate there is occurs.
     for log in (judged.impressions, judged.clicks):
         assert all(log.counts[fate] > 3 for fate in ("accepted", "late", "duplicate", "rejected")), log.counts
