@@ -13,6 +13,9 @@ from unittest.mock import patch
 import orjson
 import pytest
 
+from schemas.rejects import Reason, rejected
+from streams.inputs.files import FileLog
+from streams.inputs.tally import located
 from tests.factories import T0, click_json, impression_json
 from tests.test_fold_command import Done, run_here
 
@@ -161,3 +164,28 @@ def test_outcomes_on_a_terminal_are_the_same_json_without_control_characters(tmp
         shown = run_here(*given)
     assert orjson.loads(shown.out) == orjson.loads(plain.out)
     assert not {"\u202e", "\x9b"} & set(shown.out.decode())
+
+
+def test_demo_starts_nothing_when_no_record_of_a_log_can_be_used(tmp_path: Path) -> None:
+    given = files(tmp_path, [impression_json("i", 1_700_000_000)] * 2, [click_json("k", "i", T0)])
+    done = run_here(*given, command="demo")
+    assert done.code == 3
+    assert done.err.decode().splitlines() == [
+        "impressions: 2 of 2 late or refused",
+        f"  2 undecodable, first {tmp_path}/impressions.jsonl line 1: ts 1700000000 looks like seconds "
+        "(2023-11-14T22:13:20Z); clickfold wants milliseconds since 1970: 1700000000000",
+        "clickfold: no record of impressions was accepted, of 2",
+    ]
+
+
+def test_dead_letters_are_located_in_the_files_they_came_from(tmp_path: Path) -> None:
+    given = files(tmp_path, [impression_json("i", T0), b"{}", b"{}", impression_json("j", 5)], [])
+    log = FileLog([Path(str(given[1]))], "impressions")
+    letters = [
+        rejected(Reason.UNDECODABLE, detail, line, topic="t", partition=3, offset=70, record_ts_ms=-1)
+        for line, detail in ((impression_json("j", 5), "at `$.ts`"), (b"{}", "missing"), (b"{}", "missing"))
+    ]
+    tally = located({"impressions": log}, (("impressions", letter) for letter in letters))
+    first, second = tally.lines(log)
+    assert first.startswith(f"  2 undecodable, first {given[1]} line 2: ")
+    assert second.startswith(f"  1 undecodable, first {given[1]} line 4: ts 5 is below")

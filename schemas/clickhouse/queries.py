@@ -33,7 +33,7 @@ _CHART_NEEDS: Final = {"line": {"x", "y"}, "bar": {"x", "y"}, "histogram": {"x"}
 _CHART_TAKES: Final = {"x", "y", "low", "high", "by", "unit", "at"}
 _SELECTS = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH)\b", re.I | re.S)
 _SECONDS = re.compile(r"(LowCardinality\()?(Nullable\()?DateTime\b")
-# The error of `throwIf`, with which a query refuses a value, and the query's own sentence in its text.
+# The error with which a query refuses a value by itself, and its own sentence in the text of the error.
 _THROW_IF_CODE = 395
 _THROWN = re.compile(r"DB::Exception: (.+?)(?:: [Ww]hile |: In scope |\. \(FUNCTION_THROW|$)", re.M)
 # ClickHouse's error numbers for a value that does not fit the type of its parameter: CANNOT_PARSE_TEXT and similar

@@ -136,7 +136,7 @@ def demo(
         if not show_checks(checks, console):
             raise ClickfoldError("the run differs from the batch truth, see above; please report it")
     if played.logs and (wrong := faults(counts)):
-        console.print(f"[red]✗ clickfold did what it should, but the result cannot be used:[/red] {'; '.join(wrong)}")
+        console.print(f"[red]✗ the result cannot be used:[/red] {'; '.join(wrong)}")
         raise typer.Exit(3)
 
 
