@@ -1,12 +1,12 @@
-# One word each: `make setup`, `make test`, `make demo`. Nothing is installed outside .venv and the user's cache folder.
-# Needs a Python >= 3.11 and make; uv is used when it is there (10 s instead of a minute), Java and Maven never.
+# The tasks of a checkout: `make help` lists them. Nothing is installed outside .venv and the user's cache folder.
+# They need make and Python 3.11 or newer, not Java or Maven. With uv on PATH, setup takes 10 s instead of a minute.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Bytecode is kept whatever the environment says: to compile again what a run imports takes longer than most tests.
+# Bytecode is always kept: compiling all imports again would take longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup check unit test simulate chaos demo bench schemas reference docs screens lock clean
@@ -14,10 +14,10 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
-setup: $(STAMP) ## everything needed, into .venv and the user's cache folder
+setup: $(STAMP) ## install packages into .venv, and Kafka's jars into the user's cache folder
 	@$(BIN)/python -m streams.embedded.jars
 
-# The stamp is written last: an install cut short is done again, one that is done is not.
+# The stamp is written last, so that an interrupted installation is repeated, and a complete one is not.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "clickfold needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
@@ -34,10 +34,11 @@ else
 endif
 	@touch $@
 
-# SHORT: proofs by many seeds try a twentieth of them, see tests/effort.py. What is below tests/integration starts servers.
+# With SHORT, tests that try many seeds try a twentieth of them, see tests/effort.py. Tests in tests/integration start
+# servers.
 UNIT := SHORT=1 $(BIN)/pytest --ignore tests/integration
 
-check: $(STAMP) ## format, lint, types, unit tests: before each commit, within a minute
+check: $(STAMP) ## format, lint, types, unit tests: run it before each commit, takes a minute
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy
@@ -46,23 +47,23 @@ check: $(STAMP) ## format, lint, types, unit tests: before each commit, within a
 unit: $(STAMP) ## unit tests alone, or some: make unit T="tests/test_join.py -k late"
 	@$(UNIT) $(or $(T),-n auto --maxprocesses 8 --dist loadfile)
 
-# Files by turns on two workers, each with a Kafka and a ClickHouse of its own; the long ones come first.
-test: setup ## all that CI runs: format, lint, types, every test; about twelve minutes
+# Two workers take the files in turn, slow ones first. Each worker has its own Kafka and ClickHouse.
+test: setup ## everything that CI runs: format, lint, types, all tests; about twelve minutes
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-simulate: setup ## crash join workers everywhere: SEEDS=n [FROM=k], or SEED=k for one history and its last events
+simulate: setup ## crashes of join workers in memory: SEEDS=n [FROM=k], or SEED=k for one seed and its last events
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --from $(or $(FROM),0))
 
-chaos: setup ## three minutes of kills, freezes and restarts under load, then the truth is asked for
+chaos: setup ## three minutes of kills, freezes and restarts under load, then `clickfold verify`
 	@$(BIN)/python -m tests.chaos --minutes 3
 
 demo: setup ## real events through every part, on this machine
 	@$(BIN)/clickfold demo
 
-bench: setup ## events per second of the join, with the broker beside it
+bench: setup ## events a second of the join, and of a consumer that only reads
 	@$(BIN)/clickfold bench join
 
 schemas: setup ## schemas/json from the types, after changing one
@@ -75,10 +76,10 @@ docs: setup ## the documents as a site, in build/docs; a broken link or diagram 
 	@$(BIN)/sphinx-build -W --keep-going -n -q -b html -d build/doctrees docs build/docs
 	@echo "Open build/docs/index.html."
 
-screens: setup ## what commands show, for the documents: all of docs/screens.toml, or S=name
+screens: setup ## screens of the documents, from real commands: all of docs/screens.toml, or S=name
 	@$(BIN)/python -m docs.capture $(S)
 
-lock: ## the newest versions pyproject.toml allows (needs uv)
+lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	@$(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--all-extras --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 		--output-file requirements.lock pyproject.toml

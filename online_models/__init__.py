@@ -1,1 +1,1 @@
-"""Models of click probability. `model` says what a model is and how to add one; `learner` drives it."""
+"""Models of click probability. `model` says what one is and how to add one; `learner` drives it."""

@@ -1,4 +1,4 @@
-"""Whether clicks drift away from what the model predicts: Page's cumulative sum of the surprise of each window.
+"""Whether clicks differ from what the model predicts, by Page's cumulative sum of the surprise of each window.
 
 The surprise of a window is (clicks - predicted) / sqrt(predicted). While predictions are right it is about standard
 normal, because clicks are rare and so nearly Poisson. An online learner corrects itself, so a sum that stays high says

@@ -1,4 +1,4 @@
-"""Which outcomes teach a model: what a learner reads from one record of `ads.outcomes`."""
+"""Reads one record of `ads.outcomes` for a learner, and says whether it is an example to learn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_outcome(value: bytes | None) -> Outcome | None:
     """The outcome, or None when the bytes are not one or when it contradicts itself.
 
     An outcome with a label is an example: it has a time, a campaign, a creative and a weight, all within bounds.
-    Repeats and orphans have no label and teach nothing.
+    Repeats and orphans have no label, so nothing is learned from them.
     """
     try:
         outcome = decode(value or b"", Outcome)

@@ -1,7 +1,7 @@
 """Two arms compared by their click rates.
 
 Impressions are counted as independent. If users were split into arms, each with many impressions, the intervals here
-are too narrow. And who looks every hour and stops at the first verdict is wrong more often than 5 % of the time.
+are too narrow. A user who looks every hour and stops at the first verdict is wrong in more than 5 % of the cases.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Arm b against arm a. `difference` is b's rate minus a's; `lift` is that over a's rate, None when a has no click.
+    """Arm b against arm a. `difference` is rate b - rate a, `lift` is `difference` / rate a; None if a has no click.
 
     `verdict` names the better arm only when the interval of the difference excludes 0, the p-value agrees, and the arms
     have `FEWEST_CLICKS` together. `reason` says in one sentence what was shown and what was not.
@@ -66,7 +66,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 def wilson(arm: Arm) -> Interval:
     """Interval of an arm's click rate (E. B. Wilson, JASA 22, 1927)."""
-    # Importing statsmodels takes 2.3 s, with scipy and pandas: only who compares arms waits for it.
+    # Imported here, because statsmodels takes 2.3 s, with scipy and pandas.
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(arm.clicks, arm.impressions, alpha=1.0 - CONFIDENCE, method="wilson")

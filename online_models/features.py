@@ -1,8 +1,8 @@
 """From an impression to hashed features: pinned and versioned, because weights mean nothing under another hash.
 
-A model sees what was known before the auction and does not depend on the model itself. Price, pCTR, arm and user id are
-never features: the first two would feed the model's own past decisions back to it, the arm is what an experiment
-compares, and a user id identifies a person.
+A feature was known before the auction, and no model has decided it. Price, pCTR, arm and user id are never features:
+the first two would feed the past decisions of the model back to it, the arm is what an experiment compares, and a user
+id identifies a person.
 """
 
 from __future__ import annotations

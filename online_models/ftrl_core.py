@@ -1,4 +1,4 @@
-"""FTRL-proximal logistic regression over indices: the first `model.Model`. Names, hashing and River are elsewhere.
+"""FTRL-proximal logistic regression over indices, as a `model.Model`. `features` hashes, `ftrl` is for River.
 
 McMahan et al., "Ad click prediction: a view from the trenches", KDD 2013, algorithm 1. Each coordinate has two
 numbers, `z` and `n`; its weight is computed from them whenever it is needed:
@@ -14,7 +14,7 @@ learning rates, in expectation, as learning from all of them, and predictions ar
 On the Open Bandit sample with r = 0.05 the log loss was 0.030425 this way and 0.030431 with the square of `k*g`; on
 synthetic traffic the distance from the truth (mean Kullback-Leibler) was 0.00047 against 0.00059. It has a limit: a
 single negative of weight 100 (r = 0.01) moves predictions so far that they were 15 % too high on average, and r = 0.001
-was useless with either. Keep r at 0.02 or more, or use a smaller alpha.
+was useless in both ways. Keep r at 0.02 or more, or use a smaller alpha.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class FtrlCore:
         self.intercept = intercept
         self.z = array("d", bytes(8 * size))
         self.n = array("d", bytes(8 * size))
-        # Without a penalty FTRL is gradient descent, which starts where `z` says. Starting at one half and not near the
+        # Without a penalty FTRL is gradient descent, and `z` is where it starts. Starting at one half and not near the
         # base rate raised the log loss of the first 60,000 impressions of the Open Bandit sample by 5 %.
         prior = settings.prior
         self.z[intercept] = -log(prior / (1.0 - prior)) * settings.beta / settings.alpha
@@ -137,9 +137,9 @@ class FtrlCore:
         for index, value, w in seen:
             gradient = error * value
             n = ns[index]
-            grown = n + weight * gradient * gradient
-            zs[index] += weight * gradient - (sqrt(grown) - sqrt(n)) / alpha * w
-            ns[index] = grown
+            n_after = n + weight * gradient * gradient
+            zs[index] += weight * gradient - (sqrt(n_after) - sqrt(n)) / alpha * w
+            ns[index] = n_after
         return predicted
 
     def columns(self) -> list[bytes]:

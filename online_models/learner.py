@@ -21,7 +21,7 @@ from online_models.drift import DriftState
 from online_models.examples import read_outcome
 from online_models.features import FEATURES_VERSION, hashed_features
 from online_models.model import Model
-from online_models.registry import MAX_WEIGHTS, weights_digest
+from online_models.published import MAX_WEIGHTS, weights_digest
 from online_models.settings import LearnerSettings
 from online_models.snapshot import Header, LearnerCounts, decode_snapshot, encode_snapshot
 from online_models.waiting import WaitingClicks
@@ -124,10 +124,10 @@ class Learner:
         return self._ended and bool(self._waiting or self._windows)
 
     def report(self, limit: int) -> list[Out]:
-        """The model as it is now, if it learned since it was last published and a version is due, or no more will come.
+        """The model as it is now, if it has learned since it was last published, and a version is due.
 
-        Due is one after `publish_ms` of event time. The version is the next offset, which only grows. After a restart a
-        version may be published again, with the same content.
+        A version is due `publish_ms` of event time after the last one, and at the end. Its number is the next offset,
+        which only grows. After a restart a version may be published again, with the same content.
         """
         learned = self.counts.learned and self._next_offset > self._published_offset
         due = self._ended or self._event_ms - self._published_ms >= self.settings.publish_ms

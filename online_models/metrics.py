@@ -48,7 +48,7 @@ def score(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights
 
 
 def calibration_ratio(*, predicted_clicks: float, clicks: float) -> float | None:
-    """Predicted over observed clicks: above 1 the model promises too much. None without clicks."""
+    """Predicted over observed clicks: above 1 the model predicts too many clicks. None without clicks."""
     return predicted_clicks / clicks if clicks else None
 
 
@@ -67,15 +67,16 @@ def auc(predictions: NDArray[np.float64], *, labels: NDArray[np.int8], weights: 
     all_positive, all_negative = fsum(positive), fsum(negative)
     if not all_positive or not all_negative:
         return None
-    won, below = [], 0.0
-    for ours, theirs in zip(positive, negative, strict=True):
-        won.append(ours * (below + theirs / 2.0))
-        below += theirs
-    return min(1.0, fsum(won) / (all_positive * all_negative))
+    # For each prediction: the weight of the pairs in which its clicks rank above a non-click, ties by half.
+    pairs, negative_below = [], 0.0
+    for of_clicks, of_others in zip(positive, negative, strict=True):
+        pairs.append(of_clicks * (negative_below + of_others / 2.0))
+        negative_below += of_others
+    return min(1.0, fsum(pairs) / (all_positive * all_negative))
 
 
 def _sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> Sequence[float]:
-    """Exactly rounded sum of each run of values; a run begins at each of `starts`."""
+    """Exactly rounded sums of groups of adjacent values; a group begins at each of `starts`."""
     listed = values.tolist()
     bounds = pairwise([*starts.tolist(), len(listed)])
     return [listed[start] if stop == start + 1 else fsum(listed[start:stop]) for start, stop in bounds]

@@ -11,7 +11,7 @@ To add a model:
    `LearnerSettings.digest`, so that a snapshot of other settings is refused.
 3. Add it to `MODELS` in tests/test_models.py. The tests there hold it to every promise below.
 
-A published model is a linear one: log odds are the sum of weight times value over the features, and `registry.predict`
+A published model is a linear one: log odds are the sum of weight times value over the features, and `published.predict`
 computes the probability from that. A model of another form needs another record than `schemas.models.ModelVersion`.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from math import exp
 from typing import Final, Protocol
 
-# Log odds beyond it count as it. There 1 - p is 6.7e-16; from 37 on a double rounds p to 1, and log(1 - p) is log(0).
+# Log odds are limited to +- this. There 1 - p is 6.7e-16; from 37 on a double rounds p to 1, and log(1 - p) is log(0).
 MAX_MARGIN: Final = 35.0
 
 # Index and value of each feature but the intercept; an index may come twice, then its contributions add up.
@@ -52,7 +52,8 @@ class Model(Protocol):
     def learn(self, features: HashedFeatures, label: int, weight: float) -> float:
         """Learns one example and returns the probability *before* it was learned: exactly what `predict` would return.
 
-        `label` is 1 for a click and 0 for none. `weight` is above 0 and finite; the example stands for so many alike.
+        `label` is 1 for a click and 0 for none. `weight` is above 0 and finite; the example stands for that many equal
+        ones.
         """
         ...
 

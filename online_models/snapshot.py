@@ -2,7 +2,7 @@
 
     'clkmodel' | format, u32 | header length, u32 | header, JSON | columns, end to end | xxh3-128 of all before
 
-The bytes are canonical: equal states give equal bytes. So comparing snapshots, or their last 16 bytes, compares states.
+The bytes are canonical: equal states give equal bytes. So two states are equal if the last 16 bytes are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clicks held back until non-clicks of their time arrive; `learner` says why."""
+"""Clicks that wait until a non-click of the same time or later arrives; `learner` says why."""
 
 from __future__ import annotations
 

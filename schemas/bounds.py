@@ -19,13 +19,13 @@ _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_40
 
 
 class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What matches, and what is late, in the future or a duplicate. Raises SettingsError for bounds that contradict.
+    """What matches, and what is late, in the future or a duplicate. Raises SettingsError for bounds that cannot work.
 
     A click matches an impression iff `-skew_ms <= click.ts - impression.ts <= window_ms`. The watermark of a log is the
-    highest `ts` accepted so far minus `lateness_ms`. A record is late iff its `ts` is below the watermark, in the
-    future iff its `ts` is more than `future_ms` above its Kafka timestamp, and a duplicate iff an equal record was
-    accepted whose `ts` is at most `dedupe_ms` below the watermark. `negative_rate` is the share of unclicked
-    impressions that become outcomes. By default `dedupe_ms` is window + skew + lateness. See
+    highest `ts` accepted so far minus `lateness_ms`; a seal may raise it. A record is late iff its `ts` is below the
+    watermark, in the future iff its `ts` is more than `future_ms` above its Kafka timestamp, and a duplicate iff an
+    equal record was accepted whose `ts` is at most `dedupe_ms` below the watermark. `negative_rate` is the share of
+    unclicked impressions that become outcomes. By default `dedupe_ms` is window + skew + lateness. See
     docs/concepts/event-time.md.
     """
 
@@ -59,7 +59,7 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"negative rate is {self.negative_rate}; give a share from 0 to 1, such as 0.05")
 
     def digest(self, *more: str) -> str:
-        """A hash of these bounds, the fold's version and `more`, which is whatever else decides its result."""
+        """A hash of these bounds, the fold's version and `more`: everything else that decides what the fold returns."""
         fields = [FOLD_VERSION, *msgspec.structs.astuple(self), *more]
         return xxhash.xxh3_64_hexdigest(encode(fields))
 
@@ -72,6 +72,7 @@ def parse_duration_ms(text: str) -> int:
     return round(float(parts[1]) * _UNITS_MS[parts[2]])
 
 
-# The bound of a log without any accepted record, and of a log that has ended: outside of all bounds that records make.
+# The watermark of a log without an accepted record, and of a log that has ended. Ten times the longest span outside the
+# event times that records may have, so that no sum of spans in between reaches them.
 NO_BOUND_MS: Final = MIN_TS_MS - 10 * _LONGEST_MS
 END_OF_TIME_MS: Final = MAX_TS_MS + 10 * _LONGEST_MS

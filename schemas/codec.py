@@ -15,14 +15,14 @@ _encoder = msgspec.json.Encoder()
 def encode(value: Any) -> bytes:
     """Canonical JSON of a struct, dict or list: fields in declared order, defaults left out where the type says so.
 
-    For columns of numbers in numpy arrays use orjson, which msgspec cannot encode.
+    It cannot encode numpy arrays; use orjson for them.
     """
     return _encoder.encode(value)
 
 
 @functools.cache
 def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    """The one strict decoder of a type, or of a union of tagged types. It ignores unknown fields."""
+    """The strict decoder of a type, or of a union of tagged types, made once. It ignores unknown fields."""
     return msgspec.json.Decoder(kind)
 
 

@@ -15,7 +15,7 @@ Bad data is never an exception. It is a returned `schemas.rejects.Rejected`.
 from typing import Final
 
 EXIT_CODES: Final = {
-    0: "Success. A worker that a signal stops ends with it as well.",
+    0: "Success. Also the end of a worker that a signal has stopped.",
     1: "`compare` and `verify`: there is a difference.",
     2: "A setting is wrong, or another error; one sentence on standard error says which.",
     3: "`fold` and `demo`: the result cannot be used. No record of a log was accepted, more than half of a log "

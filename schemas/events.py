@@ -17,12 +17,15 @@ from schemas.codec import decode
 # 2000-01-01 to 2100-01-01, in ms. It is wide enough for any log, and excludes values in seconds or microseconds.
 MIN_TS_MS = 946_684_800_000
 MAX_TS_MS = 4_102_444_799_999
-# A million currency units a click. A total can add 2^63 / 10^12, nine million, such prices before its sum overflows.
+# A million currency units a click. An int64 sum overflows after 2^63 / 10^12 of them: nine million clicks at this
+# price.
 MAX_PRICE_MICROS = 1_000_000_000_000
+# A quarter of the 1 MiB that a broker takes by default. So an outcome, which repeats the impression, fits too.
 MAX_RECORD_BYTES = 256 * 1024
+# Four times as long as a sha-256 in hex.
 MAX_ID_CHARS = 256
 
-# A moment in event time, ms UTC: one that users send, with its bounds, and one that clickfold sends.
+# Event time, ms UTC: `TsMs` in records of users, which has bounds, and `EventMs` in records of clickfold.
 TsMs = Annotated[int, msgspec.Meta(ge=MIN_TS_MS, le=MAX_TS_MS, extra={"unit": "ms UTC"})]
 EventMs = Annotated[int, msgspec.Meta(extra={"unit": "ms UTC"})]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
@@ -31,7 +34,7 @@ Micros = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_MICROS)]
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 FeatureValue = Annotated[str, msgspec.Meta(max_length=1024)] | bool | _Int64 | float
-# Bounded so that an outcome, which repeats the impression, is never larger than the broker takes.
+# With MAX_RECORD_BYTES, these bounds keep an outcome below what a broker takes.
 Features = Annotated[dict[Label, FeatureValue], msgspec.Meta(max_length=256)]
 
 
@@ -88,6 +91,7 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
 
     campaign_id: Id
     """Names the campaign; also the key of the record."""
+    # At most a billion currency units.
     daily_budget_micros: Annotated[int, msgspec.Meta(ge=0, le=10**15)]
     """What may be spent in one day of the campaign's time zone."""
     timezone: Label

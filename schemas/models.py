@@ -19,7 +19,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     shard: int
     """Partition of `ads.outcomes` it learns from."""
     version: int
-    """It grows with every version of a model and shard."""
+    """It grows with each publication of a model and shard; the highest is the latest."""
     next_offset: int
     """First offset of `ads.outcomes` that the weights have not learned."""
     event_ms: EventMs

@@ -12,11 +12,11 @@ from schemas.events import EventMs
 PacingState = Literal["on_plan", "ahead", "behind", "exhausted", "paused", "unknown", "outside_flight"]
 STATES: Final[Mapping[PacingState, str]] = {
     "on_plan": "Spend is up to 30 minutes ahead of the plan: `admit` falls from 1 to 0 over that range.",
-    "ahead": "Spend, with that still expected from shown impressions, is more than 30 minutes ahead: `admit` is 0.",
+    "ahead": "Spend, plus what shown impressions may still cost, is over 30 minutes ahead of the plan: `admit` is 0.",
     "behind": "Spend is below the plan: `admit` is 1.",
     "exhausted": "The budget of the day is spent: `admit` is 0.",
     "paused": "The campaign's status is `paused`: `admit` is 0.",
-    "unknown": "The campaign has totals but was not announced: `admit` is 0.",
+    "unknown": "The campaign has totals, but no record in `ads.campaigns`: `admit` is 0.",
     "outside_flight": "Before `start`, or at or after `end`: `admit` is 0.",
 }
 
@@ -26,7 +26,8 @@ class PacingDecision(msgspec.Struct, frozen=True):
 
     `admit`, from 0 to 1, is the probability with which a bidder should let the campaign take part in an auction.
     `day_start` is the campaign's local midnight in ms UTC, `event_ms` the event time of the decision. `plan_micros` is
-    what its plan (even or asap) would have spent of `budget_micros` by then. The `version` of a campaign only grows.
+    what its plan (even or asap) would have spent of `budget_micros` by then. The `version` grows with each decision on
+    a campaign.
     """
 
     campaign_id: str

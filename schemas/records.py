@@ -1,4 +1,4 @@
-"""Records of a log: one that was read, many as columns, and one to write."""
+"""Records of a log: one that was read, many that were read as columns, and one to write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Records:
 
 
 class Out(NamedTuple):
-    """One record to write: topic role, key, value, and partition, or None for the partition of the key's murmur2."""
+    """One record to write. `topic` is the role of its topic. Without a `partition`, murmur2 of the key decides."""
 
     topic: str
     key: bytes | None

@@ -28,7 +28,7 @@ class Reason(StrEnum):
     FUTURE = "future"
     """`ts` is more than `--future` above the record's own Kafka timestamp."""
     LATE = "late"
-    """`ts` is below the watermark: more than `--lateness` below the highest `ts` accepted before in the partition."""
+    """`ts` is below the watermark: more than `--lateness` below the highest accepted before, or below a seal."""
     CONFLICT = "conflict"
     """A record with the same id and other content was accepted before."""
     UNWRITABLE = "unwritable"
@@ -39,7 +39,8 @@ class Rejected(msgspec.Struct, frozen=True):
     """Record of `ads.rejects`: the reason, the coordinates, and enough of the bytes to recognise the record.
 
     `topic`, `partition` and `offset` are where the original can be read while Kafka keeps it. `prefix` has the first
-    KiB of its value (base64 in JSON); `length` and `xxh3` are of the whole value. So a reject is small whatever came.
+    KiB of its value (base64 in JSON); `length` and `xxh3` are of the whole value. So a dead letter is small, however
+    large the record was.
     """
 
     reason: Reason

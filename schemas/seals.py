@@ -19,8 +19,8 @@ class Start(msgspec.Struct, frozen=True, tag="start", tag_field="record"):
 class Seal(msgspec.Struct, frozen=True, tag="seal", tag_field="record"):
     """From `next_offset` of `input` on, the watermark of that log is at least `floor_ms`.
 
-    Written when the log was idle while the other one moved on. `floor_ms` is the watermark of the other log and not a
-    time of the wall clock, so that loading history decides as live work does.
+    It is written when the log is idle and the other one is not. `floor_ms` is the watermark of the other log and not a
+    time of the wall clock. So a load of history decides as live work does.
     """
 
     input: Literal["impressions", "clicks"]

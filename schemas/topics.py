@@ -16,7 +16,7 @@ DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """The role of a topic, its name after the prefix, with partition rule, writer, readers and configuration."""
+    """One topic. `role` is its name without the prefix; `writer` and `readers` are workers, or programs of users."""
 
     role: str
     partitions: PartitionRule
@@ -25,13 +25,13 @@ class Topic:
     config: dict[str, str] = field(default_factory=dict)
 
 
-def _kept(days: int) -> dict[str, str]:
+def _retained(days: int) -> dict[str, str]:
     return {"retention.ms": str(days * DAY_MS), "cleanup.policy": "delete"}
 
 
 # Inputs have LogAppendTime, so that the rule for records in the future compares the broker's clock with the sender's.
-# Every internal topic has its own retention: the broker's default would delete replayed history at once.
-_INPUT = {**_kept(7), "message.timestamp.type": "LogAppendTime"}
+# Every topic has its own retention, so that recovery does not depend on the broker's default.
+_INPUT = {**_retained(7), "message.timestamp.type": "LogAppendTime"}
 _COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "3600000"}
 
 TOPICS: Final = {
@@ -40,15 +40,15 @@ TOPICS: Final = {
         Topic("impressions", "join", "you", ("join",), _INPUT),
         Topic("clicks", "join", "you", ("join",), _INPUT),
         Topic("campaigns", "campaign", "you", ("pace", "sink"), _COMPACTED),
-        Topic("outcomes", "shard", "join", ("learn", "sink"), _kept(30)),
-        Topic("totals", "join", "join", ("sink",), _kept(7)),
-        Topic("campaign_totals", "campaign", "join", ("pace",), _kept(7)),
-        Topic("rejects", "one", "join, sink", ("sink",), _kept(30)),
-        Topic("ledger", "join", "join", ("sink",), _kept(7)),
-        # Kept at least as long as the inputs, never compacted: the third input of the fold.
-        Topic("seals", "join", "join", ("join",), _kept(30)),
+        Topic("outcomes", "shard", "join", ("learn", "sink"), _retained(30)),
+        Topic("totals", "join", "join", ("sink",), _retained(7)),
+        Topic("campaign_totals", "campaign", "join", ("pace",), _retained(7)),
+        Topic("rejects", "one", "join, sink", ("sink",), _retained(30)),
+        Topic("ledger", "join", "join", ("sink",), _retained(7)),
+        # The third input of the join. Kept at least as long as the others, and never compacted.
+        Topic("seals", "join", "join", ("join",), _retained(30)),
         Topic("models", "one", "learn", ("your bidder",), _COMPACTED),
-        Topic("model_metrics", "one", "learn", ("sink",), _kept(30)),
+        Topic("model_metrics", "one", "learn", ("sink",), _retained(30)),
         Topic("pacing", "campaign", "pace", ("your bidder", "sink"), _COMPACTED),
     )
 }

@@ -1,4 +1,4 @@
-"""Counters that leave the join: absolute and versioned, so that reading one twice or late changes nothing.
+"""What the join counts, as it is published: absolute and versioned. A total that is read twice or late changes nothing.
 
 A total is always *the total so far* of its key. Of two with the same key the one with the higher `version` is valid.
 `final` says that no accepted record can change it any more; readers decide by `version`, never by `final`.
@@ -18,7 +18,7 @@ from schemas.outcomes import Outcome
 MINUTE_MS: Final = 60_000
 QUARTER_MS: Final = 15 * MINUTE_MS
 
-# What minute totals are kept apart by. Every name is a field of Impression and of Outcome.
+# The join counts each combination of their values separately. Every name is a field of Impression and of Outcome.
 DIMENSIONS: Final = (
     "advertiser_id",
     "campaign_id",
@@ -29,8 +29,8 @@ DIMENSIONS: Final = (
     "experiment",
     "arm",
 )
-# What is counted: first by the minute of the impression, then by the minute of the click. Integers only, because sums
-# must not depend on batching. `streams/join/totals/measures.py` computes them.
+# What is counted: IMPRESSION_MEASURES in the minute of the impression, CLICK_MEASURES in the minute of the click.
+# Integers only, because sums must not depend on batching. `streams/join/totals/measures.py` computes them.
 IMPRESSION_MEASURES: Final = (
     "impressions",
     "attributed_clicks",
@@ -43,7 +43,7 @@ MEASURES: Final = IMPRESSION_MEASURES + CLICK_MEASURES
 
 
 def known_dimensions(names: Sequence[str]) -> tuple[str, ...]:
-    """These names, in their order. Raises SettingsError when one is not a dimension."""
+    """The same names as a tuple. Raises SettingsError for a name that is not in DIMENSIONS."""
     unknown = [name for name in names if name not in DIMENSIONS]
     if unknown:
         raise SettingsError(f"dimensions {unknown} are not known; choose from {', '.join(DIMENSIONS)}")
@@ -82,8 +82,8 @@ class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
     """Totals so far of one minute and join partition, many at once: record of `ads.totals`, keyed by minute.
 
     `dimensions` holds a column of names for each of `DIMENSIONS`, `measures` a column of numbers for each of
-    `MEASURES`; all have the same length. They are packed because there may be as many totals as impressions: a record
-    for each cost the join 7.3 µs a total, columns cost 0.7 (and the sink inserts columns).
+    `MEASURES`; all have the same length. They are packed because there may be as many totals as impressions: with a
+    record for each, a total cost the join 7.3 µs; in columns it costs 0.7 µs. The sink inserts columns anyway.
     """
 
     minute: EventMs

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from schemas.clickhouse.queries import Chart, Table
-from streams.cli.render.axes import called, nice_ticks, scaled, time_axis, value_axis, written
+from streams.cli.render.axes import cell_text, nice_ticks, number_text, scale_and_label, time_axis, value_axis
 from streams.cli.render.bars import MOST_ROWS
-from streams.cli.render.charts import MOST_PLAIN_SERIES, MOST_SERIES, Room, draw
+from streams.cli.render.charts import MOST_PLAIN_SERIES, MOST_SERIES, Canvas, draw
 from streams.cli.render.figures import DASH
 
 LINE = Chart("line", "rate by hour", "hour", "ctr", by="campaign_id", unit="%")
@@ -19,7 +19,7 @@ def drawn(table: Table, chart: Chart, *, width: int = 80, colours: bool = False)
     """The chart's lines; with colours as the escape codes a terminal gets."""
     console = Console(width=width, force_terminal=colours, color_system="256" if colours else None)
     with console.capture() as capture:
-        console.print(draw(table, chart, Room(width, 16, colours=colours)))
+        console.print(draw(table, chart, Canvas(width, 16, colours=colours)))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
@@ -139,7 +139,7 @@ def test_ticks_are_round_and_hold_all_values() -> None:
     assert nice_ticks(7.0, 7.0, 4)[0] < 7.0 < nice_ticks(7.0, 7.0, 4)[-1]
     assert value_axis([3.0, 100.0], 4).low == 0.0
     assert value_axis([99.0, 100.0], 4).low == 99.0
-    assert [written(value, step) for value, step in ((1234567.0, 10), (0.05, 0.01), (-0.0, 0.1))] == [
+    assert [number_text(value, step) for value, step in ((1234567.0, 10), (0.05, 0.01), (-0.0, 0.1))] == [
         "1,234,567",
         "0.05",
         "0.0",
@@ -147,10 +147,10 @@ def test_ticks_are_round_and_hold_all_values() -> None:
 
 
 def test_units_are_read_from_names() -> None:
-    assert scaled("ctr", "%") == (100.0, "ctr, %")
-    assert scaled("spend_micros", "") == (1e-6, "spend, currency units")
-    assert scaled("median_ms", "") == (1e-3, "median, s")
-    assert scaled("clicks", "") == (1.0, "clicks")
+    assert scale_and_label("ctr", "%") == (100.0, "ctr, %")
+    assert scale_and_label("spend_micros", "") == (1e-6, "spend, currency units")
+    assert scale_and_label("median_ms", "") == (1e-3, "median, s")
+    assert scale_and_label("clicks", "") == (1.0, "clicks")
 
 
 def test_days_apart_are_told_by_dates_alone() -> None:
@@ -161,4 +161,4 @@ def test_days_apart_are_told_by_dates_alone() -> None:
 
 
 def test_what_is_empty_is_called_by_a_dash() -> None:
-    assert [called(value) for value in (None, "", 0, "k1")] == [DASH, DASH, "0", "k1"]
+    assert [cell_text(value) for value in (None, "", 0, "k1")] == [DASH, DASH, "0", "k1"]

@@ -15,7 +15,7 @@ from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS
 from schemas.codec import encode
 from schemas.pacing import PacingDecision
 from streams.cli.render.figures import Bar, moment, span, sparkline
-from streams.cli.render.live import Live, Play, line, render
+from streams.cli.render.live import FeedStatus, Live, line, render
 from streams.cli.render.measures import Measures
 from streams.cli.render.sources import LogFigures, Rate, Samples, Snapshot, Sources
 from streams.inputs.feed import FeedProgress
@@ -58,7 +58,7 @@ SNAPSHOT = Snapshot(
     sink_lag_records=12,
     tables={"minute_totals": 36_020, "outcome_rows": 36_010, "ledger_rows": 4},
 )
-PLAY = Play(37_300, NOON_MS, NOON_MS - 3 * DAY_MS, NOON_MS + 3 * DAY_MS, speed=10_020.0)
+PLAY = FeedStatus(37_300, NOON_MS, NOON_MS - 3 * DAY_MS, NOON_MS + 3 * DAY_MS, speed=10_020.0)
 
 FRAME = """\
  feed  ██████████████████████████████████████████▌··········································   50 %
@@ -130,10 +130,10 @@ clickfold_sink_rows_total{table="minute_totals"} 42.0
 """
 
 
-def text_of(snapshot: Snapshot, play: Play | None, *, width: int, color: bool = False) -> str:
+def text_of(snapshot: Snapshot, status: FeedStatus | None, *, width: int, color: bool = False) -> str:
     """A frame as printed on a terminal of so many columns, without trailing spaces."""
     console = Console(width=width, file=StringIO(), record=True, force_terminal=color, legacy_windows=False)
-    console.print(render(snapshot, play, width=width))
+    console.print(render(snapshot, status, width=width))
     return "\n".join(row.rstrip() for row in console.export_text(styles=color).splitlines()) + "\n"
 
 
@@ -165,7 +165,7 @@ def test_a_frame_is_its_golden_text() -> None:
 
 
 def test_what_no_source_says_is_a_dash() -> None:
-    assert text_of(Snapshot(), Play(0, 0), width=80) == SILENT
+    assert text_of(Snapshot(), FeedStatus(0, 0), width=80) == SILENT
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
@@ -219,8 +219,8 @@ def test_a_terminal_gets_frames_with_the_measured_speed() -> None:
 
 
 def test_a_finished_feed_is_whole() -> None:
-    assert Play(10, 0, done=True).share == 1.0
-    assert "all sent" in text_of(Snapshot(), Play(10, 0, done=True), width=80)
+    assert FeedStatus(10, 0, done=True).share == 1.0
+    assert "all sent" in text_of(Snapshot(), FeedStatus(10, 0, done=True), width=80)
 
 
 def test_sources_add_up_partitions_and_take_the_lowest_bound(pages: tuple[str, dict[str, bytes]]) -> None:
@@ -280,7 +280,7 @@ def test_a_rate_is_of_the_last_seconds_and_begins_anew_after_a_restart() -> None
 
 def test_bars_and_sparklines_stay_within_bounds() -> None:
     console = Console(width=10, file=StringIO(), record=True, legacy_windows=False)
-    for bar in (Bar(-1.0), Bar(0.55), Bar(7.0), Bar(0.5, mark=2.0), Bar(0.5, mark=0.0)):
+    for bar in (Bar(-1.0), Bar(0.55), Bar(7.0), Bar(0.5, tick=2.0), Bar(0.5, tick=0.0)):
         console.print(bar)
     rows = console.export_text().splitlines()
     assert rows == ["··········", "█████▌····", "██████████", "█████····│", "│████·····"]

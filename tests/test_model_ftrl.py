@@ -152,7 +152,7 @@ def test_settings_that_cannot_work_are_refused_in_words(settings: dict[str, floa
 
 
 def test_the_learner_does_not_import_river() -> None:
-    code = "import sys, online_models.learner, online_models.registry, online_models.experiments; "
+    code = "import sys, online_models.learner, online_models.published, online_models.experiments; "
     code += "sys.exit(any(name in sys.modules for name in ('river', 'statsmodels', 'pandas', 'scipy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

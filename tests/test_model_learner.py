@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models import registry
+from online_models import published
 from online_models.features import hashed_features
 from online_models.learner import Learner
 from online_models.metrics import score
@@ -227,10 +227,10 @@ def test_a_model_is_published_when_event_time_moved_and_not_when_nothing_was_lea
 
 def test_a_published_model_predicts_to_the_bit_what_the_learner_does() -> None:
     version = decode(encode(WHOLE.version()), ModelVersion)
-    registry.check(version)
+    published.check(version)
     for outcome in STREAM[:50]:
         ours = WHOLE.model.predict(hashed_features(outcome, SETTINGS.bits))
-        assert registry.predict(version, outcome) == ours
+        assert published.predict(version, outcome) == ours
 
 
 def test_learning_beats_the_best_constant_and_comes_near_the_truth() -> None:

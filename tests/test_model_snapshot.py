@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models import registry
+from online_models import published
 from online_models.features import intercept_index
 from online_models.ftrl_core import FtrlCore, FtrlSettings
 from online_models.learner import Learner
@@ -83,14 +83,14 @@ def test_latest_takes_the_highest_version_of_each_shard_in_any_order() -> None:
         msgspec.structs.replace(VERSION, shard=shard, version=number)
         for shard, number in ((0, 5), (1, 2), (0, 9), (0, 7))
     ]
-    found = registry.latest(versions)
+    found = published.latest(versions)
     assert {key: entry.version for key, entry in found.items()} == {("ctr", 0): 9, ("ctr", 1): 2}
-    assert registry.latest(reversed(versions)) == found
+    assert published.latest(reversed(versions)) == found
 
 
 def test_contributions_say_what_each_feature_adds() -> None:
     shown = outcomes(1, negative_rate=1.0)[0]
-    found = registry.contributions(VERSION, shown)
+    found = published.contributions(VERSION, shown)
     assert found[0].name == "intercept"
     assert found[0].weight < 0.0
     assert "creative_id" in {entry.name for entry in found}
@@ -98,20 +98,20 @@ def test_contributions_say_what_each_feature_adds() -> None:
 
 
 def test_a_version_that_misses_its_digest_or_hash_is_refused() -> None:
-    registry.check(VERSION)
+    published.check(VERSION)
     with pytest.raises(BrokenInvariant, match="do not match digest"):
-        registry.check(msgspec.structs.replace(VERSION, weights=VERSION.weights | {"3": 1.0}))
+        published.check(msgspec.structs.replace(VERSION, weights=VERSION.weights | {"3": 1.0}))
     with pytest.raises(StateMismatch, match="features by version 0"):
-        registry.check(msgspec.structs.replace(VERSION, features_version="0"))
+        published.check(msgspec.structs.replace(VERSION, features_version="0"))
 
 
 def test_a_large_model_publishes_its_heaviest_weights_within_the_brokers_limit() -> None:
     core = FtrlCore(FtrlSettings(l1=0.0, prior=0.01), size=(1 << 16) + 1, intercept=intercept_index(16))
     for index in range(1 << 16):
         core.z[index] = -1e-5 * (index + 1) / 3
-    weights = core.weights(registry.MAX_WEIGHTS)
+    weights = core.weights(published.MAX_WEIGHTS)
     indices = [int(index) for index in weights]
-    assert len(weights) == registry.MAX_WEIGHTS
-    assert indices == [*range((1 << 16) - registry.MAX_WEIGHTS + 1, 1 << 16), 1 << 16]
+    assert len(weights) == published.MAX_WEIGHTS
+    assert indices == [*range((1 << 16) - published.MAX_WEIGHTS + 1, 1 << 16), 1 << 16]
     assert all(weights[str(index)] == core.weight(index) for index in indices)
     assert len(encode(msgspec.structs.replace(VERSION, weights=weights))) < 1_000_000

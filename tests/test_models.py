@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models import registry
+from online_models import published
 from online_models.features import FEATURES_VERSION, hashed_features, intercept_index
 from online_models.learner import Learner
 from online_models.model import Model
@@ -86,11 +86,11 @@ def test_a_published_model_predicts_to_the_bit_what_the_model_does(new_model: Ca
     stream = outcomes(300, negative_rate=0.5)
     for outcome in stream:
         model.learn(hashed_features(outcome, BITS), outcome.label or 0, outcome.weight)
-    weights = model.weights(registry.MAX_WEIGHTS)
-    digest = registry.weights_digest(weights)
+    weights = model.weights(published.MAX_WEIGHTS)
+    digest = published.weights_digest(weights)
     version = ModelVersion("ctr", 0, 1, 1, 0, FEATURES_VERSION, BITS, digest, weights)
     for outcome in stream:
-        assert registry.predict(version, outcome) == model.predict(hashed_features(outcome, BITS))
+        assert published.predict(version, outcome) == model.predict(hashed_features(outcome, BITS))
 
 
 @every_model
@@ -104,5 +104,5 @@ def test_the_learner_drives_any_model(new_model: Callable[[], Model]) -> None:
     whole.step(stream)
     second.step(stream.slice(40, len(stream)))
     assert second.snapshot() == whole.snapshot()
-    registry.check(second.version())
+    published.check(second.version())
     assert second.nbytes == whole.model.nbytes

@@ -36,8 +36,6 @@ FOREIGN = {
 }
 # Files that are written by users or at run time, or that stand for many.
 FILES = {"NNNN_name.sql", "NAME.txt", "outcomes.jsonl", "totals.csv", "ATTRIBUTION.md", "page.md"}
-# Known to be untrue and on their way out.
-NOT_YET = {("online_models/windows.py", "restored")}
 
 TICKED = re.compile(r"``?([^`]+)``?")
 FILE = re.compile(r"(?<![\w.<{*-])[\w/.-]*\w\.(?:py|md|sql|txt|toml|sh|json|jsonl|csv)\b")
@@ -168,7 +166,6 @@ def test_names_in_comments_and_docstrings_exist() -> None:
         for path in [source.path.as_posix()]
         for line, text in remarks(source)
         for name in names().missing(text)
-        if (path, name) not in NOT_YET
     ]
     assert not found, "\n".join(found)
 

@@ -68,7 +68,7 @@ def test_an_explanation_names_a_query_and_its_own_parameters() -> None:
 def test_arrow_is_not_written_to_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     for arguments in (["ledger"], ["--sql", "SELECT 1"]):
-        with pytest.raises(SettingsError, match="no terminal can show"):
+        with pytest.raises(SettingsError, match="a terminal cannot show"):
             app(["query", *arguments, "--format", "arrow"], standalone_mode=False)
 
 
@@ -77,7 +77,7 @@ def test_formats_a_question_has_no_answer_in_are_refused_before_asking() -> None
         ask_nobody("freshness", "--format", "chart")
     with pytest.raises(SettingsError, match="draws named queries"):
         ask_nobody("--sql", "SELECT 1", "--format", "chart")
-    with pytest.raises(SettingsError, match="this statement gives none"):
+    with pytest.raises(SettingsError, match="this statement returns none"):
         ask_nobody("--sql", "DROP TABLE x", "--format", "arrow")
 
 

@@ -35,7 +35,7 @@ def minute_of(outcome: Outcome) -> int:
 
 
 def assert_owned(outs: list[Out], wanted: Truth, *, first_ms: int, end_ms: int) -> int:
-    """Totals and outcomes of the minutes owned are the truth's; returns how many totals that were."""
+    """Totals and outcomes of the owned minutes equal the truth. Returns how many totals were compared."""
     found = latest_totals(outs)[0]
     owned = {key: dict(row) for key, row in wanted.totals.items() if first_ms <= key[0] < end_ms}
     assert {key: {name: n for name, n in row.items() if n} for key, row in found.items() if key[0] < end_ms} == {
@@ -50,14 +50,14 @@ def assert_owned(outs: list[Out], wanted: Truth, *, first_ms: int, end_ms: int) 
 def planned(
     history: History, start: Mapping[str, int], stop: Mapping[str, int], first: Mapping[str, int]
 ) -> dict[str, InputRange] | None:
-    """As a backfill begins; every other time from any cut of the ledger, so that it must notice what it cannot know."""
-    cuts = ledger_cuts(history.ledgers(), lateness_ms=BOUNDS.lateness_ms, thin_ms=1_000)
+    """Ranges as a backfill makes them; every other time they begin at an arbitrary cut, which may be too late."""
+    cuts = ledger_cuts(history.ledgers(), lateness_ms=BOUNDS.lateness_ms, min_distance_ms=1_000)
     before = [cut for cut in cuts if all(cut.of(log).offset <= start[log] for log in INPUTS)]
     if not before or history.random.random() < 0.5:
         return warm_up(cuts, start=start, stop=stop, first=first, bounds=BOUNDS)
-    at = history.random.choice(before[-6:])
+    cut = history.random.choice(before[-6:])
     return {
-        log: InputRange(ReadStart(at.of(log).offset, at.of(log).highest_ms), start[log], stop[log]) for log in INPUTS
+        log: InputRange(ReadStart(cut.of(log).offset, cut.of(log).highest_ms), start[log], stop[log]) for log in INPUTS
     }
 
 
@@ -70,24 +70,24 @@ def replayed(
     complete: bool,
     share: float,
 ) -> int:
-    """Replays a range and holds it against the truth; how many totals it owned."""
+    """Replays a range and compares it with the truth. Returns how many totals it owned."""
     ranges = planned(history, start, stop, first)
     if ranges is None:
         return 0
     replay = Replay(history, ranges, complete=complete, share=share)
     fold = replay.run()
-    if all(each.looks for each in ranges.values()):
-        # Far enough back: hardly a minute more than what was accepted before the range is not owned. (A bound that a
-        # seal lifted says less of the maximum than the log itself.)
+    if all(each.horizon_offsets for each in ranges.values()):
+        # With a whole warm-up, the owned minutes begin right above what was accepted before the range. One minute is
+        # allowed for a watermark that a seal raised: then the ledger's bound is above the true maximum.
         before = history.truth(start)
-        highest = max((one.ts for log in (before.impressions, before.clicks) for one in log.accepted), default=0)
-        assert fold.first_ms <= highest - highest % MINUTE_MS + 2 * MINUTE_MS
+        highest_ms = max((one.ts for log in (before.impressions, before.clicks) for one in log.accepted), default=0)
+        assert fold.first_ms <= highest_ms - highest_ms % MINUTE_MS + 2 * MINUTE_MS
     whole = history.truth(stop if complete else history.ends())
     return assert_owned(replay.outs, whole, first_ms=fold.first_ms, end_ms=fold.end_ms)
 
 
 def dense_log(random: Random, log: str) -> list[Record]:
-    """Every id is used up to three times, mostly just inside or outside its horizon, with the same content or not."""
+    """Every id is used up to three times, mostly just inside or outside its horizon, with equal or other content."""
     records: list[Record] = []
     due: list[tuple[int, str, int]] = []
     event_ms, offset, made = T0, 0, 0
@@ -99,7 +99,7 @@ def dense_log(random: Random, log: str) -> list[Record]:
             due.remove(again[0])
             _, name, uses = again[0]
         else:
-            # The same ids in both logs, made at about the same time.
+            # Both logs use the same ids at about the same time.
             name, uses = f"i{made}", 1
             made += random.choice([1, 1, 2])
         if uses < 3 and random.random() < 0.7:
@@ -119,19 +119,19 @@ def dense_log(random: Random, log: str) -> list[Record]:
 
 
 def folded_from(random: Random, logs: Mapping[str, list[Record]], *, complete: bool) -> tuple[OwningFold, list[Out]]:
-    """A replay from arbitrary offsets, knowing of what is before no more than its maximum; in arbitrary pieces."""
+    """A replay from arbitrary offsets in arbitrary batches. Of the records before it knows only the highest `ts`."""
     cuts = {log: random.randint(0, len(records)) for log, records in logs.items()}
     ranges: dict[str, InputRange] = {}
     for log, records in logs.items():
         before = read_log(records[: cuts[log]], Impression if log == "impressions" else Click, [], BOUNDS).accepted
         begin = ReadStart(records[cuts[log]].offset if cuts[log] < len(records) else 10_000)
-        known = random.random() < 0.7
+        exact = random.random() < 0.7
         if before:
-            begin = ReadStart(begin.offset, max(one.ts for one in before) + (0 if known else 5_000), known)
+            begin = ReadStart(begin.offset, max(one.ts for one in before) + (0 if exact else 5_000), exact)
         start = begin.offset + random.choice([0, 1, 2, 5])
         ranges[log] = InputRange(begin, start, 10_001 if complete else start + random.randint(0, 60))
     fold = OwningFold(BOUNDS, SimulatedDisk(), ranges, complete=complete)
-    fold.begin(None, offsets={log: each.begin.offset for log, each in ranges.items()}, epoch=1)
+    fold.begin(None, offsets={log: each.read_from.offset for log, each in ranges.items()}, epoch=1)
     left = {log: records[cuts[log] :] for log, records in logs.items()}
     outs: list[Out] = []
     while any(left.values()):
@@ -145,13 +145,13 @@ def folded_from(random: Random, logs: Mapping[str, list[Record]], *, complete: b
     if complete:
         fold.finish()
     else:
-        fold.read_out()
+        fold.inputs_ended()
     outs += fold.sweep(1_000) + fold.report(1_000) + fold.report(1_000)
     fold.close()
     return fold, outs
 
 
-def test_minutes_owned_after_an_unknown_past_equal_the_truth_whatever_stood_in_it() -> None:
+def test_owned_minutes_after_unread_records_equal_the_truth_whatever_those_records_are() -> None:
     owned = 0
     for seed in range(tries(1_000)):
         random = Random(seed)
@@ -164,31 +164,31 @@ def test_minutes_owned_after_an_unknown_past_equal_the_truth_whatever_stood_in_i
             owned += assert_owned(outs, whole, first_ms=fold.first_ms, end_ms=fold.end_ms)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}") from error
-    # Else all of this would say nothing. The first seed that owns a minute is beyond the short form's.
+    # Otherwise nothing was compared. The seeds of the short form own no minute.
     assert SHORT or owned > 100
 
 
-def test_what_is_decided_before_an_idle_input_comes_to_the_range_is_held_until_it_does() -> None:
+def test_outputs_decided_before_an_idle_input_reaches_the_range_are_held_until_it_does() -> None:
     ranges = {log: InputRange(ReadStart(0), 0, 10) for log in INPUTS}
     fold = OwningFold(BOUNDS, SimulatedDisk(), ranges)
     fold.begin(None, offsets=dict.fromkeys(INPUTS, 0), epoch=1)
     fold.take_side_log([encode(Start(1)), encode(Seal("clicks", 0, 0, T0 + 600_000, 1))])
     shown = [impression("a", T0), impression("b", T0 + 700_000)]
-    keep_all = fold.step(columns("impressions", numbered(shown))) + fold.sweep(10) + fold.report(10)
-    # Closed and final by the seal's bound, but a click before the range could still be read.
-    assert [out.topic for out in keep_all] == ["ledger"]
-    fold.read_out()
+    written = fold.step(columns("impressions", numbered(shown))) + fold.sweep(10) + fold.report(10)
+    # Closed and final by the seal, but clicks below the range may still be read.
+    assert [out.topic for out in written] == ["ledger"]
+    fold.inputs_ended()
     assert {out.topic for out in fold.report(10)} >= {"totals"}
     fold.close()
 
 
-def test_range_ends_where_it_says_also_within_a_batch() -> None:
+def test_range_ends_at_its_stop_also_within_a_batch() -> None:
     ranges = {log: InputRange(ReadStart(0), 0, 1) for log in INPUTS}
     fold = OwningFold(BOUNDS, SimulatedDisk(), ranges)
     fold.begin(None, offsets=dict.fromkeys(INPUTS, 0), epoch=1)
     fold.step(columns("impressions", numbered([impression("a", T0 + 200_000), impression("b", T0 + 900_000)])))
     fold.step(columns("clicks", numbered([click("k", "a", T0 + 200_000), click("l", "b", T0 + 900_000)])))
-    assert fold.last_ms == (T0 + 200_000 - BOUNDS.lateness_ms) // MINUTE_MS * MINUTE_MS
+    assert fold.range_end_ms == (T0 + 200_000 - BOUNDS.lateness_ms) // MINUTE_MS * MINUTE_MS
     fold.close()
 
 
@@ -214,7 +214,7 @@ def check(seed: int) -> int:
 SEEDS = [int(os.environ["SEED"])] if "SEED" in os.environ else range(tries(25))
 
 
-def test_owned_minutes_of_a_replay_from_anywhere_equal_the_truth_of_the_whole_logs() -> None:
+def test_owned_minutes_of_a_replay_from_any_offsets_equal_the_truth_of_the_whole_logs() -> None:
     owned = 0
     for seed in SEEDS:
         try:
@@ -222,5 +222,5 @@ def test_owned_minutes_of_a_replay_from_anywhere_equal_the_truth_of_the_whole_lo
                 owned += check(seed)
         except (AssertionError, ClickfoldError) as error:
             raise AssertionError(f"seed {seed}: reproduce with SEED={seed}") from error
-    # Else all of this would say nothing.
+    # Otherwise hardly anything was compared.
     assert owned > 20 * len(SEEDS)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.runs.minutes import DAY_MS, Span, common, days_of, minutes_in, named, united, without
+from streams.runs.minutes import DAY_MS, Span, common, days_of, minutes_in, spans_text, united, without
 from streams.runs.record import MINUTE_MS
 
 _edges = st.integers(0, 12)
@@ -46,5 +46,5 @@ def test_days_are_those_wholly_inside() -> None:
 
 def test_many_spans_are_named_by_the_first() -> None:
     spans = [Span(at * DAY_MS, at * DAY_MS + MINUTE_MS) for at in range(5)]
-    assert named(spans[:1]) == "1970-01-01 00:00 to 1970-01-01 00:01"
-    assert named(spans).endswith("1970-01-03 00:00 to 1970-01-03 00:01 and 2 more")
+    assert spans_text(spans[:1]) == "1970-01-01 00:00 to 1970-01-01 00:01"
+    assert spans_text(spans).endswith("1970-01-03 00:00 to 1970-01-03 00:01 and 2 more")

@@ -8,10 +8,10 @@ from rich.console import Console, RenderableType
 
 from online_models.experiments import Arm, compare
 from online_models.features import FEATURES_VERSION, bucket, intercept_index
-from online_models.registry import weights_digest
+from online_models.published import weights_digest
 from schemas.events import Impression
 from schemas.models import ModelMetrics, ModelVersion
-from streams.cli.commands.models import current, explained, measured
+from streams.cli.commands.models import measures_table, models_table, prediction_table
 from streams.cli.render.measures import Measures
 from streams.cli.render.summary import arms, days, model, pacing, rates, verdict
 from tests.world import HOUR_MS
@@ -112,7 +112,7 @@ def model_version(**weights: float) -> ModelVersion:
 def test_a_prediction_is_taken_apart_largest_first() -> None:
     version = model_version(k1=0.5)
     impression = Impression("i1", HOUR_MS, "k1", "r1", 5)
-    shown = text_of([current([version]), explained(version, impression)])
+    shown = text_of([models_table([version]), prediction_table(version, impression)])
     assert "2023-11-14 22:00" in shown
     assert "impression i1 is clicked with probability 18.243 %" in shown  # 1 / (1 + e^1.5)
     rows = [row.split() for row in shown.splitlines()]
@@ -124,6 +124,6 @@ def test_a_prediction_is_taken_apart_largest_first() -> None:
 
 def test_a_window_written_again_counts_once() -> None:
     window = ModelMetrics("ctr", 0, 5, HOUR_MS, HOUR_MS + 1, "all", 100, 100.0, 4.0, 5.0, 0.25, 0.7, 1.25)
-    shown = text_of([measured([window, window])])
+    shown = text_of([measures_table([window, window])])
     assert "all 1 windows" in shown
-    assert "no window" in text_of([measured([])])
+    assert "no window" in text_of([measures_table([])])

@@ -1,4 +1,4 @@
-"""One way to wait for a state of something that works beside the test."""
+"""The one way in which tests wait for something that runs in another thread or process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 Seen = TypeVar("Seen")
-# To end and not to be right: ten times what the slowest of these waits takes while other work fills the machine.
+# Only ends a test that hangs: ten times what the slowest wait takes on a busy machine.
 PATIENCE_S: Final = 120.0
 _PAUSE_S: Final = 0.02
 _ANYTHING: Final = object()
@@ -22,10 +22,10 @@ def eventually(
     about: object = None,
     within_s: float = PATIENCE_S,
 ) -> Seen:
-    """What `see` gives once that equals `equals`, or else once it is `right`; what `see` raises is raised at once.
+    """Calls `see` until its value equals `equals`, or without that until it is `right`, and gives this value.
 
-    Raises AssertionError when it does not come to that, with what was seen last and `about`: what tells more of the
-    failure, or a function that gives it and is called only then.
+    An exception of `see` is raised at once. Raises AssertionError after `within_s`, with the last value and `about`:
+    further information on the failure, or a function that gives it and is called only then.
     """
     __tracebackhide__ = True
     give_up_s = time.monotonic() + within_s
@@ -37,7 +37,7 @@ def eventually(
         now_s = time.monotonic()
         if now_s > give_up_s:
             break
-        # As long as the look took: what is waited for gets half of the machine at least.
+        # At least as long as `see` took, so that it takes at most half of the machine's time.
         time.sleep(max(_PAUSE_S, now_s - began_s))
     wanted = "" if equals is _ANYTHING else f", wanted: {equals!r}"
     more = about() if callable(about) else about

@@ -1,7 +1,7 @@
-"""The small world the named queries are tried on: 14 November 2023, two join partitions, everything fixed.
+"""The fixed sample data of the named queries: two join partitions on 14 November 2023.
 
-Three campaigns with an impression a minute, clicks of every kind, and what the join decides of them by the batch truth
-with half of the unclicked impressions kept. k1's day begins in its midst, at 23:00 UTC, and k2's at 18:15.
+Three campaigns have an impression a minute and clicks of every kind. The batch truth gives their outcomes, with half of
+the unclicked impressions kept. The local day of k1 begins within the data, at 23:00 UTC, that of k2 at 18:15 UTC.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Plot(NamedTuple):
     price_micros: int
 
 
-# k1's day begins at 23:00 UTC, k2's at 18:15; nobody announced the third.
+# The local day of k1 begins at 23:00 UTC, that of k2 at 18:15 UTC. The third has no campaign record.
 PLOTS: Final = (
     Plot("k2", "a2", -240, 30, 300_000),
     Plot("k1", "a1", 40, 40, 500_000),
@@ -94,9 +94,9 @@ def clicks() -> list[Click]:
 
 
 def logs(partition: int) -> tuple[list[Record], list[Record]]:
-    """Both logs of a join partition, with a copy, a late record, a contradiction and rubbish at their ends."""
-    shown = [encode(one) for one in impressions() if _partition(one.impression_id) == partition]
-    clicked = [encode(one) for one in clicks() if _partition(one.impression_id) == partition]
+    """Both logs of a join partition, with a copy, a late record, a conflict and an invalid record at their ends."""
+    shown = [encode(event) for event in impressions() if _partition(event.impression_id) == partition]
+    clicked = [encode(event) for event in clicks() if _partition(event.impression_id) == partition]
     if partition == 0:
         shown += [shown[-1], shown[0]]
         clicked += [b"{", clicked[-1]]
@@ -110,11 +110,11 @@ def _partition(impression_id: str) -> int:
 
 
 def _log(values: Sequence[bytes]) -> list[Record]:
-    found = []
+    records = []
     for offset, value in enumerate(values):
         key = value.partition(b'"impression_id":"')[2].partition(b'"')[0]
-        found.append(Record(offset, -1, key, value))
-    return found
+        records.append(Record(offset, -1, key, value))
+    return records
 
 
 @functools.cache
@@ -123,18 +123,18 @@ def truths() -> tuple[Truth, ...]:
     return tuple(truth(*logs(at), BOUNDS, partition=at, ended=False) for at in range(PARTITIONS))
 
 
-def totals_of(found: Truth, partition: int, *, version: int) -> list[MinuteTotals]:
+def totals_of(expected: Truth, partition: int, *, version: int) -> list[MinuteTotals]:
     """The minute totals of a join partition."""
     made = []
-    for key, measures in sorted(found.totals.items()):
+    for key, measures in sorted(expected.totals.items()):
         end_ms = key[0] + MINUTE_MS
-        passed = found.impressions.watermark_ms > end_ms + BOUNDS.skew_ms
+        passed = expected.impressions.watermark_ms > end_ms + BOUNDS.skew_ms
         made.append(
             MinuteTotals(
                 minute=key[0],
                 join_partition=partition,
                 version=version,
-                final=passed and found.clicks.watermark_ms > end_ms + BOUNDS.window_ms,
+                final=passed and expected.clicks.watermark_ms > end_ms + BOUNDS.window_ms,
                 dimensions=[[name] for name in key[1:]],
                 measures=[[measures[name]] for name in MEASURES],
             )
@@ -142,26 +142,26 @@ def totals_of(found: Truth, partition: int, *, version: int) -> list[MinuteTotal
     return made
 
 
-def ledger_of(found: Truth, partition: int) -> Ledger:
+def ledger_of(expected: Truth, partition: int) -> Ledger:
     """The ledger of a join partition."""
-    counts = {name: found.counts[name] for name in ("open", "closed", "unclicked", "billable", "repeat", "orphan")}
+    counts = {name: expected.counts[name] for name in ("open", "closed", "unclicked", "billable", "repeat", "orphan")}
     report = Ledger(
         join_partition=partition,
         version=1,
-        impressions=LogCounts(**found.impressions.counts),
-        clicks=LogCounts(**found.clicks.counts),
-        pending=found.counts["pending"],
-        impressions_next_offset=found.impressions.counts["consumed"],
-        clicks_next_offset=found.clicks.counts["consumed"],
-        impressions_watermark_ms=found.impressions.watermark_ms,
-        clicks_watermark_ms=found.clicks.watermark_ms,
+        impressions=LogCounts(**expected.impressions.counts),
+        clicks=LogCounts(**expected.clicks.counts),
+        pending=expected.counts["pending"],
+        impressions_next_offset=expected.impressions.counts["consumed"],
+        clicks_next_offset=expected.clicks.counts["consumed"],
+        impressions_watermark_ms=expected.impressions.watermark_ms,
+        clicks_watermark_ms=expected.clicks.watermark_ms,
         **counts,
     )
     assert report.imbalance() == ""
     return report
 
 
-def letters_of(found: Truth, partition: int) -> list[Rejected]:
+def letters_of(expected: Truth, partition: int) -> list[Rejected]:
     """The dead letters of a join partition."""
     return [
         rejected(
@@ -173,18 +173,18 @@ def letters_of(found: Truth, partition: int) -> list[Rejected]:
             offset=offset,
             record_ts_ms=HOUR_MS + 135 * MINUTE_MS,
         )
-        for topic, log in (("ads.impressions", found.impressions), ("ads.clicks", found.clicks))
+        for topic, log in (("ads.impressions", expected.impressions), ("ads.clicks", expected.clicks))
         for offset, reason in log.rejects
     ]
 
 
 def decisions() -> list[PacingDecision]:
-    """What pacing decided of k1 every ten minutes of its second day, and once of the campaign nobody announced."""
+    """What pacing decided of k1 every ten minutes of its second day, and once of the campaign without a record."""
     midnight_ms = HOUR_MS + 60 * MINUTE_MS
     budget_micros = CAMPAIGNS[0].daily_budget_micros
     made = []
     for version, at_ms in enumerate(range(midnight_ms + 10 * MINUTE_MS, midnight_ms + 70 * MINUTE_MS, 10 * MINUTE_MS)):
-        spent = [one.price_micros or 0 for one in _billed("k1") if midnight_ms <= (one.click_ts or 0) < at_ms]
+        spent = [click.price_micros or 0 for click in _billed("k1") if midnight_ms <= (click.click_ts or 0) < at_ms]
         plan_micros = budget_micros * (at_ms - midnight_ms) // DAY_MS
         state: PacingState = "exhausted" if sum(spent) >= budget_micros else "ahead"
         admit = 0.0 if state == "exhausted" else 0.25
@@ -198,8 +198,8 @@ def decisions() -> list[PacingDecision]:
 
 def outcomes() -> list[Outcome]:
     """Every outcome, of all join partitions."""
-    return [one for found in truths() for one in found.outcomes]
+    return [outcome for expected in truths() for outcome in expected.outcomes]
 
 
 def _billed(campaign_id: str) -> list[Outcome]:
-    return [one for one in outcomes() if one.kind == "click" and one.campaign_id == campaign_id]
+    return [outcome for outcome in outcomes() if outcome.kind == "click" and outcome.campaign_id == campaign_id]

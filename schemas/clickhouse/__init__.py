@@ -1,5 +1,5 @@
 """The schema in ClickHouse: numbered migrations (tables and views) and named queries, as SQL files in this folder.
 
-Tables (`minute_totals`, `*_rows`) have versions and copies. The views beside them show each key once, at its highest
-version and from the active run. Read views.
+A table (`minute_totals`, `*_rows`) may have several versions and copies of a row. Its view shows each key once, with
+the highest version, from the run that is promoted or else from live work. Read views.
 """

@@ -1,4 +1,4 @@
-"""Statements of the migrations in the form for a cluster of replicas, made from the same SQL files."""
+"""Turns a statement of a migration into its form for a cluster of replicas."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ _REFUSED: Final = frozenset({192, 193, 194, 497, 516})
 def make_readable(client: Client, *, password: str, cluster: str = "") -> None:
     """Loads the dictionary. If ClickHouse refuses its user, creates it again to read as the client's user.
 
-    That user has `password`; so a changed password is taken over as well. `client` is on the database, after `migrate`.
-    ClickHouse keeps the password in the dictionary's definition and never shows it. Raises SettingsError when it
-    refuses this user as well.
+    `password` is the password of that user. So the dictionary also follows a changed password. `client` is on the
+    database, after `migrate`. ClickHouse keeps the password in the dictionary's definition and never shows it. Raises
+    SettingsError when it refuses this user as well.
     """
     from clickhouse_connect.driver.exceptions import DatabaseError  # takes 0.2 s to import, so only when called
 
@@ -35,10 +35,10 @@ def make_readable(client: Client, *, password: str, cluster: str = "") -> None:
         if failure.code not in _REFUSED:
             raise
         statements = [statement for migration in migrations() for statement in migration.statements]
-        made = [statement for statement in statements if _HEAD in statement][-1]
+        definition = [statement for statement in statements if _HEAD in statement][-1]
         user = str(client.command("SELECT currentUser()"))
         try:
-            client.command(clustered(reading_as(made, user, password), cluster))
+            client.command(clustered(reading_as(definition, user, password), cluster))
             client.command(load)
         except DatabaseError as again:
             reason = str(again).replace(password, "…") if password else str(again)

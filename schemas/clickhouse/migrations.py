@@ -62,15 +62,15 @@ def migrate(client: Client, *, database: str = "ads", cluster: str = "") -> list
     """Creates the database if it is missing, applies migrations that are not recorded, and returns them. Idempotent.
 
     With `cluster`, does so on every replica of that cluster, which must have a single shard. Afterwards `client` uses
-    `database`. Two callers at the same time do no harm. Raises SettingsError when a recorded file has changed, and when
+    `database`. Two callers may run at the same time. Raises SettingsError when a recorded file has changed, and when
     a cluster is named for a database that was made without one, or the other way round.
     """
     if not NAME.fullmatch(database):
         raise SettingsError(f"database {database!r} is not a plain name; use letters, digits and _, such as 'ads'")
     if cluster:
         _check_cluster(client, cluster)
-    made = clustered(f"CREATE DATABASE IF NOT EXISTS {database}", cluster)
-    client.command(made, use_database=False, settings=_settings(cluster))
+    create_database = clustered(f"CREATE DATABASE IF NOT EXISTS {database}", cluster)
+    client.command(create_database, use_database=False, settings=_settings(cluster))
     client.database = database
     _check_replicated(client, cluster)
     client.command(clustered(RECORDED, cluster), settings=_settings(cluster))
@@ -80,14 +80,14 @@ def migrate(client: Client, *, database: str = "ads", cluster: str = "") -> list
     recorded = _recorded(client)
     applied = []
     for migration in migrations():
-        before = recorded.get(migration.number)
-        if before is None:
+        applied_digest = recorded.get(migration.number)
+        if applied_digest is None:
             for statement in migration.statements:
                 client.command(clustered(statement, cluster), settings=_settings(cluster))
             row = (migration.number, migration.name, migration.digest)
             client.insert("migrations", [row], column_names=["number", "name", "digest"])
             applied.append(migration)
-        elif before != migration.digest:
+        elif applied_digest != migration.digest:
             raise SettingsError(
                 f"migration {migration.number:04}_{migration.name} has changed since it was applied to {database}: a "
                 "change belongs in a new file. Restore the file, or use an empty database"
@@ -104,7 +104,7 @@ def unapplied(client: Client) -> list[Migration]:
 
 
 def require_applied(client: Client, *, database: str) -> None:
-    """Raises SettingsError when the client's database, which is called `database`, lacks a migration."""
+    """Raises SettingsError, which names `database`, when the client's database lacks a migration."""
     missing = unapplied(client)
     if missing:
         raise SettingsError(
@@ -116,7 +116,8 @@ def require_applied(client: Client, *, database: str) -> None:
 def _settings(cluster: str) -> dict[str, str | int]:
     """Settings with which DDL waits for every replica: a view may need the column that the statement before it added.
 
-    The error for an absent replica names it. By default it comes after three minutes, when the client waits no longer.
+    After 50 s the server answers with an error that names the absent replica. Its default is three minutes, but the
+    client waits for one.
     """
     return {"alter_sync": 2, "distributed_ddl_task_timeout": 50} if cluster else {}
 
@@ -126,8 +127,8 @@ def _check_cluster(client: Client, cluster: str) -> None:
     sql = "SELECT cluster, max(shard_num) FROM system.clusters GROUP BY cluster ORDER BY cluster"
     shards = {str(name): int(count) for name, count in client.query(sql).result_rows}
     if cluster not in shards:
-        known = f"has {', '.join(shards)}" if shards else "is empty"
-        raise SettingsError(f"ClickHouse knows no cluster {cluster!r}; system.clusters {known}")
+        clusters = f"has {', '.join(shards)}" if shards else "is empty"
+        raise SettingsError(f"ClickHouse knows no cluster {cluster!r}; system.clusters {clusters}")
     if shards[cluster] > 1:
         raise SettingsError(
             f"cluster {cluster} has {shards[cluster]} shards, and a reader would see the rows of one only: name a "

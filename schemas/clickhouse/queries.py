@@ -202,8 +202,8 @@ def answer(
     client: Client, sql: str, values: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None
 ) -> Table:
     """The answer to any SQL on the client's database. The server binds `values`, which are all text."""
-    # JSON and not Native, for which clickhouse-connect gives no column names when the answer has no rows. And None in
-    # place of an empty dict: clickhouse-connect would format SQL that has no placeholder with %.
+    # JSON and not Native: of a Native answer without rows clickhouse-connect gives no column names. None and not an
+    # empty dict: with a dict clickhouse-connect would apply % formatting to SQL that has no placeholders.
     body = client.raw_query(
         sql,
         parameters=dict(values) if values else None,
@@ -226,7 +226,7 @@ def arrow(client: Client, sql: str, values: Mapping[str, str] | None = None) -> 
     if times:
         replaced = ", ".join(f"toDateTime64({identifier(name)}, 0, 'UTC') AS {identifier(name)}" for name in times)
         sql = f"SELECT * REPLACE ({replaced}) FROM (\n{sql}\n)"
-    # Read as a whole: after an error in the middle, a reader of a stream would see only that it ends.
+    # Read as a whole: a reader of a stream would take an error in the middle for the end of the answer.
     return client.raw_query(
         sql,
         parameters=dict(values) if values else None,

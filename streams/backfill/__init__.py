@@ -1,1 +1,1 @@
-"""Live work's own folds over a bounded range of the logs, into a run of their own; `plan` is the front door."""
+"""Replays a bounded range of the logs with the folds of live work, and writes it as a run. Begin with `plan`."""

@@ -1,4 +1,4 @@
-"""The log of a replay: assigned partitions are read up to fixed ends, commits are files beside the state."""
+"""The log of a replay: it reads partitions up to fixed ends, and keeps commits as files beside the state."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Offsets = Mapping[int, Mapping[str, int]]
 
 
 class ReplayLog:
-    """`streams.engine.ports.Log` without a group. `write` returns once its outputs are acknowledged.
+    """`streams.engine.ports.Log` without a consumer group.
 
-    The outputs of a commit are written first, then the commit's file is replaced. A crash in between writes them again,
-    which changes nothing: they are absolute and versioned.
+    A commit first writes its outputs, then replaces the commit's file. After a crash in between the outputs are written
+    again. That changes nothing, because they are absolute and versioned.
     """
 
     def __init__(
@@ -36,21 +36,22 @@ class ReplayLog:
         cluster: Cluster,
         inputs: Sequence[str],
         *,
-        begins: Offsets,
+        starts: Offsets,
         ends: Offsets,
         folder: Path,
         write: Write,
         side_log: str | None = None,
     ) -> None:
+        """`write` returns once the outputs are acknowledged. `side_log`: its role, if the folds need one."""
         self._cluster = cluster
         self._inputs = tuple(inputs)
-        self._begins = begins
+        self._starts = starts
         self._ends = ends
         self._write = write
         self._side_log = side_log
-        # Next offset by log and partition, and those that are at their end.
+        # By log and partition: the next offset to read, and which are read to their end.
         self._positions: dict[tuple[str, int], int] = {}
-        self._reached: set[tuple[str, int]] = set()
+        self._at_end: set[tuple[str, int]] = set()
         self._reading = Reading(
             {cluster.topic(role): role for role in inputs},
             taken="the replay's name",
@@ -58,16 +59,16 @@ class ReplayLog:
         )
         self._consumer = Consumer(bulk_reader_settings(cluster))
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._under_way: Future[None] | None = None
-        # Folders of their own, apart from the tasks': a thread writes the commits.
-        self._commits = {partition: Folder(folder / str(partition) / COMMIT) for partition in begins}
+        self._pending_commit: Future[None] | None = None
+        # Not the folders of the tasks: a thread of this log writes the commits.
+        self._commits = {partition: Folder(folder / str(partition) / COMMIT) for partition in starts}
 
     def join(self, owner: Owner) -> None:
         """Assigns all partitions at once."""
-        owner.assigned(list(self._begins))
+        owner.assigned(list(self._starts))
 
     def leave(self) -> None:
-        """Waits for the commit under way, and closes."""
+        """Waits for the pending commit, and closes."""
         self._committer.shutdown()
         self._consumer.close()
         for folder in self._commits.values():
@@ -76,88 +77,96 @@ class ReplayLog:
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def poll(self, limit: int, wait_s: float) -> list[Records]:
-        """Up to `limit` records, none at or after the end of its log."""
-        batches = [self._within(records) for records in self._reading.columns(self._consumer.consume(limit, wait_s))]
+        """Up to `limit` records, all of them below the end of their log."""
+        batches = [
+            self._before_end(records) for records in self._reading.columns(self._consumer.consume(limit, wait_s))
+        ]
         for partition, ends in self._ends.items():
             for log, end in ends.items():
                 if self._reading.met_end(self._cluster.topic(log), partition) >= end:
-                    self._reach(log, partition)
+                    self._stop_at_end(log, partition)
         return [records for records in batches if len(records)]
 
-    def _within(self, records: Records) -> Records:
+    def _before_end(self, records: Records) -> Records:
         end = self._ends[records.partition][records.log]
         if records.offsets[-1] >= end:
             records = records.slice(0, sum(1 for offset in records.offsets if offset < end))
-            self._reach(records.log, records.partition)
+            self._stop_at_end(records.log, records.partition)
         if len(records):
             self._positions[records.log, records.partition] = records.next_offset
         return records
 
-    def _reach(self, log: str, partition: int) -> None:
-        if (log, partition) not in self._reached:
-            self._reached.add((log, partition))
+    def _stop_at_end(self, log: str, partition: int) -> None:
+        if (log, partition) not in self._at_end:
+            self._at_end.add((log, partition))
             self._consumer.pause([TopicPartition(self._cluster.topic(log), partition)])
 
     def committed(self, partition: int) -> Commit | None:
-        """What the commit file says; None before the first commit."""
+        """The commit in the partition's file; None before the first commit."""
         try:
+            # 1 TiB, far above any commit: the whole file.
             data = self._commits[partition].read(COMMIT, 0, 1 << 40)
         except FileNotFoundError:
             return None
         return msgspec.msgpack.decode(data, type=Commit)
 
     def starts(self, partition: int) -> dict[str, int]:
-        """Where reading begins."""
-        return dict(self._begins[partition])
+        """The offset of each input at which the replay begins to read."""
+        return dict(self._starts[partition])
 
     def ends(self, partition: int) -> dict[str, int]:
-        """Where the logs end for this replay. A log read to its end ends behind its last record: no position passes a
-        transaction's marker."""
+        """The offset of each input at which this replay ends.
+
+        For an input that is read to its end this is the next offset after its last record. A transaction's marker may
+        follow, and no position is ever behind that.
+        """
         return {
-            log: self._positions[log, partition] if (log, partition) in self._reached else end
+            log: self._positions[log, partition] if (log, partition) in self._at_end else end
             for log, end in self._ends[partition].items()
         }
 
     def cached_ends(self, partition: int) -> dict[str, int]:
-        """The same: no broker has to be asked."""
+        """As `ends`, which asks no broker."""
         return self.ends(partition)
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
-        """Reads from these offsets on, paused."""
-        placed = [log for log in offsets if (log, partition) in self._positions]
-        if placed:
-            self._consumer.incremental_unassign([TopicPartition(self._cluster.topic(log), partition) for log in placed])
-        self._place(partition, offsets)
+        """Assigns the inputs at these offsets, paused."""
+        assigned = [log for log in offsets if (log, partition) in self._positions]
+        if assigned:
+            self._consumer.incremental_unassign(
+                [TopicPartition(self._cluster.topic(log), partition) for log in assigned]
+            )
+        self._assign_paused(partition, offsets)
 
-    def _place(self, partition: int, offsets: Mapping[str, int]) -> None:
-        places = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
-        self._reading.begin(places)
-        self._consumer.incremental_assign(places)
-        self._consumer.pause(places)
+    def _assign_paused(self, partition: int, offsets: Mapping[str, int]) -> None:
+        inputs = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
+        self._reading.begin(inputs)
+        self._consumer.incremental_assign(inputs)
+        self._consumer.pause(inputs)
         for log, offset in offsets.items():
             self._positions[log, partition] = offset
-            self._reached.discard((log, partition))
+            self._at_end.discard((log, partition))
             if offset >= self._ends[partition][log]:
-                self._reach(log, partition)
+                self._stop_at_end(log, partition)
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
-        """Fetches no more of these inputs."""
+        """Stops fetching these inputs."""
         self._consumer.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
     def resume(self, partition: int, logs: Sequence[str]) -> None:
-        """Fetches them again, except those at their end."""
-        going_on = [log for log in logs if (log, partition) not in self._reached]
-        self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in going_on])
+        """Fetches these inputs again, except those that are read to their end."""
+        unread = [log for log in logs if (log, partition) not in self._at_end]
+        self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in unread])
 
     def side_log(self, partition: int) -> list[bytes]:
-        """All committed values of the side log, which live work writes."""
+        """All committed values of the side log. Live work writes it; a replay only reads it."""
         return [] if self._side_log is None else read_all(self._cluster, self._side_log, partition)
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
-        """Begins to write in a thread; folding goes on meanwhile."""
-        self._under_way = self._committer.submit(self._transact, list(outs), dict(commits))
+        """Writes in a thread, so that folding goes on meanwhile."""
+        self._pending_commit = self._committer.submit(self._transact, list(outs), dict(commits))
 
     def _transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
         self._write(outs)
@@ -165,7 +174,7 @@ class ReplayLog:
             self._commits[partition].replace(COMMIT, msgspec.msgpack.encode(commit))
 
     def settle(self) -> None:
-        """Waits for the commit under way. Raises what made it fail: then it is not committed."""
-        if self._under_way is not None:
-            under_way, self._under_way = self._under_way, None
-            under_way.result()
+        """Waits for the pending commit. Raises the error it failed with; then it is not committed."""
+        if self._pending_commit is not None:
+            pending, self._pending_commit = self._pending_commit, None
+            pending.result()

@@ -1,4 +1,4 @@
-"""Writes a run's rows into ClickHouse under the run's name, with the sink's own shapes and writer."""
+"""Writes outputs into ClickHouse as rows of a run, with the same shapes and writer as the sink."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streams.warehouse.client import Warehouse
 from streams.warehouse.rows import rows_of
 from streams.warehouse.writer import Writer, insert_settings
 
-# As the sink's batches.
+# As large as a batch of the sink.
 _FULL_RECORDS: Final = 50_000
 _FULL_BYTES: Final = 16 << 20
 
 
 class RunWriter:
-    """Writes outputs under a run's name; for one thread. Setting `give_up` ends the wait for ClickHouse."""
+    """Writes outputs as rows of one run. For one thread. Once `give_up` is set, it does not wait for ClickHouse."""
 
     def __init__(self, warehouse: Warehouse, run: str, give_up: threading.Event) -> None:
         self._run = run
@@ -26,8 +26,11 @@ class RunWriter:
         self._writer = Writer(warehouse.open, give_up=give_up, settings=settings)
 
     def write(self, outs: Sequence[Out]) -> None:
-        """Returns once all rows are acknowledged. Raises Transient, SettingsError, and BrokenInvariant for a row that
-        ClickHouse refuses: a run must not miss any row."""
+        """Returns once all rows are acknowledged.
+
+        Raises Transient, SettingsError, and BrokenInvariant for a record that cannot be a row: a run must not miss
+        one.
+        """
         by_role: dict[str, list[bytes | None]] = {}
         for out in outs:
             by_role.setdefault(out.topic, []).append(out.value)

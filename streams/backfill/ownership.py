@@ -1,17 +1,20 @@
-"""Which minutes of a replay are correct, told from what was read: the join's fold that writes only what it owns.
+"""Which minutes of a replay are correct, and the join's fold that writes only those.
 
-A replay begins in the middle of two logs. It does not know the records accepted before: one of them may be the twin of
-a record that is read, or the impression or click that belongs to it. Take an input whose unread records reach up to
-`u`.
+A replay begins to read in the middle of both logs, so it does not know the records that were accepted before. One of
+them may have the id of a record that is read, or be the impression or click that it belongs to. Let `u` be the highest
+`ts` of the unread records of an input. Records below its watermark are late.
 
-- A record met while the lateness bound is above `u + dedupe` cannot have an unread twin. `v` is the highest `ts` then.
-- A record read before that may have been accepted wrongly. A copy does no harm: it says what its unread twin said. An
-  id used again with other content stands in the way of a later use up to `dedupe` above `v`. So the horizon is waited
-  out again from `v`, and once more for what that use may have done.
+- Once the watermark is above `u + dedupe`, no record has a copy among the unread ones. Let `v` be the highest `ts` at
+  that time.
+- A record that was read before may have been accepted wrongly. An exact copy of an unread record does no harm, because
+  it has the same content. But an id that was used again with other content hides a later use of that id, as long as
+  that is at most `dedupe` above `v`. So another dedupe horizon has to pass, counted from `v`, and one more for what
+  the hidden use would have hidden.
 
-From then on every record is judged as a reader of the whole log judges it. A minute that begins more than `window`
-(clicks: `window + skew`) above the highest `ts` by then is made of nothing else. One case is left: an id used five
-times, each time within the horizon of the time before and with other content, the first of them unread.
+After these `HORIZONS`, every record is judged as it would be with the whole log. Minutes that begin more than `window`
+(for clicks `window + skew`) above the highest `ts` at that time consist of such records only. One case is not covered:
+an id that is used five times, each time within the horizon of the use before and with other content, the first use
+being unread.
 """
 
 from __future__ import annotations
@@ -30,60 +33,64 @@ from streams.engine.ports import Disk
 from streams.join.fold import JoinFold
 from streams.join.mark import JoinMark
 
-# How many dedupe horizons are waited out. With each further one, an id must be used once more to make a minute wrong.
+# How many dedupe horizons have to pass. With each further one, only an id that is used once more makes a minute wrong.
 HORIZONS: Final = 3
 
 
 class ReadStart(msgspec.Struct, frozen=True):
-    """Where an input is read from, and what is known of it there.
+    """The offset from which an input is read.
 
-    `highest_ms`: the highest `ts` accepted before, or a bound above it; None when nothing was. `known`: whether that is
-    the log's own maximum, by which lateness can be judged, or only a bound.
+    `highest_ms`: an upper bound of all `ts` accepted below it; None when nothing was accepted. `exact`: it is the
+    highest `ts` itself, so that lateness can be judged by it.
     """
 
     offset: int
     highest_ms: int | None = None
-    known: bool = True
+    exact: bool = True
 
 
 class InputRange(msgspec.Struct, frozen=True):
-    """One input of one partition: where reading begins, the range [start, stop), and offsets to look at on the way."""
+    """One input of one partition: where to begin to read, and the range [start, stop).
 
-    begin: ReadStart
-    start: int
-    stop: int
-    looks: tuple[int, ...] = ()
-
-
-class Seen(msgspec.Struct):
-    """What was seen of an input on the way.
-
-    `settled`: how many horizons are waited out. `doubt_ms`: the highest `ts` when the last one was. `before_ms`: the
-    highest accepted `ts` where the range begins, `bound_ms`: the lateness bound where it ends; None until read so far.
+    `horizon_offsets`: offsets, ascending, at which the fold checks whether a dedupe horizon has passed.
     """
 
-    settled: int
-    doubt_ms: int
-    before_ms: int | None = None
-    bound_ms: int | None = None
+    read_from: ReadStart
+    start: int
+    stop: int
+    horizon_offsets: tuple[int, ...] = ()
 
 
-class Owned(msgspec.Struct):
-    """The minutes a replay owns so far, and what of its outputs is written."""
+class InputState(msgspec.Struct):
+    """What a replay has found out about an input so far.
 
-    seen: dict[str, Seen]
-    # Outputs of minutes that may turn out to be owned, with their minutes.
+    `horizons_passed`: how many dedupe horizons have passed. `horizon_from_ms`: the next one is counted from here, the
+    highest `ts` when the last one had passed. `before_range_ms`: the highest accepted `ts` where the range begins.
+    `end_bound_ms`: the watermark where the range ends. The last two are None until that offset is read.
+    """
+
+    horizons_passed: int
+    horizon_from_ms: int
+    before_range_ms: int | None = None
+    end_bound_ms: int | None = None
+
+
+class OwnedState(msgspec.Struct):
+    """What decides the owned minutes so far, and the outputs that are held."""
+
+    inputs: dict[str, InputState]
+    # (minute, output) whose minute may turn out to be owned.
     held: list[tuple[int, Out]] = []
-    # The first and last minute of which anything was written.
-    lowest_ms: int = END_OF_TIME_MS
-    highest_ms: int = NO_BOUND_MS
+    # The first and the last minute of which an output was written.
+    lowest_written_ms: int = END_OF_TIME_MS
+    highest_written_ms: int = NO_BOUND_MS
 
 
 class OwningMark(msgspec.Struct, frozen=True):
-    """What is committed: the join's mark and what was seen."""
+    """What a replay commits: the join's mark, and the state of ownership."""
 
     join: bytes
-    owned: Owned
+    owned: OwnedState
 
 
 class _OutcomeTimes(msgspec.Struct):
@@ -91,16 +98,16 @@ class _OutcomeTimes(msgspec.Struct):
     click_ts: int | None = None
 
 
-class _Coordinates(msgspec.Struct):
+class _RejectedRecord(msgspec.Struct):
     topic: str
     offset: int
 
 
 class OwningFold(JoinFold):
-    """One partition's join that writes only what its range owns.
+    """The join of one partition that writes only the outputs its range owns.
 
-    That is: final totals and outcomes of owned minutes, rejects of the range, the ledger. It writes no seals, as only
-    live work decides who is idle.
+    These are the final totals and the outcomes of owned minutes, the rejects of the range, and the ledger. It writes no
+    seals, because only live work decides that an input is idle.
     """
 
     def __init__(
@@ -116,7 +123,7 @@ class OwningFold(JoinFold):
         names: dict[str, str] | None = None,
         digest: str = "",
     ) -> None:
-        """`complete`: the inputs hold nothing after the range; `finish` will be called."""
+        """`complete`: the inputs end where the range ends, and `finish` will be called."""
         super().__init__(
             bounds, disk, partition=partition, shards=shards, dimensions=dimensions, names=names, digest=digest
         )
@@ -124,112 +131,122 @@ class OwningFold(JoinFold):
         self._dedupe_ms, self._window_ms, self._skew_ms = bounds.dedupe_ms, bounds.window_ms, bounds.skew_ms
         self._ranges = ranges
         self._role_of = {topic: role for role, topic in (names or {}).items()} or {log: log for log in ranges}
-        self.owned = Owned(
+        self.owned = OwnedState(
             {
-                log: Seen(HORIZONS, NO_BOUND_MS) if each.begin.highest_ms is None else Seen(0, each.begin.highest_ms)
-                for log, each in ranges.items()
+                log: InputState(HORIZONS, NO_BOUND_MS)
+                if input_range.read_from.highest_ms is None
+                else InputState(0, input_range.read_from.highest_ms)
+                for log, input_range in ranges.items()
             }
         )
-        # What the last commit says, until this start has caught up with it.
-        self._committed_owned: Owned | None = None
+        # The state of the last commit, until this start has read up to it again.
+        self._committed_owned: OwnedState | None = None
 
     # ---- which minutes are owned ------------------------------------------------------------------------------------
 
     @property
     def first_ms(self) -> int:
-        """The first minute that is correct, or a bound below it until `first_known`."""
-        floor_ms = max(self._floors())
-        # The maximum of a log before its first record is below any time there can be.
-        return NO_BOUND_MS if floor_ms < MIN_TS_MS else floor_ms - floor_ms % MINUTE_MS + MINUTE_MS
+        """The first minute that is correct; until `first_known`, a lower bound of it."""
+        above_ms = max(self._first_minute_above())
+        # Nothing was accepted below the range of either input: every minute is correct.
+        return NO_BOUND_MS if above_ms < MIN_TS_MS else above_ms - above_ms % MINUTE_MS + MINUTE_MS
 
     @property
     def first_known(self) -> bool:
-        """Whether both inputs are read to the range, and to where every record is judged right."""
-        return all(seen.before_ms is not None and seen.settled == HORIZONS for seen in self.owned.seen.values())
+        """Whether both inputs are read to their range, and all horizons have passed."""
+        return all(
+            state.before_range_ms is not None and state.horizons_passed == HORIZONS
+            for state in self.owned.inputs.values()
+        )
 
     @property
-    def last_ms(self) -> int | None:
-        """The end, exclusive, of the minutes inside the range; None before both inputs are read to it."""
-        bounds_ms = [seen.bound_ms for seen in self.owned.seen.values() if seen.bound_ms is not None]
-        if len(bounds_ms) < len(self.owned.seen):
+    def range_end_ms(self) -> int | None:
+        """The end, exclusive, of the minutes inside the range; None until both inputs are read to it."""
+        bounds_ms = [state.end_bound_ms for state in self.owned.inputs.values() if state.end_bound_ms is not None]
+        if len(bounds_ms) < len(self.owned.inputs):
             return None
         return min(bounds_ms) // MINUTE_MS * MINUTE_MS
 
     @property
     def end_ms(self) -> int:
-        """The end, exclusive, of the minutes inside the range that are final; at most `first_ms` when none is."""
-        last_ms = self.last_ms
+        """The end, exclusive, of the owned minutes so far, those that are final; at most `first_ms` when none is."""
+        range_end_ms = self.range_end_ms
         final_ms = self.final_ms // MINUTE_MS * MINUTE_MS
-        return NO_BOUND_MS if last_ms is None or not self.first_known else min(last_ms, final_ms)
+        return NO_BOUND_MS if range_end_ms is None or not self.first_known else min(range_end_ms, final_ms)
 
     @property
     def done(self) -> bool:
-        """Whether every minute inside the range is final, so that reading on changes nothing."""
-        last_ms = self.last_ms
-        if last_ms is None:
+        """Whether every minute inside the range is final, so that further records change nothing."""
+        range_end_ms = self.range_end_ms
+        if range_end_ms is None:
             return False
-        return self.final_ms >= last_ms or (self.first_known and self.first_ms >= last_ms)
+        return self.final_ms >= range_end_ms or (self.first_known and self.first_ms >= range_end_ms)
 
-    def read_out(self) -> None:
-        """The inputs are read to their ends: what the range still waits for is decided by what is there now."""
+    def inputs_ended(self) -> None:
+        """Nothing is left to read: the ranges begin and end here at the latest."""
         for log in self._ranges:
-            self._look(log, END_OF_TIME_MS)
+            self._note_bounds(log, END_OF_TIME_MS)
 
-    def _floors(self) -> Iterable[int]:
-        for log, seen in self.owned.seen.items():
+    def _first_minute_above(self) -> Iterable[int]:
+        """Times, ms, above all of which the first owned minute begins."""
+        for log, state in self.owned.inputs.items():
             highest_ms = self._highest_ms(log)
-            yield highest_ms if seen.before_ms is None else seen.before_ms
-            if self._ranges[log].begin.highest_ms is not None:
+            yield highest_ms if state.before_range_ms is None else state.before_range_ms
+            if self._ranges[log].read_from.highest_ms is not None:
                 skew_ms = self._skew_ms if log == "clicks" else 0
-                yield (seen.doubt_ms if seen.settled == HORIZONS else highest_ms) + self._window_ms + skew_ms
+                judged_right_from_ms = state.horizon_from_ms if state.horizons_passed == HORIZONS else highest_ms
+                yield judged_right_from_ms + self._window_ms + skew_ms
 
-    def _look(self, log: str, offset: int) -> None:
-        """Before the first record at or after `offset`: notes the maximum and the bound if they are wanted there."""
-        seen, its_range = self.owned.seen[log], self._ranges[log]
+    def _note_bounds(self, log: str, offset: int) -> None:
+        """Notes what is known of the input before its first record at or after `offset`."""
+        state, input_range = self.owned.inputs[log], self._ranges[log]
         watermark_ms = self.state.logs[log].watermark.ms
-        while seen.settled < HORIZONS and watermark_ms > seen.doubt_ms + self._dedupe_ms:
-            seen.doubt_ms = self._highest_ms(log)
-            seen.settled += 1
-        if seen.before_ms is None and offset >= its_range.start:
-            seen.before_ms = self._highest_ms(log)
-        if seen.bound_ms is None and offset >= its_range.stop:
-            seen.bound_ms = END_OF_TIME_MS if self._complete else watermark_ms
+        while state.horizons_passed < HORIZONS and watermark_ms > state.horizon_from_ms + self._dedupe_ms:
+            state.horizon_from_ms = self._highest_ms(log)
+            state.horizons_passed += 1
+        if state.before_range_ms is None and offset >= input_range.start:
+            state.before_range_ms = self._highest_ms(log)
+        if state.end_bound_ms is None and offset >= input_range.stop:
+            state.end_bound_ms = END_OF_TIME_MS if self._complete else watermark_ms
 
     def _highest_ms(self, log: str) -> int:
         return self.state.logs[log].watermark.highest_ms
 
     # ---- what is written --------------------------------------------------------------------------------------------
 
-    def _owned_of(self, outs: Iterable[Out]) -> list[Out]:
-        """Those of these outputs and of the held ones that are owned; undecided ones are held."""
-        first_known, first_ms, last_ms = self.first_known, self.first_ms, self.last_ms
+    def _owned_outs(self, outs: Iterable[Out]) -> list[Out]:
+        """The owned ones of these outputs and of the held ones. It holds those that may still turn out to be owned."""
+        first_known, first_ms, range_end_ms = self.first_known, self.first_ms, self.range_end_ms
         written: list[Out] = []
         held, self.owned.held = self.owned.held, []
         for minute, out in [*held, *self._with_minutes(outs, written)]:
-            if minute < first_ms or (last_ms is not None and minute >= last_ms):
+            if minute < first_ms or (range_end_ms is not None and minute >= range_end_ms):
                 continue
             if first_known:
                 written.append(out)
-                self.owned.lowest_ms = min(self.owned.lowest_ms, minute)
-                self.owned.highest_ms = max(self.owned.highest_ms, minute)
+                self.owned.lowest_written_ms = min(self.owned.lowest_written_ms, minute)
+                self.owned.highest_written_ms = max(self.owned.highest_written_ms, minute)
             else:
                 self.owned.held.append((minute, out))
         return written
 
     def _with_minutes(self, outs: Iterable[Out], written: list[Out]) -> Iterable[tuple[int, Out]]:
-        """Outputs that belong to a minute, with it. Ledgers and rejects of the range belong to none: into `written`."""
+        """(minute, output) of the outputs that belong to a minute.
+
+        Ledgers and the rejects of the range belong to none: they are added to `written`.
+        """
         for out in outs:
             if out.topic == "totals":
-                # `report` gives only minutes that are final here; their key is the minute.
+                # `report` gives only final minutes here. The key is the minute.
                 yield int(out.key or b""), out
             elif out.topic == "outcomes":
                 times: _OutcomeTimes = decoder(_OutcomeTimes).decode(out.value or b"")
-                ts = times.ts if times.ts is not None else times.click_ts or 0
-                yield ts - ts % MINUTE_MS, out
+                ts_ms = times.ts if times.ts is not None else times.click_ts or 0
+                yield ts_ms - ts_ms % MINUTE_MS, out
             elif out.topic == "rejects":
-                reject: _Coordinates = decoder(_Coordinates).decode(out.value or b"")
-                its_range = self._ranges[self._role_of[reject.topic]]
-                if its_range.start <= reject.offset < its_range.stop:
+                reject: _RejectedRecord = decoder(_RejectedRecord).decode(out.value or b"")
+                input_range = self._ranges[self._role_of[reject.topic]]
+                if input_range.start <= reject.offset < input_range.stop:
                     written.append(out)
             elif out.topic == "ledger":
                 written.append(out)
@@ -237,49 +254,52 @@ class OwningFold(JoinFold):
     # ---- the fold ---------------------------------------------------------------------------------------------------
 
     def step(self, records: Records) -> list[Out]:
-        """Folds in records, and notes on the way where the range begins and ends."""
-        its_range, outs = self._ranges[records.log], list[Out]()
-        for piece in _pieces(records, sorted({*its_range.looks, its_range.start, its_range.stop})):
-            self._look(records.log, piece.offsets[0])
-            outs += super().step(piece)
-        self._look(records.log, records.next_offset)
-        return self._owned_of(outs)
+        """Folds in records. Notes the bounds where the range begins and ends, and where a horizon may have passed."""
+        input_range, outs = self._ranges[records.log], list[Out]()
+        for part in _split_at(records, sorted({*input_range.horizon_offsets, input_range.start, input_range.stop})):
+            self._note_bounds(records.log, part.offsets[0])
+            outs += super().step(part)
+        self._note_bounds(records.log, records.next_offset)
+        return self._owned_outs(outs)
 
     def sweep(self, limit: int) -> list[Out]:
-        """As the join; of the outcomes those that are owned."""
-        return self._owned_of(super().sweep(limit))
+        """As the join, but only the owned outcomes."""
+        return self._owned_outs(super().sweep(limit))
 
     def report(self, limit: int, *, final_only: bool = True) -> list[Out]:
-        """Final totals that are owned, and the ledger."""
-        return self._owned_of(super().report(limit, final_only=final_only))
+        """The final totals of owned minutes, and the ledger."""
+        return self._owned_outs(super().report(limit, final_only=final_only))
 
     def finish(self) -> None:
-        """The range ends where the inputs end: everything in it closes and is final."""
-        self.read_out()
+        """The inputs end where the range ends: everything is decided and final."""
+        self.inputs_ended()
         super().finish()
 
     def seal(self, log: str) -> list[Out]:  # noqa: ARG002
-        """Nothing: a replay does not decide who is idle."""
+        """No seals: a replay does not decide that an input is idle."""
         return []
 
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:
-        """As the join, without a start record. At its first start it is told the maxima before `offsets`."""
+        """As the join, but without a start record.
+
+        The first start takes the highest `ts` below `offsets` from the ranges.
+        """
         super().begin(mark, offsets=offsets, epoch=epoch)
         if mark is not None:
             self._committed_owned = _read_owning_mark(mark).owned
         else:
-            begins = {log: each.begin for log, each in self._ranges.items()}
+            starts = {log: input_range.read_from for log, input_range in self._ranges.items()}
             self.start_at(
-                {log: each.highest_ms for log, each in begins.items() if each.highest_ms is not None and each.known}
+                {log: start.highest_ms for log, start in starts.items() if start.highest_ms is not None and start.exact}
             )
         return []
 
     def mark(self) -> bytes:
-        """The join's mark and what was seen: of any length, as no broker keeps it."""
+        """The join's mark and the state of ownership. It may have any length, because no broker keeps it."""
         return msgspec.msgpack.encode(OwningMark(super().mark(), self._committed_owned or self.owned))
 
     def resume(self, mark: bytes) -> None:
-        """As the join; what was seen on the way is replaced by what was committed, which is the same."""
+        """As the join. The committed state of ownership replaces the one found while reading again, which is equal."""
         super().resume(mark)
         self.owned, self._committed_owned = _read_owning_mark(mark).owned, None
 
@@ -291,8 +311,8 @@ def _read_owning_mark(mark: bytes) -> OwningMark:
     return msgspec.msgpack.decode(mark, type=OwningMark)
 
 
-def _pieces(records: Records, offsets: Sequence[int]) -> Iterable[Records]:
-    """The records split before the first one at or after each of `offsets`, ascending."""
+def _split_at(records: Records, offsets: Sequence[int]) -> Iterable[Records]:
+    """The records in parts: a part begins with the first record at or after each of `offsets`, which ascend."""
     start = 0
     for offset in offsets:
         stop = start
@@ -306,8 +326,11 @@ def _pieces(records: Records, offsets: Sequence[int]) -> Iterable[Records]:
 
 
 def finished(fold: OwningFold, ends: Mapping[str, int]) -> bool:
-    """Whether nothing is left to read for this partition; `ends` are where its logs end for this replay."""
+    """Whether the partition needs no more records. `ends`: the offsets at which the replay ends.
+
+    It tells a fold that has read all inputs to their ends so.
+    """
     if all(fold.positions()[log] >= end for log, end in ends.items()):
-        fold.read_out()
+        fold.inputs_ended()
         return True
     return fold.done

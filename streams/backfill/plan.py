@@ -1,4 +1,4 @@
-"""The plan of a backfill: what was asked for and the offsets that means, kept in its state folder to go on from."""
+"""The plan of a backfill: its options and the offsets they stand for. It is kept in the state folder of the run."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ Warn = Callable[[str], None]
 
 
 class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One backfill: by partition and input where to begin reading, the range, and where to stop reading."""
+    """One backfill: by partition and input, where to begin to read, the range, and the offsets to read to."""
 
     run: str
     kind: Literal["join", "models"]
-    # The options it was started with, as text: the command that goes on with it must give the same ones.
-    asked: dict[str, str]
-    # The settings that decide its figures, for the run's record.
+    # The options of its first start, as text. A later start must give the same ones.
+    options: dict[str, str]
+    # The settings that its figures depend on, for the run's record.
     settings: dict[str, str]
     ranges: dict[int, dict[str, InputRange]]
     ends: dict[int, dict[str, int]]
@@ -51,7 +51,7 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
     started_ms: int = 0
 
     def record(self, state: Literal["running", "complete"], from_minute_ms: int, to_minute_ms: int) -> RunRecord:
-        """The run's record as of now."""
+        """The run's record in this state, as of now."""
         now_ms = time.time_ns() // 1_000_000
         inputs = next(iter(self.ranges.values()))
         return RunRecord(
@@ -62,7 +62,9 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
             to_minute_ms=to_minute_ms,
             settings=self.settings,
             offsets={
-                log: {str(number): [by_log[log].start, by_log[log].stop] for number, by_log in self.ranges.items()}
+                log: {
+                    str(partition): [by_log[log].start, by_log[log].stop] for partition, by_log in self.ranges.items()
+                }
                 for log in inputs
             },
             started_ms=self.started_ms,
@@ -71,8 +73,8 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class JoinAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """A backfill of the join as asked for. `live_lateness_ms` is that of the live work whose ledger is read."""
+class JoinOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a backfill of the join. `live_lateness_ms`: lateness of the live work whose ledger is read."""
 
     run: str
     from_: str
@@ -83,8 +85,8 @@ class JoinAsked(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class ModelsAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """A backfill of the model as asked for."""
+class ModelsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a backfill of the model."""
 
     run: str
     from_: str
@@ -92,82 +94,87 @@ class ModelsAsked(msgspec.Struct, frozen=True, kw_only=True):
     model: LearnerSettings
 
 
-def join_plan(asked: JoinAsked, cluster: Cluster, warn: Warn) -> BackfillPlan:
-    """The plan of a join backfill, as Kafka is now. Raises SettingsError when it could own no minute."""
+def join_plan(options: JoinOptions, cluster: Cluster, warn: Warn) -> BackfillPlan:
+    """The plan of a join backfill for what Kafka keeps now. Raises SettingsError when no minute would be owned."""
     admin = Admin(cluster)
     partitions = admin.check(INPUTS, ("outcomes", "ledger", "seals"))
     shards = admin.partition_counts()[cluster.topic("outcomes")]
-    offsets = resolve_range(cluster, asked.from_, asked.to, inputs=INPUTS, partitions=partitions)
-    ranges = {number: _ranges(asked, cluster, offsets, number, warn) for number in range(partitions)}
+    offsets = resolve_range(cluster, options.from_, options.to, inputs=INPUTS, partitions=partitions)
+    ranges = {partition: _input_ranges(options, cluster, offsets, partition, warn) for partition in range(partitions)}
     ids = admin.topic_ids(INPUTS)
-    settings = {name: str(value) for name, value in msgspec.structs.asdict(asked.bounds).items()}
-    settings["dimensions"] = ",".join(asked.dimensions)
+    settings = {name: str(value) for name, value in msgspec.structs.asdict(options.bounds).items()}
+    settings["dimensions"] = ",".join(options.dimensions)
     return BackfillPlan(
-        run=checked_name(asked.run),
+        run=checked_name(options.run),
         kind="join",
-        asked=asked_texts(asked, cluster),
+        options=option_texts(options, cluster),
         settings=settings,
         ranges=ranges,
-        ends=offsets.stop if asked.complete else offsets.end,
-        complete=asked.complete,
-        bounds=asked.bounds,
-        dimensions=asked.dimensions,
+        ends=offsets.stop if options.complete else offsets.end,
+        complete=options.complete,
+        bounds=options.bounds,
+        dimensions=options.dimensions,
         shards=shards,
-        digest=asked.bounds.digest(*asked.dimensions, *ids, str(partitions), str(shards)),
+        digest=options.bounds.digest(*options.dimensions, *ids, str(partitions), str(shards)),
         started_ms=time.time_ns() // 1_000_000,
     )
 
 
-def models_plan(asked: ModelsAsked, cluster: Cluster) -> BackfillPlan:
-    """The plan of learning again from the first offset asked for to the last one."""
+def models_plan(options: ModelsOptions, cluster: Cluster) -> BackfillPlan:
+    """The plan of a model backfill: learning starts empty at `--from`, without a warm-up."""
     shards = Admin(cluster).check(("outcomes",), ())
-    offsets = resolve_range(cluster, asked.from_, asked.to, inputs=("outcomes",), partitions=shards)
+    offsets = resolve_range(cluster, options.from_, options.to, inputs=("outcomes",), partitions=shards)
     ranges = {
-        number: {log: InputRange(ReadStart(start), start, offsets.stop[number][log]) for log, start in starts.items()}
-        for number, starts in offsets.start.items()
+        partition: {
+            log: InputRange(ReadStart(start), start, offsets.stop[partition][log]) for log, start in starts.items()
+        }
+        for partition, starts in offsets.start.items()
     }
     return BackfillPlan(
-        run=checked_name(asked.run),
+        run=checked_name(options.run),
         kind="models",
-        asked=asked_texts(asked, cluster),
-        settings={name: str(value) for name, value in msgspec.structs.asdict(asked.model).items()},
+        options=option_texts(options, cluster),
+        settings={name: str(value) for name, value in msgspec.structs.asdict(options.model).items()},
         ranges=ranges,
         ends=offsets.stop,
         complete=True,
-        model=asked.model,
+        model=options.model,
         started_ms=time.time_ns() // 1_000_000,
     )
 
 
-def _ranges(asked: JoinAsked, cluster: Cluster, offsets: Range, partition: int, warn: Warn) -> dict[str, InputRange]:
+def _input_ranges(
+    options: JoinOptions, cluster: Cluster, offsets: Range, partition: int, warn: Warn
+) -> dict[str, InputRange]:
     start, first = offsets.start[partition], offsets.first[partition]
     cuts: list[LedgerCut] = []
     if any(first.values()) or start != first:
         records = stream_log(cluster, cluster.topic("ledger"), partition)
         ledgers = (decode(record.value, Ledger) for record in records if record.value is not None)
-        cuts = ledger_cuts(ledgers, lateness_ms=asked.live_lateness_ms)
-    ranges = warm_up(cuts, start=start, stop=offsets.stop[partition], first=first, bounds=asked.bounds)
+        cuts = ledger_cuts(ledgers, lateness_ms=options.live_lateness_ms)
+    ranges = warm_up(cuts, start=start, stop=offsets.stop[partition], first=first, bounds=options.bounds)
     if ranges is None:
         raise SettingsError(
-            f"Kafka keeps partition {partition} of the inputs from {first} and no ledger of live work says what was "
-            "before: no minute could be vouched for; keep the ledger longer, or restore the inputs' first records"
+            f"partition {partition} of the inputs begins at {first} in Kafka, and no ledger of live work bounds the "
+            "earlier records: no minute is known to be right; keep the ledger as long as the inputs, or restore their "
+            "first records"
         )
-    if not all(each.begin.known for each in ranges.values()):
+    if not all(input_range.read_from.exact for input_range in ranges.values()):
         warn(
-            f"partition {partition}: what Kafka keeps before --from does not tell all that matters to it; only minutes "
-            "far enough above the first record kept are owned"
+            f"partition {partition}: Kafka keeps too little before --from for a whole warm-up, so the run owns only "
+            "minutes that are far enough above the first record kept"
         )
     return ranges
 
 
-def settled_plan(
-    folder: Path, asked: Mapping[str, str], client: Client, make: Callable[[], BackfillPlan]
+def load_or_make_plan(
+    folder: Path, options: Mapping[str, str], client: Client, make: Callable[[], BackfillPlan]
 ) -> BackfillPlan:
-    """The plan kept in a run's folder if it was made for the same options; else a new one, kept from now on.
+    """The plan in the run's folder; without one, a new plan, which is then kept there.
 
-    Raises SettingsError when the run was begun with other options or another version, or exists without this folder.
+    Raises SettingsError when the plan has other options or is of another version, or when the run exists without it.
     """
-    run = asked["run"]
+    run = options["run"]
     recorded = find_run(client, checked_name(run))
     remedy = f"give another --run, or drop this one by `clickfold runs drop {run}`"
     try:
@@ -175,20 +182,19 @@ def settled_plan(
     except FileNotFoundError:
         kept = None
     except msgspec.ValidationError as error:
-        raise SettingsError(f"run {run} was begun by another version of clickfold ({error}): {remedy}") from error
+        raise SettingsError(f"run {run} was begun with another version of clickfold ({error}): {remedy}") from error
     if kept is not None and recorded is None:
-        # The run was dropped since: what is left here belongs to no run.
+        # The run was dropped, so its state is of no use.
         shutil.rmtree(folder)
         kept = None
     if kept is not None:
-        for name in {**kept.asked, **asked}:
-            if kept.asked.get(name) != asked.get(name):
-                raise SettingsError(
-                    f"run {run} was begun with {name} {kept.asked.get(name)!r}, this is {asked.get(name)!r}: {remedy}"
-                )
+        for name in {**kept.options, **options}:
+            if kept.options.get(name) != options.get(name):
+                before, now = kept.options.get(name), options.get(name)
+                raise SettingsError(f"run {run} was begun with {name} {before!r}, this is {now!r}: {remedy}")
         return kept
     if recorded is not None:
-        raise SettingsError(f"run {run} exists, and its state is not in {folder}: {remedy}")
+        raise SettingsError(f"run {run} exists, but its state is not in {folder}: {remedy}")
     made = make()
     disk = Folder(folder)
     disk.replace(_PLAN, msgspec.json.encode(made))
@@ -196,17 +202,20 @@ def settled_plan(
     return made
 
 
-def asked_texts(asked: JoinAsked | ModelsAsked, cluster: Cluster) -> dict[str, str]:
-    """The options, flat and as text. The topic prefix is one of them: other topics are another backfill."""
+def option_texts(options: JoinOptions | ModelsOptions, cluster: Cluster) -> dict[str, str]:
+    """The options as text, with those of nested structs beside the others.
+
+    The topic prefix is one of them, because a backfill of other topics is another one.
+    """
     flat: dict[str, str] = {"topics": cluster.prefix}
-    for name, value in msgspec.to_builtins(asked).items():
-        parts = value if isinstance(value, dict) else {name.rstrip("_"): value}
+    for name, value in msgspec.to_builtins(options).items():
+        values = value if isinstance(value, dict) else {name.rstrip("_"): value}
         flat.update(
-            {key: part if isinstance(part, str) else orjson.dumps(part).decode() for key, part in parts.items()}
+            {key: part if isinstance(part, str) else orjson.dumps(part).decode() for key, part in values.items()}
         )
     return flat
 
 
-def shared_out(partitions: Sequence[int], processes: int) -> list[list[int]]:
-    """The partitions dealt out to at most so many processes, at least one partition each."""
+def split_partitions(partitions: Sequence[int], processes: int) -> list[list[int]]:
+    """The partitions of each process. There are at most `processes`, and each has at least one partition."""
     return [list(partitions[first::processes]) for first in range(min(processes, len(partitions)))]

@@ -1,4 +1,4 @@
-"""A backfill spread over processes: each replays some partitions and reports its progress to the parent."""
+"""Replays a backfill in several processes: each replays some partitions and reports its progress to the parent."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from typing import Final
 import msgspec
 
 from schemas.errors import ClickfoldError
-from streams.backfill.plan import BackfillPlan, shared_out
+from streams.backfill.plan import BackfillPlan, split_partitions
 from streams.backfill.replay import OwnedMinutes, ReplayProgress, replay
 from streams.kafka.cluster import Cluster
 from streams.warehouse.client import Warehouse
 
 _PROGRESS_EVERY_S: Final = 0.2
-# A last commit and checkpoint of a large state take some seconds.
-_LEAVE_S: Final = 60.0
+# A last commit and checkpoint of a large state take some seconds; a minute is far above.
+_EXIT_TIMEOUT_S: Final = 60.0
 
 
-class Warned(msgspec.Struct, frozen=True):
-    """A line for the user; the work goes on."""
+class WarningLine(msgspec.Struct, frozen=True):
+    """A line for the user. The process goes on."""
 
     text: str
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A process has ended: done (`owned` by partition), stopped (None), or failed with a sentence."""
+    """The last message of a process: `owned` by partition when it is done, None when it was stopped, or its failure."""
 
     owned: dict[int, OwnedMinutes] | None = None
     failure: str = ""
@@ -50,29 +50,29 @@ def replay_all(
     show: Callable[[ReplayProgress], None],
     warn: Callable[[str], None],
 ) -> dict[int, OwnedMinutes] | None:
-    """Every partition's owned minutes; None when `stopped` ended the work before it was done.
+    """By partition, the minutes it owns. None when `stopped` was true before all was done.
 
-    Raises ClickfoldError with the sentence of the first process that failed; the others commit and leave.
+    Raises ClickfoldError with the sentence of the first process that failed. The others commit and exit.
     """
     context = get_context("spawn")
     children: dict[Connection, SpawnProcess] = {}
-    for partitions in shared_out(sorted(plan.ranges), processes):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_child, args=(theirs, plan, cluster, warehouse, folder, partitions))
-        # Ctrl-C reaches every process of the terminal, also a child that still imports. Only the parent acts on it.
+    for partitions in split_partitions(sorted(plan.ranges), processes):
+        parent_end, child_end = context.Pipe()
+        process = context.Process(target=_child, args=(child_end, plan, cluster, warehouse, folder, partitions))
+        # Ctrl-C reaches all processes of the terminal. A child inherits that it ignores it, before its first import.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
         signal.signal(signal.SIGINT, handler)
-        theirs.close()
-        children[ours] = process
+        child_end.close()
+        children[parent_end] = process
     try:
         return _follow(children, stopped=stopped, show=show, warn=warn)
     finally:
-        for ours in children:
-            ours.close()
+        for parent_end in children:
+            parent_end.close()
         for process in children.values():
-            # A closed pipe makes a child stop.
-            process.join(_LEAVE_S)
+            # The closed pipe makes the child stop.
+            process.join(_EXIT_TIMEOUT_S)
             process.kill()
 
 
@@ -85,38 +85,39 @@ def _follow(
 ) -> dict[int, OwnedMinutes] | None:
     progress: dict[Connection, ReplayProgress] = {}
     owned: dict[int, OwnedMinutes] = {}
-    waiting = dict(children)
-    telling_to_stop = False
-    while waiting:
-        if stopped() and not telling_to_stop:
-            telling_to_stop = True
-            for ours in waiting:
-                ours.send(None)
-        ready = connection.wait(list(waiting), _PROGRESS_EVERY_S)
-        for ours in [each for each in waiting if each in ready]:
+    running = dict(children)
+    stopping = False
+    while running:
+        if stopped() and not stopping:
+            stopping = True
+            for parent_end in running:
+                parent_end.send(None)
+        ready = connection.wait(list(running), _PROGRESS_EVERY_S)
+        for parent_end in [pipe for pipe in running if pipe in ready]:
             try:
-                message = ours.recv()
+                message = parent_end.recv()
             except EOFError as error:
-                waiting[ours].join(_LEAVE_S)
+                running[parent_end].join(_EXIT_TIMEOUT_S)
                 raise ClickfoldError(
-                    f"a process of the backfill died (exit code {waiting[ours].exitcode}): the same command goes on"
+                    f"a process of the backfill died (exit code {running[parent_end].exitcode}); the same command "
+                    "continues the run"
                 ) from error
             if isinstance(message, ReplayProgress):
-                progress[ours] = message
-            elif isinstance(message, Warned):
+                progress[parent_end] = message
+            elif isinstance(message, WarningLine):
                 warn(message.text)
             else:
-                del waiting[ours]
+                del running[parent_end]
                 if message.failure:
-                    raise ClickfoldError(f"{message.failure}; the same command goes on from what is committed")
-                telling_to_stop |= message.owned is None
+                    raise ClickfoldError(f"{message.failure}; the same command continues the run from its last commit")
+                stopping |= message.owned is None
                 owned.update(message.owned or {})
         if len(progress) == len(children):
             records, left = (
                 sum(column) for column in zip(*map(msgspec.structs.astuple, progress.values()), strict=True)
             )
             show(ReplayProgress(records, left))
-    return None if telling_to_stop else owned
+    return None if stopping else owned
 
 
 def _child(
@@ -128,13 +129,13 @@ def _child(
     partitions: Sequence[int],
 ) -> None:
     stop = threading.Event()
-    threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
-    sent_s = 0.0
+    threading.Thread(target=_wait_for_stop, args=(pipe, stop), daemon=True).start()
+    last_sent_s = 0.0
 
-    def tell(progress: ReplayProgress) -> None:
-        nonlocal sent_s
-        if time.monotonic() - sent_s >= _PROGRESS_EVERY_S:
-            sent_s = time.monotonic()
+    def report(progress: ReplayProgress) -> None:
+        nonlocal last_sent_s
+        if time.monotonic() - last_sent_s >= _PROGRESS_EVERY_S:
+            last_sent_s = time.monotonic()
             _send(pipe, progress)
 
     try:
@@ -145,24 +146,24 @@ def _child(
             folder,
             partitions,
             stop=stop,
-            tell=tell,
-            warn=lambda text: _send(pipe, Warned(text)),
+            report=report,
+            warn=lambda text: _send(pipe, WarningLine(text)),
         )
         _send(pipe, Ended(owned))
     except ClickfoldError as error:
         _send(pipe, Ended(failure=str(error)))
 
 
-def _listen(pipe: Connection, stop: threading.Event) -> None:
-    """Any message, or a closed pipe, means stop."""
+def _wait_for_stop(pipe: Connection, stop: threading.Event) -> None:
+    """Sets `stop` at the first message from the parent, or when the pipe is closed."""
     with contextlib.suppress(EOFError, OSError):
         pipe.recv()
     stop.set()
 
 
-def _send(pipe: Connection, message: ReplayProgress | Warned | Ended) -> None:
+def _send(pipe: Connection, message: ReplayProgress | WarningLine | Ended) -> None:
     try:
         pipe.send(message)
     except OSError:
-        # The parent is gone; `_listen` stops the work.
+        # The parent is gone, and `_wait_for_stop` stops this process.
         return

@@ -1,4 +1,4 @@
-"""Replays some partitions of a backfill to the end of the range, by the folds and the runner of live work."""
+"""Replays some partitions of a backfill to the end of the range, with the folds and the runner of live work."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ from streams.warehouse.client import Warehouse
 from streams.worker.memory import collect_rarely
 from streams.worker.runners import SystemClock
 
-# Long intervals: no reader waits for a replay's transaction, and large inserts cost ClickHouse less.
+# Longer than in live work: nobody waits for these commits, and large inserts cost ClickHouse less. Never idle: a replay
+# writes no seals.
 _PACE: Final = Pace(commit_s=1.0, report_s=3.0, checkpoint_s=10.0, idle_s=float("inf"), transaction_outs=400_000)
-# Of what a learner writes only the metrics: models are published by live work alone.
+# Not `models`: only live work publishes a model.
 _WRITTEN: Final = ("totals", "outcomes", "rejects", "ledger", "model_metrics")
 
 
 class OwnedMinutes(msgspec.Struct, frozen=True):
-    """The minutes one partition owns, [first_ms, end_ms), and the first and last it wrote anything for."""
+    """The minutes that one partition owns, [first_ms, end_ms), and the first and last minute it wrote outputs of."""
 
     first_ms: int
     end_ms: int
-    lowest_ms: int
-    highest_ms: int
+    lowest_written_ms: int
+    highest_written_ms: int
 
 
 class ReplayProgress(msgspec.Struct, frozen=True):
-    """Records read since the start, and left to read at most."""
+    """How many records were read since this start, and how many are left to read at most."""
 
     records: int
     left: int
@@ -57,10 +58,13 @@ def replay(
     partitions: Iterable[int],
     *,
     stop: threading.Event,
-    tell: Callable[[ReplayProgress], None],
+    report: Callable[[ReplayProgress], None],
     warn: Callable[[str], None],
 ) -> dict[int, OwnedMinutes] | None:
-    """Replays these partitions from where an earlier start left off. None when `stop` was set before the end."""
+    """Replays these partitions, from the last commit of an earlier start. None when `stop` was set before the end.
+
+    `report` is called in each turn. A learner owns no minutes: then the answer is empty.
+    """
     partitions = list(partitions)
     names = {role: cluster.topic(role) for role in plan.ranges[partitions[0]]}
     folds: dict[int, OwningFold] = {}
@@ -86,10 +90,11 @@ def replay(
         log = ReplayLog(
             cluster,
             tuple(names),
-            begins={
-                number: {role: each.begin.offset for role, each in plan.ranges[number].items()} for number in partitions
+            starts={
+                partition: {role: input_range.read_from.offset for role, input_range in plan.ranges[partition].items()}
+                for partition in partitions
             },
-            ends={number: plan.ends[number] for number in partitions},
+            ends={partition: plan.ends[partition] for partition in partitions},
             folder=folder,
             write=lambda outs: writer.write([out for out in outs if out.topic in _WRITTEN]),
             side_log="seals" if plan.kind == "join" else None,
@@ -98,37 +103,38 @@ def replay(
         collect_rarely()
 
         def left() -> int:
-            return sum(sum(runner.lag(number).values()) for number in partitions)
+            return sum(sum(runner.lag(partition).values()) for partition in partitions)
 
         def stopped() -> bool:
-            tell(ReplayProgress(runner.progress.records + runner.progress.replayed, left()))
+            report(ReplayProgress(runner.progress.records + runner.progress.replayed, left()))
             if stop.is_set():
                 return True
             if plan.complete or not runner.ready():
                 return False
-            done = [finished(folds[number], log.ends(number)) for number in partitions]
-            return all(done)
+            # Not lazily: each fold has to learn that its inputs have ended.
+            finished_folds = [finished(folds[partition], log.ends(partition)) for partition in partitions]
+            return all(finished_folds)
 
         runner.run(stopped, ended=lambda: plan.complete)
     if stop.is_set():
         return None
     return {
-        number: OwnedMinutes(fold.first_ms, fold.end_ms, fold.owned.lowest_ms, fold.owned.highest_ms)
-        for number, fold in folds.items()
+        partition: OwnedMinutes(fold.first_ms, fold.end_ms, fold.owned.lowest_written_ms, fold.owned.highest_written_ms)
+        for partition, fold in folds.items()
     }
 
 
-def owned_span(parts: Iterable[OwnedMinutes]) -> tuple[int, int]:
+def owned_by_all(partitions: Iterable[OwnedMinutes]) -> tuple[int, int]:
     """The minutes that every partition owns, [from, to), ms; (0, 0) when there are none.
 
-    Where no partition bounds a side, because its logs were read from the first record or to the last, that side ends
-    with what was written.
+    Partitions that were read from the first record have no lower bound. If none has one, the minutes begin with the
+    first that was written. In the same way they end with the last that was written.
     """
-    owned = list(parts)
+    owned = list(partitions)
     first_ms = max((part.first_ms for part in owned), default=NO_BOUND_MS)
     end_ms = min((part.end_ms for part in owned), default=NO_BOUND_MS)
     if first_ms == NO_BOUND_MS:
-        first_ms = min((part.lowest_ms for part in owned), default=END_OF_TIME_MS)
+        first_ms = min((part.lowest_written_ms for part in owned), default=END_OF_TIME_MS)
     if end_ms > MAX_TS_MS:
-        end_ms = max(part.highest_ms for part in owned) + MINUTE_MS
+        end_ms = max(part.highest_written_ms for part in owned) + MINUTE_MS
     return (first_ms, end_ms) if first_ms < end_ms else (0, 0)

@@ -1,8 +1,8 @@
-"""Where a replay must begin to read, so that every minute above its range's start is correct.
+"""Where a replay begins to read, so that every minute after the start of its range is correct.
 
-The ledger of live work holds cuts: the offsets of both inputs, with both lateness bounds there. Going back from the
-start of the range, this looks for the last cut before every record that can matter, then for the last cut a dedupe
-horizon before that, and so on, for as many horizons as `streams.backfill.ownership` waits out.
+Each record of the ledger is a cut: the offsets of both inputs, and their watermarks there. The first cut that is looked
+for is the last one below all records that can be part of a minute of the range. The next one is the last cut a dedupe
+horizon below that, and so on, for as many horizons as `streams.backfill.ownership` waits.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from schemas.totals import Ledger
 from streams.backfill.ownership import HORIZONS, InputRange, ReadStart
 from streams.join.state import INPUTS
 
-# Of cuts nearer than this in event time only the first is kept: a week of one cut a second would fill memory.
-_THIN_MS: Final = 10_000
+# Of cuts closer than this in event time only the first is kept. Live work writes about one a second: 600,000 a week.
+_MIN_DISTANCE_MS: Final = 10_000
 
 
 class LogCut(NamedTuple):
-    """One input at a cut: next offset, lateness bound, and a bound of all `ts` accepted before; None if none was."""
+    """One input at a cut: its next offset, its watermark, and an upper bound of all `ts` accepted below that offset.
+
+    `highest_ms` is None when nothing was accepted.
+    """
 
     offset: int
     watermark_ms: int
@@ -38,10 +41,12 @@ class LedgerCut(NamedTuple):
         return self.impressions if log == "impressions" else self.clicks
 
 
-def ledger_cuts(ledgers: Iterable[Ledger], *, lateness_ms: int, thin_ms: int = _THIN_MS) -> list[LedgerCut]:
-    """The cuts of a partition's ledger in log order; `lateness_ms` is that of the live work that wrote it.
+def ledger_cuts(
+    ledgers: Iterable[Ledger], *, lateness_ms: int, min_distance_ms: int = _MIN_DISTANCE_MS
+) -> list[LedgerCut]:
+    """The cuts of a partition's ledger, in log order. `lateness_ms` is that of the live work that wrote it.
 
-    A worker that starts again reads the same offsets again, so the cuts of several owners may overlap. Each is valid.
+    A worker reads some offsets again after a restart, so the cuts of several owners may overlap. Each one is valid.
     """
     cuts: list[LedgerCut] = []
     for ledger in ledgers:
@@ -54,7 +59,9 @@ def ledger_cuts(ledgers: Iterable[Ledger], *, lateness_ms: int, thin_ms: int = _
             ),
             _log_cut(ledger.clicks_next_offset, ledger.clicks_watermark_ms, ledger.clicks.accepted, lateness_ms),
         )
-        if not cuts or any(abs(cut.of(log).watermark_ms - cuts[-1].of(log).watermark_ms) >= thin_ms for log in INPUTS):
+        if not cuts or any(
+            abs(cut.of(log).watermark_ms - cuts[-1].of(log).watermark_ms) >= min_distance_ms for log in INPUTS
+        ):
             cuts.append(cut)
     return cuts
 
@@ -67,61 +74,67 @@ def warm_up(
     first: Mapping[str, int],
     bounds: JoinBounds,
 ) -> dict[str, InputRange] | None:
-    """How to read one partition, by input: where to begin, and the range. `first` is the first offset Kafka keeps.
+    """By input of one partition, where to begin to read, and the range. `first`: the first offset that Kafka keeps.
 
-    None when reading would begin in the middle of a log and nothing is known of the records before: no minute could be
-    owned.
+    None when reading begins in the middle of a log and no cut bounds the records before: no minute would be owned.
     """
 
-    def ranges(begin: Mapping[str, ReadStart], *looks: LedgerCut) -> dict[str, InputRange]:
+    def ranges(read_from: Mapping[str, ReadStart], *horizons: LedgerCut) -> dict[str, InputRange]:
         return {
-            log: InputRange(begin[log], start[log], stop[log], tuple(sorted(look.of(log).offset for look in looks)))
+            log: InputRange(
+                read_from[log], start[log], stop[log], tuple(sorted(horizon.of(log).offset for horizon in horizons))
+            )
             for log in INPUTS
         }
 
     readable = [cut for cut in cuts if all(first[log] <= cut.of(log).offset for log in INPUTS)]
     before = [cut for cut in readable if all(cut.of(log).offset <= start[log] for log in INPUTS)]
-    if looks := _looks(before, bounds):
-        begin = looks[-1]
-        return ranges({log: ReadStart(begin.of(log).offset, begin.of(log).highest_ms) for log in INPUTS}, *looks[:-1])
+    if horizons := _horizon_cuts(before, bounds):
+        first_cut = horizons[-1]
+        return ranges(
+            {log: ReadStart(first_cut.of(log).offset, first_cut.of(log).highest_ms) for log in INPUTS}, *horizons[:-1]
+        )
     if all(first[log] == 0 for log in INPUTS):
         return ranges({log: ReadStart(0) for log in INPUTS})
-    # A cut after the first offset kept bounds what was accepted before it.
-    nearest = min(readable, key=lambda cut: max(cut.of(log).watermark_ms for log in INPUTS), default=None)
-    if nearest is None:
+    # The lowest cut that Kafka still keeps is an upper bound of all `ts` accepted before the first record.
+    lowest = min(readable, key=lambda cut: max(cut.of(log).watermark_ms for log in INPUTS), default=None)
+    if lowest is None:
         return None
     return ranges(
-        {log: ReadStart(first[log], nearest.of(log).highest_ms if first[log] else None, known=False) for log in INPUTS}
+        {log: ReadStart(first[log], lowest.of(log).highest_ms if first[log] else None, exact=False) for log in INPUTS}
     )
 
 
-def _looks(cuts: Sequence[LedgerCut], bounds: JoinBounds) -> list[LedgerCut]:
-    """One cut for each horizon and one to begin at, last first; empty when the ledger does not reach back so far."""
+def _horizon_cuts(cuts: Sequence[LedgerCut], bounds: JoinBounds) -> list[LedgerCut]:
+    """The cut at the end of each horizon, and at the end of the list the cut to begin at.
+
+    They go back in time. Empty when the ledger does not reach back so far.
+    """
     if not cuts:
         return []
     latest = max(cuts, key=lambda cut: sum(cut.of(log).offset for log in INPUTS))
-    # The first owned minute is above the highest bound of both inputs.
+    # The first owned minute is above the watermarks of both inputs at the start of the range.
     from_ms = max(latest.of(log).watermark_ms for log in INPUTS) - bounds.window_ms
-    cut = _last(cuts, lambda log: from_ms - (bounds.skew_ms if log == "clicks" else 0))
-    looks: list[LedgerCut] = []
+    cut = _last_below(cuts, lambda log: from_ms - (bounds.skew_ms if log == "clicks" else 0))
+    found: list[LedgerCut] = []
     while cut is not None:
-        looks.append(cut)
-        if len(looks) == HORIZONS + 1:
-            return looks
-        cut = _last(cuts, lambda log: looks[-1].of(log).watermark_ms - bounds.dedupe_ms)
+        found.append(cut)
+        if len(found) == HORIZONS + 1:
+            return found
+        cut = _last_below(cuts, lambda log: found[-1].of(log).watermark_ms - bounds.dedupe_ms)
     return []
 
 
-def _last(cuts: Sequence[LedgerCut], below_ms: Callable[[str], int]) -> LedgerCut | None:
-    """The last cut before which, of each input, nothing at or above `below_ms` was accepted."""
+def _last_below(cuts: Sequence[LedgerCut], below_ms: Callable[[str], int]) -> LedgerCut | None:
+    """The last cut at which only records below `below_ms` were accepted of each input."""
 
     def fits(cut: LedgerCut) -> bool:
-        highest = {log: cut.of(log).highest_ms for log in INPUTS}
-        return all(ms is None or ms < below_ms(log) for log, ms in highest.items())
+        highest_ms = {log: cut.of(log).highest_ms for log in INPUTS}
+        return all(ts_ms is None or ts_ms < below_ms(log) for log, ts_ms in highest_ms.items())
 
     return max(filter(fits, cuts), key=lambda cut: sum(cut.of(log).offset for log in INPUTS), default=None)
 
 
 def _log_cut(offset: int, watermark_ms: int, accepted: int, lateness_ms: int) -> LogCut:
-    # Where a seal raised the bound, the true maximum is lower than this, never higher.
+    # Where a seal raised the watermark, the true maximum is below this bound.
     return LogCut(offset, watermark_ms, watermark_ms + lateness_ms if accepted else None)

@@ -1,4 +1,4 @@
-"""The `clickfold` command: errors are one sentence, never a traceback; `app` lists the commands."""
+"""The `clickfold` command. It prints an error as one sentence, without a traceback. `app` lists the commands."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 
 def main() -> None:
-    """Entry point. Exit code 2 for wrong settings or a fault that was named, 130 after Ctrl-C."""
+    """Entry point. Exits with 2 after a ClickfoldError and with 130 after Ctrl-C."""
     try:
-        # Imported here: Ctrl-C in the second this takes is no error either.
+        # Imported here, so that Ctrl-C during the imports, which may take a second, gives no traceback either.
         from schemas.errors import ClickfoldError
         from streams.cli.app import app
 
@@ -17,7 +17,7 @@ def main() -> None:
         except ClickfoldError as error:
             from streams.cli.render.escape import escaped_lines
 
-            print(f"clickfold: {escaped_lines(str(error))}", file=sys.stderr)  # noqa: T201  # the terminal is the place for it
+            print(f"clickfold: {escaped_lines(str(error))}", file=sys.stderr)  # noqa: T201  # for the user, so not a log line
             sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

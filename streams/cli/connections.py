@@ -1,4 +1,4 @@
-"""The Kafka and ClickHouse a command talks to: those of the environment, or those of the embedded system."""
+"""The Kafka and ClickHouse that a command uses: those of the environment, or those of the embedded system."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from streams.warehouse.client import Warehouse
 
 DEFAULT_DATA_DIR: Final = Path(".clickfold/data")
-# The server's version, and the address that clickhouse-connect adds.
-_TAIL: Final = re.compile(r"\s*\(version [^)]*\).*$")
+# The end of an error's text: the server's version, and the address that clickhouse-connect adds.
+_VERSION_AND_ADDRESS: Final = re.compile(r"\s*\(version [^)]*\).*$")
 
 
 def data_dir() -> Path:
@@ -33,7 +33,7 @@ def kafka_cluster() -> Cluster:
     """The Kafka of the environment or of the running embedded system. Raises SettingsError without either."""
     environment = Environment()
     if not environment.kafka_bootstrap_servers:
-        from streams.embedded.stack import Stack  # only where the environment names none
+        from streams.embedded.stack import Stack  # not needed with a real Kafka
 
         running = Stack.attach(data_dir())
         if running is not None:
@@ -60,22 +60,22 @@ def warehouse_if_any() -> Warehouse | None:
 
 @contextlib.contextmanager
 def clickhouse_client() -> Iterator[Client]:
-    """A client of that ClickHouse, closed at the end; its errors within the block are sentences.
+    """A client of the ClickHouse of the environment or of the embedded system, closed at the end of the block.
 
-    Where the embedded system is down but has left data, its ClickHouse is started for the block. Raises SettingsError
-    when there is none.
+    If the embedded system is stopped but has data, its ClickHouse runs during the block. ClickHouse's errors in the
+    block become a ClickfoldError of one sentence. Raises SettingsError when there is neither.
     """
     with contextlib.ExitStack() as cleanup:
-        found = warehouse_if_any()
-        if found is None:
-            found = cleanup.enter_context(_stopped_warehouse())
+        clickhouse = warehouse_if_any()
+        if clickhouse is None:
+            clickhouse = cleanup.enter_context(_stopped_warehouse())
         cleanup.enter_context(clickhouse_errors_as_sentences())
-        yield cleanup.enter_context(contextlib.closing(found.connect()))
+        yield cleanup.enter_context(contextlib.closing(clickhouse.connect()))
 
 
 @contextlib.contextmanager
 def _stopped_warehouse() -> Iterator[Warehouse]:
-    """The data the embedded system has left, served during the block."""
+    """Runs the ClickHouse of the stopped embedded system during the block."""
     folder = _clickhouse_folder()
     if not folder.exists():
         raise SettingsError(
@@ -95,7 +95,7 @@ def _clickhouse_folder() -> Path:
 
 @contextlib.contextmanager
 def cluster_to_measure(folder: Path) -> Iterator[Cluster]:
-    """The cluster of the environment, or a broker that runs in `folder` during the block; with a prefix of its own."""
+    """The cluster of the environment, or a broker in `folder` during the block; topics get a new random prefix."""
     environment = Environment()
     prefix = f"bench{uuid.uuid4().hex[:8]}."
     if environment.kafka_bootstrap_servers:
@@ -109,8 +109,7 @@ def cluster_to_measure(folder: Path) -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def warehouse_to_measure(folder: Path) -> Iterator[tuple[Warehouse, int]]:
-    """The ClickHouse of the environment, or one that runs in `folder` during the block; and the id of its process, 0
-    where that is not known."""
+    """The ClickHouse of the environment, or one in `folder` during the block; and its process id, 0 when unknown."""
     environment = Environment()
     if environment.clickhouse_url:
         yield environment.warehouse(), 0
@@ -124,19 +123,19 @@ def warehouse_to_measure(folder: Path) -> Iterator[tuple[Warehouse, int]]:
 
 @contextlib.contextmanager
 def clickhouse_errors_as_sentences() -> Iterator[None]:
-    """Raises errors of ClickHouse within the block as a ClickfoldError of one sentence: its number and what it says."""
+    """Turns errors of ClickHouse in the block into a ClickfoldError: one sentence with ClickHouse's code and text."""
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from streams.warehouse.failures import sentence
 
-    # It would log what is raised anyway.
+    # clickhouse-connect also logs each error that it raises.
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     try:
         yield
     except ClickHouseError as failure:
         code = getattr(failure, "code", None)
-        # The server's own words come behind clickhouse-connect's, which name the URL and may span lines.
+        # The server's text follows that of clickhouse-connect, which names the URL and may have several lines.
         _, server, text = str(failure).rpartition("DB::Exception: ")
-        text = _TAIL.sub("", text.strip().partition("\n")[0]) if server else sentence(failure)
+        text = _VERSION_AND_ADDRESS.sub("", text.strip().partition("\n")[0]) if server else sentence(failure)
         name = f"ClickHouse error {code}" if code else "ClickHouse"
-        raise ClickfoldError(f"{name}: {text or 'no reason given'}") from failure
+        raise ClickfoldError(f"{name}: {text or 'it gave no reason'}") from failure

@@ -1,4 +1,4 @@
-"""A group of commands that imports the module of a command when the command is called, not when it is listed."""
+"""Groups of commands that import the module of a command when it is called, not when it is listed."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from typer.core import TyperGroup
 
 from streams.cli.several import SeveralValues
 
-_LONGEST_SUMMARY: Final = 300  # characters; none of ours is longer
+# Typer cuts summaries at this many characters. Ours have at most 120, one line of code.
+_SUMMARY_LENGTH: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Lazy:
-    """A command that is not imported yet.
+    """A command whose module is not imported yet.
 
-    `place` is `module:name` of a function or of a `typer.Typer`. `help` is the first sentence of the command's own
-    help; a test compares them.
+    `target` is `module:name` of a function or of a `typer.Typer`. `help` repeats the first sentence of the command's
+    own help; a test compares them.
     """
 
-    place: str
+    target: str
     help: str
 
 
 class Group(TyperGroup):
-    """A group that lists its commands with the whole first sentence of their help; Typer cuts it off."""
+    """A group that lists its commands with the whole first sentence of their help, where Typer would cut it."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
@@ -37,13 +38,13 @@ class Group(TyperGroup):
     def summary(self, ctx: Any, name: str) -> str:
         """The first sentence of a command's help."""
         command = self.get_command(ctx, name)
-        return command.get_short_help_str(_LONGEST_SUMMARY) if command is not None else ""
+        return command.get_short_help_str(_SUMMARY_LENGTH) if command is not None else ""
 
 
 def command_group(help_text: str, *, cls: type[Group] = Group, **more: Any) -> typer.Typer:
-    """A group of commands with the settings that all have in common. `more` are further settings of `typer.Typer`.
+    """A group of commands with the settings that all groups share; `more` are further ones of `typer.Typer`.
 
-    Help and errors are plain text: rich takes 0.2 s of CPU to import.
+    Help and errors are plain text, because importing rich takes 0.2 s of CPU.
     """
     return typer.Typer(
         help=help_text,
@@ -60,11 +61,11 @@ def lazy_group(commands: Mapping[str, Lazy], help_text: str) -> typer.Typer:
     """A group of these commands, listed in this order."""
 
     class LazyGroup(Group):
-        """Loads a command when it is called."""
+        """Imports a command when it is called."""
 
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
-            # Typer looks for names here when it lists or suggests some.
+            # Typer reads the names from here to list commands and to suggest one for a misspelt name.
             self.commands = dict.fromkeys(commands)  # type: ignore[assignment]  # Typer uses only the names
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # Typer's signature
@@ -74,18 +75,18 @@ def lazy_group(commands: Mapping[str, Lazy], help_text: str) -> typer.Typer:
             return commands[name].help
 
     app = command_group(help_text, cls=LazyGroup, no_args_is_help=True)
-    # Without a callback Typer refuses a group that has no commands yet.
+    # Typer refuses a group without commands of its own, unless it has a callback.
     app.callback()(lambda: None)
     return app
 
 
 def load(name: str, command: Lazy) -> Any:
-    """The command itself; imports its module."""
-    module, _, attribute = command.place.partition(":")
-    target = getattr(import_module(module), attribute)
-    if not isinstance(target, typer.Typer):
-        function, target = target, command_group("")
-        target.command(name, cls=SeveralValues)(function)
-    loaded = typer.main.get_command(target)
+    """Imports the module of a command and gives the command."""
+    module, _, attribute = command.target.partition(":")
+    group = getattr(import_module(module), attribute)
+    if not isinstance(group, typer.Typer):
+        function, group = group, command_group("")
+        group.command(name, cls=SeveralValues)(function)
+    loaded = typer.main.get_command(group)
     loaded.name = name
     return loaded

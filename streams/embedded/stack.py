@@ -20,6 +20,7 @@ from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.embedded.ports import free_port
 from streams.embedded.process import Process, ProcessError
+from streams.embedded.worker_environment import worker_environment
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.warehouse.client import connect
@@ -27,20 +28,6 @@ from streams.warehouse.client import connect
 WORKERS = ("join", "learn", "pace", "sink")
 PARTS = ("kafka", "clickhouse", *WORKERS)
 _READY_S = 60.0
-# What names another cluster in the user's environment must not reach these workers.
-_FOREIGN = (
-    "KAFKA_SECURITY_PROTOCOL",
-    "KAFKA_SASL_MECHANISM",
-    "KAFKA_SASL_USERNAME",
-    "KAFKA_SASL_PASSWORD",
-    "KAFKA_SSL_CA_LOCATION",
-    "KAFKA_SSL_CERTIFICATE_LOCATION",
-    "KAFKA_SSL_KEY_LOCATION",
-    "CLICKHOUSE_USER",
-    "CLICKHOUSE_PASSWORD",
-    "CLICKHOUSE_DATABASE",
-    "CLICKFOLD_TOPIC_PREFIX",
-)
 
 
 class Stack:
@@ -162,14 +149,9 @@ class Stack:
         command = [sys.executable, "-m", "streams.cli", "worker", name]
         command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
         command += self._options.get(name, ())
-        environment = {
-            **dict.fromkeys(_FOREIGN, ""),
-            "CLICKFOLD_TOPIC_PREFIX": "ads.",
-            "CLICKHOUSE_DATABASE": "ads",
-            "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap,
-            "CLICKHOUSE_URL": self.clickhouse.url,
-            "CLICKFOLD_STATE_DIR": str(self.folder / "state"),
-        }
+        environment = worker_environment(
+            bootstrap=self.broker.bootstrap, clickhouse_url=self.clickhouse.url, state_dir=self.folder / "state"
+        )
         self.workers[name].start(command, environment=environment, note={"port": str(port)}, detached=detached)
 
     def url(self, name: str) -> str:

@@ -1,3 +1,3 @@
-"""Drives any fold, live, in recovery or in replay: `fold` is the contract, `ports` what an engine needs of the world,
-`runner` the front door.
+"""Drives any fold, live, in recovery or in replay. `fold` is the contract, `ports` are the interfaces to the outside;
+start reading in `runner`.
 """

@@ -1,4 +1,4 @@
-"""Backpressure: the input ahead in event time waits for the other, sooner when state is over its budget."""
+"""Backpressure: an input that is ahead in event time waits for the other one, sooner if state is over its budget."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Backpressure:
         self.state_bytes = 0
 
     def adjust(self, tasks: Mapping[int, Task]) -> None:
-        """Pauses the input that is ahead while the other one has lag; repeats no pause that holds already.
+        """Pauses the input that is ahead while the other one has lag, and resumes it afterwards.
 
-        Raises SettingsError when state is over its budget and would stay there however slowly inputs are read.
+        Raises SettingsError when state is over its budget although no input can wait and nothing is left to sweep.
         """
         self.state_bytes = sum(task.fold.state_bytes() for task in tasks.values())
         over = 0 < self.budget_bytes < self.state_bytes

@@ -13,12 +13,12 @@ from streams.engine.ports import Disk, Shared
 from streams.engine.task import Task
 
 MANIFEST: Final = "manifest"
-# Larger than any manifest: a read of this length takes all of it.
+# 1 TiB, larger than any manifest: a read of this length returns all of it.
 _WHOLE: Final = 1 << 40
 
 
 def write_checkpoint(task: Task, *, last: bool) -> None:
-    """Makes the fold's state durable and offers it to be shared; `last`: before the task moves elsewhere."""
+    """Makes the fold's state durable and offers it to be shared. `last`: another worker takes the partition next."""
     manifest = task.fold.snapshot()
     task.disk.replace(MANIFEST, manifest)
     if task.shared is None:
@@ -36,7 +36,7 @@ def read_checkpoint(disk: Disk) -> bytes | None:
 
 
 def discard_checkpoint(disk: Disk, shared: Shared | None = None) -> None:
-    """Forgets a checkpoint that turned out to be damaged or useless: the next start rebuilds from the input logs."""
+    """Deletes a checkpoint that is damaged or cannot be used: the next start rebuilds from the input logs."""
     disk.delete(MANIFEST)
     if shared is not None:
         shared.distrust()

@@ -39,22 +39,22 @@ class Fold(ABC):
 
     @abstractmethod
     def state_bytes(self) -> int:
-        """Memory the state takes, to within a tenth or so."""
+        """Memory the state takes, bytes, with an error of about a tenth."""
 
     @abstractmethod
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:
         """Takes ownership: an epoch above the one of the committed `mark` (None: never committed) and at least `epoch`.
 
-        Without restored or rebuilt state the fold starts at `offsets`. Returns the start record, if it keeps one.
+        Without a `mark` the fold starts at `offsets`. Returns the start record, if the fold has a side log.
         """
 
     @abstractmethod
     def mark(self) -> bytes:
-        """What recovery needs beside the positions, at most 4,000 bytes: the commit's metadata."""
+        """What recovery needs beside the positions. It becomes the metadata of the commit: at most 4,000 bytes."""
 
     @abstractmethod
     def resume(self, mark: bytes) -> None:
-        """The committed offsets are reached: decides what was decided up to the mark, writes nothing, then is live."""
+        """Replay has reached the committed offsets: makes the decisions that the mark covers, without outputs."""
 
     @abstractmethod
     def rebuild_offsets(self, mark: bytes) -> dict[str, int]:
@@ -62,11 +62,11 @@ class Fold(ABC):
 
     @abstractmethod
     def rebuild(self, mark: bytes) -> None:
-        """Without a checkpoint: starts empty where `mark` says; files of earlier states are deleted."""
+        """Without a checkpoint: starts empty at the rebuild offsets of `mark`; deletes files of earlier states."""
 
     @abstractmethod
     def skip_to(self, offsets: Mapping[str, int]) -> None:
-        """After `restore` or `rebuild`: goes on at these later offsets. The records before are lost, and counted."""
+        """After `restore` or `rebuild`: goes on at these later offsets. The records in between are lost."""
 
     @abstractmethod
     def snapshot(self) -> bytes:
@@ -94,16 +94,16 @@ class Fold(ABC):
         """Every input has ended: the next sweeps and reports decide and report what is left."""
 
     def committed(self) -> None:  # noqa: B027
-        """All that was returned so far is committed; what was only kept until then may be forgotten."""
+        """All outputs so far are committed; what was kept for that may be dropped, and seals apply."""
 
     # ---- optional: inputs that wait for each other ------------------------------------------------------------------
 
     def input_ahead(self, *, tight: bool) -> str | None:  # noqa: ARG002
-        """The input that is too far ahead of another in event time, or None. With `tight`, any lead counts."""
+        """The input that is too far ahead of the other in event time, or None. With `tight`, any lead is too far."""
         return None
 
     def seal(self, log: str) -> list[Out]:  # noqa: ARG002
-        """Input `log` is idle at its position. [] if that changes nothing. It holds once `committed` is called."""
+        """The seal of the idle input `log`, [] if none is needed. It applies once `committed` is called."""
         return []
 
     def take_side_log(self, values: Sequence[bytes]) -> None:  # noqa: B027
@@ -112,14 +112,14 @@ class Fold(ABC):
     # ---- optional: files beside the snapshot, resources -------------------------------------------------------------
 
     def files(self) -> Mapping[str, int]:
-        """The files that the last snapshot, taken or restored, names, with the length of each that counts.
+        """The files that the last snapshot, taken or restored, names, with the length that belongs to the snapshot.
 
-        Below that length they never change: a fold only appends, and truncates nowhere but in `restore`.
+        Below that length they never change: a fold only appends, and truncates only in `restore`.
         """
         return {}
 
     def snapshot_kept(self) -> None:  # noqa: B027
-        """The last snapshot is durable: files that only earlier ones name may be deleted."""
+        """The last snapshot is durable: files that only earlier snapshots name may be deleted."""
 
     def close(self) -> None:  # noqa: B027
         """Frees threads and files."""

@@ -1,9 +1,9 @@
 """Idle inputs: when an input without records stops holding back the decisions that wait for it.
 
-A log that falls silent holds back its lateness bound, and with it every decision that waits for that bound. Once an
-input has been silent for `idle_s`, and the broker, asked then, says that nothing is left to read, the fold writes a
-*seal*: a durable record that raises the bound of the silent input. Because the seal is a record of a log, a replay
-decides the same without a clock.
+The watermark of a silent log does not rise, so every decision that waits for it waits on. When an input has been silent
+for `idle_s`, the broker is asked for its end. If nothing is left to read, the fold writes a *seal*: a durable record
+that raises the watermark of the silent input. The seal is a record of a log, so a replay decides the same without a
+clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Silence:
         self._since_s = dict.fromkeys(logs, now_s)
 
     def reset(self, log: str, now_s: float) -> None:
-        """The input gave a record, or was looked at and had one to give."""
+        """The input gave a record, or the broker was asked for its end: its silence starts again."""
         self._since_s[log] = now_s
 
     def silent_for(self, idle_s: float, now_s: float) -> list[str]:
@@ -38,7 +38,7 @@ def idle_seals(
 ) -> list[Out]:
     """Seals for the inputs that have been silent for `idle_s` and have no lag. `ends` asks the broker for the log ends.
 
-    Every silent input is looked at once per `idle_s`, whatever the answer.
+    The broker is asked about a silent input once per `idle_s`, whatever it answers.
     """
     silent = silence.silent_for(idle_s, now_s)
     if not silent:

@@ -1,6 +1,6 @@
-"""What an engine needs of the world, as protocols: logs, a disk, a clock, and where snapshots are shared.
+"""The interfaces between the engine and the outside: logs, a disk, a clock, and a place to share snapshots.
 
-`streams.kafka.log` is the real log, tests have one in memory; `streams.state` keeps and shares.
+`streams.kafka.log` is the real log; tests have one in memory. `streams.state` has the disk and the shared snapshots.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Log(Protocol):
         ...
 
     def side_log(self, partition: int) -> list[bytes]:
-        """All values of the side log, at least up to what this Log has committed to it."""
+        """All values of the side log, those that this Log has committed to it included."""
         ...
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
@@ -143,7 +143,7 @@ class Shared(Protocol):
         ...
 
     def distrust(self) -> None:
-        """The state was damaged before it was shared: nothing is fetched until a new checkpoint is shared."""
+        """The shared state is damaged too: nothing is fetched until a new checkpoint is shared."""
         ...
 
     def drain(self) -> None:
@@ -151,7 +151,7 @@ class Shared(Protocol):
         ...
 
     def close(self) -> None:
-        """Stops sharing: files may change from now on."""
+        """Stops sharing. From now on files may change."""
         ...
 
 
@@ -167,7 +167,7 @@ class Disk(Protocol):
         ...
 
     def read_synced(self, name: str, start: int, length: int) -> bytes:
-        """As `read`, of bytes a `sync` made durable. Callable from any thread."""
+        """Like `read`, for bytes that `sync` has made durable. Callable from any thread."""
         ...
 
     def truncate(self, name: str, length: int) -> None:

@@ -21,7 +21,7 @@ Offsets = Mapping[str, int]
 # A shared snapshot replaces a checkpoint that is this many records older. To fold so many takes some seconds, and so
 # does fetching the state of so many impressions.
 _WORTH_RECORDS = 1_000_000
-# Loading reads, hashes and sorts. Two at once use both; more would only wait for the same disk.
+# Loading reads from the disk, then hashes and sorts. Two at once keep disk and processor busy; more would wait.
 _AT_ONCE = 2
 
 Loaded = tuple[Task, dict[str, int]]
@@ -30,9 +30,9 @@ Loaded = tuple[Task, dict[str, int]]
 class Loading:
     """A task that is being loaded by a thread of the pool."""
 
-    def __init__(self, pool: ThreadPoolExecutor, load: Callable[[], Loaded], folder: Lock) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, load: Callable[[], Loaded], folder_lock: Lock) -> None:
         self._load = load
-        self._folder = folder
+        self._folder_lock = folder_lock
         self._loaded: Loaded | None = None
         self._abandoned = Event()
         self._lock = Lock()
@@ -53,7 +53,7 @@ class Loading:
             self._loaded[0].close()
 
     def _work(self) -> None:
-        with self._folder:
+        with self._folder_lock:
             if self._abandoned.is_set():
                 return
             loaded = self._load()
@@ -65,7 +65,7 @@ class Loading:
 
 
 class Loader:
-    """Loads tasks as they were left. `accept_loss`: also when Kafka no longer keeps records that are needed."""
+    """Loads the tasks of partitions. `accept_loss`: also when Kafka no longer keeps records that are needed."""
 
     def __init__(
         self, make: Make, log: Log, warn: Warn, share: Share = lambda _: None, *, accept_loss: bool = False
@@ -77,11 +77,11 @@ class Loader:
         self._accept_loss = accept_loss
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="load")
         # One lock per folder: a partition that goes and comes back must not be loaded twice at a time.
-        self._folders: defaultdict[int, Lock] = defaultdict(Lock)
+        self._folder_locks: defaultdict[int, Lock] = defaultdict(Lock)
 
     def begin(self, partition: int) -> Loading:
         """Begins to load the task of a partition in a thread."""
-        return Loading(self._pool, partial(self.load, partition), self._folders[partition])
+        return Loading(self._pool, partial(self.load, partition), self._folder_locks[partition])
 
     def close(self) -> None:
         """Waits for the loads that have begun."""
@@ -139,7 +139,7 @@ class Loader:
         return lost
 
     def _worth_it(self, committed: Commit, first_offsets: Offsets, own_cut: Offsets | None, cut: Offsets) -> bool:
-        """Whether a shared cut can be restored, and is so far ahead of the own one that folding there takes longer."""
+        """Whether a shared cut can be restored, and is so far ahead of the own one that fetching it is faster."""
         if cut.keys() != committed.offsets.keys() or any(cut[log] > committed.offsets[log] for log in cut):
             return False
         if self._too_old(cut, first_offsets):
@@ -147,7 +147,7 @@ class Loader:
         return own_cut is None or sum(cut.values()) - sum(own_cut.values()) > _WORTH_RECORDS
 
     def _too_old(self, cut: Offsets, first_offsets: Offsets) -> bool:
-        """Kafka no longer keeps the records after the cut. If loss is accepted, such a cut is better than nothing."""
+        """Whether Kafka no longer keeps the records after the cut. If loss is accepted, no cut is too old."""
         return not self._accept_loss and any(cut[log] < first_offsets[log] for log in cut)
 
     def _anew(self, partition: int, fold: Fold, disk: Disk) -> tuple[Fold, Disk]:
@@ -165,7 +165,7 @@ class Loader:
         try:
             fold.restore(manifest)
         except (DamagedState, StateMismatch) as error:
-            # Damaged, or of another task, settings or program. If the group's own mark differs too, that stops later.
+            # Damaged, or of another task, settings or program. If the mark is of other settings too, reading it raises.
             self._warn(f"checkpoint of partition {partition} is not used: {error}")
             return None
         cut = fold.positions()

@@ -1,6 +1,6 @@
 """Drives folds: the one loop behind live work, recovery and replay.
 
-The runner is given a Log, Disks and a Clock and touches nothing else. A turn polls, folds, and now and then commits:
+The runner is given a Log, Disks and a Clock and uses nothing else. A turn polls, folds, and at intervals commits:
 outputs and positions in one transaction, then a checkpoint. A task begins by taking ownership (its epoch), then folds
 from its checkpoint's cut to the committed offsets with outputs suppressed; from there on the same calls are live.
 """
@@ -25,7 +25,10 @@ from streams.engine.task import Task, TaskState
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often and how much. Commits are frequent: a read-committed reader waits for open transactions."""
+    """How often and how much. Commits are frequent: a read-committed reader waits for open transactions.
+
+    A poll waits a third of `commit_s`, so that a quiet input delays no commit.
+    """
 
     commit_s: float = 0.15
     report_s: float = 1.0
@@ -82,12 +85,12 @@ class Runner:
         # Tasks of a transaction that was handed over and not yet settled.
         self._in_flight: list[Task] = []
         self._handed_over_s = 0.0
-        self._commit_at = self._report_at = self._checkpoint_at = 0.0
+        self._next_commit_s = self._next_report_s = self._next_checkpoint_s = 0.0
         self.progress = Progress()
         self.backpressure = Backpressure(log, pace.state_bytes)
 
     def run(self, stopped: Callable[[], bool], ended: Callable[[], bool] = lambda: False) -> None:
-        """Turns until `stopped`, then commits, checkpoints and leaves the group.
+        """Works until `stopped`, then commits, checkpoints and leaves the group.
 
         When `ended` says that the inputs are complete, it reads them to their ends, decides and reports what is left,
         and leaves. Nothing can be added to such a run.
@@ -115,7 +118,7 @@ class Runner:
         )
 
     def _end(self) -> bool:
-        """Sets both bounds to infinity: open impressions close, pending clicks become orphans, totals become final."""
+        """Lets every fold decide and report what is left. Returns False if that was not committed."""
         try:
             for task in self._tasks.values():
                 task.fold.finish()
@@ -126,7 +129,7 @@ class Runner:
         return True
 
     def _finish(self) -> None:
-        """A last report, commit and checkpoint. What cannot be committed any more, the next owner does again."""
+        """A last report, commit and checkpoint. The next owner repeats what cannot be committed any more."""
         try:
             self._commit_all()
             self._checkpoint(leaving=list(self._tasks))
@@ -140,10 +143,10 @@ class Runner:
             self._start_assigned()
             for records in self._log.poll(self._pace.poll_records, self._pace.poll_wait_s):
                 self._fold(records)
-            now = self._clock.monotonic()
-            if now >= self._commit_at or len(self._outs) >= self._pace.transaction_outs:
-                self._commit(report=now >= self._report_at)
-                if now >= self._checkpoint_at:
+            now_s = self._clock.monotonic()
+            if now_s >= self._next_commit_s or len(self._outs) >= self._pace.transaction_outs:
+                self._commit(report=now_s >= self._next_report_s)
+                if now_s >= self._next_checkpoint_s:
                     self._checkpoint()
         except TaskLost as error:
             self._recover(error)
@@ -202,7 +205,7 @@ class Runner:
         self._recover(TaskLost("another worker owns the partitions"))
 
     def _take_loaded(self) -> None:
-        """Takes the tasks whose state is loaded; the offsets they read from are known now."""
+        """Takes the tasks whose state is loaded, and seeks their inputs."""
         for partition, loading in list(self._loading.items()):
             loaded = loading.loaded()
             if loaded is not None:
@@ -262,12 +265,12 @@ class Runner:
         """Live tasks start again from their checkpoints: what was not committed has not happened.
 
         A task that replays has written nothing and goes on, because a rebuild that takes minutes must not begin anew at
-        every rebalance. A task whose start was not committed begins once more.
+        every rebalance. A task whose start was not committed starts again too.
         """
         self.progress.recoveries += 1
         self._warn(f"starting again from the last commit: {error}")
         if self._in_flight:
-            # Committed or not, the offsets that are read next will tell.
+            # Whether it is committed, the offsets that are read next will show.
             self._in_flight = []
             with contextlib.suppress(TaskLost):
                 self._log.settle()
@@ -283,7 +286,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _distrusting(self, partition: int) -> Iterator[None]:
-        """A fold that meets damaged state starts again without its checkpoint, from the input logs."""
+        """Discards the checkpoint when the fold meets damaged state, so that the next start rebuilds the fold."""
         try:
             yield
         except DamagedState:
@@ -318,22 +321,23 @@ class Runner:
         It is settled before the next one. Records that are folded meanwhile wait for the next transaction.
         """
         self._settle()
-        now = self._clock.monotonic()
-        self._commit_at = now + self._pace.commit_s
+        now_s = self._clock.monotonic()
+        self._next_commit_s = now_s + self._pace.commit_s
         live = {partition: task for partition, task in self._tasks.items() if task.live}
         seals: list[Out] = []
         for partition, task in live.items():
             # A sweep moves the bounds even if it writes nothing; a checkpoint must not hold more than is committed.
             self._folded |= task.fold.can_sweep()
             with self._distrusting(partition):
+                # A quarter of a transaction: the outputs of steps, both kinds of decisions and the report share it.
                 self._outs += task.fold.sweep(max(1, self._pace.transaction_outs // (4 * len(live))))
             ends = partial(self._log.ends, partition)
-            seals += idle_seals(task.fold, task.silence, ends, idle_s=self._pace.idle_s, now_s=now)
+            seals += idle_seals(task.fold, task.silence, ends, idle_s=self._pace.idle_s, now_s=now_s)
             if report:
                 self._outs += task.fold.report(max(1, self._pace.transaction_outs // len(live)))
         self.backpressure.adjust(live)
         if report:
-            self._report_at = now + self._pace.report_s
+            self._next_report_s = now_s + self._pace.report_s
         outs = self._outs + seals
         if not live or not (outs or self._folded):
             return False
@@ -344,7 +348,7 @@ class Runner:
             # A seal holds from this offset on: no further record may be judged before it is committed.
             self._settle()
         if any(task.fold.can_sweep() for task in live.values()):
-            self._commit_at = now
+            self._next_commit_s = now_s
         return True
 
     def _commit_all(self) -> None:
@@ -376,7 +380,7 @@ class Runner:
         The state of partitions that are `leaving` is shared for their next owner, as long as that takes only seconds.
         """
         self._settle()
-        self._checkpoint_at = self._clock.monotonic() + self._pace.checkpoint_s
+        self._next_checkpoint_s = self._clock.monotonic() + self._pace.checkpoint_s
         if self._folded or self._outs:
             return
         for partition, task in self._tasks.items():

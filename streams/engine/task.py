@@ -1,4 +1,4 @@
-"""One owned partition: its fold, the state it is in on the way to live, and records that wait for that."""
+"""One owned partition: its fold, its state (loaded, replaying, live, closed), and records held until it is live."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.engine.ports import Commit, Disk, Shared
 
 
 class TaskState(Enum):
-    """Where a task is on its way. The values are shown by logs and metrics."""
+    """The states of a task, in order. Logs and metrics show the values."""
 
     LOADED = "loaded"  # state restored or empty; nothing is written or read yet
     REPLAYING = "replaying"  # owned: reads up to the committed offsets, outputs are dropped

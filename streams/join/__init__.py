@@ -1,1 +1,1 @@
-"""Joins one partition of impressions to the same partition of clicks; `fold` is the front door."""
+"""Joins one partition of impressions to the same partition of clicks; start reading in `fold`."""

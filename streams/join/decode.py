@@ -1,4 +1,4 @@
-"""Bytes to events: what can be judged of one record without looking at any other."""
+"""Bytes to events: checks each record by itself, without the records before it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ts = attrgetter("ts")
 class DecodedBatch(Generic[Event]):
     """The good records of a batch as equally long columns, and the refused ones as (row, reason, detail).
 
-    `rows` are the places of the good records in the batch, `ts` their event times, ms.
+    `rows` are the indexes of the good records in the batch, `ts` their event times, ms.
     """
 
     rows: Sequence[int]
@@ -38,7 +38,7 @@ class DecodedBatch(Generic[Event]):
 
 
 class EventDecoder(Generic[Event]):
-    """Decodes one log. A batch without bad records, which nearly every batch is, runs no Python loop of ours."""
+    """Decodes one log. Nearly every batch has no bad record; it is decoded without a Python loop."""
 
     def __init__(self, kind: type[Event], bounds: JoinBounds) -> None:
         self._kind: type[Event] = kind

@@ -1,6 +1,6 @@
 """One partition's join as a fold: impressions, clicks and seals in; outcomes, totals, rejects and the ledger out.
 
-`matching` decides. Here is what a worker needs beside decisions: reports, ownership by epochs, seals, recovery.
+`matching` decides. This module adds reports, ownership by epochs, seals and recovery.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class JoinFold(Fold):
         digest: str = "",
         belongs: Callable[[bytes], int] | None = None,
     ) -> None:
-        """`belongs`: the partition a key should be in, if the partitioner is known; misplaced orphans are counted."""
+        """`belongs` gives the partition that a key belongs in. With None, misplaced orphans are not counted."""
         self.state = JoinState(bounds, disk, dimensions)
         self._rules = Matching(self.state, bounds, partition=partition, shards=shards, names=names, belongs=belongs)
         self._bounds = bounds
@@ -94,7 +94,7 @@ class JoinFold(Fold):
         return outs
 
     def committed(self) -> None:
-        """Final totals have reached Kafka and may be forgotten; seals that were written hold."""
+        """Final totals are in Kafka, so they are dropped; seals that were written apply."""
         state = self.state
         if state.reached.final_ms > self._committed_final_ms:
             self._committed_final_ms = state.reached.final_ms
@@ -148,7 +148,7 @@ class JoinFold(Fold):
         return CLICKS if clicks_ms - impressions_ms > lead_ms else None
 
     def take_side_log(self, values: Sequence[bytes]) -> None:
-        """All seals of this partition in log order: those reached hold, the others from their offset on."""
+        """Schedules all seals of this partition, given in log order; each applies from its offset on."""
         epoch = 0
         floors: dict[str, list[tuple[int, int]]] = {log: [] for log in INPUTS}
         for value in values:
@@ -162,7 +162,7 @@ class JoinFold(Fold):
             log.watermark.schedule(floors[name], log.next_offset)
 
     def seal(self, log: str) -> list[Out]:
-        """`log` is idle at its position: the other log's bound becomes its floor. [] if that changes nothing."""
+        """Seals `log` at its next offset with the watermark of the other log; [] if that raises nothing."""
         idle, other = self.state.logs[log], self.state.logs[INPUTS[1 - INPUTS.index(log)]]
         floor_ms = other.watermark.ms
         if floor_ms <= idle.watermark.ms or floor_ms >= END_OF_TIME_MS:
@@ -178,7 +178,7 @@ class JoinFold(Fold):
         return {name: log.next_offset for name, log in self.state.logs.items()}
 
     def mark(self) -> bytes:
-        """Commit metadata: a `JoinMark`. Until the fold is live, the committed one under the new epoch."""
+        """Commit metadata: a `JoinMark`. Until the fold is live, it is the committed one with the new epoch."""
         if self._committed is not None:
             return encode(msgspec.structs.replace(self._committed, epoch=self._epoch))
         return make_mark(self.state, self._bounds, epoch=self._epoch, sequence=self._sequence, digest=self._digest)
@@ -195,7 +195,7 @@ class JoinFold(Fold):
         return [Out("seals", self._key, encode(Start(self._epoch)), self._partition)]
 
     def start_at(self, highest_ms: Mapping[str, int]) -> None:
-        """For a fold that begins in the middle of its logs: the highest `ts` accepted before, where there is one."""
+        """For a fold that begins in the middle of its logs: takes the highest `ts` accepted before, by input."""
         for log, before_ms in highest_ms.items():
             self.state.logs[log].watermark.accept(before_ms)
 
@@ -205,7 +205,7 @@ class JoinFold(Fold):
         return {log: committed.of(log).rebuild_offset for log in INPUTS}
 
     def rebuild(self, mark: bytes) -> None:
-        """Starts empty where `mark` says, because there is no checkpoint."""
+        """Starts empty at the rebuild offsets of `mark`, because there is no checkpoint."""
         committed = self._checked(mark)
         self.state.store.clear()
         self.state.counting.clear()
@@ -215,17 +215,18 @@ class JoinFold(Fold):
             log.watermark.accept(committed.of(name).rebuild_highest_ms)
 
     def skip_to(self, offsets: Mapping[str, int], *, lossy: bool = True) -> None:
-        """Reads on at later offsets. Totals that are not final may lack the records before; the ledger counts them."""
+        """Goes on at later offsets. Open totals may lack the records between; the ledger counts what is lost."""
         self._lossy |= lossy
         for log, offset in offsets.items():
             self.state.logs[log].next_offset = offset
 
     def resume(self, mark: bytes) -> None:
-        """The committed offsets are reached: decides just what the last owner had decided, writes nothing, goes live.
+        """Replay has reached the committed offsets: makes the decisions that the last owner had made, without outputs.
 
-        Raises BrokenInvariant if this does not come to the committed counts: then state or log have changed.
+        Raises BrokenInvariant if the counts are not the committed ones: then the state or a log has changed.
         """
         committed, state = self._checked(mark), self.state
+        # 2^62 is no limit: all decisions at once.
         self._rules.sweep_to(committed.reached.close_ms, committed.reached.orphan_ms, 2**62, [])
         state.reached.final_ms = self._committed_final_ms = committed.reached.final_ms
         state.counting.drop_final(committed.reached.final_ms)
@@ -239,7 +240,7 @@ class JoinFold(Fold):
         state.changed = True
 
     def _take_counts(self, committed: JoinMark) -> None:
-        """A rebuild folds only the end of the logs: the counts of the whole logs come from the mark."""
+        """Takes the counts of the mark: a rebuild has folded only the last part of the logs."""
         state, decisions = self.state, committed.decisions
         was_open = committed.impressions.fates.accepted - decisions.closed - decisions.lost_impressions
         matched = decisions.billable + decisions.repeat + decisions.orphan
@@ -287,9 +288,9 @@ class JoinFold(Fold):
 
     def restore(self, snapshot: bytes) -> None:
         """Takes a snapshot's state. Raises StateMismatch for one of other settings or programs, or DamagedState."""
-        read = read_snapshot(snapshot, partition=self._partition)
-        self._check_digest(read.digest, "the checkpoint")
-        restore_state(self.state, read)
+        decoded = read_snapshot(snapshot, partition=self._partition)
+        self._check_digest(decoded.digest, "the checkpoint")
+        restore_state(self.state, decoded)
 
     def files(self) -> Mapping[str, int]:
         """Rows and payloads of the segments, and the journals of totals, that the last snapshot names."""

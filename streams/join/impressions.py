@@ -1,4 +1,4 @@
-"""Judges a batch of impressions: looks its ids up in the batch and in the store, then judges the batch at once."""
+"""Judges a batch of impressions: looks up their ids, in the batch and in the store, then judges all at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Twins:
         order = np.argsort(hashes, kind="stable")
         ascending = hashes[order]
         asked, positions = store.find(ascending)
-        # Place in the batch -> positions in the store that share its hash.
+        # Place in the batch -> positions in the store with the same hash.
         self._stored: dict[int, list[int]] = defaultdict(list)
         for place, position in zip(order[asked].tolist(), positions.tolist(), strict=True):
             self._stored[place].append(position)
@@ -40,9 +40,9 @@ class Twins:
     def of(self, place: int, bound_ms: int) -> Impression | None:
         """The accepted impression of the same id with `ts` within the dedupe horizon below `bound_ms`, if any."""
         event = self._events[place]
-        near = self._accepted.get(event.impression_id)
-        if near is not None and near.ts >= bound_ms - self._dedupe_ms:
-            return near
+        accepted = self._accepted.get(event.impression_id)
+        if accepted is not None and accepted.ts >= bound_ms - self._dedupe_ms:
+            return accepted
         for position in self._stored.get(place, ()):
             if self._store.ts(position) >= bound_ms - self._dedupe_ms:
                 stored = stored_impression(self._store, position)
@@ -55,7 +55,7 @@ class Twins:
         self._accepted[self._events[place].impression_id] = self._events[place]
 
     def forget(self) -> None:
-        """Starts the batch again: none of it is accepted."""
+        """Forgets what was accepted, so that the batch can be judged again."""
         self._accepted.clear()
 
 

@@ -1,8 +1,9 @@
-"""The positions of each id's hash: sorted runs of (64-bit hash, position), merged in tiers by a background thread.
+"""The positions of each hash of an id: sorted runs of (64-bit hash, position), merged by a background thread.
 
 The index is built for appends: one sort makes a run of a batch, and runs of about equal size are merged (numpy releases
-the GIL for that). Runs are ordered by arrival, not by event time: to probe one large run costs a fraction of probing
-one run for each span of time. What a look-up returns does not depend on when a merge ends.
+the GIL for that). "Run" means here what it means in a merge sort, not a run of clickfold. Runs are ordered by arrival,
+not by event time: to search one large run costs a fraction of searching one run for each span of time. What a look-up
+returns does not depend on when a merge ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
-# A day at 50,000 impressions a second does not fit 32 bits, and four bytes a row are not worth a moving base.
+# 64 bits, because 50,000 impressions a second fill 32 bits in a day. Renumbering would save only four bytes a row.
 Positions = npt.NDArray[np.int64]
 
 
@@ -56,12 +57,12 @@ class Index:
         # The largest runs are not merged any more. They are dropped when all their positions are below `base`.
         while self._merging is None and self._runs and self._runs[0].newest < base:
             del self._runs[0]
-        while self._merging is None and (at := self._next_merge()) is not None:
-            older, newer = self._runs[at], self._runs[at + 1]
+        while self._merging is None and (older_index := self._next_merge()) is not None:
+            older, newer = self._runs[older_index], self._runs[older_index + 1]
             if len(older.hashes) + len(newer.hashes) <= SMALL_RUN:
-                self._replace(at, _merge(older, newer, base))
+                self._replace(older_index, _merge(older, newer, base))
             else:
-                self._merging = at, self._pool.submit(_merge, older, newer, base)
+                self._merging = older_index, self._pool.submit(_merge, older, newer, base)
 
     def load(self, hashes: Hashes, positions: Positions) -> None:
         """Fills an empty index with rows read back from disk, in ascending order of position."""
@@ -73,61 +74,65 @@ class Index:
 
     def find(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], Positions]:
         """All hits as (place in `hashes`, position), in no order. Ascending `hashes` are found fastest."""
-        asked: list[npt.NDArray[np.int64]] = []
-        found: list[Positions] = []
+        places: list[npt.NDArray[np.int64]] = []
+        positions: list[Positions] = []
         for run_hashes, run_positions, _ in self._runs:
             low = np.searchsorted(run_hashes, hashes)
             # A place behind the end reads the last entry instead, which is not equal.
             hit = np.flatnonzero(run_hashes[np.minimum(low, len(run_hashes) - 1)] == hashes)
             while len(hit):
-                at = low[hit]
-                asked.append(hit)
-                found.append(run_positions[at])
+                entries = low[hit]
+                places.append(hit)
+                positions.append(run_positions[entries])
                 # An id can be used again and hashes can collide: go on to the equal neighbours.
                 low[hit] += 1
-                hit = hit[at + 1 < len(run_hashes)]
+                hit = hit[entries + 1 < len(run_hashes)]
                 hit = hit[run_hashes[low[hit]] == hashes[hit]]
-        if not asked:
+        if not places:
             none = np.empty(0, np.int64)
             return none, none
-        return np.concatenate(asked), np.concatenate(found)
+        return np.concatenate(places), np.concatenate(positions)
 
     def close(self) -> None:
         """Ends the merge thread."""
         self._pool.shutdown()
 
     def _next_merge(self) -> int | None:
-        """The newest pair of neighbours of which the older is at most twice as long, and that may be one run."""
-        for at in range(len(self._runs) - 2, -1, -1):
-            older, newer = len(self._runs[at].hashes), len(self._runs[at + 1].hashes)
+        """The index of the older run of the next merge: the newest pair in which it is at most twice as long.
+
+        None if there is no such pair whose merged run is small enough.
+        """
+        for index in range(len(self._runs) - 2, -1, -1):
+            older, newer = len(self._runs[index].hashes), len(self._runs[index + 1].hashes)
             if older <= 2 * newer and older + newer <= LARGEST_RUN:
-                return at
+                return index
         return None
 
     def _take_merged(self) -> None:
         if self._merging is None:
             return
-        at, merged = self._merging
-        # While a large merge lags, runs pile up and make every look-up slower. Above a bound, wait for the merge.
+        older_index, merged = self._merging
+        # During a large merge the number of runs grows, and with it the cost of a look-up. Above a bound, wait for the
+        # merge.
         if not merged.done() and len(self._runs) < _MOST_RUNS:
             return
-        self._replace(at, merged.result())
+        self._replace(older_index, merged.result())
         self._merging = None
 
-    def _replace(self, at: int, merged: Run) -> None:
+    def _replace(self, older_index: int, merged: Run) -> None:
         """Replaces two runs by the merged one, or by none if it is empty: an empty run cannot be searched."""
-        self._runs[at : at + 2] = [merged] if len(merged.hashes) else []
+        self._runs[older_index : older_index + 2] = [merged] if len(merged.hashes) else []
 
 
 def _merge(older: Run, newer: Run, base: int) -> Run:
     """One run made of two, without positions below `base`. Four times as fast as sorting both, with half the memory."""
     old_hashes, old_positions = _above(older, base)
     new_hashes, new_positions = _above(newer, base)
-    at = np.searchsorted(old_hashes, new_hashes) + np.arange(len(new_hashes))
+    places = np.searchsorted(old_hashes, new_hashes) + np.arange(len(new_hashes))
     old = np.ones(len(old_hashes) + len(new_hashes), np.bool_)
-    old[at] = False
+    old[places] = False
     hashes, positions = np.empty(len(old), np.uint64), np.empty(len(old), np.int64)
-    hashes[at], positions[at] = new_hashes, new_positions
+    hashes[places], positions[places] = new_hashes, new_positions
     hashes[old], positions[old] = old_hashes, old_positions
     return Run(hashes, positions, newer.newest)
 

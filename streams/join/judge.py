@@ -1,4 +1,4 @@
-"""Late, duplicate, conflict or accepted: what a good record is, given the earlier ones of its own log."""
+"""Decides whether a decoded record is late, a duplicate, a conflict or accepted, given the earlier ones of its log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def judge_each(
     twin_of: Callable[[int, int], Event | None],
     accept: Callable[[int], None],
 ) -> Fates:
-    """One by one, as the rules are defined. Moves the watermark.
+    """The fate of each event, judged one by one as the rules are defined. Moves the watermark.
 
     `twin_of(place, bound_ms)` finds the accepted event of the same id; `accept(place)` is called for each accepted one.
     """

@@ -55,7 +55,7 @@ def make_mark(state: JoinState, bounds: JoinBounds, *, epoch: int, sequence: int
 
 
 def read_mark(mark: bytes) -> JoinMark:
-    """Raises StateMismatch when the bytes are not a mark of this program."""
+    """Decodes a mark. Raises StateMismatch when the bytes are not one of this program."""
     try:
         return decode(mark, JoinMark)
     except ValueError as error:
@@ -68,7 +68,7 @@ def read_mark(mark: bytes) -> JoinMark:
 def _matters_from(state: JoinState, bounds: JoinBounds) -> tuple[int, int]:
     """The lowest `ts` of each input that an open impression, a pending click, a duplicate or a total may still need."""
     reached = state.reached
-    # A quarter-hour ends up to 15 minutes, a minute up to one, after what it counts.
+    # A quarter-hour may end 15 minutes after a record that it counts, and a minute one minute after.
     counted_ms = reached.final_ms - reached.final_ms % QUARTER_MS - MINUTE_MS
     impressions_ms = min(
         counted_ms - bounds.window_ms,
@@ -85,6 +85,6 @@ def _matters_from(state: JoinState, bounds: JoinBounds) -> tuple[int, int]:
 
 
 def _log_mark(log: LogState, matters_from_ms: int) -> LogMark:
-    """Where to rebuild from. When nothing that was read matters any more: from here."""
+    """The mark of one input. If no record that was read matters any more, a rebuild starts at the next offset."""
     block = log.trail.rebuild_from(matters_from_ms)
     return LogMark(log.fates, *(block or (log.next_offset, log.watermark.highest_ms)))

@@ -1,4 +1,4 @@
-"""The rules of the join: records are judged, matched, closed, orphaned and counted. Commits are not known here.
+"""The rules of the join: records are judged, matched, closed, orphaned and counted. Commits are elsewhere.
 
 `docs/concepts/join.md` states the rules as inequalities.
 """
@@ -41,11 +41,11 @@ class Matching:
         names: dict[str, str] | None = None,
         belongs: Callable[[bytes], int] | None = None,
     ) -> None:
-        """`belongs`: the partition a key should be in, if the partitioner is known."""
+        """`belongs` gives the partition that a key belongs in; None if the partitioner is not known."""
         self.state = state
         self.bounds = bounds
         self.partition = partition
-        # Orphans since start whose key belongs in another partition. It decides nothing, so it is not kept.
+        # Orphans since start whose key belongs in another partition. It decides nothing, so no snapshot has it.
         self.misplaced = 0
         self._belongs = belongs
         self._names = names or {name: name for name in INPUTS}
@@ -168,7 +168,7 @@ class Matching:
             for place in np.flatnonzero((fates == Fate.LATE) | (fates == Fate.CONFLICT)).tolist():
                 event = batch.events[place]
                 if fates[place] == Fate.LATE:
-                    detail = f"ts {event.ts} was below the lateness bound of its log"
+                    detail = f"ts {event.ts} was below the watermark of its log"
                     self._reject(records, batch.rows[place], Reason.LATE, detail, outs)
                 else:
                     detail = "the same id was accepted with other content"
@@ -210,9 +210,9 @@ class Matching:
     def _close_at_once(
         self, events: Sequence[Impression], ts: Int64s, hashes: Hashes, clicked: Sequence[int], outs: list[Out]
     ) -> None:
-        """Closes impressions accepted below the close bound: no acceptable click can come for them any more.
+        """Closes accepted impressions below the close bound: no acceptable click can come for them any more.
 
-        `clicked` are the places of those whose clicks had been waiting.
+        `clicked` are the places of those that pending clicks have matched.
         """
         unclicked = ts < self.state.reached.close_ms
         self.state.decisions.closed += int(unclicked.sum())

@@ -1,4 +1,4 @@
-"""Sampled negatives: which unclicked impressions become outcomes, and how many each of them stands for.
+"""Samples negatives: decides which unclicked impressions become outcomes, and how many each stands for.
 
 Impressions outnumber clicks a hundred to one. A share of the unclicked ones, chosen by the hash of their id, is enough
 to learn from, and the choice is the same on every replay.
@@ -14,7 +14,7 @@ class Negatives:
     """Samples unclicked impressions at `rate`, 0 to 1. 1 keeps all, 0 none."""
 
     def __init__(self, rate: float) -> None:
-        # An id is sampled iff hash / 2^64 < rate.
+        # An id is sampled iff its hash / 2^64 < rate.
         self._below = int(rate * 2**64)
         self.weight = 1.0 / rate if rate else 0.0
 

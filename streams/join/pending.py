@@ -1,6 +1,6 @@
 """Accepted clicks: their ids, to find duplicates, and the clicks that wait for their impression.
 
-Clicks are about a hundredth of the traffic, so plain dicts and heaps will do.
+Clicks are about a hundredth of the traffic, so plain dicts and heaps are fast enough.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Clicks:
         heapq.heappush(self._seen_by_ts, (click.ts, click.click_id))
 
     def wait(self, click: Click) -> None:
-        """Keeps an accepted click until its impression comes or none can."""
+        """Keeps an accepted click until its impression comes, or no impression can match it any more."""
         self._waiting.setdefault(click.impression_id, []).append(click)
         heapq.heappush(self._waiting_by_ts, (click.ts, click.impression_id, click.click_id))
         self.pending += 1
@@ -56,7 +56,7 @@ class Clicks:
         """The places of those impressions that some click waits for."""
         if not self._waiting:
             return []
-        return [place for place, each in enumerate(impressions) if each.impression_id in self._waiting]
+        return [place for place, impression in enumerate(impressions) if impression.impression_id in self._waiting]
 
     def take(self, impression: Impression) -> list[Click]:
         """Removes and returns, in log order, the waiting clicks that this impression matches."""
@@ -74,12 +74,12 @@ class Clicks:
         """
         orphans: list[Click] = []
         while self._waiting_by_ts and self._waiting_by_ts[0][0] < ts_ms:
-            at_ms = self._waiting_by_ts[0][0]
-            if len(orphans) >= limit and orphans[-1].ts < at_ms:
-                return orphans, at_ms
+            oldest_ms = self._waiting_by_ts[0][0]
+            if len(orphans) >= limit and orphans[-1].ts < oldest_ms:
+                return orphans, oldest_ms
             _, impression_id, click_id = heapq.heappop(self._waiting_by_ts)
             waiting = self._waiting.get(impression_id, [])
-            orphan = next((click for click in waiting if click.click_id == click_id and click.ts == at_ms), None)
+            orphan = next((click for click in waiting if click.click_id == click_id and click.ts == oldest_ms), None)
             if orphan is not None:
                 self._keep(impression_id, [click for click in waiting if click is not orphan])
                 self.pending -= 1
@@ -89,9 +89,9 @@ class Clicks:
     def forget_below(self, ts_ms: int) -> None:
         """Drops ids of clicks with `ts < ts_ms`: no acceptable click can be their duplicate."""
         while self._seen_by_ts and self._seen_by_ts[0][0] < ts_ms:
-            at_ms, click_id = heapq.heappop(self._seen_by_ts)
+            oldest_ms, click_id = heapq.heappop(self._seen_by_ts)
             seen = self._seen.get(click_id)
-            if seen is not None and seen.ts == at_ms:
+            if seen is not None and seen.ts == oldest_ms:
                 del self._seen[click_id]
 
     def snapshot(self) -> tuple[list[Click], list[Click]]:

@@ -1,6 +1,6 @@
 """The snapshot: the whole state of a join at a cut, as the manifest of a checkpoint holds it.
 
-Open impressions and totals stand in files of the fold's disk; the snapshot names them with their checksums.
+Open impressions and totals are in files on the disk of the fold; the snapshot names these files with their checksums.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def take_snapshot(state: JoinState, *, digest: str, partition: int) -> bytes:
 
 
 def read_snapshot(snapshot: bytes, *, partition: int) -> JoinSnapshot:
-    """Raises DamagedState when the bytes are not what was written, StateMismatch for another format or partition."""
+    """Decodes a snapshot. Raises DamagedState for damaged bytes, StateMismatch for another format or partition."""
     body = _FRAME.unwrap(snapshot, f"the checkpoint of partition {partition}")
-    found = msgspec.msgpack.decode(body, type=JoinSnapshot)
-    if found.partition != partition:
-        raise StateMismatch(f"the checkpoint of partition {partition} is that of {found.partition}")
-    return found
+    decoded = msgspec.msgpack.decode(body, type=JoinSnapshot)
+    if decoded.partition != partition:
+        raise StateMismatch(f"the checkpoint of partition {partition} is that of {decoded.partition}")
+    return decoded
 
 
 def restore_state(state: JoinState, snapshot: JoinSnapshot) -> None:

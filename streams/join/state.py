@@ -1,7 +1,6 @@
 """The state of one partition's join: one object for each input log, and what both logs share.
 
-`JoinState` owns all of it. `matching` holds the rules that change it, `mark` and `snapshot` what of it outlives the
-process.
+`JoinState` owns all of it. `matching` has the rules that change it. `mark` and `snapshot` encode what a restart needs.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class DecisionCounts(msgspec.Struct):
 class Reached(msgspec.Struct):
     """How far the logs' bounds were acted on, all exclusive, in event time.
 
-    Impressions below `close_ms` are closed, clicks below `orphan_ms` are orphans if nothing answered them, totals of
+    Impressions below `close_ms` are closed, clicks below `orphan_ms` are orphans unless they matched, totals of
     spans that end at or before `final_ms` were reported as final. A transaction acts on a limited number of records, so
     these may lag behind what the bounds allow. Recovery goes exactly this far.
     """
@@ -68,7 +67,7 @@ class Reached(msgspec.Struct):
 
 @dataclass(slots=True)
 class LogState:
-    """One input log: how far it is read, its lateness bound, the way back for a rebuild, counts by fate."""
+    """One input log: its next offset, watermark, trail for a rebuild, and counts by fate."""
 
     name: str
     watermark: Watermark
@@ -78,7 +77,7 @@ class LogState:
 
 
 class JoinState:
-    """Everything one partition's join knows. The rules change it, nothing else does."""
+    """The whole state of the join of one partition. Only the rules in `matching` change it."""
 
     def __init__(self, bounds: JoinBounds, disk: Disk, dimensions: Sequence[str] = DIMENSIONS) -> None:
         negatives = Negatives(bounds.negative_rate)

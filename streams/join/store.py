@@ -1,4 +1,4 @@
-"""Open impressions: append-only segments of rows and payloads in arrival order, found through the index.
+"""Open impressions: append-only segments of rows and payloads in arrival order, with an index by hash of the id.
 
 A position is `segment number << 17 | row`. Rows never change. A flag beside a row says whether it was clicked; whether
 it is closed follows from its `ts` and the close bound. A segment is dropped when no later record can need any of its
@@ -23,7 +23,7 @@ from streams.state.kept import KeptFiles
 Int64s = npt.NDArray[np.int64]
 Sampled = Callable[[Hashes], npt.NDArray[np.bool_]]
 
-# 131,072 rows: 2.9 MB of memory a segment, dropped whole.
+# 131,072 rows of 22 bytes: 2.9 MB of memory a segment. A segment is dropped as a whole.
 ROW_BITS = 17
 SEGMENT_ROWS = 1 << ROW_BITS
 # On disk: event time, hash of the id, where the payload ends, low half of the payload's xxh3.
@@ -34,7 +34,7 @@ _check = xxhash.xxh3_64_intdigest
 
 
 class SegmentState(msgspec.Struct, frozen=True):
-    """A segment in a snapshot: rows and payload bytes that count, the checksum of the rows, the clicked rows (i32)."""
+    """A segment in a snapshot: its rows and payload bytes, the checksum of the rows, and which are clicked (i32)."""
 
     number: int
     rows: int
@@ -125,11 +125,11 @@ class Store:
 
     def find(self, hashes: Hashes) -> tuple[Int64s, Positions]:
         """All rows with these hashes, as (index into `hashes`, position)."""
-        asked, positions = self._index.find(hashes)
+        places, positions = self._index.find(hashes)
         if len(positions):
-            live = positions >= self._base()
-            return asked[live], positions[live]
-        return asked, positions
+            stored = positions >= self._base()
+            return places[stored], positions[stored]
+        return places, positions
 
     def ts(self, position: int) -> int:
         """Event time of a row, ms."""
@@ -175,15 +175,15 @@ class Store:
         return count, unclicked, sampled
 
     def drop_below(self, ts_ms: int) -> None:
-        """Drops the leading full segments whose rows are all below `ts_ms`."""
+        """Drops full segments, oldest first, as long as all rows of them are below `ts_ms`."""
         for number in list(self._segments):
             segment = self._segments[number]
             if segment.count < SEGMENT_ROWS or segment.max_ts >= ts_ms:
                 return
             del self._segments[number]
             self._dirty.discard(segment.name)
-            self._kept.doom(f"{segment.name}.payload")
-            self._kept.doom(f"{segment.name}.rows")
+            self._kept.delete_later(f"{segment.name}.payload")
+            self._kept.delete_later(f"{segment.name}.rows")
 
     def snapshot(self) -> list[SegmentState]:
         """Makes all rows and payloads durable and returns the segments."""
@@ -206,7 +206,7 @@ class Store:
         return states
 
     def files(self) -> Mapping[str, int]:
-        """The files that the last snapshot, taken or restored, names, with the bytes of each that count."""
+        """The files that the last snapshot, taken or restored, names, with the length that belongs to the snapshot."""
         return self._files
 
     def _lengths(self, states: Sequence[SegmentState]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# A rebuild reads whole blocks. Larger ones would save little memory: 32 bytes a block.
+# A rebuild reads whole blocks. Larger blocks would save little memory: a block takes about 0.2 KB.
 BLOCK_RECORDS = 4_096
 
 

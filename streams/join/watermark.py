@@ -1,4 +1,4 @@
-"""The lateness bound of one log, from that log and its seals alone."""
+"""The watermark of one log, from that log and its seals alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Int64s = npt.NDArray[np.int64]
 
 
 class Watermark:
-    """The lateness bound of one log at its next offset: `max(max accepted ts - lateness, floors of seals reached)`."""
+    """The watermark of one log at its next offset: `max(highest accepted ts - lateness, floors of seals reached)`."""
 
     def __init__(self, lateness_ms: int) -> None:
         self._lateness_ms = lateness_ms
@@ -23,21 +23,21 @@ class Watermark:
 
     @property
     def ms(self) -> int:
-        """The bound: from here on, a record with a lower `ts` is late."""
+        """The watermark: a record with a lower `ts` is late from here on."""
         return max(self.highest_ms - self._lateness_ms, self.floor_ms)
 
     def schedule(self, floors: list[tuple[int, int]], next_offset: int) -> None:
-        """Adds seals as (next offset, floor ms). Those up to `next_offset` hold at once, the rest when reached."""
+        """Adds seals as (next offset, floor ms). Those up to `next_offset` apply at once, the rest when reached."""
         self._scheduled = sorted([*self._scheduled, *floors])
         self.reach(next_offset)
 
     def reach(self, next_offset: int) -> None:
-        """Moves to this next offset: the floors of seals up to it hold."""
+        """Moves to this next offset: the floors of seals up to it apply."""
         while self._scheduled and self._scheduled[0][0] <= next_offset:
             self.floor_ms = max(self.floor_ms, self._scheduled.pop(0)[1])
 
     def pieces(self, records: Records) -> list[Records]:
-        """The records split where a seal begins to hold: within one piece the floor is constant."""
+        """The records, split where a seal begins to apply: within one piece the floor is constant."""
         starts = [0]
         for next_offset, _ in self._scheduled:
             row = int(np.searchsorted(np.asarray(records.offsets), next_offset))
@@ -46,7 +46,7 @@ class Watermark:
         return [records.slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(records)], strict=True)]
 
     def before_each(self, ts: Int64s) -> Int64s:
-        """The bound for each record of a batch, if all that are not late are accepted.
+        """The watermark at each record of a batch, if all that are not late are accepted.
 
         Exact as long as no refused record is above the maximum before it (`highest_before`). Late records and
         duplicates never are. A conflict may be, and then the caller goes one by one.

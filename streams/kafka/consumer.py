@@ -1,4 +1,4 @@
-"""What the join, the learner and a backfill do with a batch of messages: columns by log, and the ends that were met."""
+"""Turns a batch of messages into columns by log, and remembers how far each partition is read."""
 
 from __future__ import annotations
 
@@ -100,6 +100,6 @@ class Reading:
         # A coordinator that restarts may have given a member a new id in an answer that never arrived. To the group
         # that looks like another process in the same slot.
         return Transient(
-            f"the group knows another member in {self._taken}: it lost sight of this one, or another worker came; if "
+            f"the group knows another member in {self._taken}: it lost this one, or another worker took the slot; if "
             "this happens again and again, give each worker of a group its own --slot"
         )

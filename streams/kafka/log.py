@@ -53,7 +53,8 @@ class KafkaLog:
         name = f"{group}-{slot}"
         self._consumer = Consumer(group_member_settings(cluster, group=group, instance_id=name if static else None))
         self._bounds_consumer = bounds_consumer(cluster)
-        # Asked from another thread while this one polls: a consumer that is polled would answer it after the last poll.
+        # A consumer of its own, because loading asks from another thread: the one above would not answer while it is
+        # polled.
         self._group_offsets = Consumer(group_offsets_settings(cluster, group))
         self._transactions = Transactions(cluster, name)
 
@@ -72,7 +73,7 @@ class KafkaLog:
     def leave(self) -> None:
         """Leaves the group and closes all clients.
 
-        A consumer that does not come back is left behind: the group fences it when its slot joins again.
+        A consumer that does not close in time is abandoned: the group fences it when its slot joins again.
         """
         self._transactions.close()
         closing = Thread(target=self._consumer.close, name="close", daemon=True)

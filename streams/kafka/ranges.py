@@ -16,8 +16,8 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.reads import bounds_consumer, log_bounds
 from streams.kafka.retries import ANSWER_S, patiently
 
-# Partition -> input -> offset, as a runner's offsets. A range begins with the first record at or behind its start, and
-# ends before the first record at or behind its stop.
+# Partition -> input -> offset, as a runner's offsets. A range begins with the first record at or after its start, and
+# ends before the first record at or after its stop.
 Offsets = dict[int, dict[str, int]]
 # Input -> offset of each partition.
 ByInput = Mapping[str, Sequence[int]]

@@ -1,4 +1,4 @@
-"""Asking Kafka again while its answer is not stable yet."""
+"""Repeats a request to Kafka until its answer is stable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOT_STABLE = (
 
 
 def patiently(ask: Callable[[], Any], whom: str) -> Any:
-    """The answer. Asks again while a coordinator moves, loads or waits for a transaction to end.
+    """The answer of `ask`, which is called again while a coordinator moves, loads or waits for a transaction to end.
 
     Raises Transient, naming `whom` was asked, after 30 s or an error that asking again does not mend.
     """

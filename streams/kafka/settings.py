@@ -26,7 +26,7 @@ _FAUST_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _BULK_FETCH: Final[dict[str, Any]] = {
     "isolation_level": "read_committed",
     "fetch_wait_max_ms": 20,
-    # By default a full queue is filled again only after 1 s: a worker that keeps up would stand still for it.
+    # By default a full queue is filled again only after 1 s: a worker that keeps up would wait for that.
     "fetch_queue_backoff_ms": 10,
     "max_partition_fetch_bytes": 4 << 20,
     "queued_min_messages": 100_000,
@@ -110,7 +110,8 @@ def bounds_settings(cluster: Cluster) -> dict[str, Any]:
     """A client that only asks where logs begin and end.
 
     The end is behind all records, those of open transactions included. A client that reads committed records, which is
-    librdkafka's default, is told the first open transaction instead: an input with one would pass for read to its end.
+    librdkafka's default, gets the offset of the first open transaction instead: an input with one would look read to
+    its end.
     """
     return client_settings(
         cluster, group_id="clickfold-meter", enable_auto_commit=False, isolation_level="read_uncommitted"
@@ -179,7 +180,7 @@ def letter_producer_settings(cluster: Cluster) -> dict[str, Any]:
 
 
 def admin_settings(cluster: Cluster) -> dict[str, Any]:
-    """A client that asks and changes what topics there are."""
+    """A client that lists, describes and creates topics."""
     return client_settings(cluster, socket_timeout_ms=5_000)
 
 

@@ -22,7 +22,7 @@ assert 2 * TRANSACTION_TIMEOUT_MS / 1_000 < _STUCK_S > ANSWER_S
 
 
 class Transactions:
-    """One transaction at a time: outputs, offsets and marks, all or nothing. `transactional_id` is one process's own.
+    """One transaction at a time, of outputs, offsets and marks. No other process has this `transactional_id`.
 
     Raises Transient when no coordinator answers at its start.
     """

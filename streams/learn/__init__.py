@@ -1,1 +1,1 @@
-"""Learns a model from outcomes as a worker's fold; `fold` is the front door."""
+"""Learns a model from outcomes as a worker's fold; start reading in `fold`."""

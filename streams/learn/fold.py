@@ -40,7 +40,7 @@ class LearnFold(Learner, Fold):
         return self.nbytes
 
     def mark(self) -> bytes:
-        """Settings, position and trail of the learner, and where it began."""
+        """Settings, next offset and trail of the learner, and the offset where it began."""
         return encode(LearnMark(self.settings.digest(), super().positions()["outcomes"], self.trail, self._start))
 
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:  # noqa: ARG002
@@ -53,11 +53,11 @@ class LearnFold(Learner, Fold):
         return {"outcomes": self._checked(mark).start}
 
     def rebuild(self, mark: bytes) -> None:
-        """Learns again from there."""
+        """Starts empty at that outcome."""
         self._start = self._checked(mark).start
 
     def resume(self, mark: bytes) -> None:
-        """Raises BrokenInvariant when learning again came to another history than was committed."""
+        """Raises BrokenInvariant when the trail is not the committed one: replay has learned something else."""
         committed = self._checked(mark)
         if committed.trail != self.trail and not self._lossy:
             raise BrokenInvariant(
@@ -66,7 +66,7 @@ class LearnFold(Learner, Fold):
             )
 
     def skip_to(self, offsets: Mapping[str, int]) -> None:
-        """Learns on from what Kafka still keeps. The model is not the one it would have been."""
+        """Goes on at a later offset. The model lacks the outcomes in between, so its trail is not compared any more."""
         self._start = self._next_offset = offsets["outcomes"]
         self._lossy = True
 

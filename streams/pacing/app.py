@@ -182,15 +182,15 @@ class PacingApp:
     async def _tick(self) -> None:
         event_ms = self.clock.now_ms(wall_ms=round(time.time() * 1000))
         rows, decided = [], []
-        for at, shard in self.shards.items():
+        for partition, shard in self.shards.items():
             written, decisions = shard.tick(event_ms=event_ms, anchor=self.clock.anchor)
-            rows += [(at, row) for row in written]
-            decided += [(at, decision) for decision in decisions]
+            rows += [(partition, row) for row in written]
+            decided += [(partition, decision) for decision in decisions]
         await self.table.write(rows)
         await publish(decided, self.settings.cluster.topic(ROLE), partial(send_all, self.app))
 
     def _listen(self, role: str) -> None:
-        # Raw, or Faust would decode JSON itself, and a malformed value would end the stream without a word.
+        # Raw, or Faust would decode JSON itself, and a malformed value would end the stream without an error.
         topic = self.app.topic(
             self.settings.cluster.topic(role),
             key_type=bytes,
@@ -200,7 +200,7 @@ class PacingApp:
         )
 
         async def collect(stream: Any) -> None:
-            # Not `stream.take`: nobody hears of an error in its background task.
+            # Not `stream.take`: an error in its background task is not reported.
             async for event in stream.events():
                 self._inbox.append(event.message)
                 if len(self._inbox) >= _INBOX:

@@ -80,4 +80,6 @@ async def publish(decisions: Iterable[tuple[int, PacingDecision]], topic: str, s
 
     Returns when all are acknowledged. Call it once the rows that remember them are.
     """
-    await send(topic, [(partition, made.campaign_id.encode(), encode(made)) for partition, made in decisions])
+    await send(
+        topic, [(partition, decision.campaign_id.encode(), encode(decision)) for partition, decision in decisions]
+    )

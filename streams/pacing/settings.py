@@ -1,4 +1,4 @@
-"""What a pacing worker is set to, and what it says about its progress."""
+"""The settings of a pacing worker, and its progress."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from streams.kafka.cluster import Cluster
 class PacingSettings:
     """Raises SettingsError for values that cannot work.
 
-    `group` names the consumer group and the changelog. `data_dir` is a folder for Faust, which keeps nothing of worth
-    in it. `web_port` serves the JSON view without protection, hence the loopback by default. The group keeps the
+    `group` names the consumer group and the changelog. `data_dir` is a folder for Faust, which keeps nothing there that
+    is needed. `web_port` serves the JSON view without protection, hence the loopback by default. The group keeps the
     partitions of a worker that was killed for `session_timeout_s`; one that comes back with the same `instance_id` (any
     name, one a worker; '' for none) has them at once.
     """

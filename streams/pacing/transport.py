@@ -14,11 +14,13 @@ of thirty moves of a partition, on a loaded machine).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, cast
 
 import aiokafka.errors  # type: ignore[import-untyped]  # aiokafka publishes no types
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.app import AppT
@@ -54,6 +56,30 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # Without it, a final total of an aborted transaction would be counted, and the true one would be ignored.
         consumer._isolation_level = "read_committed"
         return consumer
+
+    async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
+        """The answer of `fun`, called in the thread. Raises ConsumerNotStarted once the thread has ended.
+
+        Faust would wait for the answer for ever. A crash of the app ends the thread, and on a busy machine that came
+        before the last commit, for which the consumer waits when it is stopped.
+        """
+        answer = asyncio.ensure_future(super().call_thread(fun, *args, **kwargs))
+        ended = asyncio.ensure_future(self._shutdown.wait())
+        try:
+            await asyncio.wait({answer, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise ConsumerNotStarted("the consumer's thread has ended")
+            return answer.result()
+        finally:
+            answer.cancel()
+            ended.cancel()
+
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Whether the group's offsets were committed. Nothing is lost without that, see `changelog`."""
+        try:
+            return bool(await super().commit(offsets))
+        except ConsumerNotStarted:
+            return False
 
     async def seek_to_recovered(self, changelogs: set[TP]) -> None:
         """Seeks changelogs to the last record that recovery has applied; recovery ignores a record it has applied."""

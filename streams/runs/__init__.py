@@ -1,1 +1,1 @@
-"""Runs in ClickHouse: their records and owned minutes, compared, promoted, dropped; `record` is the front door."""
+"""Runs in ClickHouse: recorded, compared, promoted and dropped. Begin with `record`."""

@@ -1,8 +1,9 @@
 """How a run differs from live work or from another run: every measure, in SQL, in bounded memory.
 
-Sums are compared, and a digest beside them that no two different tables share but by chance (2^-64): the sum, modulo
-2^64, of each measure times a number hashed from the row's minute and dimensions. It is linear, so it does not see how
-join partitions split a total, and it takes a few bytes a group where a join of ten million rows would take gigabytes.
+It compares sums and a digest. Different tables have the same digest only by chance, 2^-64. The digest is the sum,
+modulo 2^64, of each measure times a hash of the minute and dimensions of its row. Because it is linear, it does not
+depend on how join partitions split a total. It takes a few bytes for each group. A join of ten million rows would take
+gigabytes.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from schemas.clickhouse.queries import Table, answer
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.runs.minutes import (
-    READING,
+    READ_SETTINGS,
     Span,
     final_in_both,
     first_minute_ms,
     minutes_in,
-    owned,
+    owned_span,
     united,
     within,
     without,
@@ -31,17 +32,20 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 GROUPS: Final = ("table", "minute", "campaign")
-# Past this many bytes of groups ClickHouse goes on in files. A group takes about 200: only years of minutes get there.
+# Above this many bytes ClickHouse keeps groups in files. A group takes about 200 bytes, so these are 5 million groups.
 _SETTINGS: Final = {
-    **READING,
+    **READ_SETTINGS,
     "max_bytes_before_external_group_by": 1 << 30,
 }
-# Stands for what sums can't show: same sums, other dimensions.
+# In place of a measure, where sums are equal and the dimensions of the rows differ.
 FINER: Final = "finer dimensions"
 
 
-class Subject(NamedTuple):
-    """One table to compare: its rows and view, the time they count for, and its measures as SQL by name."""
+class TableSpec(NamedTuple):
+    """A table to compare. `rows` is the table and `view` what shows promoted runs; the rest is SQL over either.
+
+    `time` is the event time of a row; `measures` are sums by name.
+    """
 
     name: str
     rows: str
@@ -51,9 +55,12 @@ class Subject(NamedTuple):
     digest: str
 
 
-class Compared(NamedTuple):
-    """One table: the minutes compared, the sums of both sides by measure, how many minutes differ, and whether any row
-    does."""
+class TableResult(NamedTuple):
+    """The comparison of one table.
+
+    `minutes`: how many were compared. `not_there`: owned minutes left out because the other run has none. `sums`:
+    (measure, in the run, in the other run). `equal`: no row differs.
+    """
 
     table: str
     minutes: int
@@ -64,40 +71,39 @@ class Compared(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A run against another. `not_final` of the owned minutes are left out, and in each table those the other does not
-    have. `differences` are the first ones."""
+    """The comparison of a run with another. `not_final` owned minutes are left out; `differences` are the first."""
 
     run: str
     against: str
     not_final: int
-    tables: list[Compared]
+    tables: list[TableResult]
     differences: Table
 
     @property
     def equal(self) -> bool:
-        """No difference in what was compared."""
+        """Whether nothing that was compared differs."""
         return all(table.equal for table in self.tables)
 
 
 def _totals_digest() -> str:
     row = f"cityHash64(minute, {', '.join(DIMENSIONS)})"
     return "sumWithOverflow(" + " + ".join(
-        f"{name} * intHash64(bitXor({row}, {at}))" for at, name in enumerate(MEASURES)
+        f"{name} * intHash64(bitXor({row}, {index}))" for index, name in enumerate(MEASURES)
     ) + ")"  # fmt: skip
 
 
 def _outcomes_digest() -> str:
-    # A hash of null is null, and null adds nothing; no delay and no probability is as these.
-    instead = {"delay_ms": "ifNull(delay_ms, -9223372036854775808)", "pctr": "ifNull(pctr, -1.)"}
+    # The hash of a row with a null would be null, which adds nothing. No delay and no probability has these values.
+    for_null = {"delay_ms": "ifNull(delay_ms, -9223372036854775808)", "pctr": "ifNull(pctr, -1.)"}
     names = [field.name for field in SHAPES["outcomes"].fields if field.name != "join_partition"]
-    return f"sumWithOverflow(toInt64(cityHash64({', '.join(instead.get(name, name) for name in names)})))"
+    return f"sumWithOverflow(toInt64(cityHash64({', '.join(for_null.get(name, name) for name in names)})))"
 
 
-SUBJECTS: Final = (
-    Subject(
+TABLES: Final = (
+    TableSpec(
         "minutes", "minute_totals", "minutes", "minute", {name: f"sum({name})" for name in MEASURES}, _totals_digest()
     ),
-    Subject(
+    TableSpec(
         "outcomes",
         "outcome_rows",
         "outcomes",
@@ -120,10 +126,10 @@ SUBJECTS: Final = (
 def compare(
     client: Client, name: str, *, against: str = LIVE, by: Sequence[str] = GROUPS, rows: int = 20
 ) -> Comparison:
-    """How a join run differs from another, in minutes it owns that are final in both. `by` are the GROUPS to name
-    differences by, `rows` how many at most.
+    """How a join run differs from another, in the minutes it owns that are final in both.
 
-    Raises SettingsError for an unknown run or group, a run of models, or when there is nothing to compare.
+    `by`: the GROUPS by which differences are listed. `rows`: how many at most. Raises SettingsError for an unknown run
+    or group, for a run of models, and when there is nothing to compare.
     """
     record = known_run(client, name)
     if record.kind != "join":
@@ -134,62 +140,64 @@ def compare(
     spans, not_final, not_there = final_in_both(client, record, against)
     if not spans:
         raise SettingsError(
-            f"run {name}: none of its {minutes_in([owned(record)]):,} minutes is final in it and in "
-            f"{against or 'live work'} ({not_final:,} are not, {not_there:,} are not there); wait until the watermarks "
-            "have passed them"
+            f"run {name}: none of its {minutes_in([owned_span(record)]):,} minutes is final in it and in "
+            f"{against or 'live work'} ({not_final:,} may still change, {not_there:,} are not owned there); wait "
+            "until the watermarks have passed them"
         )
-    tables, found = [], Table((), (), [])
-    for subject in SUBJECTS:
-        first_ms = first_minute_ms(client, subject.view if against == ACTIVE else subject.rows, subject.time, against)
-        # Rows live work never had, or which its TTL took, are no difference: there is nothing to hold them against.
-        there = without(spans, [Span(0, spans[-1].to_ms if first_ms is None else first_ms)])
-        lacking = not_there + minutes_in(spans) - minutes_in(there)
-        compared, differences = _Sides(client, subject, name, against, there).differ(by, rows - len(found.rows))
-        tables.append(compared._replace(not_there=lacking))
-        found = Table(differences.columns, differences.types, found.rows + differences.rows)
-    return Comparison(name, against, not_final, tables, found)
+    results, listed = [], Table((), (), [])
+    for table in TABLES:
+        first_ms = first_minute_ms(client, table.view if against == ACTIVE else table.rows, table.time, against)
+        # Live work may have begun later, or its TTL may have removed its first rows. That is no difference.
+        compared_spans = without(spans, [Span(0, spans[-1].to_ms if first_ms is None else first_ms)])
+        left_out = not_there + minutes_in(spans) - minutes_in(compared_spans)
+        result, differences = _TableComparison(client, table, name, against, compared_spans).result(
+            by, rows - len(listed.rows)
+        )
+        results.append(result._replace(not_there=left_out))
+        listed = Table(differences.columns, differences.types, listed.rows + differences.rows)
+    return Comparison(name, against, not_final, results, listed)
 
 
-class _Sides:
-    """One table of two runs, within spans."""
+class _TableComparison:
+    """Compares one table of two runs, within spans."""
 
-    def __init__(self, client: Client, subject: Subject, run: str, against: str, spans: Sequence[Span]) -> None:
-        self._client, self._subject, self._run, self._against, self._spans = client, subject, run, against, spans
+    def __init__(self, client: Client, table: TableSpec, run: str, against: str, spans: Sequence[Span]) -> None:
+        self._client, self._table, self._run, self._against, self._spans = client, table, run, against, spans
 
-    def differ(self, by: Sequence[str], rows: int) -> tuple[Compared, Table]:
-        """The table as a whole, and the first `rows` differences by group."""
+    def result(self, by: Sequence[str], rows: int) -> tuple[TableResult, Table]:
+        """The result for the whole table, and the first `rows` differences by group."""
         ((ours, theirs, equal),) = self._ask("SELECT ours, theirs, equal FROM joined", (), self._spans).rows
-        compared = Compared(
-            table=self._subject.name,
+        result = TableResult(
+            table=self._table.name,
             minutes=minutes_in(self._spans),
             not_there=0,
-            sums=list(zip(self._subject.measures, ours, theirs, strict=True)),
+            sums=list(zip(self._table.measures, ours, theirs, strict=True)),
             minutes_differ=0,
             equal=bool(equal),
         )
-        if compared.equal:
-            return compared, self._first(by, self._spans, 0)
-        differing, first = self._minutes(rows)
-        # Each of these minutes has a difference by campaign: no need to group the others so finely.
-        spans = first if {"minute", "campaign"} <= set(by) else self._spans
-        return compared._replace(minutes_differ=differing), self._first(by, spans, rows)
+        if result.equal:
+            return result, self._differences(by, self._spans, 0)
+        differing, first_spans = self._differing_minutes(rows)
+        # Each of these minutes has a difference in some campaign, so the other minutes need not be grouped by campaign.
+        spans = first_spans if {"minute", "campaign"} <= set(by) else self._spans
+        return result._replace(minutes_differ=differing), self._differences(by, spans, rows)
 
-    def _minutes(self, rows: int) -> tuple[int, list[Span]]:
+    def _differing_minutes(self, rows: int) -> tuple[int, list[Span]]:
         sql = f"""
         SELECT toUnixTimestamp(minute) * 1000, count() OVER () FROM joined WHERE NOT equal
         ORDER BY minute LIMIT {max(rows, 1)}
         """
         found = self._ask(sql, ("minute",), self._spans).rows
-        return found[0][1] if found else 0, united(Span(at_ms, at_ms + MINUTE_MS) for at_ms, _ in found)
+        return found[0][1] if found else 0, united(Span(minute_ms, minute_ms + MINUTE_MS) for minute_ms, _ in found)
 
-    def _first(self, by: Sequence[str], spans: Sequence[Span], rows: int) -> Table:
+    def _differences(self, by: Sequence[str], spans: Sequence[Span], rows: int) -> Table:
         groups = tuple(group for group in GROUPS[1:] if group in by)
         keys = ", ".join(("table", *groups))
         sql = f"""
         SELECT {keys}, measure, mine AS run, other AS against, mine - other AS difference
         FROM (SELECT * FROM joined WHERE NOT equal ORDER BY {keys} LIMIT {rows})
         ARRAY JOIN
-            arrayConcat({list(self._subject.measures)}, if(ours = theirs, ['{FINER}'], [])) AS measure,
+            arrayConcat({list(self._table.measures)}, if(ours = theirs, ['{FINER}'], [])) AS measure,
             arrayConcat(ours, if(ours = theirs, [NULL], [])) AS mine,
             arrayConcat(theirs, if(ours = theirs, [NULL], [])) AS other
         WHERE measure = '{FINER}' OR mine != other
@@ -198,9 +206,9 @@ class _Sides:
         return self._ask(sql, groups, spans)
 
     def _ask(self, sql: str, groups: Sequence[str], spans: Sequence[Span]) -> Table:
-        count = len(self._subject.measures)
+        count = len(self._table.measures)
         keys = ", ".join(("table", *groups))
-        # Where one side has no such group its sums are an empty list, which stands for zeros.
+        # A group that one side does not have has an empty list of sums there, which is filled with zeros.
         with_ = f"""
         WITH joined AS
         (
@@ -213,17 +221,15 @@ class _Sides:
         return answer(self._client, with_ + sql, {"run": self._run, "against": self._against}, _SETTINGS)
 
     def _side(self, run: str, parameter: str, groups: Sequence[str], spans: Sequence[Span]) -> str:
-        subject = self._subject
-        named = {"minute": f"toStartOfMinute({subject.time}) AS minute", "campaign": "campaign_id AS campaign"}
-        keys = "".join(f"{named[group]}, " for group in groups)
+        table = self._table
+        key_sql = {"minute": f"toStartOfMinute({table.time}) AS minute", "campaign": "campaign_id AS campaign"}
+        keys = "".join(f"{key_sql[group]}, " for group in groups)
         grouped = f"GROUP BY {', '.join(groups)}" if groups else ""
         source = (
-            f"{subject.view} WHERE true"
-            if run == ACTIVE
-            else f"{subject.rows} FINAL WHERE run = {{{parameter}:String}}"
+            f"{table.view} WHERE true" if run == ACTIVE else f"{table.rows} FINAL WHERE run = {{{parameter}:String}}"
         )
-        sums = ", ".join(subject.measures.values())
+        sums = ", ".join(table.measures.values())
         return f"""
-        SELECT '{subject.name}' AS table, {keys}[{sums}] AS sums, {subject.digest} AS digest
-        FROM {source} AND {within(subject.time, spans)} {grouped}
+        SELECT '{table.name}' AS table, {keys}[{sums}] AS sums, {table.digest} AS digest
+        FROM {source} AND {within(table.time, spans)} {grouped}
         """

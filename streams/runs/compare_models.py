@@ -1,4 +1,4 @@
-"""The measures of a run of models beside those of live work or another run, window by window."""
+"""The measures of a run of models and those of live work or another run, window by window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.clickhouse.queries import Table, answer
 from schemas.errors import SettingsError
-from streams.runs.minutes import READING, owned
+from streams.runs.minutes import READ_SETTINGS, owned_span
 from streams.runs.record import ACTIVE, LIVE, known_run
 
 if TYPE_CHECKING:
@@ -16,8 +16,11 @@ _MEASURES: Final = ("examples", "log_loss", "calibration", "auc")
 
 
 class ModelComparison(NamedTuple):
-    """A run of models against another: how many windows there are, how many differ or are on one side only, both
-    sides' log loss over all of them, and the first windows with both sides' measures."""
+    """The comparison of a run of models with another.
+
+    `windows`: how many there are in either. `differ`: how many of them differ or are in one run only. `log_loss`: over
+    all windows, of the run and of the other one. `beside`: the measures of both, window by window.
+    """
 
     run: str
     against: str
@@ -28,14 +31,15 @@ class ModelComparison(NamedTuple):
 
     @property
     def equal(self) -> bool:
-        """Every window is on both sides, with the same measures."""
+        """Whether both runs have all windows, with the same measures."""
         return not self.differ
 
 
 def compare_models(client: Client, name: str, *, against: str = LIVE, rows: int = 20) -> ModelComparison:
-    """The windows that lie wholly in what the run owns, over all outcomes and not by slice; those that differ first.
+    """Compares the windows that lie wholly in what the run owns, over all outcomes and not by slice.
 
-    Raises SettingsError for an unknown run, or one that is not of models or has no window.
+    At most `rows` windows are listed; those that differ come first. Raises SettingsError for an unknown run, for a run
+    that is not of models, and when neither run has a window.
     """
     record = known_run(client, name)
     if record.kind != "models":
@@ -43,58 +47,62 @@ def compare_models(client: Client, name: str, *, against: str = LIVE, rows: int 
     other = LIVE if against == ACTIVE else against
     if other != LIVE:
         known_run(client, other)
-    span = owned(record)
-    # A window on one side only has nulls on the other; the number of its examples tells.
+    span = owned_span(record)
+    # A window that one run does not have has nulls there, so its examples differ.
     sides = ", ".join(f"a.{name} AS {name}_run, b.{name} AS {name}_against" for name in _MEASURES)
     same = " AND ".join(f"isNotDistinctFrom({name}_run, {name}_against)" for name in _MEASURES)
-    one = """
+    one_run = """
     SELECT model, shard, window_start, window_end, weight, examples, log_loss, calibration, auc
     FROM model_metric_rows FINAL
     WHERE run = {%s:String} AND slice = 'all'
         AND window_start >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
         AND window_end <= fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC')
     """
-    beside = f"""
+    joined = f"""
     WITH joined AS
     (
         SELECT model, shard, window_start, window_end, {sides}, {same} AS equal,
             a.weight AS weight_run, b.weight AS weight_against
-        FROM ({one % "run"}) AS a
-        FULL OUTER JOIN ({one % "against"}) AS b USING (model, shard, window_start, window_end)
+        FROM ({one_run % "run"}) AS a
+        FULL OUTER JOIN ({one_run % "against"}) AS b USING (model, shard, window_start, window_end)
     )
     """
     values = {"run": name, "against": other, "from_ms": str(span.from_ms), "to_ms": str(span.to_ms)}
-    settings = {**READING, "join_use_nulls": 1}
-    whole = ", ".join(
+    settings = {**READ_SETTINGS, "join_use_nulls": 1}
+    log_losses = ", ".join(
         f"if(sum(weight_{side}) > 0, sum(log_loss_{side} * weight_{side}) / sum(weight_{side}), NULL)"
         for side in ("run", "against")
     )
     ((windows, differ, mine, theirs),) = answer(
-        client, f"{beside} SELECT count(), countIf(NOT equal), {whole} FROM joined", values, settings
+        client, f"{joined} SELECT count(), countIf(NOT equal), {log_losses} FROM joined", values, settings
     ).rows
     if not windows:
-        raise SettingsError(f"run {name}: neither it nor {other or 'live work'} has a window in what it owns")
-    shown = answer(
+        raise SettingsError(f"run {name}: neither it nor {other or 'live work'} has a window in the minutes it owns")
+    listed = answer(
         client,
-        f"{beside} SELECT * EXCEPT (weight_run, weight_against) FROM joined "
+        f"{joined} SELECT * EXCEPT (weight_run, weight_against) FROM joined "
         f"ORDER BY equal, model, shard, window_start LIMIT {rows}",
         values,
         settings,
     )
-    return ModelComparison(name, against, windows, differ, (mine, theirs), shown)
+    return ModelComparison(name, against, windows, differ, (mine, theirs), listed)
 
 
 def learned_span(client: Client, run: str) -> tuple[int, int]:
-    """From the first to the last whole minute of the windows a run of models has measured; of those that live work has
-    measured too, if any: where learning ends, live work's last window may still be open. (0, 0) without a window."""
+    """The whole minutes from the first to the last window that a run of models has measured, in ms; (0, 0) without any.
+
+    If live work has measured some of these windows, only those count: a last window that ends with the run's range may
+    still be open in live work.
+    """
     windows = "SELECT window_start, window_end FROM model_metric_rows FINAL WHERE slice = 'all' AND run = "
-    for more in (f"AND (window_start, window_end) IN ({windows}'')", ""):
+    for only_windows in (f"AND (window_start, window_end) IN ({windows}'')", ""):
         rows = answer(
             client,
             f"SELECT toUnixTimestamp(toDateTime(min(window_start), 'UTC')), "
-            f"toUnixTimestamp(toDateTime(max(window_end), 'UTC')), count() FROM ({windows} {{run:String}} {more})",
+            f"toUnixTimestamp(toDateTime(max(window_end), 'UTC')), count() "
+            f"FROM ({windows} {{run:String}} {only_windows})",
             {"run": run},
-            READING,
+            READ_SETTINGS,
         ).rows
         first_s, last_s, found = rows[0]
         if found:

@@ -1,4 +1,4 @@
-"""How much of each run ClickHouse holds, and how a run goes away."""
+"""How much ClickHouse has of each run, and how a run is dropped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from schemas.errors import SettingsError
-from streams.runs.minutes import Span, named
-from streams.runs.promote import active_spans, carry_out, pile_spans, plan_undo
+from streams.runs.minutes import Span, spans_text
+from streams.runs.promote import active_spans, pile_spans, plan_undo, write_promotion
 from streams.runs.record import RunRecord, all_runs, checked_name, find_run, record_run
 from streams.warehouse.rollups import ROLLUPS, wait_for
 from streams.warehouse.shapes import SHAPES
@@ -21,8 +21,11 @@ TABLES: Final = tuple(sorted({shape.table for shape in SHAPES.values()}))
 
 
 class Holding(NamedTuple):
-    """A run, its rows in all tables but those rolled up with every version counted, its share of their bytes on disk,
-    and where the views show it."""
+    """What ClickHouse has of a run.
+
+    `rows`: in all tables except roll-ups, all versions counted. `bytes`: its share of these tables on disk. `promoted`:
+    the minutes for which views show it.
+    """
 
     record: RunRecord
     rows: int
@@ -31,7 +34,10 @@ class Holding(NamedTuple):
 
 
 def holdings(client: Client) -> list[Holding]:
-    """What there is of every recorded run, the one started last first. Reads one column of each table."""
+    """What ClickHouse has of every run with a record; runs that started last come first.
+
+    Reads one column of each table.
+    """
     rows: defaultdict[str, int] = defaultdict(int)
     sizes: defaultdict[str, float] = defaultdict(float)
     for table in TABLES:
@@ -46,23 +52,23 @@ def holdings(client: Client) -> list[Holding]:
 
 
 def drop_run(client: Client, name: str, *, unfinished: bool = False) -> int:
-    """Deletes a run's rows, what was rolled up from them, and its record; what is cut short is done again. Returns how
-    many rows these were, without those rolled up.
+    """Deletes a run's rows, roll-ups and record. Returns how many rows that were, without roll-ups.
 
-    Raises SettingsError for a run there is nothing of, one the views show, and one that is not complete unless
-    `unfinished` says that no backfill is at work on it.
+    After a crash it can be called again. Raises SettingsError when there is nothing of the run, when views show it, and
+    when it is not complete, unless `unfinished` says that no backfill works on it.
     """
     record = find_run(client, name)
-    held = sum(_rows_of(client, table)[1].get(checked_name(name), 0) for table in TABLES)
-    if record is None and not held and not any(_holds(client, table, name) for table in ROLLUPS.values()):
+    rows = sum(_rows_of(client, table)[1].get(checked_name(name), 0) for table in TABLES)
+    if record is None and not rows and not any(_holds(client, table, name) for table in ROLLUPS.values()):
         raise SettingsError(f"there is no run {name!r}; `clickfold runs` lists those there are")
     if record is not None and record.state != "complete" and not unfinished:
         raise SettingsError(
-            f"run {name} is not complete: a backfill may be at work on it; when none is, say so by --unfinished"
+            f"run {name} is not complete: a backfill may be working on it; if none is, give --unfinished"
         )
     _refuse_shown(client, name)
     if record is not None:
-        # Promotions take complete runs only, and look again behind their insert: so none comes in between.
+        # Only complete runs are promoted, and a promotion checks that again after its insert. So from here on this run
+        # cannot be promoted.
         record_run(client, msgspec.structs.replace(record, state="running", version=record.version + 1))
         try:
             _refuse_shown(client, name)
@@ -70,22 +76,26 @@ def drop_run(client: Client, name: str, *, unfinished: bool = False) -> int:
             record_run(client, msgspec.structs.replace(record, version=record.version + 2))
             raise
     if pile_spans(client, name):
-        # Under another run; undoing that one would show a run without rows.
-        carry_out(client, plan_undo(client, name))
+        # It is promoted under another run. Undoing that one would show a run without rows.
+        write_promotion(client, plan_undo(client, name))
     for table in TABLES:
         _delete(client, table, name)
-    # After the rows they are made from, and after any refresh that may have read those: what it writes is deleted too,
-    # or it would hold against a later run of that name, whose versions begin anew. Not waited for are other replicas.
+    # Roll-ups are deleted after the rows they are made from, and after a refresh that may still have read those rows.
+    # Otherwise they would hold against a later run of this name, whose versions begin again. It does not wait for
+    # refreshes on other replicas.
     for view, table in ROLLUPS.items():
         wait_for(client, view)
         _delete(client, table, name)
-    # Last: a run dropped halfway is still listed.
+    # Last, so that a run that is dropped halfway is still listed.
     _delete(client, "run_rows", name)
-    return held
+    return rows
 
 
 def prunable(client: Client, *, keep: int | None = None, finished_before_ms: int | None = None) -> list[str]:
-    """Complete runs not promoted anywhere, without the `keep` that finished last, or only those finished before."""
+    """Complete runs that are promoted nowhere, without the `keep` runs that finished last.
+
+    With `finished_before_ms`, only those that finished before it.
+    """
     free = [record for record in all_runs(client) if record.state == "complete" and not pile_spans(client, record.run)]
     free.sort(key=lambda record: (record.finished_ms, record.run), reverse=True)
     return [
@@ -98,13 +108,15 @@ def prunable(client: Client, *, keep: int | None = None, finished_before_ms: int
 def _refuse_shown(client: Client, name: str) -> None:
     shown = active_spans(client, name)
     if shown:
-        raise SettingsError(f"run {name} is shown for {named(shown)}; `clickfold promote {name} --undo` comes first")
+        raise SettingsError(
+            f"run {name} is shown for {spans_text(shown)}; undo that first: `clickfold promote {name} --undo`"
+        )
 
 
 def _delete(client: Client, table: str, run: str) -> None:
-    # A lightweight DELETE: runs share parts, and this writes a mask beside those that hold the run, found by the key's
-    # first column, and is done when it returns. ALTER … DELETE would write all rows of those parts anew, live ones too;
-    # a partition for each run would make live work's months as many parts as there are runs. Merges free the disk.
+    # A lightweight DELETE writes a mask to the parts that have the run; it finds them by the first column of the key.
+    # The rows are gone when it returns, and merges free the disk. ALTER … DELETE would rewrite all rows of these parts,
+    # those of live work too. A partition for each run would multiply the number of parts.
     if _holds(client, table, run):
         client.command(f"DELETE FROM {table} WHERE run = {{run:String}}", parameters={"run": run})
 
@@ -115,7 +127,7 @@ def _holds(client: Client, table: str, run: str) -> bool:
 
 
 def _rows_of(client: Client, table: str) -> tuple[float, dict[str, int]]:
-    """Bytes a row takes on disk, and rows by run."""
+    """The average bytes of a row on disk, and rows by run."""
     rows = client.query(f"SELECT run, count() FROM {table} GROUP BY run").result_rows
     by_run = {str(run): int(count) for run, count in rows}
     ((size,),) = client.query(

@@ -1,1 +1,1 @@
-"""Copies topics of Kafka into tables of ClickHouse, at least once; `worker` is the front door."""
+"""Copies topics of Kafka into tables of ClickHouse, at least once; start reading in `worker`."""

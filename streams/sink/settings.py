@@ -1,4 +1,4 @@
-"""What a sink worker is set to, and what it says about its progress."""
+"""The settings of a sink worker, and its progress."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from schemas.errors import SettingsError
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import FETCH_WAIT_MS, SESSION_TIMEOUT_MS
-from streams.warehouse.client import ANSWER_TIMEOUT_S, Warehouse
 from streams.warehouse.shapes import ROLES
+from streams.warehouse.timeouts import ANSWER_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from streams.warehouse.client import Warehouse
 
 BATCH_ROWS: Final = 50_000
 # As many bytes as 50,000 outcomes have. With half of that outcomes went at 112,000 to 137,000 rows/s, not 148,000 to

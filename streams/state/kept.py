@@ -14,23 +14,23 @@ class KeptFiles:
     def __init__(self, disk: Disk, prefix: str) -> None:
         self._disk = disk
         self._prefix = prefix
-        self._doomed: list[str] = []
-        self._doomed_at_snapshot: list[str] = []
+        self._unnamed: list[str] = []
+        self._unnamed_at_snapshot: list[str] = []
 
-    def doom(self, name: str) -> None:
-        """No later snapshot will name this file, but the last one may."""
-        self._doomed.append(name)
+    def delete_later(self, name: str) -> None:
+        """No later snapshot will name this file, but the last one may: it is deleted once a later one is durable."""
+        self._unnamed.append(name)
 
     def snapshot(self) -> None:
-        """A snapshot is taken. It names none of the files doomed so far."""
-        self._doomed_at_snapshot = list(self._doomed)
+        """A snapshot is taken. It names none of the files that were given to `delete_later` so far."""
+        self._unnamed_at_snapshot = list(self._unnamed)
 
     def snapshot_kept(self) -> None:
-        """That snapshot is durable: deletes the files that were doomed before it."""
-        for name in self._doomed_at_snapshot:
+        """That snapshot is durable: deletes the files that it does not name."""
+        for name in self._unnamed_at_snapshot:
             self._disk.delete(name)
-        self._doomed = self._doomed[len(self._doomed_at_snapshot) :]
-        self._doomed_at_snapshot = []
+        self._unnamed = self._unnamed[len(self._unnamed_at_snapshot) :]
+        self._unnamed_at_snapshot = []
 
     def read(self, name: str, start: int, length: int) -> bytes:
         """Bytes of a file that a snapshot names, fewer if it ends before. Raises DamagedState when it is missing."""
@@ -48,5 +48,5 @@ class KeptFiles:
     def clear(self) -> None:
         """Deletes every file."""
         self.keep_only(())
-        self._doomed.clear()
-        self._doomed_at_snapshot.clear()
+        self._unnamed.clear()
+        self._unnamed_at_snapshot.clear()

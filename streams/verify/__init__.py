@@ -1,1 +1,1 @@
-"""Holds what a run left behind against the batch truth of its inputs; `run` is the front door, `oracle` the truth."""
+"""Compares what a run has written with a batch computation over its inputs: `run` compares, `oracle` computes."""

@@ -1,4 +1,4 @@
-"""Comparisons, and what came of them."""
+"""Comparisons of what was found with the truth, and their results."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import xxhash
 
 from schemas.codec import encode
 
-_SHOWN = 5
+_MAX_SHOWN = 5
 
 
 @dataclass
 class Check:
-    """One comparison: how many values were compared, how many differ (0: all agree), and the first that do.
+    """One comparison: how many values were compared, how many differ, and the first differences.
 
-    `notes` say what was left out, and why.
+    `notes` say what was left out, and why. At most `max_shown` differences are kept.
     """
 
     name: str
@@ -28,96 +28,104 @@ class Check:
     differing: int = 0
     first: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    most: int = _SHOWN
+    max_shown: int = _MAX_SHOWN
 
     def differ(self, text: str, *, times: int = 1) -> None:
-        """Notes a difference."""
+        """Records a difference, which counts `times`."""
         self.differing += times
-        if len(self.first) < self.most:
+        if len(self.first) < self.max_shown:
             self.first.append(text)
 
     def compare(self, found: Mapping[Any, Any], wanted: Mapping[Any, Any], *, names: Sequence[str] = ()) -> None:
-        """Counts the keys wanted, and notes each key of either whose values are not equal.
+        """Compares two tables key by key; a key that only one of them has is a difference.
 
-        `names` of the parts, where values are tuples: only those that differ are shown.
+        Where values are tuples, `names` are those of their parts, and only parts that differ are shown.
         """
         self.compared += len(wanted)
         differing = [key for key in wanted.keys() | found.keys() if found.get(key) != wanted.get(key)]
-        for key in sorted(differing, key=repr)[: self.most]:
-            self.differ(f"{key}: {_told(found.get(key), wanted.get(key), names)}", times=0)
+        for key in sorted(differing, key=repr)[: self.max_shown]:
+            self.differ(f"{key}: {_difference(found.get(key), wanted.get(key), names)}", times=0)
         self.differing += len(differing)
 
 
 class Checks:
-    """The checks of one verification by name, in the order they were begun; `most` differences of each are kept."""
+    """The checks of one verification by name, in the order of their first use."""
 
-    def __init__(self, most: int = _SHOWN) -> None:
-        self._most = most
+    def __init__(self, max_shown: int = _MAX_SHOWN) -> None:
+        """`max_shown`: how many differences each check keeps."""
+        self._max_shown = max_shown
         self._checks: dict[str, Check] = {}
 
     def __iter__(self) -> Iterator[Check]:
         return iter(self._checks.values())
 
     def named(self, name: str) -> Check:
-        """The check of this name."""
-        return self._checks.setdefault(name, Check(name, most=self._most))
+        """The check of this name, made at its first use."""
+        return self._checks.setdefault(name, Check(name, max_shown=self._max_shown))
 
 
-def _told(found: Any, wanted: Any, names: Sequence[str]) -> str:
+def _difference(found: Any, wanted: Any, names: Sequence[str]) -> str:
     if names and found is not None and wanted is not None:
         parts = zip(names, found, wanted, strict=True)
         return ", ".join(f"{name} {ours}, the truth is {theirs}" for name, ours, theirs in parts if ours != theirs)
     return f"found {found}, the truth is {wanted}"
 
 
-class Pile:
-    """A multiset of values, 16 bytes each: their hashes, and a time of each."""
+class HashedValues:
+    """A multiset of values, each with a time. It keeps 16 bytes for each: a hash and the time."""
 
     def __init__(self) -> None:
         self._hashes = array("Q")
-        self._times = array("q")
+        self._times_ms = array("q")
 
     def __len__(self) -> int:
         return len(self._hashes)
 
     def add(self, value: Any, *, at_ms: int = 0) -> None:
-        """One more of this value."""
+        """Adds the value once more."""
         self._hashes.append(hash_of(value))
-        self._times.append(at_ms)
+        self._times_ms.append(at_ms)
 
-    def between(self, from_ms: int, to_ms: int) -> Pile:
-        """Those at times from `from_ms` to, not including, `to_ms`."""
-        times = np.frombuffer(self._times, np.int64)
-        chosen = (from_ms <= times) & (times < to_ms)
-        part = Pile()
+    def between(self, from_ms: int, to_ms: int) -> HashedValues:
+        """The values whose time is at least `from_ms` and below `to_ms`."""
+        times_ms = np.frombuffer(self._times_ms, np.int64)
+        chosen = (from_ms <= times_ms) & (times_ms < to_ms)
+        part = HashedValues()
         part._hashes.frombytes(np.frombuffer(self._hashes, np.uint64)[chosen].tobytes())
-        part._times.frombytes(times[chosen].tobytes())
+        part._times_ms.frombytes(times_ms[chosen].tobytes())
         return part
 
-    def less(self, other: Pile) -> dict[int, int]:
-        """Hash -> how many more there are here than in `other`, fewer being negative; equal ones are left out."""
-        ours, theirs = (np.frombuffer(pile._hashes, np.uint64) for pile in (self, other))
-        hashes, places = np.unique(np.concatenate((ours, theirs)), return_inverse=True)
-        net = np.bincount(places[: len(ours)], minlength=len(hashes))
-        net -= np.bincount(places[len(ours) :], minlength=len(hashes))
-        differing = np.flatnonzero(net)
-        return dict(zip(hashes[differing].tolist(), net[differing].tolist(), strict=True))
+    def surplus_over(self, other: HashedValues) -> dict[int, int]:
+        """Hash -> how many more there are here than in `other`, negative for fewer; without those equally often."""
+        ours, theirs = (np.frombuffer(values._hashes, np.uint64) for values in (self, other))
+        hashes, hash_indexes = np.unique(np.concatenate((ours, theirs)), return_inverse=True)
+        surplus = np.bincount(hash_indexes[: len(ours)], minlength=len(hashes))
+        surplus -= np.bincount(hash_indexes[len(ours) :], minlength=len(hashes))
+        differing = np.flatnonzero(surplus)
+        return dict(zip(hashes[differing].tolist(), surplus[differing].tolist(), strict=True))
 
 
 def hash_of(value: Any) -> int:
-    """The same for equal structs, or tuples of names and numbers."""
-    # By its fields: encoding a struct leaves out a default only where it is the very same object.
+    """A 64-bit hash of a struct, or of a tuple of texts and numbers; equal values have equal hashes."""
+    # By its fields: the encoder leaves out a default only where it is the very same object.
     fields = msgspec.structs.astuple(value) if isinstance(value, msgspec.Struct) else value
     return xxhash.xxh3_64_intdigest(encode(fields))
 
 
-def compare_piles(
-    check: Check, found: Pile, wanted: Pile, *, values: Callable[[Collection[int]], Iterable[tuple[int, Any]]]
+def compare_hashed(
+    check: Check,
+    found: HashedValues,
+    wanted: HashedValues,
+    *,
+    values: Callable[[Collection[int]], Iterable[tuple[int, Any]]],
 ) -> None:
-    """Notes each value there are too many or too few of; `values` gives (hash, value) for some hashes, as it can."""
+    """Records each value that is there too often or not often enough.
+
+    `values` gives (hash, value) for hashes, to name the values. It may leave out values it does not have.
+    """
     check.compared += len(wanted)
-    net = found.less(wanted)
-    named = dict(values(net.keys())) if net else {}
-    for one, more in sorted(net.items()):
-        said = "too many" if more > 0 else "missing"
-        check.differ(f"{abs(more)} {said}: {named.get(one, f'hash {one:016x}')}", times=abs(more))
+    surplus = found.surplus_over(wanted)
+    value_of = dict(values(surplus.keys())) if surplus else {}
+    for hash_, count in sorted(surplus.items()):
+        what = "too many" if count > 0 else "missing"
+        check.differ(f"{abs(count)} {what}: {value_of.get(hash_, f'hash {hash_:016x}')}", times=abs(count))

@@ -1,6 +1,7 @@
-"""The batch truth: what the join must have decided, computed by loops over whole logs of one partition.
+"""The batch truth: what the join must decide, computed by plain loops over the whole logs of one partition.
 
-Imports nothing of the join. Slow and obvious on purpose; `verify`, the demo and the tests compare with it.
+It imports nothing of the join. It is slow, so that it is easy to read. `verify`, the demo and the tests compare with
+it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Key = tuple[Any, ...]
 
 @dataclass
 class LogTruth:
-    """What became of one log: accepted events in offset order, counts by fate, rejected (offset, reason)."""
+    """One log judged: its accepted events in offset order, counts by fate, and (offset, reason) of each dead letter."""
 
     accepted: list[Any] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -36,7 +37,7 @@ class LogTruth:
 
 @dataclass
 class Truth:
-    """Everything decided in one partition. Totals map (minute, *dimensions), campaigns (campaign, quarter)."""
+    """All decisions of one partition. `totals` by (minute, *dimensions), `campaigns` by (campaign, quarter-hour)."""
 
     impressions: LogTruth
     clicks: LogTruth
@@ -47,7 +48,7 @@ class Truth:
 
 
 def _fate(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
-    """The decoded event, or the reason it is rejected for by itself."""
+    """The decoded event, or the reason that rejects the record whatever the rest of the log holds."""
     if record.value is None:
         return Reason.TOMBSTONE
     if len(record.value) > MAX_RECORD_BYTES:
@@ -66,40 +67,48 @@ def _fate(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
 def read_log(
     records: Iterable[Record], kind: type[Any], floors: Sequence[tuple[int, int]], bounds: JoinBounds
 ) -> LogTruth:
-    """Judges one log by itself, record by record. `floors` are (from offset, lowest bound) of its seals."""
+    """Judges one log, record by record.
+
+    `floors`: of each seal, the offset from which it holds and the watermark it raises the log to, in ms.
+    """
     log = LogTruth()
     seen: dict[str, list[Any]] = defaultdict(list)
-    highest = NO_BOUND_MS + bounds.lateness_ms
+    highest_ms = NO_BOUND_MS + bounds.lateness_ms
     for record in records:
         log.counts["consumed"] += 1
-        bound = max([highest - bounds.lateness_ms, *(floor for start, floor in floors if start <= record.offset)])
+        late_below_ms = max(
+            [highest_ms - bounds.lateness_ms, *(floor_ms for start, floor_ms in floors if start <= record.offset)]
+        )
         event = _fate(record, kind, bounds)
         if isinstance(event, Reason):
             log.counts["rejected"] += 1
             log.rejects.append((record.offset, event))
             continue
-        if event.ts < bound:
+        if event.ts < late_below_ms:
             log.counts["late"] += 1
             log.rejects.append((record.offset, Reason.LATE))
             continue
         own_id = event.impression_id if kind is Impression else event.click_id
-        twin = next((other for other in seen[own_id] if other.ts >= bound - bounds.dedupe_ms), None)
-        if twin is not None and twin == event:
+        earlier = next((other for other in seen[own_id] if other.ts >= late_below_ms - bounds.dedupe_ms), None)
+        if earlier is not None and earlier == event:
             log.counts["duplicate"] += 1
-        elif twin is not None:
+        elif earlier is not None:
             log.counts["rejected"] += 1
             log.rejects.append((record.offset, Reason.CONFLICT))
         else:
             log.counts["accepted"] += 1
             log.accepted.append(event)
             seen[own_id].append(event)
-            highest = max(highest, event.ts)
-    log.watermark_ms = max([highest - bounds.lateness_ms, *(floor for _, floor in floors)])
+            highest_ms = max(highest_ms, event.ts)
+    log.watermark_ms = max([highest_ms - bounds.lateness_ms, *(floor_ms for _, floor_ms in floors)])
     return log
 
 
-def standing_floors(seals: Iterable[SealRecord]) -> dict[str, list[tuple[int, int]]]:
-    """Of `ads.seals` in log order, the (next offset, floor) of each input; a replaced writer's seals are void."""
+def valid_floors(seals: Iterable[SealRecord]) -> dict[str, list[tuple[int, int]]]:
+    """By input, (next offset, floor in ms) of each seal, given `ads.seals` in log order.
+
+    After a start record, seals of lower epochs are void.
+    """
     floors: dict[str, list[tuple[int, int]]] = {"impressions": [], "clicks": []}
     epoch = 0
     for seal in seals:
@@ -119,26 +128,29 @@ def truth(
     partition: int = 0,
     ended: bool = True,
     close_below_ms: int = END_OF_TIME_MS,
-    give_up_below_ms: int = END_OF_TIME_MS,
+    orphan_below_ms: int = END_OF_TIME_MS,
 ) -> Truth:
-    """What one partition must come to. With `ended`, open impressions close and pending clicks are orphans.
+    """What the join of one partition must decide. With `ended`, open impressions close and pending clicks are orphans.
 
-    Impressions close and clicks are given up only below these bounds: a worker acts on them some time after it may.
+    Only impressions below `close_below_ms` close, and only clicks below `orphan_below_ms` become orphans. A worker
+    decides later than its logs allow: give the bounds that it has reached.
     """
-    floors = standing_floors(seals)
-    shown = read_log(impressions, Impression, floors["impressions"], bounds)
-    clicked = read_log(clicks, Click, floors["clicks"], bounds)
-    result = Truth(shown, clicked)
-    close_ms = min(close_below_ms, END_OF_TIME_MS if ended else clicked.watermark_ms - bounds.window_ms)
-    give_up_ms = min(give_up_below_ms, END_OF_TIME_MS if ended else shown.watermark_ms - bounds.skew_ms)
+    floors = valid_floors(seals)
+    impressions_log = read_log(impressions, Impression, floors["impressions"], bounds)
+    clicks_log = read_log(clicks, Click, floors["clicks"], bounds)
+    result = Truth(impressions_log, clicks_log)
+    close_ms = min(close_below_ms, END_OF_TIME_MS if ended else clicks_log.watermark_ms - bounds.window_ms)
+    orphan_ms = min(orphan_below_ms, END_OF_TIME_MS if ended else impressions_log.watermark_ms - bounds.skew_ms)
     by_id: dict[str, list[Impression]] = defaultdict(list)
-    for impression in shown.accepted:
+    for impression in impressions_log.accepted:
         by_id[impression.impression_id].append(impression)
         _count(result, impression, impression.ts, impressions=1, **_expected(impression))
     billed: set[tuple[str, int]] = set()
-    for click in clicked.accepted:
-        delays = ((click.ts - one.ts, one) for one in by_id[click.impression_id])
-        match = next((one for delay, one in delays if -bounds.skew_ms <= delay <= bounds.window_ms), None)
+    for click in clicks_log.accepted:
+        delays = ((click.ts - impression.ts, impression) for impression in by_id[click.impression_id])
+        match = next(
+            (impression for delay_ms, impression in delays if -bounds.skew_ms <= delay_ms <= bounds.window_ms), None
+        )
         if match is not None:
             repeat = (match.impression_id, match.ts) in billed
             billed.add((match.impression_id, match.ts))
@@ -149,12 +161,12 @@ def truth(
             else:
                 _count(result, match, click.ts, clicks=1, spend_micros=match.price_micros)
                 _count(result, match, match.ts, attributed_clicks=1, attributed_spend_micros=match.price_micros)
-        elif click.ts < give_up_ms:
+        elif click.ts < orphan_ms:
             result.outcomes.append(_orphan(click, partition))
             result.counts["orphan"] += 1
         else:
             result.counts["pending"] += 1
-    for impression in shown.accepted:
+    for impression in impressions_log.accepted:
         if impression.ts >= close_ms:
             result.counts["open"] += 1
             continue
@@ -162,17 +174,17 @@ def truth(
         if (impression.impression_id, impression.ts) in billed:
             continue
         result.counts["unclicked"] += 1
-        # Python compares an int with a float exactly, so this is hash / 2^64 < r without rounding.
+        # Python compares an int with a float exactly, so this is hash / 2^64 < rate without rounding.
         if xxhash.xxh3_64_intdigest(impression.impression_id.encode()) < bounds.negative_rate * 2**64:
             result.outcomes.append(_outcome(impression, "unclicked", partition, 0, weight=1 / bounds.negative_rate))
     return result
 
 
 def _expected(impression: Impression) -> dict[str, int]:
-    share = impression.pctr or 0.0
+    pctr = impression.pctr or 0.0
     return {
-        "expected_clicks_nano": round(share * 1e9),
-        "expected_spend_micros": round(share * impression.price_micros),
+        "expected_clicks_nano": round(pctr * 1e9),
+        "expected_spend_micros": round(pctr * impression.price_micros),
     }
 
 

@@ -1,4 +1,4 @@
-"""What a join has written to Kafka."""
+"""What the join has written to Kafka."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTo
 from streams.join.state import INPUTS
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all, stream_log
-from streams.verify.check import Pile, hash_of
-from streams.verify.cut import Span
+from streams.verify.check import HashedValues, hash_of
 from streams.verify.oracle import Key
+from streams.verify.settled import SettledTime
 
 Row = TypeVar("Row", MinuteTotal, CampaignTotal, Ledger)
 _dimensions = attrgetter(*DIMENSIONS)
@@ -24,61 +24,61 @@ _measures = attrgetter(*MEASURES)
 
 
 class Outcomes:
-    """The outcomes there are, by join partition, 16 bytes each; and which of them a sink still has to write."""
+    """All outcomes in Kafka as hashes, by join partition, and which of them the sink has not written yet."""
 
-    def __init__(self, cluster: Cluster, shards: int, sunk: Mapping[int, int]) -> None:
-        """`sunk`: the sink's next offset in each shard; empty when there is none."""
+    def __init__(self, cluster: Cluster, shards: int, sink_offsets: Mapping[int, int]) -> None:
+        """`sink_offsets`: the sink's next offset in each shard; empty when ClickHouse is not compared."""
         self._cluster = cluster
         self._shards = shards
-        self._piles: defaultdict[int, Pile] = defaultdict(Pile)
-        # Hashes of `row_of`.
-        self.not_sunk: defaultdict[int, set[int]] = defaultdict(set)
-        for shard, offset, one in self._read():
-            self._piles[one.join_partition].add(one, at_ms=event_ms(one))
-            if sunk and offset >= sunk[shard]:
-                self.not_sunk[one.join_partition].add(hash_of(row_of(one)))
+        self._hashed: defaultdict[int, HashedValues] = defaultdict(HashedValues)
+        # By join partition, the hashes of `row_of`.
+        self.hashes_to_sink: defaultdict[int, set[int]] = defaultdict(set)
+        for shard, offset, outcome in self._read():
+            self._hashed[outcome.join_partition].add(outcome, at_ms=event_ms(outcome))
+            if sink_offsets and offset >= sink_offsets[shard]:
+                self.hashes_to_sink[outcome.join_partition].add(hash_of(row_of(outcome)))
 
     def _read(self) -> Iterator[tuple[int, int, Outcome]]:
         for shard in range(self._shards):
             for record in stream_log(self._cluster, self._cluster.topic("outcomes"), shard):
                 yield shard, record.offset, decode(record.value or b"", Outcome)
 
-    def settled(self, partition: int, span: Span) -> Pile:
-        """Those of one join partition that are compared."""
-        return self._piles[partition].between(span.from_ms, span.to_ms)
+    def settled(self, partition: int, settled: SettledTime) -> HashedValues:
+        """The outcomes of one join partition in the settled time."""
+        return self._hashed[partition].between(settled.from_ms, settled.to_ms)
 
-    def named(self, hashes: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
-        """Those of these hashes, read once more."""
+    def with_hashes(self, hashes: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
+        """(hash, outcome) of all outcomes with these hashes. Reads the topic again."""
         wanted = set(hashes)
-        for _, _, one in self._read():
-            if hash_of(one) in wanted:
-                yield hash_of(one), one
+        for _, _, outcome in self._read():
+            if hash_of(outcome) in wanted:
+                yield hash_of(outcome), outcome
 
 
 def event_ms(outcome: Outcome) -> int:
-    """The impression's time; the click's, where there is no impression."""
+    """The time of the impression; without an impression, that of the click."""
     return outcome.ts if outcome.ts is not None else outcome.click_ts or 0
 
 
 def row_of(outcome: Outcome) -> Key:
-    """What an outcome is known by in ClickHouse: kind, impression, click, click time."""
+    """What identifies an outcome in ClickHouse: kind, impression, click, click time."""
     return outcome.kind, outcome.impression_id, outcome.click_id or "", outcome.click_ts or 0
 
 
 class Totals:
-    """Minute totals of one join partition, each at its highest version, and the minutes a sink has still to write."""
+    """Minute totals of one join partition, each in its highest version, and which the sink has not written yet."""
 
-    def __init__(self, cluster: Cluster, partition: int, *, sunk: int | None) -> None:
-        """`sunk`: the sink's next offset in this partition of the topic; None when there is none."""
-        self.not_sunk: set[int] = set()
-        self.behind = 0
+    def __init__(self, cluster: Cluster, partition: int, *, sink_offset: int | None) -> None:
+        """`sink_offset`: the sink's next offset in this partition of `ads.totals`; None without ClickHouse."""
+        self.minutes_to_sink: set[int] = set()
+        self.records_to_sink = 0
         self._latest: dict[Key, MinuteTotal] = {}
         for record in stream_log(cluster, cluster.topic("totals"), partition):
             packed = decode(record.value or b"", MinuteTotals)
             _keep_latest(self._latest, packed.rows(), lambda row: (row.minute, *_dimensions(row)))
-            if sunk is not None and record.offset >= sunk:
-                self.not_sunk.add(packed.minute)
-                self.behind += 1
+            if sink_offset is not None and record.offset >= sink_offset:
+                self.minutes_to_sink.add(packed.minute)
+                self.records_to_sink += 1
 
     def measures(self) -> dict[Key, tuple[int, ...]]:
         """(minute, *dimensions) -> measures."""
@@ -86,11 +86,11 @@ class Totals:
 
 
 class CampaignTotals:
-    """Campaign totals of all join partitions, each at its highest version; `last` offset by campaign and partition."""
+    """Campaign totals of all join partitions, each in its highest version."""
 
     def __init__(self, cluster: Cluster, partitions: int) -> None:
         self._latest: dict[Key, CampaignTotal] = {}
-        # By campaign: the partition of the topic it is in, and the offset of its last record.
+        # By campaign: its partition of `ads.campaign_totals`, and the offset of its last record there.
         self.last: dict[str, tuple[int, int]] = {}
         for partition in range(partitions):
             for record in stream_log(cluster, cluster.topic("campaign_totals"), partition):
@@ -119,7 +119,7 @@ def dead_letters(cluster: Cluster) -> Iterator[tuple[str, Rejected]]:
 
 
 def last_ledgers(cluster: Cluster, partitions: Iterable[int]) -> dict[int, Ledger]:
-    """The last ledger of each partition that has one."""
+    """By join partition, the ledger with the highest version; without partitions that have none."""
     latest: dict[Key, Ledger] = {}
     for partition in partitions:
         rows = (decode(value, Ledger) for value in read_all(cluster, "ledger", partition))
@@ -131,13 +131,13 @@ def summed_totals(cluster: Cluster, partitions: Iterable[int]) -> dict[Key, dict
     """(minute, *dimensions) -> measures by name, summed over join partitions."""
     sums: defaultdict[Key, Counter[str]] = defaultdict(Counter)
     for partition in partitions:
-        for key, row in Totals(cluster, partition, sunk=None).measures().items():
+        for key, row in Totals(cluster, partition, sink_offset=None).measures().items():
             sums[key].update(dict(zip(MEASURES, row, strict=True)))
     return {key: {name: row[name] for name in MEASURES} for key, row in sums.items()}
 
 
 def _keep_latest(latest: dict[Key, Row], rows: Iterable[Row], key_of: Callable[[Row], Key]) -> None:
-    """Of the rows of each key, the one of the highest version; of equal ones the last."""
+    """Keeps of each key the row with the highest version; of equal versions the last."""
     for row in rows:
         key = key_of(row)
         if key not in latest or latest[key].version <= row.version:

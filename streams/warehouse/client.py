@@ -17,11 +17,8 @@ from urllib3.exceptions import InvalidHeader
 from schemas.clickhouse.migrations import require_applied
 from schemas.errors import SettingsError
 from streams.warehouse.failures import ErrorAnswer
+from streams.warehouse.timeouts import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S
 
-# An insert of 50,000 rows takes 0.1 s. After a minute the server is lost, and the insert may be sent again.
-ANSWER_TIMEOUT_S: Final = 60
-
-CONNECT_TIMEOUT_S: Final = 5
 # A setting that only inserts have: they are recognised by it in the URL of a request.
 INSERTS: Final = "insert_deduplication_token"
 _CODE = re.compile(r"\bCode: (\d+)\.")

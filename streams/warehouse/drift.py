@@ -15,7 +15,7 @@ _TIMEZONE = re.compile(r"(DateTime(?:64)?)\((\d?)(?:, )?'[^']*'\)")
 def drift(client: Client, rows: Rows) -> str:
     """Why the rows do not fit into their table, with the statement that corrects the table; '' when they fit.
 
-    An additional column is no reason: it has a default. Raises the errors of clickhouse-connect.
+    An additional column does no harm: it has a default. Raises the errors of clickhouse-connect.
     """
     table = f"{client.database}.{rows.table}"
     columns = client.query(

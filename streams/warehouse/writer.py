@@ -15,10 +15,11 @@ from tenacity.nap import sleep_using_event
 
 from schemas.errors import SettingsError, Transient
 from schemas.rejects import Reason
-from streams.warehouse.client import ANSWER_TIMEOUT_S, INSERTS
+from streams.warehouse.client import INSERTS
 from streams.warehouse.drift import drift
 from streams.warehouse.failures import Trouble, asked_to_wait_s, sentence, trouble
 from streams.warehouse.rows import Refused, Rows
+from streams.warehouse.timeouts import ANSWER_TIMEOUT_S
 
 # A wait is random, from 0 to a bound that doubles from 0.2 s to 10 s: so several sinks do not try again at the same
 # moment, and a server that is up again is noticed within 10 s. The number of tries has no bound: ClickHouse may be down

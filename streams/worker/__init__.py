@@ -1,3 +1,3 @@
-"""What the process of any worker needs: start, signals, retries, metrics, memory, environment; `runners` is the front
-door.
+"""What the process of any worker needs: start, signals, retries, metrics, memory, environment; start reading in
+`lifecycle`.
 """

@@ -65,11 +65,11 @@ class Worker(Protocol):
         ...
 
     def live(self) -> bool:
-        """Whether the worker gets on. If not, the process should be killed."""
+        """Whether the worker makes progress. If not, the process should be killed."""
         ...
 
     def ready(self) -> bool:
-        """Whether it does now what it is for."""
+        """Whether it is at work: it has partitions and can write."""
         ...
 
     def metrics(self) -> Iterator[Metric]:

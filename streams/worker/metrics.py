@@ -124,14 +124,14 @@ def sample(name: str, value: float, **labels: str) -> Metric:
     row = CATALOGUE[name]
     if labels.keys() != set(row.labels):
         raise KeyError(f"{name} has the labels {row.labels}, not {tuple(labels)}")
-    made = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
-    family = made(PREFIX + name, row.help, labels=row.labels)
+    kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+    family = kind(PREFIX + name, row.help, labels=row.labels)
     family.add_metric([labels[label] for label in row.labels], value)
     return family
 
 
 def runner_metrics(runner: Runner) -> Iterator[Metric]:
-    """Rates and commits of a runner, then what each of its folds has to say."""
+    """Rates and commits of a runner, then the metrics of each of its folds."""
     progress = runner.progress
     yield sample("records", progress.records)
     yield sample("replayed_records", progress.replayed)

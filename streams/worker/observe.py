@@ -43,7 +43,7 @@ def log_to_stderr() -> structlog.stdlib.BoundLogger:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Called at every request: whether the worker gets on, and whether it does what it is for."""
+    """Called at every request: whether the worker makes progress, and whether it is at work."""
 
     live: Callable[[], bool]
     ready: Callable[[], bool]

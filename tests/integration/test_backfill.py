@@ -44,7 +44,7 @@ SECONDS = 900
 
 
 class Setting:
-    """A live join that has read its inputs and goes on running, and a database."""
+    """A live join that has read its inputs, and a database."""
 
     def __init__(self, cluster: Cluster, server: ClickHouse, database: Client, folder: Path) -> None:
         self.cluster = cluster
@@ -64,19 +64,19 @@ class Setting:
         return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
 
     def backfill(self, run: str, *options: str) -> RunRecord:
-        """Runs it to its end; the record it leaves."""
+        """Runs the backfill to its end. Returns its record."""
         process = self.start(run, *options)
-        said = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, said
+        printed = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, printed
         return known_run(self.database, run)
 
     def refused(self, run: str, *options: str) -> str:
-        """The sentence of one that does not begin."""
+        """What a backfill prints that is refused."""
         process = self.start(run, *options)
-        said = process.communicate(timeout=PATIENCE_S)[1]
-        assert process.returncode != 0, said
-        assert "Traceback" not in said
-        return said
+        printed = process.communicate(timeout=PATIENCE_S)[1]
+        assert process.returncode != 0, printed
+        assert "Traceback" not in printed
+        return printed
 
     def truths(self, bounds: JoinBounds = BOUNDS, *, ended: bool) -> list[Truth]:
         return [
@@ -92,7 +92,7 @@ class Setting:
         ]
 
     def assert_equals(self, record: RunRecord, truths: list[Truth]) -> int:
-        """Totals and outcomes of the run in the minutes it owns are the truth's; how many totals those are."""
+        """Totals and outcomes equal the truth in the owned minutes. Returns how many totals were compared."""
         owned = range(record.from_minute_ms, record.to_minute_ms)
         columns = ", ".join((*DIMENSIONS, *MEASURES))
         width = 2 + len(DIMENSIONS)
@@ -121,26 +121,26 @@ class Setting:
         )
         return len(found)
 
-    def untouched(self) -> dict[str, object]:
-        """All that live work owns: its group's offsets and marks, the ends of its topics, its files."""
-        asked, counts = bounds_consumer(self.cluster), Admin(self.cluster).partition_counts()
+    def live_state(self) -> dict[str, object]:
+        """Everything of live work that a backfill must not change: committed offsets, marks, ends of topics, files."""
+        bounds, counts = bounds_consumer(self.cluster), Admin(self.cluster).partition_counts()
         consumer = Consumer(client_settings(self.cluster, group_id=f"{self.cluster.prefix}join"))
         try:
-            places = [TopicPartition(self.cluster.topic(log), at) for log in ("impressions", "clicks") for at in (0, 1)]
-            committed = [(one.topic, one.partition, one.offset, one.metadata) for one in consumer.committed(places, 20)]
+            inputs = [TopicPartition(self.cluster.topic(log), at) for log in ("impressions", "clicks") for at in (0, 1)]
+            committed = [(one.topic, one.partition, one.offset, one.metadata) for one in consumer.committed(inputs, 20)]
             topics = [self.cluster.topic(role) for role in TOPICS]
-            ends = {(topic, at): log_bounds(asked, topic, at)[1] for topic in topics for at in range(counts[topic])}
+            ends = {(topic, at): log_bounds(bounds, topic, at)[1] for topic in topics for at in range(counts[topic])}
             live = self.folder / "state" / f"{self.cluster.prefix}join"
             files = {path.name: path.stat().st_mtime_ns for path in live.rglob("manifest")}
             return {"committed": committed, "ends": ends, "files": files}
         finally:
             consumer.close()
-            asked.close()
+            bounds.close()
 
 
 @pytest.fixture
 def setting(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path) -> Setting:
-    """Live work over traffic with late, doubled and broken records and idle spells; it has stopped."""
+    """Live work that has read traffic with late, repeated and broken records and idle times, and was stopped."""
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=PARTITIONS, input_config=REPLAYED)
     migrate(database, database=str(database.database))
@@ -161,7 +161,7 @@ def setting(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database:
 def test_backfill_equals_live_truth_whole_in_the_middle_and_after_kill_9_and_touches_nothing_live(
     setting: Setting,
 ) -> None:
-    before = setting.untouched()
+    before = setting.live_state()
     ended, open_ = setting.truths(ended=True), setting.truths(ended=False)
 
     whole = setting.backfill("whole", *JOINED, "--complete")
@@ -171,11 +171,11 @@ def test_backfill_equals_live_truth_whole_in_the_middle_and_after_kill_9_and_tou
     sizes = {(log, at): len(read_log(setting.cluster, log, at)) for log in ("impressions", "clicks") for at in (0, 1)}
 
     def cut(share: float) -> str:
-        spoken = {
+        offsets = {
             log: ",".join(f"{at}={int(sizes[log, at] * share) + 7 * at}" for at in (0, 1))
             for log in ("impressions", "clicks")
         }
-        return ";".join(f"{log}:{text}" for log, text in spoken.items())
+        return ";".join(f"{log}:{text}" for log, text in offsets.items())
 
     middle = setting.backfill("middle", *JOINED, "--from", cut(0.5), "--to", cut(0.8), "--processes", "1")
     assert setting.assert_equals(middle, open_) > 100
@@ -188,7 +188,7 @@ def test_backfill_equals_live_truth_whole_in_the_middle_and_after_kill_9_and_tou
     eventually(lambda: [path for path in committed if not path.exists()], equals=[], what="a commit of each process")
     for number in children(killed.pid):
         os.kill(number, signal.SIGKILL)
-    assert "the same command goes on" in killed.communicate(timeout=PATIENCE_S)[1]
+    assert "the same command continues the run" in killed.communicate(timeout=PATIENCE_S)[1]
     assert known_run(setting.database, "killed").state == "running"
     assert "window" in setting.refused("killed", "--window", "20s", "--complete")
     again = setting.backfill("killed", *JOINED, "--complete", "--processes", "2")
@@ -200,7 +200,7 @@ def test_backfill_equals_live_truth_whole_in_the_middle_and_after_kill_9_and_tou
     assert clicks(setting, "narrow") < clicks(setting, "whole")
 
     assert "says nothing of" in setting.refused("x", "--from", "impressions:0=1,1=1")
-    assert setting.untouched() == before
+    assert setting.live_state() == before
 
 
 def clicks(setting: Setting, run: str) -> int:
@@ -211,7 +211,7 @@ def clicks(setting: Setting, run: str) -> int:
 
 
 def children(process_id: int) -> list[int]:
-    """Processes whose parent this is, but for the one that tracks resources."""
+    """The child processes, without the one that tracks resources for multiprocessing."""
     found: list[int] = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -224,7 +224,7 @@ def children(process_id: int) -> list[int]:
     return found
 
 
-def test_model_learned_anew_measures_as_the_live_one_did_and_publishes_nothing(
+def test_backfill_of_models_measures_the_same_as_live_work_and_publishes_nothing(
     broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path
 ) -> None:
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
@@ -234,7 +234,7 @@ def test_model_learned_anew_measures_as_the_live_one_did_and_publishes_nothing(
     for _ in range(40):
         load.transaction()
     setting = Setting(cluster, clickhouse, database, tmp_path)
-    # What a live learner put out, as the sink would have written it.
+    # What a live learner has measured, written as the sink writes it.
     live = [out for out in never_stopped(cluster)[1] if out.topic == "model_metrics"]
     warehouse = Warehouse(clickhouse.url, str(database.database))
     with closing(RunWriter(warehouse, "", threading.Event())) as writer:

@@ -158,7 +158,7 @@ def test_minutes_live_work_never_had_are_left_out_and_counted(both: Client) -> N
     insert(both, "outcomes", [outcome(ts=HOUR_MS - 2)], run="again")
     found = compare(both, "again")
     assert (found.equal, [(table.minutes, table.not_there) for table in found.tables]) == (True, [(60, 10)] * 2)
-    assert "60 minutes compared, 10 left out: not there in live" in said(both, "compare", "again")
+    assert "60 minutes compared, 10 left out: live does not have them" in said(both, "compare", "again")
 
 
 def test_a_promoted_run_is_compared_with_live_work_itself_unless_told(both: Client) -> None:

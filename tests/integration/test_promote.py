@@ -79,7 +79,7 @@ def test_whole_days_are_promoted_unless_told_otherwise(days: Client) -> None:
     assert "Would be promoted: run again, 2,880 minutes" in said(days, "promote", "again", "--dry-run")
     assert figures(days) == [1] * 8
     text = said(days, "promote", "again")
-    assert "promoted: run again, 2,880 minutes (2023-11-15 00:00 to 2023-11-17 00:00); 2,880 are read from" in text
+    assert "promoted: run again, 2,880 minutes (2023-11-15 00:00 to 2023-11-17 00:00). Views now read 2,880" in text
     assert figures(days) == [1, 1, 2, 2, 2, 2, 1, 1]
     # Outcomes and clicks follow, by the minute of the event, to its last millisecond.
     sql = "SELECT count() FROM outcomes GROUP BY event_time ORDER BY event_time"
@@ -144,7 +144,7 @@ def test_minutes_that_may_still_change_are_refused_when_named_and_else_left_out(
     at = minute_of(DAY_0_MS + DAY_MS)
     insert(days, "totals", [total(at, version=9, impressions=7)], run=run)
     with pytest.raises(SettingsError, match="may still change 1 of"):
-        plan_promotion(days, "again", asked=[Span(DAY_0_MS + DAY_MS, DAY_0_MS + 2 * DAY_MS)])
+        plan_promotion(days, "again", requested=[Span(DAY_0_MS + DAY_MS, DAY_0_MS + 2 * DAY_MS)])
     plan = plan_promotion(days, "again")
     assert (plan.spans, plan.not_final) == ([Span(DAY_0_MS + 2 * DAY_MS, DAY_0_MS + 3 * DAY_MS)], 1_440)
     every = plan_promotion(days, "again", every_minute=True)

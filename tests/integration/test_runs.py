@@ -15,7 +15,7 @@ from schemas.outcomes import Outcome
 from streams.cli.app import app
 from streams.runs.drop import TABLES, drop_run, holdings, prunable
 from streams.runs.minutes import Span
-from streams.runs.promote import Plan, carry_out, pile_spans
+from streams.runs.promote import PromotionPlan, pile_spans, write_promotion
 from streams.runs.record import RunRecord, all_runs, checked_name, find_run, known_run, record_run
 from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
 
@@ -46,7 +46,7 @@ def minutes(first: int, last: int) -> Span:
 
 def show(client: Client, name: str, *spans: Span, undo: bool = False) -> None:
     """Promotes a run, or takes it back, without asking whether it may be."""
-    carry_out(client, Plan(name, undo, list(spans), 0, 0))
+    write_promotion(client, PromotionPlan(name, undo, list(spans), 0, 0))
 
 
 def said(client: Client, *arguments: str, code: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""Work for a background thread, done without one: when it ends is part of the schedule, not of the machine's mood."""
+"""Runs the work of background threads without threads, so that the seed alone decides when it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Made = TypeVar("Made")
 
 
 class Later(Generic[Made]):
-    """A Future that is found done when asked for the third time."""
+    """A Future that is done at the third call of `done`."""
 
     def __init__(self, work: Callable[[], Made]) -> None:
         self._work = work
@@ -29,11 +29,11 @@ class Later(Generic[Made]):
         return self._work()
 
     def exception(self) -> None:
-        """None: what it raises it raises when asked for its result."""
+        """None: the work runs, and raises, in `result`."""
 
 
 class NoThreads:
-    """What the product uses of ThreadPoolExecutor."""
+    """The part of ThreadPoolExecutor that the product uses."""
 
     def __init__(self, *_: object, **__: object) -> None:
         """Takes the arguments of the real one."""
@@ -47,7 +47,7 @@ class NoThreads:
 
 @contextmanager
 def no_threads() -> Iterator[None]:
-    """Within the block, what runs in the background runs when its result is asked for."""
+    """During the block, background work runs in the call of `result`."""
     with (
         patch.object(streams.join.index, "ThreadPoolExecutor", NoThreads),
         patch.object(streams.engine.recovery, "ThreadPoolExecutor", NoThreads),

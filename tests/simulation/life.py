@@ -1,4 +1,4 @@
-"""One partition, one runner after another on the same disk, and nothing happens but what a test does itself."""
+"""One partition and one runner after another on the same disk, without any faults but those of the test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.simulation.world import VirtualClock
 
 
 class Undisturbed:
-    """A process that never dies, on a broker that is never late."""
+    """A process that never crashes, on a broker that answers at once."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -38,7 +38,7 @@ class Undisturbed:
 
 
 class Life:
-    """What one worker of one partition comes to. `log` may be replaced by one that does more."""
+    """The successive starts of one worker of one partition. `log` may be a subclass that adds faults."""
 
     def __init__(self, bounds: JoinBounds, log: type[SimulatedLog] = SimulatedLog) -> None:
         self.bounds = bounds
@@ -56,7 +56,7 @@ class Life:
         self.broker.inputs[log, 0].append(record)
 
     def run(self, turns: int, pace: Pace, *, turn_s: float = 0.2, accept_loss: bool = False) -> None:
-        """Starts, works for so many turns, stops."""
+        """Starts a runner, lets it work for so many turns, and stops it."""
         self.log = log = self._make_log(
             self.broker,
             Undisturbed(self.broker),

@@ -1,4 +1,4 @@
-"""What live work left behind, and a replay of a part of it with power cuts; all in memory, by seed."""
+"""The logs that live work has written, and a replay of a part of them with power cuts. In memory, made from a seed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T0 = 1_700_000_040_000
 
 
 class History:
-    """What live work left by seed: both logs, seals and a ledger; idle spells, gaps, copies and ids used again."""
+    """The logs of live work: inputs, seals and ledger, with idle times, gaps, copies and ids that are used again."""
 
     def __init__(self, seed: int, turns: int = 500) -> None:
         self.random = Random(seed)
@@ -110,14 +110,14 @@ class History:
 
     def truth(self, stop: Mapping[str, int], limits: JoinBounds = BOUNDS) -> Truth:
         seals = [decoder(SealRecord).decode(value) for value in self.broker.side_log(0)]
-        shown, clicked = (self.log(log, stop[log]) for log in INPUTS)
-        return truth(shown, clicked, limits, seals=seals, ended=True)
+        impressions, clicks = (self.log(log, stop[log]) for log in INPUTS)
+        return truth(impressions, clicks, limits, seals=seals, ended=True)
 
     def ledgers(self) -> list[Ledger]:
         return [decode(out.value or b"", Ledger) for out in self.broker.committed(("ledger", 0))]
 
     def cut(self) -> dict[str, int]:
-        """Arbitrary offsets, mostly about the same event time in both logs."""
+        """Arbitrary offsets, mostly at about the same event time in both logs."""
         share = self.random.random()
         return {
             log: round(end * min(1.0, max(0.0, share + self.random.choice([0, 0, 0.02, -0.05, 0.3]))))
@@ -126,14 +126,14 @@ class History:
 
 
 class RunLog:
-    """`streams.engine.ports.Log` of one partition that a replay reads to `ends`; a commit is whole or never was."""
+    """`streams.engine.ports.Log` of one partition, read up to `ends`. A commit is atomic."""
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
         self._random = replay.random
-        self._at: dict[str, int] = {}
+        self._next: dict[str, int] = {}
         self._paused: set[str] = set()
-        self._under_way: tuple[list[Out], Commit] | None = None
+        self._pending: tuple[list[Out], Commit] | None = None
 
     def join(self, owner: Owner) -> None:
         owner.assigned([0])
@@ -141,11 +141,11 @@ class RunLog:
     def poll(self, limit: int, wait_s: float) -> list[Records]:
         found: list[Records] = []
         for log in self._random.sample(INPUTS, len(INPUTS)):
-            if log in self._at and log not in self._paused:
-                ahead = [one for one in self._replay.logs[log] if one.offset >= self._at[log]]
+            if log in self._next and log not in self._paused:
+                ahead = [one for one in self._replay.logs[log] if one.offset >= self._next[log]]
                 taken = ahead[: self._random.randint(0, 5)]
                 if taken:
-                    self._at[log] = taken[-1].offset + 1
+                    self._next[log] = taken[-1].offset + 1
                     found.append(columns(log, taken))
         return found
 
@@ -153,7 +153,7 @@ class RunLog:
         return self._replay.commit
 
     def starts(self, partition: int) -> dict[str, int]:
-        return {log: each.begin.offset for log, each in self._replay.ranges.items()}
+        return {log: each.read_from.offset for log, each in self._replay.ranges.items()}
 
     def ends(self, partition: int) -> dict[str, int]:
         starts = self.starts(partition)
@@ -163,7 +163,7 @@ class RunLog:
         return self.ends(partition)
 
     def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
-        self._at = dict(offsets)
+        self._next = dict(offsets)
         self.pause(partition, INPUTS)
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
@@ -176,22 +176,22 @@ class RunLog:
         return self._replay.history.broker.side_log(partition)
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
-        self._under_way = list(outs), commits[0]
+        self._pending = list(outs), commits[0]
 
     def settle(self) -> None:
-        if self._under_way is not None:
-            (outs, commit), self._under_way = self._under_way, None
+        if self._pending is not None:
+            (outs, commit), self._pending = self._pending, None
             self._replay.reach("before commit")
             self._replay.outs += outs
             self._replay.commit = commit
             self._replay.reach("after commit")
 
     def leave(self) -> None:
-        self._at.clear()
+        self._next.clear()
 
 
 class Replay:
-    """One backfill over a history, with crashes; `complete`: the inputs end where the range does."""
+    """A backfill of a part of a history, with crashes. `complete`: the inputs end where the range ends."""
 
     def __init__(
         self,
@@ -209,7 +209,9 @@ class Replay:
         self.limits = limits
         self.share = share
         self.logs = {log: history.log(log, each.stop if complete else 2**62) for log, each in ranges.items()}
-        self.logs = {log: [one for one in self.logs[log] if one.offset >= ranges[log].begin.offset] for log in INPUTS}
+        self.logs = {
+            log: [one for one in self.logs[log] if one.offset >= ranges[log].read_from.offset] for log in INPUTS
+        }
         self.outs: list[Out] = []
         self.commit: Commit | None = None
         self.folder = Filesystem()

@@ -1,11 +1,11 @@
-"""SQL that fills ClickHouse with made-up figures for measuring: the server makes them, the same each time."""
+"""SQL that fills ClickHouse with made-up rows for benchmarks. The server computes them, the same ones each time."""
 
 from typing import Final
 
 START: Final = "2026-11-01 00:00:00"
 DAYS: Final = 7
 
-# Columns creative_id, placement, country, device, experiment and arm of the hash `h` and the campaign's number `k`.
+# Columns creative_id to arm, computed from the hash `h` and the number `k` of the campaign.
 _CREATIVE_TO_ARM: Final = """
     campaign || '-' || toString(intDiv(h, 7) % 50),
     'p' || toString(intDiv(h, 11) % 20),
@@ -14,8 +14,8 @@ _CREATIVE_TO_ARM: Final = """
     if(k % 2 = 0, 'colour', ''),
     if(k % 2 = 0, ['blue', 'green'][1 + intDiv(h, 19) % 2], '')
 """.strip()
-# Each takes `all`, `first` and `count`: rows in all, and those of this insert.
-# A thousand campaigns with fifty creatives each, twenty placements, eight countries, three devices, two arms.
+# Every statement takes `all`, the rows of all inserts, and `first` and `count`, the rows of this one.
+# There are 1,000 campaigns with 50 creatives each, 20 placements, 8 countries, 3 devices and 2 arms.
 TOTALS = f"""
 INSERT INTO minute_totals (run, minute, advertiser_id, campaign_id, creative_id, placement, country, device, experiment,
     arm, join_partition, version, final, impressions, attributed_clicks, attributed_spend_micros, expected_clicks_nano,
@@ -71,7 +71,7 @@ SELECT
     number % 4
 FROM numbers({{first:UInt64}}, {{count:UInt64}})
 """
-# A day of a thousand campaigns, minute by minute, each a little off its plan.
+# One day of 1,000 campaigns with a decision a minute; spend is a little above the plan.
 PACING = f"""
 INSERT INTO pacing_rows (run, campaign_id, minute, version, event_time, day_start, state, admit, budget_micros,
     spend_micros, plan_micros, impressions, clicks)

@@ -1,4 +1,4 @@
-"""`clickfold bench recovery`: how soon a killed join worker is back, and what its state takes, by open impressions."""
+"""`clickfold bench recovery`: how long a killed join worker takes to be live again, and the size of its state."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from streams.cli.bench.reporting import bar
+from streams.cli.bench.reporting import progress_bar
 from streams.cli.connections import cluster_to_measure
-from streams.cli.render.sources import Samples, asked
+from streams.cli.render.sources import Samples, fetch
 from streams.embedded.ports import free_port
 from streams.embedded.process import Process
 from streams.embedded.stack import answers
@@ -26,15 +26,19 @@ from streams.inputs.traffic import fill
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 
-# All of it open: clicks come up to ten minutes after the last impression, and the window is half an hour.
+# Every impression stays open: 19 minutes of them, with clicks up to 10 minutes later, are less than the window of 30.
 _SPAN_MS = 19 * 60_000
-# Folding is 100,000 events a second at the worst; a worker that needs longer than this is stuck.
-_BOUND_S = 900.0
+# A worker folds at least 100,000 events a second: ten million take 100 s. One that takes 900 s is stuck.
+_TIMEOUT_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """Figures of one size: `ready_s` from the start of the process until every partition is live."""
+    """Figures for one number of open impressions.
+
+    `ready_s` and `rebuild_s` are from the start of the process until every partition is live: with its checkpoints, and
+    without them. `rss_mb` is before the kill, `rss_after_mb` after the start that follows.
+    """
 
     open_impressions: int
     state_mb: float
@@ -52,10 +56,10 @@ def recovery(
         str, typer.Option("--open", help="Numbers of open impressions, separated by commas.")
     ] = "1000000,3000000,10000000",
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of the inputs.")] = 4,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Also time a start without any checkpoint.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Also time a start without checkpoints.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:
-    """Kill -9 a join worker with so many open impressions: seconds until it is live again, memory, bytes on disk."""
+    """Kill a join worker that has this many open impressions: seconds until it is live again, memory, disk space."""
     console = Console(stderr=True, quiet=json)
     measured = []
     for size in [int(text) for text in sizes.split(",")]:
@@ -74,33 +78,33 @@ def _measure(
     cluster: Cluster, folder: Path, size: int, partitions: int, console: Console, *, rebuild: bool
 ) -> Recovered:
     Admin(cluster).create(partitions=partitions)
-    with bar(console, f"{size:,} impressions into Kafka", size) as show:
+    with progress_bar(console, f"{size:,} impressions into Kafka", size) as show:
         end_ms = int(time.time() * 1_000)
         fill(cluster, impressions=size, seed=7, end_ms=end_ms, span_ms=_SPAN_MS, progress=lambda sent, _: show(sent))
     worker = _Worker(cluster, folder)
     worker.start()
-    with bar(console, "joined", size) as show:
+    with progress_bar(console, "joined", size) as show:
 
         def joined(now: Samples) -> bool:
             show(now.total("clickfold_open_impressions") or 0)
             return now.total("clickfold_lag_records") == 0
 
         worker.wait(joined)
-    console.print("waiting for a checkpoint behind all of it …")
-    done = worker.samples().total("clickfold_checkpoints_total") or 0
-    worker.wait(lambda now: (now.total("clickfold_checkpoints_total") or 0) >= done + 2 * partitions)
-    # What catching up took is given back every ten seconds.
+    console.print("waiting for a checkpoint of every partition …")
+    checkpoints = worker.samples().total("clickfold_checkpoints_total") or 0
+    worker.wait(lambda now: (now.total("clickfold_checkpoints_total") or 0) >= checkpoints + 2 * partitions)
+    # A worker gives freed memory back to the system every ten seconds.
     time.sleep(12.0)
     before, (rss_mb, peak_mb) = worker.samples(), worker.memory_mb()
     worker.process.kill()
-    kept = sum(path.stat().st_size for path in worker.state_dir.rglob("*") if path.is_file())
+    checkpoint_bytes = sum(path.stat().st_size for path in worker.state_dir.rglob("*") if path.is_file())
     console.print("killed; starting again …")
     ready_s = worker.start()
     after, (rss_after_mb, _) = worker.samples(), worker.memory_mb()
     worker.process.kill()
     rebuild_s = 0.0
     if rebuild:
-        console.print("without its state …")
+        console.print("starting without its state …")
         shutil.rmtree(worker.state_dir)
         rebuild_s = worker.start()
         worker.process.kill()
@@ -109,7 +113,7 @@ def _measure(
         state_mb=round((before.total("clickfold_state_bytes") or 0) / 1e6),
         rss_mb=round(rss_mb),
         peak_rss_mb=round(peak_mb),
-        checkpoint_mb=round(kept / 1e6),
+        checkpoint_mb=round(checkpoint_bytes / 1e6),
         ready_s=round(ready_s, 1),
         replayed_records=after.total("clickfold_replayed_records_total") or 0,
         rss_after_mb=round(rss_after_mb),
@@ -118,7 +122,7 @@ def _measure(
 
 
 class _Worker:
-    """A join worker as users start it, in a process of its own."""
+    """A join worker in a process of its own, started by the same command that users give."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.state_dir = folder / "state"
@@ -131,23 +135,23 @@ class _Worker:
         }
 
     def start(self) -> float:
-        """Seconds from the start of the process until every partition assigned is live."""
-        started = time.monotonic()
+        """Starts the process. Gives the seconds until every assigned partition is live."""
+        started_s = time.monotonic()
         command = [sys.executable, "-m", "streams.cli", "worker", "join", "--metrics-port", str(self._port)]
         self.process.start([*command, "--checkpoint", "5s"], environment=self._environment)
-        self.process.wait_ready(lambda: answers(self._port, "/readyz"), bound_s=_BOUND_S)
-        return time.monotonic() - started
+        self.process.wait_ready(lambda: answers(self._port, "/readyz"), bound_s=_TIMEOUT_S)
+        return time.monotonic() - started_s
 
     def samples(self) -> Samples:
-        """Its metrics now."""
-        return Samples(asked(f"http://127.0.0.1:{self._port}/metrics"))
+        """The metrics of the worker now."""
+        return Samples(fetch(f"http://127.0.0.1:{self._port}/metrics"))
 
-    def wait(self, until: Callable[[Samples], bool]) -> None:
-        """Returns once its metrics say so. Raises ProcessError when it ends before that, or takes too long."""
-        self.process.wait_ready(lambda: until(self.samples()), bound_s=_BOUND_S)
+    def wait(self, condition: Callable[[Samples], bool]) -> None:
+        """Waits until the metrics meet the condition. Raises ProcessError when the worker ends or it takes too long."""
+        self.process.wait_ready(lambda: condition(self.samples()), bound_s=_TIMEOUT_S)
 
     def memory_mb(self) -> tuple[float, float]:
-        """Resident memory now and at its highest, MB; 0 where there is no /proc."""
+        """Resident memory in MB, now and at its highest; 0 on systems without /proc."""
         try:
             status = Path(f"/proc/{self.process.pid}/status").read_text()
         except OSError:
@@ -157,8 +161,8 @@ class _Worker:
 
 
 def _table(measured: list[Recovered]) -> Table:
-    table = Table(caption="MB; seconds from the start of the process; `replayed`: records folded again")
-    heads = ("open", "state", "RSS", "peak", "on disk", "live again s", "replayed", "RSS then", "rebuilt s")
+    table = Table(caption="sizes in MB; times in s from the start of the process; `replayed`: records folded again")
+    heads = ("open", "state", "RSS", "peak", "on disk", "live again s", "replayed", "RSS after", "rebuilt s")
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for figures in measured:

@@ -1,4 +1,4 @@
-"""How benchmarks say how far they are: on stderr, as stdout is for results."""
+"""Progress of benchmarks, on stderr: stdout is for results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def only_warnings() -> Iterator[None]:
-    """Workers run in this process log warnings alone, on stderr, while the block runs."""
+    """During the block, workers in this process log only warnings, on stderr."""
     before = structlog.get_config()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
@@ -27,18 +27,18 @@ def only_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def bar(console: Console, text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar during the block; call what it gives with how many of `total` are done."""
+def progress_bar(console: Console, text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows a progress bar during the block; gives the function that sets how many of `total` are done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(text, total=total)
         yield lambda done: progress.update(task, completed=done)
 
 
-def aloud(text: str) -> None:
-    """Says how far it is, on stderr."""
+def print_progress(text: str) -> None:
+    """Prints a line on stderr."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201  # progress
 
 
-def quiet(text: str) -> None:
-    """Says nothing: stdout is for JSON."""
+def print_nothing(text: str) -> None:
+    """Prints nothing, for runs whose caller reads only the JSON."""

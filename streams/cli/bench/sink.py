@@ -1,4 +1,4 @@
-"""`clickfold bench sink`: rows a second from Kafka into ClickHouse, beside driver and engine alone."""
+"""`clickfold bench sink`: rows a second from Kafka into ClickHouse, and those of the driver and the engine alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rich.table import Table
 from schemas.bounds import JoinBounds
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import answer
-from streams.cli.bench.reporting import aloud, bar, only_warnings, quiet
+from streams.cli.bench.reporting import only_warnings, print_nothing, print_progress, progress_bar
 from streams.cli.connections import cluster_to_measure, warehouse_to_measure
 from streams.inputs.traffic import fill
 from streams.kafka.admin import Admin
@@ -42,15 +42,16 @@ if TYPE_CHECKING:
     from streams.embedded.clickhouse.engine import Engine
 
 _ROLES = ("totals", "outcomes")
-# Rows the driver and the engine are given, in blocks as large as the sink's: enough for a second or more of each.
+# Rows that the driver and the engine insert, in blocks as large as the sink's. Each takes a second or more for them.
 _SAMPLE_ROWS = 640_000
-_BOUND_S = 600.0
+# The sink writes about 150,000 outcomes a second: a million take 7 s. One that takes 600 s is stuck.
+_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Rows a second of one topic, in turn: the engine in this process, the driver over HTTP, the sink from Kafka to
-    acknowledged. `spent_us` says what the sink took of a row, by stage."""
+    """Rows a second of one topic: by the engine in this process, by the driver over HTTP, by the sink from Kafka to
+    acknowledged. `spent_us` are the microseconds that the sink spends on a row, by stage."""
 
     engine: float
     driver: float
@@ -60,7 +61,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class _System:
-    """What is measured. `pid` is ClickHouse's, 0 where it is not known; `engine` runs in this process."""
+    """What is measured. `pid` is the process of ClickHouse, 0 when unknown; `engine` runs in this process."""
 
     cluster: Cluster
     warehouse: Warehouse
@@ -69,13 +70,15 @@ class _System:
 
 
 def sink(
-    impressions: Annotated[int, typer.Option(min=10_000, help="Impressions to join first.")] = 1_000_000,
+    impressions: Annotated[
+        int, typer.Option(min=10_000, help="Impressions that are joined first, to give the sink something to write.")
+    ] = 1_000_000,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of the inputs.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured; they take turns.")] = 3,
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:
-    """The sink, from Kafka to acknowledged, against clickhouse-connect and the engine alone."""
-    say = quiet if json else aloud
+    """Compare the speed of the sink, from Kafka to acknowledged rows, with clickhouse-connect and the engine alone."""
+    say = print_nothing if json else print_progress
     console = Console(stderr=True, quiet=json)
     with (
         only_warnings(),
@@ -84,14 +87,14 @@ def sink(
         warehouse_to_measure(Path(text)) as (warehouse, pid),
     ):
         folder = Path(text)
-        _joined(cluster, folder, console, impressions, partitions)
+        _fill_outputs(cluster, folder, console, impressions, partitions)
         measured: dict[str, list[Round]] = {}
-        with _engine(folder) as engine:
+        with _open_engine(folder) as engine:
             system = _System(cluster, warehouse, pid, engine)
             for role in _ROLES:
-                blocks = _sampled(cluster, role, partitions)
+                blocks = _sample_blocks(cluster, role, partitions)
                 for number in range(rounds):
-                    figures = _round(system, role, blocks, number)
+                    figures = _measure(system, role, blocks, number)
                     measured.setdefault(role, []).append(figures)
                     say(
                         f"{role} {number + 1}: engine {figures.engine:,.0f}, clickhouse-connect {figures.driver:,.0f}, "
@@ -104,10 +107,10 @@ def sink(
         Console(width=100).print(_table(medians))
 
 
-def _joined(cluster: Cluster, folder: Path, console: Console, impressions: int, partitions: int) -> None:
-    """Fills Kafka with what a join worker makes of that much traffic, every non-click kept."""
+def _fill_outputs(cluster: Cluster, folder: Path, console: Console, impressions: int, partitions: int) -> None:
+    """Fills Kafka with the outputs of a join worker for so many impressions. Every unclicked one becomes an outcome."""
     Admin(cluster).create(partitions=partitions, shards=partitions)
-    with bar(console, f"{impressions:,} impressions into Kafka", impressions) as show:
+    with progress_bar(console, f"{impressions:,} impressions into Kafka", impressions) as show:
         filled = fill(
             cluster,
             impressions=impressions,
@@ -117,7 +120,7 @@ def _joined(cluster: Cluster, folder: Path, console: Console, impressions: int, 
         )
     settings = JoinSettings(cluster=cluster, state_dir=folder / "state", bounds=JoinBounds(negative_rate=1.0))
     events = filled.impressions + filled.clicks
-    with bar(console, "joined", events) as show, join_runner(settings, aloud) as runner:
+    with progress_bar(console, "joined", events) as show, join_runner(settings, print_progress) as runner:
 
         def stopped() -> bool:
             show(runner.progress.records)
@@ -126,7 +129,7 @@ def _joined(cluster: Cluster, folder: Path, console: Console, impressions: int, 
         runner.run(stopped, lambda: True)
 
 
-def _round(system: _System, role: str, blocks: Sequence[Rows], number: int) -> Round:
+def _measure(system: _System, role: str, blocks: Sequence[Rows], number: int) -> Round:
     database = f"bench_{role}_{number}"
     rows = sum(map(len, blocks))
     with closing(system.warehouse.connect_to_server()) as client:
@@ -134,17 +137,19 @@ def _round(system: _System, role: str, blocks: Sequence[Rows], number: int) -> R
         try:
             driver = rows / _timed(lambda: _insert(client, blocks))
             native = client.raw_query(f"SELECT * FROM {SHAPES[role].table} LIMIT {len(blocks[0])}", fmt="Native")
-            made = answer(client, f"SHOW CREATE TABLE {SHAPES[role].table}").rows[0][0]
-            inside = len(blocks) * len(blocks[0]) / _timed(_engine_inserts(system.engine, made, native, len(blocks)))
+            create_sql = answer(client, f"SHOW CREATE TABLE {SHAPES[role].table}").rows[0][0]
+            engine = (
+                len(blocks) * len(blocks[0]) / _timed(_engine_insert(system.engine, create_sql, native, len(blocks)))
+            )
             client.command(f"TRUNCATE TABLE {SHAPES[role].table} SYNC")
-            rate, spent_us = _sink(system, role, database)
+            rate, spent_us = _sink_speed(system, role, database)
         finally:
             client.command(f"DROP DATABASE {database} SYNC")
-    return Round(inside, driver, rate, spent_us)
+    return Round(engine, driver, rate, spent_us)
 
 
 def _insert(client: Client, blocks: Sequence[Rows]) -> None:
-    """The driver's own columnar insert of columns that are ready, as the sink calls it."""
+    """Inserts decoded columns with clickhouse-connect, with the same call as the sink."""
     for rows in blocks:
         client.insert(
             rows.table,
@@ -156,34 +161,34 @@ def _insert(client: Client, blocks: Sequence[Rows]) -> None:
         )
 
 
-def _engine_inserts(engine: Engine, made: str, native: bytes, times: int) -> Callable[[], None]:
-    """Inserts one block so often into a table of the engine in this process, without HTTP or compression."""
-    from streams.embedded.clickhouse.engine import Session  # the engine: 226 MB of memory, only where it is needed
+def _engine_insert(engine: Engine, create_sql: str, native: bytes, times: int) -> Callable[[], None]:
+    """A function that inserts a block `times` times into the engine in this process, without HTTP or compression."""
+    from streams.embedded.clickhouse.engine import Session  # the engine takes 226 MB of memory
     from streams.embedded.clickhouse.statement import Statement
 
-    _, _, definition = made.partition("(")
+    _, _, definition = create_sql.partition("(")
     engine.run(Statement("DROP TABLE IF EXISTS default.rows SYNC"), Session())
     engine.run(Statement(f"CREATE TABLE default.rows ({definition}"), Session())
 
-    def inserts() -> None:
+    def insert() -> None:
         for _ in range(times):
             engine.run(Statement("INSERT INTO default.rows", rows=native, rows_format="Native"), Session())
 
-    return inserts
+    return insert
 
 
-def _sink(system: _System, role: str, database: str) -> tuple[float, dict[str, float]]:
-    """Rows a second from Kafka to acknowledged, and microseconds a row by stage."""
+def _sink_speed(system: _System, role: str, database: str) -> tuple[float, dict[str, float]]:
+    """Rows a second of the sink from Kafka to acknowledged, and microseconds a row by stage."""
     settings = SinkSettings(
         cluster=system.cluster,
-        # On this machine's tables alone: the database is the benchmark's own.
+        # Only this server has the database of the benchmark, so there is no quorum to wait for.
         warehouse=replace(system.warehouse, database=database, cluster=""),
         group=f"bench-{uuid.uuid4().hex[:8]}",
         roles=(role,),
     )
     stop, progress = threading.Event(), Progress()
     worker = threading.Thread(target=run, args=(settings, stop, progress))
-    own_s, there_s = time.process_time(), _cpu_s(system.pid)
+    sink_cpu_s, clickhouse_cpu_s = time.process_time(), _cpu_s(system.pid)
     worker.start()
     acknowledged = [(time.perf_counter(), 0)]
 
@@ -193,36 +198,46 @@ def _sink(system: _System, role: str, database: str) -> tuple[float, dict[str, f
             acknowledged.append((time.perf_counter(), rows))
         return progress.caught_up
 
-    _until(worker, caught_up)
-    own_s, there_s = time.process_time() - own_s, _cpu_s(system.pid) - there_s
+    _wait(worker, caught_up)
+    sink_cpu_s = time.process_time() - sink_cpu_s
+    clickhouse_cpu_s = _cpu_s(system.pid) - clickhouse_cpu_s
     stop.set()
     worker.join()
     rows = acknowledged[-1][1]
     wait_s = progress.stage_s["insert"] - progress.stage_cpu_s["insert"]
     spent = {f"{stage} (CPU)": seconds for stage, seconds in progress.stage_cpu_s.items()}
-    spent |= {"waiting for ClickHouse": wait_s, "sink process (CPU)": own_s, "ClickHouse process (CPU)": there_s}
+    spent |= {
+        "waiting for ClickHouse": wait_s,
+        "sink process (CPU)": sink_cpu_s,
+        "ClickHouse process (CPU)": clickhouse_cpu_s,
+    }
     (start_s, before), (end_s, after) = _steady(acknowledged)
     return (after - before) / (end_s - start_s), {name: seconds / rows * 1e6 for name, seconds in spent.items()}
 
 
 def _steady(acknowledged: Sequence[tuple[float, int]]) -> tuple[tuple[float, int], tuple[float, int]]:
-    """Of (moment, rows acknowledged by then): the first batch, before which the sink had to connect, and the last one
-    while there were more records to read. With few batches the first and the last of all."""
-    # Batches in flight when records run out have the machine to themselves, and the last one waits a second for more.
+    """Two of these pairs of time and rows acknowledged by then, between which the sink worked at full load.
+
+    The first is that of the first batch, because the sink connects before it. The second is the last one while there
+    were records to read. With few batches they are the first and the last pair.
+    """
+    # When all records are read, the batches in flight are inserted faster, and the last one waits a second for rows.
     first, last = 1, len(acknowledged) - 2 - MOST_IN_FLIGHT
     return (acknowledged[first], acknowledged[last]) if last > first else (acknowledged[0], acknowledged[-1])
 
 
-def _until(worker: threading.Thread, met: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + _BOUND_S
-    while not met():
+def _wait(worker: threading.Thread, condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + _TIMEOUT_S
+    while not condition():
         if not worker.is_alive() or time.monotonic() > end_s:
-            raise RuntimeError("the sink ended, or did not get through within ten minutes")
+            raise RuntimeError(
+                f"the sink ended, or did not write all rows within {_TIMEOUT_S:.0f} s; see its log above"
+            )
         time.sleep(0.005)
 
 
-def _sampled(cluster: Cluster, role: str, partitions: int) -> list[Rows]:
-    """Rows of the topic's first records, in blocks as large as a batch of the sink."""
+def _sample_blocks(cluster: Cluster, role: str, partitions: int) -> list[Rows]:
+    """Decoded rows of the first records of the topic, in blocks as large as a batch of the sink."""
     consumer = Consumer(reader_settings(cluster, ends=False))
     consumer.assign([TopicPartition(cluster.topic(role), partition, 0) for partition in range(partitions)])
     blocks: list[Rows] = []
@@ -242,7 +257,7 @@ def _sampled(cluster: Cluster, role: str, partitions: int) -> list[Rows]:
 
 
 @contextmanager
-def _engine(folder: Path) -> Iterator[Engine]:
+def _open_engine(folder: Path) -> Iterator[Engine]:
     from streams.embedded.clickhouse.engine import Engine
 
     engine = Engine(folder / "alone", max_execution_s=60.0)
@@ -259,7 +274,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far; 0 where that is not known."""
+    """CPU seconds of a process so far; 0 when unknown."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -268,12 +283,12 @@ def _cpu_s(pid: int) -> float:
 
 
 def _median(rounds: Sequence[Round]) -> Round:
-    """The round whose ratio of sink to driver is in the middle: figures of one moment."""
+    """The round with the median ratio of sink to driver. All its figures were measured within seconds."""
     return sorted(rounds, key=lambda each: each.sink / each.driver)[len(rounds) // 2]
 
 
 def _table(medians: dict[str, Round]) -> Table:
-    table = Table(caption="rows/s, then microseconds a row")
+    table = Table(caption="rows a second; below them microseconds a row")
     table.add_column("")
     for role in medians:
         table.add_column(role, justify="right")
@@ -283,8 +298,8 @@ def _table(medians: dict[str, Round]) -> Table:
         ("sink, Kafka to acknowledged", lambda figures: f"{figures.sink:,.0f}"),
         ("sink : clickhouse-connect", lambda figures: f"{figures.sink / figures.driver:.2f}"),
     ]
-    for name, shown in figures:
-        table.add_row(name, *map(shown, medians.values()))
+    for name, format_figure in figures:
+        table.add_row(name, *map(format_figure, medians.values()))
     for name in next(iter(medians.values())).spent_us:
         table.add_row(name, *(f"{figures.spent_us.get(name, 0.0):.2f}" for figures in medians.values()))
     return table

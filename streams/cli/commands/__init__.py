@@ -1,1 +1,1 @@
-"""The commands of `clickfold`, one file a group of them."""
+"""The commands of `clickfold`, one file for each command or group of commands."""

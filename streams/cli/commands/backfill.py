@@ -1,4 +1,4 @@
-"""`clickfold backfill`: replays a bounded range of the logs into a run of its own, beside live work."""
+"""`clickfold backfill`: replays a bounded range of the logs into a run of its own, while live work goes on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from streams.backfill.plan import BackfillPlan
     from streams.backfill.replay import ReplayProgress
 
-_LINE_S = 5.0
+_LINE_EVERY_S = 5.0
 
 
 def backfill(
@@ -46,23 +46,30 @@ def backfill(
         typer.Option(help="Lateness of the live join, whose ledger says where to begin. [default: that of --lateness]"),
     ] = "",
     complete: Annotated[
-        bool, typer.Option("--complete", help="The inputs end at --to: whatever is open closes there.")
+        bool, typer.Option("--complete", help="The inputs end at --to, so all that is open is decided there.")
     ] = False,
     models: Annotated[
         bool,
         typer.Option(
-            "--models", help="Learn anew from outcomes instead of joining; offsets are written as outcomes:0=5."
+            "--models", help="Learn models from outcomes instead of joining; offsets are written as outcomes:0=5."
         ),
     ] = False,
     processes: Annotated[
-        int, typer.Option(min=0, help="Processes that share the partitions. [default: one a core]")
+        int, typer.Option(min=0, help="Processes that share the partitions. [default: one for each core]")
     ] = 0,
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
 ) -> None:
     """Replay a range of the logs with other settings, or again, into a run beside live work."""
-    from streams.backfill.plan import JoinAsked, ModelsAsked, asked_texts, join_plan, models_plan, settled_plan
+    from streams.backfill.plan import (
+        JoinOptions,
+        ModelsOptions,
+        join_plan,
+        load_or_make_plan,
+        models_plan,
+        option_texts,
+    )
     from streams.backfill.processes import replay_all
-    from streams.backfill.replay import owned_span  # numpy and Kafka
+    from streams.backfill.replay import owned_by_all  # imports numpy and librdkafka
     from streams.runs.compare_models import compare_models, learned_span
     from streams.runs.record import find_run, record_run
 
@@ -71,13 +78,13 @@ def backfill(
     if models:
         from online_models.settings import LearnerSettings
 
-        learning = ModelsAsked(run=run, from_=from_, to=to, model=LearnerSettings())
-        texts, make = asked_texts(learning, cluster), lambda: models_plan(learning, cluster)
+        learning = ModelsOptions(run=run, from_=from_, to=to, model=LearnerSettings())
+        texts, make = option_texts(learning, cluster), lambda: models_plan(learning, cluster)
     else:
         bounds = options.join_bounds(
             window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
         )
-        joining = JoinAsked(
+        joining = JoinOptions(
             run=run,
             from_=from_,
             to=to,
@@ -86,12 +93,12 @@ def backfill(
             live_lateness_ms=options.duration_ms("--live-lateness", live_lateness or lateness),
             complete=complete,
         )
-        texts, make = asked_texts(joining, cluster), lambda: join_plan(joining, cluster, _say)
+        texts, make = option_texts(joining, cluster), lambda: join_plan(joining, cluster, _print_progress)
     with clickhouse_errors_as_sentences(), clickhouse.open() as client:
-        plan = settled_plan(folder, texts, client, make)
+        plan = load_or_make_plan(folder, texts, client, make)
         recorded = find_run(client, run)
         if recorded is not None and recorded.state == "complete":
-            _say(f"run {run} is complete already; `clickfold compare` compares it with live work")
+            _print_progress(f"run {run} is complete already; `clickfold compare` compares it with live work")
             return
         record_run(client, plan.record("running", 0, 0))
         with stopping() as stopped, progress(plan) as show:
@@ -103,23 +110,25 @@ def backfill(
                 processes=processes or os.cpu_count() or 1,
                 stopped=stopped.is_set,
                 show=show,
-                warn=_say,
+                warn=_print_progress,
             )
         if owned is None:
-            raise ClickfoldError(f"stopped; the same command continues run {run}")
+            raise ClickfoldError(f"stopped; give the same command again to continue run {run}")
         if models:
             record_run(client, plan.record("complete", *learned_span(client, run)))
             write_models(compare_models(client, run), Format.TABLE)
             return
-        span = owned_span(owning for partition, owning in owned.items() if any(plan.ends[partition].values()))
+        span = owned_by_all(owning for partition, owning in owned.items() if any(plan.ends[partition].values()))
         record_run(client, plan.record("complete", *span))
     minutes = (span[1] - span[0]) // 60_000
-    _say(f"run {run} is complete and owns {count(minutes)} minutes" if minutes else f"run {run} owns no minute")
+    _print_progress(
+        f"run {run} is complete and owns {count(minutes)} minutes" if minutes else f"run {run} owns no minute"
+    )
 
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Set by Ctrl-C and SIGTERM within the block; the processes then commit, checkpoint and leave."""
+    """An event that Ctrl-C and SIGTERM set during the block; the processes then commit, checkpoint and leave."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -131,7 +140,7 @@ def stopping() -> Iterator[threading.Event]:
 
 @contextmanager
 def progress(plan: BackfillPlan) -> Iterator[Callable[[ReplayProgress], None]]:
-    """Shows progress: a bar with rate and time left on a terminal, plain lines elsewhere."""
+    """Shows progress on stderr: a bar with rate and time left on a terminal, plain lines elsewhere."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -139,15 +148,15 @@ def progress(plan: BackfillPlan) -> Iterator[Callable[[ReplayProgress], None]]:
     if not sys.stderr.isatty():
         last_s, last_records = started_s, 0
 
-        def line(passed: ReplayProgress) -> None:
+        def print_line(now: ReplayProgress) -> None:
             nonlocal last_s, last_records
-            due = time.monotonic() - last_s >= _LINE_S or not passed.left
-            if due and passed.records > last_records:
-                last_s, last_records = time.monotonic(), passed.records
-                rate = passed.records / max(0.1, last_s - started_s)
-                _say(f"{count(passed.records)} records, {count(round(rate))}/s, {count(passed.left)} left")
+            due = time.monotonic() - last_s >= _LINE_EVERY_S or not now.left
+            if due and now.records > last_records:
+                last_s, last_records = time.monotonic(), now.records
+                rate = now.records / max(0.1, last_s - started_s)
+                _print_progress(f"{count(now.records)} records, {count(round(rate))}/s, {count(now.left)} left")
 
-        yield line
+        yield print_line
         return
     columns = (
         TextColumn("{task.description}"),
@@ -159,18 +168,18 @@ def progress(plan: BackfillPlan) -> Iterator[Callable[[ReplayProgress], None]]:
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(plan.run, total=None, rate="0", left="?")
 
-        def update(passed: ReplayProgress) -> None:
-            rate = passed.records / max(0.1, time.monotonic() - started_s)
+        def update(now: ReplayProgress) -> None:
+            rate = now.records / max(0.1, time.monotonic() - started_s)
             bar.update(
                 task,
-                completed=passed.records,
-                total=passed.records + passed.left,
+                completed=now.records,
+                total=now.records + now.left,
                 rate=count(round(rate)),
-                left=count(passed.left),
+                left=count(now.left),
             )
 
         yield update
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     typer.echo(text, err=True)

@@ -22,9 +22,9 @@ from streams.runs.record import ACTIVE, LIVE, known_run
 def compare(
     name: Annotated[str, typer.Argument(help="Run to compare.", show_default=False)],
     against: Annotated[
-        str, typer.Option(help="live, another run, or active, which is what the views show, promotions included.")
+        str, typer.Option(help="live, another run, or active: what the views show, with promoted runs.")
     ] = "live",
-    by: Annotated[str, typer.Option(help="Group differences by these, of table, minute and campaign.")] = ",".join(
+    by: Annotated[str, typer.Option(help="Group differences by some of table, minute and campaign.")] = ",".join(
         GROUPS
     ),
     rows: Annotated[int, typer.Option(min=0, help="Show at most this many differences.")] = 20,
@@ -32,7 +32,8 @@ def compare(
 ) -> None:
     """Compare a run with live work, in the minutes it owns that are final in both. Exit code 1 if they differ.
 
-    Compares the rows that live work wrote, also where another run is promoted. For a run of models: measures by window.
+    Live work means the rows that it wrote, even where the views show a promoted run. For a run of models the measures
+    of its windows are compared.
     """
     other = LIVE if against == "live" else against
     with clickhouse_client() as client:
@@ -50,7 +51,7 @@ def compare(
 
 
 def _write(comparison: Comparison, format_: Format) -> None:
-    other = _words(comparison.against)
+    other_label = _run_label(comparison.against)
     if format_ is Format.CSV:
         write(comparison.differences, format_)
         return
@@ -59,30 +60,30 @@ def _write(comparison: Comparison, format_: Format) -> None:
             {
                 "table": each.table, "minutes": each.minutes, "minutes_not_there": each.not_there, "equal": each.equal,
                 "minutes_differ": each.minutes_differ,
-                "sums": {measure: {"run": mine, "against": theirs} for measure, mine, theirs in each.sums},
+                "sums": {measure: {"run": run_sum, "against": other_sum} for measure, run_sum, other_sum in each.sums},
             }
             for each in comparison.tables
         ]  # fmt: skip
         _json(
             {
-                "run": comparison.run, "against": other, "equal": comparison.equal,
+                "run": comparison.run, "against": other_label, "equal": comparison.equal,
                 "minutes_not_final": comparison.not_final, "tables": tables,
                 "differences": _dicts(comparison.differences),
             }
         )  # fmt: skip
         return
     for each in comparison.tables:
-        left_out = f", {count(each.not_there)} left out: not there in {other}" if each.not_there else ""
+        left_out = f", {count(each.not_there)} left out: {other_label} does not have them" if each.not_there else ""
         typer.echo(f"{each.table}: {count(each.minutes)} minutes compared{left_out}")
     if comparison.not_final:
         typer.echo(f"{count(comparison.not_final)} minutes left out: not final in both")
     if comparison.equal:
-        typer.echo(f"Run {comparison.run} equals {other} in all of them, every measure.")
+        typer.echo(f"Run {comparison.run} equals {other_label} in all of them, in every measure.")
         return
     for each in comparison.tables:
         if not each.equal:
             typer.echo(f"\n{each.table}: {count(each.minutes_differ)} minutes differ. Sums:")
-            rows = [[measure, mine, theirs, mine - theirs] for measure, mine, theirs in each.sums]
+            rows = [[measure, run_sum, other_sum, run_sum - other_sum] for measure, run_sum, other_sum in each.sums]
             write(Table(("measure", "run", "against", "difference"), ("String", *["Int64"] * 3), rows), format_)
     if comparison.differences.rows:
         typer.echo("\nFirst differences:")
@@ -90,27 +91,27 @@ def _write(comparison: Comparison, format_: Format) -> None:
 
 
 def write_models(comparison: ModelComparison, format_: Format) -> None:
-    """Writes the windows of a run of models beside those of another to standard output."""
-    other = _words(comparison.against)
+    """Writes the measures of a run of models by window, next to those it is compared with, to standard output."""
+    other_label = _run_label(comparison.against)
     if format_ is Format.JSON:
-        whole = {"run": comparison.log_loss[0], "against": comparison.log_loss[1]}
+        log_loss = {"run": comparison.log_loss[0], "against": comparison.log_loss[1]}
         _json(
             {
-                "run": comparison.run, "against": other, "equal": comparison.equal, "windows": comparison.windows,
-                "windows_differ": comparison.differ, "log_loss": whole, "beside": _dicts(comparison.beside),
+                "run": comparison.run, "against": other_label, "equal": comparison.equal, "windows": comparison.windows,
+                "windows_differ": comparison.differ, "log_loss": log_loss, "beside": _dicts(comparison.beside),
             }
         )  # fmt: skip
         return
     if format_ is Format.TABLE:
-        mine, theirs = (decimal(value, 6) for value in comparison.log_loss)
+        run_loss, other_loss = (decimal(value, 6) for value in comparison.log_loss)
         typer.echo(
-            f"{count(comparison.windows)} windows, {count(comparison.differ)} differ or are on one side only; log loss "
-            f"{mine} in run {comparison.run}, {theirs} in {other}.",
+            f"{count(comparison.windows)} windows, {count(comparison.differ)} differ or exist in only one of both; "
+            f"log loss {run_loss} in run {comparison.run}, {other_loss} in {other_label}.",
         )
     write(comparison.beside, format_)
 
 
-def _words(against: str) -> str:
+def _run_label(against: str) -> str:
     return {LIVE: "live", ACTIVE: "what is shown"}.get(against, against)
 
 

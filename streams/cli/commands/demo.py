@@ -1,4 +1,4 @@
-"""`clickfold demo`: the whole system on real input, shown at work, and compared with a batch computation at its end."""
+"""`clickfold demo`: runs the whole system on real input, shows it live, and compares its results with a batch run."""
 
 from __future__ import annotations
 
@@ -35,26 +35,29 @@ from streams.inputs.sample import open_bandit
 from streams.inputs.tally import Tally, faults, located, unusable
 from streams.kafka.admin import REPLAYED
 from streams.kafka.reads import read_all
-from streams.verify.paced import View
-from streams.verify.run import Asked, Verification
+from streams.verify.pacing_counters import PacingView
+from streams.verify.run import Verification, VerifyRequest
 from streams.verify.written import dead_letters, last_ledgers, summed_totals
 from streams.warehouse.client import Warehouse
 
-# Seven days of the sample in about a minute.
+# Plays the seven days of the sample in about a minute: 604,800 s / 10,000.
 _SAMPLE_SPEED = 10_000.0
-# How long the workers may take to catch up once everything is fed.
+# How long the workers may take to read what is fed, and to end. The sample takes seconds; ten million events of a user
+# take 100 s at the 100,000 events a second that a worker folds at least.
 _DRAIN_S = 600.0
-_SETTLE_S = 120.0
-# Event time runs thousands of times faster than the wall clock, which measures silence: no input is idle here.
+# How long the sink and pacing may take to reach the end of what the join wrote. They follow it within seconds.
+_CATCH_UP_S = 120.0
+# An idle input is found by the wall clock. Here event time runs thousands of times faster, so no input may be idle.
 _NEVER_IDLE = "30d"
-# Join partitions write their outcomes one after another, once a commit: at this speed up to hours of event time apart.
+# Join partitions write outcomes at different times, once a commit: at this speed hours of event time lie between them.
 _GRACE = "24h"
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the demo sends: both logs in order, the campaigns, and event seconds per second (None: as fast as possible).
+    """What is fed: both logs in order, the campaigns, and the speed in event seconds a second, None for no limit.
 
+    `first_ms` and `last_ms` are its first and last event time; 0 when not known beforehand.
     `logs` are the user's files by log; empty for the sample.
     """
 
@@ -92,25 +95,25 @@ def demo(
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future="60s", dedupe="", negative_rate=negative_rate
     )
-    played = _input(impressions or [], clicks or [], campaigns or [], speed)
-    _require_usable(played.logs)
+    source = _input(impressions or [], clicks or [], campaigns or [], speed)
+    _require_usable(source.logs)
     require_embedded()
     console = Console()
-    # A shell that starts it in the background makes it ignore SIGINT; whoever sends the signal all the same means it.
+    # A shell lets commands in the background ignore SIGINT. Whoever sends the signal to one wants it to end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness]
     join_options += ["--negative-rate", str(negative_rate), "--idle", _NEVER_IDLE]
-    given = {"join": join_options, "learn": ["--grace", _GRACE]}
+    worker_options = {"join": join_options, "learn": ["--grace", _GRACE]}
     with (
         tempfile.TemporaryDirectory(prefix="clickfold-demo-", ignore_cleanup_errors=True) as folder,
         ExitStack() as cleanup,
     ):
-        stack = Stack(Path(folder), partitions=partitions, options=given, input_config=REPLAYED)
+        stack = Stack(Path(folder), partitions=partitions, options=worker_options, input_config=REPLAYED)
         cleanup.callback(stack.stop)
         with console.status("starting …") as status:
             stack.start(status.update)
-        _play(stack, played, console)
+        _feed(stack, source, console)
         with console.status("closing what is open …") as status:
             stack.end("join", bound_s=_DRAIN_S)
             stack.end("learn", bound_s=_DRAIN_S)
@@ -118,9 +121,9 @@ def demo(
             client = cleanup.enter_context(closing(Warehouse(stack.clickhouse.url).connect()))
             checks = Verification(
                 stack.cluster,
-                Asked(bounds=bounds, group=stack.cluster.group("join"), ended=True, wait_s=_SETTLE_S),
+                VerifyRequest(bounds=bounds, group=stack.cluster.group("join"), ended=True, wait_s=_CATCH_UP_S),
                 clickhouse=client,
-                paced=View(stack.url("pace")),
+                pacing=PacingView(stack.url("pace")),
                 meanwhile=lambda: stack.check(without=("join", "learn")),
             ).checks()
         for part in summary(client):
@@ -128,14 +131,14 @@ def demo(
         ledgers = last_ledgers(stack.cluster, range(partitions))
         counts = summed_summary(ledgers.values())
         _show_ledger(counts, console)
-        if played.logs:
-            show_refused(played.logs.values(), located(played.logs, dead_letters(stack.cluster)), counts)
+        if source.logs:
+            show_refused(source.logs.values(), located(source.logs, dead_letters(stack.cluster)), counts)
         if export is not None:
             _export(stack, range(partitions), counts, export)
             console.print(f"exported to {export}")
         if not show_checks(checks, console):
-            raise ClickfoldError("the run differs from the batch truth, see above; please report it")
-    if played.logs and (wrong := faults(counts)):
+            raise ClickfoldError("the run differs from the batch truth as shown above; please report it")
+    if source.logs and (wrong := faults(counts)):
         console.print(f"[red]✗ the result cannot be used:[/red] {'; '.join(wrong)}")
         raise typer.Exit(3)
 
@@ -183,11 +186,11 @@ def _speed(text: str, default: float | None) -> float | None:
     try:
         return float(text)
     except ValueError as error:
-        raise SettingsError(f"speed is {text!r}; give event seconds a second, such as 10000, or max") from error
+        raise SettingsError(f"--speed is {text!r}; give event seconds a second, such as 10000, or max") from error
 
 
 def _stamped(records: Iterable[Record]) -> Iterator[Record]:
-    """Stamps each record with its own event time: records of a file have no Kafka timestamp to be judged by."""
+    """Gives each record its event time as Kafka timestamp, with which the join compares it: a file has none."""
     for record in records:
         try:
             ts = orjson.loads(record.value or b"")["ts"]
@@ -197,17 +200,17 @@ def _stamped(records: Iterable[Record]) -> Iterator[Record]:
         yield Record(record.offset, stamp_ms, record.key, record.value)
 
 
-def _play(stack: Stack, played: Input, console: Console) -> None:
-    """Feeds the input and shows the system at work until the join has read it all."""
-    feed = Feed(stack.cluster, played.impressions, played.clicks, played.campaigns, speed=played.speed)
+def _feed(stack: Stack, source: Input, console: Console) -> None:
+    """Feeds the input and shows the live view until the join has read all of it."""
+    feed = Feed(stack.cluster, source.impressions, source.clicks, source.campaigns, speed=source.speed)
     stop = threading.Event()
-    failed: list[BaseException] = []
+    feed_errors: list[BaseException] = []
 
     def run_feed() -> None:
         try:
             feed.run(stop)
         except ClickfoldError as error:
-            failed.append(error)
+            feed_errors.append(error)
 
     thread = threading.Thread(target=run_feed, name="feed", daemon=True)
     sources = Sources(
@@ -219,22 +222,24 @@ def _play(stack: Stack, played: Input, console: Console) -> None:
     )
     thread.start()
     try:
-        with Live(console, first_ms=played.first_ms, last_ms=played.last_ms) as live:
-            until = time.monotonic() + _DRAIN_S
+        with Live(console, first_ms=source.first_ms, last_ms=source.last_ms) as live:
+            deadline_s = time.monotonic() + _DRAIN_S
             while True:
                 stack.check()
-                if failed:
-                    raise failed[0]
+                if feed_errors:
+                    raise feed_errors[0]
                 snapshot = sources.read()
                 live.update(snapshot, feed.progress)
                 if feed.progress.done:
                     sent = feed.progress.impressions + feed.progress.clicks
                     if snapshot.consumed >= sent:
                         return
-                    if time.monotonic() > until:
-                        raise ClickfoldError(f"the join has read {snapshot.consumed} of {sent} records in {_DRAIN_S} s")
+                    if time.monotonic() > deadline_s:
+                        raise ClickfoldError(
+                            f"the join has read {snapshot.consumed} of {sent} records in {_DRAIN_S:.0f} s"
+                        )
                 else:
-                    until = time.monotonic() + _DRAIN_S
+                    deadline_s = time.monotonic() + _DRAIN_S
                 time.sleep(0.25)
     finally:
         stop.set()
@@ -249,7 +254,7 @@ def _show_ledger(counts: Mapping[str, Mapping[str, int]], console: Console) -> N
 
 
 def _export(stack: Stack, partitions: Iterable[int], counts: Mapping[str, Mapping[str, int]], folder: Path) -> None:
-    """outcomes.jsonl, totals.csv (summed over join partitions) and ledger.json (summed likewise)."""
+    """Writes outcomes.jsonl, and totals.csv and ledger.json with the sums over join partitions."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "outcomes.jsonl").open("wb") as file:
         for value in read_all(stack.cluster, "outcomes", 0):

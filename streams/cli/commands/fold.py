@@ -1,4 +1,4 @@
-"""`clickfold fold`: the join over two logs from files, without a broker: the code of live work, on one partition."""
+"""`clickfold fold`: joins logs from files without a broker. It runs the code of live work, on one partition."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from streams.inputs.tally import Tally, faults
 from streams.join.fold import JoinFold
 from streams.state.disk import Folder
 
-# How many are decided at a time, which bounds the memory of the end, when all that is open closes.
-_SWEEP = 50_000
+# Outcomes of one sweep. At the end all that is open is decided, and in parts it takes little memory.
+_SWEEP_OUTCOMES = 50_000
 
 
 def fold(
@@ -40,7 +40,7 @@ def fold(
     negative_rate: options.NegativeRate = 1.0,
     interleave: Annotated[
         int | None,
-        typer.Option(help="Seed of another interleaving of the two logs; it gives the same set of outcomes."),
+        typer.Option(help="Seed for another interleaving of both logs, which gives the same set of outcomes."),
     ] = None,
 ) -> None:
     """Join logs from files: outcomes as JSON lines on stdout; refused records and a last line of counts on stderr.
@@ -61,10 +61,10 @@ def fold(
             _count_refused(outs, records, tally)
             _write(outs)
             while join.can_sweep():
-                _write(join.sweep(_SWEEP))
+                _write(join.sweep(_SWEEP_OUTCOMES))
         join.finish()
         while join.can_sweep():
-            _write(join.sweep(_SWEEP))
+            _write(join.sweep(_SWEEP_OUTCOMES))
         _write((), last=True)
         counts = summary(join.ledger())
         join.close()
@@ -75,7 +75,7 @@ def fold(
 
 
 def interleaved(logs: dict[str, Iterator[Records]], seed: int | None, join: JoinFold) -> Iterator[Records]:
-    """The batches of both logs: always the log that is behind in event time, or pieces drawn at random by a seed."""
+    """The batches of both logs in turn: of the log whose watermark is lower, or with a seed parts chosen at random."""
     random = Random(seed)
     waiting: dict[str, Records] = {}
     while True:
@@ -101,7 +101,7 @@ def interleaved(logs: dict[str, Iterator[Records]], seed: int | None, join: Join
 
 
 def summary(ledger: Ledger) -> dict[str, dict[str, int]]:
-    """What became of the records, by log."""
+    """How many records of each log were accepted, late and so on."""
     fates = {
         log: {name: getattr(counts, name) for name in ("consumed", "accepted", "late", "duplicate", "rejected")}
         for log, counts in (("impressions", ledger.impressions), ("clicks", ledger.clicks))
@@ -112,7 +112,7 @@ def summary(ledger: Ledger) -> dict[str, dict[str, int]]:
 
 
 def summed_summary(ledgers: Iterable[Ledger]) -> dict[str, dict[str, int]]:
-    """The summaries of several partitions as one."""
+    """The sum of the summaries of several partitions."""
     summaries = [summary(ledger) for ledger in ledgers]
     return {
         log: {name: sum(each[log][name] for each in summaries) for name in summaries[0][log]}
@@ -121,7 +121,7 @@ def summed_summary(ledgers: Iterable[Ledger]) -> dict[str, dict[str, int]]:
 
 
 def outcome_line(value: bytes) -> bytes:
-    """An outcome as a line of a file: `click_id` is null, not absent, where there was no click."""
+    """An outcome as a line of JSON. Without a click `click_id` is null, where the record in Kafka leaves it out."""
     return orjson.dumps({"click_id": None, **orjson.loads(value)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -143,6 +143,8 @@ def _write(outs: Iterable[Out], *, last: bool = False) -> None:
         if last:
             sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise  # the reader has closed the pipe, as `| head` does; typer ends the command quietly
+        raise  # the reader closed the pipe, as `| head` does; typer then ends the command without a message
     except OSError as error:
-        raise ClickfoldError(f"outcomes cannot be written to stdout ({error.strerror}); send them elsewhere") from error
+        raise ClickfoldError(
+            f"outcomes cannot be written to stdout ({error.strerror}); redirect them to another file"
+        ) from error

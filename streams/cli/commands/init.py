@@ -13,8 +13,8 @@ from streams.cli.connections import clickhouse_errors_as_sentences
 from streams.kafka.admin import Admin
 from streams.worker.environment import Environment
 
-# A migration may rewrite a column of every row: 5 s for ten million of them.
-_MIGRATION_S = 3_600
+# A migration may rewrite a column of every row, 5 s for ten million rows: an hour is enough for seven billion.
+_MIGRATION_TIMEOUT_S = 3_600
 
 
 def init(
@@ -22,7 +22,7 @@ def init(
     shards: Annotated[int, typer.Option(min=1, max=1_000, help="Model shards: partitions of outcomes.")] = 1,
     replication: Annotated[int, typer.Option(help="Replication factor; -1: the broker's default.")] = -1,
     cluster: Annotated[
-        str, typer.Option(help="ClickHouse cluster on whose replicas tables are made. [default: CLICKHOUSE_CLUSTER]")
+        str, typer.Option(help="ClickHouse cluster whose replicas get the tables. [default: CLICKHOUSE_CLUSTER]")
     ] = "",
     tables: Annotated[bool, typer.Option(help="Create ClickHouse tables too, if CLICKHOUSE_URL is set.")] = True,
 ) -> None:
@@ -40,12 +40,12 @@ def init(
         try:
             with (
                 clickhouse_errors_as_sentences(),
-                closing(warehouse.connect_to_server(answer_s=_MIGRATION_S)) as client,
+                closing(warehouse.connect_to_server(answer_s=_MIGRATION_TIMEOUT_S)) as client,
             ):
                 applied = migrate(client, database=warehouse.database, cluster=cluster)
                 make_readable(client, password=password_of(warehouse.url, warehouse.password), cluster=cluster)
         except ClickfoldError as error:
-            # Without the user's name and password that the URL may hold.
+            # The URL may hold a user's name and password, which must not be shown.
             address = urlsplit(warehouse.url)._replace(netloc=urlsplit(warehouse.url).netloc.rpartition("@")[2])
             raise SettingsError(
                 f"tables were not made at CLICKHOUSE_URL={address.geturl()} ({error}); correct it, or give --no-tables"

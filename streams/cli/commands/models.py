@@ -31,10 +31,11 @@ from streams.kafka.reads import log_bounds, read_all
 from streams.kafka.settings import reader_settings
 
 _NEWEST_WINDOWS: Final = 5
-# So many offsets are read from the end; some are markers of transactions, some orphans and repeats.
+# Offsets read from the end of the log. Some are markers of transactions, orphans or repeats, so one would not do.
 _NEWEST_OUTCOMES: Final = 200
-_READ_S: Final = 5.0
-_FOR_EXAMPLE: Final = Impression(
+_READ_TIMEOUT_S: Final = 5.0
+# Predicted for when neither an option nor the log has an impression.
+_EXAMPLE: Final = Impression(
     impression_id="example",
     ts=round(datetime(2025, 1, 1, 12, tzinfo=UTC).timestamp() * 1_000),
     campaign_id="example",
@@ -46,7 +47,7 @@ _FOR_EXAMPLE: Final = Impression(
 app = command_group("Look at the models the learner publishes.", no_args_is_help=True)
 
 
-# Without a callback typer would make the only command the group itself.
+# Typer turns a group with one command and no callback into that command.
 @app.callback()
 def models() -> None:
     """Look at the models the learner publishes."""
@@ -55,19 +56,19 @@ def models() -> None:
 @app.command()
 def show(
     impression: Annotated[
-        str, typer.Option(help="Impression as JSON to predict for. [default: the newest outcome of each shard]")
+        str, typer.Option(help="Impression as JSON, to predict its clicks. [default: the newest outcome of each shard]")
     ] = "",
 ) -> None:
-    """Show the current model of each shard, its latest measures, and a prediction with what each feature adds."""
+    """Show the current model of each shard, its latest measures, and a prediction with the part of each feature."""
     given = _impression(impression) if impression else None
     console = Console()
-    for part in shown(kafka_cluster(), given):
+    for part in report(kafka_cluster(), given):
         console.print(part)
 
 
-def shown(cluster: Cluster, impression: Impression | None = None) -> list[RenderableType]:
-    """The parts of `models show`. Raises SettingsError without a topic or a model, Transient without a broker."""
-    from online_models.registry import check, latest  # numpy
+def report(cluster: Cluster, impression: Impression | None = None) -> list[RenderableType]:
+    """The output of `models show`. Raises SettingsError without a topic or a model, Transient without a broker."""
+    from online_models.published import check, latest  # numpy
     from streams.kafka.admin import Admin
 
     Admin(cluster).check(("models", "model_metrics"), ("outcomes",))
@@ -75,15 +76,15 @@ def shown(cluster: Cluster, impression: Impression | None = None) -> list[Render
     if not versions:
         raise SettingsError("no model is published yet; start `clickfold worker learn`, or wait for its first version")
     windows = [decode(value, ModelMetrics) for value in read_all(cluster, "model_metrics", 0)]
-    parts: list[RenderableType] = [current(versions.values()), Text(), measured(windows)]
+    parts: list[RenderableType] = [models_table(versions.values()), Text(), measures_table(windows)]
     for version in versions.values():
         check(version)
-        parts += [Text(), explained(version, impression or _newest(cluster, version.shard) or _FOR_EXAMPLE)]
+        parts += [Text(), prediction_table(version, impression or _newest(cluster, version.shard) or _EXAMPLE)]
     return parts
 
 
-def current(versions: Iterable[ModelVersion]) -> RenderableType:
-    """A table with a line a shard: how far it has learned and how large it is."""
+def models_table(versions: Iterable[ModelVersion]) -> RenderableType:
+    """A table of the models, a line for each shard: the event time it has learned up to, and its size."""
     table = _table(
         "Current models", ("model",), ("shard", "version", "weights", "bits"), ("learned to (UTC)", "digest")
     )
@@ -95,9 +96,9 @@ def current(versions: Iterable[ModelVersion]) -> RenderableType:
     return table
 
 
-def measured(windows: Iterable[ModelMetrics]) -> RenderableType:
-    """A table of the newest windows of each shard, over all outcomes, and the sum of all windows."""
-    # A window may be written again after a restart; the highest version counts.
+def measures_table(windows: Iterable[ModelMetrics]) -> RenderableType:
+    """A table of the measures of each shard: its newest windows, and all windows together. Slices are left out."""
+    # A window may be written again after a restart; the record of the highest version holds.
     newest: dict[tuple[str, int, int], ModelMetrics] = {}
     for each in windows:
         key = (each.model, each.shard, each.window_start)
@@ -115,14 +116,14 @@ def measured(windows: Iterable[ModelMetrics]) -> RenderableType:
         for each in of_shard[-_NEWEST_WINDOWS:]:
             figures = measures_of(each).figures()
             table.add_row(shown, moment(each.window_start), *figures, decimal(each.auc, 3))
-        whole = sum((measures_of(each) for each in of_shard), Measures())
-        table.add_row(shown, f"all {len(of_shard)} windows", *whole.figures(), "", style="bold")
+        total = sum((measures_of(each) for each in of_shard), Measures())
+        table.add_row(shown, f"all {len(of_shard)} windows", *total.figures(), "", style="bold")
     return table
 
 
-def explained(version: ModelVersion, impression: Impression | Outcome) -> RenderableType:
-    """The click probability of one impression, and what each feature adds to its log odds, largest first."""
-    from online_models.registry import contributions, predict
+def prediction_table(version: ModelVersion, impression: Impression | Outcome) -> RenderableType:
+    """The click probability of one impression, and how much each feature adds to its log odds, largest first."""
+    from online_models.published import contributions, predict
 
     sentence = f"Shard {version.shard}: impression {escaped(impression.impression_id)} is clicked with probability "
     table = _table("What each feature adds", ("feature", "category"), (), ())
@@ -135,12 +136,12 @@ def explained(version: ModelVersion, impression: Impression | Outcome) -> Render
             Text(escaped(each.name)), Text(escaped(each.category)), decimal(each.value, 3), f"{each.weight:+.4f}",
             Text(f"{adds:+.4f}", style=style),
         )  # fmt: skip
-    note = Text("A weight of 0: the feature was not learned, or makes no difference.", style="dim")
+    note = Text("A weight of 0: the model has not seen the feature, or it makes no difference.", style="dim")
     return Group(Text.assemble(sentence, (percent(predict(version, impression), 3), "bold")), table, note)
 
 
 def measures_of(window: ModelMetrics) -> Measures:
-    """The sums of a window."""
+    """The measures of a window as sums."""
     return Measures(
         window.examples, window.weight, window.clicks, window.predicted_clicks, window.log_loss * window.weight
     )
@@ -153,7 +154,7 @@ def _newest(cluster: Cluster, shard: int) -> Outcome | None:
     try:
         low, high = log_bounds(consumer, topic, shard)
         consumer.assign([TopicPartition(topic, shard, max(low, high - _NEWEST_OUTCOMES))])
-        newest, until_s, ended = None, time.monotonic() + _READ_S, high <= low
+        newest, until_s, ended = None, time.monotonic() + _READ_TIMEOUT_S, high <= low
         while not ended and time.monotonic() < until_s:
             for message in consumer.consume(_NEWEST_OUTCOMES, 0.2):
                 if message.error() is not None:

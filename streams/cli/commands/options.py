@@ -1,4 +1,4 @@
-"""Options that several commands share: each has one meaning, one help text and one default."""
+"""Options that several commands share, each with one meaning and one help text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Future = Annotated[str, typer.Option(help="How far ahead of its Kafka timestamp 
 Dedupe = Annotated[
     str,
     typer.Option(
-        help="How long an id is remembered to find duplicates; at least window + skew. "
+        help="How long an id is remembered, to recognise duplicates; at least window + skew. "
         "[default: window + skew + lateness]"
     ),
 ]
@@ -37,14 +37,17 @@ From = Annotated[
     str, typer.Option("--from", help="Where to begin: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1.")
 ]
 Group = Annotated[
-    str, typer.Option(help="Consumer group; a new group is a new run. [default: topic prefix + name of the worker]")
+    str,
+    typer.Option(
+        help="Consumer group; a new one starts at the first record. [default: topic prefix + name of the worker]"
+    ),
 ]
 StateDir = Annotated[Path, typer.Option(envvar="CLICKFOLD_STATE_DIR", help="Folder for checkpoints.")]
 StateBudget = Annotated[
     str,
     typer.Option(
         help="Memory that state may take, such as 4GiB; above it the worker reads more slowly.",
-        show_default="auto: 60 % of the memory there is",
+        show_default="auto: 60 % of the memory of the machine or container",
     ),
 ]
 Snapshots = Annotated[
@@ -62,15 +65,13 @@ Static = Annotated[
     bool,
     typer.Option(
         "--static/--dynamic",
-        help="Whether the group keeps the slot's partitions for it while it restarts, or gives them to others.",
+        help="Whether the group keeps the partitions of a slot while it restarts, or gives them to other workers.",
     ),
 ]
 AcceptLoss = Annotated[
-    bool, typer.Option("--accept-loss", help="Go on although records that are needed are no longer in Kafka.")
+    bool, typer.Option("--accept-loss", help="Continue although records that are needed are no longer in Kafka.")
 ]
-Slot = Annotated[
-    str, typer.Option(help="Name of this worker among those of its group on this machine; the same at every start.")
-]
+Slot = Annotated[str, typer.Option(help="Name of this worker, unique in its group and the same at every start.")]
 MetricsPort = Annotated[
     int,
     typer.Option(
@@ -104,7 +105,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def duration_ms(option: str, text: str) -> int:
-    """Milliseconds of an option's value. Raises SettingsError that names the option, as a command takes up to six."""
+    """The value of an option in milliseconds. Raises SettingsError, which names the option."""
     try:
         return parse_duration_ms(text)
     except SettingsError as error:
@@ -112,9 +113,9 @@ def duration_ms(option: str, text: str) -> int:
 
 
 def plain_name(option: str, text: str) -> str:
-    """A name that can be part of a path and of Kafka's ids. Raises SettingsError.
+    """The text, if it can be part of a path and of Kafka's ids. Raises SettingsError.
 
-    librdkafka ends the process when a group's name is empty.
+    It may not be empty: librdkafka aborts the process when the name of a group is.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", text):
         raise SettingsError(f"{option} is {text!r}; give a name of letters, digits, '.', '_' and '-', such as main-1")

@@ -1,4 +1,4 @@
-"""`clickfold promote`: has the views show a run, and takes that back."""
+"""`clickfold promote`: makes the views show a run, and takes promotions back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from schemas.moments import FORMS, moment_ms
 from streams.cli.connections import clickhouse_client
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import count
-from streams.runs.minutes import DAY_MS, Span, minutes_in, named
-from streams.runs.promote import Plan, carry_out, days_named, plan_promotion, plan_undo, preview
+from streams.runs.minutes import DAY_MS, Span, minutes_in, spans_text
+from streams.runs.promote import PromotionPlan, day_spans, plan_promotion, plan_undo, preview, write_promotion
 from streams.runs.record import MINUTE_MS
 
 
-class Reach(StrEnum):
-    """Which minutes of a run are promoted when none are named."""
+class DefaultMinutes(StrEnum):
+    """Which minutes of a run are promoted when the command names none."""
 
     DAYS = "days"
     ALL = "all"
@@ -28,11 +28,12 @@ def promote(
     name: Annotated[str, typer.Argument(help="Run to promote.", show_default=False)],
     days: Annotated[str, typer.Option(help="Only these UTC days: 2026-11-01,2026-11-02.")] = "",
     since: Annotated[str, typer.Option("--from", help="First minute, ISO 8601; UTC by default.")] = "",
-    until: Annotated[str, typer.Option("--to", help="First minute no longer included.")] = "",
+    until: Annotated[str, typer.Option("--to", help="End of the minutes, which is not included.")] = "",
     minutes: Annotated[
-        Reach, typer.Option(help="days: all whole UTC days it owns; all: all minutes it owns.")
-    ] = Reach.DAYS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+        DefaultMinutes,
+        typer.Option(help="Without days or times: whole UTC days that the run owns (days), or all its minutes (all)."),
+    ] = DefaultMinutes.DAYS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Take the run's promotions back: all, or those of the days or times given.")
     ] = False,
@@ -41,27 +42,27 @@ def promote(
     """Show a run's figures in place of live work's, in views and queries: minutes, outcomes and clicks.
 
     Only minutes that are final, in the run and in live work, are promoted. Readers see all of a promotion or none of
-    it. Nothing is overwritten: --undo shows again what was shown before. Pacing does not change: it has used the
-    figures of live work, and what was spent stays spent.
+    it. Nothing is overwritten: after --undo the views show what they showed before. Pacing does not change: its
+    decisions were made from the figures of live work.
     """
-    asked = asked_for(days=days, since=since, until=until)
-    if asked and minutes is Reach.ALL:
+    requested = requested_spans(days=days, since=since, until=until)
+    if requested and minutes is DefaultMinutes.ALL:
         raise SettingsError("--minutes all and days or times are given; give one of them")
     with clickhouse_client() as client:
         if undo:
-            plan = plan_undo(client, name, asked=asked)
+            plan = plan_undo(client, name, requested=requested)
         else:
-            plan = plan_promotion(client, name, asked=asked, every_minute=minutes is Reach.ALL)
+            plan = plan_promotion(client, name, requested=requested, every_minute=minutes is DefaultMinutes.ALL)
         changed = preview(client, plan)
         if not dry_run:
-            carry_out(client, plan)
+            write_promotion(client, plan)
     write(changed, format_)
     if format_ is Format.TABLE:
         typer.echo(_sentence(plan, dry_run=dry_run))
 
 
-def asked_for(*, days: str, since: str, until: str) -> list[Span]:
-    """The minutes of --days, or of --from and --to; none when nothing is given. Raises SettingsError."""
+def requested_spans(*, days: str, since: str, until: str) -> list[Span]:
+    """The minutes of --days, or of --from and --to; empty when no option is given. Raises SettingsError."""
     if days and (since or until):
         raise SettingsError("--days and --from or --to are given; give one of them")
     if bool(since) != bool(until):
@@ -71,7 +72,7 @@ def asked_for(*, days: str, since: str, until: str) -> list[Span]:
         for day, start_ms in zip(days.split(","), starts, strict=True):
             if start_ms % DAY_MS:
                 raise SettingsError(f"--days {day!r} is not a day; write it as 2026-11-01")
-        return days_named(starts)
+        return day_spans(starts)
     if not since:
         return []
     span = Span(_moment_ms("--from", since), _moment_ms("--to", until))
@@ -90,12 +91,13 @@ def _moment_ms(option: str, text: str) -> int:
     return ts_ms
 
 
-def _sentence(plan: Plan, *, dry_run: bool) -> str:
+def _sentence(plan: PromotionPlan, *, dry_run: bool) -> str:
     verb = "taken back" if plan.undo else "promoted"
     text = (
         f"{'Would be ' if dry_run else ''}{verb}: run {plan.run}, {count(minutes_in(plan.spans))} minutes "
-        f"({named(plan.spans)}); {count(plan.changes)} are read from elsewhere {'then' if dry_run else 'now'}."
+        f"({spans_text(plan.spans)}). "
+        f"Views {'would' if dry_run else 'now'} read {count(plan.changes)} of them from another run."
     )
     if plan.not_final:
-        text += f" Left out: {count(plan.not_final)} minutes of that may still change in it or in live work."
+        text += f" Left out: {count(plan.not_final)} minutes that may still change in the run or in live work."
     return text

@@ -20,16 +20,21 @@ from streams.cli.render.explanations import explain, list_queries
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-# Statements that answer with a result; all others answer nothing, or a line of text.
-_ASKS: Final = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH|SHOW|DESC|EXPLAIN|EXISTS)", re.I | re.S)
+# Statements with a result. Others return nothing, or a line of text.
+_HAS_RESULT: Final = re.compile(
+    r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH|SHOW|DESC|EXPLAIN|EXISTS)", re.I | re.S
+)
+# The parameters that hold a time, with their options.
 _MOMENTS: Final = {"since": "--from", "until": "--to"}
 _EPOCH_SECONDS: Final = re.compile(r"\d{9,10}")
-# Rows for a line chart: the default of a query is meant for reading, and would leave only the newest hours.
+# The default of `rows` is meant for reading: a line chart with it would show only the newest hours.
 _LINE_ROWS: Final = "100000"
 
 
 def query(
-    name: Annotated[str, typer.Argument(help="Named query. Without one, all are listed.", show_default=False)] = "",
+    name: Annotated[
+        str, typer.Argument(help="Named query; without it all queries are listed.", show_default=False)
+    ] = "",
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="A parameter as NAME=VALUE.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Only this campaign.")] = None,
     since: Annotated[str | None, typer.Option("--from", help="From this time on, ISO 8601; UTC by default.")] = None,
@@ -38,7 +43,7 @@ def query(
     sql: Annotated[str | None, typer.Option(help="Any SQL instead of a named query.")] = None,
     format_: Annotated[QueryFormat, typer.Option("--format", help="How the answer is written.")] = QueryFormat.TABLE,
     explained: Annotated[
-        bool, typer.Option("--explain", help="Say how to read the answer; asks no ClickHouse.")
+        bool, typer.Option("--explain", help="Explain the query and how to read its answer; needs no ClickHouse.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="List queries with their parameters.")] = False,
 ) -> None:
@@ -64,18 +69,18 @@ def query(
 
 
 def parameters(given: list[str] | tuple[str, ...], options: Mapping[str, str | None]) -> dict[str, str]:
-    """Values by parameter, from texts NAME=VALUE and from options that are not None. Raises SettingsError."""
+    """Values by name of parameter, from texts NAME=VALUE and from options that are given. Raises SettingsError."""
     values = {name: value for name, value in options.items() if value is not None}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise SettingsError(f"parameter {text!r} is not NAME=VALUE, as campaign=k1")
+            raise SettingsError(f"parameter {text!r} is not NAME=VALUE, such as campaign=k1")
         values[name] = value
     return {name: _moment(name, value) if name in _MOMENTS else value for name, value in values.items()}
 
 
 def named_query(name: str, values: Mapping[str, str]) -> Query:
-    """The query of that name. Raises SettingsError, naming the nearest, when there is no such query or parameter."""
+    """The query of this name. Raises SettingsError when there is none, or it does not take a parameter of `values`."""
     query = queries().get(name)
     if query is None:
         near = difflib.get_close_matches(name, queries(), n=1, cutoff=0.4)
@@ -92,8 +97,8 @@ def named_query(name: str, values: Mapping[str, str]) -> Query:
 def _ask(query: Query, values: Mapping[str, str], format_: QueryFormat) -> None:
     chart = query.chart
     if format_ is QueryFormat.CHART and chart is None:
-        others = ", ".join(each for each in QueryFormat if each is not QueryFormat.CHART)
-        raise SettingsError(f"query {query.name} has no chart; --format takes {others}")
+        formats = ", ".join(each for each in QueryFormat if each is not QueryFormat.CHART)
+        raise SettingsError(f"query {query.name} has no chart; --format takes {formats}")
     if format_ is QueryFormat.ARROW:
         refuse_terminal()
     _, bound = bind(query.name, values)
@@ -111,12 +116,12 @@ def _ask(query: Query, values: Mapping[str, str], format_: QueryFormat) -> None:
 def _ask_sql(sql: str, values: Mapping[str, str], format_: QueryFormat) -> None:
     if format_ is QueryFormat.CHART:
         raise SettingsError(
-            "--format chart draws named queries, whose files say what; with --sql choose another format"
+            "--format chart draws named queries, whose files describe the chart; with --sql choose another format"
         )
     if format_ is QueryFormat.ARROW:
         refuse_terminal()
-        if not _ASKS.match(sql):
-            raise SettingsError("--format arrow writes answers, and this statement gives none; leave the format out")
+        if not _HAS_RESULT.match(sql):
+            raise SettingsError("--format arrow writes rows, and this statement returns none; leave out --format")
     with clickhouse_client() as client:
         if format_ is QueryFormat.ARROW:
             write_arrow(arrow(client, sql.strip().rstrip(";"), values))
@@ -125,9 +130,9 @@ def _ask_sql(sql: str, values: Mapping[str, str], format_: QueryFormat) -> None:
 
 
 def run_sql(client: Client, sql: str, values: Mapping[str, str]) -> Table:
-    """The answer to any statement; a table without columns for one that has no answer."""
+    """The answer to any statement; a table without columns for a statement that returns none."""
     sql = sql.strip().rstrip(";")
-    if not _ASKS.match(sql):
+    if not _HAS_RESULT.match(sql):
         client.command(sql, parameters=dict(values) or None)
         return Table((), (), [])
     return answer(client, sql, values)

@@ -1,4 +1,4 @@
-"""`clickfold runs`: lists backfills, and drops those that are no longer wanted."""
+"""`clickfold runs`: lists backfills, and deletes those that are no longer needed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def runs(
     context: typer.Context,
     format_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.TABLE,
 ) -> None:
-    """List backfills, newest first: the minutes they own, what they read, their settings, and where they are shown."""
+    """List backfills, newest first: minutes they own, promoted minutes, size, offsets they read, settings."""
     if context.invoked_subcommand is None:
         with clickhouse_client() as client:
             rows = [_row(holding) for holding in holdings(client)]
@@ -53,7 +53,9 @@ def drop(
     name: Annotated[str, typer.Argument(help="Run to drop.", show_default=False)],
     unfinished: Annotated[
         bool,
-        typer.Option("--unfinished", help="Also a run that is not complete; make sure that no backfill works on it."),
+        typer.Option(
+            "--unfinished", help="Also drop a run that is not complete; make sure that no backfill is working on it."
+        ),
     ] = False,
 ) -> None:
     """Delete a run's rows and its record; refused while views show it. Disk space is freed when ClickHouse merges."""
@@ -64,11 +66,11 @@ def drop(
 
 @app.command()
 def prune(
-    keep: Annotated[int | None, typer.Option(min=0, help="Drop all but this many, the newest.")] = None,
-    older: Annotated[str, typer.Option(help="Drop those that finished longer ago than this, such as 30d.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be dropped.")] = False,
+    keep: Annotated[int | None, typer.Option(min=0, help="Keep this many of the newest runs, drop the others.")] = None,
+    older: Annotated[str, typer.Option(help="Drop runs that finished longer ago than this, such as 30d.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be dropped.")] = False,
 ) -> None:
-    """Drop complete runs that are promoted nowhere. With both options, those that both options select."""
+    """Drop complete runs of which no minute is promoted. With both options, only those that both select."""
     if keep is None and not older:
         raise SettingsError("neither --keep nor --older is given; give one, such as --keep 3 or --older 30d")
     before_ms = time.time_ns() // 1_000_000 - options.duration_ms("--older", older) if older else None
@@ -76,8 +78,8 @@ def prune(
         names = prunable(client, keep=keep, finished_before_ms=before_ms)
         for name in names:
             rows = None if dry_run else drop_run(client, name)
-            outcome = "would be dropped" if rows is None else f"dropped, {count(rows)} rows"
-            typer.echo(f"{name}: {outcome}")
+            result = "would be dropped" if rows is None else f"dropped, {count(rows)} rows"
+            typer.echo(f"{name}: {result}")
     if not names:
         typer.echo("nothing to drop")
 

@@ -1,4 +1,4 @@
-"""`clickfold up` and `clickfold down`: the embedded system in the background; its folder keeps the data."""
+"""`clickfold up` and `clickfold down`: start and stop the embedded system, which runs in the background."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from streams.cli.connections import data_dir as default_data_dir
 from streams.embedded.stack import PARTS, WORKERS, Stack, require_embedded
 
 DataDir = Annotated[
-    Path, typer.Option(envvar="CLICKFOLD_DATA_DIR", help="Folder of the embedded system; data stays in it.")
+    Path, typer.Option(envvar="CLICKFOLD_DATA_DIR", help="Folder of the embedded system, with its data and logs.")
 ]
 
 
 def up(
     data_dir: DataDir = DEFAULT_DATA_DIR,
-    partitions: Annotated[int, typer.Option(min=1, max=64, help="Partitions of the topics, if they are made now.")] = 4,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=64, help="Partitions of the topics, if they do not exist yet.")
+    ] = 4,
     window: options.Window = "30m",
     skew: options.Skew = "5s",
     lateness: options.Lateness = "2m",
@@ -49,10 +51,10 @@ def up(
     for name in WORKERS:
         console.print(f"{name:<11} {stack.url(name)}")
     console.print(
-        f"Logs and data in {stack.folder}. Produce to ads.impressions and ads.clicks; `clickfold query` asks."
+        f"Logs and data in {stack.folder}. Produce to ads.impressions and ads.clicks; `clickfold query` shows results."
     )
     if data_dir.absolute() != default_data_dir().absolute():
-        console.print("`clickfold query` and `clickfold models` find it by CLICKFOLD_DATA_DIR, set to that folder.")
+        console.print("Set CLICKFOLD_DATA_DIR to that folder, so that `clickfold query` and `clickfold models` use it.")
 
 
 def down(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:

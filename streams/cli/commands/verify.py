@@ -21,12 +21,12 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.pacing.settings import changelog_topic
 from streams.verify.check import Check
-from streams.verify.paced import Changelog, Paced, View
-from streams.verify.run import Asked, Verification
+from streams.verify.pacing_counters import PacingChangelog, PacingCounters, PacingView
+from streams.verify.run import Verification, VerifyRequest
 
 
 class Format(StrEnum):
-    """How the answer is written."""
+    """How the result is written."""
 
     TABLE = "table"
     JSON = "json"
@@ -50,22 +50,24 @@ def verify(
     pacing_url: Annotated[
         str, typer.Option(help="JSON view of the pacing worker, http://host:port/pacing. [default: its changelog]")
     ] = "",
-    ended: Annotated[bool, typer.Option("--ended", help="The run was ended by SIGUSR1, so nothing is open.")] = False,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="The run was ended by SIGUSR1, so nothing is open any more.")
+    ] = False,
     wait: Annotated[
         str, typer.Option(help="How long to wait for the sink and pacing to catch up before comparing.")
     ] = "0s",
-    rows: Annotated[int, typer.Option(min=1, help="How many differences of each check to show.")] = 5,
+    rows: Annotated[int, typer.Option(min=1, help="How many differences of each check are shown.")] = 5,
     format_: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.TABLE,
 ) -> None:
     """Recompute from Kafka alone what a run must have written, and compare. Exit code 1 when anything differs.
 
-    Live workers may go on meanwhile: it compares what they have committed, and leaves out what may still change.
+    Workers may keep running: only what they have committed is compared, without what may still change.
     """
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
     )
     cluster = kafka_cluster()
-    asked = Asked(
+    request = VerifyRequest(
         bounds=bounds,
         group=options.plain_name("--group", group or cluster.group("join")),
         dimensions=options.names(dimensions),
@@ -74,25 +76,25 @@ def verify(
         to_text=to,
         ended=ended,
         wait_s=options.duration_ms("--wait", wait) / 1_000,
-        most=rows,
+        max_shown=rows,
     )
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(clickhouse_errors_as_sentences())
         warehouse = warehouse_if_any()
         client = cleanup.enter_context(contextlib.closing(warehouse.connect())) if warehouse is not None else None
-        paced = _pacing(cluster, pacing_url)
+        pacing = _pacing_counters(cluster, pacing_url)
         bar = cleanup.enter_context(_bar())
         verification = Verification(
             cluster,
-            asked,
+            request,
             clickhouse=client,
             sink_group=sink_group,
-            paced=paced,
+            pacing=pacing,
             on_read=lambda records: bar.advance(task, records),
         )
         task = bar.add_task("records", total=verification.records)
         checks = verification.checks()
-    absent = [name for name, source in (("ClickHouse", client), ("pacing", paced)) if source is None]
+    absent = [name for name, source in (("ClickHouse", client), ("pacing", pacing)) if source is None]
     if format_ is Format.JSON:
         sys.stdout.write(_json(verification, checks, absent))
         agree = not any(check.differing for check in checks)
@@ -100,15 +102,15 @@ def verify(
         console = Console()
         agree = show_checks(checks, console)
         judged = ", ".join(f"{count:,} {log}" for log, count in verification.events.items())
-        console.print(f"{judged} in {len(verification.partitions)} partitions were judged.")
+        console.print(f"{judged} in {len(verification.partitions)} partitions were recomputed.")
         for name in absent:
-            console.print(f"{name}: not compared, as none is named and none runs here.", style="dim")
+            console.print(f"{name}: not compared, because none is configured and none runs here.", style="dim")
     if not agree:
         raise typer.Exit(1)
 
 
 def show_checks(checks: Sequence[Check], console: Console) -> bool:
-    """Prints one line a check, with its first differences below; returns whether all agree."""
+    """Prints a line for each check, with its first differences below; returns whether all agree."""
     console.print("[bold]Against the batch truth[/bold]:")
     for check in checks:
         if check.differing:
@@ -149,13 +151,13 @@ def _numbers(text: str) -> list[int]:
         raise SettingsError(f"--partitions is {text!r}; give numbers separated by commas, such as 0,3") from error
 
 
-def _pacing(cluster: Cluster, url: str) -> Paced | None:
-    """The pacing worker's view, or its changelog; None where no worker ever ran."""
+def _pacing_counters(cluster: Cluster, url: str) -> PacingCounters | None:
+    """The JSON view of the pacing worker, or without a URL its changelog; None if no such worker ever ran."""
     if url:
-        return View(url)
+        return PacingView(url)
     topic = changelog_topic(cluster.group("pace"))
     partitions = Admin(cluster).partition_counts().get(topic)
-    return Changelog(cluster, topic, partitions) if partitions is not None else None
+    return PacingChangelog(cluster, topic, partitions) if partitions is not None else None
 
 
 def _bar() -> Progress:

@@ -1,4 +1,4 @@
-"""`clickfold worker …`: the four always-on processes. `streams.worker.lifecycle` runs them."""
+"""`clickfold worker …`: the four workers, whose processes `streams.worker.lifecycle` runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def join(
         ),
     ] = "5s",
     checkpoint: Annotated[
-        str, typer.Option(help="How often state is made durable; recovery goes on from there.")
+        str, typer.Option(help="How often a checkpoint is written, from which recovery continues.")
     ] = "15s",
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     state_budget: options.StateBudget = "auto",
@@ -81,7 +81,10 @@ def join(
 def learn(
     group: options.Group = "",
     grace: Annotated[
-        str, typer.Option(help="How far join partitions may be apart in event time before metrics leave outcomes out.")
+        str,
+        typer.Option(
+            help="How far apart join partitions may be in event time; outcomes that are later are not measured."
+        ),
     ] = "15m",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
     snapshots: options.Snapshots = "",
@@ -124,7 +127,7 @@ def pace(
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
-    """Pace budgets by campaign totals: decisions, and a JSON view of spend against plan."""
+    """Pace budgets by campaign totals: decisions, and a JSON view of spend and plan."""
     from streams.pacing.settings import PacingSettings
     from streams.worker.lifecycle import run_worker
     from streams.worker.workers import PacingWorker
@@ -146,13 +149,13 @@ def pace(
 def sink(
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a full batch.")] = 50_000,
     batch_s: Annotated[
-        float, typer.Option(min=0.01, help="Age in seconds at which a batch is written although it is not full.")
+        float, typer.Option(min=0.01, help="Age in seconds at which a batch is inserted even if it is not full.")
     ] = 1.0,
     group: options.Group = "",
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
-    """Write totals, outcomes and the rest to ClickHouse, acknowledged before offsets are committed."""
+    """Write totals, outcomes and all other outputs to ClickHouse; offsets are committed once it has acknowledged."""
     from streams.sink.settings import SinkSettings
     from streams.worker.lifecycle import run_worker
     from streams.worker.workers import SinkWorker

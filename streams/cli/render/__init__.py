@@ -1,1 +1,1 @@
-"""What a terminal shows: tables, charts, figures, the live view and the numbers behind it."""
+"""What a terminal shows: tables, charts, figures, the live view and the sources of its numbers."""

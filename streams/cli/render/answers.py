@@ -1,4 +1,4 @@
-"""Writes answers of ClickHouse to standard output: as a table, CSV, JSON, Arrow, or a chart."""
+"""Writes answers of ClickHouse to standard output as a table, CSV, JSON, Arrow or a chart."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from schemas.errors import SettingsError
 from streams.cli.render.escape import escaped_json, escaped_table
 from streams.cli.render.figures import DASH
 
-# The width in a pipe, which has none: rows must not be cut where nobody would see it.
+# Characters of a line in a pipe, which has no width of its own. More than any row needs, so that no row is cut.
 PIPE_COLUMNS: Final = 10_000
-# The size of a chart in a pipe: what fits a page or a message.
+# The size of a chart in a pipe: it fits a page of a document or a message.
 _CHART_COLUMNS: Final = 100
 _CHART_LINES: Final = 20
 _NUMBER: Final = re.compile(r"(Nullable\()?(U?Int|Float|Decimal)")
@@ -36,7 +36,7 @@ class Format(StrEnum):
 
 
 class QueryFormat(StrEnum):
-    """How the answer to a query is written: one of the formats, Arrow for other programs, or a chart."""
+    """How the answer to a query is written: as a Format, as Arrow for other programs, or as a chart."""
 
     TABLE = "table"
     CSV = "csv"
@@ -46,7 +46,7 @@ class QueryFormat(StrEnum):
 
 
 def terminal(columns: int = PIPE_COLUMNS) -> Console:
-    """Standard output: as wide as the terminal, or with this many columns in a pipe."""
+    """Standard output, as wide as the terminal; in a pipe `columns` characters wide."""
     console = Console()
     return console if console.is_terminal else Console(width=columns)
 
@@ -72,23 +72,25 @@ def write(table: Table, format_: Format) -> None:
 
 
 def write_chart(table: Table, chart: Chart) -> None:
-    """Draws an answer as large as the terminal."""
-    from streams.cli.render.charts import Room, draw
+    """Draws an answer in the size of the terminal."""
+    from streams.cli.render.charts import Canvas, draw
 
     console = terminal(_CHART_COLUMNS)
     lines = min(_CHART_LINES, max(8, console.height - 8)) if console.is_terminal else _CHART_LINES
-    room = Room(console.width, lines, colours=console.color_system is not None and not console.no_color)
-    console.print(draw(escaped_table(table), chart, room))
+    canvas = Canvas(console.width, lines, colours=console.color_system is not None and not console.no_color)
+    console.print(draw(escaped_table(table), chart, canvas))
 
 
 def refuse_terminal() -> None:
-    """Raises SettingsError where binary output would go to a terminal."""
+    """Raises SettingsError when standard output is a terminal, which cannot show binary data."""
     if sys.stdout.isatty():
-        raise SettingsError("--format arrow writes bytes no terminal can show; send them on, as in '> answer.arrow'")
+        raise SettingsError(
+            "--format arrow writes bytes that a terminal cannot show; redirect them, as in '> answer.arrow'"
+        )
 
 
 def write_arrow(stream: bytes) -> None:
-    """Writes an Arrow IPC stream as it is."""
+    """Writes an Arrow IPC stream unchanged."""
     sys.stdout.buffer.write(stream)
     sys.stdout.buffer.flush()
 

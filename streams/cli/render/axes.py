@@ -1,4 +1,4 @@
-"""Axes of charts: round numbers, times with the date where it changes, units, shortened names."""
+"""Axes and labels of charts: round numbers, times with the date where it changes, units, shortened names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIME_STEPS_S: Final = (
     *(count * _HOUR for count in (1, 2, 3, 6, 12)),
     *(count * _DAY for count in (1, 2, 7, 14, 28, 91, 182, 364)),
 )
-# Units are the last part of a column's name. These are scaled to readable ones.
+# The end of a column's name is its unit. Values in these units are converted to the unit shown.
 _SCALES: Final = {
     "_micros": (1e-6, "currency units"),
     "_nano": (1e-9, ""),
@@ -27,21 +27,22 @@ _SCALES: Final = {
     "_percent": (1.0, "%"),
     "_s": (1.0, "s"),
 }
+# So many characters of a name, so that three names with their line samples fit a legend of 100 columns.
 _NAME_CHARACTERS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From `low` to `high`, with a label for each tick. `span`, shown beside them, is what the labels leave out."""
+    """From `low` to `high`, with a label for each tick. `dates` says which dates a time axis spans, for the caption."""
 
     low: float
     high: float
     ticks: Sequence[float]
     labels: Sequence[str]
-    span: str = ""
+    dates: str = ""
 
 
-def scaled(column: str, unit: str) -> tuple[float, str]:
+def scale_and_label(column: str, unit: str) -> tuple[float, str]:
     """The factor for a column's values, and its name with its unit."""
     if unit:
         return (100.0 if unit == "%" else 1.0), f"{column}, {unit}"
@@ -52,7 +53,7 @@ def scaled(column: str, unit: str) -> tuple[float, str]:
 
 
 def value_axis(values: Sequence[float], most: int) -> Axis:
-    """Round ticks around the values, about `most` of them; from 0 unless the values are far from it."""
+    """About `most` round ticks that enclose the values. It starts at 0 unless half the highest value is below all."""
     low, high = min(values), max(values)
     if 0 <= low < high / 2:
         low = 0.0
@@ -60,32 +61,32 @@ def value_axis(values: Sequence[float], most: int) -> Axis:
         high = 0.0
     ticks = nice_ticks(low, high, most)
     step = ticks[1] - ticks[0]
-    return Axis(ticks[0], ticks[-1], ticks, tuple(written(tick, step) for tick in ticks))
+    return Axis(ticks[0], ticks[-1], ticks, tuple(number_text(tick, step) for tick in ticks))
 
 
 def nice_ticks(low: float, high: float, most: int) -> tuple[float, ...]:
     """At most `most` + 2 multiples of 1, 2 or 5 times a power of ten, from at most `low` to at least `high`."""
     if high <= low:
-        room = abs(low) / 10 or 0.5
-        low, high = low - room, high + room
-    rough = (high - low) / most
-    power = 10.0 ** floor(log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+        margin = abs(low) / 10 or 0.5
+        low, high = low - margin, high + margin
+    rough_step = (high - low) / most
+    power = 10.0 ** floor(log10(rough_step))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough_step * (1 - 1e-9))
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
     return tuple(round(multiple * step, 12) for multiple in range(first, last + 1))
 
 
-def written(value: float, step: float) -> str:
-    """A number with as many digits as steps of that size need, and a separator between thousands."""
+def number_text(value: float, step: float) -> str:
+    """A number with as many decimals as steps of this size need, and a separator between thousands."""
     digits = max(0, -floor(log10(step) + 1e-9)) if step > 0 else 0
     text = f"{value:,.{min(digits, 9)}f}"
     return text if float(text.replace(",", "")) else text.removeprefix("-")
 
 
 def time_axis(start_s: float, stop_s: float, most: int) -> Axis:
-    """Ticks at round times: HH:MM, with the date at the first and where it changes; dates alone over many days."""
-    span = stop_s - start_s
-    step = next((step for step in _TIME_STEPS_S if span / step <= most), _TIME_STEPS_S[-1])
+    """Ticks at round times: HH:MM, with the date at the first and where it changes; over many days only dates."""
+    span_s = stop_s - start_s
+    step = next((step for step in _TIME_STEPS_S if span_s / step <= most), _TIME_STEPS_S[-1])
     ticks: list[float] = [multiple * step for multiple in range(ceil(start_s / step), floor(stop_s / step) + 1)] or [
         start_s
     ]
@@ -97,18 +98,18 @@ def time_axis(start_s: float, stop_s: float, most: int) -> Axis:
         labels.append(f"{'' if date == day else date} {clock}".strip())
         day = date
     first, last = (f"{datetime.fromtimestamp(end_s, UTC):%Y-%m-%d}" for end_s in (start_s, stop_s))
-    # A single moment needs some room around it.
-    around = 0.0 if span else _HOUR / 2
+    # A single moment is shown with half an hour on both sides.
+    margin_s = 0.0 if span_s else _HOUR / 2
     return Axis(
-        start_s - around, stop_s + around, ticks, labels, f", {first}" if first == last else f", {first} to {last}"
+        start_s - margin_s, stop_s + margin_s, ticks, labels, f", {first}" if first == last else f", {first} to {last}"
     )
 
 
-def called(value: object) -> str:
-    """The value of a column as part of a row's name; a dash where it is empty."""
+def cell_text(value: object) -> str:
+    """A value as part of the name of a row or line; a dash when it is empty."""
     return DASH if value in (None, "") else str(value)
 
 
-def short(name: str) -> str:
-    """A name shortened to what a legend has room for."""
+def shortened(name: str) -> str:
+    """A name, cut to the length that fits a legend."""
     return name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…"

@@ -1,4 +1,4 @@
-"""Draws answers in the terminal as the header of their query says: lines by plotext, bars and intervals by rows."""
+"""Draws answers in the terminal as the header of their query asks: lines with plotext, other kinds row by row."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from schemas.clickhouse.queries import Chart, Table
-from streams.cli.render.axes import Axis, called, scaled, short, time_axis, value_axis
+from streams.cli.render.axes import Axis, cell_text, scale_and_label, shortened, time_axis, value_axis
 from streams.cli.render.bars import bars, histogram, left_out, points
 
-# More lines than this cannot be told apart.
+# More lines than this are hard to tell apart.
 MOST_SERIES: Final = 6
-# Without colours, when lines are drawn with letters.
+# The same without colours, where a line is drawn with its letter.
 MOST_PLAIN_SERIES: Final = 3
 _COLOURS: Final = ("blue", "orange", "green", "magenta", "cyan", "red")
-# Rich's names of the same, for the legend.
+# The names of these colours in rich, for the legend.
 _LEGEND_STYLES: Final = ("blue", "yellow", "green", "magenta", "cyan", "red")
 _LETTERS: Final = "ABC"
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """The size of a chart in characters, and whether it may have colours."""
+class Canvas:
+    """The size of a chart in characters, and whether it has colours."""
 
     width: int
     height: int
@@ -40,52 +40,52 @@ class _Series:
     points: list[tuple[float, float | None]]
 
 
-def draw(table: Table, chart: Chart, room: Room) -> RenderableType:
-    """The answer as a chart; without rows a line that says so."""
+def draw(table: Table, chart: Chart, canvas: Canvas) -> RenderableType:
+    """The answer as a chart; a line that says so when it has no rows."""
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     title = Text(chart.text, style="bold")
     if not rows:
         return Group(title, Text("no rows"))
     if chart.kind == "line":
-        return Group(title, *_lines(rows, chart, room, timed=_timed(table, chart.x)))
+        return Group(title, *_lines(rows, chart, canvas, x_is_time=_is_time(table, chart.x)))
     if chart.kind == "histogram":
         return Group(title, *histogram(rows, chart))
-    return Group(title, *(points(rows, chart, width=room.width) if chart.kind == "points" else bars(rows, chart)))
+    return Group(title, *(points(rows, chart, width=canvas.width) if chart.kind == "points" else bars(rows, chart)))
 
 
-def _timed(table: Table, column: str) -> bool:
+def _is_time(table: Table, column: str) -> bool:
     return "Date" in table.types[table.columns.index(column)]
 
 
-def _lines(rows: list[dict[str, Any]], chart: Chart, room: Room, *, timed: bool) -> Iterator[RenderableType]:
-    scale, label = scaled(chart.y, chart.unit)
-    every = _series(rows, chart, scale, timed=timed)
-    # Of many lines those with the most points; the sort keeps the answer's order among equals.
-    most = MOST_SERIES if room.colours else MOST_PLAIN_SERIES
-    shown = sorted(every, key=lambda series: -len(series.points))[:most]
+def _lines(rows: list[dict[str, Any]], chart: Chart, canvas: Canvas, *, x_is_time: bool) -> Iterator[RenderableType]:
+    scale, label = scale_and_label(chart.y, chart.unit)
+    all_series = _series(rows, chart, scale, x_is_time=x_is_time)
+    # Of many lines, those with the most points are shown; the sort keeps the order of the answer among equals.
+    most_series = MOST_SERIES if canvas.colours else MOST_PLAIN_SERIES
+    shown = sorted(all_series, key=lambda series: -len(series.points))[:most_series]
     values = [y for series in shown for _, y in series.points if y is not None]
     if not values:
         yield Text(f"no row has a value of {chart.y}")
         return
     moments = [x for series in shown for x, _ in series.points]
-    room_x = max(2, (room.width - 10) // 14)
-    across = time_axis(min(moments), max(moments), room_x) if timed else value_axis([*moments], room_x)
-    mark = None if chart.at is None else chart.at * scale
-    up = value_axis(values if mark is None else [*values, mark], max(3, room.height // 3))
+    most_ticks = max(2, (canvas.width - 10) // 14)
+    x_axis = time_axis(min(moments), max(moments), most_ticks) if x_is_time else value_axis([*moments], most_ticks)
+    reference = None if chart.at is None else chart.at * scale
+    y_axis = value_axis(values if reference is None else [*values, reference], max(3, canvas.height // 3))
     if len(shown) > 1 or shown[0].name:
-        yield _legend(shown, colours=room.colours)
-    yield _plot(shown, across, up, room, mark=mark)
-    yield Text(f"{label} by {chart.x}{', UTC' if timed else ''}{across.span}", style="dim")
-    if len(shown) < len(every):
-        yield left_out(f"{len(shown)} of {len(every):,} lines shown ({chart.by}), those of most points")
+        yield _legend(shown, colours=canvas.colours)
+    yield _plot(shown, x_axis, y_axis, canvas, reference=reference)
+    yield Text(f"{label} by {chart.x}{', UTC' if x_is_time else ''}{x_axis.dates}", style="dim")
+    if len(shown) < len(all_series):
+        yield left_out(f"{len(shown)} of {len(all_series):,} lines shown ({chart.by}), those with most points")
 
 
-def _series(rows: list[dict[str, Any]], chart: Chart, scale: float, *, timed: bool) -> list[_Series]:
+def _series(rows: list[dict[str, Any]], chart: Chart, scale: float, *, x_is_time: bool) -> list[_Series]:
     by_name: dict[str, list[tuple[float, float | None]]] = {}
     for row in rows:
         if row[chart.x] is not None:
             y = row[chart.y]
-            point = (_moment(row[chart.x]) if timed else float(row[chart.x]), None if y is None else y * scale)
+            point = (_moment(row[chart.x]) if x_is_time else float(row[chart.x]), None if y is None else y * scale)
             by_name.setdefault(_name(row, chart.by), []).append(point)
     return [_Series(name, sorted(points, key=lambda point: point[0])) for name, points in by_name.items()]
 
@@ -101,28 +101,28 @@ def _legend(shown: Sequence[_Series], *, colours: bool) -> Text:
             legend.append("━━ ", _LEGEND_STYLES[number])
         elif len(shown) > 1:
             legend.append(f"{_LETTERS[number]} ")
-        legend.append(f"{short(series.name)}   ")
+        legend.append(f"{shortened(series.name)}   ")
     legend.rstrip()
     return legend
 
 
-def _plot(shown: Sequence[_Series], across: Axis, up: Axis, room: Room, *, mark: float | None) -> Text:
+def _plot(shown: Sequence[_Series], x_axis: Axis, y_axis: Axis, canvas: Canvas, *, reference: float | None) -> Text:
     import plotext  # takes 0.15 s to import
 
-    # plotext keeps one figure for the process, and would cut it to the size of the terminal, also in a pipe.
+    # plotext has one figure for the whole process. It would also cut it to the size of the terminal, even in a pipe.
     plotext.terminal.limit(False, False)
     figure = plotext.figure
     figure.clear()
-    figure.plot_size(room.width, room.height)
+    figure.plot_size(canvas.width, canvas.height)
     figure.theme("colorless")
     figure.axes(False, axis="x", side=1)
     figure.axes(False, axis="y", side=1)
-    if mark is not None:
-        figure.event([mark], orientation="horizontal", style="dotted", pixel="default")
+    if reference is not None:
+        figure.event([reference], orientation="horizontal", style="dotted", pixel="default")
     for number, series in enumerate(shown):
-        figure.draw(_signal(figure, series, number, alone=len(shown) == 1, colours=room.colours))
-    figure.ruler("x", 0).lim(across.low, across.high).ticks(list(across.ticks), list(across.labels))
-    figure.ruler("y", 0).lim(up.low, up.high).ticks(list(up.ticks), list(up.labels))
+        figure.draw(_signal(figure, series, number, alone=len(shown) == 1, colours=canvas.colours))
+    figure.ruler("x", 0).lim(x_axis.low, x_axis.high).ticks(list(x_axis.ticks), list(x_axis.labels))
+    figure.ruler("y", 0).lim(y_axis.low, y_axis.high).ticks(list(y_axis.ticks), list(y_axis.labels))
     return Text.from_ansi(str(figure.build()).rstrip("\n"), no_wrap=True)
 
 
@@ -130,14 +130,14 @@ def _signal(figure: Any, series: _Series, number: int, *, alone: bool, colours: 
     import plotext
 
     points = [(x, y) for x, y in series.points if y is not None]
-    # Without colours lines of dots look alike, so they are drawn with letters. A single dot would be hard to see.
+    # Without colours all lines of dots look the same, so each is drawn with its letter. A single dot is hard to see.
     symbol = "braille" if len(points) > 1 else "●"
     if not colours and not alone:
         symbol = _LETTERS[number]
     colour = _COLOURS[number] if colours else "default"
     marker = plotext.marker(symbol, plotext.pixel(colour))
     signal = figure.signal([x for x, _ in points], [y for _, y in points], marker=marker).lines()
-    # No line over a gap, where nothing was counted.
+    # No line across a gap, where the value is None.
     position = 0
     for before, after in pairwise(series.points):
         position += before[1] is not None
@@ -147,4 +147,4 @@ def _signal(figure: Any, series: _Series, number: int, *, alone: bool, colours: 
 
 
 def _name(row: dict[str, Any], by: str) -> str:
-    return " ".join(called(row[name]) for name in by.split(",")) if by else ""
+    return " ".join(cell_text(row[name]) for name in by.split(",")) if by else ""

@@ -1,4 +1,4 @@
-"""Explains named queries from their own files: what they answer and how to read it. Asks no ClickHouse."""
+"""Explains named queries from their files: what they answer and how to read the answer. Needs no ClickHouse."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from rich.text import Text
 from schemas.clickhouse.queries import Parameter, Query, queries
 from streams.cli.render.answers import terminal
 
+# The width in a pipe: it fits a page of a document.
 _PIPE_COLUMNS: Final = 100
-# Parameters that the command has an option for.
+# Parameters for which the command has an option.
 _OPTIONS: Final = {"campaign": "--campaign", "since": "--from", "until": "--to", "rows": "--rows"}
 
 
 def list_queries(*, verbose: bool) -> None:
-    """Prints every named query with its one line; with `verbose` its parameters too."""
+    """Prints every named query with a line of what it answers; with `verbose` also its parameters."""
     console = terminal()
     grid = rich.table.Table.grid(padding=(0, 2, 0, 0))
     for each in queries().values():
@@ -34,13 +35,13 @@ def list_queries(*, verbose: bool) -> None:
 
 
 def explain(query: Query) -> None:
-    """Prints what the query answers, how to read it, its parameters, columns and chart, and an answer for a sample."""
+    """Prints what the query answers, how to read the answer, its parameters, columns and chart, and a sample answer."""
     console = terminal(_PIPE_COLUMNS)
     sample = sample_of(query.name)
     console.print(Group(*_parts(query, sample)))
     if sample is not None:
         console.print(Text("\nAn answer", style="bold"))
-        # A terminal cuts wide answers, as wrapped rows cannot be read; a pipe gets them whole.
+        # On a terminal wide rows are cut, because wrapped ones are hard to read; in a pipe they are whole.
         shown = Text(sample.rstrip("\n"), no_wrap=True, overflow="crop")
         console.print(Padding(shown, (0, 0, 0, 2)) if console.is_terminal else shown, soft_wrap=not console.is_terminal)
 
@@ -48,7 +49,7 @@ def explain(query: Query) -> None:
 def _parts(query: Query, sample: str | None) -> Iterator[RenderableType]:
     yield Text.assemble((query.name, "bold"), ": ", query.text)
     if query.notes:
-        # Joined to one paragraph, which the terminal wraps.
+        # One paragraph, so that the terminal wraps it to its width.
         yield from _part("How to read it", Text(" ".join(query.notes)))
     grid = rich.table.Table.grid(padding=(0, 2, 0, 0))
     for parameter in query.parameters:
@@ -62,7 +63,7 @@ def _parts(query: Query, sample: str | None) -> Iterator[RenderableType]:
 
 
 def sample_of(name: str) -> str | None:
-    """The query's answer to the sample data, as a table; None where there is none."""
+    """The answer of the query to the sample data, as a table; None when the query has no sample."""
     file = resources.files("schemas.clickhouse") / "samples" / f"{name}.txt"
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
@@ -74,7 +75,7 @@ def _part(title: str, body: RenderableType) -> Iterator[RenderableType]:
 
 
 def option_of(parameter: Parameter) -> str:
-    """How a parameter is given on the command line."""
+    """The option of the command line that sets a parameter."""
     return _OPTIONS.get(parameter.name, f"-p {parameter.name}=…")
 
 

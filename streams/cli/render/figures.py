@@ -24,7 +24,7 @@ def count(value: float | None) -> str:
 
 
 def decimal(value: float | None, digits: int) -> str:
-    """A number with this many digits behind the point."""
+    """A number with this many decimals."""
     return DASH if value is None else f"{value:,.{digits}f}"
 
 
@@ -39,7 +39,7 @@ def money(micros: int | None) -> str:
 
 
 def moment(ts_ms: int | None) -> str:
-    """Event time to the minute, UTC; 'end' where a log is over, a dash before its first record."""
+    """Event time to the minute, UTC; 'end' for a log that is complete, a dash before its first record."""
     if ts_ms is None or ts_ms < MIN_TS_MS:
         return DASH
     if ts_ms > MAX_TS_MS:
@@ -64,10 +64,10 @@ def sparkline(values: Sequence[float | None], *, highest: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar as wide as there is room: filled up to `share`, with a tick at `mark`; both are limited to 0 to 1."""
+    """A bar over the whole width, filled up to `share`, with a line at `tick`; both are limited to 0 to 1."""
 
     share: float
-    mark: float | None = None
+    tick: float | None = None
     style: str = "green"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -79,11 +79,11 @@ class Bar:
         if part and not ascii_only:
             text.append(_EIGHTHS[part], self.style)
         text.append(("." if ascii_only else "·") * (width - len(text)), "dim")
-        if self.mark is not None and width:
-            column = min(width - 1, int(width * max(0.0, self.mark)))
-            # Reversed inside the bar, so that it is seen on any background.
-            tick = Text("|" if ascii_only else "│", f"{self.style} reverse" if column < filled else "bold")
-            text = Text.assemble(text[:column], tick, text[column + 1 :])
+        if self.tick is not None and width:
+            column = min(width - 1, int(width * max(0.0, self.tick)))
+            # Inside the bar in reverse colours, to be visible on any background.
+            tick_text = Text("|" if ascii_only else "│", f"{self.style} reverse" if column < filled else "bold")
+            text = Text.assemble(text[:column], tick_text, text[column + 1 :])
         yield text
 
     def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:

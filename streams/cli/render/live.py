@@ -1,4 +1,4 @@
-"""The live view: how far the feed is, what the join decided, the model, budgets, rows. `render` is a pure function."""
+"""The live view: progress of the feed, decisions of the join, the model, budgets, rows. `render` is pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streams.cli.render.sources import LogFigures, Rate, Snapshot
 if TYPE_CHECKING:
     from streams.inputs.feed import FeedProgress
 
-# Colours of the terminal's own palette that are readable on black and on white; yellow and blue are not on both.
+# Colours of the terminal's palette that are readable on black and on white. Yellow and blue are not readable on both.
 STATE_STYLES: Final = {
     "on_plan": "green",
     "behind": "cyan",
@@ -32,18 +32,19 @@ STATE_STYLES: Final = {
     "unknown": "red",
     "outside_flight": "dim",
 }
-# In wider rows the eye loses the line.
-_WIDEST: Final = 110
-# With the rest of the frame, 24 rows: the smallest terminal there is.
+# Wider rows are hard to follow from left to right.
+_MOST_COLUMNS: Final = 110
+# With the rest of the frame these make 24 rows, the usual height of a small terminal.
 _MOST_CAMPAIGNS: Final = 4
 _LINE_EVERY_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
-    """How far a feed is from `first_ms` to `last_ms` of event time; these are equal when not known beforehand.
+class FeedStatus:
+    """How much of its input a feed has sent.
 
-    `speed` is measured, in event seconds a second; None before the first measurement.
+    `event_ms` is the event time it has reached, between `first_ms` and `last_ms`; these two are equal when not known
+    beforehand. `speed` is measured, in event seconds a second; None before the first measurement.
     """
 
     events: int
@@ -55,7 +56,7 @@ class Play:
 
     @property
     def share(self) -> float | None:
-        """The share of the event time that is played, 0 to 1; None when not known."""
+        """The share of the event time that is sent, 0 to 1; None when not known."""
         if self.done:
             return 1.0
         if self.first_ms >= self.last_ms:
@@ -64,17 +65,17 @@ class Play:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end at this speed; None when not known or when nothing moves."""
+        """Seconds to the end at this speed; None when not known or when the feed stands still."""
         if not self.speed or not self.event_ms or self.first_ms >= self.last_ms:
             return None
         return max(0, self.last_ms - self.event_ms) / 1_000 / self.speed
 
 
 class Live:
-    """Shows frames during its block: redrawn in place on a terminal, a plain line every few seconds elsewhere.
+    """Shows the figures during its block: redrawn in place on a terminal, elsewhere as a line every few seconds.
 
-    `first_ms` and `last_ms` are the event times the feed begins and ends at; 0 when not known beforehand. The last
-    frame stays on the screen.
+    `first_ms` and `last_ms` are the first and last event time of the feed; 0 when not known beforehand. The last frame
+    stays on the screen.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Live:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console or Console()
-        self._ends_ms = (first_ms, last_ms)
+        self._range_ms = (first_ms, last_ms)
         self._clock = clock
         self._speed = Rate()
         self._line_due_s = -_LINE_EVERY_S
@@ -103,27 +104,27 @@ class Live:
         self._screen.stop()
 
     def update(self, snapshot: Snapshot, feed: FeedProgress) -> None:
-        """Shows the figures as of now. Call it a few times a second."""
-        at_s = self._clock()
-        play = self._play(feed, at_s=at_s)
+        """Shows these figures. Call it a few times a second."""
+        now_s = self._clock()
+        status = self._status(feed, now_s=now_s)
         if self._console.is_terminal:
-            self._screen.update(render(snapshot, play, width=self._console.width), refresh=True)
-        elif at_s - self._line_due_s >= 0.0:
-            self._line_due_s = at_s + _LINE_EVERY_S
-            self._console.print(line(snapshot, play), soft_wrap=True, highlight=False)
+            self._screen.update(render(snapshot, status, width=self._console.width), refresh=True)
+        elif now_s >= self._line_due_s:
+            self._line_due_s = now_s + _LINE_EVERY_S
+            self._console.print(line(snapshot, status), soft_wrap=True, highlight=False)
 
-    def _play(self, feed: FeedProgress, *, at_s: float) -> Play:
-        first_ms, last_ms = self._ends_ms
-        # The leap from 0 to the first event is no speed.
-        speed = self._speed.add(feed.event_ms / 1_000, at_s=at_s) if feed.event_ms else None
+    def _status(self, feed: FeedProgress, *, now_s: float) -> FeedStatus:
+        first_ms, last_ms = self._range_ms
+        # The step from 0 to the first event time must not count as speed.
+        speed = self._speed.add(feed.event_ms / 1_000, at_s=now_s) if feed.event_ms else None
         events = feed.impressions + feed.clicks
-        return Play(events, feed.event_ms, first_ms, last_ms, speed=speed, done=feed.done)
+        return FeedStatus(events, feed.event_ms, first_ms, last_ms, speed=speed, done=feed.done)
 
 
-def render(snapshot: Snapshot, play: Play | None, *, width: int) -> RenderableType:
-    """One frame for a terminal of `width` columns; 24 rows at most. Without a feed, None, it has no progress bar."""
-    width = min(width, _WIDEST)
-    parts: list[RenderableType] = [] if play is None else [_feed(play), Text()]
+def render(snapshot: Snapshot, status: FeedStatus | None, *, width: int) -> RenderableType:
+    """One frame for a terminal of `width` columns, with at most 24 rows. Without a `status` it has no progress bar."""
+    width = min(width, _MOST_COLUMNS)
+    parts: list[RenderableType] = [] if status is None else [_feed(status), Text()]
     parts += [_join(snapshot), Text(), _model(snapshot), Text(), _pacing(snapshot.pacing), Text(), _rows(snapshot)]
     frame = Table.grid(expand=False)
     frame.add_column(width=max(40, width - 2))
@@ -132,16 +133,16 @@ def render(snapshot: Snapshot, play: Play | None, *, width: int) -> RenderableTy
     return Padding(frame, (0, 1))
 
 
-def line(snapshot: Snapshot, play: Play) -> str:
-    """The same on one line, for logs."""
-    written = None if snapshot.rows_written is None else sum(snapshot.rows_written.values())
-    lost = [log.late for log in (snapshot.impressions, snapshot.clicks) if log.late is not None]
+def line(snapshot: Snapshot, status: FeedStatus) -> str:
+    """The most important figures on one line, for logs."""
+    rows_written = None if snapshot.rows_written is None else sum(snapshot.rows_written.values())
+    late = [log.late for log in (snapshot.impressions, snapshot.clicks) if log.late is not None]
     return (
-        f"{_share(play)}  event time {moment(play.event_ms)} UTC  "
+        f"{_share(status)}  event time {moment(status.event_ms)} UTC  "
         f"{count(snapshot.events_per_s)} events/s  accepted {count(snapshot.impressions.accepted)} impressions, "
         f"{count(snapshot.clicks.accepted)} clicks  joined {count(snapshot.billable)}  "
-        f"late {count(sum(lost) if lost else None)}  lag {count(_lag(snapshot))}  learned {count(snapshot.learned)}  "
-        f"rows sent to ClickHouse {count(written)}"
+        f"late {count(sum(late) if late else None)}  lag {count(_lag(snapshot))}  learned {count(snapshot.learned)}  "
+        f"rows sent to ClickHouse {count(rows_written)}"
     )
 
 
@@ -150,27 +151,27 @@ def _lag(snapshot: Snapshot) -> int | None:
     return sum(lags) if lags else None
 
 
-def _share(play: Play) -> str:
-    return f"{DASH if play.share is None else format(100 * play.share, '.0f'):>3} %"
+def _share(status: FeedStatus) -> str:
+    return f"{DASH if status.share is None else format(100 * status.share, '.0f'):>3} %"
 
 
-def _feed(play: Play) -> RenderableType:
+def _feed(status: FeedStatus) -> RenderableType:
     head = Table.grid(padding=(0, 2), expand=True)
     head.add_column(no_wrap=True)
     head.add_column(ratio=1)
     head.add_column(justify="right", no_wrap=True)
-    head.add_row(Text("feed", style="bold"), Bar(play.share or 0.0, style="cyan"), _share(play))
-    eta = DASH if play.left_s is None else span(play.left_s)
-    ahead = "all sent, the workers finish" if play.done else f"ETA {eta}"
-    speed = DASH if play.speed is None else f"{play.speed:,.0f}x"
-    below = _pairs(("event time", f"{moment(play.event_ms)} UTC"), ("speed", speed), ("sent", count(play.events)))
+    head.add_row(Text("feed", style="bold"), Bar(status.share or 0.0, style="cyan"), _share(status))
+    eta = DASH if status.left_s is None else span(status.left_s)
+    ahead = "all sent, the workers finish" if status.done else f"ETA {eta}"
+    speed = DASH if status.speed is None else f"{status.speed:,.0f}x"
+    below = _pairs(("event time", f"{moment(status.event_ms)} UTC"), ("speed", speed), ("sent", count(status.events)))
     return Group(head, Text.assemble(below, "   ", ahead))
 
 
 def _join(snapshot: Snapshot) -> RenderableType:
     table = Table.grid(padding=(0, 1))
     table.add_column(min_width=11, no_wrap=True)
-    # Wide enough for millions, or columns would move as counts grow; together 76, as much as 80 columns leave.
+    # Wide enough for millions, so that columns do not move as counts grow. With the gaps they fit 80 columns.
     for width in (11, 7, 10, 8, 8, 16):
         table.add_column(justify="right", min_width=width, no_wrap=True)
     names = ("accepted", "late", "duplicate", "rejected", "lag", "watermark UTC")
@@ -188,7 +189,7 @@ def _join(snapshot: Snapshot) -> RenderableType:
 
 
 def _log_cells(log: LogFigures) -> list[Text]:
-    # Zero is how it should be; what was refused should catch the eye.
+    # Zeros have no colour, so that records that were not accepted stand out.
     refused = [
         Text(count(value), style=style if value else "")
         for value, style in ((log.late, "magenta"), (log.duplicate, "cyan"), (log.rejected, "red"))
@@ -232,7 +233,7 @@ def _pacing(decisions: tuple[PacingDecision, ...] | None) -> RenderableType:
             Text(escaped(each.campaign_id)),
             money(each.spend_micros),
             money(each.budget_micros),
-            Bar(each.spend_micros / budget_micros, mark=each.plan_micros / budget_micros, style=style),
+            Bar(each.spend_micros / budget_micros, tick=each.plan_micros / budget_micros, style=style),
             Text(each.state.replace("_", " "), style=style),
         )
     if not decisions:
@@ -243,16 +244,16 @@ def _pacing(decisions: tuple[PacingDecision, ...] | None) -> RenderableType:
 
 
 def _furthest(decisions: tuple[PacingDecision, ...]) -> list[PacingDecision]:
-    """Those furthest from their plan, by name, so that rows do not jump about."""
+    """The campaigns whose spend is furthest from plan, in order of their ids, so that rows keep their place."""
     furthest = sorted(decisions, key=lambda each: (-abs(each.spend_micros - each.plan_micros), each.campaign_id))
     return sorted(furthest[:_MOST_CAMPAIGNS], key=lambda each: each.campaign_id)
 
 
 def _rows(snapshot: Snapshot) -> RenderableType:
     tables = snapshot.rows_written if snapshot.tables is None else snapshot.tables
-    # Short of "_totals" and "_rows" all of them fit one line of 80 columns.
-    rows = [(name.rpartition("_")[0] or name, count(kept)) for name, kept in (tables or {}).items()]
-    # -1: the sink does not know yet.
+    # Without the endings "_totals" and "_rows" all names fit one line of 80 columns.
+    rows = [(name.rpartition("_")[0] or name, count(number)) for name, number in (tables or {}).items()]
+    # The sink reports -1 before it knows.
     lag = None if snapshot.sink_lag_records == -1 else snapshot.sink_lag_records
     head = Text.assemble(
         ("ClickHouse", "bold"), "   ", _pairs(("lag", count(lag)), ("held", count(snapshot.rows_held)))
@@ -261,5 +262,5 @@ def _rows(snapshot: Snapshot) -> RenderableType:
 
 
 def _pairs(*pairs: tuple[str, str]) -> Text:
-    """Dim names with their values, on one line."""
+    """Names, dim, with their values on one line."""
     return Text("   ").join(Text.assemble((f"{name} ", "dim"), value) for name, value in pairs)

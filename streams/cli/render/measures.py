@@ -1,4 +1,4 @@
-"""A model's measures over several windows: sums, and the figures computed from them."""
+"""Measures of a model over several windows: sums, and the figures computed from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.cli.render.figures import count, decimal
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Progressive validation of outcomes. All but `examples` are weighted; `loss_nats` is the sum of log losses."""
+    """Sums of progressive validation. All but `examples` are weighted; `loss_nats` is the sum of log losses."""
 
     examples: int = 0
     weight: float = 0.0
@@ -29,24 +29,27 @@ class Measures:
 
     @property
     def log_loss(self) -> float | None:
-        """Nats per impression; None without any."""
+        """Nats for each impression; None without impressions."""
         return self.loss_nats / self.weight if self.weight > 0.0 else None
 
     @property
     def calibration(self) -> float | None:
-        """Predicted over observed clicks; None without clicks."""
+        """Predicted clicks divided by observed ones; None without clicks."""
         return self.predicted_clicks / self.clicks if self.clicks > 0.0 else None
 
     @property
     def constant_log_loss(self) -> float | None:
-        """Log loss of predicting the observed click rate for everyone: hard to beat, as it is known only afterwards."""
+        """Log loss when the observed click rate is predicted for every impression; None without clicks or only clicks.
+
+        It is hard to beat, because the observed rate is known only afterwards.
+        """
         if not 0.0 < self.clicks < self.weight:
             return None
         rate = self.clicks / self.weight
         return -rate * math.log(rate) - (1.0 - rate) * math.log1p(-rate)
 
     def figures(self) -> list[str]:
-        """Examples, clicks, predicted clicks, calibration and log loss, as every table of a model shows them."""
+        """The columns that every table of a model has: examples, clicks, predicted clicks, calibration, log loss."""
         return [
             count(self.examples),
             decimal(self.clicks, 0),

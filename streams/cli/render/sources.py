@@ -1,4 +1,7 @@
-"""Where live numbers come from: the workers' metrics, the pacing view, ClickHouse. Waits for none of them for long."""
+"""Reads the numbers of the live view from the workers' metrics, the pacing view and ClickHouse.
+
+Each has a second to answer: a source that is slow or down must not stop the view.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,15 @@ from streams.warehouse.rollups import ROLLUPS
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-# A worker on the same machine answers in some milliseconds; on two cores at full load some answers take 0.5 s. One that
-# takes longer is shown as silent.
-_ANSWER_S: Final = 1.0
-# Counting costs ClickHouse some milliseconds, which the sink needs more.
+# A worker on the same machine answers in milliseconds, and within 0.5 s on two cores at full load. The figures of one
+# that takes longer are shown as unknown.
+_ANSWER_TIMEOUT_S: Final = 1.0
+# Counting takes ClickHouse some milliseconds, during which the sink inserts more slowly.
 _CLICKHOUSE_EVERY_S: Final = 2.0
+# Short enough to show a change soon, long enough to even out the pauses of commits.
 _RATE_S: Final = 5.0
-# Exact for merged parts; before a merge, copies and older versions of rows count too. Reads no data. Leaves out tables
-# that ClickHouse itself fills from these rows.
+# Reads no data, only metadata. Rows of older versions count until a merge removes them. Tables that ClickHouse fills
+# from other tables are left out.
 _ROWS_SQL: Final = f"""
 SELECT name, total_rows FROM system.tables
 WHERE database = currentDatabase() AND total_rows > 0 AND endsWith(engine, 'MergeTree')
@@ -47,7 +51,7 @@ FROM model_metrics WHERE slice = 'all' GROUP BY recent
 
 @dataclass(frozen=True, slots=True)
 class LogFigures:
-    """One input log, all partitions: records by fate, the lowest lateness bound, records not yet folded."""
+    """All partitions of one input log: records by fate, the lowest watermark, records that are not yet folded."""
 
     accepted: int | None = None
     late: int | None = None
@@ -59,11 +63,11 @@ class LogFigures:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All figures at one moment; None where no source gave one.
+    """All figures at one moment; None for a figure whose source did not answer.
 
-    `events_per_s` is over the last seconds; `last_day_measures` are of the last 24 h of event time; `unmeasured`
-    outcomes were learned after their metrics window had closed. `tables` maps table to rows kept, `rows_written` to
-    rows acknowledged.
+    `events_per_s` is an average of the last seconds. `last_day_measures` are of the last 24 h of event time.
+    `unmeasured` outcomes were learned after their metrics window had closed. `tables` are the rows in each table of
+    ClickHouse, `rows_written` the rows of each table that ClickHouse acknowledged.
     """
 
     events_per_s: float | None = None
@@ -94,20 +98,20 @@ class Snapshot:
 
 
 class Rate:
-    """How fast a count grows, over the last seconds."""
+    """How fast a count has grown in the last seconds."""
 
     def __init__(self, over_s: float = _RATE_S) -> None:
         self._over_s = over_s
-        self._seen: deque[tuple[float, float]] = deque()
+        self._readings: deque[tuple[float, float]] = deque()
 
     def add(self, count: float, *, at_s: float) -> float | None:
-        """Takes a reading and gives the growth per second; None before the second. A falling count starts anew."""
-        if self._seen and count < self._seen[-1][1]:
-            self._seen.clear()
-        self._seen.append((at_s, count))
-        while len(self._seen) > 2 and at_s - self._seen[1][0] >= self._over_s:
-            self._seen.popleft()
-        first_s, first = self._seen[0]
+        """Adds a reading and gives the growth a second; None for the first one. A count that falls starts again."""
+        if self._readings and count < self._readings[-1][1]:
+            self._readings.clear()
+        self._readings.append((at_s, count))
+        while len(self._readings) > 2 and at_s - self._readings[1][0] >= self._over_s:
+            self._readings.popleft()
+        first_s, first = self._readings[0]
         return (count - first) / (at_s - first_s) if at_s > first_s else None
 
 
@@ -118,10 +122,10 @@ class _PacingPage(msgspec.Struct):
 
 
 class Sources:
-    """URLs of `/metrics` of join, learn and sink, of the JSON view `/pacing`, and how to reach ClickHouse.
+    """The sources of the live view: URLs of `/metrics` and of `/pacing`, and a function that connects to ClickHouse.
 
-    Empty URLs and None stand for sources that do not exist. The client is made at the first read that finds ClickHouse,
-    gets a short timeout, is kept, and is closed by `close`. `clock` gives monotonic seconds.
+    An empty URL or None means that there is no such source. The first read that reaches ClickHouse makes the client,
+    with a short timeout; `close` closes it. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -138,17 +142,17 @@ class Sources:
         self._connect = client
         self._client: Client | None = None
         self._clock = clock
-        self._events = Rate()
-        self._asked_s = -_CLICKHOUSE_EVERY_S
-        self._kept: tuple[dict[str, int] | None, Measures | None, Measures | None] = (None, None, None)
+        self._event_rate = Rate()
+        self._queried_s = -_CLICKHOUSE_EVERY_S
+        self._last_answer: tuple[dict[str, int] | None, Measures | None, Measures | None] = (None, None, None)
 
     def read(self) -> Snapshot:
-        """The figures of every source now. Never raises for one that does not answer or whose answer cannot be read."""
-        join, learn, sink = (Samples(asked(self._urls[name])) for name in ("join", "learn", "sink"))
+        """The figures of every source now. A source that does not answer, or answers nonsense, raises nothing."""
+        join, learn, sink = (Samples(fetch(self._urls[name])) for name in ("join", "learn", "sink"))
         tables, measures, last_day = self._clickhouse()
         records = join.total("clickfold_records_total")
         return Snapshot(
-            events_per_s=None if records is None else self._events.add(records, at_s=self._clock()),
+            events_per_s=None if records is None else self._event_rate.add(records, at_s=self._clock()),
             open_impressions=join.total("clickfold_open_impressions"),
             pending_clicks=join.total("clickfold_pending_clicks"),
             impressions=_log_figures(join, "impressions"),
@@ -162,8 +166,8 @@ class Sources:
             drift=_drift(learn),
             measures=measures,
             last_day_measures=last_day,
-            pacing=_decisions(asked(self._urls["pacing"])),
-            rows_written=sink.by("clickfold_sink_rows_total", "table"),
+            pacing=_decisions(fetch(self._urls["pacing"])),
+            rows_written=sink.totals_by("clickfold_sink_rows_total", "table"),
             rows_held=sink.total("clickfold_sink_rows_held"),
             sink_lag_records=sink.total("clickfold_sink_lag_records"),
             tables=tables,
@@ -176,32 +180,32 @@ class Sources:
             self._client = None
 
     def _clickhouse(self) -> tuple[dict[str, int] | None, Measures | None, Measures | None]:
-        if self._connect is None or self._clock() - self._asked_s < _CLICKHOUSE_EVERY_S:
-            return self._kept
+        if self._connect is None or self._clock() - self._queried_s < _CLICKHOUSE_EVERY_S:
+            return self._last_answer
         from clickhouse_connect.driver.exceptions import ClickHouseError  # 0.2 s to import
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
-        self._asked_s = self._clock()
+        self._queried_s = self._clock()
         try:
             if self._client is None:
                 self._client = self._connect()
-                self._client.timeout = Timeout(connect=_ANSWER_S, read=_ANSWER_S)  # type: ignore[attr-defined]  # of the HTTP client, which it is
+                self._client.timeout = Timeout(connect=_ANSWER_TIMEOUT_S, read=_ANSWER_TIMEOUT_S)  # type: ignore[attr-defined]  # ours is always the HTTP client
             tables = {str(name): int(rows) for name, rows in self._client.query(_ROWS_SQL).result_rows}
-            # Windows do not overlap, so those of the last day and the rest make up all.
+            # Windows do not overlap, so the sums of the last day and of earlier windows add up to those of all.
             measures = {
                 bool(recent): Measures(*sums) for recent, *sums in self._client.query(_MEASURES_SQL).result_rows
             }
         except (ClickHouseError, HTTPError, OSError):
-            self._kept = (None, None, None)
+            self._last_answer = (None, None, None)
         else:
             last_day = measures.get(True)
-            self._kept = (tables, last_day and sum(measures.values(), Measures()), last_day)
-        return self._kept
+            self._last_answer = (tables, last_day and sum(measures.values(), Measures()), last_day)
+        return self._last_answer
 
 
 class Samples:
-    """Samples of a metrics page; none of an empty or broken one."""
+    """Samples of a page of metrics; no samples when the page is empty or cannot be parsed."""
 
     def __init__(self, page: bytes | None) -> None:
         self._samples: list[tuple[str, dict[str, str], float]] = []
@@ -213,25 +217,25 @@ class Samples:
             self._samples.clear()
 
     def total(self, name: str, **labels: str) -> int | None:
-        """The sum over samples with these labels; None when there is none."""
+        """The sum of the samples with these labels; None without samples."""
         values = list(self._values(name, labels))
         return round(sum(values)) if values else None
 
     def lowest(self, name: str, **labels: str) -> float | None:
-        """The lowest of the samples with these labels; None when there is none."""
+        """The lowest of the samples with these labels; None without samples."""
         return min(self._values(name, labels), default=None)
 
-    def by(self, name: str, label: str) -> dict[str, int] | None:
-        """Sums by the values of a label; None when there is no sample."""
+    def totals_by(self, name: str, label: str) -> dict[str, int] | None:
+        """The sum of the samples for each value of a label; None without samples."""
         sums: dict[str, int] = {}
-        for each, labels, value in self._samples:
-            if each == name and label in labels:
+        for sample_name, labels, value in self._samples:
+            if sample_name == name and label in labels:
                 sums[labels[label]] = sums.get(labels[label], 0) + round(value)
         return sums or None
 
     def _values(self, name: str, labels: dict[str, str]) -> Iterator[float]:
-        for each, own, value in self._samples:
-            if each == name and labels.items() <= own.items():
+        for sample_name, sample_labels, value in self._samples:
+            if sample_name == name and labels.items() <= sample_labels.items():
                 yield value
 
 
@@ -249,7 +253,7 @@ def _log_figures(join: Samples, log: str) -> LogFigures:
 
 
 def _drift(learn: Samples) -> str | None:
-    directions = learn.by("clickfold_drift", "direction")
+    directions = learn.totals_by("clickfold_drift", "direction")
     if directions is None:
         return None
     return ", ".join(direction for direction, shards in directions.items() if shards)
@@ -265,13 +269,13 @@ def _decisions(page: bytes | None) -> tuple[PacingDecision, ...] | None:
     return tuple(decision for _, decision in sorted(campaigns.items()) if decision is not None)
 
 
-def asked(url: str) -> bytes | None:
-    """What a worker answers; None when it does not answer or there is no URL."""
+def fetch(url: str) -> bytes | None:
+    """The body of the answer to a GET; None when there is no answer or no URL."""
     if not url:
         return None
     try:
-        # Directly: a proxy for the outside world does not know the workers.
-        with build_opener(ProxyHandler({})).open(url, timeout=_ANSWER_S) as answer:
+        # Not through a proxy of the environment, which does not reach workers on this machine.
+        with build_opener(ProxyHandler({})).open(url, timeout=_ANSWER_TIMEOUT_S) as answer:
             body: bytes = answer.read()
     except (OSError, HTTPException, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""The summary of a run, read from ClickHouse with the named queries: rates, spend, arms, budgets, the model."""
+"""The summary at the end of a demo, from the named queries: rates, spend, experiments, budgets, the model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from streams.cli.render.measures import Measures
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-# What fits a terminal; the summary says what it leaves out, and which query has it.
+# Rows of each table. The summary says how many it leaves out, and which query has them.
 _MOST_ROWS: Final = 40
-# Windows that are still open leave out an hour or so; more is reported.
+# Windows that are still open leave out an hour or so. A larger share than this is reported.
 _FAIR_SHARE: Final = 0.9
-# By default queries give as many rows as fit a terminal; here all are summed.
+# More than any query has: by default queries give as many rows as fit a terminal, and here all are summed.
 _ALL_ROWS: Final = {"rows": "1000000"}
 
 Row = dict[str, Any]
@@ -35,9 +35,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One campaign and UTC day. `attributed_clicks` are of the day's impressions; `spend_micros` of clicks made in it.
+    """One campaign on one UTC day.
 
-    `hourly_impressions` and `hourly_clicks` (attributed) hold 24 counts each.
+    `hourly_impressions` and `hourly_clicks` hold 24 counts each. Clicks are counted in the hour of their impression.
+    `spend_micros` is the spend of the clicks made on this day.
     """
 
     campaign_id: str
@@ -56,9 +57,9 @@ class Day:
 
 
 def summary(client: Client) -> list[RenderableType]:
-    """The parts of the summary in order; a part without data is one line that says so.
+    """The parts of the summary in order; a part without data is a line that says so.
 
-    Raises clickhouse-connect's errors when ClickHouse does not answer.
+    Raises the errors of clickhouse-connect when ClickHouse does not answer.
     """
     campaigns = client.query("SELECT campaign_id, currency FROM campaigns WHERE currency != ''").result_rows
     currencies = {escaped(str(campaign_id)): escaped(str(currency)) for campaign_id, currency in campaigns}
@@ -75,7 +76,7 @@ def summary(client: Client) -> list[RenderableType]:
 
 
 def days(hours: Iterable[Row]) -> list[Day]:
-    """Hours of `ctr_by_campaign_hour` by campaign and UTC day, ascending."""
+    """The rows of `ctr_by_campaign_hour`, one for each hour, as days: ascending by campaign and day."""
     gathered: defaultdict[tuple[str, date], dict[int, Row]] = defaultdict(dict)
     for row in hours:
         hour = datetime.fromisoformat(row["hour"])
@@ -93,7 +94,7 @@ def days(hours: Iterable[Row]) -> list[Day]:
 
 
 def rates(of_days: list[Day], currencies: dict[str, str]) -> RenderableType:
-    """Click-through rate and spend per campaign and day, with the course of impressions over the day."""
+    """A table of click-through rate and spend by campaign and day, with a sparkline of the day's impressions."""
     if not of_days:
         return Text("Campaigns: no totals yet.")
     table = _table("CTR and spend by campaign and day (UTC)")
@@ -115,7 +116,7 @@ def rates(of_days: list[Day], currencies: dict[str, str]) -> RenderableType:
             sparkline([value or None for value in day.hourly_impressions], highest=busiest),
             end_section=following is None or following.campaign_id != day.campaign_id,
         )
-    for each in _whole(of_days):
+    for each in _campaign_sums(of_days):
         table.add_row(
             Text(each.campaign_id), "all", count(each.impressions), count(each.attributed_clicks),
             _rate(each), _spend(each.spend_micros, each.campaign_id, currencies), "", style="bold",
@@ -125,8 +126,8 @@ def rates(of_days: list[Day], currencies: dict[str, str]) -> RenderableType:
     return Group(table, Text(f"{note}{left_out}Hour by hour: clickfold query ctr_by_campaign_hour", style="dim"))
 
 
-def _whole(of_days: list[Day]) -> list[Day]:
-    """One Day a campaign with the sums of all its days."""
+def _campaign_sums(of_days: list[Day]) -> list[Day]:
+    """One Day for each campaign, with the sums of all its days."""
     by_campaign: defaultdict[str, list[Day]] = defaultdict(list)
     for day in of_days:
         by_campaign[day.campaign_id].append(day)
@@ -143,7 +144,7 @@ def _whole(of_days: list[Day]) -> list[Day]:
 
 
 def arms(rows: list[Row]) -> RenderableType:
-    """The arms of every experiment with 95 % intervals, and what their difference does and does not show."""
+    """A table of the arms of every experiment with 95 % intervals, and a verdict on each pair of arms."""
     shown = [row for row in rows if row["impressions"]]
     if not shown:
         return Text("Experiments: no impression names an arm.")
@@ -171,7 +172,7 @@ def arms(rows: list[Row]) -> RenderableType:
 
 
 def verdict(experiment: str, a: Arm, b: Arm, comparison: Comparison) -> Text:
-    """The difference of two arms in words; 'undecided' where the data do not show one."""
+    """The difference of two arms as a sentence, with the better arm, or 'undecided' when the data do not show one."""
     better = {"a": a.name, "b": b.name, "undecided": "undecided"}[comparison.verdict]
     style = "bold magenta" if comparison.verdict == "undecided" else "bold green"
     low, high = 100 * comparison.interval.low, 100 * comparison.interval.high
@@ -184,7 +185,7 @@ def verdict(experiment: str, a: Arm, b: Arm, comparison: Comparison) -> Text:
 
 
 def pacing(rows: list[Row], currencies: dict[str, str]) -> RenderableType:
-    """The last decision on each campaign: the spend of its local day against plan and budget."""
+    """A table of the last decision on each campaign: spend of its local day, plan and budget."""
     if not rows:
         return Text("Pacing: no decisions yet.")
     table = _table("Pacing: last decision on each campaign, spend of its local day")
@@ -208,18 +209,18 @@ def pacing(rows: list[Row], currencies: dict[str, str]) -> RenderableType:
 
 
 def model(rows: list[Row], *, labelled: int = 0) -> RenderableType:
-    """What models predicted for outcomes before they learned them, by UTC day and in all.
+    """A table of how well models predicted outcomes before they learned them, by UTC day and in all.
 
-    `labelled` is how many outcomes each had to learn from.
+    `labelled` is the number of outcomes that each model could learn from.
     """
     if not rows:
         return Text("Model: no window is complete yet.")
     by_day: defaultdict[tuple[str, str], Measures] = defaultdict(Measures)
-    wholes: defaultdict[str, Measures] = defaultdict(Measures)
+    totals: defaultdict[str, Measures] = defaultdict(Measures)
     for row in rows:
         measures = measures_of(row)
         by_day[row["model"], row["window_start"][:10]] += measures
-        wholes[row["model"]] += measures
+        totals[row["model"]] += measures
     table = _table("Model: predicted before learned, by day of the impression (UTC)")
     table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=20)
     table.add_column("day", no_wrap=True)
@@ -227,13 +228,13 @@ def model(rows: list[Row], *, labelled: int = 0) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     for (name, day), measures in sorted(by_day.items())[-_MOST_ROWS:]:
         table.add_row(Text(name), day[5:], *_measured(measures))
-    for name, measures in sorted(wholes.items()):
+    for name, measures in sorted(totals.items()):
         table.add_row(Text(name), "all", *_measured(measures), style="bold")
     note = "constant's: log loss of the period's own click rate, which nobody could know then."
     parts: list[RenderableType] = [table, Text(note, style="dim")]
-    measured = max(measures.examples for measures in wholes.values())
+    measured = max(measures.examples for measures in totals.values())
     if measured < _FAIR_SHARE * labelled:
-        # Clicks wait for non-clicks and are in time; mostly non-clicks are left out, which biases the figures.
+        # Mostly unclicked outcomes are left out, because they are decided later than clicks. That biases the figures.
         missing = (
             f"Only {measured:,} of {labelled:,} outcomes were measured: the others came after their window closed. "
         )
@@ -244,7 +245,7 @@ def model(rows: list[Row], *, labelled: int = 0) -> RenderableType:
 
 
 def measures_of(row: Row) -> Measures:
-    """The sums of a row of `model_metrics`."""
+    """The sums in a row of `model_metrics`."""
     weight = float(row["weight"])
     return Measures(
         examples=int(row["examples"]),
@@ -264,12 +265,12 @@ def _rate(day: Day) -> str:
 
 
 def _unit(currencies: dict[str, str]) -> str:
-    """The currency for a heading, if all campaigns have the same."""
+    """The currency for the head of a column when all campaigns have the same one, else empty."""
     return f" {currencies[min(currencies)]}" if len(set(currencies.values())) == 1 else ""
 
 
 def _labelled(client: Client) -> int:
-    """How many outcomes models can learn from."""
+    """The number of outcomes that models can learn from."""
     sql = "SELECT count() FROM outcomes WHERE kind IN ('click', 'unclicked')"
     return int(client.query(sql).result_rows[0][0])
 
@@ -280,7 +281,7 @@ def _spend(micros: int, campaign_id: str, currencies: dict[str, str]) -> str:
 
 
 def _table(title: str) -> Table:
-    # Columns one space apart: so the widest of these tables just fits 80 columns.
+    # One space between columns, so that the widest of these tables fits 80 columns.
     return Table(
         title=Text(title, style="bold"),
         title_justify="left",

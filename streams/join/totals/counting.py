@@ -27,8 +27,8 @@ from streams.join.totals.measures import (
 )
 from streams.join.totals.quarter import CAMPAIGN, Quarter
 
-# Totals in one record of `ads.totals`: about 100 KB. A larger record is halved from half of 1 MiB on, which is what a
-# broker takes by default.
+# Totals in one record of `ads.totals`: about 100 KB. With long names it may be larger. Above 512 KiB, half of what a
+# broker takes by default, the record is split in two.
 _RECORD_ROWS = 1_000
 _LARGEST_BYTES = 512 << 10
 
@@ -66,7 +66,7 @@ class Counting:
             self._clicks.append((impression, impression.ts, ATTRIBUTED))
 
     def flush(self) -> None:
-        """Counts the clicks that were added since the last flush, all at once: one alone would cost as much as 100."""
+        """Counts the clicks that were added since the last flush, all at once: one click alone costs as much as 100."""
         if not self._clicks:
             return
         impressions, times_ms, kinds = zip(*self._clicks, strict=True)
@@ -78,8 +78,8 @@ class Counting:
     ) -> tuple[list[Out], int, bool]:
         """Totals that changed, and all of minutes and quarters that end at or before `final_ms`, oldest first.
 
-        About `limit` totals at a time. With `final_only` only those of minutes that end by then, for readers of nothing
-        else.
+        About `limit` totals at a time. With `final_only`, only those of minutes that end by then: a backfill needs no
+        others.
 
         Returns the records; the time up to which every final total is among them or was sent before, at most
         `final_ms`; and whether the limit left some out.
@@ -117,7 +117,7 @@ class Counting:
                 del self.quarters[start_ms]
 
     def all_dirty(self) -> None:
-        """Marks every total to be sent again, because what a former owner has sent is not known."""
+        """Marks every total to be sent again, because it is not known what the former owner has sent."""
         for quarter in self.quarters.values():
             quarter.all_dirty()
 
@@ -126,7 +126,7 @@ class Counting:
         return self._journal.save(self.quarters)
 
     def files(self) -> dict[str, int]:
-        """The journals that the last snapshot names, with the length that counts of each."""
+        """The journals that the last snapshot names, with the length that belongs to the snapshot."""
         return self._journal.files()
 
     def snapshot_kept(self) -> None:

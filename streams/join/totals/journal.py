@@ -1,7 +1,8 @@
 """Totals on disk: each quarter-hour has a file, to which a checkpoint appends what changed since the last one.
 
-So the cost of a checkpoint follows what changed and not how much there is. A file is deleted with its quarter. When the
-same totals change over and over, a file grows to several times its content; then it is written anew, with a new name.
+So the cost of a checkpoint grows with what changed, and not with all totals. A file is deleted with its quarter. When
+the same totals change over and over, a file grows to several times its content; then it is written anew, with a new
+name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _SMALL_BYTES = 1 << 20
 
 
 class QuarterState(msgspec.Struct, frozen=True):
-    """A quarter in a snapshot: its file, the length that counts, its checksum, and the minutes not final yet.
+    """A quarter in a snapshot: its file, the length of that, its checksum, and the minutes not final yet.
 
     `start` and `minutes` are in ms UTC.
     """
@@ -94,17 +95,17 @@ class Journal:
         self._kept = KeptFiles(disk, _PREFIX)
 
     def files(self) -> dict[str, int]:
-        """Each file with the length that counts."""
+        """Each file with the length that the last `save` or `restore` left it at."""
         return {file.name: file.length for file in self._files.values()}
 
     def save(self, quarters: Mapping[int, Quarter]) -> list[QuarterState]:
         """Appends what changed and makes it durable. Returns what `restore` needs."""
         for start_ms in [start_ms for start_ms in self._files if start_ms not in quarters]:
-            self._kept.doom(self._files.pop(start_ms).name)
+            self._kept.delete_later(self._files.pop(start_ms).name)
         for start_ms, quarter in quarters.items():
             file = self._files.setdefault(start_ms, _File(start_ms, 0))
             if file.length > _SMALL_BYTES and file.length > _WASTE * quarter.nbytes:
-                self._kept.doom(file.name)
+                self._kept.delete_later(file.name)
                 file = self._files[start_ms] = _File(start_ms, file.generation + 1)
                 quarter.all_unsaved()
             entry = _changes(quarter, file)

@@ -39,7 +39,7 @@ def _by_kind(*kinds: dict[str, int]) -> Int64s:
     return np.array([[kind.get(name, 0) for name in names] for kind in kinds], np.int64)
 
 
-# So many, whatever the price, and so many times the price of the impression; rows are REPEAT, BILLED, ATTRIBUTED.
+# What a click adds at any price, and what it adds per micro of the price; rows are REPEAT, BILLED, ATTRIBUTED.
 _COUNTED: Final = _by_kind({"repeats": 1}, {"clicks": 1}, {"attributed_clicks": 1})
 _PRICED: Final = _by_kind({}, {"spend_micros": 1}, {"attributed_spend_micros": 1})
 

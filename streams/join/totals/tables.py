@@ -79,8 +79,8 @@ class Table:
             candidates = self._slots[slots]
             free = np.flatnonzero(candidates < 0)
             if len(free):
-                # Several may write to one free slot. The last to write is added as a row; for the others that row was
-                # as good as there before.
+                # Several may write to one free slot. The last to write is added as a row; the others compare themselves
+                # with that row below.
                 self._slots[slots[free]] = free
                 stayed = free[self._slots[slots[free]] == free]
                 added = np.arange(self.count, self.count + len(stayed), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""What the sink has written to ClickHouse, read through the views readers use."""
+"""What the sink has written to ClickHouse, read through the views that readers use."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ from clickhouse_connect.driver.client import Client
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.verify.oracle import Key
 
-_WIDTH = 1 + len(DIMENSIONS)
+# A row begins with its minute and dimensions; measures follow.
+_KEY_COLUMNS = 1 + len(DIMENSIONS)
 
 
 @dataclass(frozen=True, slots=True)
-class Sunk:
-    """One database, and the stretches of it that are read from a backfill instead of from live work."""
+class ClickHouseRows:
+    """The rows of live work in one database. Promoted times are left out: there the views show a backfill."""
 
     client: Client
-    # (start, end) in ms UTC, ascending, apart.
-    spans: Sequence[tuple[int, int]]
+    # (start, end) in ms UTC, end exclusive, in order, without overlap.
+    promoted_spans: Sequence[tuple[int, int]]
 
     @classmethod
-    def open(cls, client: Client) -> Sunk:
-        """Asks which minutes are promoted."""
+    def open(cls, client: Client) -> ClickHouseRows:
+        """Asks which minutes are promoted now."""
         columns = "toUnixTimestamp(from_minute) * 1000, toUnixTimestamp(to_minute) * 1000"
         rows = client.query(f"SELECT {columns} FROM promoted_spans ORDER BY from_minute").result_rows
         return cls(client, [(row[0], row[1]) for row in rows])
 
     def promoted(self, ts_ms: int) -> bool:
-        """Whether readers get this time from a backfill."""
-        at = bisect_right(self.spans, (ts_ms, 2**63))
-        return at > 0 and ts_ms < self.spans[at - 1][1]
+        """Whether the views show a backfill at this time."""
+        # Above every end a span can have, so that a span that starts at `ts_ms` counts.
+        spans_begun = bisect_right(self.promoted_spans, (ts_ms, 2**63))
+        return spans_begun > 0 and ts_ms < self.promoted_spans[spans_begun - 1][1]
 
     def totals(self, partition: int) -> dict[Key, tuple[int, ...]]:
-        """(minute, *dimensions) -> measures, of one join partition, without promoted minutes."""
+        """(minute, *dimensions) -> measures, of one join partition."""
         columns = ", ".join((*DIMENSIONS, *MEASURES))
         sql = f"SELECT toUnixTimestamp(minute) * 1000, {columns} FROM minutes WHERE join_partition = {partition}"
         rows = self.client.query(sql).result_rows
-        return {tuple(row[:_WIDTH]): tuple(row[_WIDTH:]) for row in rows if not self.promoted(row[0])}
+        return {tuple(row[:_KEY_COLUMNS]): tuple(row[_KEY_COLUMNS:]) for row in rows if not self.promoted(row[0])}
 
     def outcomes(self, partition: int) -> Iterator[tuple[int, Key]]:
-        """(event time, (kind, impression, click, click time)) of one join partition, without promoted minutes."""
+        """(event time, (kind, impression, click, click time)) of one join partition."""
         sql = (
             "SELECT toUnixTimestamp64Milli(event_time), kind, impression_id, click_id, "
             f"toUnixTimestamp64Milli(click_time) FROM outcomes WHERE join_partition = {partition}"

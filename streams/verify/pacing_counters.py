@@ -1,4 +1,4 @@
-"""What the pacing worker has counted: asked of its JSON view, or read back from its changelog."""
+"""The counters of the pacing worker, read from its JSON view or from its changelog."""
 
 from __future__ import annotations
 
@@ -20,43 +20,44 @@ from streams.pacing.local_day import zone
 from streams.pacing.shard import Shard
 from streams.verify.oracle import Key
 
-Sums = tuple[int, int, int]
+# Impressions, clicks, spend in micros.
+CampaignSums = tuple[int, int, int]
 
 
-class Paced(Protocol):
-    """The counters of a pacing worker as of now."""
+class PacingCounters(Protocol):
+    """The counters of a pacing worker as they are now."""
 
     def next_offsets(self) -> dict[int, int]:
-        """By partition of campaign totals: all below this offset is counted."""
+        """By partition of campaign totals, the offset below which all totals are counted."""
         ...
 
-    def days(self, campaign_id: str) -> dict[int, Sums]:
-        """Local midnight, ms UTC -> (impressions, clicks, spend in micros)."""
+    def days(self, campaign_id: str) -> dict[int, CampaignSums]:
+        """Local midnight, ms UTC -> sums of that day; empty for a campaign that is not known."""
         ...
 
 
-class View:
-    """The JSON view of one worker that owns all partitions, at `http://host:port/pacing`."""
+class PacingView:
+    """The JSON view, at `http://host:port/pacing`, of a worker that owns all partitions."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
 
     def next_offsets(self) -> dict[int, int]:
-        """As the worker says; nothing while it does not answer or partitions move."""
-        found: dict[str, int] = _json(self._url)["next_offsets"]
+        """As the worker answers. Raises Transient when it does not answer."""
+        found: dict[str, int] = _get_json(self._url)["next_offsets"]
         return {int(partition): offset for partition, offset in found.items()}
 
-    def days(self, campaign_id: str) -> dict[int, Sums]:
-        """Asked of the worker; nothing for a campaign it does not know."""
+    def days(self, campaign_id: str) -> dict[int, CampaignSums]:
+        """As the worker answers now. Raises Transient when it does not answer."""
         try:
-            view = _json(f"{self._url}/{urllib.request.pathname2url(campaign_id)}")
+            view = _get_json(f"{self._url}/{urllib.request.pathname2url(campaign_id)}")
         except urllib.error.HTTPError:
             return {}
         return {day["day_start"]: (day["impressions"], day["clicks"], day["spend_micros"]) for day in view["days"]}
 
 
-class Changelog:
-    """The state a pacing worker would come back with, whether or not one runs."""
+class PacingChangelog:
+    """The state that a pacing worker restores at its start. No worker has to run."""
 
     def __init__(self, cluster: Cluster, topic: str, partitions: int) -> None:
         self._cluster = cluster
@@ -65,18 +66,18 @@ class Changelog:
         self._shards: dict[int, Shard] = {}
 
     def next_offsets(self) -> dict[int, int]:
-        """As the last rows say; reads them all again."""
+        """Reads the whole changelog again."""
         self._shards = {}
         for partition in range(self._partitions):
             shard = self._shards[partition] = Shard()
             for record in stream_log(self._cluster, self._topic, partition):
                 shard.restore(record.key or b"", record.value)
-            # Only here, in memory: nothing is written.
+            # In memory only: nothing is written.
             shard.open(epoch_s=0, owner=0)
         return {partition: shard.position for partition, shard in self._shards.items()}
 
-    def days(self, campaign_id: str) -> dict[int, Sums]:
-        """As read by the last `next_offsets`."""
+    def days(self, campaign_id: str) -> dict[int, CampaignSums]:
+        """As the last call of `next_offsets` read it."""
         for shard in self._shards.values():
             if shard.head(campaign_id) is not None:
                 found = shard.days(campaign_id)
@@ -88,40 +89,45 @@ class Changelog:
 
 
 def time_zones(cluster: Cluster, partitions: int) -> dict[str, str]:
-    """The time zone of each announced campaign; a newer version may have changed it."""
+    """The time zone of each campaign, by its highest version with a time zone that exists."""
     latest: dict[str, Campaign] = {}
     for partition in range(partitions):
         for value in read_all(cluster, "campaigns", partition):
             try:
                 campaign = decode(value, Campaign)
             except ValueError:
-                continue  # pacing passes it over as well
-            known = latest.get(campaign.campaign_id)
-            if zone(campaign.timezone) is not None and (known is None or known.version < campaign.version):
+                continue  # pacing ignores it too
+            before = latest.get(campaign.campaign_id)
+            if zone(campaign.timezone) is not None and (before is None or before.version < campaign.version):
                 latest[campaign.campaign_id] = campaign
     return {name: campaign.timezone for name, campaign in latest.items()}
 
 
-def local_days(quarters: Iterable[tuple[str, int, Sums]], zones: Mapping[str, str]) -> dict[Key, tuple[int, Sums]]:
-    """(campaign, local midnight) -> (the next midnight, sums) of (campaign, quarter-hour, sums)."""
+def local_days(
+    quarters: Iterable[tuple[str, int, CampaignSums]], zones: Mapping[str, str]
+) -> dict[Key, tuple[int, CampaignSums]]:
+    """(campaign, local midnight) -> (the next local midnight, sums), in ms UTC.
+
+    Made from (campaign, quarter-hour, sums). A campaign without a time zone in `zones` is in UTC.
+    """
     sums: defaultdict[Key, list[int]] = defaultdict(lambda: [0, 0, 0])
     ends: dict[Key, int] = {}
-    for campaign_id, quarter, measures in quarters:
-        start_ms, end_ms = _day(quarter, zones.get(campaign_id, "UTC"))
+    for campaign_id, quarter_ms, measures in quarters:
+        start_ms, end_ms = _local_day(quarter_ms, zones.get(campaign_id, "UTC"))
         key = campaign_id, start_ms
         ends[key] = end_ms
-        for at, measure in enumerate(measures):
-            sums[key][at] += measure
+        for index, measure in enumerate(measures):
+            sums[key][index] += measure
     return {key: (ends[key], (row[0], row[1], row[2])) for key, row in sums.items()}
 
 
-def _day(ts_ms: int, name: str) -> tuple[int, int]:
-    local = datetime.fromtimestamp(ts_ms / 1_000, zone(name))
+def _local_day(ts_ms: int, zone_name: str) -> tuple[int, int]:
+    local = datetime.fromtimestamp(ts_ms / 1_000, zone(zone_name))
     start = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     return int(start.timestamp() * 1_000), int((start + timedelta(days=1)).timestamp() * 1_000)
 
 
-def _json(url: str) -> Any:
+def _get_json(url: str) -> Any:
     try:
         with urllib.request.urlopen(url, timeout=10.0) as answer:
             return orjson.loads(answer.read())

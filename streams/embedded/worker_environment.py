@@ -1,0 +1,28 @@
+"""The environment of embedded workers: it names the embedded servers, and hides every other cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+# All variables that a worker reads begin so: a test compares this with the declared settings and options. What users
+# decide about embedded workers are the options of `clickfold up` and `clickfold demo`.
+_PREFIXES: Final = ("KAFKA_", "CLICKHOUSE_", "CLICKFOLD_")
+
+
+def worker_environment(*, bootstrap: str, clickhouse_url: str, state_dir: Path) -> dict[str, str]:
+    """Variables to set for a worker, on top of the user's environment. An empty value means that it is not given.
+
+    The user's own password, certificate or replicated cluster would make a worker fail at the embedded servers, and
+    their address for snapshots would mix the state of both systems.
+    """
+    own = {
+        "CLICKFOLD_TOPIC_PREFIX": "ads.",
+        "CLICKHOUSE_DATABASE": "ads",
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "CLICKHOUSE_URL": clickhouse_url,
+        "CLICKFOLD_STATE_DIR": str(state_dir),
+    }
+    # pydantic also reads names in lower case, such as `clickhouse_url`: those get the same value.
+    return own | {name: own.get(name.upper(), "") for name in os.environ if name.upper().startswith(_PREFIXES)}
