@@ -50,12 +50,12 @@ class Demo:
                 process_group=0,
             )
 
-    def run(self, *options: str | Path) -> str:
-        """The output of a run that agreed with the truth and left nothing behind."""
+    def run(self, *options: str | Path, ends: int = 0) -> str:
+        """The output of a run that agreed with the truth, ended with this code and left nothing behind."""
         process = self.start(*options)
         code = process.wait(PATIENCE_S)
-        assert code == 0, self.output
-        assert "✗" not in self.output
+        assert code == ends, self.output
+        assert ("✗" in self.output) == (ends != 0), self.output
         assert self.output.count("✓") == 10, self.output
         self.assert_nothing_left()
         return self.output
@@ -237,7 +237,8 @@ def test_demo_on_no_impressions_and_clicks_of_nobody_agrees(demo: Demo, tmp_path
     (tmp_path / "none.jsonl").touch()
     (tmp_path / "clicks.jsonl").write_bytes(b"".join(orjson.dumps(click) + b"\n" for click in clicks))
     files: list[str | Path] = ["--impressions", tmp_path / "none.jsonl", "--clicks", tmp_path / "clicks.jsonl"]
-    demo.run(*files, "--partitions", "1", "--export", tmp_path / "export")
+    said = demo.run(*files, "--partitions", "1", "--export", tmp_path / "export", ends=3)
+    assert "there are 3 clicks and no impressions" in said
     exported = Exported(tmp_path / "export")
     exported.assert_consistent()
     assert exported.ledger["clicks"]["orphan"] == 3
