@@ -30,7 +30,8 @@ class Load:
     impression, twice, or for none; now and then no clicks come for some seconds, so that an idle input is sealed.
     """
 
-    def __init__(self, cluster: Cluster, *, seed: int, rate: int) -> None:
+    def __init__(self, cluster: Cluster, *, seed: int, rate: int, patience_s: float = 120.0) -> None:
+        """A record that Kafka does not take for longer than `patience_s` fails the run."""
         self._cluster = cluster
         self._random = Random(f"load {seed}")
         self._rate = rate
@@ -48,7 +49,7 @@ class Load:
                 partitioner="murmur2_random",
                 enable_idempotence=True,
                 linger_ms=20,
-                delivery_timeout_ms=120_000,
+                delivery_timeout_ms=round(patience_s * 1_000),
             )
         )
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from prometheus_client.core import Metric
 
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
+from schemas.pacing import PacingDecision
 from streams.engine.ports import SharedProgress
 from streams.engine.runner import Progress, Runner
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
+from streams.pacing.view import WorkerView
 from streams.sink.settings import Progress as SinkProgress
 from streams.worker.metrics import CATALOGUE, LABELS, pace_metrics, runner_metrics, sample, sink_metrics
 from tests.simulation.disk import SimulatedDisk
 
-VIEW: dict[str, Any] = {
-    "event_lag_ms": 1_500,
-    "campaigns": {"k1": {"admit": 0.5, "spend_micros": 2_000_000, "plan_micros": 3_000_000}, "k2": None},
-    "next_offsets": {"0": 7},
-    "passed_over": {"expired": 1},
-}
+DECISION = SimpleNamespace(admit=0.5, spend_micros=2_000_000, plan_micros=3_000_000)
+VIEW = WorkerView(
+    event_lag_ms=1_500,
+    campaigns={"k1": cast("PacingDecision", DECISION), "k2": None},
+    next_offsets={"0": 7},
+    passed_over={"expired": 1},
+)
 
 
 def runner() -> Runner:
@@ -33,7 +36,6 @@ def runner() -> Runner:
         1: LearnFold(LearnerSettings(), shard=1),
     }
     asked = SimpleNamespace(
-        progress=Progress(),
         backpressure=SimpleNamespace(state_bytes=0, budget_bytes=0),
         folds=lambda: folds,
         shared=lambda: {0: SharedProgress()},
@@ -47,11 +49,11 @@ def served() -> dict[str, list[Metric]]:
     """Every sample, by worker."""
     progress = SinkProgress(
         rows_written={"minute_totals": 1}, rejected={"late": 1}, stage_s={"read": 1.0}, stage_cpu_s={"read": 1.0},
-        retried={"connection": 1},
+        retried={"connection": 1}, lag=0,
     )  # fmt: skip
     return {
-        "join, learn": list(runner_metrics(runner())),
-        "pace": list(pace_metrics(VIEW)),
+        "join, learn": list(runner_metrics(Progress(), runner())),
+        "pace": list(pace_metrics(0, VIEW)),
         "sink": list(sink_metrics(progress)),
     }
 

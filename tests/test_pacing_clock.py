@@ -46,6 +46,29 @@ def test_a_restart_goes_on_from_the_newest_anchor() -> None:
     assert clock.anchor == Anchor(NOON_MS + QUARTER_MS, 7)
 
 
+def test_the_lag_grows_while_no_total_comes_although_the_wall_carries_time_on() -> None:
+    clock = EventClock()
+    assert clock.behind_ms(wall_ms=NOON_MS) is None
+    clock.seen(NOON_MS, written_ms=NOON_MS + 1_000)
+    assert clock.behind_ms(wall_ms=NOON_MS + 3_000) == 2_000
+    half_an_hour_later_ms = NOON_MS + 1_000 + 2 * QUARTER_MS
+    assert clock.behind_ms(wall_ms=half_an_hour_later_ms) == 2 * QUARTER_MS
+    assert clock.now_ms(wall_ms=half_an_hour_later_ms) == half_an_hour_later_ms
+
+
+def test_the_lag_of_a_replay_is_how_old_its_totals_are() -> None:
+    clock = EventClock()
+    clock.seen(NOON_MS, written_ms=NOON_MS + YEAR_MS)
+    assert clock.behind_ms(wall_ms=NOON_MS + YEAR_MS + 5_000) == YEAR_MS + 5_000
+
+
+def test_after_a_restart_the_lag_is_at_least_that_of_the_newest_quarter_hour() -> None:
+    clock = EventClock()
+    clock.resumed(Anchor(NOON_MS, 0))
+    assert clock.behind_ms(wall_ms=NOON_MS + QUARTER_MS - 1) == 0
+    assert clock.behind_ms(wall_ms=NOON_MS + 3 * QUARTER_MS) == 2 * QUARTER_MS
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1))
 def test_time_never_goes_back_once_there_was_a_total(steps: list[tuple[int, int, int]]) -> None:
     clock, wall_ms, told = EventClock(), NOON_MS, []

@@ -4,11 +4,18 @@ from streams.sink.settings import Progress
 from streams.worker.metrics import sink_metrics
 
 
+def test_a_lag_that_is_not_known_is_not_shown() -> None:
+    shown = [sample.name for metric in sink_metrics(Progress(lag=-1)) for sample in metric.samples]
+    assert "clickfold_sink_lag_records" not in shown
+    assert "clickfold_sink_inserts_total" in shown
+
+
 def test_every_number_of_a_sink_is_a_metric_whose_name_says_its_unit() -> None:
     progress = Progress(
         rows_written={"minute_totals": 7, "outcome_rows": 8},
         rejected={"undecodable": 2},
         inserts=3,
+        recoveries=2,
         stage_s={"insert": 1.5},
         stage_cpu_s={"insert": 0.5},
         retried={"TOO_MANY_PARTS": 4, "connection": 1},
@@ -26,6 +33,7 @@ def test_every_number_of_a_sink_is_a_metric_whose_name_says_its_unit() -> None:
         ("clickfold_sink_rows_total", "minute_totals"): 7,
         ("clickfold_sink_rows_total", "outcome_rows"): 8,
         ("clickfold_sink_rejected_total", "undecodable"): 2,
+        ("clickfold_recoveries_total",): 2,
         ("clickfold_sink_inserts_total",): 3,
         ("clickfold_sink_retries_total", "TOO_MANY_PARTS"): 4,
         ("clickfold_sink_retries_total", "connection"): 1,

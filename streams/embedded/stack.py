@@ -143,8 +143,7 @@ class Stack:
         return kept
 
     def _start_worker(self, name: str, *, detached: bool) -> None:
-        # The same as last time, for whoever watches it, and because Faust refuses the partitions Kafka kept for a
-        # member at another address.
+        # The same as last time, for whoever watches it.
         port = self.ports[name] = free_port(self._kept_ports().get(name, 0))
         command = [sys.executable, "-m", "streams.cli", "worker", name]
         command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
@@ -160,7 +159,7 @@ class Stack:
 
     def ready(self, name: str) -> bool:
         """Whether a worker owns its partitions and works."""
-        return answers(self.ports[name], "/pacing" if name == "pace" else "/readyz")
+        return answers(self.ports[name], "/readyz")
 
     def check(self, *, without: Sequence[str] = ()) -> None:
         """Raises ProcessError, with its last words, when a part has ended that should not."""

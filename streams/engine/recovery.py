@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 
 from schemas.errors import DamagedState, LostHistory, StateMismatch
 from streams.engine.checkpoint import discard_checkpoint, read_checkpoint
@@ -83,9 +83,13 @@ class Loader:
         """Begins to load the task of a partition in a thread."""
         return Loading(self._pool, partial(self.load, partition), self._folder_locks[partition])
 
-    def close(self) -> None:
-        """Waits for the loads that have begun."""
-        self._pool.shutdown()
+    def close(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Waits for the loads that have begun; `beat` is called each second meanwhile, as a load may take minutes."""
+        closing = Thread(target=self._pool.shutdown, name="loads")
+        closing.start()
+        while closing.is_alive():
+            closing.join(1.0)
+            beat()
 
     def load(self, partition: int) -> Loaded:
         """The task of a partition, and the offsets to read its inputs from: the restored cut, or further back.

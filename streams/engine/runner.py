@@ -71,8 +71,14 @@ class Runner:
         share: Share = lambda _: None,
         *,
         accept_loss: bool = False,
+        progress: Progress | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`accept_loss`: goes on without needed records that Kafka no longer keeps, instead of stopping."""
+        """`accept_loss`: goes on without needed records that Kafka no longer keeps, instead of stopping.
+
+        `progress` is counted on, when another runner of this process had it before. `beat` is called after each step
+        that may take seconds: whoever hears nothing for two minutes may take the runner for stuck.
+        """
         self._log = log
         self._clock = clock
         self._loader = Loader(make, log, warn, share, accept_loss=accept_loss)
@@ -86,7 +92,8 @@ class Runner:
         self._in_flight: list[Task] = []
         self._handed_over_s = 0.0
         self._next_commit_s = self._next_report_s = self._next_checkpoint_s = 0.0
-        self.progress = Progress()
+        self.progress = progress or Progress()
+        self._beat = beat
         self.backpressure = Backpressure(log, pace.state_bytes)
 
     def run(self, stopped: Callable[[], bool], ended: Callable[[], bool] = lambda: False) -> None:
@@ -104,8 +111,10 @@ class Runner:
             # Drop the tasks first: leaving revokes, and after a broken invariant nothing more may be committed.
             self._drop([*self._tasks, *self._loading])
             self._outs.clear()
-            self._loader.close()
+            self._loader.close(self._beat)
+            self._beat()
             self._log.leave()
+            self._beat()
 
     def _read_all(self) -> bool:
         """Whether every owned partition is live and read to its end."""
@@ -138,11 +147,13 @@ class Runner:
 
     def turn(self) -> None:
         """One poll and what follows from it. On TaskLost the tasks concerned start again from the last commit."""
+        self._beat()
         try:
             self._take_loaded()
             self._start_assigned()
             for records in self._log.poll(self._pace.poll_records, self._pace.poll_wait_s):
                 self._fold(records)
+                self._beat()
             now_s = self._clock.monotonic()
             if now_s >= self._next_commit_s or len(self._outs) >= self._pace.transaction_outs:
                 self._commit(report=now_s >= self._next_report_s)
@@ -234,6 +245,7 @@ class Runner:
         for partition, task in fresh.items():
             self._enter(partition, TaskState.REPLAYING)
             task.fold.take_side_log(self._log.side_log(partition))
+            self._beat()
             self._log.resume(partition, list(commits[partition].offsets))
             self._go_live_if_replayed(partition, task)
 
@@ -272,8 +284,10 @@ class Runner:
         if self._in_flight:
             # Whether it is committed, the offsets that are read next will show.
             self._in_flight = []
+            self._beat()
             with contextlib.suppress(TaskLost):
                 self._log.settle()
+            self._beat()
         self._outs.clear()
         self._folded = False
         # After damage every task starts again: records polled together with the damaged task's were not folded.
@@ -328,6 +342,7 @@ class Runner:
         for partition, task in live.items():
             # A sweep moves the bounds even if it writes nothing; a checkpoint must not hold more than is committed.
             self._folded |= task.fold.can_sweep()
+            self._beat()
             with self._distrusting(partition):
                 # A quarter of a transaction: the outputs of steps, both kinds of decisions and the report share it.
                 self._outs += task.fold.sweep(max(1, self._pace.transaction_outs // (4 * len(live))))
@@ -367,7 +382,9 @@ class Runner:
         if not self._in_flight:
             return
         tasks, self._in_flight = self._in_flight, []
+        self._beat()
         self._log.settle()
+        self._beat()
         self.progress.commits += 1
         self.progress.last_commit_s = self._clock.monotonic()
         self.progress.commit_took_s = self.progress.last_commit_s - self._handed_over_s
@@ -386,6 +403,7 @@ class Runner:
         for partition, task in self._tasks.items():
             if task.live:
                 write_checkpoint(task, last=partition in leaving)
+                self._beat()
                 self.progress.checkpoints += 1
                 self.progress.last_checkpoint_s = self._clock.monotonic()
         for partition in leaving:

@@ -19,6 +19,9 @@ from streams.kafka.settings import TRANSACTION_TIMEOUT_MS, transactional_produce
 # More than twice as long as the coordinator lets a transaction live, and longer than any one call is given.
 _STUCK_S = 35.0
 assert 2 * TRANSACTION_TIMEOUT_MS / 1_000 < _STUCK_S > ANSWER_S
+# `settle` waits for a transaction and then for a new producer, which asks again until ANSWER_S is over, and the last
+# time for as long.
+LONGEST_SETTLE_S = _STUCK_S + 2 * ANSWER_S
 
 
 class Transactions:

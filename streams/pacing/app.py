@@ -1,6 +1,6 @@
-"""The pacing worker: campaigns and their totals in, decisions out, one JSON view.
+"""The pacing worker: campaigns and their totals in, decisions out, and views of what it knows.
 
-Faust does group membership, reading, reading back the changelog, and web. It does not decide where to start (see
+Faust does group membership, reading, and reading back the changelog. It does not decide where to start (see
 `transport`) nor when a row is safe: rows are awaited before anything builds on them. Its exactly-once mode, with one
 transactional producer a partition, would fence the zombies that `changelog` finds, but then its commits would have to
 be right. Its store is memory://, because state is some megabytes, read back in seconds, and a local copy could disagree
@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -23,9 +23,8 @@ import faust
 import msgspec
 import structlog
 from faust.types import TP
-from faust.web import Request, View
 
-from schemas.codec import decode, encode
+from schemas.codec import decode
 from schemas.events import Campaign
 from schemas.totals import CampaignTotal
 from streams.kafka.settings import faust_settings
@@ -37,7 +36,7 @@ from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.shard import Shard, Write
 from streams.pacing.state import StateTable, send_all
 from streams.pacing.transport import Consumer, EraMessage, Transport
-from streams.pacing.view import campaign_view, worker_view
+from streams.pacing.view import CampaignView, WorkerView, campaign_view, worker_view
 
 log = structlog.get_logger("pace")
 
@@ -49,17 +48,27 @@ _DRAIN_BOUND_S: Final = 5.0
 class PacingApp:
     """The shell around the shards: what comes from Kafka goes into them, what they return goes to Kafka.
 
-    `app` is Faust's, not started. `partitions`: see `topics.prepare_topics`.
+    `app` is Faust's, not started. `partitions`: see `topics.prepare_topics`. `beat` is called at each turn of the loop
+    that counts and decides, and while it waits for Kafka.
     """
 
-    def __init__(self, settings: PacingSettings, *, partitions: int, progress: PacingProgress) -> None:
+    def __init__(
+        self,
+        settings: PacingSettings,
+        *,
+        partitions: int,
+        progress: PacingProgress,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self.settings = settings
+        self._beat = beat
         self.clock = EventClock()
         self.passed_over: Counter[str] = Counter()
         self._progress = progress
         self.app = _faust_app(settings, partitions=partitions)
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app, self)
         self.table = _table(self.app, partitions=partitions)
+        self.table.beat = beat
         self.app.tables.add(self.table)
         self.app.on_partitions_revoked.connect(self._pause)
         self.app.on_rebalance_complete.connect(self._take_ownership)
@@ -69,7 +78,6 @@ class PacingApp:
         self._listen("campaign_totals")
         self._listen("campaigns")
         self.app.task(self._guarded_work)
-        self._serve_views()
 
     @property
     def shards(self) -> dict[int, Shard]:
@@ -83,6 +91,21 @@ class PacingApp:
         if shard is None:
             return None
         return BEGINNING if tp.topic == self.settings.cluster.topic("campaigns") else shard.position
+
+    def answered(self) -> None:
+        """See `transport.Sources`."""
+        self._progress.answered_s = time.monotonic()
+
+    def view(self) -> WorkerView:
+        """What this worker knows. For the thread of the app."""
+        anomalies = sum((shard.anomalies for shard in self.shards.values()), self.passed_over)
+        wall_ms = round(time.time() * 1000)
+        return worker_view(self.shards, event_lag_ms=self.clock.behind_ms(wall_ms=wall_ms), passed_over=anomalies)
+
+    def view_of(self, campaign_id: str) -> CampaignView | None:
+        """A campaign and its days; None when this worker does not know it. For the thread of the app."""
+        views = (campaign_view(shard, campaign_id) for shard in self.shards.values())
+        return next((campaign for campaign in views if campaign is not None), None)
 
     async def _pause(self, *_args: Any, **_more: Any) -> None:
         self.table.live.clear()
@@ -104,12 +127,14 @@ class PacingApp:
         if not generation_id == self.table.generation_id == self.app.consumer_generation_id:
             return
         self.table.live = owned
+        self.answered()
         log.info("partitions assigned", partitions=sorted(owned))
         self._progress.ready = True
 
     async def _work(self) -> None:
         """Hands the shards what the agents collected in a tick, then decides: a row is written at most once a tick."""
         while not self._draining:
+            self._beat()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), self.settings.tick_s)
             messages, self._inbox = self._inbox, []
@@ -187,7 +212,7 @@ class PacingApp:
             rows += [(partition, row) for row in written]
             decided += [(partition, decision) for decision in decisions]
         await self.table.write(rows)
-        await publish(decided, self.settings.cluster.topic(ROLE), partial(send_all, self.app))
+        await publish(decided, self.settings.cluster.topic(ROLE), partial(send_all, self.app, beat=self._beat))
 
     def _listen(self, role: str) -> None:
         # Raw, or Faust would decode JSON itself, and a malformed value would end the stream without an error.
@@ -232,22 +257,6 @@ class PacingApp:
             await self.app.crash(failure)
             raise
 
-    def _serve_views(self) -> None:
-        # Functions, because Faust makes a method of a view of each.
-        async def all_campaigns(view: View, _request: Request) -> Any:
-            anomalies = sum((shard.anomalies for shard in self.shards.values()), self.passed_over)
-            return _json(view, worker_view(self.shards, clock=self.clock, passed_over=anomalies))
-
-        async def one_campaign(view: View, _request: Request, campaign_id: str) -> Any:
-            views = (campaign_view(shard, campaign_id) for shard in self.shards.values())
-            campaign = next((campaign for campaign in views if campaign is not None), None)
-            if campaign is None:
-                return view.json({"error": f"campaign {campaign_id} is not known to this worker"}, status=404)
-            return _json(view, campaign)
-
-        self.app.page("/pacing", name="pacing")(all_campaigns)
-        self.app.page("/pacing/{campaign_id}", name="pacing_campaign")(one_campaign)
-
 
 def _faust_app(settings: PacingSettings, *, partitions: int) -> faust.App:
     for name in ("faust", "mode", "aiokafka"):
@@ -268,15 +277,10 @@ def _faust_app(settings: PacingSettings, *, partitions: int) -> faust.App:
         stream_recovery_delay=0.0,
         # Faust asserts that a static member comes back under the URL it left with: the slot's name, not host and port.
         canonical_url=f"http://{settings.instance_id}.invalid" if settings.instance_id else None,
-        web_host=settings.web_host,
-        web_bind=settings.web_host,
-        web_port=settings.web_port,
+        # Pages come from a thread of their own, which answers also while this one does not.
+        web_enabled=False,
     )
 
 
 def _table(app: faust.App, *, partitions: int) -> StateTable:
     return StateTable(app, name="state", partitions=partitions, key_type=bytes, value_type=bytes)
-
-
-def _json(view: View, value: Any) -> Any:
-    return view.bytes(encode(value), content_type="application/json")

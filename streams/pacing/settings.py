@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schemas.errors import SettingsError
 from streams.kafka.cluster import Cluster
+
+if TYPE_CHECKING:
+    from streams.pacing.views import Views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +57,9 @@ class PacingProgress:
     ready: bool = False
     # Rounds of counting and deciding that Kafka has acknowledged.
     ticks: int = 0
+    # New tries after faults of Kafka.
+    recoveries: int = 0
+    # When Kafka last answered a sign of life of this member of the group; monotonic.
+    answered_s: float = 0.0
+    # Of the app that runs now; None before it runs.
+    views: Views | None = None

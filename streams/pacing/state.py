@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import faust
 from faust.types import TP, EventT
 
 from streams.pacing.shard import Shard, Write
+
+Result = TypeVar("Result")
 
 
 class StateTable(faust.Table[bytes, bytes]):
@@ -28,6 +30,7 @@ class StateTable(faust.Table[bytes, bytes]):
         self.shards: dict[int, Shard] = {}
         self.live: set[int] = set()
         self.generation_id = -1
+        self.beat: Callable[[], None] = lambda: None
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
         """Faust calls this with records of the changelog, in order within each partition."""
@@ -49,11 +52,32 @@ class StateTable(faust.Table[bytes, bytes]):
     async def write(self, rows: Iterable[tuple[int, Write]]) -> None:
         """Sends rows, each with its partition, in order; returns when all are acknowledged. Raises KafkaError."""
         records = ((partition, row.key, row.value) for partition, row in rows)
-        await send_all(self.app, self.changelog_topic_name, records)
+        await send_all(self.app, self.changelog_topic_name, records, beat=self.beat)
 
 
-async def send_all(app: Any, topic: str, records: Iterable[tuple[int, bytes, bytes | None]]) -> None:
-    """Sends `(partition, key, value)` in order; returns when all are acknowledged. Raises KafkaError."""
-    producer = app.producer
-    sent = [await producer.send(topic, key, value, partition, None, None) for partition, key, value in records]
-    await asyncio.gather(*sent)
+async def send_all(
+    app: Any, topic: str, records: Iterable[tuple[int, bytes, bytes | None]], *, beat: Callable[[], None]
+) -> None:
+    """Sends `(partition, key, value)` in order; returns when all are acknowledged. Raises KafkaError.
+
+    With Kafka frozen it waits for as long as Faust's producer does, 20 minutes.
+    """
+
+    async def send() -> None:
+        producer = app.producer
+        sent = [await producer.send(topic, key, value, partition, None, None) for partition, key, value in records]
+        await asyncio.gather(*sent)
+
+    await beating(send(), beat)
+
+
+async def beating(request: Awaitable[Result], beat: Callable[[], None]) -> Result:
+    """The answer to a request that Faust bounds; `beat` is called each second meanwhile."""
+    waiting = asyncio.ensure_future(request)
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=1.0)
+            beat()
+        return waiting.result()
+    finally:
+        waiting.cancel()

@@ -39,6 +39,10 @@ class Sources(Protocol):
         """The next offset to read, or BEGINNING; None for a partition that must not be read now."""
         ...
 
+    def answered(self) -> None:
+        """Kafka has answered a heartbeat of this member of the group. Called from the consumer's thread."""
+        ...
+
 
 class EraMessage(ConsumerMessage):
     """A record with the era in which it was fetched."""
@@ -56,6 +60,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # Without it, a final total of an aborted transaction would be counted, and the true one would be ignored.
         consumer._isolation_level = "read_committed"
         return consumer
+
+    async def on_start(self) -> None:
+        """Faust calls this in the thread."""
+        await super().on_start()
+        # aiokafka says nowhere when Kafka last answered.
+        coordinator = self._ensure_consumer()._coordinator
+        send = coordinator._do_heartbeat
+
+        async def heartbeat() -> bool:
+            answered: bool = await send()
+            if answered:
+                cast(Transport, self.transport).sources.answered()
+            return answered
+
+        coordinator._do_heartbeat = heartbeat
 
     async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
         """The answer of `fun`, called in the thread. Raises ConsumerNotStarted once the thread has ended.

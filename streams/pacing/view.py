@@ -9,7 +9,6 @@ import msgspec
 
 from schemas.events import Campaign
 from schemas.pacing import PacingDecision
-from streams.pacing.clock import EventClock
 from streams.pacing.shard import Shard
 
 
@@ -37,12 +36,12 @@ class WorkerView(msgspec.Struct, frozen=True):
     """The campaigns that this worker owns, with the last decision on each. Their days are in the view of each campaign.
 
     `next_offsets`: for each owned partition of `campaign_totals`, the offset below which all is counted; -1 while
-    nothing is. `passed_over`: ignored records by reason: undecodable, wrong_key, unknown_timezone, off_grid, expired,
-    folded.
+    nothing is. `event_lag_ms`: see `EventClock.behind_ms`. `passed_over`: ignored records by reason: undecodable,
+    wrong_key, unknown_timezone, off_grid, expired, folded.
     """
 
     next_offsets: dict[str, int]
-    event_lag_ms: int
+    event_lag_ms: int | None
     passed_over: dict[str, int]
     campaigns: dict[str, PacingDecision | None]
 
@@ -66,11 +65,11 @@ def campaign_view(shard: Shard, campaign_id: str) -> CampaignView | None:
     return CampaignView(campaign_id, timezone, head.campaign, head.decision, days)
 
 
-def worker_view(shards: Mapping[int, Shard], *, clock: EventClock, passed_over: Counter[str]) -> WorkerView:
+def worker_view(shards: Mapping[int, Shard], *, event_lag_ms: int | None, passed_over: Counter[str]) -> WorkerView:
     """All campaigns of these shards."""
     return WorkerView(
         next_offsets={str(partition): shard.position for partition, shard in sorted(shards.items())},
-        event_lag_ms=clock.lag_ms,
+        event_lag_ms=event_lag_ms,
         passed_over=dict(sorted(passed_over.items())),
         campaigns={name: head.decision for shard in shards.values() for name, head in sorted(shard.campaigns())},
     )

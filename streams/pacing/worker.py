@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import faust
@@ -13,7 +14,9 @@ from faust.exceptions import ConsumerNotStarted, ProducerSendError
 from schemas.errors import ClickfoldError, Transient
 from streams.pacing.app import PacingApp
 from streams.pacing.settings import PacingProgress, PacingSettings
+from streams.pacing.state import beating
 from streams.pacing.topics import prepare_topics
+from streams.pacing.views import Views
 
 _LOOK_S: Final = 0.05
 # Stopping takes 0.25 s (2026-11-29), on a machine with nine busy processes a core some seconds. A part that has not
@@ -23,45 +26,60 @@ _STOP_BOUND_S: Final = 30.0
 _KAFKA_FAULTS: Final = (KafkaError, ProducerSendError, ConsumerNotStarted)
 
 
-def run(settings: PacingSettings, stop: threading.Event, progress: PacingProgress) -> None:
+def run(
+    settings: PacingSettings, stop: threading.Event, progress: PacingProgress, beat: Callable[[], None] = lambda: None
+) -> None:
     """Works until `stop` is set, then counts and decides on what was received, and leaves.
 
+    `beat` is called at each turn, and while it waits for Kafka.
     Raises SettingsError, LostHistory, and Transient for faults of Kafka: another call goes on from the changelog.
     Any other exception is a bug.
     """
     partitions = prepare_topics(settings)
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_serve(settings, partitions, stop, progress))
+        loop.run_until_complete(_serve(settings, partitions, stop, progress, beat))
     finally:
         progress.ready = False
         _close(loop)
 
 
-async def _serve(settings: PacingSettings, partitions: int, stop: threading.Event, progress: PacingProgress) -> None:
-    worker = PacingApp(settings, partitions=partitions, progress=progress)
+async def _serve(
+    settings: PacingSettings,
+    partitions: int,
+    stop: threading.Event,
+    progress: PacingProgress,
+    beat: Callable[[], None],
+) -> None:
+    worker = PacingApp(settings, partitions=partitions, progress=progress, beat=beat)
     app = worker.app
     # Not through faust.Worker: it would set up logging, change folder and title of the process, and exit it.
     app.in_worker = True
+    progress.views = Views(worker, asyncio.get_running_loop())
     try:
         try:
-            await app.start()
+            await beating(app.start(), beat)
         except KafkaConnectionError as failure:
             # Faust's producer asks only once.
             raise Transient(f"no Kafka broker answers at {settings.cluster.bootstrap}: {failure}") from failure
         # A thread waiting for `stop` could not be cancelled when the app crashes.
-        while not stop.is_set() and not app.should_stop:  # noqa: ASYNC110
+        while not stop.is_set() and not app.should_stop:
+            if not progress.ready:
+                beat()  # it reads its state back
             await asyncio.sleep(_LOOK_S)
         if not app.should_stop:
             await worker.drain()
     finally:
+        progress.views = None
+        beat()
         stopped = await _stop(app)
+        beat()
     if app.crash_reason is None:
         return
     if not isinstance(app.crash_reason, _KAFKA_FAULTS):
         raise app.crash_reason
     if not stopped:
-        # Its threads and its port are still in use: only a new process can go on.
+        # Its threads still run: only a new process can go on.
         raise ClickfoldError(f"pacing failed ({app.crash_reason!r}) and did not stop; start it again")
     raise Transient(f"Kafka failed: {app.crash_reason!r}") from app.crash_reason
 
@@ -70,7 +88,7 @@ async def _stop(app: faust.App) -> bool:
     """Stops the app and all its parts, for a bounded time; whether that was enough.
 
     A crash cancels whatever waits for the part that crashed, `app.stop` among it. So each part is stopped by itself
-    afterwards: consumer, producer, and web server, whose port the next try needs.
+    afterwards: consumer and producer.
     """
     stops = [app.stop, *(part.stop for part in reversed(app._children))]
     until_s = asyncio.get_running_loop().time() + _STOP_BOUND_S

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Thread
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import LostHistory, SettingsError, Transient
 from streams.kafka.consumer import offsets_and_times
+from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import sink_member_settings
 from streams.sink.batches import LogPartition, RecordColumns
 from streams.sink.settings import SinkSettings
@@ -124,19 +126,28 @@ class SinkConsumer:
         return len(self._owned)
 
     def lag(self) -> int:
-        """Records (and transaction markers) not yet committed; -1 while a partition's end is unknown."""
+        """Records (and transaction markers) not yet committed; -1 with no partition or while the end of one is unknown.
+
+        A group that has committed nothing is behind by all that Kafka keeps.
+        """
         behind = 0
         for place, position in self._owned.items():
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
             high = max(high, position.end)
-            if high < 0 or position.committed < 0:
+            if high < 0:
                 return -1
-            behind += max(0, high - position.committed)
-        return behind
+            known = (at for at in (position.committed, position.done, low) if at >= 0)
+            behind += max(0, high - next(known, 0))
+        return behind if self._owned else -1
 
     def close(self) -> None:
-        """Leaves the group; the partitions go to others at once."""
-        self._consumer.close()
+        """Leaves the group; the partitions go to others at once.
+
+        A consumer that does not come back, as Kafka does not answer, is left behind: the group misses it soon.
+        """
+        closing = Thread(target=self._consumer.close, name="close", daemon=True)
+        closing.start()
+        closing.join(ANSWER_S)
 
     def _commit(self, places: Sequence[LogPartition], *, wait: bool) -> None:
         due = {place: self._owned[place] for place in places}

@@ -12,7 +12,6 @@ from schemas.errors import SettingsError
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import FETCH_WAIT_MS, SESSION_TIMEOUT_MS
 from streams.warehouse.shapes import ROLES
-from streams.warehouse.timeouts import ANSWER_TIMEOUT_S
 
 if TYPE_CHECKING:
     from streams.warehouse.client import Warehouse
@@ -21,6 +20,8 @@ BATCH_ROWS: Final = 50_000
 # As many bytes as 50,000 outcomes have. With half of that outcomes went at 112,000 to 137,000 rows/s, not 148,000 to
 # 160,000; totals as fast.
 BATCH_BYTES: Final = 16 << 20
+# An insert of 50,000 rows takes 0.1 s. After half a minute ClickHouse is lost, and the insert is sent again.
+ANSWER_S: Final = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class SinkSettings:
     # a process that works at its bounds has 370 MB of totals, 420 MB of outcomes.
     most_rows_held: int = 200_000
     most_bytes_held: int = 48 << 20
-    answer_s: int = ANSWER_TIMEOUT_S
+    answer_s: int = ANSWER_S
     drain_s: float = 10.0
     # After this long without a sign of it, the group gives a worker's partitions to others.
     session_timeout_ms: int = SESSION_TIMEOUT_MS
@@ -92,6 +93,8 @@ class Progress:
     # Dead letters by reason.
     rejected: dict[str, int] = field(default_factory=dict)
     inserts: int = 0
+    # New tries after faults of Kafka, and partitions lost to another member.
+    recoveries: int = 0
     # Seconds spent reading Kafka, decoding and inserting: wall time, and CPU time of the thread that does it. The
     # difference in insertion is waiting for ClickHouse.
     stage_s: dict[str, float] = field(default_factory=dict)
@@ -101,13 +104,15 @@ class Progress:
     retried: dict[str, int] = field(default_factory=dict)
     waiting_for: str = ""
     waited_s: float = 0.0
+    # Since when the insert under way waits for ClickHouse, by `time.monotonic`; None between inserts.
+    insert_since_s: float | None = None
     # Records read and not acknowledged, the length of their values, and for how long the oldest of them is held.
     rows_held: int = 0
     bytes_held: int = 0
     held_s: float = 0.0
     paused: bool = False
     partitions: int = 0
-    # Records of assigned partitions not yet acknowledged; -1 before the ends of all of them are known.
+    # Records of assigned partitions not yet acknowledged; -1 while none is assigned or the end of one is not known.
     lag: int = -1
     # Wall clock; 0 before the first commit.
     last_commit_ms: int = 0

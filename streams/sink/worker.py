@@ -47,22 +47,34 @@ FULL_S = 2.0
 REVOKE_S = 5.0
 
 
-def run(settings: SinkSettings, stop: threading.Event, progress: Progress | None = None) -> None:
+def run(
+    settings: SinkSettings,
+    stop: threading.Event,
+    progress: Progress | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> None:
     """Works until `stop` is set, then inserts what was read, commits, and leaves the group.
 
-    ClickHouse may be down at the start or at any time: reading pauses and the worker waits. Raises SettingsError,
+    ClickHouse may be down at the start or at any time: reading pauses and the worker waits. `beat` is called at each
+    turn of the reading loop. Raises SettingsError,
     LostHistory and Transient. Nothing unacknowledged is committed then; another call goes on from what is committed.
     """
     # Both log every broken connection at length, three times a retry; the worker warns once per outage.
     for name in ("urllib3", "clickhouse_connect"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    _Sink(settings, stop, progress or Progress(), time.monotonic).run()
+    _Sink(settings, stop, progress or Progress(), time.monotonic, beat).run()
 
 
 class _Sink:
     def __init__(
-        self, settings: SinkSettings, stop: threading.Event, progress: Progress, clock_s: Callable[[], float]
+        self,
+        settings: SinkSettings,
+        stop: threading.Event,
+        progress: Progress,
+        clock_s: Callable[[], float],
+        beat: Callable[[], None],
     ) -> None:
+        self._beat = beat
         self._settings = settings
         self._stop = stop
         self._progress = progress
@@ -88,20 +100,24 @@ class _Sink:
         # because another thread reads it.
         self._waited: tuple[float, float | None] = (0.0, None)
         self._letters = Letters(settings.cluster, give_up=self._give_up)
-        self._consumer = SinkConsumer(settings, on_revoke=self._revoked, on_lost=self._forget)
+        self._consumer = SinkConsumer(settings, on_revoke=self._revoked, on_lost=self._lost)
         self._commit_after_s = 0.0
 
     def run(self) -> None:
         try:
             while not self._stop.is_set():
+                self._beat()
                 self._turn()
+            self._beat()
             self._drain()
         finally:
             self._give_up.set()
             # First, as an insert under way may wait for its batch to be decoded.
             self._inserting.shutdown(wait=True, cancel_futures=True)
             self._decoding.shutdown(wait=True, cancel_futures=True)
+            self._beat()
             self._consumer.close()
+            self._beat()
             self._writer.close()
             self._update_progress()
 
@@ -190,6 +206,10 @@ class _Sink:
         if not any(future.done() and not future.cancelled() and future.exception() for _, future in self._in_flight):
             self._collect()
 
+    def _lost(self, places: Sequence[LogPartition]) -> None:
+        self._progress.recoveries += 1
+        self._forget(places)
+
     def _forget(self, places: Sequence[LogPartition]) -> None:
         for place in places:
             self._batches.forget(place)
@@ -204,8 +224,10 @@ class _Sink:
     def _insert(self, batch: Batch, decoded: Future[tuple[Rows, list[Refused]]]) -> None:
         role = self._roles[batch.topic]
         rows, refused = decoded.result()
+        self._progress.insert_since_s = self._clock_s()
         with self._progress.stage("insert"):
             unwritable = self._writer.write(rows)
+        self._progress.insert_since_s = None
         self._set_aside(role, [_letter(batch, record) for record in refused + unwritable])
         written = self._progress.rows_written
         missing = sum(record.rows for record in unwritable)
@@ -242,7 +264,8 @@ class _Sink:
     def _note_failure(self, failure: ClickHouseError) -> None:
         waited_s, since_s = self._waited
         if since_s is None:
-            self._waited = waited_s, self._clock_s()
+            # The wait began with the insert that failed.
+            self._waited = waited_s, self._progress.insert_since_s or self._clock_s()
             log.warning("ClickHouse does not take rows; trying again", failure=sentence(failure))
         name = name_of(failure)
         self._progress.retried[name] = self._progress.retried.get(name, 0) + 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Final, Protocol
@@ -15,7 +16,9 @@ from prometheus_client.core import Metric
 from schemas.errors import ClickfoldError, TaskLost, Transient
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
-from streams.worker.observe import Health, log_to_stderr, require_free_port, served
+from streams.worker.heartbeat import Heartbeat, watched
+from streams.worker.metrics import OF_RUN
+from streams.worker.observe import Collected, Health, Page, log_to_stderr, require_free_port, served
 
 Log = structlog.stdlib.BoundLogger
 # A worker that fails to come back this often in a row ends, so that whoever supervises it can see.
@@ -60,25 +63,37 @@ class Worker(Protocol):
         """One try: from what is committed, until a signal. Raises Transient or TaskLost when another may succeed."""
         ...
 
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """Beats while its loop turns or waits for Kafka."""
+        ...
+
     def advanced(self) -> bool:
         """Whether the last try got anything done."""
         ...
 
-    def live(self) -> bool:
-        """Whether the worker makes progress. If not, the process should be killed."""
-        ...
-
     def ready(self) -> bool:
-        """Whether it is at work: it has partitions and can write."""
+        """Whether it does now what it is for, as far as it can see; a silent loop counts as not ready anyway."""
         ...
 
     def metrics(self) -> Iterator[Metric]:
-        """Its numbers as of now."""
+        """Its numbers as of now, those that count since the process began also between two tries."""
         ...
 
 
-def run_worker(worker: Worker, cluster: Cluster, *, metrics_host: str, metrics_port: int) -> None:
+def run_worker(
+    worker: Worker,
+    cluster: Cluster,
+    *,
+    metrics_host: str,
+    metrics_port: int,
+    web: tuple[str, int] | None = None,
+    pages: Mapping[str, Page] | None = None,
+) -> None:
     """Runs a worker until a signal ends it; serves its health and metrics unless the port is 0.
+
+    `pages` of the worker, and health and metrics too, are served on the host and port `web`. A worker that is stuck
+    ends its process, see `heartbeat.watched`.
 
     Raises SettingsError, Transient when no broker answers at the start, ClickfoldError after too many faults in a row.
     """
@@ -87,18 +102,35 @@ def run_worker(worker: Worker, cluster: Cluster, *, metrics_host: str, metrics_p
     require_free_port("--metrics-port", metrics_host, metrics_port)
     signals = Signals()
     signals.catch()
-    health = Health(live=worker.live, ready=worker.ready)
-    with served(host=metrics_host, port=metrics_port, health=health, collect=worker.metrics):
-        persistently(lambda: worker.work(signals, log), signals.stop, log, advanced=worker.advanced)
+    heartbeat = worker.heartbeat
+    health = Health(live=lambda: not heartbeat.stuck(), ready=lambda: worker.ready() and not heartbeat.quiet())
+    collected = Collected(worker.metrics, of_run=OF_RUN)
+    with ExitStack() as stack:
+        stack.enter_context(served(host=metrics_host, port=metrics_port, health=health, collected=collected))
+        if web is not None:
+            host, port = web
+            stack.enter_context(served(host=host, port=port, health=health, collected=collected, pages=pages))
+        stack.enter_context(watched(heartbeat, log))
+        persistently(
+            lambda: worker.work(signals, log), signals.stop, log, advanced=worker.advanced, beat=heartbeat.beat
+        )
 
 
-def persistently(work: Callable[[], None], stop: threading.Event, log: Log, *, advanced: Callable[[], bool]) -> None:
-    """Does `work` until it returns or `stop` is set, and again after a passing fault.
+def persistently(
+    work: Callable[[], None],
+    stop: threading.Event,
+    log: Log,
+    *,
+    advanced: Callable[[], bool],
+    beat: Callable[[], None] = lambda: None,
+) -> None:
+    """Does `work` until it returns or `stop` is set, and again after a passing fault; `beat` before each wait and try.
 
     Raises ClickfoldError after too many faults in a row between which nothing `advanced`.
     """
     tries = 0
     while not stop.is_set():
+        beat()
         try:
             work()
         except (Transient, TaskLost) as error:
@@ -107,6 +139,7 @@ def persistently(work: Callable[[], None], stop: threading.Event, log: Log, *, a
                 raise ClickfoldError(f"gave up after {tries} tries in a row: {error}") from error
             wait_s = min(_LONGEST_WAIT_S, getattr(error, "retry_after_s", 1.0) * 2 ** min(tries - 1, 5))
             log.warning("trying again", after_s=wait_s, why=str(error))
+            beat()
             stop.wait(wait_s)
         else:
             return

@@ -6,17 +6,21 @@ there, a `sample(...)` in the function of its worker, and `make reference`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from streams.engine.ports import SharedProgress
+from streams.engine.runner import Progress as RunnerProgress
 from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
 from streams.sink.settings import Progress
+
+if TYPE_CHECKING:
+    from streams.pacing.view import WorkerView
 
 PREFIX: Final = "clickfold_"
 Kind = Literal["counter", "gauge"]
@@ -51,6 +55,7 @@ def _gauge(workers: str, name: str, unit: str, text: str, *labels: str) -> Decla
 
 
 _BOTH: Final = "join, learn"
+_ALL: Final = "join, learn, pace, sink"
 CATALOGUE: Final = {
     row.name: row
     for row in (
@@ -59,7 +64,7 @@ CATALOGUE: Final = {
         _counter(_BOTH, "outputs", "records", "Records written."),
         _counter(_BOTH, "commits", "transactions", "Transactions committed."),
         _counter(_BOTH, "checkpoints", "checkpoints", "Checkpoints made durable."),
-        _counter(_BOTH, "recoveries", "recoveries", "Times work began again from the last commit."),
+        _counter(_ALL, "recoveries", "recoveries", "Times work began again from the last commit."),
         _gauge(_BOTH, "commit_seconds", "seconds", "How long the last transaction took."),
         _gauge(_BOTH, "state_bytes", "bytes", "Memory of open impressions, totals and clicks."),
         _gauge(_BOTH, "state_budget_bytes", "bytes", "Most memory they may take; 0: no bound."),
@@ -80,7 +85,12 @@ CATALOGUE: Final = {
         _gauge("join", "watermark_seconds", "Unix seconds", "Event time; a record below is late.", "log", "partition"),
         _gauge("learn", "outcomes", "outcomes", "Outcomes by fate.", "fate", "shard"),
         _gauge("learn", "drift", "", "1 while predictions drift off.", "direction", "shard"),
-        _gauge("pace", "pacing_event_lag_seconds", "seconds", "Wall clock less event time."),
+        _gauge(
+            "pace",
+            "pacing_event_lag_seconds",
+            "seconds",
+            "Wall clock less event time of the newest total.",
+        ),
         _gauge("pace", "pacing_campaigns", "campaigns", "Campaigns paced."),
         _gauge("pace", "pacing_next_offset", "offset", "Next offset of campaign_totals.", "partition"),
         _counter("pace", "pacing_passed_over", "records", "Records that changed no count.", "reason"),
@@ -98,10 +108,12 @@ CATALOGUE: Final = {
         _gauge("sink", "sink_held_bytes", "bytes", "Length of their values."),
         _gauge("sink", "sink_batch_age_seconds", "seconds", "How long the first of them is held; 0 when none is."),
         _gauge("sink", "sink_paused", "", "1 while reading waits for ClickHouse."),
-        _gauge("sink", "sink_lag_records", "records", "Records not yet acknowledged; -1: unknown."),
+        _gauge("sink", "sink_lag_records", "records", "Records not yet acknowledged; absent while unknown."),
         _gauge("sink", "sink_last_commit_seconds", "Unix seconds", "When offsets were last committed."),
     )
 }
+# Counters that go on from the first record of the run, whoever works on a partition.
+OF_RUN: Final = (PREFIX + "ledger", PREFIX + "decisions")
 LABELS: Final = {
     "partition": "partition of the input",
     "log": "role of the input: impressions, clicks or outcomes",
@@ -130,9 +142,8 @@ def sample(name: str, value: float, **labels: str) -> Metric:
     return family
 
 
-def runner_metrics(runner: Runner) -> Iterator[Metric]:
-    """Rates and commits of a runner, then the metrics of each of its folds."""
-    progress = runner.progress
+def runner_metrics(progress: RunnerProgress, runner: Runner | None) -> Iterator[Metric]:
+    """What all runners of the process have counted, then what each fold of the one that works now has to say."""
     yield sample("records", progress.records)
     yield sample("replayed_records", progress.replayed)
     yield sample("outputs", progress.outs)
@@ -140,9 +151,11 @@ def runner_metrics(runner: Runner) -> Iterator[Metric]:
     yield sample("checkpoints", progress.checkpoints)
     yield sample("recoveries", progress.recoveries)
     yield sample("commit_seconds", progress.commit_took_s)
+    yield sample("tasks_live", len(runner.folds()) if runner is not None else 0)
+    if runner is None:
+        return
     yield sample("state_bytes", runner.backpressure.state_bytes)
     yield sample("state_budget_bytes", runner.backpressure.budget_bytes)
-    yield sample("tasks_live", len(runner.folds()))
     for partition, shared in runner.shared().items():
         yield from _shared_metrics(str(partition), shared)
     for partition, fold in runner.folds().items():
@@ -192,19 +205,23 @@ def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
         yield sample("drift", drifting, direction=direction, shard=partition)
 
 
-def pace_metrics(view: Mapping[str, Any]) -> Iterator[Metric]:
-    """What `/pacing` of the pacing worker says, as gauges."""
-    yield sample("pacing_event_lag_seconds", view["event_lag_ms"] / 1e3)
-    yield sample("pacing_campaigns", len(view["campaigns"]))
-    for partition, offset in view["next_offsets"].items():
+def pace_metrics(recoveries: int, view: WorkerView | None) -> Iterator[Metric]:
+    """How often work began again, and what the last view of the pacing worker says; None before the first."""
+    yield sample("recoveries", recoveries)
+    if view is None:
+        return
+    if view.event_lag_ms is not None:
+        yield sample("pacing_event_lag_seconds", view.event_lag_ms / 1e3)
+    yield sample("pacing_campaigns", len(view.campaigns))
+    for partition, offset in view.next_offsets.items():
         yield sample("pacing_next_offset", offset, partition=partition)
-    for reason, records in view["passed_over"].items():
+    for reason, records in view.passed_over.items():
         yield sample("pacing_passed_over", records, reason=reason)
-    for campaign, decision in view["campaigns"].items():
+    for campaign, decision in view.campaigns.items():
         if decision is not None:
-            yield sample("pacing_admit", decision["admit"], campaign=campaign)
-            yield sample("pacing_spend", decision["spend_micros"] / 1e6, campaign=campaign)
-            yield sample("pacing_plan", decision["plan_micros"] / 1e6, campaign=campaign)
+            yield sample("pacing_admit", decision.admit, campaign=campaign)
+            yield sample("pacing_spend", decision.spend_micros / 1e6, campaign=campaign)
+            yield sample("pacing_plan", decision.plan_micros / 1e6, campaign=campaign)
 
 
 def sink_metrics(progress: Progress) -> Iterator[Metric]:
@@ -213,6 +230,7 @@ def sink_metrics(progress: Progress) -> Iterator[Metric]:
         yield sample("sink_rows", rows, table=table)
     for reason, records in dict(progress.rejected).items():
         yield sample("sink_rejected", records, reason=reason)
+    yield sample("recoveries", progress.recoveries)
     yield sample("sink_inserts", progress.inserts)
     for error, inserts in dict(progress.retried).items():
         yield sample("sink_retries", inserts, error=error)
@@ -225,5 +243,6 @@ def sink_metrics(progress: Progress) -> Iterator[Metric]:
     yield sample("sink_held_bytes", progress.bytes_held)
     yield sample("sink_batch_age_seconds", progress.held_s)
     yield sample("sink_paused", float(progress.paused))
-    yield sample("sink_lag_records", progress.lag)
+    if progress.lag >= 0:
+        yield sample("sink_lag_records", progress.lag)
     yield sample("sink_last_commit_seconds", progress.last_commit_ms / 1e3)

@@ -7,13 +7,15 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
+from prometheus_client.samples import Sample
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -49,20 +51,51 @@ class Health:
     ready: Callable[[], bool]
 
 
-class _Collected:
-    """Metrics read from the worker at each request, not pushed on the hot path. One family a name."""
+class Answer(NamedTuple):
+    """What a page says: an HTTP status and a JSON document."""
 
-    def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
+    status: int
+    body: bytes
+
+
+# Given the names in its path.
+Page = Callable[[Mapping[str, str]], Answer]
+
+
+class Collected:
+    """Metrics read from the worker at each request, not pushed on the hot path. One family a name.
+
+    Counters never fall while the process runs. A worker that begins again counts from 0, which is added to what it had
+    counted before. Counts of a whole run (`of_run`) go back to the last commit and come again: the highest is shown.
+    """
+
+    def __init__(self, collect: Callable[[], Iterator[Metric]], *, of_run: Iterable[str] = ()) -> None:
         self._collect = collect
+        self._of_run = frozenset(of_run)
+        self._lock = threading.Lock()
+        # By name and labels: the last value, and what is added to it.
+        self._seen: dict[tuple[str, ...], tuple[float, float]] = {}
 
     def collect(self) -> Iterable[Metric]:
         """The families, samples of one name together as the format wants them."""
         families: dict[str, Metric] = {}
-        for metric in self._collect():
-            families.setdefault(metric.name, metric)
-            if families[metric.name] is not metric:
-                families[metric.name].samples += metric.samples
+        with self._lock:
+            for metric in self._collect():
+                if metric.type == "counter":
+                    metric.samples = [self._never_falling(metric.name, sample) for sample in metric.samples]
+                families.setdefault(metric.name, metric)
+                if families[metric.name] is not metric:
+                    families[metric.name].samples += metric.samples
         return families.values()
+
+    def _never_falling(self, name: str, sample: Sample) -> Sample:
+        key = (name, *sample.labels.values())
+        last, before = self._seen.get(key, (0.0, 0.0))
+        value = max(last, sample.value) if name in self._of_run else sample.value
+        if value < last:
+            before += last
+        self._seen[key] = value, before
+        return sample._replace(value=value + before)
 
 
 def require_free_port(option: str, host: str, port: int) -> None:
@@ -80,13 +113,20 @@ def require_free_port(option: str, host: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def served(*, host: str, port: int, health: Health, collect: Callable[[], Iterator[Metric]]) -> Iterator[None]:
-    """Serves /metrics, /livez and /readyz while the block runs; nothing when `port` is 0."""
+def served(
+    *,
+    host: str,
+    port: int,
+    health: Health,
+    collected: Collected,
+    pages: Mapping[str, Page] | None = None,
+) -> Iterator[None]:
+    """Serves /metrics, /livez, /readyz and the `pages` by path while the block runs; nothing when `port` is 0."""
     if port == 0:
         yield
         return
     registry = CollectorRegistry()
-    registry.register(_Collected(collect))
+    registry.register(collected)
 
     def probe(good: Callable[[], bool]) -> Callable[[Request], Response]:
         def answer(_: Request) -> Response:
@@ -94,6 +134,13 @@ def served(*, host: str, port: int, health: Health, collect: Callable[[], Iterat
             return PlainTextResponse("ok\n" if fine else "not yet\n", 200 if fine else 503)
 
         return answer
+
+    def page(answer: Page) -> Callable[[Request], Response]:
+        def respond(request: Request) -> Response:
+            status, body = answer(request.path_params)
+            return Response(body, status, media_type="application/json")
+
+        return respond
 
     def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -103,6 +150,7 @@ def served(*, host: str, port: int, health: Health, collect: Callable[[], Iterat
         Route("/livez", probe(health.live)),
         Route("/readyz", probe(health.ready)),
         Route("/metrics", metrics),
+        *(Route(path, page(answer)) for path, answer in (pages or {}).items()),
     ]
     config = uvicorn.Config(Starlette(routes=routes), host=host, port=port, log_level="warning", access_log=False)
     server = uvicorn.Server(config)

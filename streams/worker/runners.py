@@ -19,7 +19,7 @@ from schemas.totals import DIMENSIONS, known_dimensions
 from streams.engine.fold import Fold
 from streams.engine.ports import Disk
 from streams.engine.recovery import Share
-from streams.engine.runner import Pace, Runner
+from streams.engine.runner import Pace, Progress, Runner
 from streams.join.fold import JoinFold
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -83,8 +83,17 @@ class LearnSettings(WorkerSettings):
 
 
 @contextlib.contextmanager
-def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator[Runner]:
-    """A runner over impressions and clicks, checked against the cluster. Raises SettingsError before it reads."""
+def join_runner(
+    settings: JoinSettings,
+    warn: Callable[[str], None],
+    *,
+    progress: Progress | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> Iterator[Runner]:
+    """A runner over impressions and clicks, checked against the cluster. Raises SettingsError before it reads.
+
+    `progress` and `beat` are given to the Runner.
+    """
     admin = Admin(settings.cluster)
     partitions = admin.check(("impressions", "clicks"), _JOIN_OUTPUTS)
     shards = admin.partition_counts()[settings.cluster.topic("outcomes")]
@@ -120,7 +129,12 @@ def join_runner(settings: JoinSettings, warn: Callable[[str], None]) -> Iterator
             side_log="seals",
             static=settings.static,
         )
-        yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
+        yield Runner(
+            *(log, SystemClock(), make, settings.pace, warn, share),
+            accept_loss=settings.accept_loss,
+            progress=progress,
+            beat=beat,
+        )
 
 
 def _common_partitioner(
@@ -144,8 +158,14 @@ def _common_partitioner(
 
 
 @contextlib.contextmanager
-def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterator[Runner]:
-    """A runner over outcomes, one model shard a partition."""
+def learn_runner(
+    settings: LearnSettings,
+    warn: Callable[[str], None],
+    *,
+    progress: Progress | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> Iterator[Runner]:
+    """A runner over outcomes, one model shard a partition. `progress` and `beat` are given to the Runner."""
     Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
     share = _share(settings, warn)
     with _state_folder(settings) as folder:
@@ -154,7 +174,12 @@ def learn_runner(settings: LearnSettings, warn: Callable[[str], None]) -> Iterat
             return LearnFold(settings.model, shard=partition), Folder(folder / str(partition))
 
         log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot, static=settings.static)
-        yield Runner(log, SystemClock(), make, settings.pace, warn, share, accept_loss=settings.accept_loss)
+        yield Runner(
+            *(log, SystemClock(), make, settings.pace, warn, share),
+            accept_loss=settings.accept_loss,
+            progress=progress,
+            beat=beat,
+        )
 
 
 def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:

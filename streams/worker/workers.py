@@ -3,68 +3,84 @@
 from __future__ import annotations
 
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-import orjson
 from prometheus_client.core import Metric
 
+from schemas.codec import encode
+from streams.engine.runner import Progress as RunnerProgress
 from streams.engine.runner import Runner
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.sink.settings import Progress, SinkSettings
 from streams.state.disk import Folder
+from streams.worker.heartbeat import QUIET_S, Heartbeat
 from streams.worker.lifecycle import Log, Signals
 from streams.worker.memory import collect_rarely, trim
 from streams.worker.metrics import pace_metrics, runner_metrics, sink_metrics
-from streams.worker.observe import require_free_port
+from streams.worker.observe import Answer, Page, require_free_port
 
-# A turn of the loop takes well under a second; a recovery that loads a large checkpoint may take some.
-_STUCK_S: Final = 60.0
+if TYPE_CHECKING:
+    from streams.pacing.view import WorkerView
+
 # `trim` takes 6 to 22 ms each time.
 _TRIM_EVERY_S: Final = 10.0
-_VIEW_S: Final = 2.0
+
+
+class OpenRunner(Protocol):
+    """Opens a runner for one try. See `Runner` for what it is given."""
+
+    def __call__(
+        self, warn: Callable[[str], None], *, progress: RunnerProgress, beat: Callable[[], None]
+    ) -> AbstractContextManager[Runner]: ...
 
 
 class RunnerWorker:
-    """A worker that is a runner over folds: the join, and the learner. `open_runner` is given a function to warn."""
+    """A worker that is a runner over folds: the join, and the learner."""
 
-    def __init__(
-        self, name: str, open_runner: Callable[[Callable[[str], None]], AbstractContextManager[Runner]]
-    ) -> None:
+    def __init__(self, name: str, open_runner: OpenRunner, heartbeat: Heartbeat | None = None) -> None:
         self.name = name
+        self.heartbeat = heartbeat or Heartbeat()
         self._open_runner = open_runner
         self._runner: Runner | None = None
-        self._turned_s = self._trimmed_s = time.monotonic()
+        # Of all tries.
+        self._progress = RunnerProgress()
+        self._tries = self._commits_before = 0
+        self._trimmed_s = time.monotonic()
 
     def work(self, signals: Signals, log: Log) -> None:
         """Opens a runner and lets it work until a signal."""
 
         def stopped() -> bool:
-            self._turn()
+            self._trim()
             return signals.stop.is_set()
 
-        self._runner = None
-        with self._open_runner(lambda text: log.warning("recovery", text=text)) as runner:
-            self._runner = runner
-            log.info("started")
-            runner.run(stopped, signals.ended.is_set)
-            log.info("stopped", commits=runner.progress.commits, records=runner.progress.records)
+        def warn(text: str) -> None:
+            log.warning("recovery", text=text)
 
-    def _turn(self) -> None:
-        self._turned_s = time.monotonic()
-        if self._turned_s - self._trimmed_s > _TRIM_EVERY_S:
+        progress = self._progress
+        progress.recoveries += self._tries > 0
+        self._tries += 1
+        self._commits_before = progress.commits
+        with self._open_runner(warn, progress=progress, beat=self.heartbeat.beat) as runner:
+            self._runner = runner
+            try:
+                log.info("started")
+                runner.run(stopped, signals.ended.is_set)
+                log.info("stopped", commits=progress.commits, records=progress.records)
+            finally:
+                self._runner = None
+
+    def _trim(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._trimmed_s > _TRIM_EVERY_S:
             trim()
-            self._trimmed_s = self._turned_s
+            self._trimmed_s = now_s
 
     def advanced(self) -> bool:
         """Whether the last try has committed."""
-        return self._runner is not None and self._runner.progress.commits > 0
-
-    def live(self) -> bool:
-        """Whether its loop turns."""
-        return time.monotonic() - self._turned_s < _STUCK_S
+        return self._progress.commits > self._commits_before
 
     def ready(self) -> bool:
         """Whether the runner has its partitions and works on all of them."""
@@ -72,10 +88,8 @@ class RunnerWorker:
         return runner is not None and runner.ready()
 
     def metrics(self) -> Iterator[Metric]:
-        """Those of the runner; none while there is no runner."""
-        runner = self._runner
-        if runner is not None:
-            yield from runner_metrics(runner)
+        """What was counted since the process began, and what the runner of this try says."""
+        return runner_metrics(self._progress, self._runner)
 
 
 class SinkWorker:
@@ -83,32 +97,33 @@ class SinkWorker:
 
     name = "sink"
 
-    def __init__(self, settings: SinkSettings) -> None:
+    def __init__(self, settings: SinkSettings, heartbeat: Heartbeat | None = None) -> None:
+        self.heartbeat = heartbeat or Heartbeat()
         self._settings = settings
         self._progress = Progress()
-        self._inserts_before = 0
+        self._tries = self._inserts_before = 0
         collect_rarely()
 
     def work(self, signals: Signals, log: Log) -> None:
         """Reads and inserts until a signal."""
         from streams.sink.worker import run  # each worker imports only its own
 
+        self._progress.recoveries += self._tries > 0
+        self._tries += 1
         self._inserts_before = self._progress.inserts
         log.info("started")
-        run(self._settings, signals.stop, self._progress)
+        run(self._settings, signals.stop, self._progress, self.heartbeat.beat)
         log.info("stopped", inserts=self._progress.inserts)
 
     def advanced(self) -> bool:
         """Whether ClickHouse has acknowledged an insert in the last try."""
         return self._progress.inserts > self._inserts_before
 
-    def live(self) -> bool:
-        """Always: the sink waits for ClickHouse as long as it takes."""
-        return True
-
     def ready(self) -> bool:
         """Whether it has partitions and ClickHouse takes rows."""
-        return self._progress.partitions > 0 and not self._progress.waiting_for
+        since_s = self._progress.insert_since_s  # changed by another thread
+        waits = since_s is not None and time.monotonic() - since_s > QUIET_S
+        return self._progress.partitions > 0 and not self._progress.waiting_for and not waits
 
     def metrics(self) -> Iterator[Metric]:
         """Those of the sink."""
@@ -120,10 +135,12 @@ class PacingWorker:
 
     name = "pace"
 
-    def __init__(self, settings: PacingSettings) -> None:
+    def __init__(self, settings: PacingSettings, heartbeat: Heartbeat | None = None) -> None:
+        self.heartbeat = heartbeat or Heartbeat()
         self._settings = settings
         self._progress = PacingProgress()
-        self._ticks_before = 0
+        self._tries = self._ticks_before = 0
+        self._view: WorkerView | None = None
         Folder(settings.data_dir).close()
         require_free_port("--web-port", settings.web_host, settings.web_port)
 
@@ -131,31 +148,48 @@ class PacingWorker:
         """Counts and decides until a signal."""
         from streams.pacing.worker import run  # Faust takes a second to import
 
+        self._progress.recoveries += self._tries > 0
+        self._tries += 1
         self._ticks_before = self._progress.ticks
         log.info("started")
-        run(self._settings, signals.stop, self._progress)
+        run(self._settings, signals.stop, self._progress, self.heartbeat.beat)
         log.info("stopped", ticks=self._progress.ticks)
 
     def advanced(self) -> bool:
         """Whether it has decided on its partitions in the last try."""
         return self._progress.ticks > self._ticks_before
 
-    def live(self) -> bool:
-        """Whether its view answers, once it is ready."""
-        return not self._progress.ready or bool(self._view())
-
     def ready(self) -> bool:
-        """Whether it has read its state back."""
-        return self._progress.ready
+        """Whether it has read its state back, and Kafka answers it."""
+        answered_s = time.monotonic() - self._progress.answered_s
+        return self._progress.ready and answered_s < self._settings.session_timeout_s
 
     def metrics(self) -> Iterator[Metric]:
-        """Those of its view; none before it is ready."""
-        if self._progress.ready:
-            yield from pace_metrics(self._view())
+        """What was counted since the process began, and the last view of its campaigns."""
+        views = self._progress.views  # replaced by another thread
+        if views is not None:
+            self._view = views.worker() or self._view
+        return pace_metrics(self._progress.recoveries, self._view)
 
-    def _view(self) -> dict[str, Any]:
-        # Over HTTP, so that the app's own thread reads its state.
-        address = f"http://{self._settings.web_host}:{self._settings.web_port}/pacing"
-        with urllib.request.urlopen(address, timeout=_VIEW_S) as answer:
-            view: dict[str, Any] = orjson.loads(answer.read())
-            return view
+    @property
+    def pages(self) -> Mapping[str, Page]:
+        """`/pacing` with all campaigns of this worker, and `/pacing/{campaign_id}` with the days of one."""
+        return {"/pacing": self._worker_page, "/pacing/{campaign_id}": self._campaign_page}
+
+    def _worker_page(self, _: Mapping[str, str]) -> Answer:
+        views = self._progress.views
+        view = views.worker() if views is not None else None
+        return _not_now() if view is None else Answer(200, encode(view))
+
+    def _campaign_page(self, names: Mapping[str, str]) -> Answer:
+        views = self._progress.views
+        view = views.campaign(names["campaign_id"]) if views is not None else None
+        if view is None:
+            return _not_now()
+        if view.campaign is None:
+            return Answer(404, encode({"error": f"campaign {names['campaign_id']} is not known to this worker"}))
+        return Answer(200, encode(view.campaign))
+
+
+def _not_now() -> Answer:
+    return Answer(503, encode({"error": "the worker is not ready; try again"}))

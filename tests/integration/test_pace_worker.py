@@ -90,7 +90,15 @@ from streams.pacing.settings import PacingSettings
 from streams.worker.lifecycle import run_worker
 from streams.worker.workers import PacingWorker
 settings = msgspec.json.decode(sys.argv[1], type=PacingSettings, dec_hook=lambda kind, text: kind(text))
-run_worker(PacingWorker(settings), settings.cluster, metrics_host="127.0.0.1", metrics_port=int(sys.argv[2]))
+worker = PacingWorker(settings)
+run_worker(
+    worker,
+    settings.cluster,
+    metrics_host="127.0.0.1",
+    metrics_port=int(sys.argv[2]),
+    web=("127.0.0.1", settings.web_port),
+    pages=worker.pages,
+)
 """
 # Kafka refuses one record in the midst of counting.
 REFUSED_ONCE = """

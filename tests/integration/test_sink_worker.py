@@ -40,10 +40,12 @@ pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 PROGRAM = """
 import sys, threading
 import msgspec
-from streams.sink import worker as worker_module
+from streams.sink import settings as sink_settings
 from streams.sink.settings import SinkSettings
-from streams.warehouse.writer import Writer
+from streams.warehouse.client import Warehouse
 from streams.sink.worker import run
+# There it is a name for type checkers alone, and msgspec needs it.
+sink_settings.Warehouse = Warehouse
 run(msgspec.json.decode(sys.argv[1], type=SinkSettings), threading.Event())
 """
 
@@ -180,6 +182,19 @@ def test_sinks_that_come_and_go_share_the_work_and_miss_nothing(setting: Setting
         eventually(lambda: first.partitions == PARTITIONS and first.caught_up, about=first)
         eventually(lambda: impressions(database), equals={f"k{key}": 1000 * key + 3 for key in range(1_000)})
     assert impressions(database) == {f"k{key}": 1000 * key + 3 for key in range(1_000)}
+
+
+def test_lag_of_a_group_that_has_committed_nothing_is_what_kafka_keeps(
+    setting: Setting, clickhouse: ClickHouse
+) -> None:
+    clickhouse.order_faults([Fault("status", match="INSERT INTO", times=1_000, status=503)])
+    setting.send("totals", [total(key, version=1) for key in range(9)])
+    with setting.sink(drain_s=0.1) as progress:
+        # Three records and the marker of their transaction in each partition.
+        eventually(lambda: progress.lag, equals=4 * PARTITIONS, about=progress)
+    clickhouse.order_faults([])
+    with setting.sink() as progress:
+        eventually(lambda: progress.caught_up, about=progress)
 
 
 def test_offsets_that_are_gone_stop_the_sink_with_both_numbers(setting: Setting) -> None:

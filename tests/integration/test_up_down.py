@@ -17,7 +17,7 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from streams.embedded.stack import PARTS, Stack
+from streams.embedded.stack import PARTS, WORKERS, Stack
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
 from streams.kafka.settings import client_settings
@@ -101,6 +101,14 @@ class System:
         except urllib.error.HTTPError:  # the campaign is not known yet
             return 0
 
+    def assert_all_workers_show_their_health(self) -> None:
+        """Each at the port that `up` names, `pace` too."""
+        for name in WORKERS:
+            root = f"http://127.0.0.1:{self.stack.ports[name]}"
+            for page, wanted in (("livez", b"ok"), ("readyz", b"ok"), ("metrics", b"clickfold_recoveries_total")):
+                with urllib.request.urlopen(f"{root}/{page}", timeout=5.0) as answer:
+                    assert wanted in answer.read(), (name, page)
+
     def assert_joined_once(self) -> None:
         joined = Counter(orjson.loads(value)["click_id"] for value in read_all(self.cluster, "outcomes", 0))
         assert joined == Counter(f"k{number}" for number in range(self.produced))
@@ -123,6 +131,7 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     system.does("up", *OPTIONS)
     started = system.pids()
     assert set(started) == set(PARTS)
+    system.assert_all_workers_show_their_health()
     assert "no model is published yet" in system.refuses("models", "show")
     system.produce_clicked(20)
     system.wait_until_all_are_asked_back()

@@ -121,8 +121,10 @@ def learn(
 @app.command()
 def pace(
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
-    web_host: Annotated[str, typer.Option(help="Address of the JSON view.")] = "127.0.0.1",
-    web_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the JSON view /pacing.")] = 6066,
+    web_host: Annotated[str, typer.Option(help="Address of what --web-port serves.")] = "127.0.0.1",
+    web_port: Annotated[
+        int, typer.Option(min=1, max=65_535, help="Port of the JSON view /pacing, /metrics, /livez and /readyz.")
+    ] = 6066,
     slot: options.Slot = "0",
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
@@ -142,7 +144,9 @@ def pace(
         web_port=web_port,
         instance_id=f"pace-{slot}",
     )
-    run_worker(PacingWorker(settings), cluster, metrics_host=metrics_host, metrics_port=metrics_port)
+    worker = PacingWorker(settings)
+    web = (web_host, web_port)
+    run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port, web=web, pages=worker.pages)
 
 
 @app.command()
