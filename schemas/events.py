@@ -2,14 +2,17 @@
 
 Decoding into one of these types is the whole validation: msgspec checks presence, type and bounds in one pass. Unknown
 fields are ignored. An optional field may be absent or null. Money is in integer micros of the campaign's currency, time
-in integer milliseconds UTC.
+in integer milliseconds UTC. JSON has one type of number, and many exporters write 1700000000000 as 1.7e12:
+`decode_event` accepts such a number in an integer field when it is whole.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
+
+from schemas.codec import decode
 
 # 2000-01-01 to 2100-01-01, in ms. It is wide enough for any log, and excludes values in seconds or microseconds.
 MIN_TS_MS = 946_684_800_000
@@ -109,3 +112,37 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     """First moment after the flight."""
     max_bid_micros: Micros | None = None
     """The most it bids. ClickHouse shows it; clickfold does not enforce it."""
+
+
+Event = TypeVar("Event", Impression, Click, Campaign)
+
+# The fields above that hold integers. A test compares this list with the types.
+INTEGER_FIELDS: Final = frozenset(
+    {"ts", "price_micros", "bid_micros", "daily_budget_micros", "version", "start", "end", "max_bid_micros"}
+)
+# A double holds every whole number up to this one; above it, the digits that were written may be others.
+_LARGEST_EXACT: Final = 2.0**53
+
+
+def decode_event(data: bytes, kind: type[Event]) -> Event:
+    """The record of `kind` in these bytes; an integer field may be written as 1.7e12 or 1700000000000.0.
+
+    Raises ValueError naming the field and bound, RecursionError when nested too deeply. Costs a second decoding only
+    for a record that the strict decoder refuses.
+    """
+    try:
+        return decode(data, kind)
+    except msgspec.ValidationError as refused:
+        fields = msgspec.json.decode(data)
+        whole = {name: int(fields[name]) for name in INTEGER_FIELDS if _is_whole(fields, name)}
+        if not whole:
+            raise
+        try:
+            return msgspec.convert(fields | whole, kind)
+        except msgspec.ValidationError as error:
+            raise error from refused
+
+
+def _is_whole(fields: Any, name: str) -> bool:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT

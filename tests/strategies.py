@@ -79,7 +79,7 @@ def _logs(draw: st.DrawFn, events: st.SearchStrategy[dict[str, Any]], most: int)
     for event in draw(st.lists(events, max_size=most)):
         # Times lean towards rising, so that watermarks move.
         shape = draw(
-            st.sampled_from(["good"] * 12 + ["copy"] * 3 + ["key", "bad", "none", "missing", "future", "edge"])
+            st.sampled_from(["good"] * 12 + ["copy"] * 3 + ["key", "bad", "none", "missing", "future", "edge", "float"])
         )
         key: bytes | None = event["impression_id"].encode()
         value: bytes | None = orjson.dumps(event)
@@ -101,6 +101,8 @@ def _logs(draw: st.DrawFn, events: st.SearchStrategy[dict[str, Any]], most: int)
             stamped = event["ts"] - 16
         elif shape == "edge":
             stamped = event["ts"] - 15
+        elif shape == "float":
+            value = orjson.dumps({**event, "ts": event["ts"] + draw(st.sampled_from([0.0, 0.0, 0.5]))})
         records.append(Record(offset, stamped, key, value))
         offset += draw(st.sampled_from([1, 1, 1, 3]))
     return records

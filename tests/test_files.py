@@ -9,7 +9,7 @@ from schemas.bounds import JoinBounds
 from schemas.errors import SettingsError
 from schemas.events import Campaign
 from schemas.records import Record
-from streams.inputs.files import read_batches, read_campaigns, read_jsonl
+from streams.inputs.files import FileLog, read_campaigns
 from streams.verify.oracle import truth
 
 GOOD = b'{"impression_id":"a-%d","ts":1574553617004,"campaign_id":"c","creative_id":"k","price_micros":1}'
@@ -26,19 +26,19 @@ def written(folder: Path, *lines: bytes, name: str = "impressions.jsonl", end: b
 
 def test_plain_and_compressed_files_are_the_same_log(tmp_path: Path) -> None:
     lines = [GOOD % number for number in range(100)]
-    plain = list(read_jsonl(written(tmp_path, *lines), "impressions"))
-    assert plain == list(read_jsonl(written(tmp_path, *lines, name="impressions.jsonl.gz"), "impressions"))
+    plain = list(FileLog([written(tmp_path, *lines)], "impressions").records())
+    assert plain == list(FileLog([written(tmp_path, *lines, name="impressions.jsonl.gz")], "impressions").records())
     assert plain == [Record(number, -1, b"a-%d" % number, line) for number, line in enumerate(lines)]
 
 
 def test_a_compressed_file_may_have_any_name(tmp_path: Path) -> None:
     packed = written(tmp_path, GOOD % 1, name="impressions.jsonl.gz").rename(tmp_path / "impressions.log")
-    assert [record.key for record in read_jsonl(packed, "impressions")] == [b"a-1"]
+    assert [record.key for record in FileLog([packed], "impressions").records()] == [b"a-1"]
 
 
 def test_lines_that_are_no_events_stay_records_and_become_rejects(tmp_path: Path) -> None:
     bad = [b"not json", b'{"ts":1}', b'{"impression_id":7}', b'"text"', b"\xff\xfe", b'{"impression_id":"a","ts":"x"}']
-    records = list(read_jsonl(written(tmp_path, GOOD % 1, *bad, GOOD % 2), "impressions"))
+    records = list(FileLog([written(tmp_path, GOOD % 1, *bad, GOOD % 2)], "impressions").records())
     assert [record.value for record in records] == [GOOD % 1, *bad, GOOD % 2]
     assert [record.key for record in records] == [b"a-1", None, None, None, None, None, b"a", b"a-2"]
     judged = truth(records, [], JoinBounds()).impressions
@@ -46,24 +46,24 @@ def test_lines_that_are_no_events_stay_records_and_become_rejects(tmp_path: Path
 
 
 def test_blank_lines_are_passed_over_and_offsets_stay_line_numbers(tmp_path: Path) -> None:
-    records = read_jsonl(written(tmp_path, GOOD % 1, b"", b" \t", GOOD % 2, b""), "impressions")
+    records = FileLog([written(tmp_path, GOOD % 1, b"", b" \t", GOOD % 2, b"")], "impressions").records()
     assert [record.offset for record in records] == [0, 3]
 
 
 def test_files_written_on_windows_are_the_same_log(tmp_path: Path) -> None:
     windows = written(tmp_path, b"\xef\xbb\xbf" + GOOD % 1, GOOD % 2, end=b"\r\n")
-    assert [record.value for record in read_jsonl(windows, "impressions")] == [GOOD % 1, GOOD % 2]
+    assert [record.value for record in FileLog([windows], "impressions").records()] == [GOOD % 1, GOOD % 2]
 
 
 def test_a_last_line_without_newline_is_a_record(tmp_path: Path) -> None:
-    path = tmp_path / "clicks.jsonl"
+    path = tmp_path / "impressions.jsonl"
     path.write_bytes(GOOD % 1)
-    assert [record.key for record in read_jsonl(path, "clicks")] == [b"a-1"]
+    assert [record.key for record in FileLog([path], "impressions").records()] == [b"a-1"]
 
 
 def test_an_id_of_escapes_is_the_key_the_fold_expects(tmp_path: Path) -> None:
     line = (GOOD % 1).replace(b"a-1", rb"\u00e4\n")
-    (record,) = read_jsonl(written(tmp_path, line), "impressions")
+    (record,) = FileLog([written(tmp_path, line)], "impressions").records()
     assert record.key == "ä\n".encode()
     assert truth([record], [], JoinBounds()).impressions.counts["accepted"] == 1
 
@@ -71,9 +71,9 @@ def test_an_id_of_escapes_is_the_key_the_fold_expects(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [1, 3, 7, 8])
 def test_batches_hold_the_same_records_as_columns(tmp_path: Path, most: int) -> None:
     path = written(tmp_path, *(GOOD % number for number in range(7)))
-    batches = list(read_batches(path, "impressions", most=most, partition=2))
+    batches = list(FileLog([path], "impressions").batches(most=most, partition=2))
     rows = [row for part in batches for row in zip(part.offsets, part.timestamps, part.keys, part.values, strict=True)]
-    assert [Record(*row) for row in rows] == list(read_jsonl(path, "impressions"))
+    assert [Record(*row) for row in rows] == list(FileLog([path], "impressions").records())
     assert {(part.log, part.partition) for part in batches} == {("impressions", 2)}
     assert {len(part) for part in batches[:-1]} <= {most}
 
@@ -81,41 +81,41 @@ def test_batches_hold_the_same_records_as_columns(tmp_path: Path, most: int) -> 
 def test_an_empty_file_is_an_empty_log(tmp_path: Path) -> None:
     path = tmp_path / "empty.jsonl"
     path.touch()
-    assert list(read_batches(path, "clicks")) == []
+    assert list(FileLog([path], "clicks").batches()) == []
 
 
 def test_files_that_cannot_be_read_are_refused_before_the_first_record(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"clicks file .*nowhere\.jsonl does not exist"):
-        read_jsonl(tmp_path / "nowhere.jsonl", "clicks")
-    with pytest.raises(SettingsError, match="is not a regular file"):
-        read_jsonl(tmp_path, "clicks")
+        FileLog([tmp_path / "nowhere.jsonl"], "clicks").records()
+    with pytest.raises(SettingsError, match="is a folder; name its files"):
+        FileLog([tmp_path], "clicks").records()
     misnamed = written(tmp_path, GOOD % 1).rename(tmp_path / "plain.gz")
     with pytest.raises(SettingsError, match="is not gzip"):
-        read_batches(misnamed, "clicks")
+        FileLog([misnamed], "clicks").batches()
 
 
 @pytest.mark.parametrize("damage", ["cut short", "flipped"])
 def test_a_damaged_compressed_file_is_not_taken_for_its_first_half(tmp_path: Path, damage: str) -> None:
-    path = written(tmp_path, *(GOOD % number for number in range(20_000)), name="clicks.jsonl.gz")
+    path = written(tmp_path, *(GOOD % number for number in range(20_000)), name="impressions.jsonl.gz")
     data = bytearray(path.read_bytes())
     if damage == "flipped":
         data[len(data) // 2] ^= 0xFF
     path.write_bytes(data[: len(data) // 2] if damage == "cut short" else data)
     with pytest.raises(SettingsError, match=r"damaged or cut short after line \d+"):
-        list(read_jsonl(path, "clicks"))
+        list(FileLog([path], "impressions").records())
 
 
 def test_campaigns_come_in_the_order_of_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "campaigns.jsonl"
     path.write_text(CAMPAIGN % "Asia/Tokyo" + "\n" + CAMPAIGN % "UTC")
     expected = [Campaign("c", 5, zone, "active", "even", 1) for zone in ("Asia/Tokyo", "UTC")]
-    assert read_campaigns(path) == expected
+    assert read_campaigns([path]) == expected
 
 
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("{}\n", "missing required field `campaign_id`"),
+        ("{}\n", "campaign_id is missing; the line has no fields"),
         ("nonsense\n", "JSON is malformed"),
         (CAMPAIGN % "Asia/Atlantis", "No time zone found with key Asia/Atlantis"),
         (CAMPAIGN % "Asia", "line 2"),
@@ -126,5 +126,5 @@ def test_a_line_that_is_no_campaign_is_named(tmp_path: Path, line: str, why: str
     path = tmp_path / "campaigns.jsonl"
     path.write_text(CAMPAIGN % "UTC" + line)
     with pytest.raises(SettingsError, match=r"line 2 of campaigns file") as refused:
-        read_campaigns(path)
+        read_campaigns([path])
     assert why in str(refused.value)

@@ -109,3 +109,27 @@ def test_a_parameter_is_a_name_and_a_value() -> None:
     }
     with pytest.raises(SettingsError, match="not NAME=VALUE"):
         parameters(["campaign"], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-11-28", "2026-11-28 00:00:00"),
+        ("2026-11-28 10:00", "2026-11-28 10:00:00"),
+        ("2026-11-28T10:00:00Z", "2026-11-28 10:00:00"),
+        ("2026-11-28T10:00:00+02:00", "2026-11-28 08:00:00"),
+        ("2026-11-28T10:00:00-0530", "2026-11-28 15:30:00"),
+        ("2026-11-28T10:00:00.000Z", "2026-11-28 10:00:00"),
+        ("2026-11-28T10:00:00.500Z", "2026-11-28 10:00:01"),
+        ("1700000000", "2023-11-14 22:13:20"),
+    ],
+)
+def test_a_time_is_any_iso_8601_moment(text: str, utc: str) -> None:
+    assert parameters([], {"since": text, "until": None}) == {"since": utc}
+    assert parameters([f"until={text}"], {}) == {"until": utc}
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "28.11.2026", ""])
+def test_a_time_that_cannot_be_read_names_the_option_and_the_forms(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"--to '.*' is not a time; write it as 2026-11-01, .*\+02:00"):
+        parameters([], {"until": text})

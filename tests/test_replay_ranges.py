@@ -28,7 +28,9 @@ def test_earliest_and_latest_are_what_kafka_keeps() -> None:
     assert named("latest") == KEPT.end
 
 
-@pytest.mark.parametrize("text", ["time:1970-01-01T00:00:00.042Z", "time:1970-01-01T01:00:00.042+01:00"])
+@pytest.mark.parametrize(
+    "text", ["time:1970-01-01T00:00:00.042Z", "time:1970-01-01T01:00:00.042+01:00", "1970-01-01T01:00:00.042+01:00"]
+)
 def test_times_are_record_times_and_utc_unless_they_say_otherwise(text: str) -> None:
     assert named(text)["impressions"] == [42, 7]
     assert named("time:1970-01-01T00:00:00.042")["impressions"] == [42, 7]

@@ -33,6 +33,9 @@ _CHART_NEEDS: Final = {"line": {"x", "y"}, "bar": {"x", "y"}, "histogram": {"x"}
 _CHART_TAKES: Final = {"x", "y", "low", "high", "by", "unit", "at"}
 _SELECTS = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH)\b", re.I | re.S)
 _SECONDS = re.compile(r"(LowCardinality\()?(Nullable\()?DateTime\b")
+# The error with which a query refuses a value by itself, and its own sentence in the text of the error.
+_THROW_IF_CODE = 395
+_THROWN = re.compile(r"DB::Exception: (.+?)(?:: [Ww]hile |: In scope |\. \(FUNCTION_THROW|$)", re.M)
 # ClickHouse's error numbers for a value that does not fit the type of its parameter: CANNOT_PARSE_TEXT and similar
 # ones, and BAD_QUERY_PARAMETER.
 _BAD_VALUE_CODES = frozenset({6, 27, 32, 38, 41, 72, 321, 457})
@@ -188,6 +191,10 @@ def values_named(query: Query, values: Mapping[str, str] | None) -> Iterator[Non
         if failure.code in _BAD_VALUE_CODES and values:
             given = ", ".join(f"{key}={value!r}" for key, value in values.items())
             raise SettingsError(f"query {query.name}: one of {given} is not of its type: {failure}") from failure
+        refused = _THROWN.search(str(failure))
+        if failure.code == _THROW_IF_CODE and refused and values:
+            given = ", ".join(f"{key}={value!r}" for key, value in values.items())
+            raise SettingsError(f"query {query.name} with {given}: {refused[1]}") from failure
         raise
 
 

@@ -15,7 +15,9 @@ def main() -> None:
         try:
             app()
         except ClickfoldError as error:
-            print(f"clickfold: {error}", file=sys.stderr)  # noqa: T201  # for the user, so not a log line
+            from streams.cli.render.escape import escaped_lines
+
+            print(f"clickfold: {escaped_lines(str(error))}", file=sys.stderr)  # noqa: T201  # for the user, so not a log line
             sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -43,7 +43,7 @@ COMMANDS: Final = {
     ),
     "fold": Lazy(
         "streams.cli.commands.fold:fold",
-        "Join two files: outcomes as JSON lines on stdout, and last on stderr one JSON line of counts.",
+        "Join logs from files: outcomes as JSON lines on stdout; refused records and a last line of counts on stderr.",
     ),
     "worker": Lazy(
         "streams.cli.commands.worker:app",

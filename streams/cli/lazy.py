@@ -10,6 +10,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from streams.cli.several import SeveralValues
+
 # Typer cuts summaries at this many characters. Ours have at most 120, one line of code.
 _SUMMARY_LENGTH: Final = 300
 
@@ -84,7 +86,7 @@ def load(name: str, command: Lazy) -> Any:
     group = getattr(import_module(module), attribute)
     if not isinstance(group, typer.Typer):
         function, group = group, command_group("")
-        group.command(name)(function)
+        group.command(name, cls=SeveralValues)(function)
     loaded = typer.main.get_command(group)
     loaded.name = name
     return loaded

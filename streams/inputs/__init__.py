@@ -1,3 +1,4 @@
-"""Where events come from: users' files, the Open Bandit sample, made-up traffic, and the feed that plays them; `files`
-is the front door.
+"""Sources of events: users' files, the Open Bandit sample, generated traffic, and the feed that sends them to Kafka.
+
+Begin with `files`.
 """

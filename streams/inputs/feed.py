@@ -1,7 +1,8 @@
-"""Plays two logs into Kafka by their event times, at a chosen speed: seven days in a minute at 10,000.
+"""Sends two logs to Kafka in the order of event time, at a chosen speed: seven days take a minute at 10,000.
 
-Each log keeps its order whatever its event times say. A record without a readable event time goes with the one before
-it, and one whose clock is ahead of its successor goes with that: a single bad clock must not stop the play for a year.
+The order within a log never changes. A record without a readable event time is sent with the record before it. A record
+whose event time is above that of the next one is sent with the next one, so that one wrong clock does not stop the feed
+for a year.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from schemas.records import Record
 from streams.kafka.cluster import Cluster
 from streams.kafka.sender import Sender
 
-# A step is short enough to be stopped after, long enough for its records to travel in batches.
+# A step is short, because the feed can stop only after one, and long enough for full batches.
 _STEP_RECORDS: Final = 5_000
 _SHORTEST_WAIT_S: Final = 0.02
 _LONGEST_WAIT_S: Final = 0.5
@@ -34,7 +35,7 @@ class _Timed(msgspec.Struct, gc=False):
 
 
 class _Due(NamedTuple):
-    """A record of a log and the event time it is sent at."""
+    """A record of a log and the event time at which it is sent."""
 
     due_ms: int
     role: str
@@ -43,7 +44,10 @@ class _Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FeedProgress:
-    """Records sent so far and the event time reached, 0 before the first; `done` once Kafka has all of them."""
+    """Records sent so far and the event time reached, 0 before the first record.
+
+    `done` is true when Kafka has acknowledged all records.
+    """
 
     impressions: int = 0
     clicks: int = 0
@@ -58,11 +62,12 @@ def as_records(events: Iterable[Impression | Click]) -> Iterator[Record]:
 
 
 class Feed:
-    """One play of both logs; campaigns go first. Drive it by `run`, or by `step` from a loop of your own.
+    """Sends both logs once, campaigns first. Call `run`, or call `step` in a loop.
 
-    `speed` is event seconds a second; None sends as fast as Kafka takes it. `start_ms` is the event time to begin at,
-    None the first record's; what is before it goes at once. Keys are sent as they are, also those no record should
-    have. A record without Kafka timestamp gets one where it is written. `clock` gives monotonic seconds.
+    `speed` is event seconds per second; None sends as fast as Kafka accepts. `start_ms` is the event time at which the
+    feed begins, None for that of the first record; earlier records are sent at once. Keys are sent unchanged, also
+    wrong ones. A record without a Kafka timestamp gets one from the producer or broker. `clock` gives monotonic
+    seconds.
     """
 
     def __init__(
@@ -77,7 +82,9 @@ class Feed:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if speed is not None and not speed > 0.0:
-            raise SettingsError(f"speed is {speed}; give event seconds a second above 0, such as 10000, or none at all")
+            raise SettingsError(
+                f"speed is {speed}; give event seconds per second above 0, such as 10000, or leave it out"
+            )
         self._campaigns = list(campaigns)
         # Impressions first where both are due: merge keeps the order of its arguments among equals.
         logs = (_timed("impressions", impressions), _timed("clicks", clicks))
@@ -92,13 +99,13 @@ class Feed:
 
     @property
     def progress(self) -> FeedProgress:
-        """How far the play is. May be read from another thread."""
+        """What was sent so far. Other threads may read it."""
         return self._progress
 
     def run(self, stop: threading.Event | None = None) -> FeedProgress:
-        """Plays to the end, or until `stop` is set, and waits for Kafka to have what was sent.
+        """Sends all records, or stops when `stop` is set; then waits until Kafka has acknowledged what was sent.
 
-        Raises Transient when Kafka does not take it, SettingsError when a file turns out to be damaged.
+        Raises Transient when Kafka does not accept records, SettingsError when a file is damaged.
         """
         stop = stop or threading.Event()
         while not stop.is_set() and not self._progress.done:
@@ -109,9 +116,9 @@ class Feed:
         return self._progress
 
     def step(self) -> float:
-        """Sends what is due, up to a few thousand records, and returns the seconds until more is; 0 when it is now.
+        """Sends the records that are due, at most 5,000, and returns the seconds until the next one is due, 0 for now.
 
-        The last step waits until Kafka has everything.
+        The last step waits until Kafka has acknowledged all records.
         """
         if self._began_s is None:
             self._begin()
@@ -137,18 +144,18 @@ class Feed:
         return max((self._next.due_ms - due_ms) / 1_000 / self._speed, 0.0)
 
     def _begin(self) -> None:
-        # On disk before the first event, so that pacing does not meet a campaign nobody announced.
+        # Acknowledged before the first event, so that pacing does not read an event of an unknown campaign.
         self._sender.send("campaigns", ((one.campaign_id.encode(), encode(one), -1) for one in self._campaigns))
         self._sender.flush()
         self._next = next(self._ahead, None)
         self._began_s = self._clock()
 
     def _due_ms(self) -> int | None:
-        """The event time reached by now; None: everything is due."""
+        """The event time up to which records are due now; None when all are."""
         if self._speed is None or self._began_s is None or self._next is None:
             return None
         if self._start_ms is None and self._next.due_ms > MIN_TS_MS:
-            # Records without a time in front of the first with one have gone by now; the play begins with it.
+            # Records before the first one with an event time are sent by now; the feed begins with that record.
             self._start_ms, self._began_s = self._next.due_ms, self._clock()
         if self._start_ms is None:
             return MIN_TS_MS
@@ -156,13 +163,13 @@ class Feed:
 
 
 def _timed(role: str, records: Iterable[Record]) -> Iterator[_Due]:
-    """The records of a log with the event times they are sent at, which never decrease."""
+    """The records of a log with the event times at which they are sent, which never decrease."""
     stamped = ((record, _ts_ms(record)) for record in records)
     reached_ms = MIN_TS_MS
     for (record, ts_ms), (_, following_ms) in pairwise(chain(stamped, [(None, None)])):
         assert record is not None
         if ts_ms is not None:
-            # Not later than its successor, whose turn would otherwise have to wait for a clock that is ahead.
+            # At most the event time of the next record, which would otherwise wait for a clock that is ahead.
             reached_ms = max(reached_ms, ts_ms if following_ms is None else min(ts_ms, following_ms))
         yield _Due(reached_ms, role, record)
 

@@ -1,131 +1,173 @@
 """Users' own logs and campaigns from files: one JSON object a line, plain or gzip.
 
-A file is a log of one partition: the order of lines is the order of the log, the offset of a record is its line number
-from 0. Lines that are no events are records all the same, because the fold says what becomes of them. Lines without
-anything but white space are passed over, so that a newline too many is no reject; offsets then have a gap.
+Any number of files are one log of one partition: the order of the files and of their lines is the order of the log, and
+the offset of a record is the number of its line from 0, counted over all files. Lines that are no events are records
+too, because the join decides what becomes of them. Blank lines are skipped; offsets then have a gap.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from schemas.codec import decode, decoder
+from schemas.codec import decoder
 from schemas.errors import SettingsError
-from schemas.events import Campaign
+from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign, decode_event
 from schemas.records import Record, Records
+from schemas.rejects import Reason
+from streams.inputs.opening import DAMAGED, STDIN, Source
+from streams.inputs.order import Order
+from streams.inputs.recognise import BYTE_ORDER_MARK
+from streams.inputs.refusals import why
 
 BATCH_RECORDS: Final = 10_000
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _NO_TIMESTAMP: Final = -1
-# Below this, iterating over lines spends its time asking gzip for more.
-_BUFFER_BYTES: Final = 1 << 20
 
 
 class _Keyed(msgspec.Struct, gc=False):
-    impression_id: str
+    impression_id: Any = None
+    ts: Any = None
 
 
-def read_jsonl(path: Path, log: str) -> Iterator[Record]:
-    """The records of a file of `log` ('impressions' or 'clicks', for messages), read as they are asked for.
+class Place(NamedTuple):
+    """A line of a file; lines count from 1."""
 
-    The key is the line's own `impression_id`, or None where there is none to be read; there is no Kafka timestamp, so
-    the future rule is skipped. Raises SettingsError at once when the file is missing or not what its name says, and
-    while reading when a gzip file is damaged or cut short.
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}"
+
+
+class FileLog:
+    """The records of one log ('impressions' or 'clicks') from files in the order given.
+
+    `-` is standard input. `keep` copies pipes to temporary files, so that the log can be read more than once. Raises
+    SettingsError at once when a file is missing, given twice, or no JSON lines of this log.
     """
-    return _records(_numbered_lines(path, log, is_gzip=_is_gzip(path, log)))
 
+    def __init__(self, paths: Sequence[Path], log: str, *, keep: bool = False) -> None:
+        if not paths:
+            raise SettingsError(f"--{log} names no file; give one or more .jsonl or .jsonl.gz files, or -")
+        self.log = log
+        self.order = Order()
+        _refuse_doubles(paths, log)
+        self._sources = [Source(path, log, keep=keep) for path in paths]
+        # First offset of each file that was begun, ascending.
+        self._starts: list[int] = []
 
-def read_batches(path: Path, log: str, *, most: int = BATCH_RECORDS, partition: int = 0) -> Iterator[Records]:
-    """The records of `read_jsonl` as columns, `most` at a time, the last batch shorter; none for an empty file."""
-    return _batches(read_jsonl(path, log), log, most=most, partition=partition)
+    def records(self) -> Iterator[Record]:
+        """The records from the start, read as they are asked for.
 
-
-def read_campaigns(path: Path) -> list[Campaign]:
-    """Campaigns in the order of their lines, several versions of one allowed. Raises SettingsError naming the line."""
-    found: list[Campaign] = []
-    is_gzip = _is_gzip(path, "campaigns")
-    for number, line in _numbered_lines(path, "campaigns", is_gzip=is_gzip):
-        try:
-            campaign = decode(line, Campaign)
-            ZoneInfo(campaign.timezone)
-        except (ValueError, KeyError, OSError) as error:
-            # KeyError: ZoneInfo's own error for an unknown zone; its text is quoted. OSError: the name of a folder.
-            raise SettingsError(
-                f"line {number + 1} of campaigns file {path} is not a campaign: {error.args[-1] if error.args else ''}"
-                "; each line is a JSON object with campaign_id, daily_budget_micros, timezone (IANA), status, pacing, "
-                "version"
-            ) from error
-        found.append(campaign)
-    return found
-
-
-def _is_gzip(path: Path, log: str) -> bool:
-    """Whether a file is compressed. The bytes decide, but one called .gz that is not is half of a mistake."""
-    if path.exists() and not path.is_file():
-        # A pipe would lose its first bytes to this look.
-        raise SettingsError(f"{log} file {path} is not a regular file; write its lines to one first")
-    try:
-        with path.open("rb") as file:
-            is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    except FileNotFoundError as error:
-        raise SettingsError(f"{log} file {path} does not exist; give the path of a .jsonl or .jsonl.gz file") from error
-    except OSError as error:
-        raise SettingsError(f"{log} file {path} cannot be read: {error.strerror}") from error
-    if path.suffix == ".gz" and not is_gzip:
-        raise SettingsError(f"{log} file {path} is not gzip, whatever its name; compress it, or drop the .gz")
-    return is_gzip
-
-
-def _lines(path: Path, *, is_gzip: bool) -> BinaryIO:
-    # A GzipFile hands out lines through Python; a BufferedReader around it does so in C.
-    return io.BufferedReader(gzip.open(path), _BUFFER_BYTES) if is_gzip else path.open("rb", _BUFFER_BYTES)
-
-
-def _numbered_lines(path: Path, log: str, *, is_gzip: bool) -> Iterator[tuple[int, bytes]]:
-    """Lines that hold something, without what ends them, and their number from 0."""
-    number = -1
-    try:
-        with _lines(path, is_gzip=is_gzip) as file:
-            for number, line in enumerate(file):
-                text = line.rstrip(b"\r\n")
-                if number == 0:
-                    text = text.removeprefix(_BYTE_ORDER_MARK)
-                if text and not text.isspace():
-                    yield number, text
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SettingsError(
-            f"{log} file {path} is damaged or cut short after line {number + 1}: {error}; restore it, or unpack what "
-            "is readable and give that"
-        ) from error
-
-
-def _records(lines: Iterator[tuple[int, bytes]]) -> Iterator[Record]:
-    ids = decoder(_Keyed)
-    for number, line in lines:
-        try:
-            key: bytes | None = ids.decode(line).impression_id.encode()
-        except ValueError:  # not JSON, no id, not UTF-8
+        The key is the line's own `impression_id`, None where there is none. There is no Kafka timestamp, so the future
+        rule is skipped. Raises SettingsError when a gzip file is damaged or cut short.
+        """
+        keyed = decoder(_Keyed)
+        self.order = Order()
+        for number, line in self.lines():
             key = None
-        yield Record(number, _NO_TIMESTAMP, key, line)
+            try:
+                found = keyed.decode(line)
+            except (ValueError, RecursionError):  # not JSON, not UTF-8, or no object
+                pass
+            else:
+                if isinstance(found.impression_id, str):
+                    key = found.impression_id.encode()
+                if isinstance(found.ts, int | float) and MIN_TS_MS <= found.ts <= MAX_TS_MS:
+                    self.order.add(int(found.ts))
+            yield Record(number, _NO_TIMESTAMP, key, line)
+
+    def batches(self, *, most: int = BATCH_RECORDS, partition: int = 0) -> Iterator[Records]:
+        """The records as columns, `most` at a time, the last batch shorter; none for an empty log."""
+        records = self.records()
+        while batch := list(islice(records, most)):
+            yield Records(
+                self.log,
+                partition,
+                [record.offset for record in batch],
+                [record.record_ts_ms for record in batch],
+                [record.key for record in batch],
+                [record.value for record in batch],
+            )
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Lines that are not blank, without what ends them, and their number from 0 over all files."""
+        self._starts = []
+        start = 0
+        for source in self._sources:
+            self._starts.append(start)
+            self.order.next_file(source.name)
+            number = start - 1
+            try:
+                with source.open() as file:
+                    for number, line in enumerate(file, start):
+                        text = line.rstrip(b"\r\n")
+                        if number == start:
+                            text = text.removeprefix(BYTE_ORDER_MARK)
+                        if text and not text.isspace():
+                            yield number, text
+            except DAMAGED as error:
+                raise source.damaged(number + 1 - start, error) from error
+            start = number + 1
+
+    def place(self, offset: int) -> Place:
+        """The file and line of a record that was read."""
+        file = bisect_right(self._starts, offset) - 1
+        return Place(self._sources[file].name, offset - self._starts[file] + 1)
 
 
-def _batches(records: Iterator[Record], log: str, *, most: int, partition: int) -> Iterator[Records]:
-    while batch := list(islice(records, most)):
-        yield Records(
-            log,
-            partition,
-            [record.offset for record in batch],
-            [record.record_ts_ms for record in batch],
-            [record.key for record in batch],
-            [record.value for record in batch],
-        )
+def read_campaigns(paths: Sequence[Path]) -> list[Campaign]:
+    """Campaigns in the order of their lines, several versions of one allowed. Raises SettingsError naming the line."""
+    campaigns: list[Campaign] = []
+    files = FileLog(paths, "campaigns")
+    for number, line in files.lines():
+        try:
+            campaign = decode_event(line, Campaign)
+            ZoneInfo(campaign.timezone)
+        except (ValueError, KeyError, OSError, RecursionError) as error:
+            place = files.place(number)
+            # KeyError: ZoneInfo's own error for an unknown zone; its text is quoted. OSError: the name of a folder.
+            detail = str(error.args[-1]) if error.args else "it is no JSON object"
+            if isinstance(error, msgspec.MsgspecError):
+                detail = why("campaigns", line, Reason.UNDECODABLE, detail)
+            raise SettingsError(
+                f"line {place.line} of campaigns file {place.file} is not a campaign: {detail}; each line is a JSON "
+                "object with campaign_id, daily_budget_micros, timezone (IANA), status, pacing, version"
+            ) from error
+        campaigns.append(campaign)
+    return campaigns
+
+
+def refuse_shared(impressions: Sequence[Path], clicks: Sequence[Path]) -> None:
+    """Raises SettingsError when a file is given as both logs, as by a glob that also matches the other log's file."""
+    for click_path in clicks:
+        for path in impressions:
+            if path == click_path or _same(path, click_path):
+                name = "standard input" if path == STDIN else str(path)
+                raise SettingsError(
+                    f"{name} is given both as --impressions and as --clicks; leave it out of one: a glob such as "
+                    "*.jsonl matches the files of both"
+                )
+
+
+def _refuse_doubles(paths: Sequence[Path], log: str) -> None:
+    seen: set[Path] = set()
+    for path in paths:
+        whole = path if path == STDIN else path.resolve()
+        if whole in seen:
+            raise SettingsError(f"{log} file {path} is given twice; its records would be duplicates: give it once")
+        seen.add(whole)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        # The same device, such as /dev/null, may be both logs.
+        return STDIN not in (one, other) and one.is_file() and one.samefile(other)
+    except OSError:  # one is missing, which is said when it is opened
+        return False

@@ -1,8 +1,8 @@
 """The Open Bandit sample as events: 60,000 real impressions, their 287 real clicks, three campaigns.
 
-Real: who was shown what, where and when, by which policy, and whether it was clicked. Made up, because the dataset has
-none of it, and the same at every call: prices, the bidder's pCTR, budgets, and how long a click took. Source and
-licence: `open_bandit/ATTRIBUTION.md`.
+The dataset holds the user features, the item, the position, the time, the policy and whether a click followed. It has
+no prices, pCTR, budgets or click delays: these are computed here, the same at every call. Source and licence:
+`open_bandit/ATTRIBUTION.md`.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from schemas.events import Campaign, Click, Features, FeatureValue, Impression
 CAMPAIGNS: Final = ("all", "men", "women")
 ARMS: Final = ("bts", "random")
 EXPERIMENT: Final = "policy"
-# Activity is lowest at 19 h UTC, 4 in the morning in Japan: the timestamps are UTC indeed, the shop's day is Tokyo's.
+# The timestamps are UTC: activity is lowest at 19 h UTC, which is 4 h in Japan. Campaign days are Tokyo's.
 TIMEZONE: Final = "Asia/Tokyo"
-# 24 November to 1 December, local: the data end at midnight UTC, nine hours into that last day.
+# 24 November to 1 December in Tokyo's time. The data end at midnight UTC, which is 9 h on the last day.
 FLIGHT_START_MS: Final = 1_574_521_200_000
 FLIGHT_END_MS: Final = 1_575_212_400_000
 
-# Made up. 20 to 80 yen a click; the mean of all creatives is near 50.
+# Not in the dataset: 20 to 80 yen a click; the mean of all creatives is near 50.
 _CHEAPEST_YEN: Final = 20
 _PRICE_STEPS: Final = 61
 _YEN_MICROS: Final = 1_000_000
-# Made up: what a bidder without a model would say, about the shop's overall rate. Published campaigns' rates differ
-# by more than their positions', so a learner has something to gain on it.
+# Not in the dataset: the pCTR of a bidder without a model, near the overall click rate. Click rates differ more between
+# campaigns than between positions, so a model can do better than this.
 _PRIOR_MODEL: Final = "prior-by-position"
 _PRIOR: Final = {"1": 0.005, "2": 0.005, "3": 0.0045}
-# Made up: (yen a day, pacing). About 12, 15 and 12 clicks a day come in. So `all` stays behind an even plan, `men`
-# runs ahead of one and has spent its budget by evening, `women` spends as clicks come and is on plan all day.
+# Not in the dataset: (yen a day, pacing). The campaigns get about 12, 15 and 12 clicks a day. So `all` spends less than
+# its even plan, `men` spends more and has used its budget by evening, `women` is on plan all day.
 _BUDGETS: Final[dict[str, tuple[int, str]]] = {"all": (1_500, "even"), "men": (500, "even"), "women": (2_000, "asap")}
-# Made up: half of the clicks come within 75 s, 3 % of them only after the usual window of 30 min
-# (ln(1800 / 75) / 1.7 = 1.87 standard deviations), so that a demo has some that come too late.
+# Not in the dataset: half of the clicks come within 75 s. 3 % come after the default window of 30 min
+# (ln(1800 / 75) / 1.7 = 1.87 standard deviations), so that the demo has clicks outside the window.
 _MEDIAN_DELAY_MS: Final = 75_000
 _DELAY_SIGMA: Final = 1.7
-# 32 hex digits as published; 8 still tell the few hundred categories apart.
+# The dataset has 32 hex digits; 8 are enough to distinguish a few hundred categories.
 _HASH_DIGITS: Final = 8
 
 
@@ -79,14 +79,14 @@ def open_bandit() -> Sample:
 
 
 def click_delay_ms(impression_id: str) -> int:
-    """How long the click on an impression took: log-normal over impressions, made up, always the same for one."""
-    # Half a step up keeps the share off 0 and 1, where the normal quantile is infinite.
+    """The delay of the click on an impression: log-normal over impressions, computed from the id."""
+    # Adding half a step excludes 0 and 1, where the normal quantile is infinite.
     share = (xxhash.xxh3_64_intdigest(f"click delay {impression_id}".encode()) // 2**12 + 0.5) / 2**52
     return round(_MEDIAN_DELAY_MS * math.exp(_DELAY_SIGMA * NormalDist().inv_cdf(share)))
 
 
 def price_micros(creative_id: str) -> int:
-    """The price of a click on a creative: made up, whole yen, always the same for one."""
+    """The price of a click on a creative: whole yen, computed from the id."""
     return (_CHEAPEST_YEN + xxhash.xxh3_64_intdigest(f"price {creative_id}".encode()) % _PRICE_STEPS) * _YEN_MICROS
 
 
@@ -98,19 +98,19 @@ def _rows(name: str) -> Iterator[dict[str, str]]:
 
 def _item_features(campaign_id: str) -> dict[str, Features]:
     """By item id: one number and three categories, as the dataset names them."""
-    found: dict[str, Features] = {}
+    by_item: dict[str, Features] = {}
     for row in _rows(f"item_context_{campaign_id}.csv"):
         features: dict[str, FeatureValue] = {"item_feature_0": round(float(row["item_feature_0"]), 4)}
         for name in ("item_feature_1", "item_feature_2", "item_feature_3"):
             features[name] = row[name][:_HASH_DIGITS]
-        found[row["item_id"]] = features
-    return found
+        by_item[row["item_id"]] = features
+    return by_item
 
 
 def _impression(
     impression_id: str, campaign_id: str, *, arm: str, row: dict[str, str], items: dict[str, Features]
 ) -> Impression:
-    # The dataset numbers the items of each campaign from 0: without the campaign, two goods would share a creative.
+    # The dataset numbers the items of each campaign from 0, so the id of a creative needs the campaign.
     creative_id = f"{campaign_id}-item-{row['item_id']}"
     users = {name: row[name][:_HASH_DIGITS] for name in row if name.startswith("user_feature_")}
     return Impression(
@@ -154,7 +154,7 @@ def _campaign(campaign_id: str) -> Campaign:
 
 
 def _ts_ms(text: str) -> int:
-    # In whole numbers: a float of seconds has no exact milliseconds.
+    # In integers: a float of seconds does not hold milliseconds exactly.
     moment = datetime.fromisoformat(text).astimezone(UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000

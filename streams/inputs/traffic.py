@@ -1,8 +1,9 @@
-"""Made-up ad traffic for benchmarks: a million impressions and their clicks in seconds, the same for the same seed.
+"""Generated ad traffic for benchmarks: a million impressions and their clicks in seconds, the same for the same seed.
 
-Heavy-tailed as real traffic is: campaigns, creatives of a campaign and placements are each chosen with a probability
-of one over their rank. Both logs are in order of arrival and slightly out of order in event time. Every click matches,
-none is a repeat: what faults do to a log is for the tests, here the paths of the join that cost time are to be busy.
+The traffic is heavy-tailed, as real traffic is: campaigns, creatives of a campaign and placements are each chosen with
+a probability of one over their rank. Both logs are in the order of arrival, which differs slightly from that of event
+time. Every click matches and none is a repeat, because benchmarks measure the join of good records; tests have the bad
+ones.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ CREATIVES_PER_CAMPAIGN: Final = 50
 PLACEMENTS: Final = 20
 CLICK_RATE: Final = 0.01
 USERS: Final = 5_000_000
-# A click comes a minute after its impression on average, and never later than this: well inside any window.
+# The mean delay of a click, and the longest one, which is far below the default window of 30 min.
 CLICK_DELAY_MS: Final = 60_000
 LONGEST_CLICK_DELAY_MS: Final = 10 * 60_000
-# Events arrive half a second late on average, at most 10 s: inside the default lateness of 2 min, so none is rejected.
+# Events arrive half a second late on average, at most 10 s. That is below the default lateness of 2 min.
 _ARRIVAL_MS: Final = 500
 _LONGEST_ARRIVAL_MS: Final = 10_000
-# Enough for numpy to be worth it, few enough for the two logs to advance together.
+# Large enough for numpy to be fast, small enough for the two logs to advance together.
 _BATCH: Final = 20_000
 _COUNTRIES: Final = ("US", "JP", "DE", "GB", "FR", "BR", "IN", "KR")
 _DEVICES: Final = ("mobile", "desktop", "tablet")
-# About 300 bytes. Prepared pieces are filled in; a JSON encoder took three times as long for the same text.
+# About 300 bytes. Formatting prepared parts takes a third of the time of a JSON encoder.
 _IMPRESSION: Final = (
     b'{"impression_id":"%b","ts":%d,"campaign_id":%b,"placement":%b,"user_id":"u%08d","pctr":0.%06d,'
     b'"model_version":"ftrl-20"}'
@@ -55,7 +56,7 @@ class Events(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """What was put into Kafka; `bytes` are those of the values."""
+    """How much was sent to Kafka; `bytes` counts the values."""
 
     impressions: int
     clicks: int
@@ -72,7 +73,7 @@ class _Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """`impressions` evenly over `span_ms`, and `click_rate` of them clicked; every event time is below `end_ms`."""
+    """`impressions` spread evenly over `span_ms`, of which `click_rate` are clicked; event times are below `end_ms`."""
 
     impressions: int
     seed: int
@@ -84,24 +85,24 @@ class Traffic:
         if self.impressions < 1:
             raise SettingsError(f"impressions is {self.impressions}; give at least 1")
         if not 0.0 <= self.click_rate <= 0.1:
-            # A favourite creative in a favourite placement is clicked about ten times as often as the rest.
+            # The best creative in the best placement is clicked about ten times as often as the mean.
             raise SettingsError(f"click rate is {self.click_rate}; give a share from 0 to 0.1")
         if self.span_ms < 1:
             raise SettingsError(f"span is {self.span_ms} ms; give at least 1 ms")
 
     def batches(self) -> Iterator[tuple[Events, Events]]:
-        """Impressions and clicks that arrive in the same stretch of time, in order of arrival.
+        """Impressions and clicks that arrive in the same interval, in order of arrival.
 
-        Depends on the fields alone (and numpy's generators, which a new numpy may change).
+        The result depends on the fields alone, and on numpy's generators, which a new numpy may change.
         """
         chance = np.random.default_rng(self.seed)
-        made = _Inventory.draw(chance)
+        inventory = _Inventory.draw(chance)
         start_ms = self.end_ms - self.span_ms - LONGEST_CLICK_DELAY_MS - _LONGEST_ARRIVAL_MS
         due = _Due([], np.empty(0, np.int64), np.empty(0, np.int64))
         for first in range(0, self.impressions, _BATCH):
             stop = min(first + _BATCH, self.impressions)
             arrival_ms = start_ms + np.arange(first, stop, dtype=np.int64) * self.span_ms // self.impressions
-            shown, clicked = made.impressions(chance, arrival_ms, self.click_rate)
+            shown, clicked = inventory.impressions(chance, arrival_ms, self.click_rate)
             due = _with_clicks(chance, due, shown, clicked)
             until_ms = start_ms + stop * self.span_ms // self.impressions if stop < self.impressions else self.end_ms
             clicks, due = _arrived(due, until_ms)
@@ -109,7 +110,7 @@ class Traffic:
 
 
 def default_span_ms(bounds: JoinBounds) -> int:
-    """Three times as long as a click may matter: state fills, is expired, and is as large as it gets for a while."""
+    """Three times window + skew + lateness: state fills, expires, and then keeps its largest size for a while."""
     return 3 * (bounds.window_ms + bounds.skew_ms + bounds.lateness_ms)
 
 
@@ -123,10 +124,11 @@ def fill(
     click_rate: float = CLICK_RATE,
     progress: Progress | None = None,
 ) -> Filled:
-    """Puts traffic into the input topics, which exist, and returns once Kafka has all of it.
+    """Sends traffic to the input topics, which exist, and returns when Kafka has acknowledged all of it.
 
-    `end_ms` is the wall clock: the future rule would reject later events. Records carry their event time, for topics
-    that keep it. `progress` is told impressions sent so far and in all. Raises Transient when Kafka does not take them.
+    `end_ms` is the time of the wall clock, because the join rejects events in the future. The Kafka timestamp of a
+    record is its event time. `progress` is called with the impressions sent so far and in all. Raises Transient when
+    Kafka does not accept records.
     """
     span_ms = default_span_ms(JoinBounds()) if span_ms is None else span_ms
     traffic = Traffic(impressions=impressions, seed=seed, end_ms=end_ms, span_ms=span_ms, click_rate=click_rate)
@@ -144,7 +146,7 @@ def fill(
 
 @dataclass(frozen=True, slots=True)
 class _Inventory:
-    """What can be shown where: JSON pieces by number, how often each is chosen, how well each is clicked."""
+    """Creatives and contexts: the JSON text of each, its share of impressions, and its relative click rate."""
 
     creatives: list[bytes]
     creative_shares: Floats
@@ -165,8 +167,12 @@ class _Inventory:
                 zip(campaigns.tolist(), prices.tolist(), bids.tolist(), strict=True)
             )
         ]
-        places = [(at, country, device) for at in range(PLACEMENTS) for country in _COUNTRIES for device in _DEVICES]
-        contexts = [f'"p{at:02d}","country":"{country}","device":"{device}"'.encode() for at, country, device in places]
+        places = [
+            (number, country, device) for number in range(PLACEMENTS) for country in _COUNTRIES for device in _DEVICES
+        ]
+        contexts = [
+            f'"p{number:02d}","country":"{country}","device":"{device}"'.encode() for number, country, device in places
+        ]
         creative_shares = np.outer(_by_rank(CAMPAIGNS), _by_rank(CREATIVES_PER_CAMPAIGN)).ravel()
         elsewhere = np.outer(_by_rank(len(_COUNTRIES)), _by_rank(len(_DEVICES))).ravel()
         context_shares = np.outer(_by_rank(PLACEMENTS), elsewhere).ravel()
@@ -184,13 +190,13 @@ class _Inventory:
         count = arrival_ms.size
         creatives = _drawn(chance, self.creative_shares, count)
         contexts = _drawn(chance, self.context_shares, count)
-        # Millionths, and what is said is what is drawn with, so that predicted and observed clicks agree.
+        # In millionths. Clicks are drawn with the rounded pctr, so that predicted and observed clicks agree.
         pctr = np.minimum(rate * self.creative_appeal[creatives] * self.context_appeal[contexts] * 1e6, 999_999)
         pctr_millionths = pctr.astype(np.int64)
         clicked = np.flatnonzero(chance.random(count) * 1e6 < pctr_millionths)
         ts_ms = (arrival_ms - _delays_ms(chance, count, mean_ms=_ARRIVAL_MS, most_ms=_LONGEST_ARRIVAL_MS)).tolist()
         keys = _hex_ids(chance, count)
-        # A few users see a lot.
+        # The cube makes a few users see many impressions.
         users = (chance.random(count) ** 3 * USERS).astype(np.int64)
         rows = zip(
             keys,
@@ -210,13 +216,13 @@ def _by_rank(count: int) -> Floats:
 
 
 def _appeal(chance: np.random.Generator, shares: Floats) -> Floats:
-    """How many times the average click rate each has; 1 on average over what is shown."""
+    """The click rate of each relative to the mean; weighted by shares it is 1 on average."""
     appeal = chance.lognormal(0.0, 0.5, shares.size)
     return appeal / float(appeal @ shares)
 
 
 def _drawn(chance: np.random.Generator, cumulated: Floats, count: int) -> Ints:
-    # Scaled by the last sum, which rounding may leave just off 1: the index stays inside.
+    # Rounding may leave the last sum just below or above 1; scaling by it keeps the index in range.
     return np.searchsorted(cumulated, chance.random(count) * float(cumulated[-1]), side="right").astype(np.int64)
 
 
@@ -227,28 +233,28 @@ def _delays_ms(chance: np.random.Generator, count: int, *, mean_ms: int, most_ms
 
 def _hex_ids(chance: np.random.Generator, count: int) -> list[bytes]:
     text = chance.bytes(16 * count).hex().encode()
-    return [text[at : at + 32] for at in range(0, len(text), 32)]
+    return [text[start : start + 32] for start in range(0, len(text), 32)]
 
 
 def _with_clicks(chance: np.random.Generator, due: _Due, shown: Events, clicked: Ints) -> _Due:
     count = clicked.size
     delays_ms = _delays_ms(chance, count, mean_ms=CLICK_DELAY_MS, most_ms=LONGEST_CLICK_DELAY_MS)
-    ts_ms = np.array([shown.ts_ms[at] for at in clicked.tolist()], np.int64) + delays_ms
+    ts_ms = np.array([shown.ts_ms[row] for row in clicked.tolist()], np.int64) + delays_ms
     arrival_ms = ts_ms + _delays_ms(chance, count, mean_ms=_ARRIVAL_MS, most_ms=_LONGEST_ARRIVAL_MS)
     return _Due(
-        due.ids + [shown.keys[at] for at in clicked.tolist()],
+        due.ids + [shown.keys[row] for row in clicked.tolist()],
         np.concatenate([due.ts_ms, ts_ms]),
         np.concatenate([due.arrival_ms, arrival_ms]),
     )
 
 
 def _arrived(due: _Due, until_ms: int) -> tuple[Events, _Due]:
-    """Clicks that arrive before an instant, in order of arrival, and those still to come."""
+    """Clicks that arrive before `until_ms`, in order of arrival, and the remaining ones."""
     order = np.argsort(due.arrival_ms, kind="stable")
     split = int(np.searchsorted(due.arrival_ms[order], until_ms))
     now, later = order[:split].tolist(), order[split:]
-    keys, ts_ms = [due.ids[at] for at in now], due.ts_ms[order[:split]].tolist()
-    # One click an impression: the id reversed is as unique, and costs no randomness.
+    keys, ts_ms = [due.ids[row] for row in now], due.ts_ms[order[:split]].tolist()
+    # An impression has at most one click, so its id reversed is a unique click id.
     values = [_CLICK % (key[::-1], key, ts) for key, ts in zip(keys, ts_ms, strict=True)]
-    rest = _Due([due.ids[at] for at in later.tolist()], due.ts_ms[later], due.arrival_ms[later])
+    rest = _Due([due.ids[row] for row in later.tolist()], due.ts_ms[later], due.arrival_ms[later])
     return Events(keys, values, ts_ms), rest

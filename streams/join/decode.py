@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from schemas.bounds import JoinBounds
 from schemas.codec import decoder
-from schemas.events import MAX_RECORD_BYTES, Click, Impression
+from schemas.events import MAX_RECORD_BYTES, Click, Impression, decode_event
 from schemas.records import Records
 from schemas.rejects import Reason
 
@@ -41,6 +41,7 @@ class EventDecoder(Generic[Event]):
     """Decodes one log. Nearly every batch has no bad record; it is decoded without a Python loop."""
 
     def __init__(self, kind: type[Event], bounds: JoinBounds) -> None:
+        self._kind: type[Event] = kind
         self._decode: Callable[[Any], Event] = decoder(kind).decode
         self._future_ms = bounds.future_ms
 
@@ -78,7 +79,7 @@ class EventDecoder(Generic[Event]):
         if len(value) > MAX_RECORD_BYTES:
             return Reason.TOO_LARGE, f"{len(value)} bytes, more than {MAX_RECORD_BYTES}"
         try:
-            event = self._decode(value)
+            event = decode_event(value, self._kind)
         except _UNDECODABLE as error:
             return Reason.UNDECODABLE, str(error) or "nested too deeply"
         if key != event.impression_id.encode():

@@ -8,15 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from schemas.bounds import JoinBounds
-from schemas.codec import decoder
 from schemas.errors import DamagedState
-from schemas.events import Impression
+from schemas.events import Impression, decode_event
 from streams.join.index import Hashes
 from streams.join.judge import Fates, Int64s, judge_batch, judge_each
 from streams.join.store import Store
 from streams.join.watermark import Watermark
-
-_decode = decoder(Impression).decode
 
 
 class Twins:
@@ -78,7 +75,7 @@ def stored_impression(store: Store, position: int) -> Impression:
     """The impression stored at a position. Raises DamagedState if its bytes are not those that were accepted."""
     payload = store.payload(position)
     try:
-        impression: Impression = _decode(payload)
+        impression = decode_event(payload, Impression)
     except ValueError as error:
         raise DamagedState(f"stored impression at position {position} is damaged: {error}") from error
     return impression

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.errors import SettingsError
+from schemas.moments import FORMS, moment_ms
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import bounds_consumer, log_bounds
 from streams.kafka.retries import ANSWER_S, patiently
@@ -24,6 +24,8 @@ ByInput = Mapping[str, Sequence[int]]
 # From a time, ms UTC, to the offsets of the first records at or after it.
 AtTime = Callable[[int], ByInput]
 
+# A year and a month: no input has such a name.
+_DATED: Final = re.compile(r"\d{4}-?\d{2}")
 _FORMS: Final = "'impressions:0=100,1=90;clicks:0=7,1=9', time:2026-11-01T00:00Z, earliest or latest"
 
 
@@ -90,7 +92,7 @@ def offsets_named(option: str, text: str, *, kept: Kept, at_time: AtTime) -> ByI
         return kept.first
     if text == "latest":
         return kept.end
-    if text.startswith("time:"):
+    if text.startswith("time:") or _DATED.match(text):
         return at_time(_time_ms(option, text))
     given = _parsed(option, text)
     _check_names(option, given, kept)
@@ -102,11 +104,11 @@ def offsets_named(option: str, text: str, *, kept: Kept, at_time: AtTime) -> ByI
 
 def _time_ms(option: str, text: str) -> int:
     try:
-        moment = datetime.fromisoformat(text.removeprefix("time:"))
+        return moment_ms(text.removeprefix("time:"))
     except ValueError as error:
-        raise SettingsError(f"{option} {text!r} is not a time; write it as time:2026-11-01T00:00Z") from error
-    # Times without a zone are UTC, as everywhere else.
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+        raise SettingsError(
+            f"{option} {text!r} is not a time; write it as time:2026-11-01T00:00Z, or {FORMS}"
+        ) from error
 
 
 def _parsed(option: str, text: str) -> dict[str, dict[int, int]]:

@@ -15,8 +15,7 @@ import msgspec
 import xxhash
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
-from schemas.codec import decode
-from schemas.events import MAX_RECORD_BYTES, Click, Impression
+from schemas.events import MAX_RECORD_BYTES, Click, Impression, decode_event
 from schemas.outcomes import Outcome
 from schemas.records import Record
 from schemas.rejects import Reason
@@ -55,7 +54,7 @@ def _fate(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
     if len(record.value) > MAX_RECORD_BYTES:
         return Reason.TOO_LARGE
     try:
-        event = decode(record.value, kind)
+        event = decode_event(record.value, kind)
     except (ValueError, RecursionError):
         return Reason.UNDECODABLE
     if record.key != event.impression_id.encode():

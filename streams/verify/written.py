@@ -104,12 +104,18 @@ class CampaignTotals:
 
 
 def rejects(cluster: Cluster) -> Iterator[tuple[int, Key]]:
-    """(partition, (input, offset, reason)) of every dead letter of the inputs."""
-    role_of = {cluster.topic(role): role for role in INPUTS}
+    """(input partition, (input, offset, reason)) of every dead letter of the inputs."""
+    for log, letter in dead_letters(cluster):
+        yield letter.partition, (log, letter.offset, str(letter.reason))
+
+
+def dead_letters(cluster: Cluster) -> Iterator[tuple[str, Rejected]]:
+    """Every dead letter of the inputs, with the input it is of."""
+    logs = {cluster.topic(role): role for role in INPUTS}
     for value in read_all(cluster, "rejects", 0):
-        reject = decode(value, Rejected)
-        if reject.topic in role_of:
-            yield reject.partition, (role_of[reject.topic], reject.offset, str(reject.reason))
+        letter = decode(value, Rejected)
+        if letter.topic in logs:
+            yield logs[letter.topic], letter
 
 
 def last_ledgers(cluster: Cluster, partitions: Iterable[int]) -> dict[int, Ledger]:

@@ -21,7 +21,7 @@ from schemas.bounds import JoinBounds
 from schemas.codec import decode
 from schemas.outcomes import Outcome
 from schemas.totals import DIMENSIONS, MEASURES
-from streams.inputs.files import read_jsonl
+from streams.inputs.files import FileLog
 from streams.verify.oracle import truth
 from tests.waiting import PATIENCE_S, eventually
 
@@ -50,12 +50,12 @@ class Demo:
                 process_group=0,
             )
 
-    def run(self, *options: str | Path) -> str:
-        """The output of a run that agreed with the truth and left nothing behind."""
+    def run(self, *options: str | Path, ends: int = 0) -> str:
+        """The output of a run that agreed with the truth, ended with this code and left nothing behind."""
         process = self.start(*options)
         code = process.wait(PATIENCE_S)
-        assert code == 0, self.output
-        assert "✗" not in self.output
+        assert code == ends, self.output
+        assert ("✗" in self.output) == (ends != 0), self.output
         assert self.output.count("✓") == 10, self.output
         self.assert_nothing_left()
         return self.output
@@ -204,7 +204,7 @@ def test_demo_on_files_equals_the_batch_truth_and_clickfold_fold(demo: Demo, tmp
     demo.run(*files, *more, *OPTIONS, "--export", tmp_path / "export")
     exported = Exported(tmp_path / "export")
     exported.assert_consistent()
-    judged = truth(read_jsonl(impressions, "impressions"), read_jsonl(clicks, "clicks"), BOUNDS)
+    judged = truth(FileLog([impressions], "impressions").records(), FileLog([clicks], "clicks").records(), BOUNDS)
     # The files are worth comparing: every fate there is occurs.
     for log in (judged.impressions, judged.clicks):
         assert all(log.counts[fate] > 3 for fate in ("accepted", "late", "duplicate", "rejected")), log.counts
@@ -237,7 +237,8 @@ def test_demo_on_no_impressions_and_clicks_of_nobody_agrees(demo: Demo, tmp_path
     (tmp_path / "none.jsonl").touch()
     (tmp_path / "clicks.jsonl").write_bytes(b"".join(orjson.dumps(click) + b"\n" for click in clicks))
     files: list[str | Path] = ["--impressions", tmp_path / "none.jsonl", "--clicks", tmp_path / "clicks.jsonl"]
-    demo.run(*files, "--partitions", "1", "--export", tmp_path / "export")
+    said = demo.run(*files, "--partitions", "1", "--export", tmp_path / "export", ends=3)
+    assert "there are 3 clicks and no impressions" in said
     exported = Exported(tmp_path / "export")
     exported.assert_consistent()
     assert exported.ledger["clicks"]["orphan"] == 3

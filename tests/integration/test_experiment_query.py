@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import test_proportions_2indep as score_test
 from online_models.experiments import Arm, compare
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import run_query
-from schemas.errors import ClickfoldError
+from schemas.errors import ClickfoldError, SettingsError
 from streams.cli.connections import clickhouse_errors_as_sentences
 from tests.golden import insert, total
 
@@ -169,12 +169,26 @@ def test_a_control_may_be_named(ask: Ask) -> None:
     assert rows["many", "c"]["difference"] is None
 
 
-@pytest.mark.parametrize("values", [{}, {"control": "nobody"}])
+@pytest.mark.parametrize("values", [{}, {"control": "x"}])
 def test_an_arm_without_another_has_counts_and_nothing_to_compare(ask: Ask, values: dict[str, str]) -> None:
     row = ask(**values)["one", "only"]
     assert (row["impressions"], row["attributed_clicks"], row["ctr"]) == (1_000, 10, 0.01)
     tested = ("difference", "difference_low", "difference_high", "lift", "p_value", "p_holm", "detectable_difference")
     assert {row[name] for name in (*tested, "share_p")} == {None}
+
+
+def test_a_control_that_is_no_arm_is_named_and_not_compared_with(ask: Ask) -> None:
+    for values in ({"control": "nope"}, {"control": "x", "experiment": "many"}):
+        with pytest.raises(SettingsError, match=f"control='{values['control']}'.*there is no such arm"):
+            ask(**values)
+    assert ask(control="nope", experiment="nothing of that name") == {}
+
+
+def test_the_detectable_difference_is_not_yet_known_while_the_control_has_no_click(ask: Ask) -> None:
+    rows = ask()
+    for name in ("none", "zero", "sure"):
+        assert rows[name, "b"]["detectable_difference"] is None
+    assert all(row["detectable_difference"] != 0 for row in rows.values())
 
 
 def test_revenue_is_of_the_arms_own_impressions(ask: Ask) -> None:

@@ -9,7 +9,8 @@
 -- rate of the arm minus that of the control, with Newcombe's hybrid score interval (method 10 of 1998). p_value is from
 -- the score test of no difference, p_holm the same corrected for the number of arms that are compared. lift is the
 -- difference over the rate of the control. detectable_difference is the smallest true difference that a test of this
--- size finds in 4 of 5 cases: where nothing was found, the true difference may still be smaller than that.
+-- size finds in 4 of 5 cases: where nothing was found, the true difference may still be smaller than that. It is not yet
+-- known, NULL, while the control has no click.
 -- share_p tests whether the impressions were divided as intended (chi-square over the arms, the same in each row):
 -- below 0.001 something is broken, and the other figures are wrong as well.
 -- A test that is looked at again and again finds a difference sooner or later: decide beforehand when to look.
@@ -43,6 +44,11 @@ WITH
         FROM minutes
         WHERE minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')} AND experiment != ''
             AND ({experiment:String} = '' OR experiment = {experiment:String})
+            AND (SELECT throwIf({control:String} != '' AND count() > 0 AND countIf(arm = {control:String}) = 0,
+                'control: there is no such arm in this time; leave control empty to see all arms')
+                FROM minutes
+                WHERE minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')} AND experiment != ''
+                    AND ({experiment:String} = '' OR experiment = {experiment:String})) = 0
             AND (SELECT throwIf(NOT match({shares:String}, '^([^=,]+=[0-9.]*[1-9][0-9.]*(,|$))*$'),
                 'shares are written as a=0.9,b=0.1, all above 0')) = 0
         GROUP BY experiment, arm
@@ -113,7 +119,7 @@ SELECT
     if(compared, round(more / nullIf(control_rate, 0), 4), NULL) AS lift,
     round(p, 6) AS p_value,
     if(compared, round(max(own_holm) OVER (PARTITION BY experiment, compared ORDER BY rank), 6), NULL) AS p_holm,
-    if(compared, round(detectable, 6), NULL) AS detectable_difference,
+    if(compared, nullIf(round(detectable, 6), 0), NULL) AS detectable_difference,
     round(own_share, 4) AS share,
     round(meant_share, 4) AS expected_share,
     multiIf(isInfinite(half_square), 0, freedom < 1, NULL, round(split_p, 6)) AS share_p,

@@ -11,6 +11,7 @@ import typer
 from schemas.clickhouse.queries import Table
 from streams.cli.connections import clickhouse_client
 from streams.cli.render.answers import Format, write
+from streams.cli.render.escape import escaped_json
 from streams.cli.render.figures import count, decimal
 from streams.runs.compare import GROUPS, Comparison
 from streams.runs.compare import compare as compare_runs
@@ -119,4 +120,5 @@ def _dicts(table: Table) -> list[dict[str, object]]:
 
 
 def _json(value: object) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    sys.stdout.write(escaped_json(text))

@@ -7,9 +7,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -20,22 +20,24 @@ from rich.console import Console
 from schemas.errors import ClickfoldError, SettingsError
 from schemas.events import Campaign
 from schemas.records import Record
-from schemas.totals import DIMENSIONS, MEASURES, Ledger
+from schemas.totals import DIMENSIONS, MEASURES
 from streams.cli.commands import options
 from streams.cli.commands.fold import outcome_line, summed_summary
 from streams.cli.commands.verify import show_checks
 from streams.cli.render.live import Live
+from streams.cli.render.refused import show_refused
 from streams.cli.render.sources import Sources
 from streams.cli.render.summary import summary
 from streams.embedded.stack import Stack, require_embedded
 from streams.inputs.feed import Feed, as_records
-from streams.inputs.files import read_campaigns, read_jsonl
+from streams.inputs.files import FileLog, read_campaigns, refuse_shared
 from streams.inputs.sample import open_bandit
+from streams.inputs.tally import Tally, faults, located, unusable
 from streams.kafka.admin import REPLAYED
 from streams.kafka.reads import read_all
 from streams.verify.pacing_counters import PacingView
 from streams.verify.run import Verification, VerifyRequest
-from streams.verify.written import last_ledgers, summed_totals
+from streams.verify.written import dead_letters, last_ledgers, summed_totals
 from streams.warehouse.client import Warehouse
 
 # Plays the seven days of the sample in about a minute: 604,800 s / 10,000.
@@ -56,20 +58,27 @@ class Input:
     """What is fed: both logs in order, the campaigns, and the speed in event seconds a second, None for no limit.
 
     `first_ms` and `last_ms` are its first and last event time; 0 when not known beforehand.
+    `logs` are the user's files by log; empty for the sample.
     """
 
     impressions: Iterable[Record]
     clicks: Iterable[Record]
     campaigns: Sequence[Campaign]
     speed: float | None
+    logs: Mapping[str, FileLog] = field(default_factory=dict)
     first_ms: int = 0
     last_ms: int = 0
 
 
 def demo(
-    impressions: Annotated[Path | None, typer.Option(help="Your impressions, JSON lines, plain or .gz.")] = None,
-    clicks: Annotated[Path | None, typer.Option(help="Your clicks.")] = None,
-    campaigns: Annotated[Path | None, typer.Option(help="Your campaigns with their daily budgets.")] = None,
+    impressions: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH…", help="Your impressions, JSON lines, plain or .gz; several files are one log."),
+    ] = None,
+    clicks: Annotated[list[Path] | None, typer.Option(metavar="PATH…", help="Your clicks.")] = None,
+    campaigns: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH…", help="Your campaigns with their daily budgets.")
+    ] = None,
     speed: Annotated[str, typer.Option(help="Event seconds a second, or max. [default: 10000; max for files]")] = "",
     partitions: Annotated[int, typer.Option(min=1, max=64, help="Partitions of the inputs.")] = 4,
     window: options.Window = "30m",
@@ -78,11 +87,16 @@ def demo(
     negative_rate: options.NegativeRate = 1.0,
     export: Annotated[Path | None, typer.Option(help="Folder for outcomes.jsonl, totals.csv and ledger.json.")] = None,
 ) -> None:
-    """Run everything on real input: Kafka, the join, a model, pacing, ClickHouse; compare all with the batch truth."""
+    """Run everything on real input: Kafka, the join, a model, pacing, ClickHouse; compare all with the batch truth.
+
+    Your files are checked first: when no record of a log can be used, nothing is started. Ends with code 3 when the
+    result cannot be used, as `fold` does.
+    """
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future="60s", dedupe="", negative_rate=negative_rate
     )
-    source = _input(impressions, clicks, campaigns, speed)
+    source = _input(impressions or [], clicks or [], campaigns or [], speed)
+    _require_usable(source.logs)
     require_embedded()
     console = Console()
     # A shell lets commands in the background ignore SIGINT. Whoever sends the signal to one wants it to end.
@@ -115,33 +129,53 @@ def demo(
         for part in summary(client):
             console.print(part)
         ledgers = last_ledgers(stack.cluster, range(partitions))
-        _show_ledger(ledgers.values(), console)
+        counts = summed_summary(ledgers.values())
+        _show_ledger(counts, console)
+        if source.logs:
+            show_refused(source.logs.values(), located(source.logs, dead_letters(stack.cluster)), counts)
         if export is not None:
-            _export(stack, range(partitions), ledgers.values(), export)
+            _export(stack, range(partitions), counts, export)
             console.print(f"exported to {export}")
         if not show_checks(checks, console):
             raise ClickfoldError("the run differs from the batch truth as shown above; please report it")
+    if source.logs and (wrong := faults(counts)):
+        console.print(f"[red]✗ the result cannot be used:[/red] {'; '.join(wrong)}")
+        raise typer.Exit(3)
 
 
-def _input(impressions: Path | None, clicks: Path | None, campaigns: Path | None, speed: str) -> Input:
-    if (impressions is None) != (clicks is None):
+def _input(impressions: Sequence[Path], clicks: Sequence[Path], campaigns: Sequence[Path], speed: str) -> Input:
+    if bool(impressions) != bool(clicks):
         raise SettingsError("only one of --impressions and --clicks is given; give both, or neither for the sample")
-    if impressions is None or clicks is None:
+    if not impressions:
         sample = open_bandit()
         return Input(
             _stamped(as_records(sample.impressions)),
             _stamped(as_records(sample.clicks)),
-            sample.campaigns if campaigns is None else read_campaigns(campaigns),
+            read_campaigns(campaigns) if campaigns else sample.campaigns,
             _speed(speed, _SAMPLE_SPEED),
-            sample.impressions[0].ts,
-            max(sample.impressions[-1].ts, sample.clicks[-1].ts),
+            first_ms=sample.impressions[0].ts,
+            last_ms=max(sample.impressions[-1].ts, sample.clicks[-1].ts),
         )
+    refuse_shared(impressions, clicks)
+    logs = {log: FileLog(paths, log, keep=True) for log, paths in (("impressions", impressions), ("clicks", clicks))}
     return Input(
-        _stamped(read_jsonl(impressions, "impressions")),
-        _stamped(read_jsonl(clicks, "clicks")),
-        read_campaigns(campaigns) if campaigns is not None else [],
+        _stamped(logs["impressions"].records()),
+        _stamped(logs["clicks"].records()),
+        read_campaigns(campaigns) if campaigns else [],
         _speed(speed, None),
+        logs,
     )
+
+
+def _require_usable(logs: Mapping[str, FileLog]) -> None:
+    """Ends with code 3, and says why, when no record of a log can be used: a run would show nothing else."""
+    tally = Tally()
+    refused = {log: unusable(files, tally) for log, files in logs.items()}
+    if any(refused.values()):
+        none = dict.fromkeys(("accepted", "late", "duplicate", "billable"), 0)
+        counts = {log: {**none, "consumed": count, "rejected": count} for log, count in refused.items()}
+        show_refused(logs.values(), tally, counts)
+        raise typer.Exit(3)
 
 
 def _speed(text: str, default: float | None) -> float | None:
@@ -160,7 +194,7 @@ def _stamped(records: Iterable[Record]) -> Iterator[Record]:
     for record in records:
         try:
             ts = orjson.loads(record.value or b"")["ts"]
-            stamp_ms = ts if type(ts) is int and 0 <= ts < 1 << 53 else -1
+            stamp_ms = int(ts) if type(ts) in (int, float) and 0 <= ts < 1 << 53 else -1
         except (orjson.JSONDecodeError, TypeError, KeyError, IndexError):
             stamp_ms = -1
         yield Record(record.offset, stamp_ms, record.key, record.value)
@@ -213,13 +247,13 @@ def _feed(stack: Stack, source: Input, console: Console) -> None:
         sources.close()
 
 
-def _show_ledger(ledgers: Iterable[Ledger], console: Console) -> None:
+def _show_ledger(counts: Mapping[str, Mapping[str, int]], console: Console) -> None:
     console.print("[bold]Ledger[/bold], what became of every record:")
-    for log, counts in summed_summary(ledgers).items():
-        console.print(f"  {log}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    for log, of_log in counts.items():
+        console.print(f"  {log}: " + ", ".join(f"{name} {count:,}" for name, count in of_log.items()))
 
 
-def _export(stack: Stack, partitions: Iterable[int], ledgers: Iterable[Ledger], folder: Path) -> None:
+def _export(stack: Stack, partitions: Iterable[int], counts: Mapping[str, Mapping[str, int]], folder: Path) -> None:
     """Writes outcomes.jsonl, and totals.csv and ledger.json with the sums over join partitions."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "outcomes.jsonl").open("wb") as file:
@@ -230,4 +264,4 @@ def _export(stack: Stack, partitions: Iterable[int], ledgers: Iterable[Ledger], 
         rows.writerow(["minute", *DIMENSIONS, *MEASURES])
         for key, measures in sorted(summed_totals(stack.cluster, partitions).items()):
             rows.writerow([*key, *measures.values()])
-    (folder / "ledger.json").write_bytes(orjson.dumps(summed_summary(ledgers)) + b"\n")
+    (folder / "ledger.json").write_bytes(orjson.dumps(counts) + b"\n")

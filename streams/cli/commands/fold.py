@@ -1,9 +1,10 @@
-"""`clickfold fold`: joins two files without a broker. It runs the code of live work, on one partition."""
+"""`clickfold fold`: joins logs from files without a broker. It runs the code of live work, on one partition."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
@@ -12,11 +13,16 @@ from typing import Annotated
 import orjson
 import typer
 
+from schemas.codec import decode
 from schemas.errors import ClickfoldError
 from schemas.records import Out, Records
+from schemas.rejects import Rejected
 from schemas.totals import Ledger
 from streams.cli.commands import options
-from streams.inputs.files import read_batches
+from streams.cli.render.escape import escaped_json
+from streams.cli.render.refused import show_refused
+from streams.inputs.files import FileLog, refuse_shared
+from streams.inputs.tally import Tally, faults
 from streams.join.fold import JoinFold
 from streams.state.disk import Folder
 
@@ -25,8 +31,8 @@ _SWEEP_OUTCOMES = 50_000
 
 
 def fold(
-    impressions: Annotated[Path, typer.Option(help="JSON lines, plain or .gz, in the order of the log.")],
-    clicks: Annotated[Path, typer.Option(help="JSON lines, plain or .gz.")],
+    impressions: options.ImpressionFiles,
+    clicks: options.ClickFiles,
     window: options.Window = "30m",
     skew: options.Skew = "5s",
     lateness: options.Lateness = "2m",
@@ -37,23 +43,35 @@ def fold(
         typer.Option(help="Seed for another interleaving of both logs, which gives the same set of outcomes."),
     ] = None,
 ) -> None:
-    """Join two files: outcomes as JSON lines on stdout, and last on stderr one JSON line of counts."""
+    """Join logs from files: outcomes as JSON lines on stdout; refused records and a last line of counts on stderr.
+
+    Ends with code 3 when the outcomes cannot be used: a log of which nothing was accepted or more than half was late or
+    refused, or clicks none of which matches an impression.
+    """
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future="60s", dedupe=dedupe, negative_rate=negative_rate
     )
+    refuse_shared(impressions, clicks)
+    logs = {"impressions": FileLog(impressions, "impressions"), "clicks": FileLog(clicks, "clicks")}
+    tally = Tally()
     with tempfile.TemporaryDirectory(prefix="clickfold-fold-") as folder:
         join = JoinFold(bounds, Folder(Path(folder)))
-        logs = {"impressions": read_batches(impressions, "impressions"), "clicks": read_batches(clicks, "clicks")}
-        for records in interleaved(logs, interleave, join):
-            _write(join.step(records))
+        for records in interleaved({log: files.batches() for log, files in logs.items()}, interleave, join):
+            outs = join.step(records)
+            _count_refused(outs, records, tally)
+            _write(outs)
             while join.can_sweep():
                 _write(join.sweep(_SWEEP_OUTCOMES))
         join.finish()
         while join.can_sweep():
             _write(join.sweep(_SWEEP_OUTCOMES))
         _write((), last=True)
-        sys.stderr.buffer.write(orjson.dumps(summary(join.ledger())) + b"\n")
+        counts = summary(join.ledger())
         join.close()
+    show_refused(logs.values(), tally, counts)
+    sys.stderr.buffer.write(orjson.dumps(counts) + b"\n")
+    if faults(counts):
+        raise typer.Exit(3)
 
 
 def interleaved(logs: dict[str, Iterator[Records]], seed: int | None, join: JoinFold) -> Iterator[Records]:
@@ -107,8 +125,19 @@ def outcome_line(value: bytes) -> bytes:
     return orjson.dumps({"click_id": None, **orjson.loads(value)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
+def _count_refused(outs: Iterable[Out], records: Records, tally: Tally) -> None:
+    """Counts the dead letters of a batch, which are in the order of its offsets."""
+    for out in outs:
+        if out.topic == "rejects":
+            letter = decode(out.value or b"", Rejected)
+            line = records.values[bisect_left(records.offsets, letter.offset)] or b""
+            tally.add(records.log, reason=letter.reason, detail=letter.detail, offset=letter.offset, line=line)
+
+
 def _write(outs: Iterable[Out], *, last: bool = False) -> None:
     lines = b"".join([outcome_line(out.value or b"") for out in outs if out.topic == "outcomes"])
+    if lines and sys.stdout.isatty():
+        lines = escaped_json(lines.decode()).encode()
     try:
         sys.stdout.buffer.write(lines)
         if last:

@@ -23,6 +23,7 @@ from schemas.models import ModelMetrics, ModelVersion
 from schemas.outcomes import Outcome
 from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
+from streams.cli.render.escape import escaped
 from streams.cli.render.figures import count, decimal, moment, percent
 from streams.cli.render.measures import Measures
 from streams.kafka.cluster import Cluster
@@ -89,7 +90,7 @@ def models_table(versions: Iterable[ModelVersion]) -> RenderableType:
     )
     for each in sorted(versions, key=lambda each: (each.model, each.shard)):
         table.add_row(
-            Text(each.model), str(each.shard), count(each.version), count(len(each.weights)), str(each.bits),
+            Text(escaped(each.model)), str(each.shard), count(each.version), count(len(each.weights)), str(each.bits),
             moment(each.event_ms), each.digest[:12],
         )  # fmt: skip
     return table
@@ -111,11 +112,12 @@ def measures_table(windows: Iterable[ModelMetrics]) -> RenderableType:
     names = ("outcomes", "clicks", "predicted", "calibration", "log loss", "AUC")
     table = _table("Predicted before learned", ("shard", "window from (UTC)"), names, ())
     for (model, shard), of_shard in by_shard.items():
+        shown = Text(escaped(f"{model}/{shard}"))
         for each in of_shard[-_NEWEST_WINDOWS:]:
             figures = measures_of(each).figures()
-            table.add_row(Text(f"{model}/{shard}"), moment(each.window_start), *figures, decimal(each.auc, 3))
+            table.add_row(shown, moment(each.window_start), *figures, decimal(each.auc, 3))
         total = sum((measures_of(each) for each in of_shard), Measures())
-        table.add_row(Text(f"{model}/{shard}"), f"all {len(of_shard)} windows", *total.figures(), "", style="bold")
+        table.add_row(shown, f"all {len(of_shard)} windows", *total.figures(), "", style="bold")
     return table
 
 
@@ -123,7 +125,7 @@ def prediction_table(version: ModelVersion, impression: Impression | Outcome) ->
     """The click probability of one impression, and how much each feature adds to its log odds, largest first."""
     from online_models.published import contributions, predict
 
-    sentence = f"Shard {version.shard}: impression {impression.impression_id} is clicked with probability "
+    sentence = f"Shard {version.shard}: impression {escaped(impression.impression_id)} is clicked with probability "
     table = _table("What each feature adds", ("feature", "category"), (), ())
     for name in ("value", "weight", "log odds"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -131,7 +133,7 @@ def prediction_table(version: ModelVersion, impression: Impression | Outcome) ->
         adds = each.value * each.weight
         style = "dim" if not adds else "green" if adds > 0.0 else "magenta"
         table.add_row(
-            Text(each.name), Text(each.category), decimal(each.value, 3), f"{each.weight:+.4f}",
+            Text(escaped(each.name)), Text(escaped(each.category)), decimal(each.value, 3), f"{each.weight:+.4f}",
             Text(f"{adds:+.4f}", style=style),
         )  # fmt: skip
     note = Text("A weight of 0: the model has not seen the feature, or it makes no difference.", style="dim")

@@ -12,6 +12,12 @@ from schemas.bounds import JoinBounds, parse_duration_ms
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
 
+ImpressionFiles = Annotated[
+    list[Path],
+    typer.Option(metavar="PATH…", help="JSON lines, plain or .gz; - is stdin. Several files are one log, in order."),
+]
+ClickFiles = Annotated[list[Path], typer.Option(metavar="PATH…", help="The same of clicks.")]
+
 Window = Annotated[str, typer.Option(help="Attribution window: how long after its impression a click still counts.")]
 Skew = Annotated[str, typer.Option(help="How much earlier than its impression a click may be stamped.")]
 Lateness = Annotated[

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from schemas.errors import SettingsError
+from schemas.moments import FORMS, moment_ms
 from streams.cli.connections import clickhouse_client
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import count
@@ -27,8 +27,8 @@ class DefaultMinutes(StrEnum):
 def promote(
     name: Annotated[str, typer.Argument(help="Run to promote.", show_default=False)],
     days: Annotated[str, typer.Option(help="Only these UTC days: 2026-11-01,2026-11-02.")] = "",
-    since: Annotated[str, typer.Option("--from", help="First minute, UTC: '2026-11-01 12:30'.")] = "",
-    until: Annotated[str, typer.Option("--to", help="End of the minutes, which is not included, UTC.")] = "",
+    since: Annotated[str, typer.Option("--from", help="First minute, ISO 8601; UTC by default.")] = "",
+    until: Annotated[str, typer.Option("--to", help="End of the minutes, which is not included.")] = "",
     minutes: Annotated[
         DefaultMinutes,
         typer.Option(help="Without days or times: whole UTC days that the run owns (days), or all its minutes (all)."),
@@ -83,10 +83,9 @@ def requested_spans(*, days: str, since: str, until: str) -> list[Span]:
 
 def _moment_ms(option: str, text: str) -> int:
     try:
-        moment = datetime.fromisoformat(text.strip())
+        ts_ms = moment_ms(text)
     except ValueError as error:
-        raise SettingsError(f"{option} {text!r} is not a time; write it as 2026-11-01 or '2026-11-01 12:30'") from error
-    ts_ms = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        raise SettingsError(f"{option} {text!r} is not a time; write it as {FORMS}") from error
     if ts_ms % MINUTE_MS:
         raise SettingsError(f"{option} {text!r} is inside a minute; minutes are promoted whole: leave out the seconds")
     return ts_ms

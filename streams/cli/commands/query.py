@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from schemas.clickhouse.queries import Query, Table, answer, arrow, bind, queries, values_named
 from schemas.errors import SettingsError
+from schemas.moments import FORMS, moment_ms
 from streams.cli.connections import clickhouse_client
 from streams.cli.render.answers import Format, QueryFormat, refuse_terminal, write, write_arrow, write_chart
 from streams.cli.render.explanations import explain, list_queries
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _HAS_RESULT: Final = re.compile(
     r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH|SHOW|DESC|EXPLAIN|EXISTS)", re.I | re.S
 )
+# The parameters that hold a time, with their options.
+_MOMENTS: Final = {"since": "--from", "until": "--to"}
+_EPOCH_SECONDS: Final = re.compile(r"\d{9,10}")
 # The default of `rows` is meant for reading: a line chart with it would show only the newest hours.
 _LINE_ROWS: Final = "100000"
 
@@ -32,8 +37,8 @@ def query(
     ] = "",
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="A parameter as NAME=VALUE.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Only this campaign.")] = None,
-    since: Annotated[str | None, typer.Option("--from", help="From this time on, UTC: '2019-11-24 00:00:00'.")] = None,
-    until: Annotated[str | None, typer.Option("--to", help="Up to this time, which is not included, UTC.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="From this time on, ISO 8601; UTC by default.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Up to this time, which is not included.")] = None,
     rows: Annotated[int | None, typer.Option(min=0, help="At most this many rows.", show_default=False)] = None,
     sql: Annotated[str | None, typer.Option(help="Any SQL instead of a named query.")] = None,
     format_: Annotated[QueryFormat, typer.Option("--format", help="How the answer is written.")] = QueryFormat.TABLE,
@@ -71,7 +76,7 @@ def parameters(given: list[str] | tuple[str, ...], options: Mapping[str, str | N
         if not equals or not name.isidentifier():
             raise SettingsError(f"parameter {text!r} is not NAME=VALUE, such as campaign=k1")
         values[name] = value
-    return {name: _moment(value) if name in ("since", "until") else value for name, value in values.items()}
+    return {name: _moment(name, value) if name in _MOMENTS else value for name, value in values.items()}
 
 
 def named_query(name: str, values: Mapping[str, str]) -> Query:
@@ -84,7 +89,7 @@ def named_query(name: str, values: Mapping[str, str]) -> Query:
     names = [parameter.name for parameter in query.parameters]
     for value in values:
         if value not in names:
-            shown = {"since": "--from (since)", "until": "--to (until)"}.get(value, repr(value))
+            shown = f"{_MOMENTS[value]} ({value})" if value in _MOMENTS else repr(value)
             raise SettingsError(f"query {name} takes no {shown}; it takes {', '.join(names) or 'no parameters'}")
     return query
 
@@ -133,7 +138,13 @@ def run_sql(client: Client, sql: str, values: Mapping[str, str]) -> Table:
     return answer(client, sql, values)
 
 
-def _moment(text: str) -> str:
-    """A time as ClickHouse writes a DateTime, from a day or from ISO 8601 with T and Z."""
-    text = text.strip().removesuffix("Z").replace("T", " ")
-    return f"{text} 00:00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
+def _moment(name: str, text: str) -> str:
+    """ClickHouse's DateTime in UTC of an ISO 8601 moment, or of seconds since 1970.
+
+    The parameters hold whole seconds. A fraction is rounded up, which is exact for minutes, hours and days.
+    """
+    try:
+        seconds = int(text) if _EPOCH_SECONDS.fullmatch(text.strip()) else -(-moment_ms(text) // 1_000)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError) as error:
+        raise SettingsError(f"{_MOMENTS[name]} {text!r} is not a time; write it as {FORMS}") from error

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from schemas.errors import SettingsError
 from streams.cli.commands import options
 from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse_if_any
+from streams.cli.render.escape import escaped, escaped_json
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.pacing.settings import changelog_topic
@@ -115,11 +116,11 @@ def show_checks(checks: Sequence[Check], console: Console) -> bool:
         if check.differing:
             console.print(f"  [red]✗ {check.name}: {check.differing:,} differ, {check.compared:,} compared[/red]")
             for line in check.first:
-                console.print(f"      {line}", markup=False)
+                console.print(f"      {escaped(line)}", markup=False)
         else:
             console.print(f"  [green]✓[/green] {check.name}: {check.compared:,} agree")
         for note in check.notes:
-            console.print(f"      {note}", markup=False, style="dim")
+            console.print(f"      {escaped(note)}", markup=False, style="dim")
     return not any(check.differing for check in checks)
 
 
@@ -140,7 +141,7 @@ def _json(verification: Verification, checks: Sequence[Check], absent: Sequence[
             for check in checks
         ],
     }
-    return orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return escaped_json(orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
 def _numbers(text: str) -> list[int]:

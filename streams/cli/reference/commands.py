@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -93,7 +94,7 @@ def _type(found: Any) -> str:
         return ", ".join(code(member.value) for member in kind)
     name: str = found.metavar or getattr(kind, "__name__", str(kind))
     if getattr(kind, "__origin__", None) is list:
-        return "text, repeatable"
+        return "paths, any number" if kind.__args__ == (Path,) else "text, repeatable"
     low, high = found.min, found.max
     bounds = f", {low} to {high}" if None not in (low, high) else f", from {low}" if low is not None else NONE
     return _TYPES.get(name, name) + bounds

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from schemas.clickhouse.queries import Chart, Table
 from schemas.errors import SettingsError
+from streams.cli.render.escape import escaped_json, escaped_table
 from streams.cli.render.figures import DASH
 
 # Characters of a line in a pipe, which has no width of its own. More than any row needs, so that no row is cut.
@@ -51,14 +52,17 @@ def terminal(columns: int = PIPE_COLUMNS) -> Console:
 
 
 def write(table: Table, format_: Format) -> None:
-    """Writes an answer as table, CSV or JSON."""
+    """Writes an answer as table, CSV or JSON. On a terminal no text of a record can control it; a CSV file is exact."""
     if format_ is Format.JSON:
         rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-        sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+        text = orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+        sys.stdout.write(escaped_json(text))
     elif format_ is Format.CSV:
+        table = escaped_table(table) if sys.stdout.isatty() else table
         lines = csv.writer(sys.stdout, lineterminator="\n")
         lines.writerows([table.columns, *([_text(value, none="") for value in row] for row in table.rows)])
     elif table.columns:
+        table = escaped_table(table)
         shown = rich.table.Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for name, type_ in zip(table.columns, table.types, strict=True):
             shown.add_column(Text(name), justify="right" if _NUMBER.match(type_) else "left", overflow="fold")
@@ -74,7 +78,7 @@ def write_chart(table: Table, chart: Chart) -> None:
     console = terminal(_CHART_COLUMNS)
     lines = min(_CHART_LINES, max(8, console.height - 8)) if console.is_terminal else _CHART_LINES
     canvas = Canvas(console.width, lines, colours=console.color_system is not None and not console.no_color)
-    console.print(draw(table, chart, canvas))
+    console.print(draw(escaped_table(table), chart, canvas))
 
 
 def refuse_terminal() -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.pacing import PacingDecision
+from streams.cli.render.escape import escaped
 from streams.cli.render.figures import DASH, Bar, count, decimal, moment, money, span
 from streams.cli.render.sources import LogFigures, Rate, Snapshot
 
@@ -229,7 +230,7 @@ def _pacing(decisions: tuple[PacingDecision, ...] | None) -> RenderableType:
         budget_micros = max(1, each.budget_micros)
         style = STATE_STYLES[each.state]
         table.add_row(
-            Text(each.campaign_id),
+            Text(escaped(each.campaign_id)),
             money(each.spend_micros),
             money(each.budget_micros),
             Bar(each.spend_micros / budget_micros, tick=each.plan_micros / budget_micros, style=style),

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from online_models.experiments import Arm, Comparison, compare, wilson
 from schemas.clickhouse.queries import run_query
+from streams.cli.render.escape import escaped, escaped_table
 from streams.cli.render.figures import DASH, count, decimal, money, sparkline
 from streams.cli.render.live import STATE_STYLES
 from streams.cli.render.measures import Measures
@@ -61,7 +62,7 @@ def summary(client: Client) -> list[RenderableType]:
     Raises the errors of clickhouse-connect when ClickHouse does not answer.
     """
     campaigns = client.query("SELECT campaign_id, currency FROM campaigns WHERE currency != ''").result_rows
-    currencies = {str(campaign_id): str(currency) for campaign_id, currency in campaigns}
+    currencies = {escaped(str(campaign_id)): escaped(str(currency)) for campaign_id, currency in campaigns}
     return [
         rates(days(_rows(client, "ctr_by_campaign_hour")), currencies),
         Text(),
@@ -292,5 +293,5 @@ def _table(title: str) -> Table:
 
 
 def _rows(client: Client, name: str, *, bounded: bool = True) -> list[Row]:
-    table = run_query(client, name, _ALL_ROWS if bounded else None)
+    table = escaped_table(run_query(client, name, _ALL_ROWS if bounded else None))
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]

@@ -1,0 +1,65 @@
+"""In which order of event time a log's lines are: what is said of files that are newest first or overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+# A log counts as newest first when nearly all of its steps go back in time.
+_MOSTLY: Final = 9
+_MOST_OVERLAPS: Final = 3
+
+
+@dataclass(slots=True)
+class Order:
+    """Counts the steps between event times of consecutive lines. All times are ms."""
+
+    rising: int = 0
+    falling: int = 0
+    most_behind_ms: int = 0
+    overlaps: list[str] = field(default_factory=list)
+    _last_ms: int | None = None
+    _highest_ms: int | None = None
+    _file: str = ""
+    _file_before: str = ""
+    _begun: bool = True
+
+    def next_file(self, name: str) -> None:
+        """The following lines are those of this file."""
+        self._file_before, self._file, self._begun = self._file, name, False
+
+    def add(self, ts_ms: int) -> None:
+        """The event time of the next line."""
+        if self._highest_ms is None or self._last_ms is None:
+            self._highest_ms = ts_ms
+        else:
+            if not self._begun and ts_ms < self._last_ms:
+                self._overlap(ts_ms, self._last_ms)
+            self.rising += ts_ms > self._last_ms
+            self.falling += ts_ms < self._last_ms
+            self.most_behind_ms = max(self.most_behind_ms, self._highest_ms - ts_ms)
+            self._highest_ms = max(self._highest_ms, ts_ms)
+        self._last_ms = ts_ms
+        self._begun = True
+
+    @property
+    def is_newest_first(self) -> bool:
+        """Whether event time goes back from line to line."""
+        return self.falling >= 2 and self.falling > _MOSTLY * self.rising
+
+    def notes(self) -> list[str]:
+        """Sentences on files that begin before the one in front of them ended."""
+        more = len(self.overlaps) - _MOST_OVERLAPS
+        shown = self.overlaps[:_MOST_OVERLAPS]
+        return [*shown, f"and {more} more files begin before the one in front of them ended"] if more > 0 else shown
+
+    def _overlap(self, ts_ms: int, last_ms: int) -> None:
+        self.overlaps.append(
+            f"{self._file} begins at {_utc(ts_ms)}, before {self._file_before} in front of it ends, at "
+            f"{_utc(last_ms)}; give files in the order of time"
+        )
+
+
+def _utc(ts_ms: int) -> str:
+    return datetime.fromtimestamp(ts_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,147 @@
+"""The refused and late records of a run by reason: how many, where the first one is, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import xxhash
+
+from schemas.events import MAX_RECORD_BYTES, Click, Impression, decode_event
+from schemas.rejects import Reason, Rejected
+from streams.inputs.files import FileLog
+from streams.inputs.refusals import why
+
+LOGS: Final = ("impressions", "clicks")
+_MOST_GROUPS: Final = 10
+_LONGEST_MS: Final = 31 * 86_400_000
+
+
+@dataclass(slots=True)
+class _Group:
+    """Records that were refused alike: how many, and the first of them."""
+
+    count: int
+    reason: Reason
+    offset: int
+    line: bytes
+    detail: str
+
+
+class Tally:
+    """Counts refused and late records of both logs; `lines` says what became of them."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, dict[tuple[Reason, str], _Group]] = {log: {} for log in LOGS}
+
+    def add(self, log: str, *, reason: Reason, detail: str, offset: int, line: bytes) -> None:
+        """Counts a record. The first of a group in the order of the log is kept."""
+        groups = self._groups[log]
+        # Records refused for one field and one bound are a group, whatever their values.
+        key = reason, re.sub(r"\d+", "N", detail)
+        group = groups.get(key)
+        if group is None:
+            groups[key] = _Group(1, reason, offset, line, detail)
+        else:
+            group.count += 1
+
+    def take(self, other: Tally, log: str) -> None:
+        """Replaces the groups of a log by those of another tally."""
+        self._groups[log] = other._groups[log]
+
+    def lines(self, log: FileLog) -> list[str]:
+        """A line for each reason of a log, the most frequent first, and what its order of time explains."""
+        groups = sorted(self._groups[log.log].values(), key=lambda group: (-group.count, group.offset))
+        text = [
+            f"  {group.count:,} {group.reason}, first {log.place(group.offset)}: "
+            f"{why(log.log, group.line, group.reason, group.detail)}"
+            for group in groups[:_MOST_GROUPS]
+        ]
+        if len(groups) > _MOST_GROUPS:
+            rest = groups[_MOST_GROUPS:]
+            text.append(f"  {sum(group.count for group in rest):,} for {len(rest)} more reasons")
+        late = sum(group.count for group in groups if group.reason is Reason.LATE)
+        return [*text, f"  {_order(log, late)}"] if late else text
+
+
+def located(logs: Mapping[str, FileLog], rejects: Iterable[tuple[str, Rejected]]) -> Tally:
+    """The tally of dead letters of a run that was fed from files, found again in them by their hashes.
+
+    Reads the files once more; they are kept.
+    """
+    wanted: dict[str, dict[tuple[str, int], deque[Rejected]]] = {log: defaultdict(deque) for log in logs}
+    for log, one in rejects:
+        wanted[log][one.xxh3, one.length].append(one)
+    tally = Tally()
+    for log, files in logs.items():
+        if not wanted[log]:
+            continue
+        for number, line in files.lines():
+            same = wanted[log].get((xxhash.xxh3_64_hexdigest(line), len(line)))
+            if same:
+                one = same.popleft()
+                tally.add(log, reason=one.reason, detail=one.detail, offset=number, line=line)
+    return tally
+
+
+def unusable(files: FileLog, tally: Tally) -> int:
+    """How many records a log has when the join would refuse each by itself, with the reasons in `tally`; else 0.
+
+    Reads up to the first record that can be used, so a good log costs nothing.
+    """
+    count = 0
+    own = Tally()
+    for number, line in files.lines():
+        reason, detail = Reason.TOO_LARGE, f"{len(line)} bytes, more than {MAX_RECORD_BYTES}"
+        if len(line) <= MAX_RECORD_BYTES:
+            try:
+                decode_event(line, Impression) if files.log == "impressions" else decode_event(line, Click)
+            except (ValueError, RecursionError) as error:
+                reason, detail = Reason.UNDECODABLE, str(error) or "nested too deeply"
+            else:
+                return 0
+        count += 1
+        own.add(files.log, reason=reason, detail=detail, offset=number, line=line)
+    tally.take(own, files.log)
+    return count
+
+
+def faults(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Sentences on why the result of a run cannot be used; none when it can.
+
+    `counts` has by log the fields of `LogCounts`, and for clicks `billable`. An empty clicks log is no fault, nor are
+    two empty logs.
+    """
+    sentences = []
+    for log in LOGS:
+        of_log = counts[log]
+        consumed, bad = of_log["consumed"], of_log["late"] + of_log["rejected"]
+        if consumed and not of_log["accepted"]:
+            sentences.append(f"no record of {log} was accepted, of {consumed:,}")
+        elif 2 * bad > consumed:
+            sentences.append(f"{bad:,} of {consumed:,} {log} are late or refused, more than half")
+    clicks, impressions = counts["clicks"], counts["impressions"]
+    if clicks["accepted"] and not impressions["consumed"]:
+        sentences.append(f"there are {clicks['consumed']:,} clicks and no impressions; give the impressions too")
+    elif clicks["accepted"] and impressions["accepted"] and not clicks["billable"]:
+        sentences.append(
+            f"no click matches an impression, of {clicks['accepted']:,} accepted ones; compare the impression_id and "
+            "ts of both logs, and see --window"
+        )
+    return sentences
+
+
+def _order(log: FileLog, late: int) -> str:
+    """Why records of a log are late, and what to do about it."""
+    order = log.order
+    say = f"{late:,} {log.log} {'is' if late == 1 else 'are'} late: "
+    if order.is_newest_first:
+        say += "the log is not in the order of time but newest first; sort it by ts, oldest first, as `tac` does"
+    else:
+        say += "the log is not in the order of time; sort it by ts"
+    if order.most_behind_ms <= _LONGEST_MS:
+        return f"{say}, or give --lateness {-(-order.most_behind_ms // 1_000)}s"
+    return say

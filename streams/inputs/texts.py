@@ -1,0 +1,169 @@
+"""What a text holds that is no JSON lines: a JSON array, objects that are not one a line, CSV, and others by name."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+_ONE_A_LINE: Final = "give one object a line: `jq -c . FILE > LINES`"
+_ARRAY: Final = "give one object a line: `jq -c '.[]' FILE > LINES`"
+_LINES: Final = "clickfold reads JSON lines: one JSON object a line, plain or gzip"
+_MARKUP: Final = re.compile(rb"<(!doctype\s+html|html|\?xml|error)\b", re.I)
+_DELIMITERS: Final = ((b",", "CSV"), (b"\t", "TSV"), (b";", "CSV with semicolons"), (b"|", "CSV with bars"))
+_EXCERPT_CHARS: Final = 40
+
+# Fields that only one of the three kinds of records has.
+_KINDS: Final = {
+    "campaigns": {"daily_budget_micros"},
+    "impressions": {"price_micros", "creative_id"},
+    "clicks": {"click_id"},
+}
+
+
+def foreign_text(text: bytes, log: str, *, whole: bool) -> tuple[str, str] | None:
+    """What a text without byte order mark is, and what to do about it; None for JSON lines of `log`, and for no text.
+
+    `whole` says that the file ends with `text`; else its last line may be incomplete and is not judged.
+    """
+    begin = text.lstrip()
+    if not begin:
+        return None
+    lines = _lines(text, whole=whole)
+    objects = list(_objects(lines))
+    is_array = re.match(rb"\[\s*[\[{]", begin) is not None
+    # The first line shows an array or an object that spans lines, although one of their lines may be an object itself.
+    if objects and (_is_json(begin.partition(b"\n")[0]) or not (is_array or _spans_lines(begin))):
+        return _other_log(objects, log)
+    if is_array or (begin.startswith(b"[") and _is_json(begin.partition(b"\n")[0])):
+        return _array(begin)
+    if begin.startswith(b"{"):
+        return _not_one_a_line(begin)
+    if begin.startswith(b'"{'):
+        return "JSON text within strings, encoded twice", "decode it once: `jq -c fromjson FILE > LINES`"
+    return _no_json(text, begin, whole=whole)
+
+
+def holds_object(text: bytes, *, whole: bool) -> bool:
+    """Whether a line of the text is a JSON object by itself."""
+    return any(True for _ in _objects(_lines(text, whole=whole)))
+
+
+def _lines(text: bytes, *, whole: bool) -> list[bytes]:
+    lines = text.split(b"\n")
+    return lines if whole else lines[:-1]
+
+
+def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    """The lines that are JSON objects by themselves."""
+    for line in lines:
+        if line.lstrip().startswith(b"{"):
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(found, dict):
+                yield found
+
+
+def kind_of(fields: dict[str, Any]) -> str | None:
+    """The log that an object belongs to, by fields that only its records have; None where they do not tell."""
+    kinds = [kind for kind, names in _KINDS.items() if names & fields.keys()]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _other_log(objects: list[dict[str, Any]], log: str) -> tuple[str, str] | None:
+    """Names the log that all objects belong to when it is not this one."""
+    kinds = {kind_of(fields) for fields in objects}
+    (kind,) = kinds if len(kinds) == 1 else (None,)
+    if kind is None or kind == log:
+        return None
+    field = min(_KINDS[kind] & objects[0].keys())
+    return (
+        f"a file of {kind}: its lines have the field {field}",
+        f"give it as --{kind}, and a file of {log} as --{log}",
+    )
+
+
+def _array(begin: bytes) -> tuple[str, str]:
+    first, _, rest = begin.partition(b"\n")
+    if _is_json(first) and rest.lstrip().startswith(b"["):
+        return "not JSON lines of objects: it holds a JSON array a line", _LINES
+    return "a JSON array", _ARRAY
+
+
+def _not_one_a_line(begin: bytes) -> tuple[str, str] | None:
+    """Objects that span lines, or share one. None for an object that is broken: the join says what is wrong with it."""
+    if begin[1:].lstrip(b" ").startswith(b"'"):
+        return "not JSON: its strings have single quotes, as Python prints a dict", "write it with json.dumps"
+    if _spans_lines(begin):
+        return "pretty-printed JSON: an object spans several lines", _ONE_A_LINE
+    if objects_in(begin) > 1:
+        return "not JSON lines: it holds several objects a line", _ONE_A_LINE
+    return None
+
+
+def objects_in(line: bytes) -> int:
+    """How many objects a line begins with, 2 for more than one: the others may be cut short."""
+    text = line.decode("utf-8", "replace").lstrip()
+    end = _object_end(text)
+    if end is None:
+        return 0
+    return 2 if text[end:].lstrip(" \t\r,").startswith("{") else 1
+
+
+def _spans_lines(begin: bytes) -> bool:
+    text = begin.decode("utf-8", "replace")
+    end = _object_end(text)
+    if end is not None:
+        return "\n" in text[:end]
+    # An object longer than the head: its first line opens it and no more.
+    first, _, rest = text.partition("\n")
+    return first.strip() == "{" and rest.lstrip().startswith('"')
+
+
+def _object_end(text: str) -> int | None:
+    """Where the object ends that a text begins with; None when there is none, or it is not complete."""
+    if not text.startswith("{"):
+        return None
+    try:
+        return json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _no_json(text: bytes, begin: bytes, *, whole: bool) -> tuple[str, str]:
+    if _MARKUP.match(begin):
+        return "HTML or XML, as servers send with an error", "download the file again"
+    if begin.startswith(b"version https://git-lfs.github.com/"):
+        return "a pointer of Git LFS, not the file itself", "fetch it: `git lfs pull`"
+    table = _table(text, whole=whole)
+    if table is not None:
+        remedy = f"{_LINES}. With clickhouse-local: `clickhouse local -q 'SELECT * FROM file(…) FORMAT JSONEachRow'`"
+        return f"not JSON lines: it looks like {table}", remedy
+    first = begin.partition(b"\n")[0].decode("utf-8", "replace").strip()
+    return f"not JSON lines: it begins with {first[:_EXCERPT_CHARS]!r}", _LINES
+
+
+def _table(text: bytes, *, whole: bool) -> str | None:
+    """The name of the delimited format, if every line has as many cells as the first, at least two."""
+    lines = [line for line in _lines(text, whole=whole) if line.strip()][:20] or [text]
+    for delimiter, name in _DELIMITERS:
+        rows = csv.reader((line.decode("utf-8", "replace") for line in lines), delimiter=delimiter.decode())
+        try:
+            widths = {len(row) for row in rows}
+        except csv.Error:
+            continue
+        if len(widths) == 1 and widths.pop() > 1:
+            return name
+    return None
