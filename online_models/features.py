@@ -16,7 +16,7 @@ import xxhash
 
 # Raise it when the same impression gets other indices or values. Snapshots and published weights of another version are
 # refused.
-FEATURES_VERSION: Final = "1"
+FEATURES_VERSION: Final = "2"
 INTERCEPT: Final = "intercept"
 MIN_BITS: Final = 8
 MAX_BITS: Final = 24
@@ -47,15 +47,15 @@ class Shown(Protocol):
     def features(self) -> Mapping[str, str | bool | int | float] | None: ...
 
 
-def named_features(shown: Shown) -> list[tuple[str, str, float]]:
-    """Name, category and value of each feature, in a fixed order; a number's category is empty.
+def named_features(shown: Shown) -> list[tuple[str, str | None, float]]:
+    """Name, category and value of each feature, in a fixed order; a number has no category.
 
     A string or bool is a category with value 1. A number keeps its sign and is scaled by log1p, so that a feature
     counted in thousands does not outweigh the others. Numbers that are not finite and absent fields are left out. There
     are no crosses: creative x placement changed the log loss of the Open Bandit sample by 3e-6, up or down, for three
     times the weights.
     """
-    named: list[tuple[str, str, float]] = []
+    named: list[tuple[str, str | None, float]] = []
     for name, category in (
         ("campaign_id", shown.campaign_id),
         ("creative_id", shown.creative_id),
@@ -74,14 +74,17 @@ def named_features(shown: Shown) -> list[tuple[str, str, float]]:
         elif isinstance(value, bool):
             named.append((name, "true" if value else "false", 1.0))
         elif math.isfinite(value):
-            named.append((name, "", math.copysign(math.log1p(abs(value)), value)))
+            named.append((name, None, math.copysign(math.log1p(abs(value)), value)))
     return named
 
 
 @lru_cache(maxsize=_CACHED_HASHES)
-def bucket(name: str, category: str, bits: int) -> int:
-    """The index of a feature, 0 to 2**bits - 1: the low bits of xxh3-64 of 'name=category', or of 'name'."""
-    text = f"{name}={category}" if category else name
+def bucket(name: str, category: str | None, bits: int) -> int:
+    """The index of a feature, 0 to 2**bits - 1: the low bits of xxh3-64 of 'length:name=category', or of 'length:name'.
+
+    `length` is that of the name, so that no name can look like another name and its category.
+    """
+    text = f"{len(name)}:{name}" if category is None else f"{len(name)}:{name}={category}"
     return xxhash.xxh3_64_intdigest(text.encode(), _SEED) & ((1 << bits) - 1)
 
 

@@ -31,6 +31,7 @@ from schemas.errors import BrokenInvariant
 from schemas.events import MIN_TS_MS
 from schemas.models import ModelMetrics, ModelVersion
 from schemas.outcomes import Outcome
+from schemas.reading import Unreadable
 from schemas.records import Out, Records
 
 _LOG: Final = "outcomes"
@@ -90,7 +91,7 @@ class Learner:
             self._next_offset = offset + 1
             counts.consumed += 1
             outcome = read_outcome(value)
-            if outcome is None or value is None:
+            if isinstance(outcome, Unreadable) or value is None:
                 counts.rejected += 1
                 continue
             if outcome.label is None or outcome.ts is None:

@@ -62,7 +62,7 @@ def contributions(version: ModelVersion, shown: Shown) -> list[Contribution]:
     parts = [Contribution(INTERCEPT, "", 1.0, weights.get(str(intercept_index(version.bits)), 0.0))]
     for name, category, value in named_features(shown):
         index = bucket(name, category, version.bits)
-        parts.append(Contribution(name, category, value, weights.get(str(index), 0.0)))
+        parts.append(Contribution(name, category or "", value, weights.get(str(index), 0.0)))
     return parts
 
 

@@ -80,9 +80,16 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
         `max_slices` and `publish_ms` only decide how much is written, and may be changed at any time.
         """
+        return self._digest(FEATURES_VERSION)
+
+    def former_digest(self) -> str:
+        """The digest that the version before gave these settings; it hashed features otherwise."""
+        return self._digest("1")
+
+    def _digest(self, features_version: str) -> str:
         fields = [
             LEARNER_VERSION,
-            FEATURES_VERSION,
+            features_version,
             *(self.alpha, self.beta, self.l1, self.l2, self.prior, self.bits),
             *(self.window_ms, self.grace_ms, self.slices),
         ]

@@ -22,9 +22,10 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
     """What matches, and what is late, in the future or a duplicate. Raises SettingsError for bounds that cannot work.
 
     A click matches an impression iff `-skew_ms <= click.ts - impression.ts <= window_ms`. The watermark of a log is the
-    highest `ts` accepted so far minus `lateness_ms`; a seal may raise it. A record is late iff its `ts` is below the
-    watermark, in the future iff its `ts` is more than `future_ms` above its Kafka timestamp, and a duplicate iff an
-    equal record was accepted whose `ts` is at most `dedupe_ms` below the watermark. `negative_rate` is the share of
+    highest `ts` of an on-time record so far minus `lateness_ms`. A record is late iff its `ts` is below the watermark,
+    in the future iff its `ts` is more than `future_ms` above its Kafka timestamp. Of two on-time records with the same
+    id whose `ts` are at most `dedupe_ms` apart the second is a duplicate if they are equal, else a conflict. A record
+    whose `ts` is more than `jump_ms` above all before it waits for its confirmation. `negative_rate` is the share of
     unclicked impressions that become outcomes. By default `dedupe_ms` is window + skew + lateness. See
     docs/concepts/event-time.md.
     """
@@ -38,7 +39,9 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
     future_ms: int = 60_000
     """A record this far above its own Kafka timestamp is still accepted."""
     dedupe_ms: int = -1
-    """An id is remembered until it is this far below the watermark; -1: window + skew + lateness."""
+    """Two records of one id are twins if their `ts` are at most this far apart; -1: window + skew + lateness."""
+    jump_ms: int = 0
+    """A record this far above the highest `ts` of its log needs no confirmation by later ones; 0: none ever does."""
     negative_rate: float = 0.05
     """Share of unclicked impressions that become outcomes."""
 
@@ -47,7 +50,8 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "dedupe_ms", self.window_ms + self.skew_ms + self.lateness_ms)
         if not 1 <= self.window_ms <= _LONGEST_MS:
             raise SettingsError(f"window is {self.window_ms} ms; give one from 1 ms to 31 days, such as 30m")
-        for name, value in (("skew", self.skew_ms), ("lateness", self.lateness_ms), ("future", self.future_ms)):
+        for name in ("skew", "lateness", "future", "jump"):
+            value = getattr(self, f"{name}_ms")
             if not 0 <= value <= _LONGEST_MS:
                 raise SettingsError(f"{name} is {value} ms; give one from 0 to 31 days, such as 5s")
         if self.dedupe_ms < self.window_ms + self.skew_ms:

@@ -1,9 +1,10 @@
 """The three records that users send: impressions, clicks, campaigns.
 
 Decoding into one of these types is the whole validation: msgspec checks presence, type and bounds in one pass. Unknown
-fields are ignored. An optional field may be absent or null. Money is in integer micros of the campaign's currency, time
-in integer milliseconds UTC. JSON has one type of number, and many exporters write 1700000000000 as 1.7e12:
-`decode_event` accepts such a number in an integer field when it is whole.
+fields are ignored, and so are features that no model can use (`schemas.reading`). An optional field may be absent or
+null. Money is in integer micros of the campaign's currency, time in integer milliseconds UTC. JSON has one type of
+number, and many exporters write 1700000000000 as 1.7e12: `decode_event` accepts such a number in an integer field when
+it is whole.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ MAX_TS_MS = 4_102_444_799_999
 MAX_PRICE_MICROS = 1_000_000_000_000
 # A quarter of the 1 MiB that a broker takes by default. So an outcome, which repeats the impression, fits too.
 MAX_RECORD_BYTES = 256 * 1024
-# Four times as long as a sha-256 in hex.
+# Of a record that clickfold writes: what a broker takes as it comes.
+MAX_OWN_RECORD_BYTES = 1024 * 1024
 MAX_ID_CHARS = 256
+# What an impression has most; the rest is left out.
+MAX_FEATURES = 256
 
 # Event time, ms UTC: `TsMs` in records of users, which has bounds, and `EventMs` in records of clickfold.
 TsMs = Annotated[int, msgspec.Meta(ge=MIN_TS_MS, le=MAX_TS_MS, extra={"unit": "ms UTC"})]
@@ -34,8 +38,8 @@ Micros = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_MICROS)]
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 FeatureValue = Annotated[str, msgspec.Meta(max_length=1024)] | bool | _Int64 | float
-# With MAX_RECORD_BYTES, these bounds keep an outcome below what a broker takes.
-Features = Annotated[dict[Label, FeatureValue], msgspec.Meta(max_length=256)]
+# Bounded so that an outcome, which repeats the impression, is never larger than the broker takes.
+Features = Annotated[dict[Label, FeatureValue], msgspec.Meta(max_length=MAX_FEATURES)]
 
 
 class Impression(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -72,7 +76,7 @@ class Impression(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     arm: Label | None = None
     """The arm of that experiment."""
     features: Features | None = None
-    """Further inputs of the click model: strings, booleans and numbers by name."""
+    """Further inputs of the click model: strings, booleans and numbers by name. Others are left out and counted."""
 
 
 class Click(msgspec.Struct, frozen=True, gc=False):

@@ -33,6 +33,9 @@ class Seal(msgspec.Struct, frozen=True, tag="seal", tag_field="record"):
     """The watermark of that log is at least this, from there on."""
     epoch: int
     """Epoch of the owner that wrote it."""
+    confirmed_ms: EventMs = 0
+    """Records of that log that wait for confirmation and have a `ts` up to this need none: by the worker's clock, such
+    moments have passed. 0: none."""
 
 
 SealRecord = Start | Seal

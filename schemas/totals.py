@@ -146,7 +146,10 @@ assert {*DIMENSIONS} <= {*Impression.__struct_fields__} & {*Outcome.__struct_fie
 
 
 class LogCounts(msgspec.Struct, frozen=True):
-    """What became of the records of one input log so far: `consumed = accepted + late + duplicate + rejected`."""
+    """What became of the records of one input log so far.
+
+    `consumed = accepted + late + duplicate + rejected + held`. `late_by_seal` counts a part of `late`.
+    """
 
     consumed: int = 0
     """Records read."""
@@ -158,6 +161,10 @@ class LogCounts(msgspec.Struct, frozen=True):
     """Records equal to one that was accepted before."""
     rejected: int = 0
     """Records refused for any other reason."""
+    held: int = 0
+    """Records far ahead of their log that wait until later records confirm them."""
+    late_by_seal: int = 0
+    """Those of `late` that were below the floor of a seal, and not below the watermark their own log had."""
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -207,8 +214,8 @@ class Ledger(msgspec.Struct, frozen=True):
     def imbalance(self) -> str:
         """The first equation that is not fulfilled, as text; empty when the ledger balances."""
         for name, log in (("impressions", self.impressions), ("clicks", self.clicks)):
-            if log.consumed != log.accepted + log.late + log.duplicate + log.rejected:
-                return f"{name}: consumed {log.consumed} is not accepted + late + duplicate + rejected of {log}"
+            if log.consumed != log.accepted + log.late + log.duplicate + log.rejected + log.held:
+                return f"{name}: consumed {log.consumed} is not accepted + late + duplicate + rejected + held of {log}"
         if self.clicks.accepted != self.billable + self.repeat + self.orphan + self.pending + self.lost_clicks:
             return (
                 f"accepted clicks {self.clicks.accepted} is not billable + repeat + orphan + pending + lost of {self}"

@@ -48,7 +48,7 @@ def assert_agrees(outs: list[Out], truth: Truth, names: Mapping[str, str] | None
     assert_same("campaign totals", campaigns, _whole(truth.campaigns))
     letters = [decode(out.value or b"", Rejected) for out in outs if out.topic == "rejects"]
     for log, judged in (("impressions", truth.impressions), ("clicks", truth.clicks)):
-        found = Counter((one.offset, one.reason) for one in letters if role_of[one.topic] == log)
+        found = Counter((one.offset, one.reason) for one in letters if role_of.get(one.topic) == log)
         assert_same(f"rejects of {log}", found, Counter(judged.rejects))
     ledgers = [decode(out.value or b"", Ledger) for out in outs if out.topic == "ledger"]
     if ledgers:
@@ -66,7 +66,7 @@ def assert_ledger(ledger: Ledger, truth: Truth) -> None:
     assert ledger.imbalance() == ""
     for name, judged in (("impressions", truth.impressions), ("clicks", truth.clicks)):
         found = getattr(ledger, name)
-        for count in ("consumed", "accepted", "late", "duplicate", "rejected"):
+        for count in ("consumed", "accepted", "late", "duplicate", "rejected", "held", "late_by_seal"):
             assert getattr(found, count) == judged.counts[count], (name, count, getattr(found, count), judged.counts)
     for count in ("open", "closed", "unclicked", "billable", "repeat", "orphan", "pending"):
         assert getattr(ledger, count) == truth.counts[count], (count, getattr(ledger, count), truth.counts)

@@ -9,9 +9,13 @@ import orjson
 from hypothesis import strategies as st
 
 from schemas.bounds import JoinBounds
+from schemas.codec import encode
 from schemas.records import Record, Records
+from schemas.seals import SealRecord
 
 _DEEP = b'{"unknown":' + b"[" * 100_000
+_DEEP_BUT_WHOLE = b'{"unknown":' + b"[" * 16 + b"]" * 16 + b"}"
+_BAD = [b"{", b"[]", b"{}", b'{"impression_id": ""}', b'{"impression_id":"\xff"}', _DEEP, _DEEP_BUT_WHOLE]
 T0 = 1_700_000_040_000 - 60  # just before a minute's end, so that tiny spans cross minutes
 BOUNDS = JoinBounds(window_ms=100, skew_ms=10, lateness_ms=20, future_ms=15, dedupe_ms=125, negative_rate=1.0)
 # Distances at which something changes, and one beside: W, S, L, D, W + S, and the sums that bounds are made of.
@@ -21,13 +25,14 @@ _STEPS = sorted({step + beside for step in (0, 10, 15, 20, 100, 110, 125, 145, 2
 def bounds() -> st.SearchStrategy[JoinBounds]:
     """Tiny bounds, with every one at its edge now and then."""
     return st.builds(
-        lambda window, skew, lateness, future, more, rate: JoinBounds(
+        lambda window, skew, lateness, future, more, rate, jump: JoinBounds(
             window_ms=window,
             skew_ms=skew,
             lateness_ms=lateness,
             future_ms=future,
             dedupe_ms=window + skew + more,
             negative_rate=rate,
+            jump_ms=jump,
         ),
         st.sampled_from([1, 20, 100]),
         st.sampled_from([0, 10]),
@@ -35,13 +40,26 @@ def bounds() -> st.SearchStrategy[JoinBounds]:
         st.sampled_from([0, 15]),
         st.sampled_from([0, 20, 100]),
         st.sampled_from([1.0, 0.5, 0.0]),
+        st.sampled_from([0, 0, 50, 300]),
     )
 
 
 @st.composite
 def impression_logs(draw: st.DrawFn, most: int = 14) -> list[Record]:
     """An impression log with duplicates, conflicts, reused ids, late, future and undecodable records."""
-    return draw(_logs(st.builds(_impression, _ids, _times(), st.integers(0, 2), st.sampled_from([None, 0.25])), most))
+    return draw(
+        _logs(
+            st.builds(
+                _impression,
+                _ids,
+                _times(),
+                st.integers(0, 2),
+                st.sampled_from([None, 0.25]),
+                st.sampled_from(_FEATURES),
+            ),
+            most,
+        )
+    )
 
 
 @st.composite
@@ -54,10 +72,16 @@ _ids = st.sampled_from(["a", "b", "c", "d", "e"])
 
 
 def _times() -> st.SearchStrategy[int]:
-    return st.builds(lambda step, more: T0 + step + more, st.sampled_from(_STEPS), st.sampled_from([0, 0, 60, 300]))
+    return st.builds(
+        lambda step, more: T0 + step + more, st.sampled_from(_STEPS), st.sampled_from([0, 0, 60, 300, 900])
+    )
 
 
-def _impression(impression_id: str, ts: int, variant: int, pctr: float | None) -> dict[str, Any]:
+# What a model cannot use is left out; the impression stays. Two that differ only there are duplicates.
+_FEATURES: list[Any] = [None, {}, {"a": 1}, {"a": 1, "b": None}, {"b": [1]}, {"a": 1, "c": 2**63}, [1], "x", {"d": {}}]
+
+
+def _impression(impression_id: str, ts: int, variant: int, pctr: float | None, features: Any) -> dict[str, Any]:
     made: dict[str, Any] = {
         "impression_id": impression_id,
         "ts": ts,
@@ -65,6 +89,8 @@ def _impression(impression_id: str, ts: int, variant: int, pctr: float | None) -
         "creative_id": "x",
         "price_micros": 1_000 + variant,
     }
+    if features is not None:
+        made["features"] = features
     return made if pctr is None else {**made, "pctr": pctr, "country": ["", None, "de"][variant]}
 
 
@@ -90,9 +116,7 @@ def _logs(draw: st.DrawFn, events: st.SearchStrategy[dict[str, Any]], most: int)
         elif shape == "key":
             key = draw(st.sampled_from([None, b"z"]))
         elif shape == "bad":
-            value = draw(
-                st.sampled_from([b"{", b"[]", b"{}", b'{"impression_id": ""}', b'{"impression_id":"\xff"}', _DEEP])
-            )
+            value = draw(st.sampled_from(_BAD))
         elif shape == "none":
             value = None
         elif shape == "missing":
@@ -106,6 +130,12 @@ def _logs(draw: st.DrawFn, events: st.SearchStrategy[dict[str, Any]], most: int)
         records.append(Record(offset, stamped, key, value))
         offset += draw(st.sampled_from([1, 1, 1, 3]))
     return records
+
+
+def side_log(seals: Sequence[SealRecord], partition: int = 0) -> Records:
+    """These seals as the side log gives them."""
+    key = str(partition).encode()
+    return columns("seals", [Record(offset, -1, key, encode(seal)) for offset, seal in enumerate(seals)], partition)
 
 
 def columns(log: str, records: Sequence[Record], partition: int = 0) -> Records:

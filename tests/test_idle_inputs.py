@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -83,6 +84,33 @@ def test_replay_over_the_silence_decides_the_same_in_whatever_order_it_reads(lif
         fold.close()
     assert_agrees(outs, judged)
     assert_agrees(list(life.broker.outputs()), judged)
+
+
+def test_when_all_inputs_are_silent_open_impressions_close_by_the_clock() -> None:
+    """Both logs end at T0: nothing in them can raise a watermark, but the time that passes is written down."""
+    life = Life(BOUNDS)
+    wall_ms = life.clock.now_s() * 1_000
+    for number in range(5):
+        show(life, number, wall_ms - 1_000 + number)
+    press(life, 0, "i0", wall_ms - 900)
+    with small_sizes():
+        life.run(100, replace(PACE, close_idle_s=3.0))
+    kinds = Counter(one.kind for one in outcomes_of(life.broker.outputs()))
+    assert kinds == Counter(click=1, unclicked=4)
+    life.check()
+
+
+def test_what_comes_below_an_advance_is_late_and_counted_apart() -> None:
+    life = Life(BOUNDS)
+    wall_ms = life.clock.now_s() * 1_000
+    show(life, 0, wall_ms)
+    with small_sizes():
+        life.run(100, replace(PACE, close_idle_s=3.0))
+        show(life, 1, wall_ms + 1)
+        life.run(20, PACE)
+    judged = truth(life.broker.inputs["impressions", 0].records, [], BOUNDS, seals=life.seals(), ended=False)
+    assert (judged.impressions.counts["late"], judged.impressions.counts["late_by_seal"]) == (1, 1)
+    life.check()
 
 
 def test_transactions_of_one_output_each_decide_all_the_same() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from online_models.features import (
     FEATURES_VERSION,
+    MAX_BITS,
     bucket,
     hashed_features,
     intercept_index,
@@ -39,7 +40,7 @@ SHOWN = Impression(
 
 
 def test_indices_are_pinned_for_this_features_version() -> None:
-    assert FEATURES_VERSION == "1"
+    assert FEATURES_VERSION == "2"
     assert [index for index, _ in hashed_features(SHOWN, 20)] == GOLDEN
 
 
@@ -53,9 +54,9 @@ def test_every_feature_has_its_name_category_and_value() -> None:
         ("hour", "22", 1.0),
         ("features.topic", "sport", 1.0),
         ("features.returning", "true", 1.0),
-        ("features.age", "", math.log1p(99)),
-        ("features.change", "", -math.log1p(99)),
-        ("features.zero", "", 0.0),
+        ("features.age", None, math.log1p(99)),
+        ("features.change", None, -math.log1p(99)),
+        ("features.zero", None, 0.0),
     ]
 
 
@@ -104,5 +105,11 @@ def test_hours_are_utc() -> None:
     assert hours == ["23", "0"]
 
 
-# xxh3-64 of 'name=category', or of 'name', under the pinned seed, low 20 bits.
-GOLDEN = [508534, 657300, 305144, 144787, 1002035, 785035, 799673, 285816, 122697, 739225, 169483]
+def test_no_name_shares_a_weight_with_another_name_and_its_category() -> None:
+    """`{"a=b": 1}` is a number named a=b, `{"a": "b"}` a category: as one text they would be the same."""
+    looks_alike = [("features.a=b", None), ("features.a", "b"), ("features.a", ""), ("features.a", None)]
+    assert len({bucket(name, category, MAX_BITS) for name, category in looks_alike}) == len(looks_alike)
+
+
+# xxh3-64 of 'length:name=category', or of 'length:name', under the pinned seed, low 20 bits.
+GOLDEN = [201993, 294823, 32471, 853414, 95974, 4985, 1047823, 85685, 405308, 914569, 571201]

@@ -9,7 +9,6 @@ from random import Random
 
 import orjson
 
-from schemas.codec import encode
 from schemas.errors import ClickfoldError
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome
@@ -26,7 +25,7 @@ from tests.simulation.broker import INPUTS
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.replayed import BOUNDS, T0, History, Replay
 from tests.sizes import small_sizes
-from tests.strategies import columns
+from tests.strategies import columns, side_log
 
 
 def minute_of(outcome: Outcome) -> int:
@@ -102,7 +101,7 @@ def dense_log(random: Random, log: str) -> list[Record]:
             # Both logs use the same ids at about the same time.
             name, uses = f"i{made}", 1
             made += random.choice([1, 1, 2])
-        if uses < 3 and random.random() < 0.7:
+        if uses < 6 and random.random() < 0.7:
             due.append((event_ms + 1_000 * random.choice([0, 20, 100, 125, 130, 145, 155]), name, uses + 1))
         event: dict[str, object] = {"impression_id": name, "ts": ts}
         if log == "impressions":
@@ -123,11 +122,13 @@ def folded_from(random: Random, logs: Mapping[str, list[Record]], *, complete: b
     cuts = {log: random.randint(0, len(records)) for log, records in logs.items()}
     ranges: dict[str, InputRange] = {}
     for log, records in logs.items():
-        before = read_log(records[: cuts[log]], Impression if log == "impressions" else Click, [], BOUNDS).accepted
+        kind = Impression if log == "impressions" else Click
+        before = read_log(records[: cuts[log]], kind, [], BOUNDS, ended=False)
         begin = ReadStart(records[cuts[log]].offset if cuts[log] < len(records) else 10_000)
-        exact = random.random() < 0.7
-        if before:
-            begin = ReadStart(begin.offset, max(one.ts for one in before) + (0 if exact else 5_000), exact)
+        known = random.random() < 0.7
+        if before.accepted:
+            highest_ms = before.watermark_ms + BOUNDS.lateness_ms
+            begin = ReadStart(begin.offset, highest_ms + (0 if known else 5_000), known)
         start = begin.offset + random.choice([0, 1, 2, 5])
         ranges[log] = InputRange(begin, start, 10_001 if complete else start + random.randint(0, 60))
     fold = OwningFold(BOUNDS, SimulatedDisk(), ranges, complete=complete)
@@ -172,7 +173,7 @@ def test_outputs_decided_before_an_idle_input_reaches_the_range_are_held_until_i
     ranges = {log: InputRange(ReadStart(0), 0, 10) for log in INPUTS}
     fold = OwningFold(BOUNDS, SimulatedDisk(), ranges)
     fold.begin(None, offsets=dict.fromkeys(INPUTS, 0), epoch=1)
-    fold.take_side_log([encode(Start(1)), encode(Seal("clicks", 0, 0, T0 + 600_000, 1))])
+    fold.take_side_log(side_log([Start(1), Seal("clicks", 0, 0, T0 + 600_000, 1)]))
     shown = [impression("a", T0), impression("b", T0 + 700_000)]
     written = fold.step(columns("impressions", numbered(shown))) + fold.sweep(10) + fold.report(10)
     # Closed and final by the seal, but clicks below the range may still be read.

@@ -167,7 +167,7 @@ def test_a_campaign_keeps_its_open_ends_open() -> None:
         (encode(totals(dimensions=[[None]] * len(DIMENSIONS))), Reason.UNDECODABLE),
         (b'{"minute": "noon"}', Reason.UNDECODABLE),
         (b'{"advertiser_id":"\xff"}', Reason.UNDECODABLE),
-        (b'{"more":' + b"[" * 100_000, Reason.UNDECODABLE),
+        (b'{"more":' + b"[" * 100_000, Reason.TOO_DEEP),
         (None, Reason.TOMBSTONE),
     ],
 )

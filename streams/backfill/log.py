@@ -14,7 +14,7 @@ from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
 from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Reading
-from streams.kafka.reads import read_all
+from streams.kafka.reads import read_side_log
 from streams.kafka.settings import bulk_reader_settings
 from streams.state.disk import Folder
 
@@ -158,9 +158,9 @@ class ReplayLog:
         unread = [log for log in logs if (log, partition) not in self._at_end]
         self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in unread])
 
-    def side_log(self, partition: int) -> list[bytes]:
-        """All committed values of the side log. Live work writes it; a replay only reads it."""
-        return [] if self._side_log is None else read_all(self._cluster, self._side_log, partition)
+    def side_log(self, partition: int) -> Records:
+        """All committed records of the side log, which live work writes."""
+        return read_side_log(self._cluster, self._side_log, partition)
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 

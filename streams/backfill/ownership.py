@@ -4,17 +4,10 @@ A replay begins to read in the middle of both logs, so it does not know the reco
 them may have the id of a record that is read, or be the impression or click that it belongs to. Let `u` be the highest
 `ts` of the unread records of an input. Records below its watermark are late.
 
-- Once the watermark is above `u + dedupe`, no record has a copy among the unread ones. Let `v` be the highest `ts` at
-  that time.
-- A record that was read before may have been accepted wrongly. An exact copy of an unread record does no harm, because
-  it has the same content. But an id that was used again with other content hides a later use of that id, as long as
-  that is at most `dedupe` above `v`. So another dedupe horizon has to pass, counted from `v`, and one more for what
-  the hidden use would have hidden.
-
-After these `HORIZONS`, every record is judged as it would be with the whole log. Minutes that begin more than `window`
-(for clicks `window + skew`) above the highest `ts` at that time consist of such records only. One case is not covered:
-an id that is used five times, each time within the horizon of the use before and with other content, the first use
-being unread.
+Once the watermark is above `u + dedupe`, no record can be the twin of an unread one, and every record is judged as it
+would be with the whole log: what a record is follows from the on-time records at most one horizon below the watermark,
+whatever their own fates are (`streams.join.seen`). Minutes that begin more than `window` (for clicks `window + skew`)
+above the highest `ts` at that time consist of such records only.
 """
 
 from __future__ import annotations
@@ -33,8 +26,8 @@ from streams.engine.ports import Disk
 from streams.join.fold import JoinFold
 from streams.join.mark import JoinMark
 
-# How many dedupe horizons have to pass. With each further one, only an id that is used once more makes a minute wrong.
-HORIZONS: Final = 3
+# How many dedupe horizons have to pass.
+HORIZONS: Final = 1
 
 
 class ReadStart(msgspec.Struct, frozen=True):
@@ -245,8 +238,9 @@ class OwningFold(JoinFold):
                 yield ts_ms - ts_ms % MINUTE_MS, out
             elif out.topic == "rejects":
                 reject: _RejectedRecord = decoder(_RejectedRecord).decode(out.value or b"")
-                input_range = self._ranges[self._role_of[reject.topic]]
-                if input_range.start <= reject.offset < input_range.stop:
+                role = self._role_of.get(reject.topic)
+                # Dead letters of seals are live work's.
+                if role is not None and (input_range := self._ranges[role]).start <= reject.offset < input_range.stop:
                     written.append(out)
             elif out.topic == "ledger":
                 written.append(out)
@@ -275,8 +269,12 @@ class OwningFold(JoinFold):
         self.inputs_ended()
         super().finish()
 
-    def seal(self, log: str) -> list[Out]:  # noqa: ARG002
-        """No seals: a replay does not decide that an input is idle."""
+    def seal(self, log: str, *, now_ms: int) -> list[Out]:  # noqa: ARG002
+        """Nothing: a replay does not decide who is idle."""
+        return []
+
+    def advance(self, *, silent_ms: int, now_ms: int) -> list[Out]:  # noqa: ARG002
+        """Nothing, for the same reason."""
         return []
 
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:

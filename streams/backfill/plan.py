@@ -14,8 +14,9 @@ from clickhouse_connect.driver.client import Client
 
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
-from schemas.codec import decode
+from schemas.codec import decoder
 from schemas.errors import SettingsError
+from schemas.reading import Unreadable, read
 from schemas.totals import DIMENSIONS, Ledger
 from streams.backfill.ownership import InputRange, ReadStart
 from streams.backfill.warmup import LedgerCut, ledger_cuts, warm_up
@@ -150,8 +151,10 @@ def _input_ranges(
     cuts: list[LedgerCut] = []
     if any(first.values()) or start != first:
         records = stream_log(cluster, cluster.topic("ledger"), partition)
-        ledgers = (decode(record.value, Ledger) for record in records if record.value is not None)
-        cuts = ledger_cuts(ledgers, lateness_ms=options.live_lateness_ms)
+        ledgers = (read(record.value, decoder(Ledger).decode) for record in records)
+        # A replay that began where records waited for confirmation would not know them.
+        good = (each for each in ledgers if not isinstance(each, Unreadable) and not _held(each))
+        cuts = ledger_cuts(good, lateness_ms=options.live_lateness_ms)
     ranges = warm_up(cuts, start=start, stop=offsets.stop[partition], first=first, bounds=options.bounds)
     if ranges is None:
         raise SettingsError(
@@ -219,3 +222,7 @@ def option_texts(options: JoinOptions | ModelsOptions, cluster: Cluster) -> dict
 def split_partitions(partitions: Sequence[int], processes: int) -> list[list[int]]:
     """The partitions of each process. There are at most `processes`, and each has at least one partition."""
     return [list(partitions[first::processes]) for first in range(min(processes, len(partitions)))]
+
+
+def _held(ledger: Ledger) -> int:
+    return ledger.impressions.held + ledger.clicks.held

@@ -37,6 +37,10 @@ COMMANDS: Final = {
         "streams.cli.commands.verify:verify",
         "Recompute from Kafka alone what a run must have written, and compare.",
     ),
+    "upgrade": Lazy(
+        "streams.cli.commands.upgrade:upgrade",
+        "Move the join and the learner of the version before to this version, at the offsets they have committed.",
+    ),
     "init": Lazy(
         "streams.cli.commands.init:init",
         "Create what is missing: Kafka topics and ClickHouse tables.",

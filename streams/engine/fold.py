@@ -11,7 +11,7 @@ A fold takes no clock, network, environment or randomness.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from schemas.records import Out, Records
 
@@ -102,12 +102,19 @@ class Fold(ABC):
         """The input that is too far ahead of the other in event time, or None. With `tight`, any lead is too far."""
         return None
 
-    def seal(self, log: str) -> list[Out]:  # noqa: ARG002
-        """The seal of the idle input `log`, [] if none is needed. It applies once `committed` is called."""
+    def seal(self, log: str, *, now_ms: int) -> list[Out]:  # noqa: ARG002
+        """Input `log` is idle at its position, at `now_ms` UTC. [] if that changes nothing.
+
+        It holds once `committed` is called.
+        """
         return []
 
-    def take_side_log(self, values: Sequence[bytes]) -> None:  # noqa: B027
-        """The values of this partition of the side log (`ads.seals`), up to the fold's own start record."""
+    def advance(self, *, silent_ms: int, now_ms: int) -> list[Out]:  # noqa: ARG002
+        """All inputs are read to their ends and silent for so long, at `now_ms` UTC. As `seal`."""
+        return []
+
+    def take_side_log(self, records: Records) -> None:  # noqa: B027
+        """The records of this partition of the side log (`ads.seals`), up to the fold's own start record."""
 
     # ---- optional: files beside the snapshot, resources -------------------------------------------------------------
 

@@ -74,8 +74,8 @@ class Log(Protocol):
         """Polls these inputs again."""
         ...
 
-    def side_log(self, partition: int) -> list[bytes]:
-        """All values of the side log, those that this Log has committed to it included."""
+    def side_log(self, partition: int) -> Records:
+        """All records of the side log, at least up to what this Log has committed to it."""
         ...
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:

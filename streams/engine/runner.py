@@ -34,6 +34,8 @@ class Pace:
     report_s: float = 1.0
     checkpoint_s: float = 15.0
     idle_s: float = 5.0
+    # 0: inputs that are all silent close nothing.
+    close_idle_s: float = 0.0
     poll_records: int = 10_000
     poll_wait_s: float = 0.05
     # What the state of all tasks may take; 0: no bound.
@@ -347,7 +349,15 @@ class Runner:
                 # A quarter of a transaction: the outputs of steps, both kinds of decisions and the report share it.
                 self._outs += task.fold.sweep(max(1, self._pace.transaction_outs // (4 * len(live))))
             ends = partial(self._log.ends, partition)
-            seals += idle_seals(task.fold, task.silence, ends, idle_s=self._pace.idle_s, now_s=now_s)
+            seals += idle_seals(
+                task.fold,
+                task.silence,
+                ends,
+                idle_s=self._pace.idle_s,
+                close_idle_s=self._pace.close_idle_s,
+                now_s=now_s,
+                wall_s=self._clock.now_s(),
+            )
             if report:
                 self._outs += task.fold.report(max(1, self._pace.transaction_outs // len(live)))
         self.backpressure.adjust(live)

@@ -10,7 +10,7 @@ from typing import Final
 
 import xxhash
 
-from schemas.events import MAX_RECORD_BYTES, Click, Impression, decode_event
+from schemas.reading import Unreadable, read_click, read_impression
 from schemas.rejects import Reason, Rejected
 from streams.inputs.files import FileLog
 from streams.inputs.refusals import why
@@ -95,16 +95,11 @@ def unusable(files: FileLog, tally: Tally) -> int:
     count = 0
     own = Tally()
     for number, line in files.lines():
-        reason, detail = Reason.TOO_LARGE, f"{len(line)} bytes, more than {MAX_RECORD_BYTES}"
-        if len(line) <= MAX_RECORD_BYTES:
-            try:
-                decode_event(line, Impression) if files.log == "impressions" else decode_event(line, Click)
-            except (ValueError, RecursionError) as error:
-                reason, detail = Reason.UNDECODABLE, str(error) or "nested too deeply"
-            else:
-                return 0
+        event = read_impression(line) if files.log == "impressions" else read_click(line)
+        if not isinstance(event, Unreadable):
+            return 0
         count += 1
-        own.add(files.log, reason=reason, detail=detail, offset=number, line=line)
+        own.add(files.log, reason=event.reason, detail=event.detail, offset=number, line=line)
     tally.take(own, files.log)
     return count
 

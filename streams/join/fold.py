@@ -10,21 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
-from schemas.codec import decoder, encode
+from schemas.codec import encode
 from schemas.errors import BrokenInvariant, StateMismatch
+from schemas.reading import Unreadable, read_seal
 from schemas.records import Out, Records
-from schemas.seals import Seal, SealRecord, Start
+from schemas.seals import Seal, Start
 from schemas.totals import DIMENSIONS, Ledger
 from streams.engine.fold import Fold
 from streams.engine.ports import Disk
 from streams.join.mark import JoinMark, make_mark, read_mark
 from streams.join.matching import Matching
+from streams.join.seen import Seen
 from streams.join.snapshot import read_snapshot, restore_state, take_snapshot
-from streams.join.state import CLICKS, IMPRESSIONS, INPUTS, JoinState
+from streams.join.state import CLICKS, IMPRESSIONS, INPUTS, JoinState, LogState
+from streams.join.watermark import Floor
 
 # A version is `epoch << 32 | sequence`: one epoch reports less than 2^32 times, 136 years at once a second.
 _SEQUENCE_BITS = 32
-_decode_seal = decoder(SealRecord).decode
 
 
 class JoinFold(Fold):
@@ -40,14 +42,18 @@ class JoinFold(Fold):
         dimensions: Sequence[str] = DIMENSIONS,
         names: dict[str, str] | None = None,
         digest: str = "",
+        former: str = "",
         belongs: Callable[[bytes], int] | None = None,
     ) -> None:
-        """`belongs` gives the partition that a key belongs in. With None, misplaced orphans are not counted."""
-        self.state = JoinState(bounds, disk, dimensions)
+        """`former`: the digest of the version before for these settings. `belongs`: the partition a key should be in,
+        if the partitioner is known; misplaced orphans are counted.
+        """
+        self.state = JoinState(bounds, disk, dimensions, partition=partition)
         self._rules = Matching(self.state, bounds, partition=partition, shards=shards, names=names, belongs=belongs)
         self._bounds = bounds
         self._partition = partition
         self._digest = digest or bounds.digest(*dimensions)
+        self._former = former
         self._committed_final_ms = NO_BOUND_MS
         self._rebuilt = self._lossy = False
         # What the former owner committed, until this one has caught up with it.
@@ -56,6 +62,13 @@ class JoinFold(Fold):
         self._sequence = 0
         # Seals written and not committed yet.
         self._sealing: list[Seal] = []
+        # Both logs have ended: nothing can be added to this run any more.
+        self._finished = False
+        # Dead letters and decisions that the next sweep puts out.
+        self._staged: list[Out] = []
+        # Bad seals below this offset of the side log have their dead letter.
+        self._seals_next_offset = 0
+        self.bad_seals = 0
 
     # ---- decisions and reports --------------------------------------------------------------------------------------
 
@@ -64,17 +77,23 @@ class JoinFold(Fold):
         return self._rules.step(records)
 
     def can_sweep(self) -> bool:
-        """Whether another `sweep` would decide something."""
-        return self._rules.can_sweep()
+        """Whether another `sweep` would decide or put out something."""
+        return bool(self._staged) or self._rules.can_sweep()
 
     def sweep(self, limit: int) -> list[Out]:
         """Closes impressions and orphans clicks, about `limit` of each, as far as the logs' bounds allow."""
-        return self._rules.sweep(limit)
+        staged, self._staged = self._staged, []
+        return staged + self._rules.sweep(limit)
 
     def finish(self) -> None:
-        """Both logs have ended: their bounds are at infinity."""
+        """Both logs have ended: held records are decided, and the bounds are at infinity."""
+        self._finish(self._staged)
+
+    def _finish(self, outs: list[Out]) -> None:
+        self._finished = True
         for log in self.state.logs.values():
-            log.watermark.schedule([(0, END_OF_TIME_MS)], 0)
+            self._rules.end(log, outs)
+            self._rules.schedule_seals(log, [Floor(log.next_offset, END_OF_TIME_MS)], outs)
 
     def report(self, limit: int, *, final_only: bool = False) -> list[Out]:
         """Totals that changed or became final, and the ledger. With `final_only`, of totals only final minutes."""
@@ -100,8 +119,7 @@ class JoinFold(Fold):
             self._committed_final_ms = state.reached.final_ms
             state.counting.drop_final(self._committed_final_ms)
         for seal in self._sealing:
-            log = state.logs[seal.input]
-            log.watermark.schedule([(seal.next_offset, seal.floor_ms)], log.next_offset)
+            self._rules.schedule_seals(state.logs[seal.input], [_floor(seal)], self._staged)
             state.changed = True
         self._sealing.clear()
 
@@ -118,6 +136,11 @@ class JoinFold(Fold):
     def misplaced(self) -> int:
         """Orphans, since start, whose key belongs in another partition: the inputs are keyed differently."""
         return self._rules.misplaced
+
+    @property
+    def features_left_out(self) -> int:
+        """Features of accepted impressions, since start, that no model can use."""
+        return self._rules.features_left_out
 
     def state_bytes(self) -> int:
         """Memory of open impressions, clicks and totals."""
@@ -147,29 +170,68 @@ class JoinFold(Fold):
             return IMPRESSIONS
         return CLICKS if clicks_ms - impressions_ms > lead_ms else None
 
-    def take_side_log(self, values: Sequence[bytes]) -> None:
-        """Schedules all seals of this partition, given in log order; each applies from its offset on."""
+    def take_side_log(self, records: Records) -> None:
+        """All seals of this partition in log order: those reached hold, the others from their offset on.
+
+        A bad seal changes nothing; it becomes a dead letter once.
+        """
         epoch = 0
-        floors: dict[str, list[tuple[int, int]]] = {log: [] for log in INPUTS}
-        for value in values:
-            seal: SealRecord = _decode_seal(value)
-            if isinstance(seal, Start):
+        floors: dict[str, list[Floor]] = {log: [] for log in INPUTS}
+        for row, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
+            seal = read_seal(key, value, self._partition)
+            if isinstance(seal, Unreadable):
+                self._refuse_seal(records, row, seal)
+            elif isinstance(seal, Start):
                 epoch = max(epoch, seal.epoch)
             elif seal.epoch >= epoch:
                 # A seal of an epoch below an earlier start record is void: another owner had taken over.
-                floors[seal.input].append((seal.next_offset, seal.floor_ms))
+                floors[seal.input].append(_floor(seal))
+        if len(records):
+            self._seals_next_offset = max(self._seals_next_offset, records.next_offset)
         for name, log in self.state.logs.items():
-            log.watermark.schedule(floors[name], log.next_offset)
+            # What a seal let go on was put out in the seal's transaction.
+            self._rules.schedule_seals(log, floors[name], [])
 
-    def seal(self, log: str) -> list[Out]:
-        """Seals `log` at its next offset with the watermark of the other log; [] if that raises nothing."""
+    def _refuse_seal(self, records: Records, row: int, why: Unreadable) -> None:
+        self.bad_seals += 1
+        if records.offsets[row] >= self._seals_next_offset:
+            self._rules.reject(records, row, why.reason, why.detail, self._staged)
+
+    def seal(self, log: str, *, now_ms: int) -> list[Out]:
+        """`log` is idle at its position: the other log's bound becomes its floor. [] if that changes nothing.
+
+        Its held records that are near that bound, or not above `now_ms`, need no confirmation any more.
+        """
         idle, other = self.state.logs[log], self.state.logs[INPUTS[1 - INPUTS.index(log)]]
-        floor_ms = other.watermark.ms
-        if floor_ms <= idle.watermark.ms or floor_ms >= END_OF_TIME_MS:
+        floor_ms = other.watermark.ms if other.watermark.ms < END_OF_TIME_MS else NO_BOUND_MS
+        return self._seal(idle, max(floor_ms, idle.watermark.ms), now_ms)
+
+    def advance(self, *, silent_ms: int, now_ms: int) -> list[Out]:
+        """Both logs are read to their ends and silent: event time has gone on as far as the clock has since.
+
+        Never above `now_ms` less the lateness: a record that is under way is not late because of it.
+        """
+        highest_ms = max(log.watermark.highest_ms for log in self.state.logs.values())
+        floor_ms = min(highest_ms + silent_ms, now_ms - self._bounds.lateness_ms)
+        return [out for log in self.state.logs.values() for out in self._seal(log, floor_ms, now_ms)]
+
+    def _seal(self, log: LogState, floor_ms: int, now_ms: int) -> list[Out]:
+        held = [record.ts for record in log.confirmation.held if record.ts <= now_ms]
+        if log.watermark.ms >= END_OF_TIME_MS or (floor_ms <= log.watermark.ms and not held):
             return []
-        seal = Seal(log, self._partition, idle.next_offset, floor_ms, self._epoch)  # type: ignore[arg-type]  # a Literal
+        seal = Seal(
+            log.name,  # type: ignore[arg-type]  # a Literal
+            self._partition,
+            log.next_offset,
+            floor_ms,
+            self._epoch,
+            confirmed_ms=max(held, default=0),
+        )
         self._sealing.append(seal)
-        return [Out("seals", self._key, encode(seal), self._partition)]
+        outs = [Out("seals", self._key, encode(seal), self._partition)]
+        # In one transaction with the seal: whoever reads the seal finds decided what it let go on.
+        self._rules.confirm_held(log, _floor(seal), outs)
+        return outs
 
     # ---- ownership and recovery -------------------------------------------------------------------------------------
 
@@ -181,7 +243,15 @@ class JoinFold(Fold):
         """Commit metadata: a `JoinMark`. Until the fold is live, it is the committed one with the new epoch."""
         if self._committed is not None:
             return encode(msgspec.structs.replace(self._committed, epoch=self._epoch))
-        return make_mark(self.state, self._bounds, epoch=self._epoch, sequence=self._sequence, digest=self._digest)
+        return make_mark(
+            self.state,
+            self._bounds,
+            epoch=self._epoch,
+            sequence=self._sequence,
+            digest=self._digest,
+            seals_next_offset=self._seals_next_offset,
+            finished=self._finished,
+        )
 
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:
         """Takes ownership with a higher epoch. The start record makes later seals of former owners void."""
@@ -192,6 +262,7 @@ class JoinFold(Fold):
             self.skip_to(offsets, lossy=False)
         else:
             self._committed = committed
+            self._seals_next_offset = committed.seals_next_offset
         return [Out("seals", self._key, encode(Start(self._epoch)), self._partition)]
 
     def start_at(self, highest_ms: Mapping[str, int]) -> None:
@@ -208,11 +279,14 @@ class JoinFold(Fold):
         """Starts empty at the rebuild offsets of `mark`, because there is no checkpoint."""
         committed = self._checked(mark)
         self.state.store.clear()
+        self.state.conflicts = Seen()
         self.state.counting.clear()
         self._rebuilt = True
         for name, log in self.state.logs.items():
             log.next_offset = committed.of(name).rebuild_offset
             log.watermark.accept(committed.of(name).rebuild_highest_ms)
+            log.confirmation.held = []
+            log.moved_offset = committed.of(name).moved_offset
 
     def skip_to(self, offsets: Mapping[str, int], *, lossy: bool = True) -> None:
         """Goes on at later offsets. Open totals may lack the records between; the ledger counts what is lost."""
@@ -226,7 +300,8 @@ class JoinFold(Fold):
         Raises BrokenInvariant if the counts are not the committed ones: then the state or a log has changed.
         """
         committed, state = self._checked(mark), self.state
-        # 2^62 is no limit: all decisions at once.
+        if committed.finished:
+            self._finish([])
         self._rules.sweep_to(committed.reached.close_ms, committed.reached.orphan_ms, 2**62, [])
         state.reached.final_ms = self._committed_final_ms = committed.reached.final_ms
         state.counting.drop_final(committed.reached.final_ms)
@@ -273,11 +348,16 @@ class JoinFold(Fold):
         return committed
 
     def _check_digest(self, digest: str, what: str) -> None:
+        if digest == self._former:
+            raise StateMismatch(
+                f"{what} of partition {self._partition}: written by the version before; stop all workers of the group, "
+                "run `clickfold upgrade` with the options of this worker, and start it again"
+            )
         if digest != self._digest:
             raise StateMismatch(
                 f"{what} of partition {self._partition}: made under settings {digest}, but these are {self._digest}; "
-                "window, skew, lateness, future, dedupe, negative rate, dimensions or topics differ; restore them or "
-                "start a new run with another --group"
+                "window, skew, lateness, future, dedupe, jump, negative rate, dimensions or topics differ; restore "
+                "them or start a new run with another --group"
             )
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------
@@ -304,3 +384,7 @@ class JoinFold(Fold):
     def close(self) -> None:
         """Ends the store's merge thread."""
         self.state.store.close()
+
+
+def _floor(seal: Seal) -> Floor:
+    return Floor(seal.next_offset, seal.floor_ms, seal.confirmed_ms)

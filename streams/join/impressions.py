@@ -1,9 +1,9 @@
-"""Judges a batch of impressions: looks up their ids, in the batch and in the store, then judges all at once."""
+"""Judges a batch of impressions: finds those whose id came before, in the batch or in the state, and their fates."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,16 +11,24 @@ from schemas.bounds import JoinBounds
 from schemas.errors import DamagedState
 from schemas.events import Impression, decode_event
 from streams.join.index import Hashes
-from streams.join.judge import Fates, Int64s, judge_batch, judge_each
+from streams.join.judge import Fate
+from streams.join.seen import Seen, fate_beside
 from streams.join.store import Store
-from streams.join.watermark import Watermark
 
 
 class Twins:
-    """Earlier impressions with the id of one in the batch: accepted in the batch, or in the store."""
+    """Earlier impressions with the id of one in the batch: in the batch, in the store, or refused as a conflict."""
 
-    def __init__(self, store: Store, events: Sequence[Impression], hashes: Hashes, bounds: JoinBounds) -> None:
+    def __init__(
+        self,
+        store: Store,
+        conflicts: Seen[Impression],
+        events: Sequence[Impression],
+        hashes: Hashes,
+        bounds: JoinBounds,
+    ) -> None:
         self._store = store
+        self._conflicts = conflicts
         self._events = events
         self._dedupe_ms = bounds.dedupe_ms
         order = np.argsort(hashes, kind="stable")
@@ -34,41 +42,34 @@ class Twins:
         repeated = np.zeros(len(hashes), np.bool_)
         repeated[1:] |= equal
         repeated[:-1] |= equal
-        self.suspects = sorted({*self._stored, *order[repeated].tolist()})
-        self._accepted: dict[str, Impression] = {}
+        refused = [place for place, each in enumerate(events) if each.impression_id in conflicts] if conflicts else []
+        self.suspects = sorted({*self._stored, *order[repeated].tolist(), *refused})
+        self._accepted: defaultdict[str, list[Impression]] = defaultdict(list)
 
-    def of(self, place: int, bound_ms: int) -> Impression | None:
-        """The accepted impression of the same id with `ts` within the dedupe horizon below `bound_ms`, if any."""
+    def judge(self, place: int) -> Fate:
+        """The fate of the on-time suspect at this place, which is remembered for those after it."""
         event = self._events[place]
-        accepted = self._accepted.get(event.impression_id)
-        if accepted is not None and accepted.ts >= bound_ms - self._dedupe_ms:
-            return accepted
-        for position in self._stored.get(place, ()):
-            if self._store.ts(position) >= bound_ms - self._dedupe_ms:
-                stored = stored_impression(self._store, position)
-                if stored.impression_id == event.impression_id:
-                    return stored
-        return None
+        fate = fate_beside(event, self.earlier(place, within_ms=self._dedupe_ms), self._dedupe_ms)
+        if fate == Fate.ACCEPTED:
+            self.accept(place)
+        elif fate == Fate.CONFLICT:
+            self._conflicts.remember(event.impression_id, event)
+        return fate
 
     def accept(self, place: int) -> None:
-        """The impression at this place of the batch is accepted."""
-        self._accepted[self._events[place].impression_id] = self._events[place]
+        """The impression at this place is accepted: it is remembered for those after it in the batch."""
+        self._accepted[self._events[place].impression_id].append(self._events[place])
 
-    def forget(self) -> None:
-        """Forgets what was accepted, so that the batch can be judged again."""
-        self._accepted.clear()
-
-
-def judge_impressions(
-    watermark: Watermark, store: Store, events: Sequence[Impression], ts: Int64s, hashes: Hashes, bounds: JoinBounds
-) -> Fates:
-    """The fate of each impression of a batch; moves the watermark."""
-    twins = Twins(store, events, hashes, bounds)
-    fates = judge_batch(watermark, events, ts, twins.suspects, twins.of, twins.accept)
-    if fates is None:
-        twins.forget()
-        fates = judge_each(watermark, events, twins.of, twins.accept)
-    return fates
+    def earlier(self, place: int, *, within_ms: int) -> Iterator[Impression]:
+        """Those with the id of this place; of the stored ones at least those whose `ts` is at most `within_ms` away."""
+        event = self._events[place]
+        yield from self._accepted.get(event.impression_id, ())
+        yield from self._conflicts.of(event.impression_id)
+        for position in self._stored.get(place, ()):
+            if abs(self._store.ts(position) - event.ts) <= within_ms:
+                stored = stored_impression(self._store, position)
+                if stored.impression_id == event.impression_id:
+                    yield stored
 
 
 def stored_impression(store: Store, position: int) -> Impression:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from enum import IntEnum
-from typing import TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.events import Click, Impression
 from streams.join.watermark import Watermark
 
-Event = TypeVar("Event", Impression, Click)
 Int64s = npt.NDArray[np.int64]
 Fates = npt.NDArray[np.int8]
 
@@ -26,62 +24,27 @@ class Fate(IntEnum):
     CONFLICT = 3
 
 
-def judge_each(
-    watermark: Watermark,
-    events: Sequence[Event],
-    twin_of: Callable[[int, int], Event | None],
-    accept: Callable[[int], None],
-) -> Fates:
-    """The fate of each event, judged one by one as the rules are defined. Moves the watermark.
+class Judged(NamedTuple):
+    """The fate of each record of a batch, and how many are late only because of a seal."""
 
-    `twin_of(place, bound_ms)` finds the accepted event of the same id; `accept(place)` is called for each accepted one.
+    fates: Fates
+    late_by_seal: int
+
+
+def judge(watermark: Watermark, ts: Int64s, suspects: Iterable[int], fate_of: Callable[[int], Fate]) -> Judged:
+    """Judges a batch and moves the watermark. Only `suspects`, ascending, can have a twin.
+
+    `fate_of(place)` is called for each suspect that is on time, in order. Every on-time record counts for the
+    watermark, whatever its fate, so the bound of each record is known before any of them is looked up.
     """
-    fates = np.zeros(len(events), np.int8)
-    for place, event in enumerate(events):
-        bound_ms = watermark.ms
-        if event.ts < bound_ms:
-            fates[place] = Fate.LATE
-            continue
-        fates[place] = fate_beside(event, twin_of(place, bound_ms))
-        if fates[place] == Fate.ACCEPTED:
-            watermark.accept(event.ts)
-            accept(place)
-    return fates
-
-
-def fate_beside(event: Event, twin: Event | None) -> Fate:
-    """The fate of an event beside its accepted twin. Duplicates have equal fields, even if their bytes differ."""
-    if twin is None:
-        return Fate.ACCEPTED
-    return Fate.DUPLICATE if twin == event else Fate.CONFLICT
-
-
-def judge_batch(
-    watermark: Watermark,
-    events: Sequence[Event],
-    ts: Int64s,
-    suspects: Sequence[int],
-    twin_of: Callable[[int, int], Event | None],
-    accept: Callable[[int], None],
-) -> Fates | None:
-    """A whole batch at once: only `suspects`, ascending, can have a twin. Moves the watermark.
-
-    Returns None, and moves nothing, if a refused record is above the maximum before it. Then the bounds of the records
-    after it were computed with a maximum that it must not raise, and the batch has to go one by one.
-    """
-    bounds = watermark.before_each(ts)
-    fates = np.where(ts < bounds, Fate.LATE, Fate.ACCEPTED).astype(np.int8)
-    if len(suspects):
-        highest = watermark.highest_before(ts)
-        for place in suspects:
-            if fates[place] == Fate.LATE:
-                continue
-            fates[place] = fate_beside(events[place], twin_of(place, int(bounds[place])))
-            if fates[place] == Fate.ACCEPTED:
-                accept(place)
-            elif ts[place] > highest[place]:
-                return None
-    if len(ts):
-        # Late and refused records are at or below the maximum of the accepted ones here.
-        watermark.accept(int(ts.max()))
-    return fates
+    if not len(ts):
+        return Judged(np.zeros(0, np.int8), 0)
+    late_by_order = ts < watermark.highest_before(ts) - watermark.lateness_ms
+    late = late_by_order | (ts < watermark.floor_ms)
+    fates = np.where(late, Fate.LATE, Fate.ACCEPTED).astype(np.int8)
+    for place in suspects:
+        if not late[place]:
+            fates[place] = fate_of(place)
+    # A late record is below the maximum or below the floor: it cannot raise the bound.
+    watermark.accept(int(ts.max()))
+    return Judged(fates, int(np.count_nonzero(late & ~late_by_order)))

@@ -14,16 +14,23 @@ from streams.join.state import DecisionCounts, FateCounts, JoinState, LogState, 
 class LogMark(msgspec.Struct, frozen=True):
     """One input at a commit: its counts, and where to read it from when no checkpoint is left.
 
-    `rebuild_highest_ms` is the highest accepted `ts` before `rebuild_offset`.
+    `rebuild_highest_ms` is the highest on-time `ts` before `rebuild_offset`. `held` records were not decided yet.
+    Records below `moved_offset` were judged by the rules of the version before.
     """
 
     fates: FateCounts
     rebuild_offset: int
     rebuild_highest_ms: int
+    held: int = 0
+    moved_offset: int = 0
 
 
 class JoinMark(msgspec.Struct, frozen=True):
-    """Commit metadata of a join task: about 700 bytes; the broker refuses more than 4,096."""
+    """Commit metadata of a join task: about 800 bytes; the broker refuses more than 4,096.
+
+    Bad records of `ads.seals` below `seals_next_offset` have their dead letter. `finished`: both logs have ended, and
+    what waited for their ends is decided.
+    """
 
     epoch: int
     sequence: int
@@ -32,13 +39,24 @@ class JoinMark(msgspec.Struct, frozen=True):
     impressions: LogMark
     clicks: LogMark
     decisions: DecisionCounts
+    seals_next_offset: int = 0
+    finished: bool = False
 
     def of(self, log: str) -> LogMark:
         """One of the inputs."""
         return self.impressions if log == "impressions" else self.clicks
 
 
-def make_mark(state: JoinState, bounds: JoinBounds, *, epoch: int, sequence: int, digest: str) -> bytes:
+def make_mark(
+    state: JoinState,
+    bounds: JoinBounds,
+    *,
+    epoch: int,
+    sequence: int,
+    digest: str,
+    seals_next_offset: int,
+    finished: bool,
+) -> bytes:
     """The mark of the state as it is now."""
     impressions_ms, clicks_ms = _matters_from(state, bounds)
     return encode(
@@ -50,6 +68,8 @@ def make_mark(state: JoinState, bounds: JoinBounds, *, epoch: int, sequence: int
             impressions=_log_mark(state.impressions, impressions_ms),
             clicks=_log_mark(state.clicks, clicks_ms),
             decisions=state.decisions,
+            seals_next_offset=seals_next_offset,
+            finished=finished,
         )
     )
 
@@ -85,6 +105,9 @@ def _matters_from(state: JoinState, bounds: JoinBounds) -> tuple[int, int]:
 
 
 def _log_mark(log: LogState, matters_from_ms: int) -> LogMark:
-    """The mark of one input. If no record that was read matters any more, a rebuild starts at the next offset."""
-    block = log.trail.rebuild_from(matters_from_ms)
-    return LogMark(log.fates, *(block or (log.next_offset, log.watermark.highest_ms)))
+    """Where to rebuild from. When nothing that was read matters any more: from here."""
+    held = len(log.confirmation.held)
+    block = log.trail.rebuild_from(matters_from_ms, holding=held > 0)
+    return LogMark(
+        log.fates, *(block or (log.next_offset, log.watermark.highest_ms)), held=held, moved_offset=log.moved_offset
+    )

@@ -5,25 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import xxhash
 
-from schemas.bounds import NO_BOUND_MS, JoinBounds
+from schemas.bounds import END_OF_TIME_MS, JoinBounds
 from schemas.codec import encode
 from schemas.errors import BrokenInvariant
 from schemas.events import Click, Impression
 from schemas.records import Out, Records
 from schemas.rejects import Reason, rejected
+from streams.join.confirm import Sifted, contradiction
 from streams.join.decode import DecodedBatch, EventDecoder
-from streams.join.impressions import judge_impressions, stored_impression
+from streams.join.former import judge_former
+from streams.join.impressions import Twins, stored_impression
 from streams.join.index import Hashes
-from streams.join.judge import Fate, Fates, Int64s, judge_each
+from streams.join.judge import Fate, Int64s, Judged, judge
 from streams.join.negatives import Negatives
 from streams.join.outcomes import Outcomes
 from streams.join.pending import matches
 from streams.join.state import CLICKS, IMPRESSIONS, INPUTS, JoinState, LogState
+from streams.join.watermark import Floor
 
 _hash = xxhash.xxh3_64_intdigest
 
@@ -47,12 +51,18 @@ class Matching:
         self.partition = partition
         # Orphans since start whose key belongs in another partition. It decides nothing, so no snapshot has it.
         self.misplaced = 0
+        # Features since start that no model can use; the cleaned impression is what is kept and compared.
+        self.features_left_out = 0
         self._belongs = belongs
         self._names = names or {name: name for name in INPUTS}
         self._negatives = Negatives(bounds.negative_rate)
         self._outcomes = Outcomes(partition, shards, unclicked_weight=self._negatives.weight)
         self._impression_decoder = EventDecoder(Impression, bounds)
         self._click_decoder = EventDecoder(Click, bounds)
+        self._former_decoders: dict[str, EventDecoder[Any]] = {
+            IMPRESSIONS: EventDecoder(Impression, bounds, former=True),
+            CLICKS: EventDecoder(Click, bounds, former=True),
+        }
 
     # ---- records in -------------------------------------------------------------------------------------------------
 
@@ -66,39 +76,123 @@ class Matching:
                 f"{log.name}[{self.partition}] gave offset {records.offsets[0]} again; next is {log.next_offset}"
             )
         outs: list[Out] = []
-        fold = self._fold_impressions if log.name == IMPRESSIONS else self._fold_clicks
-        for piece in log.watermark.pieces(records):
-            log.watermark.reach(piece.offsets[0])
-            before_ms = log.watermark.highest_ms
-            highest_ms = fold(piece, log, outs)
-            log.trail.add(piece.offsets[0], highest_before_ms=before_ms, highest_ms=highest_ms, records=len(piece))
-        self.state.counting.flush()
+        for piece in log.watermark.pieces(records, log.moved_offset):
+            self._reach(log, piece.offsets[0], outs)
+            self._fold_piece(piece, log, outs)
         log.next_offset = records.next_offset
-        log.watermark.reach(records.next_offset)
+        self._reach(log, records.next_offset, outs)
+        self.state.counting.flush()
         self.state.changed = True
         return outs
 
-    def _fold_impressions(self, records: Records, log: LogState, outs: list[Out]) -> int:
-        """Returns the highest `ts` of the decoded records, accepted or not."""
+    def schedule_seals(self, log: LogState, floors: Iterable[Floor], outs: list[Out]) -> None:
+        """Seals of a log: those up to its next offset apply at once, the others when they are reached."""
+        log.watermark.schedule(floors)
+        self._reach(log, log.next_offset, outs)
+        self.state.counting.flush()
+
+    def confirm_held(self, log: LogState, floor: Floor, outs: list[Out]) -> None:
+        """Judges the held records that a seal lets go on. They come before the seal, so its floor is not theirs."""
+        reference_ms = max(log.watermark.highest_ms, log.watermark.floor_ms, floor.floor_ms)
+        confirmed = log.confirmation.confirm(reference_ms=reference_ms, confirmed_ms=floor.confirmed_ms)
+        if confirmed is not None:
+            self._fold_held(Sifted(confirmed, ()), log, outs)
+
+    def end(self, log: LogState, outs: list[Out]) -> None:
+        """Decides all held records of a log, because it has ended."""
+        sifted = log.confirmation.end()
+        if sifted is not None:
+            self._fold_held(sifted, log, outs)
+
+    def _fold_held(self, sifted: Sifted, log: LogState, outs: list[Out]) -> None:
+        self._fold_sifted(sifted, log, outs)
+        log.trail.raise_last(log.watermark.highest_ms)
+        self.state.counting.flush()
+        self.state.changed = True
+
+    def _reach(self, log: LogState, next_offset: int, outs: list[Out]) -> None:
+        """Moves to this next offset: the seals up to it apply."""
+        while (floor := log.watermark.next_seal(next_offset)) is not None:
+            self.confirm_held(log, floor, outs)
+            log.watermark.reach_seal()
+
+    def _fold_piece(self, records: Records, log: LogState, outs: list[Out]) -> None:
+        """Folds in records between which no seal begins to hold."""
+        before_ms, holding = log.watermark.highest_ms, bool(log.confirmation.held)
+        former = records.offsets[0] < log.moved_offset
+        batch = self._former_decoders[log.name].decode(records) if former else self._decode(records, log)
+        for row, reason, detail in batch.refused:
+            self.reject(records, row, reason, detail, outs)
+        log.fates.rejected += len(batch.refused)
+        self.features_left_out += batch.features_left_out
+        reference_ms = max(before_ms, log.watermark.floor_ms)
+        sifted = None if former else log.confirmation.sift(records, batch.rows, batch.ts, reference_ms)
+        if sifted is None:
+            self._judge(records, batch, log, outs, former=former)
+        else:
+            self._fold_sifted(sifted, log, outs)
+        log.trail.add(
+            records.offsets[0],
+            highest_before_ms=before_ms,
+            highest_ms=log.watermark.highest_ms,
+            records=len(records),
+            holding=holding,
+        )
+
+    def _fold_sifted(self, sifted: Sifted, log: LogState, outs: list[Out]) -> None:
+        """Judges the records that go on, after those whose clock is wrong became dead letters."""
+        for held in sifted.contradicted:
+            record = Records(log.name, self.partition, [held.offset], [held.record_ts_ms], [held.key], [held.value])
+            self.reject(record, 0, Reason.FUTURE, contradiction(held), outs)
+        log.fates.rejected += len(sifted.contradicted)
+        if len(sifted.passed):
+            self._judge(sifted.passed, self._decode(sifted.passed, log), log, outs)
+
+    def _decode(self, records: Records, log: LogState) -> DecodedBatch[Any]:
+        decoder = self._impression_decoder if log.name == IMPRESSIONS else self._click_decoder
+        return decoder.decode(records)
+
+    def _judge(
+        self,
+        records: Records,
+        batch: DecodedBatch[Any],
+        log: LogState,
+        outs: list[Out],
+        *,
+        former: bool = False,
+    ) -> None:
+        """Judges events beside the earlier ones of their log, and folds in the accepted ones."""
+        if log.name == IMPRESSIONS:
+            self._judge_impressions(records, batch, log, outs, former=former)
+        else:
+            self._judge_clicks(records, batch, log, outs, former=former)
+
+    def _judge_impressions(
+        self, records: Records, batch: DecodedBatch[Impression], log: LogState, outs: list[Out], *, former: bool
+    ) -> None:
         state = self.state
-        batch = self._impression_decoder.decode(records)
-        self._refuse(records, batch, log, outs)
-        if not batch.events:
-            return NO_BOUND_MS
         # The key of a good record is its impression id.
-        keys = [records.keys[row] for row in batch.rows] if batch.refused else records.keys
+        keys = records.keys if not batch.refused else [records.keys[row] for row in batch.rows]
         hashes = np.fromiter(map(_hash, keys), np.uint64, len(keys))  # type: ignore[arg-type]  # so it is never None
-        fates = judge_impressions(log.watermark, state.store, batch.events, batch.ts, hashes, self.bounds)
-        accepted = self._sort_out(records, batch, fates, log, outs)
+        twins = Twins(state.store, state.conflicts, batch.events, hashes, self.bounds)
+        if former:
+            judged = judge_former(
+                log.watermark,
+                batch.events,
+                dedupe_ms=self.bounds.dedupe_ms,
+                accepted_of=lambda place: twins.earlier(place, within_ms=END_OF_TIME_MS),
+                accept=twins.accept,
+            )
+        else:
+            judged = judge(log.watermark, batch.ts, twins.suspects, twins.judge)
+        accepted = self._sort_out(records, batch, judged, log, outs)
         if not len(accepted):
-            return int(batch.ts.max())
-        events: list[Impression] = batch.events
-        ts = batch.ts
-        payloads: Sequence[bytes] = records.values  # type: ignore[assignment]  # a tombstone is never decoded
-        if len(accepted) < len(records):
+            return
+        events, ts, payloads = batch.events, batch.ts, batch.payloads
+        if len(accepted) < len(events):
             chosen = accepted.tolist()
             events, ts, hashes = [events[place] for place in chosen], ts[accepted], hashes[accepted]
-            payloads = [records.values[batch.rows[place]] for place in chosen]
+            payloads = [payloads[place] for place in chosen]
         positions = state.store.append(ts, hashes, payloads)
         state.counting.add_impressions(events, ts)
         clicked = []
@@ -108,29 +202,28 @@ class Matching:
             for click in clicks:
                 self._match(events[place], int(positions[place]), click, outs)
         self._close_at_once(events, ts, hashes, clicked, outs)
-        return int(batch.ts.max())
 
-    def _fold_clicks(self, records: Records, log: LogState, outs: list[Out]) -> int:
-        """Returns the highest `ts` of the decoded records, accepted or not."""
-        state = self.state
-        batch = self._click_decoder.decode(records)
-        self._refuse(records, batch, log, outs)
-        if not batch.events:
-            return NO_BOUND_MS
-        fates = judge_each(
-            log.watermark,
-            batch.events,
-            lambda place, bound_ms: state.accepted_clicks.twin(batch.events[place], bound_ms),
-            lambda place: state.accepted_clicks.accept(batch.events[place]),
-        )
-        accepted = [batch.events[place] for place in self._sort_out(records, batch, fates, log, outs).tolist()]
+    def _judge_clicks(
+        self, records: Records, batch: DecodedBatch[Click], log: LogState, outs: list[Out], *, former: bool
+    ) -> None:
+        state, events, clicks = self.state, batch.events, self.state.accepted_clicks
+        if former:
+            judged = judge_former(
+                log.watermark,
+                events,
+                dedupe_ms=self.bounds.dedupe_ms,
+                accepted_of=lambda place: clicks.same_id(events[place]),
+                accept=lambda place: clicks.remember(events[place]),
+            )
+        else:
+            judged = judge(log.watermark, batch.ts, range(len(events)), lambda place: clicks.judge(events[place]))
+        accepted = [events[place] for place in self._sort_out(records, batch, judged, log, outs).tolist()]
         hashes = np.fromiter((_hash(click.impression_id.encode()) for click in accepted), np.uint64, len(accepted))
         hits: dict[int, list[int]] = {}
         for place, position in zip(*(column.tolist() for column in state.store.find(hashes)), strict=True):
             hits.setdefault(place, []).append(position)
         for place, click in enumerate(accepted):
             self._match_or_wait(click, hits.get(place, ()), outs)
-        return int(batch.ts.max())
 
     def _match_or_wait(self, click: Click, positions: Sequence[int], outs: list[Out]) -> None:
         """An accepted click matches an open impression, is an orphan, or waits."""
@@ -146,22 +239,16 @@ class Matching:
         else:
             state.accepted_clicks.wait(click)
 
-    def _refuse(
-        self, records: Records, batch: DecodedBatch[Impression] | DecodedBatch[Click], log: LogState, outs: list[Out]
-    ) -> None:
-        for row, reason, detail in batch.refused:
-            self._reject(records, row, reason, detail, outs)
-        log.fates.rejected += len(batch.refused)
-
     def _sort_out(
         self,
         records: Records,
         batch: DecodedBatch[Impression] | DecodedBatch[Click],
-        fates: Fates,
+        judged: Judged,
         log: LogState,
         outs: list[Out],
     ) -> Int64s:
         """Counts the fates, writes dead letters, and returns the places of the accepted."""
+        fates = judged.fates
         accepted = np.flatnonzero(fates == Fate.ACCEPTED)
         log.fates.accepted += len(accepted)
         if len(accepted) < len(fates):
@@ -169,21 +256,23 @@ class Matching:
                 event = batch.events[place]
                 if fates[place] == Fate.LATE:
                     detail = f"ts {event.ts} was below the watermark of its log"
-                    self._reject(records, batch.rows[place], Reason.LATE, detail, outs)
+                    self.reject(records, batch.rows[place], Reason.LATE, detail, outs)
                 else:
-                    detail = "the same id was accepted with other content"
-                    self._reject(records, batch.rows[place], Reason.CONFLICT, detail, outs)
+                    detail = "the same id came before with other content"
+                    self.reject(records, batch.rows[place], Reason.CONFLICT, detail, outs)
             log.fates.late += int((fates == Fate.LATE).sum())
+            log.fates.late_by_seal += judged.late_by_seal
             log.fates.duplicate += int((fates == Fate.DUPLICATE).sum())
             log.fates.rejected += int((fates == Fate.CONFLICT).sum())
         return accepted
 
-    def _reject(self, records: Records, row: int, reason: Reason, detail: str, outs: list[Out]) -> None:
+    def reject(self, records: Records, row: int, reason: Reason, detail: str, outs: list[Out]) -> None:
+        """Writes the dead letter of a record."""
         letter = rejected(
             reason,
             detail,
             records.values[row],
-            topic=self._names[records.log],
+            topic=self._names.get(records.log, records.log),
             partition=records.partition,
             offset=records.offsets[row],
             record_ts_ms=records.timestamps[row],
@@ -257,6 +346,7 @@ class Matching:
         impressions_ms, clicks_ms = state.impressions.watermark.ms, state.clicks.watermark.ms
         closed_ms = min(state.reached.close_ms, self._close_target_ms())
         state.store.drop_below(min(closed_ms, impressions_ms - self.bounds.dedupe_ms))
+        state.conflicts.forget_below(impressions_ms - self.bounds.dedupe_ms)
         state.accepted_clicks.forget_below(clicks_ms - self.bounds.dedupe_ms)
 
     def _close_target_ms(self) -> int:

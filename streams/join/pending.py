@@ -6,22 +6,23 @@ Clicks are about a hundredth of the traffic, so plain dicts and heaps are fast e
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from schemas.bounds import JoinBounds
 from schemas.events import Click, Impression
+from streams.join.judge import Fate
+from streams.join.seen import Seen, fate_beside
 
-# A click with two ids of 32 characters, with its entries in dict and heap: measured with 100,000 of them.
-_CLICK_BYTES = 480
+# A click with two ids of 32 characters, with its entries in dict, list and heap: measured with 100,000 of them.
+_CLICK_BYTES = 550
 
 
 class Clicks:
-    """Accepted clicks of one partition that can still matter."""
+    """Clicks of one partition that can still matter: on-time ones as twins of later ones, accepted ones that wait."""
 
     def __init__(self, bounds: JoinBounds) -> None:
         self._bounds = bounds
-        self._seen: dict[str, Click] = {}
-        self._seen_by_ts: list[tuple[int, str]] = []
+        self._seen: Seen[Click] = Seen()
         # Clicks of one impression id in log order: the first that matches is the billable one.
         self._waiting: dict[str, list[Click]] = {}
         self._waiting_by_ts: list[tuple[int, str, str]] = []
@@ -35,16 +36,20 @@ class Clicks:
         """Bytes of memory in use."""
         return len(self) * _CLICK_BYTES
 
-    def twin(self, click: Click, bound_ms: int) -> Click | None:
-        """The accepted click of the same id within the dedupe horizon below `bound_ms`."""
-        # Two clicks of one id are accepted only when more than the horizon apart, so the latest decides.
-        seen = self._seen.get(click.click_id)
-        return seen if seen is not None and seen.ts >= bound_ms - self._bounds.dedupe_ms else None
+    def judge(self, click: Click) -> Fate:
+        """The fate of an on-time click. It is remembered unless it is a duplicate, which would add nothing."""
+        fate = fate_beside(click, self._seen.of(click.click_id), self._bounds.dedupe_ms)
+        if fate != Fate.DUPLICATE:
+            self.remember(click)
+        return fate
 
-    def accept(self, click: Click) -> None:
-        """Remembers the id."""
-        self._seen[click.click_id] = click
-        heapq.heappush(self._seen_by_ts, (click.ts, click.click_id))
+    def same_id(self, click: Click) -> Iterable[Click]:
+        """The remembered clicks with the id of this one."""
+        return self._seen.of(click.click_id)
+
+    def remember(self, click: Click) -> None:
+        """Later clicks are judged beside this one."""
+        self._seen.remember(click.click_id, click)
 
     def wait(self, click: Click) -> None:
         """Keeps an accepted click until its impression comes, or no impression can match it any more."""
@@ -87,21 +92,17 @@ class Clicks:
         return orphans, ts_ms
 
     def forget_below(self, ts_ms: int) -> None:
-        """Drops ids of clicks with `ts < ts_ms`: no acceptable click can be their duplicate."""
-        while self._seen_by_ts and self._seen_by_ts[0][0] < ts_ms:
-            oldest_ms, click_id = heapq.heappop(self._seen_by_ts)
-            seen = self._seen.get(click_id)
-            if seen is not None and seen.ts == oldest_ms:
-                del self._seen[click_id]
+        """Drops ids of clicks with `ts < ts_ms`: no on-time click can be their twin."""
+        self._seen.forget_below(ts_ms)
 
     def snapshot(self) -> tuple[list[Click], list[Click]]:
         """Every click whose id is remembered, and the waiting clicks, in log order within an impression."""
-        return list(self._seen.values()), [click for clicks in self._waiting.values() for click in clicks]
+        return self._seen.events(), [click for clicks in self._waiting.values() for click in clicks]
 
     def restore(self, seen: Sequence[Click], waiting: Sequence[Click]) -> None:
         """Takes the state of a snapshot."""
         for click in seen:
-            self.accept(click)
+            self.remember(click)
         for click in waiting:
             self.wait(click)
 

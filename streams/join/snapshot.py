@@ -8,14 +8,15 @@ from __future__ import annotations
 import msgspec
 
 from schemas.errors import StateMismatch
-from schemas.events import Click
+from schemas.events import Click, Impression
 from schemas.frame import Frame
+from streams.join.confirm import HeldRecord
 from streams.join.state import DecisionCounts, FateCounts, JoinState, LogState, Reached
 from streams.join.store import SegmentState
 from streams.join.totals.journal import QuarterState
 
 # Raise the number when the layout of a manifest, or of a file it names, changes.
-_FRAME = Frame(magic=b"clickfold join ", format=b"03\n")
+_FRAME = Frame(magic=b"clickfold join ", format=b"04\n")
 
 
 class LogSnapshot(msgspec.Struct, frozen=True):
@@ -26,6 +27,8 @@ class LogSnapshot(msgspec.Struct, frozen=True):
     floor_ms: int
     fates: FateCounts
     trail: list[list[int]]
+    held: list[HeldRecord]
+    moved_offset: int
 
 
 class JoinSnapshot(msgspec.Struct, frozen=True):
@@ -38,6 +41,7 @@ class JoinSnapshot(msgspec.Struct, frozen=True):
     reached: Reached
     decisions: DecisionCounts
     segments: list[SegmentState]
+    conflicts: list[Impression]
     seen_clicks: list[Click]
     waiting_clicks: list[Click]
     quarters: list[QuarterState]
@@ -55,6 +59,7 @@ def take_snapshot(state: JoinState, *, digest: str, partition: int) -> bytes:
             reached=state.reached,
             decisions=state.decisions,
             segments=state.store.snapshot(),
+            conflicts=state.conflicts.events(),
             seen_clicks=seen,
             waiting_clicks=waiting,
             quarters=state.counting.snapshot(),
@@ -75,6 +80,8 @@ def read_snapshot(snapshot: bytes, *, partition: int) -> JoinSnapshot:
 def restore_state(state: JoinState, snapshot: JoinSnapshot) -> None:
     """Puts a snapshot into an empty state. Raises DamagedState when a file it names is not what was written."""
     state.store.restore(snapshot.segments)
+    for impression in snapshot.conflicts:
+        state.conflicts.remember(impression.impression_id, impression)
     state.accepted_clicks.restore(snapshot.seen_clicks, snapshot.waiting_clicks)
     state.counting.restore(snapshot.quarters)
     _restore_log(state.impressions, snapshot.impressions)
@@ -85,7 +92,13 @@ def restore_state(state: JoinState, snapshot: JoinSnapshot) -> None:
 
 def _log_snapshot(log: LogState) -> LogSnapshot:
     return LogSnapshot(
-        log.next_offset, log.watermark.highest_ms, log.watermark.floor_ms, log.fates, log.trail.snapshot()
+        next_offset=log.next_offset,
+        highest_ms=log.watermark.highest_ms,
+        floor_ms=log.watermark.floor_ms,
+        fates=log.fates,
+        trail=log.trail.snapshot(),
+        held=log.confirmation.held,
+        moved_offset=log.moved_offset,
     )
 
 
@@ -95,3 +108,5 @@ def _restore_log(log: LogState, snapshot: LogSnapshot) -> None:
     log.watermark.floor_ms = snapshot.floor_ms
     log.fates = snapshot.fates
     log.trail.restore(snapshot.trail)
+    log.confirmation.held = snapshot.held
+    log.moved_offset = snapshot.moved_offset

@@ -12,10 +12,13 @@ from typing import Final
 import msgspec
 
 from schemas.bounds import NO_BOUND_MS, JoinBounds
+from schemas.events import Impression
 from schemas.totals import DIMENSIONS, Ledger, LogCounts
 from streams.engine.ports import Disk
+from streams.join.confirm import Confirmation
 from streams.join.negatives import Negatives
 from streams.join.pending import Clicks
+from streams.join.seen import Seen
 from streams.join.store import Store
 from streams.join.totals.counting import Counting
 from streams.join.trail import Trail
@@ -24,20 +27,18 @@ from streams.join.watermark import Watermark
 IMPRESSIONS: Final = "impressions"
 CLICKS: Final = "clicks"
 INPUTS: Final = (IMPRESSIONS, CLICKS)
+# An impression with ten fields as a struct with its strings, in dict, list and heap.
+_CONFLICT_BYTES: Final = 1_200
 
 
 class FateCounts(msgspec.Struct):
-    """What became of the records of one log since it began."""
+    """What became of the records of one log since it began. `late_by_seal`: late below a seal's floor only."""
 
     accepted: int = 0
     late: int = 0
     duplicate: int = 0
     rejected: int = 0
-
-    def for_ledger(self) -> LogCounts:
-        """The same counts as the ledger shows them."""
-        consumed = self.accepted + self.late + self.duplicate + self.rejected
-        return LogCounts(consumed, self.accepted, self.late, self.duplicate, self.rejected)
+    late_by_seal: int = 0
 
 
 class DecisionCounts(msgspec.Struct):
@@ -67,26 +68,51 @@ class Reached(msgspec.Struct):
 
 @dataclass(slots=True)
 class LogState:
-    """One input log: its next offset, watermark, trail for a rebuild, and counts by fate."""
+    """One input log: how far it is read, its watermark, held records, the way back for a rebuild, counts by fate."""
 
     name: str
     watermark: Watermark
+    confirmation: Confirmation
     trail: Trail
     next_offset: int = 0
+    # Records below were judged by the rules of the version before; see `streams.join.former`.
+    moved_offset: int = 0
     fates: FateCounts = field(default_factory=FateCounts)
+
+    def counts(self) -> LogCounts:
+        """The counts as the ledger shows them."""
+        fates, held = self.fates, len(self.confirmation.held)
+        return LogCounts(
+            consumed=fates.accepted + fates.late + fates.duplicate + fates.rejected + held,
+            accepted=fates.accepted,
+            late=fates.late,
+            duplicate=fates.duplicate,
+            rejected=fates.rejected,
+            held=held,
+            late_by_seal=fates.late_by_seal,
+        )
 
 
 class JoinState:
     """The whole state of the join of one partition. Only the rules in `matching` change it."""
 
-    def __init__(self, bounds: JoinBounds, disk: Disk, dimensions: Sequence[str] = DIMENSIONS) -> None:
+    def __init__(
+        self, bounds: JoinBounds, disk: Disk, dimensions: Sequence[str] = DIMENSIONS, *, partition: int = 0
+    ) -> None:
         negatives = Negatives(bounds.negative_rate)
         self.impressions, self.clicks = (
-            LogState(name, Watermark(bounds.lateness_ms), Trail(judged_with_ms=bounds.lateness_ms + bounds.dedupe_ms))
+            LogState(
+                name,
+                Watermark(bounds.lateness_ms),
+                Confirmation(name, partition, bounds.jump_ms),
+                Trail(judged_with_ms=bounds.lateness_ms + bounds.dedupe_ms),
+            )
             for name in INPUTS
         )
         self.logs = {IMPRESSIONS: self.impressions, CLICKS: self.clicks}
         self.store = Store(disk, negatives.sampled)
+        # Impressions refused beside an earlier one of their id: a later one is judged beside them too.
+        self.conflicts: Seen[Impression] = Seen()
         self.accepted_clicks = Clicks(bounds)
         self.counting = Counting(disk, dimensions)
         self.reached = Reached()
@@ -101,7 +127,8 @@ class JoinState:
 
     def nbytes(self) -> int:
         """Memory of open impressions, clicks and totals, bytes."""
-        return self.store.nbytes + self.accepted_clicks.nbytes + self.counting.nbytes
+        conflicts = len(self.conflicts) * _CONFLICT_BYTES
+        return self.store.nbytes + conflicts + self.accepted_clicks.nbytes + self.counting.nbytes
 
     def ledger(self, partition: int, version: int) -> Ledger:
         """The conservation counts as they are now."""
@@ -109,8 +136,8 @@ class JoinState:
         return Ledger(
             join_partition=partition,
             version=version,
-            impressions=self.impressions.fates.for_ledger(),
-            clicks=self.clicks.fates.for_ledger(),
+            impressions=self.impressions.counts(),
+            clicks=self.clicks.counts(),
             open=self.open,
             closed=decisions.closed,
             unclicked=decisions.unclicked,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.errors import SettingsError, Transient
@@ -122,6 +122,33 @@ class Admin:
                 "recreate one with the count of the other, and the same partitioner"
             )
         return next(iter(counts.values()))
+
+    def stamped_by_broker(self, roles: Sequence[str]) -> bool:
+        """Whether the broker, not the producers, sets the times of records in all these topics.
+
+        Raises SettingsError when one is missing, Transient when Kafka does not answer.
+        """
+        self.require(roles)
+        asked = [ConfigResource(ConfigResource.Type.TOPIC, self._cluster.topic(role)) for role in roles]
+        try:
+            answers = [
+                future.result() for future in self._client.describe_configs(asked, request_timeout=_ANSWER_S).values()
+            ]
+        except KafkaException as error:
+            raise Transient(
+                f"Kafka does not say how {', '.join(roles)} are configured: {error.args[0].str()}"
+            ) from error
+        return all(config["message.timestamp.type"].value == "LogAppendTime" for config in answers)
+
+    def group_members(self, group: str) -> list[str]:
+        """The members of a consumer group, by instance id where they have one; [] when there are none."""
+        try:
+            described = self._client.describe_consumer_groups([group], request_timeout=_ANSWER_S)[group].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            raise Transient(f"Kafka does not describe group {group}: {error.args[0].str()}") from error
+        return [member.group_instance_id or member.member_id for member in described.members]
 
     def topic_ids(self, roles: Sequence[str]) -> list[str]:
         """Kafka's own ids of the topics: a topic that was deleted and made again is another log."""

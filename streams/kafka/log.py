@@ -12,13 +12,14 @@ from threading import Thread
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
-from schemas.errors import BrokenInvariant, LostHistory
+from schemas.errors import BrokenInvariant
 from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
 from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Reading
-from streams.kafka.reads import bounds_consumer, log_bounds, read_all
-from streams.kafka.retries import ANSWER_S, patiently
+from streams.kafka.groups import one_commit, stable_offsets
+from streams.kafka.reads import bounds_consumer, log_bounds, read_side_log
+from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import group_member_settings, group_offsets_settings
 from streams.kafka.transactions import Transactions
 
@@ -129,19 +130,8 @@ class KafkaLog:
 
     def committed(self, partition: int) -> Commit | None:
         """The last stable commit of the group; waits for a transaction still open on it, up to its timeout."""
-        places = patiently(
-            lambda: self._group_offsets.committed(self._both([partition]), timeout=ANSWER_S), "the group coordinator"
-        )
-        offsets = {self._roles[place.topic]: place.offset for place in places}
-        if all(offset < 0 for offset in offsets.values()):
-            return None
-        marks = {place.metadata for place in places if place.metadata}
-        if any(offset < 0 for offset in offsets.values()) or len(marks) != 1:
-            raise LostHistory(
-                f"committed offsets of partition {partition} are {offsets} with {len(marks)} marks: they were not "
-                "written by clickfold or have expired in part; start a new run with another --group"
-            )
-        return Commit(offsets, marks.pop().encode())
+        places = stable_offsets(self._group_offsets, self._both([partition]))
+        return one_commit(places, role_of=self._roles.__getitem__)
 
     def starts(self, partition: int) -> dict[str, int]:
         """The first offsets Kafka keeps."""
@@ -197,14 +187,12 @@ class KafkaLog:
         """Fetches them again."""
         self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
-    def side_log(self, partition: int) -> list[bytes]:
-        """All committed values of the side log up to its stable end.
+    def side_log(self, partition: int) -> Records:
+        """All committed records of the side log up to its stable end.
 
         What this worker just committed to it is among them unless an older transaction is still open there.
         """
-        if self._side_log is None:
-            return []
-        return read_all(self._cluster, self._side_log, partition)
+        return read_side_log(self._cluster, self._side_log, partition)
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 

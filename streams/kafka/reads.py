@@ -9,7 +9,7 @@ from contextlib import closing
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from schemas.errors import Transient
-from schemas.records import Record
+from schemas.records import Record, Records
 from streams.kafka.cluster import Cluster
 from streams.kafka.retries import ANSWER_S, patiently
 from streams.kafka.settings import bounds_settings, reader_settings
@@ -34,6 +34,19 @@ def log_bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int
 def read_all(cluster: Cluster, role: str, partition: int) -> list[bytes]:
     """The committed values of a partition up to its end as of now. Waits for open transactions below that."""
     return [record.value for record in read_log(cluster, role, partition) if record.value is not None]
+
+
+def read_side_log(cluster: Cluster, role: str | None, partition: int) -> Records:
+    """Every committed record of a partition of the side log, as columns; none where a group keeps no side log."""
+    records = [] if role is None else read_log(cluster, role, partition)
+    return Records(
+        role or "",
+        partition,
+        [record.offset for record in records],
+        [record.record_ts_ms for record in records],
+        [record.key for record in records],
+        [record.value for record in records],
+    )
 
 
 def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:

@@ -15,7 +15,10 @@ from streams.engine.fold import Fold
 
 
 class LearnMark(msgspec.Struct, frozen=True):
-    """Commit metadata of a learn task. `start`: the offset from which this model is learned."""
+    """Commit metadata of a learn task. `start`: the offset from which this model is learned.
+
+    `trail` is empty where the program before learned in another way: then the trail is not compared.
+    """
 
     settings: str
     next_offset: int
@@ -30,6 +33,8 @@ class LearnFold(Learner, Fold):
         super().__init__(settings, shard=shard)
         self._start = 0
         self._lossy = False
+        # What the former owner committed, until this one has caught up with it.
+        self._committed: LearnMark | None = None
 
     def positions(self) -> dict[str, int]:
         """The next offset of `outcomes`; before anything is learned, the offset where the log began."""
@@ -45,7 +50,11 @@ class LearnFold(Learner, Fold):
 
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:  # noqa: ARG002
         """Takes ownership. Versions of a model follow its offset, so no epoch is needed."""
-        self._start = offsets["outcomes"] if mark is None else self._checked(mark).start
+        if mark is None:
+            self._start = offsets["outcomes"]
+        else:
+            self._committed = self._checked(mark)
+            self._start = self._committed.start
         return []
 
     def rebuild_offsets(self, mark: bytes) -> dict[str, int]:
@@ -59,7 +68,8 @@ class LearnFold(Learner, Fold):
     def resume(self, mark: bytes) -> None:
         """Raises BrokenInvariant when the trail is not the committed one: replay has learned something else."""
         committed = self._checked(mark)
-        if committed.trail != self.trail and not self._lossy:
+        self._committed = None
+        if committed.trail not in ("", self.trail) and not self._lossy:
             raise BrokenInvariant(
                 f"recovery of model shard {self.shard} came to trail {self.trail} at offset {committed.next_offset}, "
                 f"committed was {committed.trail}"
@@ -72,6 +82,11 @@ class LearnFold(Learner, Fold):
 
     def _checked(self, mark: bytes) -> LearnMark:
         committed, digest = decode(mark, LearnMark), self.settings.digest()
+        if committed.settings == self.settings.former_digest():
+            raise StateMismatch(
+                f"model shard {self.shard} was learned by the version before; stop all workers of the group, run "
+                "`clickfold upgrade`, and start this one again"
+            )
         if committed.settings != digest:
             raise StateMismatch(
                 f"model shard {self.shard} was learned under settings {committed.settings}, these are {digest}; "

@@ -20,12 +20,12 @@ from functools import partial
 from typing import Any, Final, cast
 
 import faust
-import msgspec
 import structlog
 from faust.types import TP
 
-from schemas.codec import decode
-from schemas.events import Campaign
+from schemas.codec import decoder
+from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign
+from schemas.reading import Unreadable, read
 from schemas.totals import CampaignTotal
 from streams.kafka.settings import faust_settings
 from streams.pacing.changelog import BEGINNING
@@ -43,6 +43,8 @@ log = structlog.get_logger("pace")
 # Twice what Faust delivers in a second (11,000 records, measured on two cores): seldom full before the tick.
 _INBOX: Final = 20_000
 _DRAIN_BOUND_S: Final = 5.0
+# A total of a quarter-hour this far after it was written is no join's: one would put the clock years ahead for good.
+_FAR_AHEAD_MS: Final = 366 * 86_400_000
 
 
 class PacingApp:
@@ -166,9 +168,14 @@ class PacingApp:
             totals = []
             for message in fresh:
                 total = self._decoded(message, CampaignTotal)
-                if total is not None:
-                    totals.append(total)
-                    self.clock.seen(total.quarter, written_ms=round(message.timestamp * 1000))
+                if total is None:
+                    continue
+                written_ms = round(message.timestamp * 1000)
+                if not MIN_TS_MS <= total.quarter <= min(MAX_TS_MS, written_ms + _FAR_AHEAD_MS):
+                    self.passed_over["out_of_time"] += 1
+                    continue
+                totals.append(total)
+                self.clock.seen(total.quarter, written_ms=written_ms)
             rows += [(partition, row) for row in shard.count(totals)]
             counted.append((shard, fresh[-1].offset + 1, shard.epoch))
         await self.table.write(rows)
@@ -194,10 +201,9 @@ class PacingApp:
 
     def _decoded(self, message: Any, kind: Any) -> Any:
         """The value, or None when it is malformed or under another campaign's key, which is counted."""
-        try:
-            value = decode(message.value or b"", kind)
-        except msgspec.MsgspecError:
-            self.passed_over["undecodable"] += 1
+        value = read(message.value, decoder(kind).decode)
+        if isinstance(value, Unreadable):
+            self.passed_over[value.reason.value] += 1
             return None
         if message.key != value.campaign_id.encode():
             self.passed_over["wrong_key"] += 1

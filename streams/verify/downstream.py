@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from schemas.topics import DAY_MS
 from schemas.totals import MEASURES, MINUTE_MS
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import bounds_consumer, log_bounds
+from streams.pacing.counters import utc_day
+from streams.pacing.shard import DAYS_KEPT
 from streams.verify import written
 from streams.verify.check import Check, Checks, HashedValues, compare_hashed, hash_of
 from streams.verify.clickhouse_rows import ClickHouseRows
@@ -158,8 +161,20 @@ def compare_paced(
     missing = uncounted()
     if missing:
         wait.not_there(check, f"pacing has yet to count totals of {len(missing)} campaigns, such as {min(missing)}")
+    quarters = list(quarters)
+    kept_from_ms = _kept_from_ms(quarters)
     days = local_days(quarters, zones)
-    compared = {key for key, (end_ms, _) in days.items() if settled.has_totals_of(key[1], end_ms - key[1])}
+    forgotten = {key for key in days if key[1] < kept_from_ms[key[0]]}
+    if forgotten:
+        check.notes.append(
+            f"{len(forgotten)} days not compared: pacing keeps the last {DAYS_KEPT} days of a campaign, as in "
+            f"{min(forgotten)[0]}"
+        )
+    compared = {
+        key
+        for key, (end_ms, _) in days.items()
+        if key not in forgotten and settled.has_totals_of(key[1], end_ms - key[1])
+    }
     names = {key[0] for key in days} - missing
     found = {(name, day): sums for name in names for day, sums in counters.days(name).items()}
     check.compare(
@@ -168,3 +183,11 @@ def compare_paced(
         {key: days[key][1] for key in compared if key[0] in names},
         names=_PACED_MEASURES,
     )
+
+
+def _kept_from_ms(quarters: Iterable[tuple[str, int, CampaignSums]]) -> dict[str, int]:
+    """By campaign, the first moment of the days that pacing keeps whole."""
+    newest: dict[str, int] = {}
+    for campaign_id, quarter_ms, _ in quarters:
+        newest[campaign_id] = max(newest.get(campaign_id, 0), utc_day(quarter_ms))
+    return {campaign_id: (day - DAYS_KEPT + 1) * DAY_MS for campaign_id, day in newest.items()}

@@ -6,23 +6,26 @@ it.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import xxhash
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
-from schemas.events import MAX_RECORD_BYTES, Click, Impression, decode_event
+from schemas.events import Click, Impression
 from schemas.outcomes import Outcome
+from schemas.reading import Unreadable, read_click, read_impression
 from schemas.records import Record
 from schemas.rejects import Reason
-from schemas.seals import SealRecord, Start
+from schemas.seals import Seal, SealRecord, Start
 from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS
 
 Key = tuple[Any, ...]
+# So many records for or against a record far ahead of its log decide about it.
+EVIDENCE: Final = 10
 
 
 @dataclass
@@ -47,16 +50,16 @@ class Truth:
     campaigns: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
 
-def _fate(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
-    """The decoded event, or the reason that rejects the record whatever the rest of the log holds."""
-    if record.value is None:
-        return Reason.TOMBSTONE
-    if len(record.value) > MAX_RECORD_BYTES:
-        return Reason.TOO_LARGE
-    try:
-        event = decode_event(record.value, kind)
-    except (ValueError, RecursionError):
-        return Reason.UNDECODABLE
+def _judge_alone(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
+    """The decoded event, or the reason it is rejected for by itself."""
+    event: Any
+    if kind is Impression:
+        shown = read_impression(record.value)
+        event = shown if isinstance(shown, Unreadable) else shown.impression
+    else:
+        event = read_click(record.value)
+    if isinstance(event, Unreadable):
+        return event.reason
     if record.key != event.impression_id.encode():
         return Reason.KEY
     if 0 <= record.record_ts_ms < event.ts - bounds.future_ms:
@@ -64,59 +67,149 @@ def _fate(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
     return event
 
 
-def read_log(
-    records: Iterable[Record], kind: type[Any], floors: Sequence[tuple[int, int]], bounds: JoinBounds
-) -> LogTruth:
-    """Judges one log, record by record.
+@dataclass
+class _Held:
+    """A record that waits for confirmation: how many records after it are near or above it, and how many below."""
 
-    `floors`: of each seal, the offset from which it holds and the watermark it raises the log to, in ms.
-    """
-    log = LogTruth()
-    seen: dict[str, list[Any]] = defaultdict(list)
-    highest_ms = NO_BOUND_MS + bounds.lateness_ms
-    for record in records:
-        log.counts["consumed"] += 1
-        late_below_ms = max(
-            [highest_ms - bounds.lateness_ms, *(floor_ms for start, floor_ms in floors if start <= record.offset)]
-        )
-        event = _fate(record, kind, bounds)
+    offset: int
+    event: Any
+    near: int = 0
+    below: int = 0
+
+
+class _LogJudge:
+    """Judges one log by itself, record by record."""
+
+    def __init__(self, kind: type[Any], bounds: JoinBounds, highest_before_ms: int | None) -> None:
+        self.truth = LogTruth()
+        self._kind = kind
+        self._bounds = bounds
+        self._seen: dict[str, list[Any]] = defaultdict(list)
+        self._held: list[_Held] = []
+        self._highest_ms = NO_BOUND_MS + bounds.lateness_ms if highest_before_ms is None else highest_before_ms
+        self._floor_ms = NO_BOUND_MS
+
+    def read(self, record: Record) -> None:
+        """The next record of the log."""
+        self.truth.counts["consumed"] += 1
+        event = _judge_alone(record, self._kind, self._bounds)
         if isinstance(event, Reason):
-            log.counts["rejected"] += 1
-            log.rejects.append((record.offset, event))
-            continue
-        if event.ts < late_below_ms:
-            log.counts["late"] += 1
-            log.rejects.append((record.offset, Reason.LATE))
-            continue
-        own_id = event.impression_id if kind is Impression else event.click_id
-        earlier = next((other for other in seen[own_id] if other.ts >= late_below_ms - bounds.dedupe_ms), None)
-        if earlier is not None and earlier == event:
-            log.counts["duplicate"] += 1
-        elif earlier is not None:
-            log.counts["rejected"] += 1
-            log.rejects.append((record.offset, Reason.CONFLICT))
+            self._reject(record.offset, event)
+            return
+        for held in self._held:
+            if event.ts >= held.event.ts - self._bounds.jump_ms:
+                held.near += 1
+            else:
+                held.below += 1
+        if self._bounds.jump_ms and event.ts > self._reference_ms() + self._bounds.jump_ms:
+            self._held.append(_Held(record.offset, event))
         else:
-            log.counts["accepted"] += 1
-            log.accepted.append(event)
-            seen[own_id].append(event)
-            highest_ms = max(highest_ms, event.ts)
-    log.watermark_ms = max([highest_ms - bounds.lateness_ms, *(floor_ms for _, floor_ms in floors)])
-    return log
+            self._judge(record.offset, event)
+        while decided := [held for held in self._held if self._is_decided(held)]:
+            held = decided[0]
+            self._held.remove(held)
+            if held.below >= EVIDENCE:
+                self._reject(held.offset, Reason.FUTURE)
+            else:
+                self._judge(held.offset, held.event)
+
+    def seal(self, seal: Seal) -> None:
+        """A seal applies: what it confirms comes before its floor."""
+
+        def confirmed(held: _Held) -> bool:
+            reference_ms = max(self._reference_ms(), seal.floor_ms)
+            return bool(held.event.ts <= max(reference_ms + self._bounds.jump_ms, seal.confirmed_ms))
+
+        while waiting := [held for held in self._held if confirmed(held)]:
+            self._held.remove(waiting[0])
+            self._judge(waiting[0].offset, waiting[0].event)
+        self._floor_ms = max(self._floor_ms, seal.floor_ms)
+
+    def end(self) -> None:
+        """The log has ended: the majority of what was seen decides about what waits."""
+        for held in self._held:
+            if held.below > held.near:
+                self._reject(held.offset, Reason.FUTURE)
+            else:
+                self._judge(held.offset, held.event)
+        self._held.clear()
+
+    def result(self) -> LogTruth:
+        """What became of the log so far."""
+        self.truth.counts["held"] = len(self._held)
+        self.truth.watermark_ms = self._bound_ms()
+        return self.truth
+
+    def _is_decided(self, held: _Held) -> bool:
+        near = held.event.ts <= self._reference_ms() + self._bounds.jump_ms
+        return near or held.near >= EVIDENCE or held.below >= EVIDENCE
+
+    def _reference_ms(self) -> int:
+        return max(self._highest_ms, self._floor_ms)
+
+    def _bound_ms(self) -> int:
+        return max(self._highest_ms - self._bounds.lateness_ms, self._floor_ms)
+
+    def _reject(self, offset: int, reason: Reason) -> None:
+        self.truth.counts["late" if reason is Reason.LATE else "rejected"] += 1
+        self.truth.rejects.append((offset, reason))
+
+    def _judge(self, offset: int, event: Any) -> None:
+        """Late, duplicate, conflict or accepted. Every one raises the maximum; a late one cannot raise the bound."""
+        bound_ms, own_bound_ms = self._bound_ms(), self._highest_ms - self._bounds.lateness_ms
+        self._highest_ms = max(self._highest_ms, event.ts)
+        if event.ts < bound_ms:
+            self.truth.counts["late_by_seal"] += event.ts >= own_bound_ms
+            self._reject(offset, Reason.LATE)
+            return
+        own_id = event.impression_id if self._kind is Impression else event.click_id
+        twins = [other for other in self._seen[own_id] if abs(other.ts - event.ts) <= self._bounds.dedupe_ms]
+        self._seen[own_id].append(event)
+        if event in twins:
+            self.truth.counts["duplicate"] += 1
+        elif twins:
+            self._reject(offset, Reason.CONFLICT)
+        else:
+            self.truth.counts["accepted"] += 1
+            self.truth.accepted.append(event)
 
 
-def valid_floors(seals: Iterable[SealRecord]) -> dict[str, list[tuple[int, int]]]:
-    """By input, (next offset, floor in ms) of each seal, given `ads.seals` in log order.
+def read_log(
+    records: Iterable[Record],
+    kind: type[Any],
+    seals: Sequence[Seal],
+    bounds: JoinBounds,
+    *,
+    ended: bool,
+    highest_before_ms: int | None = None,
+) -> LogTruth:
+    """What becomes of one log. `seals` are its own; those behind its last record count as well.
 
-    After a start record, seals of lower epochs are void.
+    `highest_before_ms`: the highest on-time `ts` before the first of the records, if there were any.
     """
-    floors: dict[str, list[tuple[int, int]]] = {"impressions": [], "clicks": []}
+    log = _LogJudge(kind, bounds, highest_before_ms)
+    waiting = deque(sorted(seals, key=lambda seal: (seal.next_offset, seal.floor_ms, seal.confirmed_ms)))
+    for record in records:
+        while waiting and waiting[0].next_offset <= record.offset:
+            log.seal(waiting.popleft())
+        log.read(record)
+    for seal in waiting:
+        log.seal(seal)
+    if ended:
+        log.end()
+    return log.result()
+
+
+def valid_seals(seals: Iterable[SealRecord]) -> dict[str, list[Seal]]:
+    """Of `ads.seals` in log order, the seals of each input; a replaced writer's seals are void."""
+    valid: dict[str, list[Seal]] = {"impressions": [], "clicks": []}
     epoch = 0
     for seal in seals:
         if isinstance(seal, Start):
             epoch = max(epoch, seal.epoch)
         elif seal.epoch >= epoch:
-            floors[seal.input].append((seal.next_offset, seal.floor_ms))
-    return floors
+            valid[seal.input].append(seal)
+    return valid
 
 
 def truth(
@@ -129,15 +222,26 @@ def truth(
     ended: bool = True,
     close_below_ms: int = END_OF_TIME_MS,
     orphan_below_ms: int = END_OF_TIME_MS,
+    highest_before_ms: Mapping[str, int] | None = None,
 ) -> Truth:
     """What the join of one partition must decide. With `ended`, open impressions close and pending clicks are orphans.
 
     Only impressions below `close_below_ms` close, and only clicks below `orphan_below_ms` become orphans. A worker
     decides later than its logs allow: give the bounds that it has reached.
     """
-    floors = valid_floors(seals)
-    impressions_log = read_log(impressions, Impression, floors["impressions"], bounds)
-    clicks_log = read_log(clicks, Click, floors["clicks"], bounds)
+    valid = valid_seals(seals)
+    before_ms = highest_before_ms or {}
+    impressions_log = read_log(
+        impressions,
+        Impression,
+        valid["impressions"],
+        bounds,
+        ended=ended,
+        highest_before_ms=before_ms.get("impressions"),
+    )
+    clicks_log = read_log(
+        clicks, Click, valid["clicks"], bounds, ended=ended, highest_before_ms=before_ms.get("clicks")
+    )
     result = Truth(impressions_log, clicks_log)
     close_ms = min(close_below_ms, END_OF_TIME_MS if ended else clicks_log.watermark_ms - bounds.window_ms)
     orphan_ms = min(orphan_below_ms, END_OF_TIME_MS if ended else impressions_log.watermark_ms - bounds.skew_ms)

@@ -10,8 +10,8 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from schemas.bounds import JoinBounds
-from schemas.codec import decoder
 from schemas.errors import SettingsError
+from schemas.reading import Unreadable, read_seal
 from schemas.records import Record
 from schemas.seals import Seal, SealRecord
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, QUARTER_MS
@@ -19,7 +19,7 @@ from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.ranges import resolve_range
-from streams.kafka.reads import read_all, stream_log
+from streams.kafka.reads import read_log, stream_log
 from streams.verify import written
 from streams.verify.check import Check, Checks, HashedValues, compare_hashed, hash_of
 from streams.verify.clickhouse_rows import ClickHouseRows
@@ -36,7 +36,7 @@ from streams.verify.settled import (
     settled_totals,
 )
 
-_FATES = ("accepted", "late", "duplicate", "rejected")
+_FATES = ("accepted", "late", "duplicate", "rejected", "late_by_seal")
 _DECISIONS = ("closed", "unclicked", "billable", "repeat", "orphan")
 _OPEN = ("open", "pending")
 
@@ -98,11 +98,16 @@ class Verification:
         self.partitions = self._chosen_partitions()
         range_ = resolve_range(cluster, request.from_text, request.to_text, inputs=INPUTS, partitions=self._count)
         self._ranges = {
-            partition: committed.within(range_.start[partition], range_.stop[partition])
+            partition: self._range_from_cut(committed.within(range_.start[partition], range_.stop[partition]))
             for partition, committed in committed_ranges(cluster, request.group, self.partitions).items()
         }
         self.events = dict.fromkeys(INPUTS, 0)
         self._checks = Checks(request.max_shown)
+
+    def _range_from_cut(self, range_: JudgedRange) -> JudgedRange:
+        if range_.from_first_record:
+            return range_
+        return range_.from_cut(written.ledgers(self._cluster, range_.partition), self._request.bounds)
 
     def _chosen_partitions(self) -> list[int]:
         wanted = self._request.partitions
@@ -190,6 +195,7 @@ class Verification:
             ended=self._ended(range_),
             close_below_ms=reached.close_ms,
             orphan_below_ms=reached.orphan_ms,
+            highest_before_ms=range_.highest_before_ms,
         )
 
     def _ended(self, range_: JudgedRange) -> bool:
@@ -210,13 +216,18 @@ class Verification:
         return stream_log(self._cluster, topic, range_.partition, start=range_.starts[log], stop=range_.stops[log])
 
     def _seals(self, range_: JudgedRange) -> Iterator[SealRecord]:
-        for value in read_all(self._cluster, "seals", range_.partition):
-            seal: SealRecord = decoder(SealRecord).decode(value)
+        for record in read_log(self._cluster, "seals", range_.partition):
+            seal = read_seal(record.key, record.value, range_.partition)
+            if isinstance(seal, Unreadable):
+                continue  # it changes nothing
             # A seal that takes effect above the judged range has not raised a watermark in it.
             if not isinstance(seal, Seal) or seal.next_offset <= range_.stops[seal.input]:
                 yield seal
 
     def _settled_time(self, range_: JudgedRange, judged: Truth) -> SettledTime:
+        if range_.highest_before_ms:
+            known_from_ms = first_known_ms(max(range_.highest_before_ms.values()), self._request.bounds)
+            return settled_time(range_, judged, self._request.bounds, known_from_ms, ended=self._ended(range_))
         highest_lost_ms: int | None = None
         for log in INPUTS:
             if range_.starts[log] == 0:
@@ -250,7 +261,7 @@ class Verification:
             if range_.mark.digest != self._digest:
                 check.differ(
                     f"partition {partition} was joined under settings {range_.mark.digest}, these are {self._digest}: "
-                    "give the worker's own window, skew, lateness, future, dedupe, negative rate and dimensions"
+                    "give the worker's own window, skew, lateness, future, dedupe, jump, negative rate and dimensions"
                 )
             if not range_.from_first_record:
                 check.notes.append(
@@ -308,8 +319,10 @@ class Verification:
         self._checks.named(name).compare(*sides, names=MEASURES)
 
     def _check_rejects(self, range_: JudgedRange, judged: Truth, found: Iterable[Key]) -> None:
-        # What is late or in conflict depends on records that Kafka may no longer keep.
-        not_compared = () if range_.from_first_record else ("late", "conflict")
+        # What is in conflict depends on records before the range; so does all else if no ledger tells the watermarks.
+        not_compared: tuple[str, ...] = ()
+        if not range_.from_first_record:
+            not_compared = ("conflict",) if range_.highest_before_ms else ("late", "conflict", "future")
         logs = (("impressions", judged.impressions), ("clicks", judged.clicks))
         wanted = {(log, offset, str(reason)): 1 for log, log_truth in logs for offset, reason in log_truth.rejects}
         counted: defaultdict[Key, int] = defaultdict(int)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.errors import SettingsError, StateMismatch
 from schemas.events import MAX_TS_MS
+from schemas.totals import Ledger
 from streams.join.mark import JoinMark, read_mark
 from streams.join.state import INPUTS
 from streams.kafka.cluster import Cluster
@@ -32,6 +33,8 @@ class JudgedRange:
     stops: dict[str, int]
     committed: dict[str, int]
     mark: JoinMark
+    # Of a log that is not judged from its first record: the highest on-time `ts` before, where it is known.
+    highest_before_ms: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def from_first_record(self) -> bool:
@@ -47,7 +50,26 @@ class JudgedRange:
         """The part between these offsets."""
         starts = {log: max(offset, start[log]) for log, offset in self.starts.items()}
         stops = {log: max(starts[log], min(offset, stop[log])) for log, offset in self.stops.items()}
-        return JudgedRange(self.partition, starts, stops, self.committed, self.mark)
+        return replace(self, starts=starts, stops=stops)
+
+    def from_cut(self, ledgers: Iterable[Ledger], bounds: JoinBounds) -> JudgedRange:
+        """The part from the first cut in it that a ledger describes, where nothing waited for confirmation.
+
+        There both watermarks are known, so every later record is judged as it was, whatever the logs held before. The
+        range itself when it begins with the first records, or no ledger lies in it.
+        """
+        if self.from_first_record:
+            return self
+        for ledger in sorted(ledgers, key=lambda each: each.version):
+            cut = {"impressions": ledger.impressions_next_offset, "clicks": ledger.clicks_next_offset}
+            held = ledger.impressions.held + ledger.clicks.held
+            if not held and all(self.starts[log] <= cut[log] <= self.stops[log] for log in INPUTS):
+                highest_ms = {
+                    "impressions": ledger.impressions_watermark_ms + bounds.lateness_ms,
+                    "clicks": ledger.clicks_watermark_ms + bounds.lateness_ms,
+                }
+                return replace(self, starts=cut, highest_before_ms=highest_ms)
+        return self
 
     @property
     def ended(self) -> bool:
@@ -137,7 +159,11 @@ def _committed_range(
         mark = read_mark(marks.pop().encode())
     except StateMismatch as error:
         raise StateMismatch(f"group {group}: {error}") from error
-    starts = {log: log_bounds(consumer, cluster.topic(log), partition)[0] for log in INPUTS}
+    starts = {
+        # Records below were judged by the rules of the version before.
+        log: max(log_bounds(consumer, cluster.topic(log), partition)[0], mark.of(log).moved_offset)
+        for log in INPUTS
+    }
     return JudgedRange(partition, starts, offsets, offsets, mark)
 
 

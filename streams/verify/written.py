@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import TypeVar
 
-from schemas.codec import decode
+from schemas.codec import decode, decoder
 from schemas.outcomes import Outcome
+from schemas.reading import Unreadable, read
 from schemas.rejects import Rejected
 from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal, MinuteTotals
 from streams.join.state import INPUTS
@@ -118,12 +119,19 @@ def dead_letters(cluster: Cluster) -> Iterator[tuple[str, Rejected]]:
             yield logs[letter.topic], letter
 
 
+def ledgers(cluster: Cluster, partition: int) -> Iterator[Ledger]:
+    """The good records of the ledger of one partition, in log order."""
+    for value in read_all(cluster, "ledger", partition):
+        ledger = read(value, decoder(Ledger).decode)
+        if not isinstance(ledger, Unreadable):
+            yield ledger
+
+
 def last_ledgers(cluster: Cluster, partitions: Iterable[int]) -> dict[int, Ledger]:
     """By join partition, the ledger with the highest version; without partitions that have none."""
     latest: dict[Key, Ledger] = {}
     for partition in partitions:
-        rows = (decode(value, Ledger) for value in read_all(cluster, "ledger", partition))
-        _keep_latest(latest, rows, lambda row: (row.join_partition,))
+        _keep_latest(latest, ledgers(cluster, partition), lambda row: (row.join_partition,))
     return {key[0]: row for key, row in latest.items()}
 
 

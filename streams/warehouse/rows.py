@@ -11,6 +11,8 @@ from typing import Any, Final
 import xxhash
 
 from schemas.codec import decoder
+from schemas.events import MAX_OWN_RECORD_BYTES
+from schemas.reading import Unreadable, all_flat, read
 from schemas.rejects import Reason
 from streams.warehouse.shapes import SHAPES, Field, Shape
 
@@ -114,36 +116,35 @@ def _decoded(
     decode = decoder(shape.kind).decode
     try:
         # Nearly always all values are good: then no Python code runs for a record that is one row.
-        records = list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
-        if shape.rows_in is not None:
-            for record in records:
-                shape.rows_in(record)
-        return records, range(start, start + len(values)), []
-    except (ValueError, TypeError, RecursionError):
-        return _decoded_one_by_one(shape, values, start)
+        if all_flat(values):  # type: ignore[arg-type]  # None raises TypeError
+            records = list(map(decode, values))  # type: ignore[arg-type]
+            if shape.rows_in is not None:
+                for record in records:
+                    shape.rows_in(record)
+            return records, range(start, start + len(values)), []
+    except (ValueError, TypeError):
+        pass
+    return _decoded_one_by_one(shape, values, start)
 
 
 def _decoded_one_by_one(
     shape: Shape, values: Sequence[bytes | None], start: int
 ) -> tuple[list[Any], list[int], list[Refused]]:
-    decode = decoder(shape.kind).decode
+    def decode(value: bytes) -> Any:
+        record = decoder(shape.kind).decode(value)
+        if shape.rows_in is not None:
+            shape.rows_in(record)
+        return record
+
     records: list[Any] = []
     sources: list[int] = []
     refused: list[Refused] = []
     for index, value in enumerate(values, start):
-        if value is None:
-            if not shape.compacted:
-                refused.append(Refused(index, Reason.TOMBSTONE, "no value"))
+        if value is None and shape.compacted:
             continue
-        try:
-            record = decode(value)
-            if shape.rows_in is not None:
-                shape.rows_in(record)
-        # msgspec's errors are ValueErrors, and so is the UnicodeDecodeError that it raises for text that is not UTF-8.
-        except ValueError as failure:
-            refused.append(Refused(index, Reason.UNDECODABLE, str(failure)))
-        except RecursionError:
-            refused.append(Refused(index, Reason.UNDECODABLE, "nested too deeply"))
+        record = read(value, decode, max_bytes=MAX_OWN_RECORD_BYTES)
+        if isinstance(record, Unreadable):
+            refused.append(Refused(index, record.reason, record.detail))
         else:
             records.append(record)
             sources.append(index)

@@ -116,7 +116,7 @@ def _moment(name: str, of: str) -> Field:
 
 
 def _log_counts(log: str) -> tuple[Field, ...]:
-    counts = ("consumed", "accepted", "late", "duplicate", "rejected")
+    counts = ("consumed", "accepted", "late", "duplicate", "rejected", "held", "late_by_seal")
     return tuple(Field(f"{log}_{count}", "Int64", attrgetter(f"{log}.{count}")) for count in counts)
 
 

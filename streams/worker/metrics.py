@@ -80,6 +80,9 @@ CATALOGUE: Final = {
         _gauge("join", "open_impressions", "impressions", "Impressions that may still be clicked.", "partition"),
         _gauge("join", "pending_clicks", "clicks", "Clicks whose impression may still come.", "partition"),
         _counter("join", "misplaced_orphans", "clicks", "Orphans keyed for another partition.", "partition"),
+        _counter("join", "features_left_out", "features", "Features that no model can use.", "partition"),
+        _counter("join", "bad_seals", "records", "Records of ads.seals that are no seals.", "partition"),
+        _gauge("join", "held_records", "records", "Far ahead of their log, unconfirmed.", "log", "partition"),
         _counter("join", "ledger", "records", "Input records by fate.", "log", "fate", "partition"),
         _counter("join", "decisions", "decisions", "What was decided.", "decision", "partition"),
         _gauge("join", "watermark_seconds", "Unix seconds", "Event time; a record below is late.", "log", "partition"),
@@ -184,7 +187,10 @@ def _join_metrics(partition: str, fold: JoinFold) -> Iterator[Metric]:
     yield sample("open_impressions", ledger.open, partition=partition)
     yield sample("pending_clicks", ledger.pending, partition=partition)
     yield sample("misplaced_orphans", fold.misplaced, partition=partition)
+    yield sample("features_left_out", fold.features_left_out, partition=partition)
+    yield sample("bad_seals", fold.bad_seals, partition=partition)
     for name, log in (("impressions", ledger.impressions), ("clicks", ledger.clicks)):
+        yield sample("held_records", log.held, log=name, partition=partition)
         for fate in ("accepted", "late", "duplicate", "rejected"):
             yield sample("ledger", getattr(log, fate), log=name, fate=fate, partition=partition)
     for decision in ("closed", "unclicked", "billable", "repeat", "orphan"):

@@ -21,6 +21,7 @@ from streams.engine.ports import Disk
 from streams.engine.recovery import Share
 from streams.engine.runner import Pace, Progress, Runner
 from streams.join.fold import JoinFold
+from streams.join.moved import former_digest
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
@@ -99,7 +100,8 @@ def join_runner(
     shards = admin.partition_counts()[settings.cluster.topic("outcomes")]
     ids = admin.topic_ids(("impressions", "clicks"))
     partitioner = _common_partitioner(settings.cluster, partitions, warn)
-    digest = settings.bounds.digest(*settings.dimensions, *ids, str(partitions), str(shards))
+    decided_by = (*settings.dimensions, *ids, str(partitions), str(shards))
+    digest, former = settings.bounds.digest(*decided_by), former_digest(settings.bounds, *decided_by)
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
     share = _share(settings, warn)
     # Before the clients start their threads, each of which would have a heap of its own.
@@ -117,6 +119,7 @@ def join_runner(
                 dimensions=settings.dimensions,
                 names=names,
                 digest=digest,
+                former=former,
                 belongs=partitioner,
             )
             return fold, disk

@@ -12,7 +12,9 @@ from itertools import takewhile
 from random import Random
 from zlib import crc32
 
-from schemas.records import Out, Record
+from schemas.reading import Unreadable, read_seal
+from schemas.records import Out, Record, Records
+from schemas.seals import SealRecord
 from streams.engine.ports import Commit
 from tests.simulation.group import Group, Refused
 
@@ -162,8 +164,33 @@ class Broker:
         stable = takewhile(lambda entry: where not in entry[0].waiting, self.logs.get(where, ()))
         return [out for transaction, out in stable if transaction.committed]
 
-    def side_log(self, partition: int) -> list[bytes]:
-        return [out.value or b"" for out in self.committed(("seals", partition))]
+    def append_seal(self, partition: int, key: bytes | None, value: bytes | None) -> None:
+        """A record that some stranger wrote into the side log."""
+        stranger = Transaction("stranger", 0.0)
+        stranger.committed = True
+        self.logs.setdefault(("seals", partition), []).append((stranger, Out("seals", key, value, partition)))
+
+    def side_log(self, partition: int) -> Records:
+        """The committed records of the side log; aborted ones leave gaps in its offsets."""
+        stable = takewhile(
+            lambda entry: ("seals", partition) not in entry[1][0].waiting,
+            enumerate(self.logs.get(("seals", partition), ())),
+        )
+        entries = [(offset, out) for offset, (transaction, out) in stable if transaction.committed]
+        return Records(
+            "seals",
+            partition,
+            [offset for offset, _ in entries],
+            [-1] * len(entries),
+            [out.key for _, out in entries],
+            [out.value for _, out in entries],
+        )
+
+    def seals(self, partition: int) -> list[SealRecord]:
+        """The good records of the side log."""
+        side_log = self.side_log(partition)
+        read = (read_seal(key, value, partition) for key, value in zip(side_log.keys, side_log.values, strict=True))
+        return [seal for seal in read if not isinstance(seal, Unreadable)]
 
     def outputs(self) -> Sequence[Out]:
         """All that was committed to all logs but the seals, each log in order."""

@@ -7,9 +7,8 @@ from collections.abc import Hashable
 
 import orjson
 
-from schemas.codec import decode, decoder
+from schemas.codec import decode
 from schemas.records import Out
-from schemas.seals import SealRecord
 from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotals
 from streams.verify.oracle import truth
 from tests.judging import assert_agrees
@@ -24,7 +23,7 @@ def check(world: World) -> None:
         value = orjson.loads(out.value or b"")
         outs[value.get("join_partition", value.get("partition"))].append(out)
     for partition in range(world.partitions):
-        seals = [decoder(SealRecord).decode(value) for value in world.broker.side_log(partition)]
+        seals = world.broker.seals(partition)
         judged = truth(
             world.broker.inputs["impressions", partition].records,
             world.broker.inputs["clicks", partition].records,

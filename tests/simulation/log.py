@@ -159,7 +159,7 @@ class SimulatedLog:
     def resume(self, partition: int, logs: Sequence[str]) -> None:
         self._held -= {(log, partition) for log in logs}
 
-    def side_log(self, partition: int) -> list[bytes]:
+    def side_log(self, partition: int) -> Records:
         self._process.reach("ask side", str(partition))
         self._until_stable(("seals", partition))
         return self.broker.side_log(partition)

@@ -9,9 +9,8 @@ from random import Random
 import orjson
 
 from schemas.bounds import JoinBounds
-from schemas.codec import decode, decoder
+from schemas.codec import decode
 from schemas.records import Out, Record, Records
-from schemas.seals import SealRecord
 from schemas.totals import Ledger
 from streams.backfill.ownership import InputRange, OwningFold, finished
 from streams.engine.fold import Fold
@@ -109,9 +108,9 @@ class History:
         return [record for record in self.broker.inputs[log, 0].records if record.offset < stop]
 
     def truth(self, stop: Mapping[str, int], limits: JoinBounds = BOUNDS) -> Truth:
-        seals = [decoder(SealRecord).decode(value) for value in self.broker.side_log(0)]
-        impressions, clicks = (self.log(log, stop[log]) for log in INPUTS)
-        return truth(impressions, clicks, limits, seals=seals, ended=True)
+        seals = self.broker.seals(0)
+        shown, clicked = (self.log(log, stop[log]) for log in INPUTS)
+        return truth(shown, clicked, limits, seals=seals, ended=True)
 
     def ledgers(self) -> list[Ledger]:
         return [decode(out.value or b"", Ledger) for out in self.broker.committed(("ledger", 0))]
@@ -172,7 +171,7 @@ class RunLog:
     def resume(self, partition: int, logs: Sequence[str]) -> None:
         self._paused -= set(logs)
 
-    def side_log(self, partition: int) -> list[bytes]:
+    def side_log(self, partition: int) -> Records:
         return self._replay.history.broker.side_log(partition)
 
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:

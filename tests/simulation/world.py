@@ -30,7 +30,8 @@ class VirtualClock:
         return self.seconds
 
     def now_s(self) -> int:
-        return int(self.seconds)
+        """UTC: an hour of event time is below it, later events are in its future."""
+        return 1_700_000_040 + 2_600 + int(self.seconds)
 
 
 class World:
@@ -39,12 +40,17 @@ class World:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         # With none of the unclicked put out, sweeps move bounds in silence.
-        self.bounds = msgspec.structs.replace(BOUNDS, negative_rate=self.random.choice([0.5, 0.5, 0.0, 1.0]))
+        # A step of an event's time is at most 130 ms: what is above 200 is a gap or a wrong clock.
+        self.bounds = msgspec.structs.replace(
+            BOUNDS,
+            negative_rate=self.random.choice([0.5, 0.5, 0.0, 1.0]),
+            jump_ms=self.random.choice([0, 200, 200]),
+        )
         self.partitions = self.random.choice([2, 2, 3])
         self.slots = [str(slot) for slot in range(self.random.choice([1, 2, 2, 3]))]
         self.broker = Broker(self.partitions, self.random)
         self.clock = VirtualClock()
-        self.producers = Producers(self.broker, self.random)
+        self.producers = Producers(self.broker, self.random, wrong_clocks=self.bounds.jump_ms > 0)
         self.switching = self.random.choice([0.02, 0.1, 0.3])
         self.faults = self.random.choice([0.0, 0.02])
         self.producing = self.random.choice([0.1, 0.4])
@@ -54,6 +60,7 @@ class World:
             report_s=self.random.choice([0.3, 4.0]),
             checkpoint_s=self.random.choice([0.2, 0.7]),
             idle_s=self.random.choice([0.5, 2.0]),
+            close_idle_s=self.random.choice([0.0, 3.0]),
             # A sweep is bounded by a quarter of a partition's share of these, and by one at least.
             transaction_outs=self.random.choice([4 * self.partitions, 30]),
         )

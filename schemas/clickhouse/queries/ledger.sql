@@ -2,7 +2,8 @@
 SELECT
     join_partition,
     (impressions_consumed = impressions_accepted + impressions_late + impressions_duplicate + impressions_rejected
-        AND clicks_consumed = clicks_accepted + clicks_late + clicks_duplicate + clicks_rejected
+            + impressions_held
+        AND clicks_consumed = clicks_accepted + clicks_late + clicks_duplicate + clicks_rejected + clicks_held
         AND impressions_accepted = open + closed + lost_impressions
         AND clicks_accepted = billable + repeat + orphan + pending + lost_clicks)::Bool AS balances,
     impressions_consumed,
@@ -10,6 +11,7 @@ SELECT
     impressions_late,
     impressions_duplicate,
     impressions_rejected,
+    impressions_held,
     open,
     closed,
     unclicked,
@@ -18,6 +20,7 @@ SELECT
     clicks_late,
     clicks_duplicate,
     clicks_rejected,
+    clicks_held,
     billable,
     repeat,
     orphan,

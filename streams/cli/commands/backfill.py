@@ -39,6 +39,7 @@ def backfill(
     lateness: options.Lateness = "2m",
     future: options.Future = "60s",
     dedupe: options.Dedupe = "",
+    jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     live_lateness: Annotated[
@@ -82,7 +83,13 @@ def backfill(
         texts, make = option_texts(learning, cluster), lambda: models_plan(learning, cluster)
     else:
         bounds = options.join_bounds(
-            window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
+            window=window,
+            skew=skew,
+            lateness=lateness,
+            future=future,
+            dedupe=dedupe,
+            negative_rate=negative_rate,
+            jump_ms=options.jump_ms(jump, cluster),
         )
         joining = JoinOptions(
             run=run,

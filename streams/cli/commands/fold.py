@@ -37,6 +37,7 @@ def fold(
     skew: options.Skew = "5s",
     lateness: options.Lateness = "2m",
     dedupe: options.Dedupe = "",
+    jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 1.0,
     interleave: Annotated[
         int | None,
@@ -49,7 +50,13 @@ def fold(
     refused, or clicks none of which matches an impression.
     """
     bounds = options.join_bounds(
-        window=window, skew=skew, lateness=lateness, future="60s", dedupe=dedupe, negative_rate=negative_rate
+        window=window,
+        skew=skew,
+        lateness=lateness,
+        future="60s",
+        dedupe=dedupe,
+        negative_rate=negative_rate,
+        jump_ms=options.jump_ms(jump),
     )
     refuse_shared(impressions, clicks)
     logs = {"impressions": FileLog(impressions, "impressions"), "clicks": FileLog(clicks, "clicks")}

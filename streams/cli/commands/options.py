@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from schemas.bounds import JoinBounds, parse_duration_ms
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
+
+if TYPE_CHECKING:
+    from streams.kafka.cluster import Cluster
 
 ImpressionFiles = Annotated[
     list[Path],
@@ -29,6 +32,22 @@ Dedupe = Annotated[
     typer.Option(
         help="How long an id is remembered, to recognise duplicates; at least window + skew. "
         "[default: window + skew + lateness]"
+    ),
+]
+Jump = Annotated[
+    str,
+    typer.Option(
+        help="A record further above the newest of its log than this waits until later records show that its clock is "
+        "right; 0s: none waits.",
+        show_default="auto: 1h where producers set the times of records, 0s where the broker does",
+    ),
+]
+CloseIdle = Annotated[
+    str,
+    typer.Option(
+        help="How long both inputs of a partition may be silent, with all of it read, before the join goes on by the "
+        "clock and closes what is open; 0s: it waits for records.",
+        show_default="auto: 1h where the broker sets the times of records, 0s where producers do",
     ),
 ]
 NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
@@ -87,7 +106,16 @@ DEFAULT_STATE_DIR = Path(".clickfold/state")
 DEFAULT_DIMENSIONS = ",".join(DIMENSIONS)
 
 
-def join_bounds(*, window: str, skew: str, lateness: str, future: str, dedupe: str, negative_rate: float) -> JoinBounds:
+AUTO: Final = "auto"
+# What a gap in the traffic of a partition seldom exceeds while its input is alive: then no record waits in vain.
+_JUMP_MS: Final = 3_600_000
+# Above the outages after which producers still deliver what they have kept: those records must not be late.
+_CLOSE_IDLE_MS: Final = 3_600_000
+
+
+def join_bounds(
+    *, window: str, skew: str, lateness: str, future: str, dedupe: str, negative_rate: float, jump_ms: int = _JUMP_MS
+) -> JoinBounds:
     """The bounds as given on the command line. Raises SettingsError."""
     return JoinBounds(
         window_ms=duration_ms("--window", window),
@@ -96,7 +124,28 @@ def join_bounds(*, window: str, skew: str, lateness: str, future: str, dedupe: s
         future_ms=duration_ms("--future", future),
         dedupe_ms=duration_ms("--dedupe", dedupe) if dedupe else -1,
         negative_rate=negative_rate,
+        jump_ms=jump_ms,
     )
+
+
+def jump_ms(text: str, cluster: Cluster | None = None) -> int:
+    """`--jump` for the inputs of a cluster, or for files. Raises SettingsError, and Transient without a broker."""
+    if text != AUTO:
+        return duration_ms("--jump", text)
+    return 0 if cluster is not None and _stamped_by_broker(cluster) else _JUMP_MS
+
+
+def close_idle_s(text: str, cluster: Cluster) -> float:
+    """`--close-idle` for the inputs of a cluster, in seconds. Raises as `jump_ms`."""
+    if text != AUTO:
+        return duration_ms("--close-idle", text) / 1_000
+    return _CLOSE_IDLE_MS / 1_000 if _stamped_by_broker(cluster) else 0.0
+
+
+def _stamped_by_broker(cluster: Cluster) -> bool:
+    from streams.kafka.admin import Admin
+
+    return Admin(cluster).stamped_by_broker(("impressions", "clicks"))
 
 
 def names(text: str) -> tuple[str, ...]:

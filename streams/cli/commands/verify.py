@@ -40,6 +40,7 @@ def verify(
     lateness: options.Lateness = "2m",
     future: options.Future = "60s",
     dedupe: options.Dedupe = "",
+    jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     partitions: Annotated[
@@ -63,10 +64,16 @@ def verify(
 
     Workers may keep running: only what they have committed is compared, without what may still change.
     """
-    bounds = options.join_bounds(
-        window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
-    )
     cluster = kafka_cluster()
+    bounds = options.join_bounds(
+        window=window,
+        skew=skew,
+        lateness=lateness,
+        future=future,
+        dedupe=dedupe,
+        negative_rate=negative_rate,
+        jump_ms=options.jump_ms(jump, cluster),
+    )
     request = VerifyRequest(
         bounds=bounds,
         group=options.plain_name("--group", group or cluster.group("join")),
@@ -117,8 +124,10 @@ def show_checks(checks: Sequence[Check], console: Console) -> bool:
             console.print(f"  [red]✗ {check.name}: {check.differing:,} differ, {check.compared:,} compared[/red]")
             for line in check.first:
                 console.print(f"      {escaped(line)}", markup=False)
-        else:
+        elif check.compared:
             console.print(f"  [green]✓[/green] {check.name}: {check.compared:,} agree")
+        else:
+            console.print(f"  - {check.name}: nothing was compared", style="yellow")
         for note in check.notes:
             console.print(f"      {escaped(note)}", markup=False, style="dim")
     return not any(check.differing for check in checks)

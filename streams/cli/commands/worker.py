@@ -22,6 +22,7 @@ def join(
     lateness: options.Lateness = "2m",
     future: options.Future = "60s",
     dedupe: options.Dedupe = "",
+    jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 0.05,
     idle: Annotated[
         str,
@@ -29,6 +30,7 @@ def join(
             help="How long an input may be silent, with all of it read, before the join stops waiting for it."
         ),
     ] = "5s",
+    close_idle: options.CloseIdle = options.AUTO,
     checkpoint: Annotated[
         str, typer.Option(help="How often a checkpoint is written, from which recovery continues.")
     ] = "15s",
@@ -51,11 +53,17 @@ def join(
     from streams.worker.runners import JoinSettings, join_runner
     from streams.worker.workers import RunnerWorker
 
-    bounds = options.join_bounds(
-        window=window, skew=skew, lateness=lateness, future=future, dedupe=dedupe, negative_rate=negative_rate
-    )
     slot = options.plain_name("--slot", slot)
     cluster = Environment().cluster()
+    bounds = options.join_bounds(
+        window=window,
+        skew=skew,
+        lateness=lateness,
+        future=future,
+        dedupe=dedupe,
+        negative_rate=negative_rate,
+        jump_ms=options.jump_ms(jump, cluster),
+    )
     settings = JoinSettings(
         cluster=cluster,
         bounds=bounds,
@@ -69,6 +77,7 @@ def join(
         accept_loss=accept_loss,
         pace=Pace(
             idle_s=options.duration_ms("--idle", idle) / 1_000,
+            close_idle_s=options.close_idle_s(close_idle, cluster),
             checkpoint_s=options.duration_ms("--checkpoint", checkpoint) / 1_000,
             state_bytes=budget_bytes("--state-budget", state_budget),
         ),

@@ -1,0 +1,1 @@
+"""State and topics of the version before, and the script that wrote them."""
