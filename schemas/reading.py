@@ -21,6 +21,7 @@ from schemas.events import (
     MAX_ID_CHARS,
     MAX_RECORD_BYTES,
     MAX_TS_MS,
+    Click,
     FeatureValue,
     Impression,
     decode_event,
