@@ -1,8 +1,8 @@
 """The ClickHouse engine in this process (chDB), one connection per statement.
 
-A chDB connection is a session: its settings, parameters and current database die with it. Opening one costs 0.3 ms
-(measured), so nothing of one request can leak into the next. Connections of one process run side by side and release
-the GIL; a second *process* on the folder is refused by chDB, and so is a second folder in this process.
+A chDB connection is a session: its settings, parameters and current database end with it. So no request can change
+another, and to open one costs 0.3 ms (measured). Connections of one process run in parallel and release the GIL. chDB
+refuses a second *process* on the folder, and a second folder in this process.
 """
 
 import re
@@ -20,19 +20,18 @@ from streams.embedded.clickhouse.statement import Statement, reading_from
 SYNTAX_ERROR = 62
 NOT_ENOUGH_SPACE = 243
 UNKNOWN_EXCEPTION = 1002
-# chDB has two, and a view that refreshes holds one all the while: one without end kept all others from refreshing.
-# A server has 512; idle ones cost little.
+# chDB has two, and a view holds one while it refreshes: an endless refresh kept all others waiting. A server has 512;
+# idle threads cost little.
 SCHEDULE_THREADS = 16
-# A query gives way to inserts: beside four heavy ones on two busy cores the median insert of 1,000 rows took 418 and
-# 554 ms, with this 65 and 40. The engine does so where the process may take it back (CAP_SYS_NICE, which root has);
-# elsewhere it changes nothing.
+# Inserts run before queries: beside four heavy queries on two busy cores the median insert of 1,000 rows took 418 and
+# 554 ms, with this 65 and 40. The engine sets it only where the process may lower it again (CAP_SYS_NICE, as root).
 READERS_NICE = "10"
 _CODE = re.compile(r"Code: (\d+)\.")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
 class EngineError(ClickfoldError):
-    """The engine refused or gave up a statement; ``code`` is ClickHouse's error number, the text its message."""
+    """The engine refused or cancelled a statement; ``code`` is ClickHouse's error number, the text its message."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -50,29 +49,29 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a request sets for its statement alone. ``parameters`` are escaped as in TSV, as the HTTP interface says."""
+    """What a request sets for its own statement. ``parameters`` are escaped as in TSV, as in ClickHouse's HTTP."""
 
     database: str = ""
     settings: Mapping[str, str] | None = None
     parameters: Mapping[str, str] | None = None
     default_format: str = "TabSeparated"
     readonly: bool = False
-    # Told to the engine as the statement's log_comment, its own id can't be set; `Engine.cancel` finds it by that.
+    # Set as the statement's log_comment, because chDB cannot set its query_id; `Engine.cancel` searches for that.
     query_id: str = ""
 
 
 class Engine:
-    """Owner of the data in ``path``. Thread-safe. ``kill -9`` loses nothing acknowledged, closing saves the clean-up.
+    """Owner of the data in ``path``. Thread-safe. ``kill -9`` loses nothing that was acknowledged.
 
-    Raises SettingsError when ``path`` can't be opened: chDB allows one process at a time, even to read.
+    Raises SettingsError when ``path`` cannot be opened: chDB allows one process at a time, even to read.
     """
 
     def __init__(self, path: Path, *, max_execution_s: float) -> None:
         self._path = f"{path}?background_schedule_pool_size={SCHEDULE_THREADS}"
-        # Beside the data, where there is room for as much again; the system's own folder may be small, or memory.
+        # Beside the data, where there is enough space; the system's temporary folder may be small, or in memory.
         self._rows_folder = path.parent
         self._max_execution_s = max_execution_s
-        # The engine shuts down with its last connection and takes a second to come back: one is held open.
+        # The engine ends with its last connection and takes a second to start again: one stays open.
         try:
             self._anchor = chdb.Connection(self._path)
         except RuntimeError as failure:
@@ -95,8 +94,8 @@ class Engine:
             connection.close()
 
     def cancel(self, query_id: str | None = None) -> None:
-        """End running statements, or only what reads under that id: they raise EngineError 394. Those that begin later
-        are not touched."""
+        """End running statements, or only the queries with that id: they raise EngineError 394. Later ones are not
+        affected."""
         which = "1" if query_id is None else f"Settings['log_comment'] = {literal(query_id)}"
         connection = chdb.Connection(self._path)
         try:
@@ -105,7 +104,7 @@ class Engine:
             connection.close()
 
     def close(self) -> None:
-        """Close the data in order. No statement may run any more."""
+        """Close the data. No statement may be running."""
         self._anchor.close()
 
     def _defaults(self, connection: chdb.Connection, statement: Statement, session: Session) -> dict[str, str]:
@@ -115,9 +114,9 @@ class Engine:
         try:
             kind = connection._conn.classify_query(statement.sql)
         except RuntimeError:
-            return settings  # Not SQL: running it gives the engine's own message.
+            return settings  # Not SQL: to run it gives the engine's own message.
         if kind["statement_count"] > 1:
-            # chDB runs "a; b" and joins the answers, a server refuses it: what works here must work there.
+            # chDB runs "a; b" and joins the answers. A server refuses it, so this does too.
             message = "Syntax error (Multi-statements are not allowed)"
             raise EngineError(SYNTAX_ERROR, f"Code: 62. DB::Exception: {message}. (SYNTAX_ERROR)")
         settings["os_threads_nice_value_query"] = READERS_NICE
@@ -128,7 +127,7 @@ class Engine:
     def _prepare(self, connection: chdb.Connection, session: Session, defaults: Mapping[str, str]) -> None:
         settings = {**defaults, **(session.settings or {})}
         settings |= {f"param_{name}": value for name, value in (session.parameters or {}).items()}
-        # Last, as nothing can be set after it.
+        # Last, because it forbids some settings.
         if session.readonly:
             settings["readonly"] = "2"
         for name, value in settings.items():
@@ -156,13 +155,13 @@ class Engine:
         )
 
     def _insert(self, connection: chdb.Connection, statement: Statement, rows: bytes) -> Answer:
-        # By a file, because chDB's send_insert() reports success when the table refuses the rows (26.9: a constraint,
-        # a failing MATERIALIZED column, too many parts). Without a name, so that no kill leaves it behind, and because
-        # the engine takes a name for a pattern: in a folder called "a[1]" it finds nothing and inserts no rows.
+        # Through a file, because chDB's send_insert() reports success when the table refuses rows (26.9: a constraint,
+        # a failing MATERIALIZED column, too many parts). The file has no name, so that a kill does not leave it behind,
+        # and because the engine reads a name as a pattern: in a folder called "a[1]" it would insert no rows.
         with tempfile.TemporaryFile(dir=self._rows_folder) as file:
             try:
                 file.write(rows)
-                # Where /dev/fd duplicates (macOS) and does not open anew, the position is shared. Flushes, too.
+                # Where /dev/fd duplicates a descriptor (macOS), the position is shared. seek() flushes, too.
                 file.seek(0)
             except OSError as failure:
                 text = f"Code: {NOT_ENOUGH_SPACE}. DB::Exception: {failure} (NOT_ENOUGH_SPACE)"

@@ -1,4 +1,4 @@
-"""The embedded ClickHouse as a process of its own, started, stopped and found again from here."""
+"""The embedded ClickHouse as a process of its own: start, stop, attach."""
 
 import contextlib
 import http.client
@@ -16,7 +16,7 @@ from streams.embedded.process import Process, ProcessError
 
 NAME = "clickhouse"
 READY_BOUND_S = 60.0
-# More than twice the grace of the front for running queries.
+# More than twice the grace that running queries get.
 STOP_BOUND_S = 20.0
 
 
@@ -60,7 +60,7 @@ class ClickHouse:
 
         It dies with this process, even by SIGKILL, unless ``detached``.
         """
-        # Bound here and inherited: the port is known before the start, and can't be taken in between.
+        # Bound here and inherited: the port is known before the start, and no other program can take it.
         with socket.create_server((self.host, self._port or 0), backlog=128) as listening:
             self._port = int(listening.getsockname()[1])
             command = [
@@ -80,11 +80,11 @@ class ClickHouse:
         return self
 
     def stop(self) -> None:
-        """End it in order: running queries get 5 s, then are cancelled. Idempotent."""
+        """Shut it down: running queries get 5 s, then are cancelled. Idempotent."""
         self._process.stop(bound_s=STOP_BOUND_S)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL). Idempotent."""
+        """Kill it (SIGKILL). Idempotent."""
         self._process.kill()
 
     @property
@@ -111,11 +111,11 @@ class ClickHouse:
 
     @property
     def log_path(self) -> Path:
-        """What the server printed."""
+        """File with the output of the server."""
         return self._process.log_path
 
     def order_faults(self, faults: Sequence[Fault]) -> None:
-        """Replace the faults that will strike; none for an empty list. Needs ``allow_faults``, and no password set."""
+        """Replace the ordered faults; an empty list removes all. Needs ``allow_faults``."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10.0)
         with contextlib.closing(connection):
             connection.request("POST", "/-/faults", msgspec.json.encode(faults))
@@ -132,7 +132,7 @@ class ClickHouse:
         self.stop()
 
     def _answers(self) -> bool:
-        # The port accepts as soon as it is bound, an answer comes once the engine is open.
+        # The port accepts as soon as it is bound; an answer comes once the engine is open.
         connection = http.client.HTTPConnection(self.host, self.port, timeout=1.0)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/ping")
