@@ -7,6 +7,7 @@ refuses a second *process* on the folder, and a second folder in this process.
 
 import re
 import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import chdb.state.sqlitelike as chdb
 
 from schemas.clickhouse.quoting import identifier, literal
 from schemas.errors import ClickfoldError, SettingsError
+from streams.embedded.clickhouse.permissions import FILES_DATABASE, NotAllowedError, Permissions
 from streams.embedded.clickhouse.statement import Statement, reading_from
 
 SYNTAX_ERROR = 62
@@ -26,6 +28,8 @@ SCHEDULE_THREADS = 16
 # Inserts run before queries: beside four heavy queries on two busy cores the median insert of 1,000 rows took 418 and
 # 554 ms, with this 65 and 40. The engine sets it only where the process may lower it again (CAP_SYS_NICE, as root).
 READERS_NICE = "10"
+_CONFIG, _USERS = (Path(__file__).with_name(name) for name in ("engine.xml", "users.xml"))
+ACCESS_DENIED = 497
 _CODE = re.compile(r"Code: (\d+)\.")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
@@ -67,7 +71,9 @@ class Engine:
     """
 
     def __init__(self, path: Path, *, max_execution_s: float) -> None:
-        self._path = f"{path}?background_schedule_pool_size={SCHEDULE_THREADS}"
+        _describe_default_database(path / "metadata")
+        settings = {"background_schedule_pool_size": SCHEDULE_THREADS, "config-file": _CONFIG, "users_config": _USERS}
+        self._path = f"{path}?" + "&".join(f"{name}={value}" for name, value in settings.items())
         # Beside the data, where there is enough space; the system's temporary folder may be small, or in memory.
         self._rows_folder = path.parent
         self._max_execution_s = max_execution_s
@@ -77,17 +83,20 @@ class Engine:
         except RuntimeError as failure:
             remedy = "Stop the process that has it open, or choose another folder"
             raise SettingsError(f"ClickHouse can't open {path} ({failure}). {remedy}.") from None
+        self._permissions = Permissions(self._anchor)
         self.version = self._anchor.query("SELECT version()", "TabSeparated").bytes().decode().strip()
         self.timezone = self._anchor.query("SELECT timezone()", "TabSeparated").bytes().decode().strip()
 
     def run(self, statement: Statement, session: Session) -> Answer:
-        """Execute and wait. An INSERT that returned survives ``kill -9``. Raises EngineError."""
+        """Execute and wait. An INSERT that returned survives ``kill -9``. Raises EngineError, also for what is not
+        permitted."""
         connection = chdb.Connection(self._path)
         try:
-            self._prepare(connection, session, self._defaults(connection, statement, session))
             if statement.rows is None:
                 return self._query(connection, statement, session)
-            return self._insert(connection, statement, statement.rows)
+            return self._insert(connection, statement, statement.rows, session)
+        except NotAllowedError as refusal:
+            raise EngineError(ACCESS_DENIED, f"Code: 497. DB::Exception: {refusal}. (ACCESS_DENIED)") from None
         except RuntimeError as failure:
             raise _engine_error(str(failure)) from None
         finally:
@@ -107,25 +116,21 @@ class Engine:
         """Close the data. No statement may be running."""
         self._anchor.close()
 
-    def _defaults(self, connection: chdb.Connection, statement: Statement, session: Session) -> dict[str, str]:
-        settings = {"max_execution_time": str(self._max_execution_s)}
-        if statement.rows is not None:
-            return settings
-        try:
-            kind = connection._conn.classify_query(statement.sql)
-        except RuntimeError:
-            return settings  # Not SQL: to run it gives the engine's own message.
+    def _kind(self, connection: chdb.Connection, sql: str) -> str:
+        """chDB's class of one statement. Raises EngineError or RuntimeError for several, and for what is no SQL."""
+        kind = connection._conn.classify_query(sql)
         if kind["statement_count"] > 1:
             # chDB runs "a; b" and joins the answers. A server refuses it, so this does too.
             message = "Syntax error (Multi-statements are not allowed)"
             raise EngineError(SYNTAX_ERROR, f"Code: 62. DB::Exception: {message}. (SYNTAX_ERROR)")
-        settings["os_threads_nice_value_query"] = READERS_NICE
-        if kind["query_class"].name == "READ_ONLY":
-            settings["log_comment"] = session.query_id
-        return settings
+        if kind["statement_count"] == 0:
+            # Never executed: chDB would run the statements before the one with the error. This gives the message.
+            connection.query(f"SELECT formatQuery({literal(sql)})")
+            raise EngineError(SYNTAX_ERROR, "Code: 62. DB::Exception: Syntax error. (SYNTAX_ERROR)")
+        return str(kind["query_class"].name)
 
     def _prepare(self, connection: chdb.Connection, session: Session, defaults: Mapping[str, str]) -> None:
-        settings = {**defaults, **(session.settings or {})}
+        settings = {"max_execution_time": str(self._max_execution_s), **defaults, **(session.settings or {})}
         settings |= {f"param_{name}": value for name, value in (session.parameters or {}).items()}
         # Last, because it forbids some settings.
         if session.readonly:
@@ -134,10 +139,18 @@ class Engine:
             if not _NAME.fullmatch(name):
                 raise EngineError(115, f"Code: 115. DB::Exception: Unknown setting {name!r}. (UNKNOWN_SETTING)")
             connection.query(f"SET {name} = {literal(value)}")
+        if session.database == FILES_DATABASE:
+            raise NotAllowedError(f"{FILES_DATABASE} would show files as tables")
         if session.database:
             connection.query(f"USE {identifier(session.database)}")
 
     def _query(self, connection: chdb.Connection, statement: Statement, session: Session) -> Answer:
+        kind = self._kind(connection, statement.sql)
+        defaults = {"os_threads_nice_value_query": READERS_NICE}
+        if kind == "READ_ONLY":
+            defaults["log_comment"] = session.query_id
+        self._prepare(connection, session, defaults)
+        self._permissions.check(connection, statement.sql, control=kind == "CONTROL")
         result = connection.query(statement.sql, session.default_format)
         body = result.bytes()
         return Answer(
@@ -154,7 +167,7 @@ class Engine:
             },
         )
 
-    def _insert(self, connection: chdb.Connection, statement: Statement, rows: bytes) -> Answer:
+    def _insert(self, connection: chdb.Connection, statement: Statement, rows: bytes, session: Session) -> Answer:
         # Through a file, because chDB's send_insert() reports success when the table refuses rows (26.9: a constraint,
         # a failing MATERIALIZED column, too many parts). The file has no name, so that a kill does not leave it behind,
         # and because the engine reads a name as a pattern: in a folder called "a[1]" it would insert no rows.
@@ -166,8 +179,12 @@ class Engine:
             except OSError as failure:
                 text = f"Code: {NOT_ENOUGH_SPACE}. DB::Exception: {failure} (NOT_ENOUGH_SPACE)"
                 raise EngineError(NOT_ENOUGH_SPACE, text) from None
-            source = f"FROM INFILE '/dev/fd/{file.fileno()}' COMPRESSION 'none'"
-            result = connection.query(reading_from(statement, source), "Null")
+            name = f"/dev/fd/{file.fileno()}"
+            sql = reading_from(statement, f"FROM INFILE '{name}' COMPRESSION 'none'")
+            kind = self._kind(connection, sql)
+            self._prepare(connection, session, {})
+            self._permissions.check_insert(connection, sql, rows, control=kind == "CONTROL", infile=name)
+            result = connection.query(sql, "Null")
         summary = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
         elapsed_ns = int(result.elapsed() * 1e9)
         return Answer(b"", "", {"read_rows": 0, "read_bytes": 0, **summary, "elapsed_ns": elapsed_ns})
@@ -180,3 +197,18 @@ def _engine_error(message: str) -> EngineError:
             UNKNOWN_EXCEPTION, f"Code: {UNKNOWN_EXCEPTION}. DB::Exception: {message} (UNKNOWN_EXCEPTION)"
         )
     return EngineError(int(found.group(1)), message[found.start() :].strip())
+
+
+def _describe_default_database(metadata: Path) -> None:
+    """Makes `default` a database of tables before the engine starts, which would otherwise make it one of files.
+
+    Tables that an earlier version made in it are kept: they are in the folder to which a link of that name leads.
+    """
+    description, tables = metadata / "default.sql", metadata / "default"
+    if description.exists():
+        return
+    database_id = tables.readlink().name if tables.is_symlink() else uuid.uuid4()
+    metadata.mkdir(parents=True, exist_ok=True)
+    unfinished = metadata / "default.sql.tmp"
+    unfinished.write_text(f"ATTACH DATABASE _ UUID '{database_id}'\nENGINE = Atomic\n")
+    unfinished.replace(description)
