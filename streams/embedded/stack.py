@@ -23,7 +23,6 @@ from streams.embedded.process import Process, ProcessError
 from streams.embedded.worker_environment import worker_environment
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
-from streams.warehouse.client import connect
 
 WORKERS = ("join", "learn", "pace", "sink")
 PARTS = ("kafka", "clickhouse", *WORKERS)
@@ -44,7 +43,7 @@ class Stack:
     ) -> None:
         self.folder = folder.absolute()
         self.broker = Broker(self.folder / "kafka")
-        self.clickhouse = ClickHouse(self.folder / "clickhouse", asks_password=False)
+        self.clickhouse = ClickHouse(self.folder / "clickhouse", keeps_password=True)
         self.workers = {name: Process(self.folder / "workers", name) for name in WORKERS}
         self.ports: dict[str, int] = {}
         self._options_path = self.folder / "options.json"
@@ -104,7 +103,7 @@ class Stack:
         Admin(self.cluster).create(
             partitions=self._partitions, shards=self._shards, replication=1, input_config=self._input_config
         )
-        with closing(connect(self.clickhouse.url)) as client:
+        with closing(self.clickhouse.warehouse.connect_to_server()) as client:
             migrate(client, database="ads")
         fresh = [name for name in WORKERS if not self.workers[name].alive]
         say("starting workers: " + ", ".join(fresh) + " …")
@@ -151,7 +150,9 @@ class Stack:
         command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
         command += self._options.get(name, ())
         environment = worker_environment(
-            bootstrap=self.broker.bootstrap, clickhouse_url=self.clickhouse.url, state_dir=self.folder / "state"
+            bootstrap=self.broker.bootstrap,
+            clickhouse=self.clickhouse.warehouse,
+            state_dir=self.folder / "state",
         )
         self.workers[name].start(command, environment=environment, note={"port": str(port)}, detached=detached)
 

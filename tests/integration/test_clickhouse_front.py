@@ -191,7 +191,6 @@ def test_sql_in_the_address_and_rows_in_the_body(clickhouse: ClickHouse, databas
         (b"INSERT INTO settings SETTINGS max_block_size = 5, log_comment = 'SETTINGS a=1' FORMAT CSV\n", b"1\n2\n"),
         (b"INSERT INTO settings (settings) FORMAT TSV\n", b"1\n2"),
         (b"INSERT INTO TABLE settings -- SETTINGS x = 1\nVALUES", b"(1), (1 + 1);"),
-        (b"INSERT INTO FUNCTION remote('127.0.0.1', currentDatabase(), settings) FORMAT CSV\n", b"1\n2\n"),
     ],
 )
 def test_rows_arrive_however_the_insert_is_worded(

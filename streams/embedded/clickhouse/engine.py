@@ -202,13 +202,15 @@ def _engine_error(message: str) -> EngineError:
 def _describe_default_database(metadata: Path) -> None:
     """Makes `default` a database of tables before the engine starts, which would otherwise make it one of files.
 
-    Tables that an earlier version made in it are kept: they are in the folder to which a link of that name leads.
+    Tables that an earlier version made in it are kept: they are in the folder to which a link of that name leads. The
+    engine takes that link for its own default database too and would end, and makes it again; so it goes.
     """
     description, tables = metadata / "default.sql", metadata / "default"
-    if description.exists():
-        return
-    database_id = tables.readlink().name if tables.is_symlink() else uuid.uuid4()
-    metadata.mkdir(parents=True, exist_ok=True)
-    unfinished = metadata / "default.sql.tmp"
-    unfinished.write_text(f"ATTACH DATABASE _ UUID '{database_id}'\nENGINE = Atomic\n")
-    unfinished.replace(description)
+    if not description.exists():
+        database_id = tables.readlink().name if tables.is_symlink() else uuid.uuid4()
+        metadata.mkdir(parents=True, exist_ok=True)
+        unfinished = metadata / "default.sql.tmp"
+        unfinished.write_text(f"ATTACH DATABASE _ UUID '{database_id}'\nENGINE = Atomic\n")
+        unfinished.replace(description)
+    if tables.is_symlink():
+        tables.unlink()

@@ -3,8 +3,8 @@
 Served: queries and inserts with settings, ``param_*``, compression both ways and the ``X-ClickHouse-*`` headers; GET is
 read-only. A client that hangs up ends its query, but nothing that writes. Not served: state kept between requests of a
 ``session_id`` (temporary tables, SET), external tables, answers streamed while the query runs (an answer is made in
-memory first), ``query_id`` as the engine's own id. SQL can read and write files as the user of this process, so on a
-machine shared with others set CLICKHOUSE_PASSWORD.
+memory first), ``query_id`` as the engine's own id, and statements that lead to files, programs or other hosts
+(see `permissions`).
 """
 
 import asyncio

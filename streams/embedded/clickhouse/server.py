@@ -7,12 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from streams.embedded.clickhouse.faults import Fault
+from streams.embedded.clickhouse.password import USER, kept_password
 from streams.embedded.process import Process, ProcessError
+
+if TYPE_CHECKING:
+    from streams.warehouse.client import Warehouse
 
 NAME = "clickhouse"
 READY_BOUND_S = 60.0
@@ -23,9 +27,9 @@ STOP_BOUND_S = 20.0
 class ClickHouse:
     """ClickHouse over ``folder``, reached at ``url``. Data outlive the process, also after ``kill -9``.
 
-    ``port`` None takes a free one at the first start and keeps it at later ones. The password, if any, is
-    CLICKHOUSE_PASSWORD of the environment, unless ``asks_password`` is false: that one may be meant for another
-    ClickHouse. Another ``host`` than loopback is refused without a password.
+    ``port`` None takes a free one at the first start and keeps it at later ones. With ``keeps_password`` the password
+    is the one in the folder, see `password`. Without it, it is CLICKHOUSE_PASSWORD of the environment, and when that
+    is empty nobody needs one. Another ``host`` than loopback is refused without a password.
     """
 
     def __init__(
@@ -35,13 +39,13 @@ class ClickHouse:
         port: int | None = None,
         host: str = "127.0.0.1",
         allow_faults: bool = False,
-        asks_password: bool = True,
+        keeps_password: bool = False,
     ) -> None:
         self.folder = folder
         self.host = host
         self._port = port
         self._allow_faults = allow_faults
-        self._asks_password = asks_password
+        self._keeps_password = keeps_password
         self._process = Process(folder, NAME)
 
     @classmethod
@@ -51,7 +55,9 @@ class ClickHouse:
         if process is None:
             return None
         note = process.note
-        clickhouse = cls(folder, port=int(note["port"]), host=note["host"])
+        clickhouse = cls(
+            folder, port=int(note["port"]), host=note["host"], keeps_password=note.get("password") == "kept"
+        )
         clickhouse._process = process
         return clickhouse
 
@@ -71,8 +77,12 @@ class ClickHouse:
             self._process.start(
                 command,
                 # Times without a zone mean the same on every machine.
-                environment={"TZ": "UTC", **({} if self._asks_password else {"CLICKHOUSE_PASSWORD": ""})},
-                note={"host": self.host, "port": str(self._port)},
+                environment={"TZ": "UTC", **self._login()},
+                note={
+                    "host": self.host,
+                    "port": str(self._port),
+                    "password": "kept" if self._keeps_password else "environment",
+                },
                 descriptors=[listening.fileno()],
                 detached=detached,
             )
@@ -110,6 +120,18 @@ class ClickHouse:
         return f"http://{self.host}:{self.port}"
 
     @property
+    def password(self) -> str:
+        """The password kept in the folder, of the user `default`; empty without ``keeps_password``."""
+        return kept_password(self.folder) if self._keeps_password else ""
+
+    @property
+    def warehouse(self) -> "Warehouse":
+        """How clients reach it."""
+        from streams.warehouse.client import Warehouse  # takes 0.3 s to import
+
+        return Warehouse(self.url, user=USER if self._keeps_password else "", password=self.password)
+
+    @property
     def log_path(self) -> Path:
         """File with the output of the server."""
         return self._process.log_path
@@ -130,6 +152,12 @@ class ClickHouse:
         self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _login(self) -> dict[str, str]:
+        if not self._keeps_password:
+            return {}
+        # Not the user's own variables, which are meant for another ClickHouse.
+        return {"CLICKHOUSE_USER": USER, "CLICKHOUSE_PASSWORD": self.password}
 
     def _answers(self) -> bool:
         # The port accepts as soon as it is bound; an answer comes once the engine is open.
