@@ -252,6 +252,15 @@ def test_insert_does_not_queue_behind_queries(clickhouse: ClickHouse, database: 
     assert [query.result()[0] for query in queries] == [200] * len(queries)
 
 
+def test_compressed_statement_over_the_bound_is_413(clickhouse: ClickHouse) -> None:
+    for size, status in ((wire.MAX_SQL_BYTES - 20, 200), (wire.MAX_SQL_BYTES + 1, 413)):
+        body = gzip.compress(b"SELECT 1 -- " + b"x" * size)
+        encoded = {"Content-Encoding": "gzip"}
+        assert request(clickhouse, body, headers=encoded, max_query_size=str(4 << 20))[0] == status
+    bomb = gzip.compress(bytes(wire.MAX_BODY_BYTES + 1))
+    assert request(clickhouse, bomb, headers={"Content-Encoding": "gzip"})[0] == 413
+
+
 def test_ping_and_bare_get_answer_ok(clickhouse: ClickHouse) -> None:
     assert request(clickhouse, method="GET")[2] == b"Ok.\n"
     assert urllib3.request("GET", clickhouse.url + "/ping").data == b"Ok.\n"

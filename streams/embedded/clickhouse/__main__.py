@@ -22,7 +22,7 @@ MAX_CONNECTIONS = 256
 MAX_EXECUTION_S = 120.0
 # Without it 256 silent clients would keep all others out. It does not count while a connection waits for its next
 # request.
-HEADERS_S = 30.0
+HEADERS_S = 5.0
 # At SIGTERM running statements get this long, are then cancelled, and get it once more to answer.
 GRACE_S = 5
 

@@ -211,7 +211,12 @@ def _read_request(
         default_format=query.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
         readonly=method != "POST",
     )
-    return read_statement(text), session
+    statement = read_statement(text)
+    if len(statement.sql) > wire.MAX_SQL_BYTES:
+        raise wire.BodyError(
+            413, f"The SQL without rows exceeds {wire.MAX_SQL_BYTES} bytes; send rows by INSERT … FORMAT."
+        )
+    return statement, session
 
 
 async def _no_such_path(request: Request, _: Exception) -> Response:

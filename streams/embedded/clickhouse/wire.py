@@ -19,7 +19,10 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MAX_BODY_BYTES = 256 << 20
+# Compressed, and again decompressed: a small body can hold a thousand times its bytes. The sink sends up to 20 MB.
+MAX_BODY_BYTES = 64 << 20
+# Without the rows of an INSERT. A longer statement would take many times its bytes to parse.
+MAX_SQL_BYTES = 1 << 20
 
 # As in ClickHouse's exceptionCodeToHTTPStatus; any other number is 500.
 _STATUS_OF_CODE = {
