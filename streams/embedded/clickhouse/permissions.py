@@ -45,12 +45,13 @@ _NODE = re.compile(r"( *)(\w+)(?: +(\S+))?")
 _FORMAT_STRING = re.compile(
     r" *Function format(?: \(alias \w+\))? \(children 1\)\n *ExpressionList \(children \d+\)\n *Literal '[^\n]*\{"
 )
-# One argument of a dictionary's source is its TABLE: a source needs TABLE or QUERY, and a word is no query.
-_PLAIN_SOURCE = re.compile(
-    r" *FunctionWithKeyValueArguments +clickhouse \(children 1\)\n *ExpressionList \(children 1\)\n"
-    r" *pair \(children 1\)\n *Literal '\w+'$",
-    re.MULTILINE,
+# A dictionary's source with one or three arguments that are strings; which, only the written statement shows.
+_SOURCE = re.compile(
+    r" *FunctionWithKeyValueArguments +clickhouse \(children 1\)\n *ExpressionList \(children [13]\)\n"
+    r"(?: *pair \(children 1\)\n *Literal '[^\n]*'\n?)+",
 )
+# What leads to another host or has SQL in a text. USER, PASSWORD, DB and TABLE remain.
+_FORBIDDEN_KEYS: Final = ("host", "query", "where", "name", "update_field")
 
 
 class NotAllowedError(ClickfoldError):
@@ -85,7 +86,7 @@ class Permissions:
         for _, name, word in nodes:
             self._check_node(name, word)
         self._check_format(tree)
-        _check_sources(tree)
+        self._check_sources(connection, sql, tree)
         self._check_hidden(connection, sql, nodes)
 
     def check_insert(self, connection: chdb.Connection, sql: str, rows: bytes, *, control: bool, infile: str) -> None:
@@ -137,6 +138,14 @@ class Permissions:
                 "format() needs a literal format string with braces; the table function is not served"
             )
 
+    def _check_sources(self, connection: chdb.Connection, sql: str, tree: str) -> None:
+        sources = tree.count("FunctionWithKeyValueArguments")
+        if not sources:
+            return
+        written = self._written(connection, sql)
+        if len(_SOURCE.findall(tree)) != sources or any(f"{key} '" in written for key in _FORBIDDEN_KEYS):
+            raise NotAllowedError("the source of a dictionary must be CLICKHOUSE(TABLE '…') of this ClickHouse")
+
     def _check_hidden(self, connection: chdb.Connection, sql: str, nodes: list[tuple[int, str, str]]) -> None:
         # EXPLAIN AST does not print what APPLY applies, the conditions of SHOW and the settings of a table.
         hides = any(name == "ColumnsApplyTransformer" for _, name, _ in nodes)
@@ -160,11 +169,6 @@ def _check_control(root: tuple[int, str, str], children: list[str]) -> None:
         raise NotAllowedError("INTO OUTFILE writes a file; read the answer of the request")
     if kind != "SYSTEM" and kind not in _CONTROL:
         raise NotAllowedError(f"the embedded ClickHouse does not serve {kind}")
-
-
-def _check_sources(tree: str) -> None:
-    if tree.count("FunctionWithKeyValueArguments") != len(_PLAIN_SOURCE.findall(tree)):
-        raise NotAllowedError("the source of a dictionary must be CLICKHOUSE(TABLE '…') of the same database")
 
 
 def _names(connection: chdb.Connection, table: str) -> set[str]:
