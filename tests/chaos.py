@@ -145,6 +145,10 @@ class Chaos:
     def _break(self, kind: str) -> None:
         self._thaw()
         running = self.workers.running()
+        if not running:
+            # All are frozen or were removed.
+            self._say(f"{self._now_s():6.1f} s  no join worker runs: {kind} is left out")
+            return
         worker = self._random.choice(running)
         whom = worker.name
         at_s = self._now_s()

@@ -52,10 +52,9 @@ def warehouse_if_any() -> Warehouse | None:
     if environment.clickhouse_url:
         return environment.warehouse()
     from streams.embedded.clickhouse import ClickHouse
-    from streams.warehouse.client import Warehouse
 
     running = ClickHouse.attach(_clickhouse_folder())
-    return Warehouse(running.url) if running is not None else None
+    return running.warehouse if running is not None else None
 
 
 @contextlib.contextmanager
@@ -83,10 +82,9 @@ def _stopped_warehouse() -> Iterator[Warehouse]:
             "its --data-dir in CLICKFOLD_DATA_DIR"
         )
     from streams.embedded.clickhouse import ClickHouse
-    from streams.warehouse.client import Warehouse
 
-    with ClickHouse(folder, asks_password=False) as server:
-        yield Warehouse(server.url)
+    with ClickHouse(folder, keeps_password=True) as server:
+        yield server.warehouse
 
 
 def _clickhouse_folder() -> Path:
@@ -115,10 +113,9 @@ def warehouse_to_measure(folder: Path) -> Iterator[tuple[Warehouse, int]]:
         yield environment.warehouse(), 0
         return
     from streams.embedded.clickhouse import ClickHouse
-    from streams.warehouse.client import Warehouse
 
-    with ClickHouse(folder / "clickhouse") as server:
-        yield Warehouse(server.url), server.pid
+    with ClickHouse(folder / "clickhouse", keeps_password=True) as server:
+        yield server.warehouse, server.pid
 
 
 @contextlib.contextmanager

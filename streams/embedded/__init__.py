@@ -1,3 +1,4 @@
-"""Real Kafka and ClickHouse run from Python packages alone, for demo, tests and a single machine; `stack` is the front
-door.
+"""Real Kafka and ClickHouse, run from Python packages alone, for the demo, tests and a single machine.
+
+`stack` starts and stops all of it.
 """

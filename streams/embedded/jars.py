@@ -1,9 +1,9 @@
 """The jars of Apache Kafka, from a pinned list, without Maven: ``python -m streams.embedded.jars [--lock]``.
 
-``kafka_jars.lock`` names every jar and its SHA-256, so a run resolves nothing and takes no file on trust: the
-repository may be a mirror (``[repositories]`` in jgo's settings file, where ``central`` can be replaced), the bytes may
-not differ. jgo's own Python resolver does the fetching; it never calls ``mvn``, and writes into a staging folder of
-ours because it neither downloads atomically nor refuses a file whose checksum is wrong (it logs a warning).
+``kafka_jars.lock`` names every jar and its SHA-256. A run resolves no versions and checks every file. The repository
+may be a mirror (``[repositories]`` in jgo's settings file, where ``central`` can be replaced); the bytes must be the
+same. jgo's Python resolver fetches, without ``mvn``. It writes into a staging folder of ours, because it does not
+download atomically, and only logs a warning when a checksum is wrong.
 """
 
 import argparse
@@ -32,7 +32,7 @@ LOG4J_CORE = "org.apache.logging.log4j:log4j-core"
 LOG4J_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl"
 
 LOCK = resources.files("streams.embedded") / "kafka_jars.lock"
-PARALLEL = 16  # latency rules, most jars are small: 46 jars took 12 s by 4 and 6 s by 8 or 16
+PARALLEL = 16  # most jars are small and wait for the network: 46 jars took 12 s by 4, and 6 s by 8 or 16
 ATTEMPTS = 4
 TIMEOUT_S = 60
 
@@ -40,7 +40,7 @@ Progress = Callable[[str], None]
 
 
 class JarError(ClickfoldError):
-    """Kafka's jars could not be had: not reachable, or not the bytes that were pinned."""
+    """A jar of Kafka could not be fetched, or its bytes are not those that are pinned."""
 
 
 class Jar(msgspec.Struct, frozen=True):
@@ -51,12 +51,12 @@ class Jar(msgspec.Struct, frozen=True):
 
     @property
     def filename(self) -> str:
-        """Name in the cache; holds the version, so that two locks can share one folder."""
+        """Name in the cache. It contains the version, so that two locks can share one folder."""
         return "-".join(self.coordinate.split(":")[1:]) + ".jar"
 
 
 def jars_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where jars are kept between runs: below ``CLICKFOLD_CACHE``, else the user's cache folder."""
+    """Folder of the jars: below ``CLICKFOLD_CACHE``, or else below the user's cache folder."""
     if own := environment.get("CLICKFOLD_CACHE"):
         return Path(own) / "jars"
     cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -64,7 +64,7 @@ def jars_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def read_lock(text: str) -> list[Jar]:
-    """The pinned jars in class path order; lines starting with ``#`` say something to people."""
+    """The pinned jars in class path order; lines that start with ``#`` are comments."""
     lines = (line.split() for line in text.splitlines() if line.strip() and not line.startswith("#"))
     return [Jar(coordinate, sha256) for coordinate, sha256 in lines]
 
@@ -76,10 +76,10 @@ def class_path(
     repositories: Mapping[str, str] | None = None,
     progress: Progress = lambda _line: None,
 ) -> list[Path]:
-    """Paths of all jars (default: Kafka's), each verified on every call; what is missing or damaged is fetched.
+    """Paths of all jars (default: Kafka's), each verified on every call; missing and damaged ones are fetched.
 
-    Hashing all 44 MB takes 0.04 s. Several processes may do this at once: a file appears whole or not at all.
-    ``repositories`` (name to address) replaces jgo's settings. Raises JarError when a jar can't be had as pinned.
+    Hashing all 44 MB takes 0.04 s. Several processes may call this at the same time: a file appears whole or not at
+    all. ``repositories`` (name to address) replaces jgo's settings. Raises JarError when a jar cannot be fetched.
     """
     wanted = list(read_lock(LOCK.read_text()) if jars is None else jars)
     folder = folder or jars_folder()
@@ -96,17 +96,17 @@ def class_path(
                 for fetch in as_completed(fetches):
                     fetch.result()
             finally:
-                # One failure is enough to know; the others would only delay saying so.
+                # Do not wait for the other fetches after one has failed.
                 pool.shutdown(cancel_futures=True)
     return [folder / jar.filename for jar in wanted]
 
 
 def _is_sound(path: Path, jar: Jar, progress: Progress) -> bool:
     try:
-        found = _sha256(path)
+        digest = _sha256(path)
     except FileNotFoundError:
         return False
-    if found != jar.sha256:
+    if digest != jar.sha256:
         progress(f"{path.name} is damaged in the cache and is fetched again.")
         path.unlink(missing_ok=True)
         return False
@@ -116,7 +116,7 @@ def _is_sound(path: Path, jar: Jar, progress: Progress) -> bool:
 def _fetch(jar: Jar, staging: Path, folder: Path, repositories: Mapping[str, str] | None) -> None:
     import requests
 
-    # A refused connection, a 5xx or a cut transfer may pass. jgo says RuntimeError for every status but 200.
+    # A refused connection, a 5xx or a broken transfer may pass. jgo raises RuntimeError for any status but 200.
     attempts = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
@@ -130,18 +130,18 @@ def _fetch(jar: Jar, staging: Path, folder: Path, repositories: Mapping[str, str
             f"Could not fetch {jar.coordinate} in {ATTEMPTS} attempts: {failure}. Check the network, or name a mirror "
             "under [repositories] in jgo's settings file."
         ) from failure
-    found = _sha256(fetched)
-    if found != jar.sha256:
+    digest = _sha256(fetched)
+    if digest != jar.sha256:
         fetched.unlink()
         raise JarError(
-            f"{jar.coordinate} has SHA-256 {found}, pinned is {jar.sha256}: the repository served other bytes, "
-            "they were deleted. Try again, or check the mirror in jgo's settings file."
+            f"{jar.coordinate} has SHA-256 {digest}, but {jar.sha256} is pinned: the repository served other bytes. "
+            "The file was deleted. Try again, or check the mirror in jgo's settings file."
         )
     fetched.replace(folder / jar.filename)
 
 
 def _download(jar: Jar, staging: Path, repositories: Mapping[str, str] | None) -> Path:
-    # A folder an attempt: jgo takes a file left by a cut transfer for a finished one.
+    # One folder for each attempt: jgo takes a file that a broken transfer left for a complete one.
     context = _maven(Path(tempfile.mkdtemp(dir=staging)), repositories)
     return Path(context.create_dependency(jar.coordinate).artifact.resolve())
 
@@ -152,8 +152,8 @@ def _maven(repo_cache: Path, repositories: Mapping[str, str] | None = None) -> "
         from jgo.maven import MavenContext, PythonResolver
         from jgo.maven._core import DEFAULT_REMOTE_REPOS
     except ImportError as failure:
-        raise JarError("Kafka's jars are fetched by jgo, which is missing: install clickfold[embedded].") from failure
-    # "Checksum mismatch" of jgo's own SHA-1 check: ours says it better, and stops.
+        raise JarError("jgo, which fetches Kafka's jars, is missing: install clickfold[embedded].") from failure
+    # jgo warns of its own SHA-1 check; ours has a better message, and stops.
     logging.getLogger("jgo").setLevel(logging.ERROR)
     if repositories is None:
         repositories = DEFAULT_REMOTE_REPOS | GlobalSettings.load().repositories
@@ -168,13 +168,13 @@ def _sha256(path: Path) -> str:
 
 
 def lock_text() -> str:
-    """The lock for ``KAFKA``, resolved and fetched anew; reads every pom, so it takes about half a minute."""
+    """The text of the lock for ``KAFKA``, resolved and fetched again; takes about half a minute."""
     with tempfile.TemporaryDirectory() as cache:
         maven = _maven(Path(cache))
         inputs, others = maven.resolver.resolve([maven.create_dependency(KAFKA)])
         log4j = next(each.version for each in others if f"{each.groupId}:{each.artifactId}" == LOG4J_CORE)
-        # Not resolved with Kafka: jgo lets the managed versions of every input rule, and log4j's own pom manages
-        # kafka-clients (3.9.1 came out). What the binding needs is log4j itself, which is there.
+        # Not resolved together with Kafka: jgo applies the managed versions of every input, and log4j's pom manages
+        # kafka-clients, which gave 3.9.1. The binding needs only log4j, which is in the list already.
         binding = maven.create_dependency(f"{LOG4J_BINDING}:{log4j}")
         artifacts = [each.artifact for each in (*inputs, *others, binding)]
         with ThreadPoolExecutor(PARALLEL) as pool:
@@ -189,9 +189,9 @@ def lock_text() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch and verify all jars, or write the lock anew. Exit code 1 when that failed, with the reason on stderr."""
+    """Fetch and verify all jars, or write the lock again. Exit code 1 and the reason on stderr when that fails."""
     parser = argparse.ArgumentParser(prog="python -m streams.embedded.jars", description=main.__doc__)
-    parser.add_argument("--lock", action="store_true", help="resolve KAFKA anew and write kafka_jars.lock")
+    parser.add_argument("--lock", action="store_true", help="resolve KAFKA again and write kafka_jars.lock")
     options = parser.parse_args(arguments)
     try:
         if options.lock:

@@ -1,4 +1,4 @@
-"""Ports of this machine for what is started here."""
+"""Free ports of this machine for the servers that are started here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final
 from streams.embedded.kafka_settings import LOOPBACK
 from streams.embedded.process import ProcessError
 
-# Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a port
-# chosen there may be taken by any connection between our look and the server's bind, or while it restarts.
+# Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a
+# connection could take a port of that range before the server binds it, or while the server restarts.
 PORTS: Final = range(20_000, 32_000)
 
 
@@ -18,7 +18,7 @@ def free_port(wanted: int = 0, *, other_than: int | None = None) -> int:
     """The wanted port if it is free, else any that is. Raises ProcessError."""
     for port in [*([wanted] if wanted else []), *random.sample(PORTS, len(PORTS))]:
         with socket.socket() as candidate:
-            # Connections of its last user that linger do not make it taken.
+            # A closed connection that the kernel still remembers does not count.
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 candidate.bind((LOOPBACK, port))

@@ -1,8 +1,8 @@
-"""A server run as a child process: one per folder, dead when its parent is, found again when it was detached.
+"""A server run as a child process: one for each folder. It ends with its parent, unless it is detached.
 
 The child holds an flock on ``<folder>/<name>.lock`` through an inherited descriptor. The kernel drops it when the
-child ends, however it ends: a lock can't be stale, and "the lock is held" is the truth about "it runs". A pid alone is
-not, as the number may belong to another process by now.
+child ends, however it ends, so the lock is held exactly while the child runs. A process id alone would not do: the
+number may belong to another process by now.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ LOG_BYTES = 8 << 20  # one old log of this size is kept beside the current one
 
 
 class ProcessError(ClickfoldError):
-    """A child process did not start, did not become ready or ended too early; the message holds its last words."""
+    """A child process did not start, was not ready in time or ended too early; the message has the end of its log."""
 
 
 class FolderInUseError(ProcessError):
@@ -62,14 +62,14 @@ class Process:
     ) -> None:
         """Run ``command`` with its output in the log. Raises FolderInUseError when the folder is served already.
 
-        ``environment`` is added to this process's own; ``note`` (ports...) is kept for whoever attaches;
-        ``descriptors`` (a listening socket...) are inherited. A ``detached`` child outlives this process, any other is
-        killed with it. Neither gets the terminal's Ctrl-C: its parent stops it in order.
+        ``environment`` is added to that of this process; ``note`` (ports and so on) is kept for `attach`;
+        ``descriptors`` (a listening socket and so on) are inherited. A ``detached`` child outlives this process, any
+        other is killed with it. Neither gets the terminal's Ctrl-C: its parent stops it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = self._take_lock()
         if self._child is not None:
-            self._child.wait()  # It lost the lock, so it is over: only its exit status waits to be collected.
+            self._child.wait()  # It has lost the lock, so it has ended; this collects its exit status.
         try:
             with self._open_log() as log:
                 arguments = [
@@ -95,7 +95,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether the child runs: somebody holds the folder's lock."""
+        """Whether the child runs, which holds the folder's lock."""
         if self._child is not None:
             return self._child.poll() is None
         try:
@@ -103,7 +103,7 @@ class Process:
         except FileNotFoundError:
             return False
         try:
-            # Shared, so that two who look at the same moment do not take each other for the server.
+            # Shared, so that two processes that look at the same moment do not take each other for the server.
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -113,21 +113,21 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Process id of the child. Raises ProcessError when it has none (any more)."""
+        """Process id of the child. Raises ProcessError when none runs."""
         if self._child is not None:
             return self._child.pid
         return int(str(self._record()["pid"]))
 
     @property
     def note(self) -> dict[str, str]:
-        """What was written down at the start, also by another process. Raises ProcessError when nothing runs."""
+        """The note given at the start, also by another process. Raises ProcessError when nothing runs."""
         note = self._record()["note"]
         assert isinstance(note, dict)
         return {str(key): str(value) for key, value in note.items()}
 
     def wait_ready(self, probe: Callable[[], bool], *, bound_s: float) -> None:
-        """Return once ``probe`` says yes. Raises ProcessError when the child ends before that, or outlasts ``bound_s``
-        (it is killed then)."""
+        """Return once ``probe`` gives True. Raises ProcessError when the child ends before that. After
+        ``bound_s`` it is killed, with a ProcessError too."""
         deadline = time.monotonic() + bound_s
         while not probe():
             if not self.alive:
@@ -140,16 +140,16 @@ class Process:
             time.sleep(POLL_S)
 
     def stop(self, *, bound_s: float = 20.0) -> None:
-        """End the child in order (SIGTERM), by force after ``bound_s``. Idempotent."""
+        """Shut the child down (SIGTERM), and kill it after ``bound_s``. Idempotent."""
         self._signal(signal.SIGTERM)
         if not self._wait_gone(bound_s):
             self.kill()
 
     def kill(self) -> None:
-        """End the child and its process group at once (SIGKILL). Idempotent."""
+        """Kill the child and its process group (SIGKILL). Idempotent."""
         self._signal(signal.SIGKILL)
         if not self._wait_gone(20.0):
-            raise ProcessError(f"{self.name} in {self.folder} (pid {self.pid}) outlived SIGKILL by 20 s.")
+            raise ProcessError(f"{self.name} in {self.folder} (pid {self.pid}) still runs 20 s after SIGKILL.")
 
     def last_log_lines(self, count: int = 20) -> str:
         """The end of the log, for error messages; empty when there is none."""
@@ -162,7 +162,7 @@ class Process:
 
     def _take_lock(self) -> int:
         lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-        # A look by `alive` holds the lock for microseconds: three tries tell that from a server.
+        # `alive` of another process holds the lock for microseconds: three attempts exclude that.
         for attempt in range(3):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,7 +173,7 @@ class Process:
                 return lock
         os.close(lock)
         raise FolderInUseError(
-            f"Folder {self.folder} is served by another {self.name} process already ({self._holder()}). "
+            f"Another {self.name} process serves folder {self.folder} already ({self._holder()}). "
             "Stop that one, or choose another folder."
         )
 
@@ -184,7 +184,7 @@ class Process:
             return "just starting"
 
     def _record(self) -> dict[str, object]:
-        # A child writes its record some milliseconds after it got the lock. The record of a dead one says nothing.
+        # A child writes its record some milliseconds after it got the lock. The record of an ended one is out of date.
         while self.alive:
             written = self._lock_path.read_bytes()
             if written:
@@ -203,7 +203,7 @@ class Process:
         if not self.alive:
             return
         with contextlib.suppress(ProcessLookupError, ProcessError):
-            # The group: where the tether stays as a parent (macOS), killing it alone would free its child.
+            # The group: where the tether stays as the parent (macOS), its child would outlive it.
             if number == signal.SIGKILL:
                 os.killpg(self.pid, number)
             else:
@@ -225,7 +225,7 @@ class Process:
 
 
 class _DetachedChild(subprocess.Popen[bytes]):
-    """A child meant to outlive whoever holds this object: dropping it is no mistake to warn about."""
+    """A child that may outlive this process: no warning when this object is dropped while the child runs."""
 
     def __del__(self) -> None:
         pass
@@ -238,19 +238,19 @@ _spawner: threading.Thread | None = None
 
 
 def _spawn_from_a_lasting_thread(spawn: _Spawn) -> "subprocess.Popen[bytes]":
-    # PR_SET_PDEATHSIG fires when the *thread* that spawned ends (prctl(2)), so a child started in a worker thread of a
-    # pool would be killed with that thread. A daemon thread lasts as long as the process.
+    # PR_SET_PDEATHSIG sends its signal when the *thread* that spawned ends (prctl(2)): a child started in a thread of a
+    # pool would be killed with that thread. A daemon thread lives as long as the process.
     global _spawner
     with _spawner_lock:
         if _spawner is None:
-            _spawner = threading.Thread(target=_spawn_for_ever, name="spawner", daemon=True)
+            _spawner = threading.Thread(target=_spawn_all, name="spawner", daemon=True)
             _spawner.start()
     spawned: Future[subprocess.Popen[bytes]] = Future()
     _spawns.put((spawn, spawned))
     return spawned.result()
 
 
-def _spawn_for_ever() -> None:
+def _spawn_all() -> None:
     while True:
         spawn, spawned = _spawns.get()
         try:

@@ -1,4 +1,4 @@
-"""Everything at once on this machine: Kafka, ClickHouse and the four workers, each a process below one folder."""
+"""Kafka, ClickHouse and the four workers on this machine, each a process with its data below one folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from streams.embedded.process import Process, ProcessError
 from streams.embedded.worker_environment import worker_environment
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
-from streams.warehouse.client import connect
 
 WORKERS = ("join", "learn", "pace", "sink")
 PARTS = ("kafka", "clickhouse", *WORKERS)
@@ -31,7 +30,7 @@ _READY_S = 60.0
 
 
 class Stack:
-    """The embedded system of one folder. `options` by worker are added to `clickfold worker …`."""
+    """The embedded system of one folder. `options`, by worker, are added to `clickfold worker …`."""
 
     def __init__(
         self,
@@ -44,7 +43,7 @@ class Stack:
     ) -> None:
         self.folder = folder.absolute()
         self.broker = Broker(self.folder / "kafka")
-        self.clickhouse = ClickHouse(self.folder / "clickhouse", asks_password=False)
+        self.clickhouse = ClickHouse(self.folder / "clickhouse", keeps_password=True)
         self.workers = {name: Process(self.folder / "workers", name) for name in WORKERS}
         self.ports: dict[str, int] = {}
         self._options_path = self.folder / "options.json"
@@ -56,13 +55,13 @@ class Stack:
         self._input_config = input_config
 
     def configure(self, *, partitions: int, options: Mapping[str, Sequence[str]]) -> None:
-        """What `start` gives to what it starts; nothing that runs is changed."""
+        """Sets what `start` gives to the parts it starts. Parts that run already are not changed."""
         self._partitions = partitions
         self._options = dict(options)
 
     @classmethod
     def attach(cls, folder: Path) -> Stack | None:
-        """The stack of which anything runs detached on this folder, or None."""
+        """The stack of this folder when any part of it runs detached, or None."""
         stack = cls(folder)
         stack.broker = Broker.attach(stack.folder / "kafka") or stack.broker
         stack.clickhouse = ClickHouse.attach(stack.folder / "clickhouse") or stack.clickhouse
@@ -84,14 +83,14 @@ class Stack:
         return Cluster(self.broker.bootstrap)
 
     def start(self, say: Callable[[str], None], *, detached: bool = False) -> None:
-        """Starts all that does not run yet; returns when every worker is ready. Raises ProcessError with a last log.
+        """Starts all parts that do not run; returns when every worker is ready.
 
-        Raises SettingsError when this folder's workers were given other options before.
+        Raises ProcessError with the end of a log, and SettingsError when the workers of this folder had other options.
         """
         self._started.clear()
         self._check_options()
         if not (self.broker.alive and self.clickhouse.alive):
-            # What is started below listens elsewhere than what the workers were told.
+            # The workers know the addresses of the servers that ended; the new ones may have others.
             self._stop_workers()
         if not self.broker.alive:
             say("starting Kafka …")
@@ -104,7 +103,7 @@ class Stack:
         Admin(self.cluster).create(
             partitions=self._partitions, shards=self._shards, replication=1, input_config=self._input_config
         )
-        with closing(connect(self.clickhouse.url)) as client:
+        with closing(self.clickhouse.warehouse.connect_to_server()) as client:
             migrate(client, database="ads")
         fresh = [name for name in WORKERS if not self.workers[name].alive]
         say("starting workers: " + ", ".join(fresh) + " …")
@@ -117,18 +116,19 @@ class Stack:
         self._ports_path.write_bytes(orjson.dumps(self.ports))
 
     def _check_options(self) -> None:
-        """What a folder's state was made with holds for all that follows: the workers themselves could only say that
-        something differs."""
+        """Raises SettingsError when the options differ from those that the state of this folder was made with.
+
+        The workers would stop too, but could not name the option that differs."""
         try:
             kept = orjson.loads(self._options_path.read_bytes())
         except FileNotFoundError:
             return
         for name in WORKERS:
-            before, asked = kept.get(name, ""), " ".join(self._options.get(name, ()))
-            if before != asked:
+            before, given = kept.get(name, ""), " ".join(self._options.get(name, ()))
+            if before != given:
                 raise SettingsError(
-                    f"worker {name} works in {self.folder} with {before or 'no options'}, asked for is "
-                    f"{asked or 'none'}; ask for the same, or give another --data-dir"
+                    f"worker {name} works in {self.folder} with {before or 'no options'}, but this command gives "
+                    f"{given or 'none'}; give the same options, or another --data-dir"
                 )
 
     def _keep_options(self) -> None:
@@ -143,18 +143,20 @@ class Stack:
         return kept
 
     def _start_worker(self, name: str, *, detached: bool) -> None:
-        # The same as last time, for whoever watches it.
+        # The same port as last time: for programs that read its metrics.
         port = self.ports[name] = free_port(self._kept_ports().get(name, 0))
         command = [sys.executable, "-m", "streams.cli", "worker", name]
         command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
         command += self._options.get(name, ())
         environment = worker_environment(
-            bootstrap=self.broker.bootstrap, clickhouse_url=self.clickhouse.url, state_dir=self.folder / "state"
+            bootstrap=self.broker.bootstrap,
+            clickhouse=self.clickhouse.warehouse,
+            state_dir=self.folder / "state",
         )
         self.workers[name].start(command, environment=environment, note={"port": str(port)}, detached=detached)
 
     def url(self, name: str) -> str:
-        """Where a worker answers: its metrics, or the JSON view of pacing."""
+        """URL of a worker: its metrics, or the JSON view of pacing."""
         return f"http://127.0.0.1:{self.ports[name]}" + ("/pacing" if name == "pace" else "/metrics")
 
     def ready(self, name: str) -> bool:
@@ -162,8 +164,8 @@ class Stack:
         return answers(self.ports[name], "/readyz")
 
     def check(self, *, without: Sequence[str] = ()) -> None:
-        """Raises ProcessError, with its last words, when a part has ended that should not."""
-        # What all others need first: when that is gone, they may have ended for want of it.
+        """Raises ProcessError with the end of its log when a part has ended, except those named in `without`."""
+        # The servers first: when one is gone, a worker may have ended for that reason.
         for server in (self.broker, self.clickhouse):
             if not server.alive:
                 process = Process(server.log_path.parent, server.log_path.stem)
@@ -173,7 +175,7 @@ class Stack:
                 raise ProcessError(f"worker {name} ended:\n{worker.last_log_lines()}")
 
     def end(self, name: str, *, bound_s: float) -> None:
-        """Tells a worker that its inputs are complete and waits until it has decided all and left."""
+        """Tells a worker that its inputs are complete, and waits until it has decided every record and ended."""
         worker = self.workers[name]
         self.check(without=[other for other in WORKERS if other != name])
         os.kill(worker.pid, signal.SIGUSR1)
@@ -184,26 +186,26 @@ class Stack:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Ends all in order; idempotent. Workers first, so that they commit and checkpoint."""
+        """Stops all parts; idempotent. Workers stop first, so that they commit and checkpoint."""
         self._stop_workers()
         self.clickhouse.stop()
         self.broker.stop()
 
     def undo_start(self) -> None:
-        """Ends what the last `start` has started, and leaves alone what ran before."""
+        """Stops the parts that the last `start` started, and leaves those that ran before."""
         for part in reversed(self._started):
             part.stop()
 
     def _stop_workers(self) -> None:
-        # Without Kafka they could commit nothing, only wait for it.
+        # Without Kafka they could not commit, and would wait for it.
         end = Process.stop if self.broker.alive else Process.kill
-        # At the same time, and each told once: a second signal would end it before it has committed.
+        # All at the same time, with one signal each: a second signal would end a worker before it has committed.
         with ThreadPoolExecutor(len(WORKERS)) as threads:
             list(threads.map(end, self.workers.values()))
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether a worker on this machine says yes."""
+    """Whether a worker on this machine answers `path` with status 200."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2.0) as answer:
             return bool(answer.status == 200)

@@ -1,8 +1,8 @@
-"""Run a command that dies with the process that asked for it: ``tether.py PARENT_PID LOCK_FD NOTE COMMAND...``.
+"""Run a command that ends with the process that started it: ``tether.py PARENT_PID LOCK_FD NOTE COMMAND...``.
 
-Run by path, so it imports only what it needs (15 ms). ``PARENT_PID`` 0 means: outlive everyone.
-On Linux the kernel does the killing (PR_SET_PDEATHSIG survives exec) and this file is gone once the command runs.
-Elsewhere it stays as the command's parent and looks at its own parent four times a second.
+Run by path, so it imports only what it needs (15 ms). With ``PARENT_PID`` 0 the command outlives its parent.
+On Linux the kernel kills the command (PR_SET_PDEATHSIG survives exec), which replaces this program. Elsewhere this
+program stays as the command's parent and checks four times a second that its own parent lives.
 """
 
 import json
@@ -16,16 +16,16 @@ LINUX = os.uname().sysname == "Linux"
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code of the command, where this process outlives it; on Linux ``execvp`` does not return."""
+    """Exit code of the command; on Linux ``execvp`` does not return."""
     parent, lock_fd, note, command = int(arguments[0]), int(arguments[1]), json.loads(arguments[2]), arguments[3:]
     if parent and LINUX:
         import ctypes
 
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The parent may have died before the line above: the kernel then has nothing left to report.
+    # The parent may have ended before the line above, and the kernel then sends no signal.
     if parent and os.getppid() != parent:
         return PARENT_GONE
-    # The holder of the lock writes the record itself: whoever finds the lock held can trust pid and note.
+    # The holder of the lock writes the record: while the lock is held, pid and note are valid.
     os.pwrite(lock_fd, json.dumps({"pid": os.getpid(), "note": note}).encode(), 0)
     if LINUX or not parent:
         os.execvp(command[0], command)

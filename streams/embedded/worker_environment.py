@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from streams.warehouse.client import Warehouse
 
 # All variables that a worker reads begin so: a test compares this with the declared settings and options. What users
 # decide about embedded workers are the options of `clickfold up` and `clickfold demo`.
 _PREFIXES: Final = ("KAFKA_", "CLICKHOUSE_", "CLICKFOLD_")
 
 
-def worker_environment(*, bootstrap: str, clickhouse_url: str, state_dir: Path) -> dict[str, str]:
+def worker_environment(*, bootstrap: str, clickhouse: Warehouse, state_dir: Path) -> dict[str, str]:
     """Variables to set for a worker, on top of the user's environment. An empty value means that it is not given.
 
     The user's own password, certificate or replicated cluster would make a worker fail at the embedded servers, and
@@ -21,7 +24,9 @@ def worker_environment(*, bootstrap: str, clickhouse_url: str, state_dir: Path) 
         "CLICKFOLD_TOPIC_PREFIX": "ads.",
         "CLICKHOUSE_DATABASE": "ads",
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
-        "CLICKHOUSE_URL": clickhouse_url,
+        "CLICKHOUSE_URL": clickhouse.url,
+        "CLICKHOUSE_USER": clickhouse.user,
+        "CLICKHOUSE_PASSWORD": clickhouse.password,
         "CLICKFOLD_STATE_DIR": str(state_dir),
     }
     # pydantic also reads names in lower case, such as `clickhouse_url`: those get the same value.

@@ -176,7 +176,7 @@ def test_state_a_session_would_keep_is_refused(clickhouse: ClickHouse, sql: str)
 
 def test_external_tables_are_refused(database: Client) -> None:
     data = ExternalData(file_name="ids.csv", data=b"1", fmt="CSV", structure="id UInt8")
-    with pytest.raises(DatabaseError, match="External tables are not served"):
+    with pytest.raises(DatabaseError, match="does not serve external tables"):
         database.query("SELECT * FROM ids", external_data=data)
 
 

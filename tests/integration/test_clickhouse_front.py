@@ -191,7 +191,6 @@ def test_sql_in_the_address_and_rows_in_the_body(clickhouse: ClickHouse, databas
         (b"INSERT INTO settings SETTINGS max_block_size = 5, log_comment = 'SETTINGS a=1' FORMAT CSV\n", b"1\n2\n"),
         (b"INSERT INTO settings (settings) FORMAT TSV\n", b"1\n2"),
         (b"INSERT INTO TABLE settings -- SETTINGS x = 1\nVALUES", b"(1), (1 + 1);"),
-        (b"INSERT INTO FUNCTION remote('127.0.0.1', currentDatabase(), settings) FORMAT CSV\n", b"1\n2\n"),
     ],
 )
 def test_rows_arrive_however_the_insert_is_worded(
@@ -251,6 +250,15 @@ def test_insert_does_not_queue_behind_queries(clickhouse: ClickHouse, database: 
         assert request(clickhouse, b"INSERT INTO clicks VALUES (1, 0, 'x')", database=str(database.database))[0] == 200
         assert not all(query.done() for query in queries)
     assert [query.result()[0] for query in queries] == [200] * len(queries)
+
+
+def test_compressed_statement_over_the_bound_is_413(clickhouse: ClickHouse) -> None:
+    for size, status in ((wire.MAX_SQL_BYTES - 20, 200), (wire.MAX_SQL_BYTES + 1, 413)):
+        body = gzip.compress(b"SELECT 1 -- " + b"x" * size)
+        encoded = {"Content-Encoding": "gzip"}
+        assert request(clickhouse, body, headers=encoded, max_query_size=str(4 << 20))[0] == status
+    bomb = gzip.compress(bytes(wire.MAX_BODY_BYTES + 1))
+    assert request(clickhouse, bomb, headers={"Content-Encoding": "gzip"})[0] == 413
 
 
 def test_ping_and_bare_get_answer_ok(clickhouse: ClickHouse) -> None:

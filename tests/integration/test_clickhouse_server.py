@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from schemas.errors import SettingsError
 from streams.embedded.clickhouse import ClickHouse
+from streams.embedded.clickhouse.password import kept_password, password_file
 from tests.integration.clickhouse_fixture import request
 from tests.waiting import eventually
 
@@ -191,7 +193,25 @@ def test_client_that_never_ends_its_headers_is_cut_off(tmp_path: Path) -> None:
         process.wait(60)
 
 
-def test_password_of_another_clickhouse_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_of_another_clickhouse_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLICKHOUSE_PASSWORD", "of another")
-    with ClickHouse(tmp_path, asks_password=False) as server:
-        assert value(server, "SELECT 1") == "1"
+    with ClickHouse(tmp_path, keeps_password=True) as server:
+        assert request(server, b"SELECT 1", user="default", password="of another")[0] == 403
+        with server.warehouse.connect_to_server() as client:
+            assert client.command("SELECT 1") == 1
+
+
+def test_kept_password_is_random_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    with ClickHouse(tmp_path, keeps_password=True) as server:
+        assert request(server, b"SELECT 1")[0] == 401
+        assert request(server, method="GET", query="SELECT 1")[0] == 401
+        assert request(server, b"SELECT 1", user="default", password=server.password)[2] == b"1\n"
+        found = ClickHouse.attach(tmp_path)
+        assert found is not None
+        assert found.password == server.password
+        assert server.password not in server.log_path.read_text()
+    assert password_file(tmp_path).stat().st_mode & 0o777 == 0o600
+    assert kept_password(tmp_path) != kept_password(tmp_path / "other")
+    password_file(tmp_path).chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        kept_password(tmp_path)

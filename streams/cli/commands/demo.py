@@ -38,7 +38,6 @@ from streams.kafka.reads import read_all
 from streams.verify.pacing_counters import PacingView
 from streams.verify.run import Verification, VerifyRequest
 from streams.verify.written import dead_letters, last_ledgers, summed_totals
-from streams.warehouse.client import Warehouse
 
 # Plays the seven days of the sample in about a minute: 604,800 s / 10,000.
 _SAMPLE_SPEED = 10_000.0
@@ -118,7 +117,7 @@ def demo(
             stack.end("join", bound_s=_DRAIN_S)
             stack.end("learn", bound_s=_DRAIN_S)
             status.update("computing the batch truth …")
-            client = cleanup.enter_context(closing(Warehouse(stack.clickhouse.url).connect()))
+            client = cleanup.enter_context(closing(stack.clickhouse.warehouse.connect()))
             checks = Verification(
                 stack.cluster,
                 VerifyRequest(bounds=bounds, group=stack.cluster.group("join"), ended=True, wait_s=_CATCH_UP_S),
@@ -218,7 +217,7 @@ def _feed(stack: Stack, source: Input, console: Console) -> None:
         learn_metrics=stack.url("learn"),
         sink_metrics=stack.url("sink"),
         pacing=stack.url("pace"),
-        client=Warehouse(stack.clickhouse.url).connect,
+        client=stack.clickhouse.warehouse.connect,
     )
     thread.start()
     try:

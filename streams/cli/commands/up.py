@@ -11,6 +11,7 @@ from rich.console import Console
 from streams.cli.commands import options
 from streams.cli.connections import DEFAULT_DATA_DIR
 from streams.cli.connections import data_dir as default_data_dir
+from streams.embedded.clickhouse.password import password_file
 from streams.embedded.stack import PARTS, WORKERS, Stack, require_embedded
 
 DataDir = Annotated[
@@ -48,6 +49,10 @@ def up(
         console.print("already running")
     console.print(f"Kafka       {stack.broker.bootstrap}")
     console.print(f"ClickHouse  {stack.clickhouse.url}")
+    # The file has the password, so that neither this screen nor a list of processes shows it.
+    login = password_file(stack.clickhouse.folder)
+    if stack.clickhouse.password:
+        console.print(f"            curl --netrc-file {login} '{stack.clickhouse.url}/?query=SELECT+1'", soft_wrap=True)
     for name in WORKERS:
         console.print(f"{name:<11} {stack.url(name)}")
     console.print(

@@ -18,20 +18,21 @@ from streams.embedded.clickhouse.faults import Faults
 from streams.embedded.clickhouse.front import Front
 
 MAX_CONNECTIONS = 256
-# Above a dashboard's slowest honest query, below the 300 s clickhouse-connect waits for an answer.
+# Longer than the slowest query of a dashboard, shorter than the 300 s that clickhouse-connect waits for an answer.
 MAX_EXECUTION_S = 120.0
-# Or 256 silent clients would keep all others out. An idle connection kept for the next request is not meant.
-HEADERS_S = 30.0
-# What runs at SIGTERM gets this long, is then cancelled, and gets it once more to answer.
+# Without it 256 silent clients would keep all others out. It does not count while a connection waits for its next
+# request.
+HEADERS_S = 5.0
+# At SIGTERM running statements get this long, are then cancelled, and get it once more to answer.
 GRACE_S = 5
 
 
 class _Protocol(H11Protocol):
-    """Hands each request its connection, which faults cut, and closes those whose headers never end."""
+    """Gives each request its connection, which faults close, and closes connections whose headers never end."""
 
     _headers_bound: asyncio.TimerHandle | None = None
 
-    # The base class narrows nothing here, it declares Transport where asyncio says BaseTransport.
+    # The base class declares Transport where asyncio has BaseTransport.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
@@ -39,7 +40,7 @@ class _Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # Idle with data received is in the middle of headers.
+        # IDLE after data were received means: in the middle of the headers.
         if self.conn.their_state is h11.IDLE:
             self._await_headers()
         elif self._headers_bound is not None:
@@ -57,7 +58,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Cancels statements that outlast the grace, so that their clients get an answer and the engine closes in order."""
+    """Cancels statements that run longer than the grace: their clients get an answer, and the engine can close."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
         super().__init__(config)
@@ -78,9 +79,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, default=8123)
     parser.add_argument("--descriptor", type=int, help="inherited listening socket, in place of host and port")
     parser.add_argument("--max-execution-s", type=float, default=MAX_EXECUTION_S)
-    parser.add_argument("--allow-faults", action="store_true", help="let tests order faults at /-/faults")
+    parser.add_argument("--allow-faults", action="store_true", help="let tests order faults by /-/faults")
     options = parser.parse_args(arguments)
-    # By environment alone: arguments are seen by every user of the machine.
+    # Only from the environment: every user of the machine sees arguments.
     password = os.environ.get("CLICKHOUSE_PASSWORD", "")
     login = (os.environ.get("CLICKHOUSE_USER", "") or "default", password) if password else None
     if options.descriptor is None:
@@ -99,12 +100,12 @@ def main(arguments: list[str]) -> int:
         front.application(),
         http=_Protocol,
         lifespan="on",
-        # An access log would hold passwords sent as parameters, and SQL.
+        # An access log would contain SQL, and passwords that clients send as parameters.
         access_log=False,
         log_level="warning",
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=2 * GRACE_S,
-        # Longer than any client keeps an idle connection, or it may send an insert into a closing one.
+        # Longer than any client keeps an idle connection: a client must not send an insert into one that closes.
         timeout_keep_alive=600,
         server_header=False,
     )

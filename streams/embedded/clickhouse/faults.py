@@ -1,4 +1,4 @@
-"""Faults a test can order from the front, for what a network does to a sink: each strikes matching statements."""
+"""Faults that a test can order from the front: what a network does to a sink. Each applies to matching statements."""
 
 from typing import Literal
 
@@ -26,7 +26,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Faults:
-    """Orders not yet carried out, oldest first. Used from one event loop only."""
+    """Faults that are ordered and not used up, oldest first. Used from one event loop only."""
 
     def __init__(self) -> None:
         self._left: list[Fault] = []
@@ -37,15 +37,15 @@ class Faults:
 
     @property
     def left(self) -> bytes:
-        """What has not struck yet, as JSON."""
+        """The faults that are not used up, as JSON."""
         return msgspec.json.encode(self._left)
 
     def strike(self, sql: str) -> Fault | None:
-        """The fault due for a statement that was read whole, used up by this call."""
+        """The fault for a statement that was read completely, if any; this call uses it up."""
         return self._strike(sql, in_body=False)
 
     def strike_body(self, beginning: str) -> bool:
-        """Whether a body that begins so is to be cut off; uses that fault up."""
+        """Whether a fault cuts off the body that begins so; this call uses it up."""
         return self._strike(beginning, in_body=True) is not None
 
     def _strike(self, text: str, *, in_body: bool) -> Fault | None:

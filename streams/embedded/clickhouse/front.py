@@ -3,8 +3,8 @@
 Served: queries and inserts with settings, ``param_*``, compression both ways and the ``X-ClickHouse-*`` headers; GET is
 read-only. A client that hangs up ends its query, but nothing that writes. Not served: state kept between requests of a
 ``session_id`` (temporary tables, SET), external tables, answers streamed while the query runs (an answer is made in
-memory first), ``query_id`` as the engine's own id. SQL can read and write files as the user of this process, so on a
-machine shared with others set CLICKHOUSE_PASSWORD.
+memory first), ``query_id`` as the engine's own id, and statements that lead to files, programs or other hosts
+(see `permissions`).
 """
 
 import asyncio
@@ -211,7 +211,12 @@ def _read_request(
         default_format=query.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
         readonly=method != "POST",
     )
-    return read_statement(text), session
+    statement = read_statement(text)
+    if len(statement.sql) > wire.MAX_SQL_BYTES:
+        raise wire.BodyError(
+            413, f"The SQL without rows exceeds {wire.MAX_SQL_BYTES} bytes; send rows by INSERT … FORMAT."
+        )
+    return statement, session
 
 
 async def _no_such_path(request: Request, _: Exception) -> Response:

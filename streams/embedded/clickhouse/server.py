@@ -1,4 +1,4 @@
-"""The embedded ClickHouse as a process of its own, started, stopped and found again from here."""
+"""The embedded ClickHouse as a process of its own: start, stop, attach."""
 
 import contextlib
 import http.client
@@ -7,25 +7,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from streams.embedded.clickhouse.faults import Fault
+from streams.embedded.clickhouse.password import USER, kept_password
 from streams.embedded.process import Process, ProcessError
+
+if TYPE_CHECKING:
+    from streams.warehouse.client import Warehouse
 
 NAME = "clickhouse"
 READY_BOUND_S = 60.0
-# More than twice the grace of the front for running queries.
+# More than twice the grace that running queries get.
 STOP_BOUND_S = 20.0
 
 
 class ClickHouse:
     """ClickHouse over ``folder``, reached at ``url``. Data outlive the process, also after ``kill -9``.
 
-    ``port`` None takes a free one at the first start and keeps it at later ones. The password, if any, is
-    CLICKHOUSE_PASSWORD of the environment, unless ``asks_password`` is false: that one may be meant for another
-    ClickHouse. Another ``host`` than loopback is refused without a password.
+    ``port`` None takes a free one at the first start and keeps it at later ones. With ``keeps_password`` the password
+    is the one in the folder, see `password`. Without it, it is CLICKHOUSE_PASSWORD of the environment, and when that
+    is empty nobody needs one. Another ``host`` than loopback is refused without a password.
     """
 
     def __init__(
@@ -35,13 +39,13 @@ class ClickHouse:
         port: int | None = None,
         host: str = "127.0.0.1",
         allow_faults: bool = False,
-        asks_password: bool = True,
+        keeps_password: bool = False,
     ) -> None:
         self.folder = folder
         self.host = host
         self._port = port
         self._allow_faults = allow_faults
-        self._asks_password = asks_password
+        self._keeps_password = keeps_password
         self._process = Process(folder, NAME)
 
     @classmethod
@@ -51,7 +55,9 @@ class ClickHouse:
         if process is None:
             return None
         note = process.note
-        clickhouse = cls(folder, port=int(note["port"]), host=note["host"])
+        clickhouse = cls(
+            folder, port=int(note["port"]), host=note["host"], keeps_password=note.get("password") == "kept"
+        )
         clickhouse._process = process
         return clickhouse
 
@@ -60,7 +66,7 @@ class ClickHouse:
 
         It dies with this process, even by SIGKILL, unless ``detached``.
         """
-        # Bound here and inherited: the port is known before the start, and can't be taken in between.
+        # Bound here and inherited: the port is known before the start, and no other program can take it.
         with socket.create_server((self.host, self._port or 0), backlog=128) as listening:
             self._port = int(listening.getsockname()[1])
             command = [
@@ -71,8 +77,12 @@ class ClickHouse:
             self._process.start(
                 command,
                 # Times without a zone mean the same on every machine.
-                environment={"TZ": "UTC", **({} if self._asks_password else {"CLICKHOUSE_PASSWORD": ""})},
-                note={"host": self.host, "port": str(self._port)},
+                environment={"TZ": "UTC", **self._login()},
+                note={
+                    "host": self.host,
+                    "port": str(self._port),
+                    "password": "kept" if self._keeps_password else "environment",
+                },
                 descriptors=[listening.fileno()],
                 detached=detached,
             )
@@ -80,11 +90,11 @@ class ClickHouse:
         return self
 
     def stop(self) -> None:
-        """End it in order: running queries get 5 s, then are cancelled. Idempotent."""
+        """Shut it down: running queries get 5 s, then are cancelled. Idempotent."""
         self._process.stop(bound_s=STOP_BOUND_S)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL). Idempotent."""
+        """Kill it (SIGKILL). Idempotent."""
         self._process.kill()
 
     @property
@@ -110,12 +120,24 @@ class ClickHouse:
         return f"http://{self.host}:{self.port}"
 
     @property
+    def password(self) -> str:
+        """The password kept in the folder, of the user `default`; empty without ``keeps_password``."""
+        return kept_password(self.folder) if self._keeps_password else ""
+
+    @property
+    def warehouse(self) -> "Warehouse":
+        """How clients reach it."""
+        from streams.warehouse.client import Warehouse  # takes 0.3 s to import
+
+        return Warehouse(self.url, user=USER if self._keeps_password else "", password=self.password)
+
+    @property
     def log_path(self) -> Path:
-        """What the server printed."""
+        """File with the output of the server."""
         return self._process.log_path
 
     def order_faults(self, faults: Sequence[Fault]) -> None:
-        """Replace the faults that will strike; none for an empty list. Needs ``allow_faults``, and no password set."""
+        """Replace the ordered faults; an empty list removes all. Needs ``allow_faults``."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10.0)
         with contextlib.closing(connection):
             connection.request("POST", "/-/faults", msgspec.json.encode(faults))
@@ -131,8 +153,14 @@ class ClickHouse:
     ) -> None:
         self.stop()
 
+    def _login(self) -> dict[str, str]:
+        if not self._keeps_password:
+            return {}
+        # Not the user's own variables, which are meant for another ClickHouse.
+        return {"CLICKHOUSE_USER": USER, "CLICKHOUSE_PASSWORD": self.password}
+
     def _answers(self) -> bool:
-        # The port accepts as soon as it is bound, an answer comes once the engine is open.
+        # The port accepts as soon as it is bound; an answer comes once the engine is open.
         connection = http.client.HTTPConnection(self.host, self.port, timeout=1.0)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/ping")

@@ -1,23 +1,23 @@
-"""What one HTTP request asks of ClickHouse: a statement, the rows an INSERT brings, the format of the answer."""
+"""Splits one HTTP request: the statement, the rows of an INSERT, the format of the answer."""
 
 import re
 from dataclasses import dataclass
 
-# Enough of ClickHouse's lexer to step over what may hold a keyword by accident: literals, quoted names, comments.
+# The part of ClickHouse's lexer that skips literals, quoted names and comments, which may contain a keyword.
 _TOKEN = re.compile(
     rb"'(?:\\.|''|[^'\\])*'|`(?:\\.|[^`\\])*`|\"(?:\\.|[^\"\\])*\"|--[^\n]*|/\*.*?\*/|\w+|[()]|[^\s\w]", re.DOTALL
 )
 _DATA_STARTS = re.compile(rb"[ \t]*;?[ \t]*(?:\r?\n)?")
 _FORMAT_AT_END = re.compile(rb"\bFORMAT\s+(\w+)\s*(?:\bSETTINGS\b[^']*)?;?\s*$", re.IGNORECASE)
-# A table may be called settings: only one that is set makes it a clause.
+# A table may be called settings: a clause has a name and an equals sign behind it.
 _SETTINGS_CLAUSE = re.compile(rb"SETTINGS\s+\w+\s*=", re.IGNORECASE)
 _STATEMENT_CONTINUES = {b"SELECT", b"WITH", b"FROM", b"WATCH", b"EXPLAIN"}
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL without the rows. ``rows`` (encoded as ``rows_format``) is None unless an INSERT brings its rows along;
-    ``answer_format`` is None where the SQL names none."""
+    """SQL without the rows. ``rows`` (encoded as ``rows_format``) is None unless the request contains the rows of an
+    INSERT; ``answer_format`` is None where the SQL has no FORMAT."""
 
     sql: str
     rows: bytes | None = None
@@ -28,7 +28,7 @@ class Statement:
 def read_statement(text: bytes) -> Statement:
     """Split what the client sent (``query`` parameter, newline, body) as a ClickHouse server does. Pure.
 
-    Text that isn't SQL comes back as it is: the engine's message about it is better than any made here.
+    Text that is not SQL is returned unchanged: the engine's message about it is the best one.
     """
     inserted = _insert_with_rows(text)
     if inserted is not None:
@@ -41,8 +41,8 @@ def read_statement(text: bytes) -> Statement:
 
 
 def reading_from(statement: Statement, source: str) -> str:
-    """SQL of an INSERT that brought its rows along, taking them from `source` instead (FROM INFILE and so on)."""
-    # The grammar wants the source before SETTINGS, which a client puts before FORMAT.
+    """SQL of an INSERT with its rows from `source` (FROM INFILE and so on) instead of the request."""
+    # The grammar requires the source before SETTINGS, and a client writes SETTINGS before FORMAT.
     sql = statement.sql.encode()
     starts = (token.start() for token in _TOKEN.finditer(sql) if _SETTINGS_CLAUSE.match(sql, token.start()))
     at = next(starts, len(sql))

@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP conventions as functions: bodies and their encodings, error numbers and statuses, credentials."""
+"""ClickHouse's HTTP conventions as functions: encodings of bodies, error numbers and statuses, credentials."""
 
 import base64
 import binascii
@@ -19,7 +19,10 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MAX_BODY_BYTES = 256 << 20
+# Compressed, and again decompressed: a small body can hold a thousand times its bytes. The sink sends up to 20 MB.
+MAX_BODY_BYTES = 64 << 20
+# Without the rows of an INSERT. A longer statement would take many times its bytes to parse.
+MAX_SQL_BYTES = 1 << 20
 
 # As in ClickHouse's exceptionCodeToHTTPStatus; any other number is 500.
 _STATUS_OF_CODE = {
@@ -35,7 +38,7 @@ _STATUS_OF_CODE = {
 
 
 class BodyError(ClickfoldError):
-    """A request body that can't be used; ``status`` says whose fault, the text what to do."""
+    """A request body that cannot be used: the HTTP ``status``, and in the text what to do."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -65,7 +68,7 @@ _COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def http_status(code: int) -> int:
-    """HTTP status a ClickHouse server answers error number ``code`` with."""
+    """HTTP status with which a ClickHouse server answers error number ``code``."""
     return _STATUS_OF_CODE.get(code, 500)
 
 
@@ -82,13 +85,13 @@ def decompressed(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES)
     while rest:
         frame = _DECOMPRESSORS[encoding]()
         try:
-            # One byte more than allowed, to tell a body that just fits from one that does not.
+            # One byte more than allowed, to distinguish a body that just fits from one that does not.
             part = frame.decompress(rest, room + 1)
         except (RuntimeError, zlib.error, zstd.ZstdError) as failure:
             raise BodyError(400, f"The body is not {encoding} as its Content-Encoding says: {failure}") from None
         room -= len(part)
         if room < 0:
-            raise BodyError(413, f"The body holds more than {max_bytes} bytes; insert in smaller batches.")
+            raise BodyError(413, f"The body decompresses to more than {max_bytes} bytes; insert in smaller batches.")
         if not frame.eof:
             raise BodyError(400, f"The {encoding} body ends in the middle of a frame.")
         parts.append(part)
@@ -97,7 +100,7 @@ def decompressed(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES)
 
 
 def beginning(body: bytes, encoding: str) -> bytes:
-    """The first 4 KiB of a body of which more may come, without its ``Content-Encoding``; empty where it is broken."""
+    """The first 4 KiB of a body, decompressed; more of it may follow. Empty where it is broken."""
     if encoding not in _DECOMPRESSORS:
         return body[:4096]
     try:
@@ -107,7 +110,7 @@ def beginning(body: bytes, encoding: str) -> bytes:
 
 
 def compressed(body: bytes, accepted: str) -> tuple[bytes, str]:
-    """``body`` in the first encoding of an ``Accept-Encoding`` header known here, and its name ('' for as it is)."""
+    """``body`` in the first known encoding of an ``Accept-Encoding`` header, and that name ('' for no encoding)."""
     for offer in accepted.split(","):
         encoding = offer.split(";")[0].strip()
         if encoding in _COMPRESSORS:
@@ -122,7 +125,7 @@ def form_fields(body: bytes, content_type: str) -> dict[str, str]:
     for part in message.get_payload() if message.is_multipart() else ():
         assert not isinstance(part, str)
         if part.get_filename() is not None:
-            raise BodyError(501, "External tables are not served by the embedded ClickHouse; use a table.")
+            raise BodyError(501, "The embedded ClickHouse does not serve external tables; use a table.")
         name = part.get_param("name", header="content-disposition")
         payload = part.get_payload(decode=True)
         assert isinstance(payload, bytes)
@@ -131,7 +134,7 @@ def form_fields(body: bytes, content_type: str) -> dict[str, str]:
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, str] | None:
-    """User and password of a request, from whichever of ClickHouse's three places has them; None when none has."""
+    """User and password of a request, from one of ClickHouse's three places; None when it has none."""
     if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
         return headers.get("x-clickhouse-user", "default"), headers.get("x-clickhouse-key", "")
     scheme, _, encoded = headers.get("authorization", "").partition(" ")
@@ -147,5 +150,5 @@ def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[s
 
 
 def same(given: tuple[str, str], expected: tuple[str, str]) -> bool:
-    """Whether credentials agree, in a time that says nothing about where they differ."""
+    """Whether credentials are equal; the time does not depend on where they differ."""
     return hmac.compare_digest("\0".join(given).encode(), "\0".join(expected).encode())
