@@ -174,7 +174,7 @@ def main() -> int:
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="clickfold-frozen-"))
     print(f"in {folder}", flush=True)
-    with Broker(folder / "kafka") as broker, ClickHouse(folder / "clickhouse", asks_password=False) as clickhouse:
+    with Broker(folder / "kafka") as broker, ClickHouse(folder / "clickhouse", keeps_password=False) as clickhouse:
         cluster = Cluster(broker.bootstrap)
         Admin(cluster).create(partitions=2, replication=1)
         with contextlib.closing(connect(clickhouse.url)) as client:
