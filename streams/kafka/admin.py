@@ -16,6 +16,7 @@ from streams.kafka.settings import admin_settings
 _ANSWER_S = 10.0
 # A worker with a wrong address must say so within 15 s, its start on a busy machine included.
 _FIRST_ANSWER_S = 6.0
+_FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 # Input topics for records that carry their own event time as Kafka timestamp, however long ago or far ahead.
 REPLAYED = {
     "message.timestamp.type": "CreateTime",
@@ -149,6 +150,37 @@ class Admin:
                 return []
             raise Transient(f"Kafka does not describe group {group}: {error.args[0].str()}") from error
         return [member.group_instance_id or member.member_id for member in described.members]
+
+    def configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The settings of these topics, which exist; none of a topic whose settings this user may not see.
+
+        Raises Transient when Kafka does not answer.
+        """
+        if not names:
+            return {}
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+        found: dict[str, dict[str, str]] = {}
+        for resource, future in self._client.describe_configs(resources, request_timeout=_ANSWER_S).items():
+            try:
+                found[resource.name] = {name: str(entry.value) for name, entry in future.result().items()}
+            except KafkaException as error:
+                if error.args[0].code() not in _FORBIDDEN:
+                    raise Transient(f"Kafka does not describe {resource.name}: {error.args[0].str()}") from error
+                found[resource.name] = {}
+        return found
+
+    def assignor(self, group: str) -> str:
+        """The assignor of the members that a consumer group has now; empty when it has none.
+
+        Raises Transient when Kafka does not answer.
+        """
+        try:
+            described = self._client.describe_consumer_groups([group], request_timeout=_ANSWER_S)[group].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return ""
+            raise Transient(f"Kafka does not describe group {group}: {error.args[0].str()}") from error
+        return str(described.partition_assignor or "") if described.members else ""
 
     def topic_ids(self, roles: Sequence[str]) -> list[str]:
         """Kafka's own ids of the topics: a topic that was deleted and made again is another log."""

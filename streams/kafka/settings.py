@@ -16,6 +16,8 @@ from streams.kafka.cluster import Cluster
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 # How long a group waits for a member that is silent.
 SESSION_TIMEOUT_MS: Final = 10_000
+# How the members of the groups of join, learn and sink share partitions out.
+ASSIGNOR: Final = "cooperative-sticky"
 # librdkafka's own defaults: how often a member shows that it is alive, and how long a broker waits for more records
 # before it answers a fetch.
 _HEARTBEAT_MS: Final = 3_000
@@ -66,7 +68,7 @@ def group_member_settings(cluster: Cluster, *, group: str, instance_id: str | No
         enable_auto_commit=False,
         auto_offset_reset="error",
         enable_partition_eof=True,
-        partition_assignment_strategy="cooperative-sticky",
+        partition_assignment_strategy=ASSIGNOR,
         session_timeout_ms=SESSION_TIMEOUT_MS,
         **_BULK_FETCH,
     )
@@ -97,7 +99,7 @@ def sink_member_settings(
         enable_auto_offset_store=False,
         enable_partition_eof=True,
         auto_offset_reset="earliest" if skip_lost else "error",
-        partition_assignment_strategy="cooperative-sticky",
+        partition_assignment_strategy=ASSIGNOR,
     )
 
 
