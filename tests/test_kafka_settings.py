@@ -67,6 +67,19 @@ def test_no_module_but_the_one_imports_the_clients_by_another_way() -> None:
                 assert renamed == [], f"{path} renames {renamed}"
 
 
+def test_no_client_of_a_test_writes_lines_of_its_own_into_the_output() -> None:
+    """librdkafka logs to stderr past Python; `client_settings` silences it."""
+    loud = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted(Path(__file__).parent.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Dict)
+        for keys in [{key.value for key in node.keys if isinstance(key, ast.Constant)}]
+        if "bootstrap.servers" in keys and "log_level" not in keys and path != Path(__file__)
+    ]
+    assert loud == []
+
+
 def test_what_the_environment_says_reaches_librdkafka_and_faust(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "KAFKA_BOOTSTRAP_SERVERS": "one:9092, two:9092",

@@ -253,8 +253,8 @@ class SinkConsumer:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_REQUEST_S)
         return (
             f"{place[0]} partition {place[1]} holds offsets {low} to {high}, the sink was left at {position.read}: "
-            "records in between are gone, or the topic was made anew. Accept the loss in words (accept_loss), or "
-            "rebuild the rows by a backfill"
+            "records in between are gone, or the topic was made anew; go on at the first record Kafka has by "
+            "--accept-loss, and rebuild the rows by `clickfold backfill`"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 from collections.abc import Callable
@@ -50,6 +51,10 @@ def connect(
         raise SettingsError(
             f"ClickHouse address {parts.scheme}://… is not http(s)://host:port, as http://localhost:8123"
         )
+    # What they log is raised too, and would be written over what a command shows: three lines for each broken
+    # connection, such as "Unexpected Http Driver Exception". The sink warns once of each outage.
+    for name in ("urllib3", "clickhouse_connect"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if ca_location:
         _require_authorities(ca_location)
     client = clickhouse_connect.get_client(
