@@ -79,10 +79,14 @@ docs: setup ## the documents as a site, in build/docs; a broken link or diagram 
 screens: setup ## screens of the documents, from real commands: all of docs/screens.toml, or S=name
 	@$(BIN)/python -m docs.capture $(S)
 
-lock: ## pin the newest versions that pyproject.toml allows (needs uv)
-	@$(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --upgrade --universal --python-version 3.11 \
-		--all-extras --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-		--output-file requirements.lock pyproject.toml
+# `requirements.lock` is all that tests, documents and the embedded servers need; `requirements-run.lock` is what workers
+# and commands need in production, with the versions of the first.
+LOCK = $(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml
+
+lock: ## the newest versions pyproject.toml allows, for tests and for production (needs uv)
+	@$(LOCK) --upgrade --all-extras --output-file requirements.lock
+	@$(LOCK) --extra s3 --extra build --constraint requirements.lock --output-file requirements-run.lock
 
 clean: ## removes .venv, caches and local state
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .clickfold build dist

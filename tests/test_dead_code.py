@@ -45,6 +45,10 @@ ALLOWED = {
     "tests/integration/test_broker.py": {"log_message": "http.server calls it"},
     "tests/integration/test_docs_site.py": {"handle_starttag": "html.parser calls it"},
     "tests/simulation/simulate.py": {"justify": "read by rich"},
+    "tests/integration/test_kafka_security.py": {
+        "do_POST": "http.server calls it",
+        "log_message": "http.server calls it",
+    },
     "tests/test_live.py": {"do_GET": "http.server calls it", "log_message": "http.server calls it"},
     "tests/test_model_ftrl.py": {"datasets": "read by River's checks"},
 }

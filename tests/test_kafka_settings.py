@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import ast
 import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from schemas.errors import SettingsError
 from streams.kafka.cluster import Cluster
-from streams.kafka.settings import client_settings, faust_settings
+from streams.kafka.faust_settings import faust_settings
+from streams.kafka.settings import client_settings
 from streams.worker.environment import Environment
+from tests.certificates import write_certificate
 
 STREAMS = Path(__file__).parent.parent / "streams"
 CLIENTS = {"Consumer", "Producer", "AdminClient"}
@@ -69,6 +65,19 @@ def test_no_module_but_the_one_imports_the_clients_by_another_way() -> None:
             if isinstance(node, ast.ImportFrom):
                 renamed = [alias.name for alias in node.names if alias.name in CLIENTS and alias.asname]
                 assert renamed == [], f"{path} renames {renamed}"
+
+
+def test_no_client_of_a_test_writes_lines_of_its_own_into_the_output() -> None:
+    """librdkafka logs to stderr past Python; `client_settings` silences it."""
+    loud = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted(Path(__file__).parent.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Dict)
+        for keys in [{key.value for key in node.keys if isinstance(key, ast.Constant)}]
+        if "bootstrap.servers" in keys and "log_level" not in keys and path != Path(__file__)
+    ]
+    assert loud == []
 
 
 def test_what_the_environment_says_reaches_librdkafka_and_faust(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,21 +136,8 @@ def test_security_that_faust_cannot_have_is_refused_by_name(wrong: dict[str, str
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a certificate, its own authority, and its encrypted key, for `broker` and `pace`."""
     folder = tmp_path_factory.mktemp("tls")
-    now = datetime.now(UTC)
     for name in ("broker", "pace"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = (
-            x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-        locked = BestAvailableEncryption(SECRET.encode())
-        (folder / f"{name}.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked))
+        write_certificate(folder, name, password=SECRET)
     return folder
 
 
@@ -178,3 +174,60 @@ def test_a_broker_that_wants_a_client_certificate_is_shown_it_by_faust(certifica
         shake_hands(credentials(**trusting).context, server)
     with pytest.raises(SettingsError, match="KAFKA_SSL_KEY_LOCATION"):
         credentials(**trusting, **{**ours, "ssl_key_password": "wrong"})
+
+
+def passed_on(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Cluster:
+    """The cluster of an environment with these variables of KAFKA_CONFIG_…."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "one:9092")
+    for name, value in variables.items():
+        monkeypatch.setenv(f"KAFKA_CONFIG_{name}", value)
+    return Environment().cluster()
+
+
+def test_other_settings_of_librdkafka_are_passed_on_and_win_over_our_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = passed_on(monkeypatch, CLIENT_RACK="eu-1", LINGER_MS="5", LOG_LEVEL="3")
+    settings = client_settings(cluster, linger_ms=20)
+    assert settings.items() >= {"client.rack": "eu-1", "linger.ms": "5", "log_level": "3"}.items()
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("ISOLATION_LEVEL", "isolation.level is part of how clickfold stays exact"),
+        ("PARTITIONER", "partitioner is part of how clickfold stays exact"),
+        ("SASL_PASSWORD", "sasl.password is KAFKA_SASL_PASSWORD"),
+        ("GROUP_ID", "group.id is --group"),
+    ],
+)
+def test_a_setting_that_clickfold_itself_must_set_is_refused_by_name(
+    name: str, instead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=rf"KAFKA_CONFIG_{name} is set, but {instead}.*; take it out") as refused:
+        passed_on(monkeypatch, **{name: SECRET})
+    assert SECRET not in str(refused.value)
+
+
+def test_pacing_takes_what_its_client_has_and_names_what_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = passed_on(monkeypatch, CLIENT_ID="pace-1", METADATA_MAX_AGE_MS="9000")
+    taken = faust_settings(cluster)
+    assert (taken["broker_client_id"], taken["consumer_metadata_max_age_ms"]) == ("pace-1", 9_000)
+    assert taken["producer_metadata_max_age_ms"] == 9_000
+    with pytest.raises(SettingsError, match=r"KAFKA_CONFIG_CLIENT_RACK is set, which the Kafka client of .*take it"):
+        faust_settings(passed_on(monkeypatch, CLIENT_RACK="eu-1"))
+
+
+def test_a_broker_whose_name_is_not_to_be_verified_is_not_by_faust_either(certificates: Path) -> None:
+    cluster = Cluster(
+        "one:9092",
+        security={"security.protocol": "SSL", "ssl.ca.location": str(certificates / "broker.pem")},
+        passed={"ssl.endpoint.identification.algorithm": "none"},
+    )
+    context = faust_settings(cluster)["broker_credentials"].context
+    assert (context.check_hostname, context.verify_mode) == (False, ssl.CERT_REQUIRED)
+
+
+def test_openid_connect_needs_its_endpoint_and_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "one:9092")
+    monkeypatch.setenv("KAFKA_SASL_MECHANISM", "OAUTHBEARER")
+    with pytest.raises(SettingsError, match="give KAFKA_OIDC_TOKEN_URL, KAFKA_OIDC_CLIENT_ID"):
+        Environment().cluster()

@@ -275,5 +275,5 @@ def test_only_known_totals_still_move_the_position_once_a_tick() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\x95\x02\x01\x01\x01\xc0"])
 def test_rows_of_another_program_are_refused(value: bytes) -> None:
-    with pytest.raises(StateMismatch, match="app id"):
+    with pytest.raises(StateMismatch, match="delete the topic"):
         Shard().restore(owner_key(epoch=1, owner=1), value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import SettingsError
-from streams.kafka.partitioners import PARTITIONERS, common, murmur2, possible
+from streams.kafka.partitioners import PARTITIONERS, common, murmur2, possible, require_java
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,18 @@ def test_one_partition_or_an_unknown_partitioner_is_no_reason_to_stop() -> None:
     assert common({"murmur2"}, {"crc32"}, 1) is None
     assert common(set(), {"crc32"}, 8) is None
     assert common(set(PARTITIONERS), set(PARTITIONERS), 8) == "murmur2"
+
+
+def test_campaigns_are_refused_only_where_another_partitioner_explains_all_of_them() -> None:
+    keys = [f"c{number}".encode() for number in range(40)]
+    java = [(PARTITIONERS["murmur2"](key, 4), key) for key in keys]
+    other = [(PARTITIONERS["crc32"](key, 4), key) for key in keys]
+    assert require_java("ads.campaigns", java, 4) == require_java("ads.campaigns", [], 4) == ""
+    with pytest.raises(SettingsError, match=r"ads.campaigns is partitioned by crc32, .*partitioner=murmur2_random"):
+        require_java("ads.campaigns", other, 4)
+    # Left over from before its producer was corrected: the others are paced.
+    warning = require_java("ads.campaigns", [*java[:30], *other[30:]], 4)
+    assert warning.startswith(
+        f"{sum(place not in java for place in other[30:])} of 40 records of ads.campaigns are not in the partition"
+    )
+    assert require_java("ads.campaigns", [(0, key) for key in keys], 1) == ""

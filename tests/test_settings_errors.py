@@ -144,6 +144,17 @@ def test_init_without_a_clickhouse_that_answers_hides_its_password(
     assert told.endswith("correct it, or give --no-tables")
 
 
+def test_the_loss_that_the_sink_advises_to_accept_can_be_accepted(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKHOUSE_URL", "http://clickhouse:8123")
+    for more, accepted in (["--accept-loss"], True), ([], False):
+        command[1:] = ["worker", "sink", *more]
+        with patch("streams.worker.lifecycle.run_worker") as run, pytest.raises(SystemExit):
+            main()
+        assert run.call_args.args[0]._settings.accept_loss is accepted
+
+
 def test_as_a_process_it_is_one_sentence_and_exit_code_2() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "streams.cli", *JOIN, "--window", "0s"],

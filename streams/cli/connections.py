@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import uuid
 from collections.abc import Iterator
@@ -125,8 +124,6 @@ def clickhouse_errors_as_sentences() -> Iterator[None]:
 
     from streams.warehouse.failures import sentence
 
-    # clickhouse-connect also logs each error that it raises.
-    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     try:
         yield
     except ClickHouseError as failure:

@@ -37,7 +37,11 @@ class BrokerError(ProcessError):
 class Broker:
     """The Kafka that serves ``folder`` on ``127.0.0.1:port`` (a free port when None)."""
 
-    def __init__(self, folder: Path, *, port: int | None = None, heap_mb: int = 256) -> None:
+    def __init__(
+        self, folder: Path, *, port: int | None = None, heap_mb: int = 256, more: Mapping[str, str] | None = None
+    ) -> None:
+        """`more`: further settings of Kafka. `listeners` among them are beside the one this class asks."""
+        self._more = dict(more or {})
         self.folder = folder.absolute()
         self.heap_mb = heap_mb
         self._wanted_port = port
@@ -145,8 +149,16 @@ class Broker:
 
     def _serve(self, environment: Mapping[str, str], *, port: int, detached: bool) -> None:
         kafka = ["kafka.Kafka", str(self._settings())]
-        for setting in listeners(port=port, controller_port=free_port(other_than=port)):
-            kafka += ["--override", setting]
+        own = dict(
+            setting.split("=", 1) for setting in listeners(port=port, controller_port=free_port(other_than=port))
+        )
+        for name, value in {**own, **self._more}.items():
+            both = (
+                f"{own[name]},{value}"
+                if name in ("listeners", "advertised.listeners") and name in self._more
+                else value
+            )
+            kafka += ["--override", f"{name}={both}"]
         note = {"port": str(port), "heap_mb": str(self.heap_mb), "detached": "yes" if detached else "no"}
         self._process.start([*self._java(), *kafka], environment=environment, note=note, detached=detached)
         self._is_ours = True

@@ -16,6 +16,10 @@ from streams.kafka.settings import admin_settings
 _ANSWER_S = 10.0
 # A worker with a wrong address must say so within 15 s, its start on a busy machine included.
 _FIRST_ANSWER_S = 6.0
+_FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+_REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
+# A broker that does not take the client's certificate says so in an alert, which librdkafka reports as _TRANSPORT.
+_ALERT = "SSL routines"
 # Input topics for records that carry their own event time as Kafka timestamp, however long ago or far ahead.
 REPLAYED = {
     "message.timestamp.type": "CreateTime",
@@ -29,27 +33,49 @@ class Admin:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        # Why a broker did not let this client in.
+        self._refusal: KafkaError | None = None
         # Kept, because the futures of a collected AdminClient are cancelled.
         try:
-            self._client = AdminClient(admin_settings(cluster))
+            self._client = AdminClient(admin_settings(cluster, self._note))
         except KafkaException as error:
             raise SettingsError(
                 f"the Kafka settings cannot work: {error.args[0].str()}; correct the KAFKA_… variables"
             ) from error
 
     def partition_counts(self) -> dict[str, int]:
-        """Partitions of every topic there is, by full name. Raises Transient when no broker answers.
+        """Partitions of every topic there is, by full name. Raises Transient when no broker answers, SettingsError when
+        one answers and refuses this client.
 
         A command or a worker at its start ends with that error; a worker that begins again tries until Kafka is back.
         """
         try:
             topics = self._client.list_topics(timeout=_FIRST_ANSWER_S).topics
         except KafkaException as error:
+            self._client.poll(0)  # calls `_note`
+            if self._refusal is not None:
+                raise SettingsError(self._refused(self._refusal)) from error
             raise Transient(
                 f"no Kafka broker answers at KAFKA_BOOTSTRAP_SERVERS={self._cluster.bootstrap} within "
                 f"{_FIRST_ANSWER_S:.0f} s ({error.args[0].str()}); start one, or name one that runs"
             ) from error
         return {name: len(topic.partitions) for name, topic in topics.items()}
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED or _ALERT in error.str():
+            self._refusal = error
+
+    def _refused(self, error: KafkaError) -> str:
+        at = f"KAFKA_BOOTSTRAP_SERVERS={self._cluster.bootstrap}"
+        if error.code() == KafkaError._SSL or _ALERT in error.str():
+            return (
+                f"a Kafka broker answers at {at}, but TLS fails ({error.str()}); correct KAFKA_SSL_CA_LOCATION, or the "
+                "certificate and key in KAFKA_SSL_CERTIFICATE_LOCATION and KAFKA_SSL_KEY_LOCATION"
+            )
+        return (
+            f"a Kafka broker answers at {at}, but authentication failed ({error.str()}); correct "
+            "KAFKA_SASL_MECHANISM and the user and password, or the KAFKA_OIDC_… variables"
+        )
 
     def create(
         self,
@@ -149,6 +175,37 @@ class Admin:
                 return []
             raise Transient(f"Kafka does not describe group {group}: {error.args[0].str()}") from error
         return [member.group_instance_id or member.member_id for member in described.members]
+
+    def configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The settings of these topics, which exist; none of a topic whose settings this user may not see.
+
+        Raises Transient when Kafka does not answer.
+        """
+        if not names:
+            return {}
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+        found: dict[str, dict[str, str]] = {}
+        for resource, future in self._client.describe_configs(resources, request_timeout=_ANSWER_S).items():
+            try:
+                found[resource.name] = {name: str(entry.value) for name, entry in future.result().items()}
+            except KafkaException as error:
+                if error.args[0].code() not in _FORBIDDEN:
+                    raise Transient(f"Kafka does not describe {resource.name}: {error.args[0].str()}") from error
+                found[resource.name] = {}
+        return found
+
+    def assignor(self, group: str) -> str:
+        """The assignor of the members that a consumer group has now; empty when it has none.
+
+        Raises Transient when Kafka does not answer.
+        """
+        try:
+            described = self._client.describe_consumer_groups([group], request_timeout=_ANSWER_S)[group].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return ""
+            raise Transient(f"Kafka does not describe group {group}: {error.args[0].str()}") from error
+        return str(described.partition_assignor or "") if described.members else ""
 
     def topic_ids(self, roles: Sequence[str]) -> list[str]:
         """Kafka's own ids of the topics: a topic that was deleted and made again is another log."""

@@ -10,6 +10,8 @@ from confluent_kafka import KafkaError, Message, TopicPartition
 
 from schemas.errors import LostHistory, Transient
 from schemas.records import Records
+from streams.kafka.assignors import other_assignor
+from streams.kafka.settings import ASSIGNOR
 
 _second = itemgetter(1)
 
@@ -24,11 +26,12 @@ class Reading:
     """How far the partitions of one consumer are read.
 
     `roles` names the role of each topic. `taken` and `remedy` are for errors: what another consumer of the same name
-    takes away, and what to do about offsets that Kafka no longer has.
+    takes away, and what to do about offsets that Kafka no longer has. `group` is the consumer's, if it is a member.
     """
 
-    def __init__(self, roles: Mapping[str, str], *, taken: str, remedy: str) -> None:
+    def __init__(self, roles: Mapping[str, str], *, taken: str, remedy: str, group: str = "") -> None:
         self._roles = roles
+        self._group = group
         self._taken = taken
         self._remedy = remedy
         # Per topic and partition: where reading began or got to, and the end last met.
@@ -80,6 +83,8 @@ class Reading:
         if error.code() == KafkaError._PARTITION_EOF:
             self._met_end[message.topic() or "", message.partition() or 0] = message.offset() or 0
             return False
+        if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+            raise other_assignor(self._group, ours=ASSIGNOR, remedy="give another --group")
         where = f"{message.topic()}[{message.partition()}]"
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise LostHistory(

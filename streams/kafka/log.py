@@ -46,7 +46,10 @@ class KafkaLog:
         self._owned: set[int] = set()
         self._callback_error: Exception | None = None
         self._reading = Reading(
-            self._roles, taken=f"slot {slot} of the group", remedy="start a new run with another --group"
+            self._roles,
+            taken=f"slot {slot} of the group",
+            remedy="start a new run with another --group",
+            group=group,
         )
         # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
         self._last_ends: dict[int, dict[str, int]] = {}

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from schemas.errors import SettingsError
@@ -59,6 +59,24 @@ def possible(keys: Iterable[tuple[int, bytes]], partitions: int) -> set[str]:
     for partition, key in keys:
         names = {name for name in names if PARTITIONERS[name](key, partitions) == partition}
     return names
+
+
+def require_java(topic: str, keys: Sequence[tuple[int, bytes]], partitions: int) -> str:
+    """A warning when some of these keys of a topic are not where murmur2 puts them; empty when all are.
+
+    Raises SettingsError when another known partitioner put all of them where they are.
+    """
+    names = possible(keys, partitions)
+    if "murmur2" in names or partitions < 2:
+        return ""
+    remedy = (
+        "a key and its totals do not meet; produce with Java's partitioner (librdkafka: partitioner=murmur2_random) "
+        "and recreate the topic"
+    )
+    if names:
+        raise SettingsError(f"{topic} is partitioned by {' or '.join(sorted(names))}, its totals by murmur2: {remedy}")
+    astray = sum(_by_murmur2(key, partitions) != partition for partition, key in keys)
+    return f"{astray} of {len(keys)} records of {topic} are not in the partition that murmur2 gives: {remedy}"
 
 
 def common(impressions: set[str], clicks: set[str], partitions: int) -> str | None:

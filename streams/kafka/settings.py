@@ -1,27 +1,28 @@
 """The settings of every Kafka client: one function for each purpose, all built on `client_settings`.
 
 confluent-kafka's clients are made as `Consumer(reader_settings(cluster))`; only callbacks are given beside that. A test
-holds every client of the code base to it. Faust's client, aiokafka, takes its settings from `faust_settings`.
+holds every client of the code base to it. `streams.kafka.faust_settings` says the same to Faust's client, aiokafka.
 """
 
 from __future__ import annotations
 
-import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
-from schemas.errors import SettingsError
+from confluent_kafka import KafkaError
+
 from streams.kafka.cluster import Cluster
 
 # How long the coordinator lets a transaction live whose producer is gone.
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 # How long a group waits for a member that is silent.
 SESSION_TIMEOUT_MS: Final = 10_000
+# How the members of the groups of join, learn and sink share partitions out.
+ASSIGNOR: Final = "cooperative-sticky"
 # librdkafka's own defaults: how often a member shows that it is alive, and how long a broker waits for more records
 # before it answers a fetch.
 _HEARTBEAT_MS: Final = 3_000
 FETCH_WAIT_MS: Final = 500
-_FAUST_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_FAUST_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 # How the join reads, in bulk; the benchmark's bare consumer does the same.
 _BULK_FETCH: Final[dict[str, Any]] = {
     "isolation_level": "read_committed",
@@ -43,11 +44,14 @@ _BATCHES: Final[dict[str, Any]] = {
 
 
 def client_settings(cluster: Cluster, **more: Any) -> dict[str, Any]:
-    """What every client has: address and security. `more` are librdkafka's settings with `_` in place of `.`."""
+    """What every client has: address, security, and what the user passes on, which wins over our own tuning.
+
+    `more` are librdkafka's settings with `_` in place of `.`.
+    """
     named = {name.replace("_", "."): value for name, value in more.items()}
     # librdkafka would write a line to stderr at each of twenty tries a second; errors reach us as errors anyway.
     quiet = {"log_level": 0, "reconnect.backoff.ms": 200}
-    return {"bootstrap.servers": cluster.bootstrap, **quiet, **cluster.security, **named}
+    return {"bootstrap.servers": cluster.bootstrap, **quiet, **cluster.security, **named, **cluster.passed}
 
 
 # ---- consumers: librdkafka wants a group of each, also of those that never join one ---------------------------------
@@ -66,7 +70,7 @@ def group_member_settings(cluster: Cluster, *, group: str, instance_id: str | No
         enable_auto_commit=False,
         auto_offset_reset="error",
         enable_partition_eof=True,
-        partition_assignment_strategy="cooperative-sticky",
+        partition_assignment_strategy=ASSIGNOR,
         session_timeout_ms=SESSION_TIMEOUT_MS,
         **_BULK_FETCH,
     )
@@ -97,7 +101,7 @@ def sink_member_settings(
         enable_auto_offset_store=False,
         enable_partition_eof=True,
         auto_offset_reset="earliest" if skip_lost else "error",
-        partition_assignment_strategy="cooperative-sticky",
+        partition_assignment_strategy=ASSIGNOR,
     )
 
 
@@ -179,63 +183,12 @@ def letter_producer_settings(cluster: Cluster) -> dict[str, Any]:
 # ---- others --------------------------------------------------------------------------------------------------------
 
 
-def admin_settings(cluster: Cluster) -> dict[str, Any]:
-    """A client that lists, describes and creates topics."""
-    return client_settings(cluster, socket_timeout_ms=5_000)
+def admin_settings(cluster: Cluster, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """A client that lists, describes and creates topics. Calls `on_error`, when it is polled, with the errors of its
+    connections, which no answer carries: a request that found no connection is only late."""
+    return {**client_settings(cluster, socket_timeout_ms=5_000), "error_cb": on_error}
 
 
 def starting_broker_settings(bootstrap: str) -> dict[str, Any]:
     """A client that waits for a broker on this machine to start: it connects again every 0.1 s."""
     return client_settings(Cluster(bootstrap), reconnect_backoff_ms=100, reconnect_backoff_max_ms=100)
-
-
-def faust_settings(cluster: Cluster) -> dict[str, Any]:
-    """`broker` and `broker_credentials` of a Faust app: the same address and security.
-
-    Raises SettingsError for a protocol or mechanism that aiokafka does not have, and for a certificate or key that
-    cannot be read.
-    """
-    servers = ";".join(f"kafka://{server.strip()}" for server in cluster.bootstrap.split(","))
-    return {"broker": servers, "broker_credentials": _faust_credentials(cluster.security)}
-
-
-def _faust_credentials(security: dict[str, str]) -> Any:
-    """None for PLAINTEXT."""
-    import faust  # takes a second; only the pacing worker needs it
-
-    protocol = security.get("security.protocol", "PLAINTEXT")
-    if protocol not in _FAUST_PROTOCOLS:
-        raise SettingsError(f"KAFKA_SECURITY_PROTOCOL is {protocol!r}; give {', '.join(_FAUST_PROTOCOLS)}")
-    if protocol == "PLAINTEXT":
-        return None
-    context = _ssl_context(security) if protocol in ("SSL", "SASL_SSL") else None
-    if protocol == "SSL":
-        return faust.SSLCredentials(context)
-    mechanism = security.get("sasl.mechanism", "PLAIN")
-    if mechanism not in _FAUST_MECHANISMS:
-        raise SettingsError(f"KAFKA_SASL_MECHANISM is {mechanism!r}; give {', '.join(_FAUST_MECHANISMS)}")
-    return faust.SASLCredentials(
-        username=security.get("sasl.username", ""),
-        password=security.get("sasl.password", ""),
-        ssl_context=context,
-        mechanism=mechanism,
-    )
-
-
-def _ssl_context(security: dict[str, str]) -> ssl.SSLContext:
-    """Trusts the CA given, or the system's, and shows the client certificate, if there is one."""
-    try:
-        context = ssl.create_default_context(cafile=security.get("ssl.ca.location"))
-    except OSError as failure:
-        raise SettingsError(f"KAFKA_SSL_CA_LOCATION cannot be read: {failure}") from failure
-    certificate = security.get("ssl.certificate.location")
-    if certificate is not None:
-        password = security.get("ssl.key.password", "")
-        try:
-            # Given as a function, so that OpenSSL never asks a terminal for a password that is not set.
-            context.load_cert_chain(certificate, security.get("ssl.key.location"), lambda: password)
-        except OSError as failure:
-            raise SettingsError(
-                f"KAFKA_SSL_CERTIFICATE_LOCATION or KAFKA_SSL_KEY_LOCATION cannot be read: {failure}"
-            ) from failure
-    return context

@@ -27,7 +27,7 @@ from schemas.codec import decoder
 from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign
 from schemas.reading import Unreadable, read
 from schemas.totals import CampaignTotal
-from streams.kafka.settings import faust_settings
+from streams.kafka.faust_settings import faust_settings
 from streams.pacing.changelog import BEGINNING
 from streams.pacing.clock import EventClock
 from streams.pacing.decisions import ROLE, publish

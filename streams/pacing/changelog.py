@@ -79,6 +79,13 @@ def parse_key(key: bytes) -> tuple[str, int | None]:
     return (text[6:], int(text[1:6])) if text[0] == _DAY else (text[1:], None)
 
 
+# Nothing is lost by it that Kafka still has.
+_ANEW: Final = (
+    "stop the pacing workers and delete the topic pace-state-changelog (with the topic prefix): the next start counts "
+    "again from campaign_totals"
+)
+
+
 def encode_row(body: object, *, epoch: int, owner: int, position: int) -> bytes:
     """The bytes of a row."""
     return msgspec.msgpack.encode(Row(_LAYOUT, epoch, owner, position, msgspec.Raw(msgspec.msgpack.encode(body))))
@@ -89,12 +96,9 @@ def decode_row(value: bytes) -> Row:
     try:
         row = _rows.decode(value)
     except msgspec.MsgspecError as failure:
-        raise StateMismatch(f"a row of the pacing changelog cannot be read ({failure}); give another app id") from None
+        raise StateMismatch(f"a row of the pacing changelog cannot be read ({failure}); {_ANEW}") from None
     if row.layout != _LAYOUT:
-        raise StateMismatch(
-            f"the pacing changelog has layout {row.layout}, this program reads {_LAYOUT}; give another app id, and "
-            "counters are read again from campaign_totals"
-        )
+        raise StateMismatch(f"the pacing changelog has layout {row.layout}, this program reads {_LAYOUT}; {_ANEW}")
     return row
 
 

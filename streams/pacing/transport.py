@@ -27,6 +27,7 @@ from faust.types.app import AppT
 
 from schemas.errors import LostHistory
 from streams.pacing.changelog import BEGINNING
+from streams.pacing.settings import changelog_topic
 
 # The era in which nothing is delivered.
 CLOSED = -1
@@ -186,7 +187,8 @@ class Consumer(driver.Consumer):
             elif position < earliest[tp]:
                 lost = LostHistory(
                     f"pacing needs {tp.topic}[{tp.partition}] from offset {position}, Kafka has it from "
-                    f"{earliest[tp]}: restore the retention, or give another app id to count again what Kafka has"
+                    f"{earliest[tp]}: restore the retention, or stop the pacing workers and delete "
+                    f"topic {changelog_topic(self.app.conf.id)}: the next start counts again what Kafka has"
                 )
                 await self.app.crash(lost)
                 raise lost

@@ -11,9 +11,10 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import LostHistory, SettingsError, Transient
+from streams.kafka.assignors import other_assignor
 from streams.kafka.consumer import offsets_and_times
 from streams.kafka.retries import ANSWER_S
-from streams.kafka.settings import sink_member_settings
+from streams.kafka.settings import ASSIGNOR, sink_member_settings
 from streams.sink.batches import LogPartition, RecordColumns
 from streams.sink.settings import SinkSettings
 
@@ -58,6 +59,7 @@ class SinkConsumer:
     ) -> None:
         self._on_revoke = on_revoke
         self._on_lost = on_lost
+        self._group = settings.group
         self._owned: dict[LogPartition, _Position] = {}
         self._paused = False
         self.last_commit_ms = 0
@@ -80,7 +82,8 @@ class SinkConsumer:
     def read(self, most: int, timeout_s: float) -> dict[LogPartition, RecordColumns]:
         """Records by partition, at most `most`, waiting for them up to `timeout_s`; rebalances happen in here.
 
-        Raises LostHistory, SettingsError for a missing topic or right, Transient when the client can't go on.
+        Raises LostHistory, SettingsError for a missing topic or right or another assignor in the group, Transient when
+        the client can't go on.
         """
         messages: dict[LogPartition, list[Message]] = {}
         errors: list[Message] = []
@@ -233,6 +236,8 @@ class SinkConsumer:
                 position.settle()
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise LostHistory(self._lost_history(place))
+        elif error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+            raise other_assignor(self._group, ours=ASSIGNOR, remedy="give another --group")
         elif error.code() in _MISSING:
             raise SettingsError(f"Kafka has no topic {place[0]}; run `clickfold init`, or correct the prefix: {error}")
         elif error.code() in _FORBIDDEN:
@@ -248,8 +253,8 @@ class SinkConsumer:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_REQUEST_S)
         return (
             f"{place[0]} partition {place[1]} holds offsets {low} to {high}, the sink was left at {position.read}: "
-            "records in between are gone, or the topic was made anew. Accept the loss in words (accept_loss), or "
-            "rebuild the rows by a backfill"
+            "records in between are gone, or the topic was made anew; go on at the first record Kafka has by "
+            "--accept-loss, and rebuild the rows by `clickfold backfill`"
         )
 
 

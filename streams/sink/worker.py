@@ -7,7 +7,6 @@ again, which does not change the views.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -59,9 +58,6 @@ def run(
     turn of the reading loop. Raises SettingsError,
     LostHistory and Transient. Nothing unacknowledged is committed then; another call goes on from what is committed.
     """
-    # Both log every broken connection at length, three times a retry; the worker warns once per outage.
-    for name in ("urllib3", "clickhouse_connect"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     _Sink(settings, stop, progress or Progress(), time.monotonic, beat).run()
 
 

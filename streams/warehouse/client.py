@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
@@ -25,7 +27,13 @@ _CODE = re.compile(r"\bCode: (\d+)\.")
 
 
 def connect(
-    url: str, *, database: str = "", user: str = "", password: str = "", answer_s: int = ANSWER_TIMEOUT_S
+    url: str,
+    *,
+    database: str = "",
+    user: str = "",
+    password: str = "",
+    ca_location: str = "",
+    answer_s: int = ANSWER_TIMEOUT_S,
 ) -> Client:
     """A client for `http(s)://[user:password@]host[:port]`, on `database` unless that is empty; close it when done.
 
@@ -33,13 +41,22 @@ def connect(
     repeats a request once, after 0.1 s, when the server closed the connection: a kept-alive one may have been closed
     before the request was sent. It also repeats queries twice after a status of 429, 503 or 504.
 
-    Raises SettingsError for another kind of address, clickhouse-connect's OperationalError when nobody answers.
+    `ca_location` is a file of authorities to trust in place of the system's.
+
+    Raises SettingsError for another kind of address or a file that cannot be read, clickhouse-connect's
+    OperationalError when nobody answers.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(
             f"ClickHouse address {parts.scheme}://… is not http(s)://host:port, as http://localhost:8123"
         )
+    # What they log is raised too, and would be written over what a command shows: three lines for each broken
+    # connection, such as "Unexpected Http Driver Exception". The sink warns once of each outage.
+    for name in ("urllib3", "clickhouse_connect"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if ca_location:
+        _require_authorities(ca_location)
     client = clickhouse_connect.get_client(
         interface=parts.scheme,
         host=parts.hostname,
@@ -47,6 +64,7 @@ def connect(
         username=user or unquote(parts.username or "") or None,
         password=password_of(url, password),
         database=database or None,
+        ca_cert=ca_location or None,
         compress="lz4",
         # A session allows one statement at a time, and the server would keep it for no use.
         autogenerate_session_id=False,
@@ -60,6 +78,15 @@ def connect(
     # Replaced on this pool alone. clickhouse-connect accepts a pool of a class of ours, but would not close it.
     client.http.urlopen = _raising_error_answers(client.http.urlopen)  # type: ignore[method-assign]
     return client
+
+
+def _require_authorities(location: str) -> None:
+    try:
+        ssl.create_default_context(cafile=location)
+    except OSError as failure:
+        raise SettingsError(
+            f"CLICKHOUSE_CA_LOCATION={location} cannot be read ({failure}); give a file of certificates in PEM form"
+        ) from failure
 
 
 def password_of(url: str, password: str = "") -> str:
@@ -105,14 +132,25 @@ class Warehouse:
     user: str = ""
     password: str = field(default="", repr=False)
     cluster: str = ""
+    ca_location: str = ""
 
     def connect(self, *, answer_s: int = ANSWER_TIMEOUT_S) -> Client:
         """A client on the database; see `connect`."""
-        return connect(self.url, database=self.database, user=self.user, password=self.password, answer_s=answer_s)
+        return self._connect(self.database, answer_s=answer_s)
 
     def connect_to_server(self, *, answer_s: int = ANSWER_TIMEOUT_S) -> Client:
         """A client on no database: ours may have to be created."""
-        return connect(self.url, user=self.user, password=self.password, answer_s=answer_s)
+        return self._connect("", answer_s=answer_s)
+
+    def _connect(self, database: str, *, answer_s: int) -> Client:
+        return connect(
+            self.url,
+            database=database,
+            user=self.user,
+            password=self.password,
+            ca_location=self.ca_location,
+            answer_s=answer_s,
+        )
 
     def open(self) -> Client:
         """A client for the database. Raises SettingsError when it lacks a migration."""

@@ -7,13 +7,14 @@ programs of their own, read a few variables themselves.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from schemas.errors import SettingsError
-from streams.kafka.cluster import Cluster
+from streams.kafka.cluster import PASSED_ON, Cluster
 
 if TYPE_CHECKING:
     from streams.warehouse.client import Warehouse
@@ -29,11 +30,19 @@ class Environment(BaseSettings):
     kafka_security_protocol: str = ""
     """`PLAINTEXT` (when empty), `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."""
     kafka_sasl_mechanism: str = ""
-    """`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."""
+    """`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, or `OAUTHBEARER` with the `KAFKA_OIDC_…` variables."""
     kafka_sasl_username: str = ""
     """User of Kafka."""
     kafka_sasl_password: SecretStr = SecretStr("")
     """Password of that user."""
+    kafka_oidc_token_url: str = ""
+    """Token endpoint of the OpenID Connect provider, for `OAUTHBEARER`."""
+    kafka_oidc_client_id: str = ""
+    """Client id at that provider."""
+    kafka_oidc_client_secret: SecretStr = SecretStr("")
+    """Secret of that client."""
+    kafka_oidc_scope: str = ""
+    """Scope to ask for, if the provider wants one."""
     kafka_ssl_ca_location: str = ""
     """File of certificate authorities that vouch for the brokers."""
     kafka_ssl_certificate_location: str = ""
@@ -52,6 +61,8 @@ class Environment(BaseSettings):
     """User of ClickHouse; when empty, the one in the address or `default`."""
     clickhouse_password: SecretStr = SecretStr("")
     """Password of that user."""
+    clickhouse_ca_location: str = ""
+    """File of certificate authorities that vouch for a ClickHouse with an `https://` address."""
     clickhouse_database: str = "ads"
     """Database of all tables and views."""
     clickhouse_cluster: str = ""
@@ -60,16 +71,27 @@ class Environment(BaseSettings):
     def cluster(self, *, prefix: str | None = None) -> Cluster:
         """The Kafka cluster, with a `prefix` other than the environment's if given.
 
-        Raises SettingsError when none is named.
+        Raises SettingsError when none is named, or a variable for it cannot be.
         """
         if not self.kafka_bootstrap_servers:
             raise SettingsError("KAFKA_BOOTSTRAP_SERVERS is empty" + _REMEDY)
         prefix = self.clickfold_topic_prefix if prefix is None else prefix
-        return Cluster(self.kafka_bootstrap_servers, security=self._security(), prefix=prefix)
+        return Cluster(self.kafka_bootstrap_servers, security=self._security(), passed=_passed_on(), prefix=prefix)
 
     def _security(self) -> dict[str, str]:
         """librdkafka's security settings, only those given."""
+        oauth = self.kafka_sasl_mechanism.upper() == "OAUTHBEARER"
+        if oauth and not (self.kafka_oidc_token_url and self.kafka_oidc_client_id):
+            raise SettingsError(
+                "KAFKA_SASL_MECHANISM is 'OAUTHBEARER'; give KAFKA_OIDC_TOKEN_URL, KAFKA_OIDC_CLIENT_ID and "
+                "KAFKA_OIDC_CLIENT_SECRET with it"
+            )
         settings = {
+            "sasl.oauthbearer.method": "oidc" if oauth else "",
+            "sasl.oauthbearer.token.endpoint.url": self.kafka_oidc_token_url if oauth else "",
+            "sasl.oauthbearer.client.id": self.kafka_oidc_client_id if oauth else "",
+            "sasl.oauthbearer.client.secret": self.kafka_oidc_client_secret.get_secret_value() if oauth else "",
+            "sasl.oauthbearer.scope": self.kafka_oidc_scope if oauth else "",
             "security.protocol": self.kafka_security_protocol,
             "sasl.mechanism": self.kafka_sasl_mechanism,
             "sasl.username": self.kafka_sasl_username,
@@ -93,4 +115,16 @@ class Environment(BaseSettings):
             user=self.clickhouse_user,
             password=self.clickhouse_password.get_secret_value(),
             cluster=self.clickhouse_cluster,
+            ca_location=self.clickhouse_ca_location,
         )
+
+
+def _passed_on() -> dict[str, str]:
+    """librdkafka's settings that are given as KAFKA_CONFIG_<NAME>, with `_` for `.`."""
+    named = {
+        name.upper().removeprefix(PASSED_ON).lower().replace("_", "."): value
+        for name, value in os.environ.items()
+        if name.upper().startswith(PASSED_ON) and value
+    }
+    # The one name of librdkafka that has an underscore and is of use.
+    return {"log_level" if name == "log.level" else name: value for name, value in named.items()}

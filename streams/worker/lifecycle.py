@@ -16,6 +16,7 @@ from prometheus_client.core import Metric
 from schemas.errors import ClickfoldError, TaskLost, Transient
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.topic_settings import check_topic_settings
 from streams.worker.heartbeat import Heartbeat, watched
 from streams.worker.metrics import OF_RUN
 from streams.worker.observe import Collected, Health, Page, log_to_stderr, require_free_port, served
@@ -98,7 +99,8 @@ def run_worker(
     Raises SettingsError, Transient when no broker answers at the start, ClickfoldError after too many faults in a row.
     """
     log = log_to_stderr().bind(worker=worker.name)
-    Admin(cluster).partition_counts()
+    for text in check_topic_settings(Admin(cluster), cluster, worker=worker.name):
+        log.warning("topic settings", text=text)
     require_free_port("--metrics-port", metrics_host, metrics_port)
     signals = Signals()
     signals.catch()

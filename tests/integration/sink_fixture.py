@@ -20,6 +20,7 @@ from schemas.totals import DIMENSIONS, MEASURES, MinuteTotals
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
 from streams.kafka.cluster import Cluster
+from streams.kafka.settings import client_settings
 from streams.sink.settings import Progress, SinkSettings
 from streams.sink.worker import run
 from streams.warehouse.client import Warehouse
@@ -74,8 +75,8 @@ class Setting:
             session_timeout_ms=1_500,
             fetch_wait_ms=20,
         )
-        self.admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-        self.producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": f"{prefix}test"})
+        self.admin = AdminClient(client_settings(Cluster(broker.bootstrap)))
+        self.producer = Producer(client_settings(Cluster(broker.bootstrap), transactional_id=f"{prefix}test"))
         topics = [NewTopic(prefix + role, PARTITIONS, 1) for role in self.settings.roles]
         for made in self.admin.create_topics(topics).values():
             made.result()
@@ -113,9 +114,7 @@ class Setting:
 
     def values(self, role: str) -> list[bytes]:
         """Everything committed to a topic so far."""
-        reader = Consumer(
-            {"bootstrap.servers": self.settings.cluster.bootstrap, "group.id": "unused", "enable.partition.eof": True}
-        )
+        reader = Consumer(client_settings(self.settings.cluster, group_id="unused", enable_partition_eof=True))
         reader.assign([TopicPartition(self.topic(role), partition, 0) for partition in range(PARTITIONS)])
         found: list[bytes] = []
         ends = 0

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -227,3 +229,15 @@ def test_wrong_data_is_refused_whole(database: Client, block: bytes, answer_form
         database.raw_insert("things", column_names=["id"], insert_block=block, fmt=answer_format)
     assert raised.value.code == code
     assert things_in(database) == []
+
+
+def test_a_server_that_does_not_answer_is_an_error_and_no_line_on_the_screen() -> None:
+    # In a process of its own: what nobody handles goes to stderr, as in the demo.
+    code = (
+        "from clickhouse_connect.driver.exceptions import ClickHouseError\n"
+        "from streams.warehouse.client import connect\n"
+        "try: connect('http://127.0.0.1:1')\n"
+        "except ClickHouseError: print('raised')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("raised\n", "")

@@ -34,6 +34,7 @@ from schemas.topics import DAY_MS
 from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
 from streams.embedded.broker import Broker
 from streams.kafka.cluster import Cluster
+from streams.kafka.settings import client_settings
 from streams.pacing.settings import PacingSettings
 from tests.waiting import PATIENCE_S, eventually
 
@@ -226,11 +227,11 @@ def start(broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def send(broker: Broker, topic_prefix: str) -> Iterator[Callable[[str, Iterable[CampaignTotal | Campaign]], None]]:
     """Writes records of a role as the join and users would, on topics made for this test."""
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin = AdminClient(client_settings(Cluster(broker.bootstrap)))
     names = [topic_prefix + role for role in ("campaigns", "campaign_totals", "pacing")]
     for made in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
         made.result(PATIENCE_S)
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
+    producer = Producer(client_settings(Cluster(broker.bootstrap), partitioner="murmur2_random"))
 
     def write(role: str, records: Iterable[CampaignTotal | Campaign]) -> None:
         for record in records:
@@ -244,7 +245,7 @@ def send(broker: Broker, topic_prefix: str) -> Iterator[Callable[[str, Iterable[
 
 def decisions(broker: Broker, topic: str) -> dict[str, list[PacingDecision]]:
     """Every decision written so far, by campaign, in order."""
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": f"{topic}.look"})
+    consumer = Consumer(client_settings(Cluster(broker.bootstrap), group_id=f"{topic}.look"))
     found: defaultdict[str, list[PacingDecision]] = defaultdict(list)
     for partition in range(PARTITIONS):
         _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE_S)
@@ -261,7 +262,7 @@ def decisions(broker: Broker, topic: str) -> dict[str, list[PacingDecision]]:
 
 def write_aborted(broker: Broker, topic: str, records: Iterable[CampaignTotal]) -> None:
     """Leaves totals of an aborted transaction in the log."""
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": topic})
+    producer = Producer(client_settings(Cluster(broker.bootstrap), transactional_id=topic))
     producer.init_transactions(PATIENCE_S)
     producer.begin_transaction()
     for record in records:
@@ -361,7 +362,7 @@ def test_malformed_records_are_counted_and_passed_over(
     broker: Broker, topic_prefix: str, start: Start, send: Callable[[str, Iterable[Any]], None]
 ) -> None:
     good = totals()[0]
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
+    producer = Producer(client_settings(Cluster(broker.bootstrap), partitioner="murmur2_random"))
     topic = f"{topic_prefix}campaign_totals"
     for value, key in ((b"{", "c0"), (b"", "c0"), (encode(good), "c1"), (orjson.dumps({"campaign_id": "c0"}), "c0")):
         producer.produce(topic, value, key)

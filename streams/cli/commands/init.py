@@ -11,6 +11,7 @@ import typer
 from schemas.errors import ClickfoldError, SettingsError
 from streams.cli.connections import clickhouse_errors_as_sentences
 from streams.kafka.admin import Admin
+from streams.kafka.topic_settings import check_topic_settings
 from streams.worker.environment import Environment
 
 # A migration may rewrite a column of every row, 5 s for ten million rows: an hour is enough for seven billion.
@@ -28,7 +29,11 @@ def init(
 ) -> None:
     """Create what is missing: Kafka topics and ClickHouse tables. Changes nothing that exists."""
     environment = Environment()
-    made = Admin(environment.cluster()).create(partitions=partitions, shards=shards, replication=replication)
+    kafka = environment.cluster()
+    admin = Admin(kafka)
+    for text in check_topic_settings(admin, kafka):
+        typer.echo(f"clickfold: {text}", err=True)
+    made = admin.create(partitions=partitions, shards=shards, replication=replication)
     typer.echo(f"topics: made {len(made)}" + (f" ({', '.join(made)})" if made else ", all there"))
     if tables and environment.clickhouse_url:
         from schemas.clickhouse.dictionaries import make_readable

@@ -165,6 +165,7 @@ def sink(
         float, typer.Option(min=0.01, help="Age in seconds at which a batch is inserted even if it is not full.")
     ] = 1.0,
     group: options.Group = "",
+    accept_loss: options.AcceptLoss = False,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -181,5 +182,6 @@ def sink(
         group=options.plain_name("--group", group or cluster.group("sink")),
         batch_rows=batch_rows,
         batch_s=batch_s,
+        accept_loss=accept_loss,
     )
     run_worker(SinkWorker(settings), cluster, metrics_host=metrics_host, metrics_port=metrics_port)

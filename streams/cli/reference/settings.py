@@ -14,6 +14,11 @@ from streams.worker.environment import Environment
 
 # Read where no class declares them.
 OTHERS: Final = {
+    "KAFKA_CONFIG_…": (
+        NONE,
+        "Any other setting of librdkafka, by its name with `_` for `.`: `KAFKA_CONFIG_CLIENT_RACK=eu-1`. Every client "
+        "gets it. One that clickfold itself must set is refused, and `worker pace` refuses one that its client lacks.",
+    ),
     "CLICKFOLD_CACHE": (
         "`~/.cache/clickfold`",
         "Folder for the Kafka that `make setup` fetches; `XDG_CACHE_HOME` moves it too.",

@@ -1,0 +1,199 @@
+"""A Kafka that wants certificates, passwords or tokens: every kind of client gets in, and who may not is told so."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from schemas.errors import SettingsError
+from streams.embedded.broker import Broker
+from streams.kafka.admin import Admin
+from streams.kafka.cluster import Cluster
+from streams.warehouse.client import Warehouse
+from tests.certificates import write_certificate
+from tests.integration.test_settings_errors import environment, free_port, running
+
+pytestmark = pytest.mark.broker
+
+LOGIN = "org.apache.kafka.common.security"
+
+
+class Secured(NamedTuple):
+    """Addresses of one broker, by what each wants of a client, and a folder of certificates."""
+
+    certificate: str
+    password: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("secured")
+    for name in ("broker", "client", "stranger"):
+        write_certificate(folder, name)
+    (folder / "keystore.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
+    tls, sasl = free_port(), free_port()
+    listener = "listener.name.sasl_plaintext"
+    settings = {
+        "listeners": f"SSL://127.0.0.1:{tls},SASL_PLAINTEXT://127.0.0.1:{sasl}",
+        "advertised.listeners": f"SSL://127.0.0.1:{tls},SASL_PLAINTEXT://127.0.0.1:{sasl}",
+        "listener.security.protocol.map": ",".join(
+            ("CONTROLLER:PLAINTEXT", "PLAINTEXT:PLAINTEXT", "SSL:SSL", "SASL_PLAINTEXT:SASL_PLAINTEXT")
+        ),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(folder / "keystore.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(folder / "client.pem"),
+        "ssl.client.auth": "required",
+        "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
+        f"{listener}.plain.sasl.jaas.config": f'{LOGIN}.plain.PlainLoginModule required user_ads="right";',
+        # Kafka's validator for tests: it takes unsigned tokens.
+        f"{listener}.oauthbearer.sasl.jaas.config": (
+            f'{LOGIN}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
+        ),
+    }
+    with Broker(tmp_path_factory.mktemp("kafka"), more=settings) as broker:
+        Admin(Cluster(broker.bootstrap)).create(partitions=1)
+        yield Secured(f"127.0.0.1:{tls}", f"127.0.0.1:{sasl}", folder)
+
+
+class Provider(BaseHTTPRequestHandler):
+    """An OpenID Connect token endpoint that gives unsigned tokens to whoever knows the secret."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        known = self.headers["Authorization"] == "Basic " + base64.b64encode(b"ads:right").decode()
+        now_s = int(time.time())
+        claims = {"sub": "ads", "iat": now_s, "exp": now_s + 300}
+        parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in ({"alg": "none"}, claims)]
+        token = ".".join(part.rstrip("=") for part in parts) + "."
+        body = json.dumps({"access_token": token, "expires_in": 300} if known else {"error": "invalid_client"}).encode()
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/token"
+        server.shutdown()
+
+
+def by_certificate(secured: Secured, *, name: str = "client", authority: str = "broker") -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": secured.certificate,
+        "KAFKA_SECURITY_PROTOCOL": "SSL",
+        "KAFKA_SSL_CA_LOCATION": str(secured.folder / f"{authority}.pem"),
+        "KAFKA_SSL_CERTIFICATE_LOCATION": str(secured.folder / f"{name}.pem"),
+        "KAFKA_SSL_KEY_LOCATION": str(secured.folder / f"{name}.key"),
+    }
+
+
+def by_password(secured: Secured, password: str = "right") -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": secured.password,
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "PLAIN",
+        "KAFKA_SASL_USERNAME": "ads",
+        "KAFKA_SASL_PASSWORD": password,
+    }
+
+
+def by_token(secured: Secured, provider: str, secret: str = "right") -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": secured.password,
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+        "KAFKA_OIDC_TOKEN_URL": provider,
+        "KAFKA_OIDC_CLIENT_ID": "ads",
+        "KAFKA_OIDC_CLIENT_SECRET": secret,
+    }
+
+
+def admin(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Admin:
+    from streams.worker.environment import Environment
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return Admin(Environment().cluster())
+
+
+@pytest.mark.parametrize("worker", ["join", "pace"])
+@pytest.mark.parametrize("way", ["certificate", "password", "token"])
+def test_workers_of_both_kinds_of_client_get_in(
+    secured: Secured, provider: str, worker: str, way: str, tmp_path: Path
+) -> None:
+    variables = {
+        "certificate": by_certificate(secured),
+        "password": by_password(secured),
+        "token": by_token(secured, provider),
+    }[way]
+    arguments = ["--web-port", str(free_port())] if worker == "pace" else []
+    with running(environment(Cluster(""), tmp_path, **variables), worker, *arguments) as (process, _):
+        process.process.terminate()
+        code, _, err = process.ended()
+    assert code == 0, err
+
+
+def test_a_wrong_password_is_not_taken_for_a_broker_that_is_away(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=r"a Kafka broker answers at .*authentication failed .*KAFKA_SASL_MECH"):
+        admin(monkeypatch, by_password(secured, "wrong")).partition_counts()
+
+
+def test_a_provider_that_gives_no_token_is_told(
+    secured: Secured, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=r"authentication failed .*KAFKA_OIDC"):
+        admin(monkeypatch, by_token(secured, provider, "wrong")).partition_counts()
+
+
+def test_a_certificate_that_no_authority_vouches_for_is_told(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"TLS fails .*KAFKA_SSL_CA_LOCATION"):
+        admin(monkeypatch, by_certificate(secured, authority="stranger")).partition_counts()
+    with pytest.raises(SettingsError, match=r"TLS fails .*KAFKA_SSL_CERTIFICATE_LOCATION"):
+        admin(monkeypatch, by_certificate(secured, name="stranger")).partition_counts()
+
+
+def test_clickhouse_is_reached_over_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    class Front(BaseHTTPRequestHandler):
+        """What stands before ClickHouse: here only its TLS matters."""
+
+        def do_POST(self) -> None:
+            self.send_error(403, "reached")
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    write_certificate(tmp_path, "clickhouse")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "clickhouse.pem", tmp_path / "clickhouse.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Front) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(ClickHouseError, match="403"):
+            Warehouse(url, ca_location=str(tmp_path / "clickhouse.pem")).connect()
+        with pytest.raises(ClickHouseError, match="certificate verify failed"):
+            Warehouse(url).connect()
+        server.shutdown()
+    with pytest.raises(SettingsError, match=r"CLICKHOUSE_CA_LOCATION=/no/such/file cannot be read"):
+        Warehouse(url, ca_location="/no/such/file").connect()
