@@ -201,24 +201,24 @@ def test_a_record_exactly_lateness_behind_is_accepted_and_one_further_is_late(tm
     assert (folded.counts["clicks"]["accepted"], folded.counts["clicks"]["late"]) == (2, 1)
 
 
-def test_an_id_is_a_duplicate_until_the_dedupe_horizon_has_passed(tmp_path: Path) -> None:
+def test_ids_are_twins_up_to_the_dedupe_horizon_whatever_else_flows(tmp_path: Path) -> None:
+    """The two records' own times count, not how far other records have moved the watermark."""
     horizon = 40_000
-    passed = T0 + horizon + BOUNDS.lateness_ms + 1
-    folded = fold(
-        written(tmp_path / "impressions", [impression("a", T0), impression("other", passed - 1), impression("a", T0)]),
-        written(
-            tmp_path / "clicks",
-            # The id is free again once the bound stands more than the horizon above its first use.
-            [
-                *(click("k", "a", T0), click("x", "z", passed - 1), click("k", "a", passed - 1)),
-                *(click("y", "z", passed), click("k", "other", passed)),
-            ],
-        ),
-        *("--dedupe", "40s"),
-    )
-    assert folded.counts["impressions"]["late"] == 1
-    fates = {"consumed": 5, "accepted": 4, "late": 0, "duplicate": 0, "rejected": 1}
-    assert folded.counts["clicks"] == {**fates, "billable": 2, "repeat": 0, "orphan": 2}
+    for between in ([], [click("x", "z", T0 + horizon)]):
+        folded = fold(
+            written(tmp_path / "impressions", [impression("a", T0), impression("b", T0 + horizon)]),
+            written(
+                tmp_path / "clicks",
+                [
+                    *(click("k", "a", T0), *between),
+                    # At the horizon a twin, a millisecond beyond it another click.
+                    *(click("k", "b", T0 + horizon), click("l", "a", T0), click("l", "b", T0 + horizon + 1)),
+                ],
+            ),
+            *("--dedupe", "40s", "--window", "30s", "--skew", "5s", "--lateness", "60s"),
+        )
+        counts = folded.counts["clicks"]
+        assert (counts["rejected"], counts["accepted"]) == (1, 3 + len(between))
 
 
 def test_lines_that_are_no_events_are_counted_as_rejects_and_the_rest_is_joined(tmp_path: Path) -> None:

@@ -55,7 +55,15 @@ def test_every_field_says_what_it_holds() -> None:
 
 def test_every_moment_names_its_unit() -> None:
     moments = {"ts", "start", "end", "minute", "quarter", "day_start", "window_start", "window_end"}
-    named = {"click_ts", "event_ms", "floor_ms", "record_ts_ms", "impressions_watermark_ms", "clicks_watermark_ms"}
+    named = {
+        "click_ts",
+        "event_ms",
+        "floor_ms",
+        "confirmed_ms",
+        "record_ts_ms",
+        "impressions_watermark_ms",
+        "clicks_watermark_ms",
+    }
     for name in KINDS:
         for struct in structs(KINDS[name].type):
             for field in msgspec.structs.fields(struct):

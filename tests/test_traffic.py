@@ -66,7 +66,8 @@ def test_the_join_accepts_all_of_it_and_bills_every_click(logs: tuple[Events, Ev
     now_ms = END_MS
     records = [[Record(at, now_ms, *row[:2]) for at, row in enumerate(zip(*log, strict=True))] for log in logs]
     result = truth(records[0], records[1], JoinBounds(negative_rate=0.0))
-    assert result.impressions.counts == {"consumed": COUNT, "accepted": COUNT}
+    counts = result.impressions.counts
+    assert counts["consumed"] == counts["accepted"] == COUNT
     assert result.clicks.counts["consumed"] == result.counts["billable"] == len(logs[1].keys)
 
 

@@ -89,13 +89,13 @@ def backfill(
             future=future,
             dedupe=dedupe,
             negative_rate=negative_rate,
-            jump_ms=options.jump_ms(jump, cluster),
+            jump_ms=options.jump_ms(jump),
         )
         joining = JoinOptions(
             run=run,
             from_=from_,
             to=to,
-            bounds=bounds,
+            bounds=options.judged_as_in(cluster, bounds, jump=jump),
             dimensions=known_dimensions(options.names(dimensions)),
             live_lateness_ms=options.duration_ms("--live-lateness", live_lateness or lateness),
             complete=complete,

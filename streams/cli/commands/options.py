@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
 import typer
 
 from schemas.bounds import JoinBounds, parse_duration_ms
@@ -128,18 +129,22 @@ def join_bounds(
     )
 
 
-def jump_ms(text: str, cluster: Cluster | None = None) -> int:
-    """`--jump` for the inputs of a cluster, or for files. Raises SettingsError, and Transient without a broker."""
-    if text != AUTO:
-        return duration_ms("--jump", text)
-    return 0 if cluster is not None and _stamped_by_broker(cluster) else _JUMP_MS
+def jump_ms(text: str) -> int:
+    """`--jump` for files, and for topics before they are asked. Raises SettingsError."""
+    return _JUMP_MS if text == AUTO else duration_ms("--jump", text)
 
 
-def close_idle_s(text: str, cluster: Cluster) -> float:
-    """`--close-idle` for the inputs of a cluster, in seconds. Raises as `jump_ms`."""
+def judged_as_in(cluster: Cluster, bounds: JoinBounds, *, jump: str) -> JoinBounds:
+    """The bounds with `--jump` as the inputs of this cluster want it. Raises SettingsError, or Transient."""
+    off = jump == AUTO and _stamped_by_broker(cluster)
+    return msgspec.structs.replace(bounds, jump_ms=0) if off else bounds
+
+
+def close_idle_ms(text: str, cluster: Cluster | None = None) -> int:
+    """`--close-idle` for the inputs of a cluster; off while none is asked. Raises as `judged_as_in`."""
     if text != AUTO:
-        return duration_ms("--close-idle", text) / 1_000
-    return _CLOSE_IDLE_MS / 1_000 if _stamped_by_broker(cluster) else 0.0
+        return duration_ms("--close-idle", text)
+    return _CLOSE_IDLE_MS if cluster is not None and _stamped_by_broker(cluster) else 0
 
 
 def _stamped_by_broker(cluster: Cluster) -> bool:

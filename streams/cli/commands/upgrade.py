@@ -40,7 +40,7 @@ def upgrade(
         future=future,
         dedupe=dedupe,
         negative_rate=negative_rate,
-        jump_ms=options.jump_ms(jump, cluster),
+        jump_ms=options.jump_ms(jump),
     )
     learner = LearnerSettings(grace_ms=options.duration_ms("--grace", grace))
     groups = [
@@ -58,5 +58,6 @@ def upgrade(
         if not moved.cut and not moved.already:
             typer.echo(f"{moved.group}: has committed nothing, so there is nothing to move")
 
-    say(upgrade_join(cluster, groups[0], bounds, options.names(dimensions), dry_run=dry_run))
+    judged = options.judged_as_in(cluster, bounds, jump=jump)
+    say(upgrade_join(cluster, groups[0], judged, options.names(dimensions), dry_run=dry_run))
     say(upgrade_learn(cluster, groups[1], learner, dry_run=dry_run))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -72,7 +73,7 @@ def verify(
         future=future,
         dedupe=dedupe,
         negative_rate=negative_rate,
-        jump_ms=options.jump_ms(jump, cluster),
+        jump_ms=options.jump_ms(jump),
     )
     request = VerifyRequest(
         bounds=bounds,
@@ -85,6 +86,7 @@ def verify(
         wait_s=options.duration_ms("--wait", wait) / 1_000,
         max_shown=rows,
     )
+    request = replace(request, bounds=options.judged_as_in(cluster, bounds, jump=jump))
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(clickhouse_errors_as_sentences())
         warehouse = warehouse_if_any()

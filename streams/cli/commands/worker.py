@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -53,8 +54,6 @@ def join(
     from streams.worker.runners import JoinSettings, join_runner
     from streams.worker.workers import RunnerWorker
 
-    slot = options.plain_name("--slot", slot)
-    cluster = Environment().cluster()
     bounds = options.join_bounds(
         window=window,
         skew=skew,
@@ -62,8 +61,10 @@ def join(
         future=future,
         dedupe=dedupe,
         negative_rate=negative_rate,
-        jump_ms=options.jump_ms(jump, cluster),
+        jump_ms=options.jump_ms(jump),
     )
+    slot = options.plain_name("--slot", slot)
+    cluster = Environment().cluster()
     settings = JoinSettings(
         cluster=cluster,
         bounds=bounds,
@@ -77,10 +78,16 @@ def join(
         accept_loss=accept_loss,
         pace=Pace(
             idle_s=options.duration_ms("--idle", idle) / 1_000,
-            close_idle_s=options.close_idle_s(close_idle, cluster),
+            close_idle_s=options.close_idle_ms(close_idle) / 1_000,
             checkpoint_s=options.duration_ms("--checkpoint", checkpoint) / 1_000,
             state_bytes=budget_bytes("--state-budget", state_budget),
         ),
+    )
+    # Last, because only now a broker is asked: all that can be wrong without one has been said.
+    settings = replace(
+        settings,
+        bounds=options.judged_as_in(cluster, bounds, jump=jump),
+        pace=replace(settings.pace, close_idle_s=options.close_idle_ms(close_idle, cluster) / 1_000),
     )
     worker = RunnerWorker("join", partial(join_runner, settings))
     run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port)
