@@ -75,7 +75,7 @@ def clicks(number: int) -> list[dict[str, Any]]:
 
 def produce(bootstrap: str, first: int, stop: int) -> None:
     """Impressions and clicks with these numbers, in order."""
-    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
+    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "log_level": 0})
     for number in range(first, stop):
         events = [("impressions", impression(number)), *(("clicks", each) for each in clicks(number))]
         for topic, event in events:
