@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from prometheus_client.core import Metric
 
 from schemas.codec import encode
-from streams.engine.runner import Progress as RunnerProgress
+from streams.engine.pace import RunnerProgress
 from streams.engine.runner import Runner
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.sink.settings import Progress, SinkSettings
