@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import SettingsError
 from streams.engine.backpressure import Backpressure
-from streams.engine.runner import Pace
+from streams.engine.pace import Pace
 from streams.engine.task import Task
 from streams.join.fold import JoinFold
 from streams.worker.memory import budget_bytes, limit_bytes

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import orjson
@@ -11,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from schemas.codec import decoder, encode
+from schemas.codec import decoder, encode, packed_decoder
 from schemas.generate import KINDS
 
 # The largest float below 1e16. From there on orjson writes '1e+16' and msgspec '1e16'.
@@ -79,3 +83,22 @@ def test_every_record_is_read_back_as_it_was_written(name: str, data: st.DataObj
 def test_only_the_exponent_of_large_floats_is_written_otherwise() -> None:
     assert (encode(1e16), orjson.dumps(1e16)) == (b"1e16", b"1e+16")
     assert encode(_BELOW_EXPONENT) == orjson.dumps(_BELOW_EXPONENT)
+
+
+@pytest.mark.parametrize("make", [decoder, packed_decoder])
+def test_decoders_are_made_one_at_a_time(make: Callable[[Any], Any]) -> None:
+    """Two threads that made the decoder of one struct at once have ended a worker with a segmentation fault."""
+    at_once, most, kinds = 0, 0, [msgspec.defstruct(f"Kind{number}", [("x", int)]) for number in range(8)]
+
+    def slow(_kind: Any) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        go_on.wait(0.02)
+        at_once -= 1
+
+    go_on = threading.Event()
+    module = "msgspec.json.Decoder" if make is decoder else "msgspec.msgpack.Decoder"
+    with patch(module, slow), ThreadPoolExecutor(4) as threads:
+        list(threads.map(make, kinds))
+    assert most == 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.engine.runner import Pace
+from streams.engine.pace import Pace
 from streams.join.fold import JoinFold
 from tests.factories import click, impression
 from tests.simulation.disk import SimulatedDisk

@@ -12,11 +12,16 @@ import typer
 
 from streams.cli.commands import worker
 from streams.embedded.worker_environment import worker_environment
-from streams.warehouse.client import Warehouse
 from streams.worker.environment import Environment
 
 STATE_DIR = Path("/data/state")
-CLICKHOUSE = Warehouse("http://here:8123", user="default", password="kept")
+
+
+def clickhouse() -> Any:
+    """The embedded ClickHouse as its stack names it."""
+    from streams.warehouse.client import Warehouse  # its client takes half a second to import
+
+    return Warehouse("http://here:8123", user="default", password="kept")
 
 
 def variables() -> Iterator[str]:
@@ -35,14 +40,14 @@ def test_a_variable_of_the_user_does_not_reach_embedded_workers(
     name: str, spelled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(spelled(name), "elsewhere")
-    changes = worker_environment(bootstrap="here:9092", clickhouse=CLICKHOUSE, state_dir=STATE_DIR)
+    changes = worker_environment(bootstrap="here:9092", clickhouse=clickhouse(), state_dir=STATE_DIR)
     assert "elsewhere" not in {**os.environ, **changes}.values()
 
 
 def test_embedded_workers_are_given_the_embedded_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KAFKA_SSL_KEY_PASSWORD", "CLICKHOUSE_CLUSTER", "clickhouse_url"):
         monkeypatch.setenv(name, "elsewhere")
-    changes = worker_environment(bootstrap="here:9092", clickhouse=CLICKHOUSE, state_dir=STATE_DIR)
+    changes = worker_environment(bootstrap="here:9092", clickhouse=clickhouse(), state_dir=STATE_DIR)
     for name, value in changes.items():
         monkeypatch.setenv(name, value)
     environment = Environment()

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.records import Out
 from schemas.seals import Seal
-from streams.engine.runner import Pace
+from streams.engine.pace import Pace
 from streams.join.fold import JoinFold
 from streams.verify.oracle import truth
 from tests.factories import click, impression

@@ -7,7 +7,7 @@ import pytest
 from schemas.codec import decode
 from schemas.errors import LostHistory
 from schemas.totals import Ledger
-from streams.engine.runner import Pace
+from streams.engine.pace import Pace
 from tests.factories import click, impression
 from tests.judging import outcomes_of
 from tests.simulation.disk import SimulatedDisk

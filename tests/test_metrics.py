@@ -11,8 +11,9 @@ from prometheus_client.core import Metric
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.pacing import PacingDecision
+from streams.engine.pace import RunnerProgress
 from streams.engine.ports import SharedProgress
-from streams.engine.runner import Progress, Runner
+from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
 from streams.pacing.view import WorkerView
@@ -52,7 +53,7 @@ def served() -> dict[str, list[Metric]]:
         retried={"connection": 1}, lag=0,
     )  # fmt: skip
     return {
-        "join, learn": list(runner_metrics(Progress(), runner())),
+        "join, learn": list(runner_metrics(RunnerProgress(), runner())),
         "pace": list(pace_metrics(0, VIEW)),
         "sink": list(sink_metrics(progress)),
     }

@@ -11,8 +11,8 @@ from schemas.codec import decoder
 from schemas.records import Out
 from schemas.seals import Seal, SealRecord
 from streams.engine.fold import Fold
+from streams.engine.pace import Pace
 from streams.engine.ports import Commit, Disk
-from streams.engine.runner import Pace
 from streams.join.fold import JoinFold
 from streams.verify.oracle import truth
 from tests.effort import SHORT, tries

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
+from schemas.codec import unpack
 from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
 from streams.kafka.cluster import Cluster
@@ -108,7 +109,7 @@ class ReplayLog:
             data = self._commits[partition].read(COMMIT, 0, 1 << 40)
         except FileNotFoundError:
             return None
-        return msgspec.msgpack.decode(data, type=Commit)
+        return unpack(data, Commit)
 
     def starts(self, partition: int) -> dict[str, int]:
         """The offset of each input at which the replay begins to read."""

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
-from schemas.codec import decoder
+from schemas.codec import decoder, unpack
 from schemas.events import MIN_TS_MS
 from schemas.records import Out, Records
 from schemas.totals import DIMENSIONS, MINUTE_MS
@@ -306,7 +306,7 @@ class OwningFold(JoinFold):
 
 
 def _read_owning_mark(mark: bytes) -> OwningMark:
-    return msgspec.msgpack.decode(mark, type=OwningMark)
+    return unpack(mark, OwningMark)
 
 
 def _split_at(records: Records, offsets: Sequence[int]) -> Iterable[Records]:

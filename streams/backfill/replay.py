@@ -18,8 +18,9 @@ from streams.backfill.output import RunWriter
 from streams.backfill.ownership import OwningFold, finished
 from streams.backfill.plan import BackfillPlan
 from streams.engine.fold import Fold
+from streams.engine.pace import Pace
 from streams.engine.ports import Disk
-from streams.engine.runner import Pace, Runner
+from streams.engine.runner import Runner
 from streams.kafka.cluster import Cluster
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from schemas.errors import DamagedState, TaskLost
@@ -18,46 +17,10 @@ from streams.engine.backpressure import Backpressure
 from streams.engine.checkpoint import discard_checkpoint, write_checkpoint
 from streams.engine.fold import Fold
 from streams.engine.idle import idle_seals
+from streams.engine.pace import Pace, RunnerProgress
 from streams.engine.ports import Clock, Commit, Log, SharedProgress
 from streams.engine.recovery import Loader, Loading, Make, Share
 from streams.engine.task import Task, TaskState
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often and how much. Commits are frequent: a read-committed reader waits for open transactions.
-
-    A poll waits a third of `commit_s`, so that a quiet input delays no commit.
-    """
-
-    commit_s: float = 0.15
-    report_s: float = 1.0
-    checkpoint_s: float = 15.0
-    idle_s: float = 5.0
-    # 0: inputs that are all silent close nothing.
-    close_idle_s: float = 0.0
-    poll_records: int = 10_000
-    poll_wait_s: float = 0.05
-    # What the state of all tasks may take; 0: no bound.
-    state_bytes: int = 0
-    # Outputs of one transaction: 200,000 take about a second, far below its timeout of 15 s.
-    transaction_outs: int = 200_000
-
-
-@dataclass
-class Progress:
-    """What the shell shows of a runner; counts since start."""
-
-    records: int = 0
-    replayed: int = 0
-    outs: int = 0
-    commits: int = 0
-    checkpoints: int = 0
-    recoveries: int = 0
-    last_commit_s: float = 0.0
-    last_checkpoint_s: float = 0.0
-    commit_took_s: float = 0.0
-    tasks: dict[int, str] = field(default_factory=dict)
 
 
 class Runner:
@@ -68,12 +31,12 @@ class Runner:
         log: Log,
         clock: Clock,
         make: Make,
-        pace: Pace = Pace(),  # frozen
+        pace: Pace = Pace(),  # noqa: B008  # frozen
         warn: Callable[[str], None] = lambda _: None,
         share: Share = lambda _: None,
         *,
         accept_loss: bool = False,
-        progress: Progress | None = None,
+        progress: RunnerProgress | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """`accept_loss`: goes on without needed records that Kafka no longer keeps, instead of stopping.
@@ -94,7 +57,7 @@ class Runner:
         self._in_flight: list[Task] = []
         self._handed_over_s = 0.0
         self._next_commit_s = self._next_report_s = self._next_checkpoint_s = 0.0
-        self.progress = progress or Progress()
+        self.progress = progress or RunnerProgress()
         self._beat = beat
         self.backpressure = Backpressure(log, pace.state_bytes)
 
@@ -169,7 +132,7 @@ class Runner:
         return {partition: task.fold for partition, task in self._tasks.items() if task.live}
 
     def shared(self) -> dict[int, SharedProgress]:
-        """Progress of shared snapshots by partition; empty where they are not shared."""
+        """RunnerProgress of shared snapshots by partition; empty where they are not shared."""
         return {number: task.shared.progress for number, task in self._tasks.items() if task.shared is not None}
 
     def ready(self) -> bool:

@@ -26,7 +26,7 @@ from streams.join.judge import Fate, Int64s, Judged, judge
 from streams.join.negatives import Negatives
 from streams.join.outcomes import Outcomes
 from streams.join.pending import matches
-from streams.join.state import CLICKS, IMPRESSIONS, INPUTS, JoinState, LogState
+from streams.join.state import CLICKS, IMPRESSIONS, INPUTS, JoinState, Leader, LogState
 from streams.join.watermark import Floor
 
 _hash = xxhash.xxh3_64_intdigest
@@ -255,7 +255,7 @@ class Matching:
             for place in np.flatnonzero((fates == Fate.LATE) | (fates == Fate.CONFLICT)).tolist():
                 event = batch.events[place]
                 if fates[place] == Fate.LATE:
-                    detail = f"ts {event.ts} was below the watermark of its log"
+                    detail = _late_detail(event.ts, _leader_before(place, records, batch, log))
                     self.reject(records, batch.rows[place], Reason.LATE, detail, outs)
                 else:
                     detail = "the same id came before with other content"
@@ -264,6 +264,7 @@ class Matching:
             log.fates.late_by_seal += judged.late_by_seal
             log.fates.duplicate += int((fates == Fate.DUPLICATE).sum())
             log.fates.rejected += int((fates == Fate.CONFLICT).sum())
+        log.leader = _leader_before(len(fates), records, batch, log)
         return accepted
 
     def reject(self, records: Records, row: int, reason: Reason, detail: str, outs: list[Out]) -> None:
@@ -354,3 +355,24 @@ class Matching:
 
     def _orphan_target_ms(self) -> int:
         return self.state.logs[IMPRESSIONS].watermark.ms - self.bounds.skew_ms
+
+
+def _leader_before(place: int, records: Records, batch: DecodedBatch[Any], log: LogState) -> Leader | None:
+    """The record with the highest `ts` of the log before this place of the batch; None if this process saw none."""
+    if not place:
+        return log.leader
+    top = int(batch.ts[:place].argmax())
+    ts_ms = int(batch.ts[top])
+    if log.leader is not None and ts_ms <= log.leader.ts:
+        return log.leader
+    return Leader(records.offsets[batch.rows[top]], ts_ms)
+
+
+def _late_detail(ts_ms: int, leader: Leader | None) -> str:
+    """Why a record is late, for its dead letter: the record that moved the watermark so far, if it is known."""
+    if leader is None or leader.ts <= ts_ms:
+        return f"ts {ts_ms} was below the watermark of its log"
+    return (
+        f"ts {ts_ms} was below the watermark of its log: the record at offset {leader.offset}, with ts {leader.ts}, is "
+        f"{leader.ts - ts_ms} ms ahead of it"
+    )

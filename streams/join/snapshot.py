@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.codec import unpack
 from schemas.errors import StateMismatch
 from schemas.events import Click, Impression
 from schemas.frame import Frame
@@ -71,7 +72,7 @@ def take_snapshot(state: JoinState, *, digest: str, partition: int) -> bytes:
 def read_snapshot(snapshot: bytes, *, partition: int) -> JoinSnapshot:
     """Decodes a snapshot. Raises DamagedState for damaged bytes, StateMismatch for another format or partition."""
     body = _FRAME.unwrap(snapshot, f"the checkpoint of partition {partition}")
-    decoded = msgspec.msgpack.decode(body, type=JoinSnapshot)
+    decoded = unpack(body, JoinSnapshot)
     if decoded.partition != partition:
         raise StateMismatch(f"the checkpoint of partition {partition} is that of {decoded.partition}")
     return decoded

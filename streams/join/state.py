@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -66,6 +66,13 @@ class Reached(msgspec.Struct):
     final_ms: int = NO_BOUND_MS
 
 
+class Leader(NamedTuple):
+    """Where the record with the highest `ts` of a log is."""
+
+    offset: int
+    ts: int
+
+
 @dataclass(slots=True)
 class LogState:
     """One input log: how far it is read, its watermark, held records, the way back for a rebuild, counts by fate."""
@@ -78,6 +85,8 @@ class LogState:
     # Records below were judged by the rules of the version before; see `streams.join.former`.
     moved_offset: int = 0
     fates: FateCounts = field(default_factory=FateCounts)
+    # The record with the highest `ts` since this process began: what made later ones late. It decides nothing.
+    leader: Leader | None = None
 
     def counts(self) -> LogCounts:
         """The counts as the ledger shows them."""

@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 import xxhash
 
+from schemas.codec import unpack
 from schemas.errors import DamagedState
 from schemas.frame import Frame
 
@@ -111,7 +112,7 @@ def read_manifest(objects: Objects, stem: str) -> SharedManifest:
     """The shared manifest of a snapshot. Raises DamagedState, FileNotFoundError or Transient."""
     body = _FRAME.unwrap(objects.read(manifest_key(stem)), manifest_key(stem))
     try:
-        return msgspec.msgpack.decode(body, type=SharedManifest)
+        return unpack(body, SharedManifest)
     except msgspec.MsgspecError as error:
         raise DamagedState(f"{manifest_key(stem)} is of another version ({error})") from error
 

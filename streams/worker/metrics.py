@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from streams.engine.pace import RunnerProgress
 from streams.engine.ports import SharedProgress
-from streams.engine.runner import Progress as RunnerProgress
 from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold

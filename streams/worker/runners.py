@@ -17,9 +17,10 @@ from schemas.bounds import JoinBounds
 from schemas.errors import SettingsError, Transient
 from schemas.totals import DIMENSIONS, known_dimensions
 from streams.engine.fold import Fold
+from streams.engine.pace import Pace, RunnerProgress
 from streams.engine.ports import Disk
 from streams.engine.recovery import Share
-from streams.engine.runner import Pace, Progress, Runner
+from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.join.moved import former_digest
 from streams.kafka.admin import Admin
@@ -88,7 +89,7 @@ def join_runner(
     settings: JoinSettings,
     warn: Callable[[str], None],
     *,
-    progress: Progress | None = None,
+    progress: RunnerProgress | None = None,
     beat: Callable[[], None] = lambda: None,
 ) -> Iterator[Runner]:
     """A runner over impressions and clicks, checked against the cluster. Raises SettingsError before it reads.
@@ -165,7 +166,7 @@ def learn_runner(
     settings: LearnSettings,
     warn: Callable[[str], None],
     *,
-    progress: Progress | None = None,
+    progress: RunnerProgress | None = None,
     beat: Callable[[], None] = lambda: None,
 ) -> Iterator[Runner]:
     """A runner over outcomes, one model shard a partition. `progress` and `beat` are given to the Runner."""

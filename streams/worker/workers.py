@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from prometheus_client.core import Metric
 
 from schemas.codec import encode
-from streams.engine.runner import Progress as RunnerProgress
+from streams.engine.pace import RunnerProgress
 from streams.engine.runner import Runner
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.sink.settings import Progress, SinkSettings
 from streams.state.disk import Folder
 from streams.worker.heartbeat import QUIET_S, Heartbeat
+from streams.worker.late import LateWatch
 from streams.worker.lifecycle import Log, Signals
 from streams.worker.memory import collect_rarely, trim
 from streams.worker.metrics import pace_metrics, runner_metrics, sink_metrics
@@ -52,8 +53,10 @@ class RunnerWorker:
     def work(self, signals: Signals, log: Log) -> None:
         """Opens a runner and lets it work until a signal."""
 
+        late = LateWatch(lambda text: log.warning("late records", text=text))
+
         def stopped() -> bool:
-            self._trim()
+            self._now_and_then(late)
             return signals.stop.is_set()
 
         def warn(text: str) -> None:
@@ -72,10 +75,12 @@ class RunnerWorker:
             finally:
                 self._runner = None
 
-    def _trim(self) -> None:
+    def _now_and_then(self, late: LateWatch) -> None:
         now_s = time.monotonic()
         if now_s - self._trimmed_s > _TRIM_EVERY_S:
             trim()
+            if self._runner is not None:
+                late.look(self._runner.folds())
             self._trimmed_s = now_s
 
     def advanced(self) -> bool:

@@ -9,8 +9,9 @@ from schemas.bounds import JoinBounds
 from schemas.records import Record
 from schemas.seals import SealRecord
 from streams.engine.fold import Fold
+from streams.engine.pace import Pace
 from streams.engine.ports import Disk
-from streams.engine.runner import Pace, Runner
+from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.verify.oracle import truth
 from tests.judging import assert_agrees

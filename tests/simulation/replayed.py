@@ -14,8 +14,9 @@ from schemas.records import Out, Record, Records
 from schemas.totals import Ledger
 from streams.backfill.ownership import InputRange, OwningFold, finished
 from streams.engine.fold import Fold
+from streams.engine.pace import Pace
 from streams.engine.ports import Commit, Disk, Owner
-from streams.engine.runner import Pace, Runner
+from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.verify.oracle import Truth, truth
 from tests.simulation.broker import INPUTS, Broker

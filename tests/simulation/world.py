@@ -9,8 +9,8 @@ from random import Random
 import msgspec
 
 from schemas.bounds import JoinBounds
+from streams.engine.pace import Pace
 from streams.engine.ports import Shared
-from streams.engine.runner import Pace
 from tests.simulation.broker import INPUTS, Broker
 from tests.simulation.process import Machine, Process
 from tests.simulation.producers import Producers

@@ -48,7 +48,7 @@ def join(
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Join impressions to clicks: outcomes, totals, rejects, ledger."""
-    from streams.engine.runner import Pace
+    from streams.engine.pace import Pace
     from streams.worker.lifecycle import run_worker
     from streams.worker.memory import budget_bytes
     from streams.worker.runners import JoinSettings, join_runner
