@@ -66,6 +66,8 @@ PURE = {
 ALLOWED_BESIDES = {
     # Runs are merged in the background; what a look-up finds does not depend on how far that is.
     "streams/join/index.py": {"concurrent"},
+    # Only the making of a decoder is locked; see there.
+    "schemas/codec.py": {"threading"},
     # State is loaded beside the work on other partitions; what is loaded does not depend on when.
     "streams/engine/recovery.py": {"concurrent", "threading"},
     # The estimator is River's interface around the core, ftrl_core.py.

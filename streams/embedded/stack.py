@@ -82,8 +82,16 @@ class Stack:
         """The embedded Kafka."""
         return Cluster(self.broker.bootstrap)
 
-    def start(self, say: Callable[[str], None], *, detached: bool = False) -> None:
+    def start(
+        self,
+        say: Callable[[str], None],
+        *,
+        detached: bool = False,
+        before_workers: Callable[[Cluster], None] = lambda _: None,
+    ) -> None:
         """Starts all parts that do not run; returns when every worker is ready.
+
+        `before_workers` is called when the servers run, the topics and tables exist, and no worker runs yet.
 
         Raises ProcessError with the end of a log, and SettingsError when the workers of this folder had other options.
         """
@@ -106,6 +114,8 @@ class Stack:
         with closing(self.clickhouse.warehouse.connect_to_server()) as client:
             migrate(client, database="ads")
         fresh = [name for name in WORKERS if not self.workers[name].alive]
+        if fresh == list(WORKERS):
+            before_workers(self.cluster)
         say("starting workers: " + ", ".join(fresh) + " …")
         for name in fresh:
             self._started.append(self.workers[name])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from schemas.bounds import JoinBounds
+from schemas.totals import DIMENSIONS
 from streams.cli.commands import options
 from streams.cli.connections import DEFAULT_DATA_DIR
 from streams.cli.connections import data_dir as default_data_dir
 from streams.embedded.clickhouse.password import password_file
 from streams.embedded.stack import PARTS, WORKERS, Stack, require_embedded
+from streams.kafka.cluster import Cluster
 
 DataDir = Annotated[
     Path, typer.Option(envvar="CLICKFOLD_DATA_DIR", help="Folder of the embedded system, with its data and logs.")
@@ -31,7 +35,7 @@ def up(
 ) -> None:
     """Start Kafka, ClickHouse and all workers in the background, except those that run already."""
     require_embedded()
-    options.join_bounds(
+    bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future="60s", dedupe="", negative_rate=negative_rate
     )
     console = Console()
@@ -41,7 +45,7 @@ def up(
     stack.configure(partitions=partitions, options={"join": join_options})
     with console.status("starting …") as status:
         try:
-            stack.start(status.update, detached=True)
+            stack.start(status.update, detached=True, before_workers=partial(_upgrade, bounds))
         except BaseException:
             stack.undo_start()
             raise
@@ -60,6 +64,16 @@ def up(
     )
     if data_dir.absolute() != default_data_dir().absolute():
         console.print("Set CLICKFOLD_DATA_DIR to that folder, so that `clickfold query` and `clickfold models` use it.")
+
+
+def _upgrade(bounds: JoinBounds, cluster: Cluster) -> None:
+    """What the version before left in this folder goes on: nobody else can run `clickfold upgrade` here in time."""
+    from online_models.settings import LearnerSettings
+    from streams.worker.upgrade import upgrade_join, upgrade_learn
+
+    judged = options.judged_as_in(cluster, bounds, jump=options.AUTO)
+    upgrade_join(cluster, cluster.group("join"), judged, DIMENSIONS, dry_run=False)
+    upgrade_learn(cluster, cluster.group("learn"), LearnerSettings(), dry_run=False)
 
 
 def down(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
