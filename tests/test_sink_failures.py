@@ -1,5 +1,8 @@
 """Each error of ClickHouse, a proxy or the network says what to do, under ClickHouse's own names and numbers."""
 
+import threading
+from typing import Any
+
 import pytest
 from clickhouse_connect.driver.exceptions import (
     ClickHouseError,
@@ -10,7 +13,10 @@ from clickhouse_connect.driver.exceptions import (
 )
 from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
+from streams.warehouse import writer
 from streams.warehouse.failures import ErrorAnswer, Trouble, asked_to_wait_s, name_of, trouble
+from streams.warehouse.rows import Rows
+from streams.warehouse.writer import MEMORY_ATTEMPTS, Writer
 
 
 def caused(failure: ClickHouseError, cause: Exception) -> ClickHouseError:
@@ -72,3 +78,29 @@ def test_only_an_answer_that_names_a_time_asks_to_wait() -> None:
     assert asked_to_wait_s(caused(OperationalError("?"), ErrorAnswer(429, None, "", 7.5))) == 7.5
     assert asked_to_wait_s(OperationalError("HTTP driver received HTTP status 503")) == 0.0
     assert asked_to_wait_s(None) == 0.0
+
+
+class SmallServer:
+    """A client of a server that has memory for so many rows at a time; the edge, so it may be a fake."""
+
+    def __init__(self, most_rows: int) -> None:
+        self._most_rows = most_rows
+        self.tried: list[int] = []
+        self.stored: list[int] = []
+
+    def insert(self, _table: str, columns: list[list[int]], **_: Any) -> None:
+        self.tried.append(len(columns[0]))
+        if len(columns[0]) > self._most_rows:
+            raise DatabaseError("memory limit exceeded for user", code=241)
+        self.stored += columns[0]
+
+
+def test_an_insert_too_large_for_the_users_memory_is_halved_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would wait for ever otherwise: such a limit does not pass by itself."""
+    monkeypatch.setattr(writer, "_wait_s", lambda _state: 0.0)
+    server: Any = SmallServer(most_rows=30)
+    rows = Rows("t", ("x",), ("Int64",), [list(range(100))], list(range(100)))
+    refused = Writer(lambda: server, give_up=threading.Event()).write(rows)
+    assert refused == []
+    assert server.stored == list(range(100))
+    assert server.tried == [*[100] * MEMORY_ATTEMPTS, *[50] * MEMORY_ATTEMPTS, 25, 25, *[50] * MEMORY_ATTEMPTS, 25, 25]

@@ -159,6 +159,8 @@ SETUP: Final = {
     516: "AUTHENTICATION_FAILED",
     720: "USER_EXPIRED",
 }
+# Of the passing ones: the server or the user may have too little memory for an insert of this size, for good.
+_MEMORY: Final = frozenset({173, 241, 777, 778, 1020})
 _NAMES: Final = PASSING | ROWS | SETUP
 _KINDS: Final = {
     **dict.fromkeys(PASSING, Trouble.PASSING),
@@ -190,6 +192,11 @@ def trouble(failure: ClickHouseError) -> Trouble:
     if status is not None:
         return _STATUS_KINDS.get(status, Trouble.PASSING if status >= 500 else Trouble.UNKNOWN)
     return Trouble.PASSING if isinstance(failure, OperationalError) else Trouble.UNKNOWN
+
+
+def short_of_memory(failure: ClickHouseError) -> bool:
+    """Whether a smaller insert might succeed where this one did not."""
+    return _code(failure) in _MEMORY
 
 
 def name_of(failure: ClickHouseError) -> str:

@@ -17,7 +17,7 @@ from schemas.errors import SettingsError, Transient
 from schemas.rejects import Reason
 from streams.warehouse.client import INSERTS
 from streams.warehouse.drift import drift
-from streams.warehouse.failures import Trouble, asked_to_wait_s, sentence, trouble
+from streams.warehouse.failures import Trouble, asked_to_wait_s, sentence, short_of_memory, trouble
 from streams.warehouse.rows import Refused, Rows
 from streams.warehouse.timeouts import ANSWER_TIMEOUT_S
 
@@ -30,6 +30,9 @@ LONGEST_WAIT_S: Final = 10.0
 LONGEST_ASKED_S: Final = 60.0
 # Tries of an error that is not classified: about 30 s.
 UNKNOWN_ATTEMPTS = 8
+# Tries, about 1.5 s, of an insert for which the server lacks memory, before it is halved: a limit too low for the
+# batch does not pass by itself. A single row is tried for as long as it takes.
+MEMORY_ATTEMPTS = 3
 # Finding one bad row among 50,000 takes 32 inserts. With more bad rows than this the table is wrong and not the rows:
 # it would turn a whole topic into dead letters.
 MOST_BAD_ROWS = 100
@@ -105,11 +108,13 @@ class Writer:
             failure = self._insert(part, f"{part.content}-{call}")
             if failure is None:
                 continue
+            if short_of_memory(failure):
+                waiting += _halves(part)
+                continue
             source = part.sources[0]
             before = refused[source].rows if source in refused else 0
             if len(part) > 1 and (source != part.sources[-1] or before < MOST_BAD_ROWS_OF_ONE):
-                middle = len(part) // 2
-                waiting += [part.slice(middle, len(part)), part.slice(0, middle)]
+                waiting += _halves(part)
                 continue
             refused[source] = Refused(source, Reason.UNWRITABLE, sentence(failure), before + len(part))
             refusals += 1
@@ -139,7 +144,7 @@ class Writer:
             retrying(self._insert_once, rows, token)
         except ClickHouseError as failure:
             kind = trouble(failure)
-            if kind is Trouble.ROWS:
+            if kind is Trouble.ROWS or (_to_halve(failure, rows) and not self._give_up.is_set()):
                 return failure
             if kind is Trouble.SETUP:
                 self._check_table(rows)
@@ -183,10 +188,22 @@ class Writer:
         self._on_wait(failure)
 
 
+def _halves(rows: Rows) -> list[Rows]:
+    """Both halves, the first one last, as the next to be inserted."""
+    middle = len(rows) // 2
+    return [rows.slice(middle, len(rows)), rows.slice(0, middle)]
+
+
+def _to_halve(failure: ClickHouseError, rows: Rows) -> bool:
+    return len(rows) > 1 and short_of_memory(failure)
+
+
 def _passes(state: RetryCallState) -> bool:
     failure = state.outcome.exception() if state.outcome else None
     if not isinstance(failure, ClickHouseError):
         return False
+    if _to_halve(failure, state.args[0]):
+        return state.attempt_number < MEMORY_ATTEMPTS
     kind = trouble(failure)
     return kind is Trouble.PASSING or (kind is Trouble.UNKNOWN and state.attempt_number < UNKNOWN_ATTEMPTS)
 

@@ -53,7 +53,7 @@ IMPRESSIONS = [
     Sent("a", b"", Reason.UNDECODABLE),
     Sent("a", b"[]", Reason.UNDECODABLE),
     Sent("a", b'{"impression_id":"\xff"}', Reason.UNDECODABLE),
-    Sent("a", b'{"unknown":' + b"[" * 100_000, Reason.UNDECODABLE),
+    Sent("a", b'{"unknown":' + b"[" * 100_000, Reason.TOO_DEEP),
     Sent(
         "a", orjson.dumps({"impression_id": "a", "ts": T0, "creative_id": "x", "price_micros": 5}), Reason.UNDECODABLE
     ),
