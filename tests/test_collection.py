@@ -14,6 +14,7 @@ CLIENTS = ("clickhouse_connect", "faust", "boto3", "moto", "flask")
 NEEDED = {
     "tests/test_sharing.py": ("fsspec", "addresses of object stores are fsspec's"),
     "tests/test_snapshots.py": ("fsspec", "object stores are fsspec's"),
+    "tests/test_sink_commits.py": ("clickhouse_connect", "a sink inserts by a client of ClickHouse"),
     "tests/test_sink_failures.py": ("clickhouse_connect", "errors are those of clickhouse-connect"),
 }
 COLLECT = """

@@ -149,6 +149,24 @@ def test_totals_read_back_from_disk_go_on_as_if_never_away(
     assert reported(second) == plainly(before + between + after)
 
 
+def test_minute_that_was_final_at_the_checkpoint_is_not_read_back() -> None:
+    """Its entries are still in the file of the quarter. Reported again, it would take the place of what is final."""
+    disk = SimulatedDisk()
+    first = Counting(disk)
+    early, late = ("a", "x", 0, 1), ("b", "x", 1, 1)
+    count(first, [([early, late], [early])])
+    first.snapshot()
+    first.snapshot_kept()
+    first.report(0, 1, final_ms=T0 + MINUTE_MS, limit=100)
+    first.drop_final(T0 + MINUTE_MS)
+    states = first.snapshot()
+    second = Counting(disk)
+    second.restore(states)
+    second.all_dirty()
+    outs, _, _ = second.report(0, 2, final_ms=0, limit=100)
+    assert {key[0] for key in totals_of(outs)} == {T0 + MINUTE_MS}
+
+
 def test_journal_that_keeps_rewriting_the_same_total_is_begun_anew() -> None:
     disk, event = SimulatedDisk(), ("a", "x", 0, 1)
     with patch.object(streams.join.totals.journal, "_SMALL_BYTES", 1_000):

@@ -219,6 +219,27 @@ def test_store_that_hangs_does_not_hold_up_the_last_snapshot_for_ever_and_comple
 
 
 @pytest.mark.usefixtures("patient")
+def test_files_are_held_while_a_snapshot_that_names_them_is_copied_and_no_longer_than_the_hold() -> None:
+    held = Held()
+    shared = sharing(held, [])
+    fold = learned(5)
+    task = Task(fold, SimulatedDisk(), None, shared)
+    offer(shared, 1)
+    assert held.began.wait(60.0)
+    with patch.object(fold, "snapshot_kept") as deletes:
+        write_checkpoint(task, last=False)
+        assert not deletes.called
+        with patch.object(streams.state.sharing, "_HOLD_S", 0.0):
+            write_checkpoint(task, last=False)
+        assert deletes.call_count == 1
+        held.go_on.set()
+        shared.drain()
+        write_checkpoint(task, last=False)
+        assert deletes.call_count == 2
+    shared.drain()
+
+
+@pytest.mark.usefixtures("patient")
 def test_outage_is_warned_of_once_and_sharing_goes_on_after_it() -> None:
     held, warnings = Held(), list[str]()
     held.go_on.set()
