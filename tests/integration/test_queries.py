@@ -1,5 +1,6 @@
 """Named queries on a few rows, their answers told by hand; what all of them keep to."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,16 +11,16 @@ from clickhouse_connect.driver.client import Client
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import answer, bind, parse, queries, run_query
 from schemas.errors import SettingsError
-from schemas.events import Campaign
+from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign
 from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
-from schemas.totals import LogCounts
+from schemas.totals import DIMENSIONS, MEASURES, LogCounts
 from streams.embedded.clickhouse import ClickHouse
 from streams.warehouse.client import connect
 from streams.warehouse.rollups import roll_up
-from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
+from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, quiet, total
 
 pytestmark = pytest.mark.clickhouse
 
@@ -189,6 +190,36 @@ def test_no_answer_holds_a_number_that_is_none(ads: Client) -> None:
         table = answer(ads, query.sql, bound, {"output_format_json_quote_denormals": 1})
         values = [value for row in table.rows for value in row]
         assert not {"nan", "-nan", "inf", "-inf"} & {value for value in values if isinstance(value, str)}, name
+
+
+# Texts that are no time zone, number, date, list or JSON, and the longest that a record may have.
+HOSTILE = ("Mars/Olympus", "-1", "1e999", "2023-13-45", "a=b=c,", "{", "'\\\"%s", "a\0b", "é" * 256, "nan")
+
+
+def test_no_text_of_a_record_breaks_a_named_query_or_a_view(ads: Client) -> None:
+    quiet(ads)
+    times = (MIN_TS_MS, HOUR_MS, MAX_TS_MS)
+    for text in HOSTILE:
+        insert(ads, "campaigns", [Campaign(text, 10**15, text, "active", "even", 2**63 - 1, currency=text)])
+        given: dict[str, Any] = {**dict.fromkeys(DIMENSIONS, text), **dict.fromkeys(MEASURES, 10**12)}
+        insert(ads, "totals", [total(0, version=1, **given)])
+        of = {"campaign_id": text, "user_id": text, "experiment": text, "arm": text, "model_version": text}
+        outcomes = [Outcome("orphan", text, 0, click_id=text, click_ts=HOUR_MS)]
+        for at, pctr in itertools.product(times, (None, 0.0, 1.0)):
+            about: dict[str, Any] = {"ts": at, "pctr": pctr, **of}
+            outcomes.append(Outcome("click", text, 0, click_id=text, click_ts=at, delay_ms=0, **about))
+            outcomes.append(Outcome("unclicked", text, 0, weight=1e300, **about))
+        insert(ads, "outcomes", outcomes)
+        insert(ads, "pacing", [PacingDecision(text, 1, at, at, "unknown", 0.0, 0, 0, 0, 0, 0) for at in times])
+        place: dict[str, Any] = {"topic": text, "partition": 1, "offset": 0, "record_ts_ms": -1}
+        insert(ads, "rejects", [rejected(Reason.KEY, text, text.encode(), **place)])
+    roll_up(ads)
+    for name in queries():
+        run_query(ads, name)
+    for (view,) in ads.query("SHOW TABLES").result_rows:
+        ads.command(f"SELECT * FROM {view} FORMAT Null")
+    for text in (*HOSTILE, "unheard of"):
+        ads.query("SELECT dictGet('campaign_facts', 'timezone', {key:String})", parameters={"key": text})
 
 
 def test_unknown_names_and_wrong_values_are_refused_in_a_sentence(few: Client) -> None:

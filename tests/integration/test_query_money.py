@@ -56,6 +56,24 @@ def test_a_campaigns_day_ends_at_its_own_midnight_to_the_minute(ads: Client, zon
     assert len(answered(ads, "over_budget")) == 2
 
 
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "europe/berlin", "UTC+1", "../UTC"])
+def test_a_campaign_of_an_unknown_time_zone_has_days_of_utc_and_leaves_others_theirs(ads: Client, zone: str) -> None:
+    insert(ads, "campaigns", [Campaign("k1", 4, "Europe/Berlin", "active", "even", 1)])
+    insert(ads, "campaigns", [Campaign("k2", 4, zone, "active", "even", 1)])
+    # At 23:00 UTC it is midnight in Berlin.
+    insert(
+        ads,
+        "totals",
+        [total(at, version=1, campaign_id=name, spend_micros=9) for at in (59, 60) for name in ("k1", "k2")],
+    )
+    columns = ("campaign_id", "local_day", "timezone", "zone_known", "spend_micros")
+    assert [tuple(row[name] for name in columns) for row in answered(ads, "over_budget")] == [
+        ("k2", "2023-11-14", zone, False, 18),
+        ("k1", "2023-11-15", "Europe/Berlin", True, 9),
+        ("k1", "2023-11-14", "Europe/Berlin", True, 9),
+    ]
+
+
 def test_a_budget_of_nothing_is_over_without_a_percentage(ads: Client) -> None:
     insert(ads, "campaigns", [Campaign("k1", 0, "UTC", "active", "even", 1)])
     insert(ads, "totals", [total(0, version=1, spend_micros=7), total(0, version=1, campaign_id="k9", spend_micros=7)])

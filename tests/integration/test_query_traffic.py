@@ -3,11 +3,14 @@
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 import xxhash
 from clickhouse_connect.driver.client import Client
 from statsmodels.stats.proportion import proportion_confint
 
+from schemas.bounds import JoinBounds
+from schemas.clickhouse.queries import queries
 from schemas.outcomes import Outcome
 from tests.golden import HOUR_MS, MINUTE_MS, answered, insert, total
 from tests.world import impressions, outcomes
@@ -136,6 +139,44 @@ def test_users_are_sampled_by_their_hash(golden: Client) -> None:
         assert {row["per_user"]: row["users"] for row in rows} == Counter(expected.values())
         assert {row["users_estimated"] // row["users"] for row in rows} == {int(one_in)}
         assert {row["exact"] for row in rows} == {one_in == "1"}
+
+
+def test_a_click_id_charged_in_two_partitions_is_shown_with_the_charge_before_it(ads: Client) -> None:
+    def charged(click_id: str, second: int, partition: int, **more: Any) -> Outcome:
+        name = f"{click_id} in {partition} at {second}"
+        return msgspec.structs.replace(click(name, 1_000 * second, **more), click_id=click_id, join_partition=partition)
+
+    # Ten seconds apart are within 10,000 ms, ten and a half are not. A repeat is not charged.
+    near = [charged("c1", 0, 0), charged("c1", 10, 1, campaign_id="k2", price_micros=7), charged("c1", 15, 2)]
+    apart = [charged("c2", 0, 0), msgspec.structs.replace(charged("c2", 10, 1), click_ts=HOUR_MS + 10_001)]
+    insert(
+        ads, "outcomes", [*near, *apart, charged("c3", 0, 0), charged("c3", 1, 1, kind="repeat"), charged("c4", 0, 0)]
+    )
+    columns = (
+        "click_id",
+        "campaign_id",
+        "join_partition",
+        "spend_micros",
+        "before_join_partition",
+        "before_campaign_id",
+    )
+
+    def found(**values: str) -> list[tuple[Any, ...]]:
+        rows = answered(ads, "shared_click_ids", within_ms="10000", **values)
+        return [tuple(row[name] for name in columns) for row in rows]
+
+    of_k2, of_k1 = ("c1", "k2", 1, 7, 0, "k1"), ("c1", "k1", 2, 5, 1, "k2")
+    assert found() == [of_k2, of_k1]
+    # The charge before may lie before the range, and be of another campaign.
+    assert found(since="2023-11-14 22:00:10") == [of_k2, of_k1]
+    assert found(since="2023-11-14 22:00:11") == found(campaign="k1") == [of_k1]
+    assert found(until="2023-11-14 22:00:15") == [of_k2]
+    assert {row["click_id"] for row in answered(ads, "shared_click_ids")} == {"c1", "c2"}
+
+
+def test_the_default_time_between_clicks_of_one_id_is_the_dedupe_horizon_of_the_join() -> None:
+    (within,) = [each for each in queries()["shared_click_ids"].parameters if each.name == "within_ms"]
+    assert int(within.default) == JoinBounds().dedupe_ms
 
 
 def test_each_sign_of_invalid_traffic_begins_at_its_bound(ads: Client) -> None:

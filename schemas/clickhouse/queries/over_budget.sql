@@ -8,11 +8,14 @@
 -- A day is local: from midnight to midnight in the campaign's time zone, by the minute of the click, also in zones with
 -- quarter-hours and on days of 23 or 25 hours. The budget is the current one; earlier budgets are not kept here. Where
 -- the range starts or ends within a day, only the spend within the range is shown. Campaigns that were not announced
--- have no budget and no row.
+-- have no budget and no row. Where ClickHouse does not know the campaign's time zone, zone_known is false and the days
+-- are those of UTC.
 SELECT
     campaign_id,
-    toDate(substring(toString(quarter, timezone), 1, 10)) AS local_day,
+    -- A time zone that ClickHouse does not know is an error of the whole query, for all campaigns.
+    toDate(substring(toString(quarter, if(zone_known, timezone, 'UTC')), 1, 10)) AS local_day,
     timezone,
+    (timezone IN (SELECT time_zone FROM system.time_zones))::Bool AS zone_known,
     currency,
     sum(spent) AS spend_micros,
     any(daily_budget_micros) AS budget_micros,
@@ -35,7 +38,7 @@ FROM
     GROUP BY campaign_id, quarter
 ) AS quarters
 INNER JOIN campaigns USING (campaign_id)
-GROUP BY campaign_id, local_day, timezone, currency
+GROUP BY campaign_id, local_day, timezone, zone_known, currency
 HAVING over_micros > 0 OR {within:Bool}
 ORDER BY over_micros DESC, local_day DESC, campaign_id
 LIMIT {rows:UInt32}

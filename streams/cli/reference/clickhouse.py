@@ -47,7 +47,9 @@ def clickhouse_page(client: Client) -> str:
         "Read the views. They show what holds: no versions, no copies, and in each minute either live work or the run "
         "that was promoted for it. Nobody needs to know `FINAL`, and nothing is counted twice. Times are in UTC. "
         "Amounts are integers in millionths of the campaign's currency. `campaign_facts` is a dictionary: "
-        "`dictGet('ads.campaign_facts', 'timezone', campaign_id)` gives a fact of a campaign beside any figures.",
+        "`dictGet('ads.campaign_facts', 'timezone', campaign_id)` gives a fact of a campaign beside any figures. "
+        "A campaign may name a time zone that ClickHouse does not know: compare with `system.time_zones` before "
+        "`toTimeZone`, which fails for all rows when one zone is unknown.",
         table(("view", "a row is"), ((_link(each), each.comment) for each in [*views, *dictionaries])),
         "## Views",
         *(part for each in [*views, *dictionaries] for part in _view(each, found)),
