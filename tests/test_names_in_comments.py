@@ -32,6 +32,7 @@ FOREIGN = {
     "Linux": "CAP_SYS_NICE",
     "Python": "BaseTransport GzipFile ValueErrors",
     "people": "McMahan",
+    "formats": "MessagePack",
     "parts of a command line": "PARENT_PID LOCK_FD NOTE COMMAND F",
 }
 # Files that are written by users or at run time, or that stand for many.
