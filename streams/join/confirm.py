@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from schemas.records import Records
 
-# With ten on either side, one wrong clock in three is told from a gap in all but 2 of 100 cases (binomial, 19 draws).
+# With ten on either side, wrong clocks in a quarter of the records are told from a gap in 99 of 100 cases (binomial).
 EVIDENCE: Final = 10
 
 
