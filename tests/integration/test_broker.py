@@ -182,7 +182,7 @@ def test_taken_port_is_an_error_with_the_last_lines_of_the_log(broker: Broker, t
 
 
 def test_folder_with_a_comma_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BrokerError, match="Choose another folder"):
+    with pytest.raises(BrokerError, match="Choose a folder without a comma"):
         Broker(tmp_path / "a,b").start()
 
 
@@ -229,7 +229,7 @@ def test_repository_that_serves_other_bytes_is_refused(repository: tuple[Path, d
     served, repositories = repository
     served.write_bytes(CONTENT + b"!")
     cache = tmp_path / "cache"
-    with pytest.raises(JarError, match=rf"org\.example:thing:1\.0 has SHA-256 .* pinned is {JAR.sha256}"):
+    with pytest.raises(JarError, match=rf"org\.example:thing:1\.0 has SHA-256 .* but {JAR.sha256} is pinned"):
         class_path([JAR], folder=cache, repositories=repositories)
     assert list(cache.iterdir()) == []
 

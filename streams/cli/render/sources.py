@@ -51,7 +51,10 @@ FROM model_metrics WHERE slice = 'all' GROUP BY recent
 
 @dataclass(frozen=True, slots=True)
 class LogFigures:
-    """All partitions of one input log: records by fate, the lowest watermark, records that are not yet folded."""
+    """All partitions of one input log: records by fate, the lowest watermark, records that are not yet folded.
+
+    `held` records are folded and wait for confirmation.
+    """
 
     accepted: int | None = None
     late: int | None = None
@@ -59,6 +62,7 @@ class LogFigures:
     rejected: int | None = None
     watermark_ms: int | None = None
     lag_records: int | None = None
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,9 @@ class Snapshot:
 
     @property
     def consumed(self) -> int:
-        """Records of both inputs whose fate is known; 0 while no worker answers."""
-        fates = ((log.accepted, log.late, log.duplicate, log.rejected) for log in (self.impressions, self.clicks))
+        """Records of both inputs that are folded; 0 while no worker answers."""
+        logs = (self.impressions, self.clicks)
+        fates = ((log.accepted, log.late, log.duplicate, log.rejected, log.held) for log in logs)
         return sum(number or 0 for log in fates for number in log)
 
 
@@ -247,6 +252,7 @@ def _log_figures(join: Samples, log: str) -> LogFigures:
     watermark_s = join.lowest("clickfold_watermark_seconds", log=log)
     return LogFigures(
         **fates,
+        held=join.total("clickfold_held_records", log=log),
         watermark_ms=None if watermark_s is None else round(watermark_s * 1_000),
         lag_records=join.total("clickfold_lag_records", log=log),
     )
