@@ -19,8 +19,9 @@ from streams.kafka.transactions import LONGEST_SETTLE_S
 # a transaction that does not end, and then a new producer: 95 s with Kafka frozen.
 STUCK_S: Final = 120.0
 assert STUCK_S > LONGEST_SETTLE_S + 20.0
-# A worker that does what it is for beats several times a second. One that is silent for so long waits for Kafka.
-QUIET_S: Final = 10.0
+# A worker that does what it is for beats several times a second. One that is silent for so long waits for Kafka. The
+# learner notices a frozen Kafka 5 s late, at its next commit, and /readyz must say so within 15 s.
+QUIET_S: Final = 6.0
 # The codes that a worker ends with by itself are 0, 1 and 2.
 STUCK_EXIT_CODE: Final = 3
 
