@@ -24,7 +24,6 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.groups import GroupOffsets
 from streams.kafka.reads import read_log
 from streams.kafka.settings import group_member_settings
-from streams.warehouse.client import connect
 from tests.former.write import COUNT, OPTIONS, PARTITIONS, produce
 from tests.waiting import eventually
 
@@ -53,6 +52,8 @@ class Moved:
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": self.stack.broker.bootstrap,
             "CLICKHOUSE_URL": self.stack.clickhouse.url,
+            "CLICKHOUSE_USER": self.stack.clickhouse.warehouse.user,
+            "CLICKHOUSE_PASSWORD": self.stack.clickhouse.warehouse.password,
             "CLICKFOLD_STATE_DIR": str(self.stack.folder / "state"),
         }
         command = [sys.executable, "-m", "streams.cli", *arguments]
@@ -110,7 +111,7 @@ def test_a_system_of_the_version_before_is_moved_at_its_cut_and_decides_nothing_
     again = system.clickfold("upgrade", *JOIN)
     assert "of this version already" in again.stdout
 
-    with closing(connect(system.stack.clickhouse.url)) as client:
+    with closing(system.stack.clickhouse.warehouse.connect_to_server()) as client:
         migrate(client, database="ads")
         shown_before = shown(client)
     system.stack.start(lambda _: None)
@@ -135,7 +136,7 @@ def test_a_system_of_the_version_before_is_moved_at_its_cut_and_decides_nothing_
     assert [each.imbalance() for each in last] == [""] * PARTITIONS
     assert sum(each.lost_impressions + each.lost_clicks for each in last) == 0
     counted = sum(each.impressions.accepted for each in last), sum(each.billable for each in last)
-    with closing(connect(system.stack.clickhouse.url)) as client:
+    with closing(system.stack.clickhouse.warehouse.connect_to_server()) as client:
         eventually(lambda: shown(client), equals=counted)
     assert counted > shown_before
 
