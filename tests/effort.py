@@ -10,4 +10,4 @@ SHORT: Final = os.environ.get("SHORT", "0") != "0"
 
 def tries(number: int) -> int:
     """`number`, or a twentieth of it, rounded up, when the proof is to be short."""
-    return -(-number // 10) if SHORT else number
+    return -(-number // 20) if SHORT else number
