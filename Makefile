@@ -34,7 +34,7 @@ else
 endif
 	@touch $@
 
-# With SHORT, tests that try many seeds try a twentieth of them, see tests/effort.py. Tests in tests/integration start
+# With SHORT, tests that try many seeds try a tenth of them, see tests/effort.py. Tests in tests/integration start
 # servers.
 UNIT := SHORT=1 $(BIN)/pytest --ignore tests/integration
 

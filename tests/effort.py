@@ -1,4 +1,4 @@
-"""How long a proof by many seeds takes: SHORT=1 in the environment tries a twentieth of them, as `make check` does."""
+"""How long a proof by many seeds takes: SHORT=1 in the environment tries a tenth of them, as `make check` does."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ SHORT: Final = os.environ.get("SHORT", "0") != "0"
 
 
 def tries(number: int) -> int:
-    """`number`, or a twentieth of it, rounded up, when the proof is to be short."""
-    return -(-number // 20) if SHORT else number
+    """`number`, or a tenth of it, rounded up, when the proof is to be short."""
+    return -(-number // 10) if SHORT else number
