@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
@@ -150,31 +151,19 @@ class Admin:
         return next(iter(counts.values()))
 
     def stamped_by_broker(self, roles: Sequence[str]) -> bool:
-        """Whether the broker, not the producers, sets the times of records in all these topics.
+        """Whether the broker, not the producers, is known to set the times of records in all these topics.
 
-        Raises SettingsError when one is missing, Transient when Kafka does not answer.
+        It is not known of a topic whose settings this user may not see. Raises SettingsError when one is missing,
+        Transient when Kafka does not answer.
         """
         self.require(roles)
-        asked = [ConfigResource(ConfigResource.Type.TOPIC, self._cluster.topic(role)) for role in roles]
-        try:
-            answers = [
-                future.result() for future in self._client.describe_configs(asked, request_timeout=_ANSWER_S).values()
-            ]
-        except KafkaException as error:
-            raise Transient(
-                f"Kafka does not say how {', '.join(roles)} are configured: {error.args[0].str()}"
-            ) from error
-        return all(config["message.timestamp.type"].value == "LogAppendTime" for config in answers)
+        configs = self.configs([self._cluster.topic(role) for role in roles])
+        return all(config.get("message.timestamp.type") == "LogAppendTime" for config in configs.values())
 
     def group_members(self, group: str) -> list[str]:
         """The members of a consumer group, by instance id where they have one; [] when there are none."""
-        try:
-            described = self._client.describe_consumer_groups([group], request_timeout=_ANSWER_S)[group].result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return []
-            raise Transient(f"Kafka does not describe group {group}: {error.args[0].str()}") from error
-        return [member.group_instance_id or member.member_id for member in described.members]
+        described = self._described(group)
+        return [member.group_instance_id or member.member_id for member in described.members] if described else []
 
     def configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         """The settings of these topics, which exist; none of a topic whose settings this user may not see.
@@ -199,13 +188,17 @@ class Admin:
 
         Raises Transient when Kafka does not answer.
         """
+        described = self._described(group)
+        return str(described.partition_assignor or "") if described is not None and described.members else ""
+
+    def _described(self, group: str) -> Any:
+        """What Kafka says of a consumer group; None when there is none."""
         try:
-            described = self._client.describe_consumer_groups([group], request_timeout=_ANSWER_S)[group].result()
+            return self._client.describe_consumer_groups([group], request_timeout=_ANSWER_S)[group].result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return ""
+                return None
             raise Transient(f"Kafka does not describe group {group}: {error.args[0].str()}") from error
-        return str(described.partition_assignor or "") if described.members else ""
 
     def topic_ids(self, roles: Sequence[str]) -> list[str]:
         """Kafka's own ids of the topics: a topic that was deleted and made again is another log."""

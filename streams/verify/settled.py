@@ -15,8 +15,8 @@ from schemas.totals import Ledger
 from streams.join.mark import JoinMark, read_mark
 from streams.join.state import INPUTS
 from streams.kafka.cluster import Cluster
+from streams.kafka.groups import stable_offsets
 from streams.kafka.reads import log_bounds
-from streams.kafka.retries import ANSWER_S, patiently
 from streams.kafka.settings import group_offsets_settings
 from streams.verify.oracle import Key, Truth
 
@@ -138,7 +138,7 @@ def committed_ranges(cluster: Cluster, group: str, partitions: Iterable[int]) ->
     consumer = _consumer_outside(cluster, group)
     inputs = [TopicPartition(cluster.topic(log), partition) for partition in wanted for log in INPUTS]
     try:
-        commits = {(commit.topic, commit.partition): commit for commit in _committed(consumer, inputs)}
+        commits = {(commit.topic, commit.partition): commit for commit in stable_offsets(consumer, inputs)}
         return {partition: _committed_range(cluster, group, partition, commits, consumer) for partition in wanted}
     finally:
         consumer.close()
@@ -171,7 +171,7 @@ def committed_offsets(cluster: Cluster, group: str, topic: str, partitions: int)
     """The group's next offset in each partition of a topic; -1 where it never committed."""
     consumer = _consumer_outside(cluster, group)
     try:
-        commits = _committed(consumer, [TopicPartition(topic, partition) for partition in range(partitions)])
+        commits = stable_offsets(consumer, [TopicPartition(topic, partition) for partition in range(partitions)])
         return {commit.partition: commit.offset for commit in commits}
     finally:
         consumer.close()
@@ -180,13 +180,6 @@ def committed_offsets(cluster: Cluster, group: str, topic: str, partitions: int)
 def _consumer_outside(cluster: Cluster, group: str) -> Consumer:
     """A consumer that reads the group's offsets and never joins it. It waits for open transactions on them."""
     return Consumer(group_offsets_settings(cluster, group))
-
-
-def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    commits: list[TopicPartition] = patiently(
-        lambda: consumer.committed(partitions, timeout=ANSWER_S), "the group coordinator"
-    )
-    return commits
 
 
 def settled_totals(
