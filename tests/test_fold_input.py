@@ -54,6 +54,25 @@ def test_refused_records_are_listed_by_reason_with_the_first_line_and_value(tmp_
     )
 
 
+def test_a_record_refused_at_the_end_of_its_log_is_listed_too(tmp_path: Path) -> None:
+    """A log of fewer than ten records is decided as a whole when it ends."""
+    twins = [impression_json("1", T0), impression_json("1", T0 + 500)]
+    others = [impression_json("2", 4_070_908_800_000), impression_json("3", T0)]
+    done = run_here(*files(tmp_path, [*twins, *others], [click_json("k", "1", T0)]))
+    counts, conflict, future = said(done).splitlines()
+    assert counts == "impressions: 2 of 4 late or refused"
+    assert conflict.startswith(f"  1 conflict, first {tmp_path}/impressions.jsonl line 2: ")
+    assert future.startswith(f"  1 future, first {tmp_path}/impressions.jsonl line 3: ")
+
+
+def test_features_that_no_model_can_use_are_counted_and_their_impressions_kept(tmp_path: Path) -> None:
+    features = [{"age": None, "w": 1}, {"tags": ["a"]}, {"big": 2**63}, {"ok": 1}]
+    impressions = [impression_json(f"i{row}", T0, features=given) for row, given in enumerate(features)]
+    done = run_here(*files(tmp_path, impressions, [click_json("k", "i1", T0)]))
+    assert said(done).startswith("impressions: 3 features are left out: null")
+    assert orjson.loads(done.err.splitlines()[-1])["impressions"]["accepted"] == 4
+
+
 def test_good_input_says_nothing_but_its_counts(tmp_path: Path) -> None:
     done = run_here(*files(tmp_path, [impression_json("i", T0)], [click_json("k", "i", T0)]))
     assert (done.code, said(done)) == (0, "")

@@ -27,7 +27,7 @@ from tests.simulation.producers import T0
 from tests.simulation.simulate import Summary, reproduce, run, run_all
 from tests.simulation.world import BOUNDS
 
-SEEDS = tries(1_000)
+SEEDS = tries(600)
 # What must have befallen workers, or the suite is blind to it.
 EVENTS = (
     "killed",

@@ -65,17 +65,15 @@ def fold(
         join = JoinFold(bounds, Folder(Path(folder)))
         for records in interleaved({log: files.batches() for log, files in logs.items()}, interleave, join):
             outs = join.step(records)
-            _count_refused(outs, records, tally)
+            _count_refused(outs, tally, records)
             _write(outs)
-            while join.can_sweep():
-                _write(join.sweep(_SWEEP_OUTCOMES))
+            _sweep_all(join, tally)
         join.finish()
-        while join.can_sweep():
-            _write(join.sweep(_SWEEP_OUTCOMES))
+        _sweep_all(join, tally)
         _write((), last=True)
         counts = summary(join.ledger())
         join.close()
-    show_refused(logs.values(), tally, counts)
+    show_refused(logs.values(), tally, counts, features_left_out=join.features_left_out)
     sys.stderr.buffer.write(orjson.dumps(counts) + b"\n")
     if faults(counts):
         raise typer.Exit(3)
@@ -132,13 +130,23 @@ def outcome_line(value: bytes) -> bytes:
     return orjson.dumps({"click_id": None, **orjson.loads(value)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _count_refused(outs: Iterable[Out], records: Records, tally: Tally) -> None:
-    """Counts the dead letters of a batch, which are in the order of its offsets."""
+def _sweep_all(join: JoinFold, tally: Tally) -> None:
+    """Puts out all that can be decided now. At the end of a log that includes the dead letters of held records."""
+    while join.can_sweep():
+        outs = join.sweep(_SWEEP_OUTCOMES)
+        _count_refused(outs, tally)
+        _write(outs)
+
+
+def _count_refused(outs: Iterable[Out], tally: Tally, records: Records | None = None) -> None:
+    """Counts dead letters. One of the given batch has its whole line there; one of an earlier batch has its prefix."""
     for out in outs:
         if out.topic == "rejects":
             letter = decode(out.value or b"", Rejected)
-            line = records.values[bisect_left(records.offsets, letter.offset)] or b""
-            tally.add(records.log, reason=letter.reason, detail=letter.detail, offset=letter.offset, line=line)
+            line: bytes | None = letter.prefix
+            if records is not None and letter.topic == records.log and letter.offset >= records.offsets[0]:
+                line = records.values[bisect_left(records.offsets, letter.offset)]
+            tally.add(letter.topic, reason=letter.reason, detail=letter.detail, offset=letter.offset, line=line or b"")
 
 
 def _write(outs: Iterable[Out], *, last: bool = False) -> None:

@@ -10,7 +10,9 @@ from streams.inputs.files import FileLog
 from streams.inputs.tally import Tally, faults
 
 
-def show_refused(logs: Iterable[FileLog], tally: Tally, counts: Mapping[str, Mapping[str, int]]) -> None:
+def show_refused(
+    logs: Iterable[FileLog], tally: Tally, counts: Mapping[str, Mapping[str, int]], *, features_left_out: int = 0
+) -> None:
     """Writes the reasons by log, what the order of the files explains, and the faults last. Nothing for good input."""
     lines: list[str] = []
     for log in logs:
@@ -20,6 +22,9 @@ def show_refused(logs: Iterable[FileLog], tally: Tally, counts: Mapping[str, Map
         if bad:
             lines.append(f"{log.log}: {bad:,} of {of_log['consumed']:,} late or refused")
             lines += tally.lines(log)
+    if features_left_out:
+        are = "feature is" if features_left_out == 1 else "features are"
+        lines.append(f"impressions: {features_left_out:,} {are} left out: null, lists, objects, numbers beyond 64 bits")
     lines += (f"clickfold: {fault}" for fault in faults(counts))
     for line in lines:
         print(escaped(line), file=sys.stderr, flush=True)  # noqa: T201  # the terminal is the place for it
