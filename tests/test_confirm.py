@@ -109,6 +109,26 @@ def test_a_seal_confirms_what_is_not_above_the_workers_clock_and_a_replay_needs_
     again.close()
 
 
+def test_a_bad_seal_changes_nothing_and_has_one_dead_letter_whoever_reads_it_again() -> None:
+    bad = columns("seals", [Record(0, -1, b"0", b"{"), Record(1, -1, None, b"")])
+    log = columns("impressions", shown(*[0] * 20))
+    first, second = JoinFold(BOUNDS, SimulatedDisk()), JoinFold(BOUNDS, SimulatedDisk())
+    letters = []
+    first.begin(None, offsets={"impressions": 0, "clicks": 0}, epoch=1)
+    for fold in (first, second):
+        if fold is second:
+            fold.begin(first.mark(), offsets=first.positions(), epoch=2)
+        fold.take_side_log(bad)
+        fold.step(log)
+        if fold is second:
+            fold.resume(first.mark())
+        letters.append([out for out in fold.sweep(100) if out.topic == "rejects"])
+        assert fold.bad_seals == 2
+        assert fold.ledger().impressions_watermark_ms == T0 - BOUNDS.lateness_ms
+        fold.close()
+    assert [len(each) for each in letters] == [2, 0]
+
+
 def test_a_held_record_outlives_a_restart_and_a_rebuild() -> None:
     """What waits is in the checkpoint, and a rebuild without one begins before it."""
     first = shown(*range(0, 12_000, 1_000), 5 * HOUR_MS, 12_000)
