@@ -20,7 +20,7 @@ from streams.engine.idle import idle_seals
 from streams.engine.pace import Pace, RunnerProgress
 from streams.engine.ports import Clock, Commit, Log, SharedProgress
 from streams.engine.recovery import Loader, Loading, Make, Share
-from streams.engine.task import STALLED_S, Task, TaskState
+from streams.engine.task import Task, TaskState
 
 
 class Runner:
@@ -120,22 +120,12 @@ class Runner:
                 self._fold(records)
                 self._beat()
             now_s = self._clock.monotonic()
-            self._seek_again(now_s)
             if now_s >= self._next_commit_s or len(self._outs) >= self._pace.transaction_outs:
                 self._commit(report=now_s >= self._next_report_s)
                 if now_s >= self._next_checkpoint_s:
                     self._checkpoint()
         except TaskLost as error:
             self._recover(error)
-
-    def _seek_again(self, now_s: float) -> None:
-        """Reads anew for the tasks whose replay is given no records, although there are some."""
-        for partition, task in self._tasks.items():
-            if task.stalled(now_s):
-                positions = task.start_again(now_s)
-                self._warn(f"partition {partition} is given nothing to replay for {STALLED_S:.0f} s: reading it anew")
-                self._log.seek(partition, positions)
-                self._log.resume(partition, list(positions))
 
     def folds(self) -> dict[int, Fold]:
         """The live folds by partition, for the shell's gauges."""
@@ -219,7 +209,6 @@ class Runner:
         self._settle()
         for partition, task in fresh.items():
             self._enter(partition, TaskState.REPLAYING)
-            task.fed_s = self._clock.monotonic()
             task.fold.take_side_log(self._log.side_log(partition))
             self._beat()
             self._log.resume(partition, list(commits[partition].offsets))
@@ -291,7 +280,6 @@ class Runner:
         if task is None or task.state is TaskState.LOADED or not len(records):
             return
         if not task.live:
-            task.fed_s = self._clock.monotonic()
             with self._distrusting(records.partition):
                 replayed = task.replay(records)
             self.progress.replayed += replayed

@@ -30,10 +30,6 @@ STEPS: Final[dict[TaskState, frozenset[TaskState]]] = {
 }
 
 
-# Longer than a broker's short pauses. With a broker that is away, reading anew changes nothing.
-STALLED_S: Final = 10.0
-
-
 class Task:
     """One owned partition. `committed`: the group's last commit of it, None if there is none."""
 
@@ -48,8 +44,6 @@ class Task:
         # The input whose reading is paused until the other one catches up in event time.
         self.paused: str | None = None
         self.silence = Silence()
-        # When it was last given records to replay, or began to be, by the runner's clock.
-        self.fed_s = 0.0
 
     def enter(self, state: TaskState) -> None:
         """Takes one step. Raises BrokenInvariant for one that `STEPS` does not allow."""
@@ -61,20 +55,6 @@ class Task:
     def live(self) -> bool:
         """Whether its outputs are written."""
         return self.state is TaskState.LIVE
-
-    def stalled(self, now_s: float) -> bool:
-        """Whether its replay, which has records to read, is given none.
-
-        Seen in a test: librdkafka gave none of a partition for two minutes after it was assigned, unassigned and
-        assigned again within moments, and said nothing.
-        """
-        return self.state is TaskState.REPLAYING and now_s - self.fed_s > STALLED_S
-
-    def start_again(self, now_s: float) -> dict[str, int]:
-        """The offsets to read its inputs from once more. What it holds beyond the committed offsets comes again."""
-        self.fed_s = now_s
-        self.held.clear()
-        return self.fold.positions()
 
     def replayed(self) -> bool:
         """Whether every input has reached its committed offset."""

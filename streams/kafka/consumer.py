@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
@@ -22,11 +23,21 @@ def offsets_and_times(messages: Sequence[Message]) -> tuple[list[int], list[int]
     return offsets, list(map(_second, map(Message.timestamp, messages)))
 
 
+class Gap(NamedTuple):
+    """A partition that was to be read from one offset on, and whose first record came from a later one."""
+
+    topic: str
+    partition: int
+    began: int
+    first: int
+
+
 class Reading:
     """How far the partitions of one consumer are read.
 
     `roles` names the role of each topic. `taken` and `remedy` are for errors: what another consumer of the same name
     takes away, and what to do about offsets that Kafka no longer has. `group` is the consumer's, if it is a member.
+    `gaps` grows where reading began later than it was to: a transaction's marker or compaction may explain it.
     """
 
     def __init__(self, roles: Mapping[str, str], *, taken: str, remedy: str, group: str = "") -> None:
@@ -37,6 +48,9 @@ class Reading:
         # Per topic and partition: where reading began or got to, and the end last met.
         self._polled: dict[tuple[str, int], int] = {}
         self._met_end: dict[tuple[str, int], int] = {}
+        # Per topic and partition whose first record is awaited: the offset it was to be read from.
+        self._began: dict[tuple[str, int], int] = {}
+        self.gaps: list[Gap] = []
 
     def begin(self, places: Iterable[TopicPartition]) -> None:
         """These partitions are read from their offsets on."""
@@ -44,6 +58,7 @@ class Reading:
             # An end met at once, with only a transaction's marker before it, is one that this offset has reached.
             self._polled[place.topic, place.partition] = place.offset
             self._met_end.pop((place.topic, place.partition), None)
+            self._began[place.topic, place.partition] = place.offset
 
     def end(self, topic: str, partition: int, high: int) -> int:
         """The position that is the end of a log, given its high watermark.
@@ -68,10 +83,15 @@ class Reading:
 
     def _records(self, topic: str, partition: int, messages: Sequence[Message]) -> Records:
         self._polled[topic, partition] = (messages[-1].offset() or 0) + 1
+        offsets, times = offsets_and_times(messages)
+        began = self._began.pop((topic, partition), offsets[0])
+        if offsets[0] > began:
+            self.gaps.append(Gap(topic, partition, began, offsets[0]))
         return Records(
             self._roles[topic],
             partition,
-            *offsets_and_times(messages),
+            offsets,
+            times,
             list(map(Message.key, messages)),
             list(map(Message.value, messages)),
         )

@@ -10,15 +10,15 @@ import time
 from collections.abc import Mapping, Sequence
 from threading import Thread
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from schemas.errors import BrokenInvariant
+from schemas.errors import BrokenInvariant, Transient
 from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
 from streams.kafka.cluster import Cluster
-from streams.kafka.consumer import Reading
+from streams.kafka.consumer import Gap, Reading
 from streams.kafka.groups import one_commit, stable_offsets
-from streams.kafka.reads import bounds_consumer, log_bounds, read_side_log
+from streams.kafka.reads import bounds_consumer, log_bounds, read_side_log, stream_log
 from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import group_member_settings, group_offsets_settings
 from streams.kafka.transactions import Transactions
@@ -44,6 +44,8 @@ class KafkaLog:
         self._side_log = side_log
         self._owner: Owner | None = None
         self._owned: set[int] = set()
+        # Those of them that the consumer reads, or is paused at.
+        self._placed: set[int] = set()
         self._callback_error: Exception | None = None
         self._reading = Reading(
             self._roles,
@@ -86,33 +88,35 @@ class KafkaLog:
         self._bounds_consumer.close()
         self._group_offsets.close()
 
-    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # An exception must not pass through librdkafka's callback: it is kept and raised by `poll`.
         try:
             assert self._owner is not None
             main = self._cluster.topic(self._inputs[0])
             assigned = [place.partition for place in partitions if place.topic == main]
             self._owned.update(assigned)
-            # Paused at the end: where to read from is known only once the partition's state is loaded.
-            self._place([TopicPartition(place.topic, place.partition, OFFSET_END) for place in self._both(assigned)])
+            # Where to read from is known only once the partition's state is loaded: `seek` assigns it then. It must not
+            # be assigned at the end until then: librdkafka would ask for that offset once more after the partition was
+            # assigned elsewhere, and go on there, past all records between (docs/internals/traps.md).
+            consumer.incremental_assign([])
             self._owner.assigned(assigned)
         except Exception as error:  # noqa: BLE001  # the outermost frame on this side of the C library
             self._callback_error = error
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._give_up(consumer, partitions, lost=False)
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_up(partitions, lost=False)
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._give_up(consumer, partitions, lost=True)
+    def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_up(partitions, lost=True)
 
-    def _give_up(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
+    def _give_up(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         try:
             assert self._owner is not None
             main = self._cluster.topic(self._inputs[0])
             gone = [place.partition for place in partitions if place.topic == main]
             (self._owner.lost if lost else self._owner.revoked)(gone)
             self._owned.difference_update(gone)
-            consumer.incremental_unassign(self._both(gone))
+            self._unplace(gone)
         except Exception as error:  # noqa: BLE001  # as above
             self._callback_error = error
 
@@ -128,8 +132,19 @@ class KafkaLog:
             error, self._callback_error = self._callback_error, None
             raise error
         records = self._reading.columns(messages)
+        while self._reading.gaps:
+            self.check_gap(self._reading.gaps.pop())
         self._note_ends()
         return records
+
+    def check_gap(self, gap: Gap) -> None:
+        """Raises Transient if the log has records where reading began later than it was to: they were passed over."""
+        record = next(stream_log(self._cluster, gap.topic, gap.partition, start=gap.began), None)
+        if record is not None and record.offset < gap.first:
+            raise Transient(
+                f"Kafka's client began to read {gap.topic}[{gap.partition}] at offset {gap.first}, but offset "
+                f"{record.offset} was to be read: reading anew"
+            )
 
     def committed(self, partition: int) -> Commit | None:
         """The last stable commit of the group; waits for a transaction still open on it, up to its timeout."""
@@ -173,14 +188,16 @@ class KafkaLog:
         if partition not in self._owned:
             return
         places = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
-        self._consumer.incremental_unassign(self._both([partition]))
-        self._place(places)
-
-    def _place(self, places: list[TopicPartition]) -> None:
-        """Assigns partitions at these offsets, paused."""
+        self._unplace([partition])
         self._reading.begin(places)
         self._consumer.incremental_assign(places)
         self._consumer.pause(places)
+        self._placed.add(partition)
+
+    def _unplace(self, partitions: Sequence[int]) -> None:
+        """Reads these partitions no longer. Also the answer to a rebalance, so librdkafka is told of none, too."""
+        self._consumer.incremental_unassign(self._both([each for each in partitions if each in self._placed]))
+        self._placed.difference_update(partitions)
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
         """Stops fetching these inputs."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from threading import Thread
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import LostHistory, SettingsError, Transient
 from streams.kafka.assignors import other_assignor
 from streams.kafka.consumer import offsets_and_times
+from streams.kafka.reads import log_bounds
 from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import ASSIGNOR, sink_member_settings
 from streams.sink.batches import LogPartition, RecordColumns
@@ -192,7 +193,8 @@ class SinkConsumer:
             if place.offset >= 0:
                 position = _Position(read=place.offset, done=place.offset, sent=place.offset, committed=place.offset)
             else:
-                place.offset = OFFSET_BEGINNING
+                # Not as "the beginning": librdkafka may go back there after a second assignment, see streams.kafka.log.
+                place.offset = log_bounds(consumer, place.topic, place.partition)[0]
             self._owned[place.topic, place.partition] = position
         consumer.incremental_assign(start)
         if self._paused:
