@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # Bytecode is always kept: compiling all imports again would take longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check unit test simulate chaos demo bench schemas reference docs screens lock clean
+.PHONY: help setup check unit test simulate chaos soak demo bench schemas reference docs screens lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
@@ -59,6 +59,9 @@ simulate: setup ## crashes of join workers in memory: SEEDS=n [FROM=k], or SEED=
 
 chaos: setup ## three minutes of kills, freezes and restarts under load, then `clickfold verify`
 	@$(BIN)/python -m tests.chaos --minutes 3
+
+soak: setup ## an hour at a small rate: what grows after the warm-up; MINUTES=n for another time
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
 demo: setup ## real events through every part, on this machine
 	@$(BIN)/clickfold demo

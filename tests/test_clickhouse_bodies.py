@@ -1,6 +1,8 @@
 """Bodies are bounded one by one, together, and in how long a client may be silent."""
 
 import asyncio
+import tracemalloc
+import zlib
 
 import pytest
 from starlette.requests import Request
@@ -8,7 +10,7 @@ from starlette.requests import Request
 from streams.embedded.clickhouse import Fault
 from streams.embedded.clickhouse.bodies import Bodies
 from streams.embedded.clickhouse.faults import Faults
-from streams.embedded.clickhouse.wire import MAX_BODY_BYTES, BodyError
+from streams.embedded.clickhouse.wire import MAX_BODY_BYTES, BodyError, decompressed
 
 
 def sending(*chunks: bytes, more: bool = False, headers: dict[str, str] | None = None) -> Request:
@@ -58,6 +60,22 @@ def test_bodies_together_have_a_bound_and_give_their_room_back() -> None:
         assert raised.value.status == 503
         assert read(bodies, sending(b"1234")) == b"1234"
     assert read(bodies, sending(b"1234567890")) == b"1234567890"
+
+
+def test_body_that_decompresses_over_the_bound_takes_no_more_memory_than_the_bound() -> None:
+    """A gzip body of 1 MB may hold 1 GB. Decompressed at one go, up to the bound, it took twice the bound."""
+    max_bytes = 8 << 20
+    bomb = zlib.compressobj(wbits=31)
+    body = bomb.compress(bytes(4 * max_bytes)) + bomb.flush()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyError, match="decompresses to more than") as raised:
+            decompressed(body, "gzip", max_bytes=max_bytes)
+        _, highest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert raised.value.status == 413
+    assert highest < max_bytes + (3 << 20)
 
 
 def test_fault_in_the_body_strikes_at_half_of_what_was_announced() -> None:

@@ -38,7 +38,7 @@ class Broker:
     """The Kafka that serves ``folder`` on ``127.0.0.1:port`` (a free port when None)."""
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, heap_mb: int = 256, more: Mapping[str, str] | None = None
+        self, folder: Path, *, port: int | None = None, heap_mb: int = 128, more: Mapping[str, str] | None = None
     ) -> None:
         """`more`: further settings of Kafka. `listeners` among them are beside the one this class asks."""
         self._more = dict(more or {})

@@ -2,8 +2,10 @@
 
 A position is `segment number << 17 | row`. Rows never change. A flag beside a row says whether it was clicked; whether
 it is closed follows from its `ts` and the close bound. A segment is dropped when no later record can need any of its
-rows. The caller's thread appends payloads to a file at once: a write into the page cache costs 0.1 µs an impression,
-less than handing it to another thread.
+rows. It is finished, and takes no more rows, once it is full or once a quarter of its rows is no longer needed: with a
+few impressions a second a full segment would hold hours of them, of which the join needs the last half hour. The
+caller's thread appends payloads to a file at once: a write into the page cache costs 0.1 µs an impression, less than
+handing it to another thread.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ from streams.state.kept import KeptFiles
 Int64s = npt.NDArray[np.int64]
 Sampled = Callable[[Hashes], npt.NDArray[np.bool_]]
 
-# 131,072 rows of 22 bytes: 2.9 MB of memory a segment. A segment is dropped as a whole.
+# 131,072 rows of 22 bytes: 2.9 MB of memory a segment that takes rows. A segment is dropped as a whole.
 ROW_BITS = 17
 SEGMENT_ROWS = 1 << ROW_BITS
 # On disk: event time, hash of the id, where the payload ends, low half of the payload's xxh3.
 _ROW = np.dtype([("ts", "<i8"), ("hash", "<u8"), ("end", "<i8"), ("check", "<u4")])
 # In memory: ts, end, check, sampled, clicked.
 _ROW_BYTES = 8 + 8 + 4 + 1 + 1
+# A segment takes no more rows when one row in so many is no longer needed. With 4, rows of one span (the longer of
+# window and dedupe horizon) fill a segment for 4/3 of that span, so no row is kept longer than 7/3 of it.
+_FINISHED_AT = 4
 _check = xxhash.xxh3_64_intdigest
 
 
@@ -63,6 +68,12 @@ class Segment:
         self.min_ts = 0
         self.max_ts = 0
         self.checksum = xxhash.xxh3_64()
+        self.finished = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return len(self.ts) * _ROW_BYTES
 
     def add_rows(self, rows: npt.NDArray[np.void]) -> None:
         """Takes rows into memory, just appended or read back."""
@@ -75,6 +86,21 @@ class Segment:
         self.payload_bytes = int(rows["end"][-1])
         self.count = stop
         self.checksum.update(rows.tobytes())
+        self.finished = stop == SEGMENT_ROWS
+
+    def finish_below(self, ts_ms: int) -> None:
+        """Takes no more rows when a quarter of them, or more, is below `ts_ms`."""
+        if self.finished or not self.count or self.min_ts >= ts_ms:
+            return
+        if np.count_nonzero(self.ts[: self.count] < ts_ms) * _FINISHED_AT >= self.count:
+            self.finish()
+
+    def finish(self) -> None:
+        """Takes no more rows, and gives back the memory that was for them."""
+        self.finished = True
+        self.ts, self.end = self.ts[: self.count].copy(), self.end[: self.count].copy()
+        self.check, self.sampled = self.check[: self.count].copy(), self.sampled[: self.count].copy()
+        self.clicked = self.clicked[: self.count].copy()
 
 
 class Store:
@@ -98,7 +124,7 @@ class Store:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        return len(self._segments) * SEGMENT_ROWS * _ROW_BYTES + self._index.nbytes
+        return sum(segment.nbytes for segment in self._segments.values()) + self._index.nbytes
 
     def append(self, ts: Int64s, hashes: Hashes, payloads: Sequence[bytes]) -> Positions:
         """Adds impressions in arrival order and returns their positions."""
@@ -175,10 +201,12 @@ class Store:
         return count, unclicked, sampled
 
     def drop_below(self, ts_ms: int) -> None:
-        """Drops full segments, oldest first, as long as all rows of them are below `ts_ms`."""
-        for number in list(self._segments):
-            segment = self._segments[number]
-            if segment.count < SEGMENT_ROWS or segment.max_ts >= ts_ms:
+        """Drops finished segments, oldest first, as long as all rows of them are below `ts_ms`."""
+        # Only the last one may still take rows.
+        if (last := self._last()) is not None:
+            last.finish_below(ts_ms)
+        for number, segment in list(self._segments.items()):
+            if not segment.finished or segment.max_ts >= ts_ms:
                 return
             del self._segments[number]
             self._dirty.discard(segment.name)
@@ -238,6 +266,8 @@ class Store:
             segment_rows = np.frombuffer(data, _ROW)
             segment.add_rows(segment_rows)
             segment.clicked[np.frombuffer(state.clicked, "<i4")] = True
+            if state is not states[-1]:
+                segment.finish()
             self._segments[segment.number] = segment
             self._next_number = segment.number + 1
             hashes.append(np.ascontiguousarray(segment_rows["hash"]))
@@ -261,9 +291,12 @@ class Store:
         first = next(iter(self._segments), self._next_number)
         return first << ROW_BITS
 
+    def _last(self) -> Segment | None:
+        return self._segments.get(self._next_number - 1)
+
     def _tail(self) -> Segment:
-        last = self._segments.get(self._next_number - 1)
-        if last is None or last.count == SEGMENT_ROWS:
+        last = self._last()
+        if last is None or last.finished:
             last = self._segments[self._next_number] = Segment(self._next_number, self._prefix, self._sampled)
             self._next_number += 1
         return last

@@ -20,7 +20,13 @@ _ASSIGNOR: Final = "faust"
 _ROLES: Final = ("campaign_totals", "campaigns", "pacing")
 # Rows are rewritten up to once a tick, and the newest segment is never compacted: 16 MiB of rows are read back in
 # about 3 s.
-_CHANGELOG: Final = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.bytes": str(16 << 20)}
+_CHANGELOG: Final = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.2",
+    "segment.bytes": str(16 << 20),
+    # With few campaigns 16 MiB would be hours of rows.
+    "segment.ms": "600000",
+}
 
 
 def prepare_topics(settings: PacingSettings) -> int:

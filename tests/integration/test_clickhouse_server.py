@@ -18,6 +18,7 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.errors import SettingsError
 from streams.embedded.clickhouse import ClickHouse
+from streams.embedded.clickhouse.connections import MAX_CONNECTIONS
 from streams.embedded.clickhouse.password import kept_password, password_file
 from tests.integration.clickhouse_fixture import request
 from tests.waiting import eventually
@@ -172,7 +173,10 @@ def test_queries_are_nicer_than_inserts(clickhouse: ClickHouse, database: Client
 
 
 def test_client_that_never_ends_its_headers_is_cut_off(tmp_path: Path) -> None:
-    started = "import sys, streams.embedded.clickhouse.__main__ as m; m.HEADERS_S = 0.2; sys.exit(m.main(sys.argv[1:]))"
+    started = (
+        "import sys, streams.embedded.clickhouse.connections as connections; connections.HEADERS_S = 0.2; "
+        "from streams.embedded.clickhouse.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port, descriptor = listening.getsockname()[1], listening.fileno()
         command = [sys.executable, "-c", started, "--folder", str(tmp_path), "--descriptor", str(descriptor)]
@@ -191,6 +195,20 @@ def test_client_that_never_ends_its_headers_is_cut_off(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(60)
+
+
+def test_silent_clients_without_the_password_keep_nobody_out(tmp_path: Path) -> None:
+    with ClickHouse(tmp_path, keeps_password=True) as server, contextlib.ExitStack() as silent:
+        login = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": server.password}
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as kept:
+            kept.request("POST", "/", b"SELECT 1", login)
+            assert kept.getresponse().read() == b"1\n"
+            for _ in range(MAX_CONNECTIONS + 20):
+                silent.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            # The one that was let in before is kept, and a new one is let in.
+            kept.request("POST", "/", b"SELECT 2", login)
+            assert kept.getresponse().read() == b"2\n"
+            assert request(server, b"SELECT 3", headers=login)[2] == b"3\n"
 
 
 def test_password_of_another_clickhouse_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,53 +8,18 @@ import socket
 import sys
 from pathlib import Path
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from schemas.errors import SettingsError
+from streams.embedded.clickhouse.connections import MAX_CONNECTIONS, Protocol
 from streams.embedded.clickhouse.engine import Engine
 from streams.embedded.clickhouse.faults import Faults
 from streams.embedded.clickhouse.front import Front
 
-MAX_CONNECTIONS = 256
 # Longer than the slowest query of a dashboard, shorter than the 300 s that clickhouse-connect waits for an answer.
 MAX_EXECUTION_S = 120.0
-# Without it 256 silent clients would keep all others out. It does not count while a connection waits for its next
-# request.
-HEADERS_S = 5.0
 # At SIGTERM running statements get this long, are then cancelled, and get it once more to answer.
 GRACE_S = 5
-
-
-class _Protocol(H11Protocol):
-    """Gives each request its connection, which faults close, and closes connections whose headers never end."""
-
-    _headers_bound: asyncio.TimerHandle | None = None
-
-    # The base class declares Transport where asyncio has BaseTransport.
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.app_state = {**self.app_state, "transport": transport}
-        super().connection_made(transport)
-        self._await_headers()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        # IDLE after data were received means: in the middle of the headers.
-        if self.conn.their_state is h11.IDLE:
-            self._await_headers()
-        elif self._headers_bound is not None:
-            self._headers_bound.cancel()
-            self._headers_bound = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._headers_bound is not None:
-            self._headers_bound.cancel()
-        super().connection_lost(exc)
-
-    def _await_headers(self) -> None:
-        if self._headers_bound is None:
-            self._headers_bound = self.loop.call_later(HEADERS_S, self.transport.close)
 
 
 class _Server(uvicorn.Server):
@@ -98,7 +63,7 @@ def main(arguments: list[str]) -> int:
     front = Front(engine, login=login, faults=Faults() if options.allow_faults else None)
     config = uvicorn.Config(
         front.application(),
-        http=_Protocol,
+        http=Protocol,
         lifespan="on",
         # An access log would contain SQL, and passwords that clients send as parameters.
         access_log=False,

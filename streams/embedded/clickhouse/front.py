@@ -28,6 +28,7 @@ from starlette.routing import Route
 
 from streams.embedded.clickhouse import access, wire
 from streams.embedded.clickhouse.bodies import Bodies
+from streams.embedded.clickhouse.connections import Unauthenticated
 from streams.embedded.clickhouse.engine import SYNTAX_ERROR, Answer, Engine, EngineError, Session
 from streams.embedded.clickhouse.faults import Fault, Faults
 from streams.embedded.clickhouse.statement import Statement, read_statement
@@ -57,6 +58,7 @@ class Front:
         self._login = login
         self._faults = faults
         self._bodies = Bodies(faults)
+        self._unauthenticated = Unauthenticated()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
         # Splitting and (de)compressing in a reader's thread made inserts queue behind every waiting query.
@@ -80,8 +82,8 @@ class Front:
         )
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        yield
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[dict[str, object]]:
+        yield {"unauthenticated": self._unauthenticated}
         self._engine.close()
         for pool in (self._readers, self._writers, self._codecs):
             pool.shutdown()
@@ -91,7 +93,7 @@ class Front:
 
     async def _order_faults(self, request: Request) -> Response:
         assert self._faults is not None
-        refusal = access.refusal(request, self._login)
+        refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         if request.method == "POST":
@@ -101,6 +103,12 @@ class Front:
                 return PlainTextResponse(f"{failure}\n", status_code=400)
         return Response(self._faults.left, media_type="application/json")
 
+    def _refusal(self, request: Request) -> Response | None:
+        refusal = access.refusal(request, self._login)
+        if refusal is None:
+            self._unauthenticated.discard(request.scope["state"]["transport"])
+        return refusal
+
     async def _statement(self, request: Request) -> Response:
         query_id = request.query_params.get("query_id") or str(uuid.uuid4())
         common = {
@@ -108,7 +116,7 @@ class Front:
             "X-ClickHouse-Server-Display-Name": "clickfold-embedded",
             "X-ClickHouse-Timezone": self._engine.timezone,
         }
-        response = access.refusal(request, self._login)
+        response = self._refusal(request)
         try:
             response = response or await self._answer(request, query_id)
         except EngineError as failure:

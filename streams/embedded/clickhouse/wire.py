@@ -6,7 +6,7 @@ import gzip
 import hmac
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.parser import BytesParser
 from typing import Protocol
 
@@ -21,6 +21,9 @@ else:
 
 # Compressed, and again decompressed: a small body can hold a thousand times its bytes. The sink sends up to 20 MB.
 MAX_BODY_BYTES = 64 << 20
+# A body is decompressed in parts, so that one which would exceed the bound takes no more memory than the bound.
+_PART_BYTES = 1 << 20
+_SLICE_BYTES = 64 << 10
 # Without the rows of an INSERT. A longer statement would take many times its bytes to parse.
 MAX_SQL_BYTES = 1 << 20
 
@@ -80,23 +83,41 @@ def decompressed(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES)
     if encoding not in _DECOMPRESSORS:
         raise BodyError(400, f"Unknown Content-Encoding {encoding!r}; use one of {', '.join(_DECOMPRESSORS)}.")
     parts: list[bytes] = []
-    room = max_bytes
-    rest: bytes = body
-    while rest:
-        frame = _DECOMPRESSORS[encoding]()
-        try:
-            # One byte more than allowed, to distinguish a body that just fits from one that does not.
-            part = frame.decompress(rest, room + 1)
-        except (RuntimeError, zlib.error, zstd.ZstdError) as failure:
-            raise BodyError(400, f"The body is not {encoding} as its Content-Encoding says: {failure}") from None
-        room -= len(part)
-        if room < 0:
-            raise BodyError(413, f"The body decompresses to more than {max_bytes} bytes; insert in smaller batches.")
-        if not frame.eof:
-            raise BodyError(400, f"The {encoding} body ends in the middle of a frame.")
-        parts.append(part)
-        rest = frame.unused_data or b""
+    size = 0
+    try:
+        for part in _parts(body, _DECOMPRESSORS[encoding]):
+            size += len(part)
+            if size > max_bytes:
+                text = f"The body decompresses to more than {max_bytes} bytes; insert in smaller batches."
+                raise BodyError(413, text)
+            parts.append(part)
+    except (RuntimeError, zlib.error, zstd.ZstdError) as failure:
+        raise BodyError(400, f"The body is not {encoding} as its Content-Encoding says: {failure}") from None
+    except EOFError:
+        raise BodyError(400, f"The {encoding} body ends in the middle of a frame.") from None
     return b"".join(parts)
+
+
+def _parts(body: bytes, new_frame: Callable[[], _Decompressor]) -> Iterator[bytes]:
+    """The decompressed body, in parts of at most `_PART_BYTES`. Raises EOFError when it ends within a frame."""
+    frame: _Decompressor | None = None
+    data, left = b"", memoryview(body)
+    while data or left:
+        if not data:
+            # In slices, because zlib copies all input that it has not used yet at every call.
+            data, left = bytes(left[:_SLICE_BYTES]), left[_SLICE_BYTES:]
+        frame = frame or new_frame()
+        has_more = True
+        while has_more and not frame.eof:
+            part = frame.decompress(data, _PART_BYTES)
+            yield part
+            # zlib gives back what it has not used; the others keep it.
+            data = getattr(frame, "unconsumed_tail", b"")
+            has_more = len(part) == _PART_BYTES or not getattr(frame, "needs_input", True)
+        if frame.eof:
+            data, frame = frame.unused_data or b"", None
+    if frame is not None:
+        raise EOFError
 
 
 def beginning(body: bytes, encoding: str) -> bytes:

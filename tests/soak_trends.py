@@ -1,0 +1,56 @@
+"""The arithmetic of a soak: how fast each measured quantity grows after the warm-up, and whether that is too fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+# Quantities that must not grow at all. The others may grow by this share of their warm level in an hour.
+COUNTS = ("descriptors", "threads")
+MOST_GROWTH = 0.05
+# Without this many readings after the warm-up nothing can be said.
+FEWEST = 12
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How one quantity of one process went. `slope` is per hour, `level` the median of the first third."""
+
+    who: str
+    what: str
+    level: float
+    last: float
+    highest: float
+    slope: float
+    grows: bool
+
+    @property
+    def share(self) -> float:
+        """The slope as a share of the level."""
+        return self.slope / self.level if self.level else 0.0
+
+
+def trend(who: str, what: str, readings: Sequence[tuple[float, float]]) -> Trend:
+    """The trend of (seconds, value) after the warm-up. Raises ValueError for fewer than `FEWEST`."""
+    if len(readings) < FEWEST:
+        raise ValueError(f"{who} {what}: {len(readings)} readings after the warm-up; at least {FEWEST} are needed")
+    at_h, values = np.array([at_s for at_s, _ in readings]) / 3_600, np.array([value for _, value in readings])
+    third = len(values) // 3
+    first, last = values[:third], values[-third:]
+    slope, level = _slope(at_h, values), float(np.median(first))
+    if what in COUNTS:
+        # A count goes up and down by a few. What leaks raises the lowest value, too.
+        grows = bool(last.min() > first.min() and np.median(last) > level)
+    else:
+        grows = slope > MOST_GROWTH * level
+    return Trend(who, what, level, float(np.median(last)), float(values.max()), slope, grows)
+
+
+def _slope(at_h: Floats, values: Floats) -> float:
+    """The median slope of all pairs (Theil and Sen): a few high readings, as before a collection, do not move it."""
+    earlier, later = np.triu_indices(len(values), 1)
+    return float(np.median((values[later] - values[earlier]) / (at_h[later] - at_h[earlier])))

@@ -1,0 +1,51 @@
+"""A soak fails for what grows, and for nothing that only moves up and down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.soak_trends import FEWEST, Trend, trend
+
+HOUR_S = 3_600.0
+
+
+def of(what: str, value: Callable[[int], float], *, count: int = 120) -> Trend:
+    """The trend of one reading every 20 s."""
+    return trend("kafka", what, [(20.0 * at, value(at)) for at in range(count)])
+
+
+def test_slope_is_that_of_an_hour() -> None:
+    found = of("memory MB", lambda at: 100.0 + 20.0 * at / HOUR_S * 6.0)
+    assert found.slope == pytest.approx(6.0)
+    # The level is the median of the first third, a sixth of the 40 minutes after their start.
+    assert found.level == pytest.approx(100.65, abs=0.01)
+    assert found.share == pytest.approx(6.0 / 100.65, abs=1e-4)
+
+
+@pytest.mark.parametrize(("grown_mb", "grows"), [(4.9, False), (5.2, True)])
+def test_memory_and_disk_may_grow_by_five_percent_of_their_level_in_an_hour(grown_mb: float, grows: bool) -> None:
+    for what in ("memory MB", "disk MB"):
+        assert of(what, lambda at: 100.0 + 20.0 * at / HOUR_S * grown_mb).grows == grows
+
+
+def test_sawtooth_and_a_single_peak_do_not_grow() -> None:
+    assert not of("disk MB", lambda at: 100.0 + 3.0 * (at % 10)).grows
+    assert not of("memory MB", lambda at: 900.0 if at == 100 else 100.0).grows
+    assert not of("memory MB", lambda at: 300.0 - at).grows
+
+
+@pytest.mark.parametrize("what", ["descriptors", "threads"])
+def test_one_more_descriptor_or_thread_that_stays_is_growth(what: str) -> None:
+    assert of(what, lambda at: 170 + (at >= 60)).grows
+    assert of(what, lambda at: 170 + at // 30 + at % 3).grows
+    assert not of(what, lambda at: 170 + at % 3).grows
+    assert not of(what, lambda at: 172 - (at >= 60)).grows
+    assert not of(what, lambda at: 170 + 5 * (at == 100)).grows
+
+
+def test_too_few_readings_decide_nothing() -> None:
+    with pytest.raises(ValueError, match=f"at least {FEWEST}"):
+        of("threads", lambda _: 1, count=FEWEST - 1)
+    assert not of("threads", lambda _: 1, count=FEWEST).grows

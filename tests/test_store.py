@@ -1,0 +1,82 @@
+"""The store of open impressions keeps what a later record may need, and not much more, at any rate of arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from streams.join.store import ROW_BITS, Store
+from tests.simulation.disk import SimulatedDisk
+
+# Rows are needed for so long; one arrives each second.
+SPAN_S = 300
+
+
+def none_sampled(hashes: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.zeros(len(hashes), np.bool_)
+
+
+def arrivals(store: Store, *, from_s: int, to_s: int) -> Iterator[int]:
+    """One impression a second, and after each what is no longer needed is dropped."""
+    for at_s in range(from_s, to_s):
+        one = np.array([at_s * 1_000])
+        store.append(one, one.astype(np.uint64), [b"payload"])
+        store.drop_below((at_s - SPAN_S) * 1_000)
+        yield at_s
+
+
+def test_slow_join_keeps_at_most_seven_thirds_of_the_span_it_needs() -> None:
+    disk = SimulatedDisk()
+    store = Store(disk, none_sampled)
+    most = 0
+    for at_s in arrivals(store, from_s=0, to_s=10 * SPAN_S):
+        most = max(most, len(store))
+        if at_s % 10 == 0:
+            store.snapshot()
+            store.snapshot_kept()
+            # Two files a segment; those of the last one dropped wait for the next snapshot.
+            assert len(disk.names()) <= 2 * 3
+    assert 2 * SPAN_S < most <= 7 / 3 * SPAN_S + 2
+    store.close()
+
+
+def test_rows_still_needed_are_found_and_a_finished_segment_has_memory_for_its_rows_only() -> None:
+    store = Store(SimulatedDisk(), none_sampled)
+    for at_s in arrivals(store, from_s=0, to_s=2 * SPAN_S):
+        needed = np.arange(max(0, at_s - SPAN_S), at_s + 1, dtype=np.uint64) * np.uint64(1_000)
+        found, _ = store.find(needed)
+        assert len(found) == len(needed)
+    # One finished segment of 4/3 of the span, and one that takes rows.
+    assert store.nbytes < (1 << ROW_BITS) * 22 + 100 * SPAN_S
+    store.close()
+
+
+@pytest.mark.parametrize("restarts_at_s", [SPAN_S, 2 * SPAN_S])
+def test_restored_store_drops_as_the_one_before_it_would(restarts_at_s: int) -> None:
+    disk = SimulatedDisk()
+    store = Store(disk, none_sampled)
+    for _ in arrivals(store, from_s=0, to_s=restarts_at_s):
+        pass
+    states = store.snapshot()
+    store.close()
+    restored = Store(disk, none_sampled)
+    restored.restore(states)
+    assert len(restored) == len(store)
+    most = max(len(restored) for _ in arrivals(restored, from_s=restarts_at_s, to_s=6 * SPAN_S))
+    assert most <= 7 / 3 * SPAN_S + 2
+    restored.close()
+
+
+def test_one_old_row_does_not_finish_a_segment() -> None:
+    """Otherwise records at the edge of the lateness would make a segment, two files, of each sweep."""
+    disk = SimulatedDisk()
+    store = Store(disk, none_sampled)
+    rows = np.array([0, *range(5_000, 15_000, 1_000)])
+    store.append(rows, rows.astype(np.uint64), [b"payload"] * len(rows))
+    store.drop_below(1_000)
+    store.append(np.array([16_000]), np.array([16_000], np.uint64), [b"payload"])
+    store.snapshot()
+    assert len(disk.names()) == 2
+    store.close()
