@@ -3,6 +3,7 @@
     ClickfoldError
      ├─ SettingsError       a setting is wrong: stops at start; the text names setting, value, bound and remedy
      │   └─ StateMismatch   kept state belongs to other settings, other topics or a newer program
+     │       └─ TopicsChanged   a topic is not the one whose offsets the workers committed
      ├─ LostHistory         a needed offset is below the start of the log: the text has both
      ├─ Transient           passes by itself: try again after `retry_after_s`
      ├─ TaskLost            the partition has moved, or a newer owner fenced this one: drop its memory, then recover it
@@ -34,6 +35,10 @@ class SettingsError(ClickfoldError):
 
 class StateMismatch(SettingsError):
     """Kept state was made under other settings. Use the former ones, or start a new run."""
+
+
+class TopicsChanged(StateMismatch):
+    """A topic was deleted, created again or given partitions, or the group's offsets are gone. Start a new run."""
 
 
 class LostHistory(ClickfoldError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
@@ -147,6 +147,16 @@ def test_offset_whose_answer_is_outstanding_is_not_sent_again(consumer: SinkCons
 
 
 @pytest.mark.parametrize("wait", [False, True])
+def test_nothing_is_committed_once_a_topic_is_seen_to_have_changed(wait: bool) -> None:
+    with patch.object(streams.sink.consumer, "Consumer", Script):
+        consumer = SinkConsumer(SETTINGS, MagicMock(changed=True), on_revoke=lambda _: None, on_lost=lambda _: None)
+    Script.made.assign(0, 1)
+    consumer.done((TOPIC, 0), 12)
+    consumer.commit(wait=wait)
+    assert Script.made.sent == []
+
+
+@pytest.mark.parametrize("wait", [False, True])
 def test_offset_that_was_not_committed_is_sent_again(consumer: SinkConsumer, wait: bool) -> None:
     Script.made.failing = True
     consumer.done((TOPIC, 0), 12)
@@ -221,6 +231,7 @@ def sink_of(client: Warehoused, *turns: Turn) -> Iterator[Callable[[], Progress]
         patch.object(streams.sink.consumer, "Consumer", made),
         patch.object(Warehouse, "connect_to_server", lambda *_, **__: client),
         patch.object(streams.sink.worker, "require_applied"),
+        patch.object(streams.sink.worker, "TopicWatch", MagicMock(return_value=MagicMock(changed=False))),
         patch.object(streams.sink.worker, "REVOKE_S", 60.0),
     ):
         yield work

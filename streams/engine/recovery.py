@@ -95,13 +95,21 @@ class Loader:
         """The task of a partition, and the offsets to read its inputs from: the restored cut, or further back.
 
         Raises LostHistory when Kafka no longer keeps what is needed and the loss is not accepted, StateMismatch when
-        the state is another run's. Both leave the state as it was.
+        the state is another run's or its commits are gone. Both leave the state as it was.
         """
         committed = self._log.committed(partition)
         first_offsets = self._log.starts(partition)
         shared = self._share(partition)
         fold, disk = self._make(partition)
         if committed is None:
+            if read_checkpoint(disk) is not None:
+                fold.close()
+                disk.close()
+                raise StateMismatch(
+                    f"the group has committed nothing of partition {partition}, but the state folder has a checkpoint "
+                    "of it: its offsets were deleted or have expired, or this Kafka is new; start a new run with "
+                    "another --group, or, if all topics are new, empty the state folder"
+                )
             return Task(fold, disk, None, shared), first_offsets
         cut = self._from_checkpoint(partition, fold, disk, committed, first_offsets)
         while shared is not None and shared.fetch(disk, partial(self._worth_it, committed, first_offsets, cut)):

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.errors import SettingsError, Transient
 from schemas.topics import TOPICS, Topic
 from streams.kafka.cluster import Cluster
+from streams.kafka.retries import patiently
 from streams.kafka.settings import admin_settings
+from streams.kafka.topic_facts import TopicFacts
 
 _ANSWER_S = 10.0
 # A worker with a wrong address must say so within 15 s, its start on a busy machine included.
 _FIRST_ANSWER_S = 6.0
-_FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+_FORBIDDEN = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+)
 _REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
 # A broker that does not take the client's certificate says so in an alert, which librdkafka reports as _TRANSPORT.
 _ALERT = "SSL routines"
@@ -200,14 +212,65 @@ class Admin:
                 return None
             raise Transient(f"Kafka does not describe group {group}: {error.args[0].str()}") from error
 
+    def topic_facts(self, names: Sequence[str]) -> dict[str, TopicFacts]:
+        """Kafka's own id and the partition count of each topic, by full name; a topic that does not exist is left out.
+
+        Raises Transient when Kafka does not answer.
+        """
+        found: dict[str, TopicFacts] = {}
+        for name, future in self._client.describe_topics(
+            TopicCollection(list(names)), request_timeout=_ANSWER_S
+        ).items():
+            try:
+                topic = future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise Transient(f"Kafka does not describe {name}: {error.args[0].str()}") from error
+            else:
+                found[name] = TopicFacts(str(topic.topic_id), len(topic.partitions))
+        return found
+
     def topic_ids(self, roles: Sequence[str]) -> list[str]:
         """Kafka's own ids of the topics: a topic that was deleted and made again is another log."""
         names = [self._cluster.topic(role) for role in roles]
-        descriptions = self._client.describe_topics(TopicCollection(names), request_timeout=_ANSWER_S)
+        facts = self.topic_facts(names)
+        missing = [name for name in names if name not in facts]
+        if missing:
+            raise Transient(f"Kafka does not describe {', '.join(missing)}: there is no such topic now")
+        return [facts[name].id for name in names]
+
+    def offsets(self, group: str, places: Sequence[TopicPartition]) -> list[TopicPartition] | None:
+        """What the group has committed of these places, below 0 where nothing; does not wait for open transactions.
+
+        None where this user may not ask. Raises Transient when Kafka does not answer.
+        """
+        asked = ConsumerGroupTopicPartitions(group, list(places))
+        return _of_group(group, lambda: self._client.list_consumer_group_offsets([asked], require_stable=False))
+
+    def set_offsets(self, group: str, places: Sequence[TopicPartition]) -> bool:
+        """Commits offsets and metadata for a group without members; False where this user may not. Raises Transient."""
+        given = ConsumerGroupTopicPartitions(group, list(places))
+        return _of_group(group, lambda: self._client.alter_consumer_group_offsets([given])) is not None
+
+
+def _of_group(group: str, request: Callable[[], Mapping[str, Any]]) -> list[TopicPartition] | None:
+    def ask() -> list[TopicPartition] | None:
         try:
-            return [str(descriptions[name].result().topic_id) for name in names]
+            answer: list[TopicPartition] = request()[group].result(_ANSWER_S).topic_partitions
+            for place in answer:
+                if place.error is not None:
+                    raise KafkaException(place.error)
         except KafkaException as error:
-            raise Transient(f"Kafka does not describe {', '.join(names)}: {error.args[0].str()}") from error
+            if error.args[0].code() in _FORBIDDEN:
+                return None
+            raise
+        return answer
+
+    try:
+        answered: list[TopicPartition] | None = patiently(ask, "the group coordinator")
+    except TimeoutError as error:
+        raise Transient(f"the coordinator of group {group} did not answer within {_ANSWER_S:.0f} s") from error
+    return answered
 
 
 def _count(topic: Topic, partitions: int, shards: int) -> int:

@@ -12,7 +12,7 @@ from threading import Thread
 
 from confluent_kafka import Consumer, TopicPartition
 
-from schemas.errors import BrokenInvariant, Transient
+from schemas.errors import BrokenInvariant, LostHistory, Transient
 from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
 from streams.kafka.cluster import Cluster
@@ -21,6 +21,7 @@ from streams.kafka.groups import one_commit, stable_offsets
 from streams.kafka.reads import bounds_consumer, log_bounds, read_side_log, stream_log
 from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import group_member_settings, group_offsets_settings
+from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.transactions import Transactions
 
 
@@ -36,8 +37,13 @@ class KafkaLog:
         slot: str,
         side_log: str | None = None,
         static: bool = True,
+        watch: TopicWatch | None = None,
     ) -> None:
-        """`static`: the group keeps this slot's partitions for it while it restarts."""
+        """`static`: the group keeps this slot's partitions for it while it restarts.
+
+        Once `watch` has seen that a topic changed, `poll` and `transact` raise TopicsChanged.
+        """
+        self._watch = watch
         self._cluster = cluster
         self._inputs = tuple(inputs)
         self._roles = {cluster.topic(role): role for role in inputs}
@@ -127,11 +133,17 @@ class KafkaLog:
 
     def poll(self, limit: int, wait_s: float) -> list[Records]:
         """Up to `limit` records as columns per topic and partition, in order."""
+        self._check()
         messages = self._consumer.consume(limit, wait_s)
         if self._callback_error is not None:
             error, self._callback_error = self._callback_error, None
             raise error
-        records = self._reading.columns(messages)
+        try:
+            records = self._reading.columns(messages)
+        except (LostHistory, Transient):
+            # Offsets that Kafka does not have, or a topic that it does not have: the watch says which topic changed.
+            self._look()
+            raise
         while self._reading.gaps:
             self.check_gap(self._reading.gaps.pop())
         self._note_ends()
@@ -146,8 +158,18 @@ class KafkaLog:
                 f"{record.offset} was to be read: reading anew"
             )
 
+    def _check(self) -> None:
+        if self._watch is not None:
+            self._watch.check()
+
+    def _look(self) -> None:
+        if self._watch is not None:
+            self._watch.look_again()
+
     def committed(self, partition: int) -> Commit | None:
         """The last stable commit of the group; waits for a transaction still open on it, up to its timeout."""
+        # Loading begins with this, so a topic that changed is noticed at each assignment.
+        self._look()
         places = stable_offsets(self._group_offsets, self._both([partition]))
         return one_commit(places, role_of=self._roles.__getitem__)
 
@@ -221,6 +243,7 @@ class KafkaLog:
         foreign = set(commits) - self._owned
         if foreign:
             raise BrokenInvariant(f"about to commit partitions {sorted(foreign)} that are not owned")
+        self._check()
         # The generation these outputs belong to: a later one must not commit them.
         generation = self._consumer.consumer_group_metadata()
         self._transactions.begin(outs, self._offsets(commits), generation)

@@ -28,6 +28,7 @@ from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign
 from schemas.reading import Unreadable, read
 from schemas.totals import CampaignTotal
 from streams.kafka.faust_settings import faust_settings
+from streams.kafka.topic_watch import TopicWatch
 from streams.pacing.changelog import BEGINNING
 from streams.pacing.clock import EventClock
 from streams.pacing.decisions import ROLE, publish
@@ -51,7 +52,8 @@ class PacingApp:
     """The shell around the shards: what comes from Kafka goes into them, what they return goes to Kafka.
 
     `app` is Faust's, not started. `partitions`: see `topics.prepare_topics`. `beat` is called at each turn of the loop
-    that counts and decides, and while it waits for Kafka.
+    that counts and decides, and while it waits for Kafka. Once `watch` has seen that a topic changed, the app crashes
+    and writes nothing more.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class PacingApp:
         *,
         partitions: int,
         progress: PacingProgress,
+        watch: TopicWatch,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
+        self._watch = watch
         self._beat = beat
         self.clock = EventClock()
         self.passed_over: Counter[str] = Counter()
@@ -98,6 +102,10 @@ class PacingApp:
         """See `transport.Sources`."""
         self._progress.answered_s = time.monotonic()
 
+    def may_commit(self) -> bool:
+        """See `transport.Sources`."""
+        return not self._watch.changed
+
     def view(self) -> WorkerView:
         """What this worker knows. For the thread of the app."""
         anomalies = sum((shard.anomalies for shard in self.shards.values()), self.passed_over)
@@ -125,6 +133,8 @@ class PacingApp:
             for _, head in shard.campaigns():
                 if head.anchor:
                     self.clock.resumed(head.anchor)
+        # A look waits for Kafka, and this thread answers `/pacing`.
+        await self._guarded(asyncio.to_thread(self._watch.look_again))
         await self._guarded(self.table.write(rows))  # Faust logs what a signal handler raises, and goes on
         if not generation_id == self.table.generation_id == self.app.consumer_generation_id:
             return
@@ -142,6 +152,7 @@ class PacingApp:
             messages, self._inbox = self._inbox, []
             self._full.clear()
             self._room.set()
+            self._watch.check()
             await self._announce(messages)
             await self._count(messages)
             await self._tick()

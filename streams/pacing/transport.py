@@ -44,6 +44,10 @@ class Sources(Protocol):
         """Kafka has answered a heartbeat of this member of the group. Called from the consumer's thread."""
         ...
 
+    def may_commit(self) -> bool:
+        """Whether the topics are still those whose offsets are committed."""
+        ...
+
 
 class EraMessage(ConsumerMessage):
     """A record with the era in which it was fetched."""
@@ -96,6 +100,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
         """Whether the group's offsets were committed. Nothing is lost without that, see `changelog`."""
+        if not cast(Transport, self.transport).sources.may_commit():
+            return False
         try:
             return bool(await super().commit(offsets))
         except ConsumerNotStarted:

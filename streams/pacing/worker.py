@@ -8,15 +8,20 @@ from collections.abc import Callable
 from typing import Final
 
 import faust
+import structlog
 from aiokafka.errors import KafkaConnectionError, KafkaError  # type: ignore[import-untyped]  # it publishes no types
 from faust.exceptions import ConsumerNotStarted, ProducerSendError
 
 from schemas.errors import ClickfoldError, Transient
+from streams.kafka.topic_watch import TopicWatch
+from streams.kafka.watched import pace_topics
 from streams.pacing.app import PacingApp
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.state import beating
 from streams.pacing.topics import prepare_topics
 from streams.pacing.views import Views
+
+log = structlog.get_logger("pace")
 
 _LOOK_S: Final = 0.05
 # Stopping takes 0.25 s (2026-11-29), on a machine with nine busy processes a core some seconds. A part that has not
@@ -32,13 +37,18 @@ def run(
     """Works until `stop` is set, then counts and decides on what was received, and leaves.
 
     `beat` is called at each turn, and while it waits for Kafka.
-    Raises SettingsError, LostHistory, and Transient for faults of Kafka: another call goes on from the changelog.
-    Any other exception is a bug.
+    Raises SettingsError, TopicsChanged, LostHistory, and Transient for faults of Kafka: another call goes on from the
+    changelog. Any other exception is a bug.
     """
+    watched = pace_topics(settings.cluster, settings.group, changelog=settings.changelog)
+    watch = TopicWatch(settings.cluster, watched, lambda text: log.warning("topics", text=text))
+    # First, because other checks would name what follows from the change.
+    watch.look()
     partitions = prepare_topics(settings)
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_serve(settings, partitions, stop, progress, beat))
+        with watch:
+            loop.run_until_complete(_serve(settings, partitions, stop, progress, beat, watch))
     finally:
         progress.ready = False
         _close(loop)
@@ -50,8 +60,9 @@ async def _serve(
     stop: threading.Event,
     progress: PacingProgress,
     beat: Callable[[], None],
+    watch: TopicWatch,
 ) -> None:
-    worker = PacingApp(settings, partitions=partitions, progress=progress, beat=beat)
+    worker = PacingApp(settings, partitions=partitions, progress=progress, beat=beat, watch=watch)
     app = worker.app
     # Not through faust.Worker: it would set up logging, change folder and title of the process, and exit it.
     app.in_worker = True
@@ -74,6 +85,8 @@ async def _serve(
         beat()
         stopped = await _stop(app)
         beat()
+    # Parts of the app that end with it may have given their own errors as the reason.
+    watch.check()
     if app.crash_reason is None:
         return
     if not isinstance(app.crash_reason, _KAFKA_FAULTS):

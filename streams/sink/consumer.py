@@ -16,6 +16,7 @@ from streams.kafka.consumer import offsets_and_times
 from streams.kafka.reads import log_bounds
 from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import ASSIGNOR, sink_member_settings
+from streams.kafka.topic_watch import TopicWatch
 from streams.sink.batches import LogPartition, RecordColumns
 from streams.sink.settings import SinkSettings
 
@@ -45,7 +46,7 @@ class _Position:
 
 
 class SinkConsumer:
-    """A member of the sink's group.
+    """A member of the sink's group. Once `watch` has seen that a topic changed, it commits nothing.
 
     `on_revoke` is called with partitions that are about to move while their offsets can still be committed, `on_lost`
     with partitions that another member has already.
@@ -54,10 +55,12 @@ class SinkConsumer:
     def __init__(
         self,
         settings: SinkSettings,
+        watch: TopicWatch | None = None,
         *,
         on_revoke: Callable[[Sequence[LogPartition]], None],
         on_lost: Callable[[Sequence[LogPartition]], None],
     ) -> None:
+        self._watch = watch
         self._on_revoke = on_revoke
         self._on_lost = on_lost
         self._group = settings.group
@@ -154,6 +157,8 @@ class SinkConsumer:
         closing.join(ANSWER_S)
 
     def _commit(self, places: Sequence[LogPartition], *, wait: bool) -> None:
+        if self._watch is not None and self._watch.changed:
+            return
         due = {place: self._owned[place] for place in places}
         offsets = [
             TopicPartition(*place, position.done)
@@ -187,6 +192,7 @@ class SinkConsumer:
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return
+        self._look()
         start = self._committed(partitions)
         for place in start:
             position = _Position()
@@ -200,6 +206,10 @@ class SinkConsumer:
         if self._paused:
             consumer.pause(start)
         log.info("partitions assigned", assigned=_by_topic(partitions), owned=len(self._owned))
+
+    def _look(self) -> None:
+        if self._watch is not None:
+            self._watch.look_again()
 
     def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         for _ in range(_REQUEST_ATTEMPTS):
@@ -237,10 +247,12 @@ class SinkConsumer:
                 position.end = message.offset() or 0
                 position.settle()
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._look()
             raise LostHistory(self._lost_history(place))
         elif error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
             raise other_assignor(self._group, ours=ASSIGNOR, remedy="give another --group")
         elif error.code() in _MISSING:
+            self._look()
             raise SettingsError(f"Kafka has no topic {place[0]}; run `clickfold init`, or correct the prefix: {error}")
         elif error.code() in _FORBIDDEN:
             raise SettingsError(f"Kafka does not let this user read {place[0]} in this group: {error}")
@@ -255,7 +267,7 @@ class SinkConsumer:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_REQUEST_S)
         return (
             f"{place[0]} partition {place[1]} holds offsets {low} to {high}, the sink was left at {position.read}: "
-            "records in between are gone, or the topic was made anew; go on at the first record Kafka has by "
+            "records in between are gone; go on at the first record Kafka has by "
             "--accept-loss, and rebuild the rows by `clickfold backfill`"
         )
 

@@ -20,6 +20,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from schemas.clickhouse.migrations import migrate, require_applied
 from schemas.errors import Transient
 from schemas.rejects import Rejected, rejected
+from streams.kafka.topic_watch import TopicWatch
+from streams.kafka.watched import sink_topics
 from streams.sink.batches import Batch, Batches, LogPartition
 from streams.sink.consumer import SinkConsumer
 from streams.sink.letters import Letters
@@ -58,7 +60,11 @@ def run(
     turn of the reading loop. Raises SettingsError,
     LostHistory and Transient. Nothing unacknowledged is committed then; another call goes on from what is committed.
     """
-    _Sink(settings, stop, progress or Progress(), time.monotonic, beat).run()
+    watched = sink_topics(settings.cluster, settings.group, settings.roles)
+    watch = TopicWatch(settings.cluster, watched, lambda text: log.warning("topics", text=text))
+    watch.look()
+    with watch:
+        _Sink(settings, stop, progress or Progress(), time.monotonic, beat, watch).run()
 
 
 class _Sink:
@@ -69,8 +75,10 @@ class _Sink:
         progress: Progress,
         clock_s: Callable[[], float],
         beat: Callable[[], None],
+        watch: TopicWatch,
     ) -> None:
         self._beat = beat
+        self._watch = watch
         self._settings = settings
         self._stop = stop
         self._progress = progress
@@ -96,7 +104,7 @@ class _Sink:
         # because another thread reads it.
         self._waited: tuple[float, float | None] = (0.0, None)
         self._letters = Letters(settings.cluster, give_up=self._give_up)
-        self._consumer = SinkConsumer(settings, on_revoke=self._revoked, on_lost=self._lost)
+        self._consumer = SinkConsumer(settings, watch, on_revoke=self._revoked, on_lost=self._lost)
         self._commit_after_s = 0.0
 
     def run(self) -> None:
@@ -118,6 +126,7 @@ class _Sink:
             self._update_progress()
 
     def _turn(self) -> None:
+        self._watch.check()
         self._read()
         self._hand_over()
         self._collect()

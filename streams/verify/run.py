@@ -20,6 +20,8 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.ranges import resolve_range
 from streams.kafka.reads import read_log, stream_log
+from streams.kafka.topic_watch import TopicWatch
+from streams.kafka.watched import join_topics
 from streams.verify import written
 from streams.verify.check import Check, Checks, HashedValues, compare_hashed, hash_of
 from streams.verify.clickhouse_rows import ClickHouseRows
@@ -90,6 +92,7 @@ class Verification:
         self._on_read = on_read
         self._wait = WaitPolicy(wait_s=request.wait_s, ended=request.ended, meanwhile=meanwhile)
         self._sink_group = sink_group or f"{cluster.prefix}sink"
+        TopicWatch(cluster, join_topics(cluster, request.group)).compare()
         admin = Admin(cluster)
         self._count = admin.check(("impressions", "clicks"), ("outcomes", "totals", "campaign_totals", "seals"))
         self._shards = admin.partition_counts()[cluster.topic("outcomes")]

@@ -28,6 +28,8 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
 from streams.kafka.partitioners import PARTITIONERS, common, possible
 from streams.kafka.reads import sample_keys
+from streams.kafka.topic_watch import TopicWatch
+from streams.kafka.watched import join_topics, learn_topics
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed
@@ -96,6 +98,9 @@ def join_runner(
 
     `progress` and `beat` are given to the Runner.
     """
+    watch = TopicWatch(settings.cluster, join_topics(settings.cluster, settings.group), warn)
+    # First, because other checks would name what follows from the change.
+    watch.look()
     admin = Admin(settings.cluster)
     partitions = admin.check(("impressions", "clicks"), _JOIN_OUTPUTS)
     shards = admin.partition_counts()[settings.cluster.topic("outcomes")]
@@ -108,7 +113,7 @@ def join_runner(
     # Before the clients start their threads, each of which would have a heap of its own.
     return_freed()
     collect_rarely()
-    with _state_folder(settings) as folder:
+    with _state_folder(settings) as folder, watch:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             disk = Folder(folder / str(partition))
@@ -132,6 +137,7 @@ def join_runner(
             slot=settings.slot,
             side_log="seals",
             static=settings.static,
+            watch=watch,
         )
         yield Runner(
             *(log, SystemClock(), make, settings.pace, warn, share),
@@ -170,14 +176,23 @@ def learn_runner(
     beat: Callable[[], None] = lambda: None,
 ) -> Iterator[Runner]:
     """A runner over outcomes, one model shard a partition. `progress` and `beat` are given to the Runner."""
+    watch = TopicWatch(settings.cluster, learn_topics(settings.cluster, settings.group), warn)
+    watch.look()
     Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
     share = _share(settings, warn)
-    with _state_folder(settings) as folder:
+    with _state_folder(settings) as folder, watch:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             return LearnFold(settings.model, shard=partition), Folder(folder / str(partition))
 
-        log = KafkaLog(settings.cluster, settings.group, ("outcomes",), slot=settings.slot, static=settings.static)
+        log = KafkaLog(
+            settings.cluster,
+            settings.group,
+            ("outcomes",),
+            slot=settings.slot,
+            static=settings.static,
+            watch=watch,
+        )
         yield Runner(
             *(log, SystemClock(), make, settings.pace, warn, share),
             accept_loss=settings.accept_loss,
