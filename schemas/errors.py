@@ -2,10 +2,12 @@
 
     ClickfoldError
      ├─ SettingsError       a setting is wrong: stops at start; the text names setting, value, bound and remedy
+     │   ├─ SlotTaken       another worker has the slot of this one and is alive
      │   └─ StateMismatch   kept state belongs to other settings, other topics or a newer program
      │       └─ TopicsChanged   a topic is not the one whose offsets the workers committed
      ├─ LostHistory         a needed offset is below the start of the log: the text has both
      ├─ Transient           passes by itself: try again after `retry_after_s`
+     │   └─ Fenced          the group knows another member in the slot of this one
      ├─ TaskLost            the partition has moved, or a newer owner fenced this one: drop its memory, then recover it
      │   └─ DamagedState    kept state is not what was written: it is not used, but rebuilt from the input logs
      └─ BrokenInvariant     a bug: stops the worker before it commits
@@ -33,6 +35,10 @@ class SettingsError(ClickfoldError):
     """A setting cannot work. Change the setting that the text names; nothing was read or written."""
 
 
+class SlotTaken(SettingsError):
+    """Two workers have one slot of a group. Stop one of them, or give each its own `--slot`."""
+
+
 class StateMismatch(SettingsError):
     """Kept state was made under other settings. Use the former ones, or start a new run."""
 
@@ -51,6 +57,10 @@ class Transient(ClickfoldError):
     def __init__(self, text: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+
+
+class Fenced(Transient):
+    """Another member of the group has the name of this one. Once it may pass; twice within a minute it does not."""
 
 
 class TaskLost(ClickfoldError):

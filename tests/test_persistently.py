@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import structlog
 
-from schemas.errors import ClickfoldError, SettingsError, Transient
+from schemas.errors import ClickfoldError, Fenced, SettingsError, SlotTaken, Transient
 from streams.worker.lifecycle import MOST_TRIES, persistently
 
 
@@ -52,6 +52,19 @@ def test_what_someone_must_mend_is_not_tried_again() -> None:
     log: structlog.stdlib.BoundLogger = structlog.get_logger()
     with pytest.raises(SettingsError):
         persistently(work, threading.Event(), log, advanced=lambda: False)
+
+
+def test_worker_that_is_fenced_a_second_time_within_a_minute_ends_though_it_advances() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        done.append(1)
+        raise Fenced("the group knows another member", retry_after_s=0.0)
+
+    log: structlog.stdlib.BoundLogger = structlog.get_logger()
+    with pytest.raises(SlotTaken, match="fenced twice within a minute: another worker has its slot as well"):
+        persistently(work, threading.Event(), log, advanced=lambda: True)
+    assert len(done) == 2
 
 
 SIGNALLED = """

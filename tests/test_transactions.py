@@ -10,10 +10,11 @@ from unittest.mock import patch
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from schemas.errors import TaskLost
+from schemas.errors import SlotTaken, TaskLost
 from schemas.records import Out
 from streams.kafka import transactions
 from streams.kafka.cluster import Cluster
+from streams.kafka.slots import taken_twice
 from streams.kafka.transactions import Transactions
 
 
@@ -180,6 +181,16 @@ def test_fenced_producer_is_replaced_and_aborts_nothing(scripted: Transactions) 
     carry_out(scripted)
     assert [producer.calls[-1] for producer in Scripted.made] == ["commit", "commit"]
     assert len(Scripted.made) == 2
+
+
+def test_producer_whose_worker_is_fenced_twice_is_not_replaced_and_fences_nobody() -> None:
+    Scripted.made, Scripted.full, Scripted.commit_errors, Scripted.abort_errors = [], 0, [FATAL], []
+    with (
+        patch.object(transactions, "Producer", Scripted),
+        pytest.raises(SlotTaken, match="fenced twice"),
+    ):
+        carry_out(Transactions(Cluster("nowhere:9092"), "t", lambda: taken_twice("slot 0")))
+    assert len(Scripted.made) == 1
 
 
 def test_producer_that_cannot_abort_is_replaced(scripted: Transactions) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -39,6 +39,15 @@ REPLAYED = {
     "message.timestamp.after.max.ms": str(2**63 - 1),
     "retention.ms": "-1",
 }
+
+
+class Member(NamedTuple):
+    """A member of a consumer group. `instance_id` is empty for a dynamic one; `address` is as the broker sees it."""
+
+    id: str
+    instance_id: str
+    client_id: str
+    address: str
 
 
 class Admin:
@@ -174,8 +183,15 @@ class Admin:
 
     def group_members(self, group: str) -> list[str]:
         """The members of a consumer group, by instance id where they have one; [] when there are none."""
+        return [member.instance_id or member.id for member in self.members(group)]
+
+    def members(self, group: str) -> list[Member]:
+        """The members of a consumer group; a dead one is among them until its session timeout. Raises Transient."""
         described = self._described(group)
-        return [member.group_instance_id or member.member_id for member in described.members] if described else []
+        return [
+            Member(one.member_id, one.group_instance_id or "", one.client_id or "", (one.host or "").lstrip("/"))
+            for one in (described.members if described else [])
+        ]
 
     def configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         """The settings of these topics, which exist; none of a topic whose settings this user may not see.

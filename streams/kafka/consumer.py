@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from schemas.errors import LostHistory, Transient
+from schemas.errors import Fenced, LostHistory, Transient
 from schemas.records import Records
 from streams.kafka.assignors import other_assignor
 from streams.kafka.settings import ASSIGNOR
@@ -124,7 +124,7 @@ class Reading:
             return Transient(f"the consumer cannot go on: {error.str()}")
         # A coordinator that restarts may have given a member a new id in an answer that never arrived. To the group
         # that looks like another process in the same slot.
-        return Transient(
-            f"the group knows another member in {self._taken}: it lost this one, or another worker took the slot; if "
-            "this happens again and again, give each worker of a group its own --slot"
+        return Fenced(
+            f"the group knows another member in {self._taken}: it lost this one, or another worker took the slot; give "
+            "each worker of a group its own --slot"
         )

@@ -26,14 +26,15 @@ _SAME: Final = {
 }
 
 
-def faust_settings(cluster: Cluster) -> dict[str, Any]:
-    """Address, credentials and what else the user passes on, as settings of a Faust app.
+def faust_settings(cluster: Cluster, *, client_id: str = "") -> dict[str, Any]:
+    """Address, credentials and what else the user passes on, as settings of a Faust app; the user's client id wins.
 
     Raises SettingsError for a protocol, mechanism or setting that aiokafka does not have, and for a certificate or key
     that cannot be read.
     """
     servers = ";".join(f"kafka://{server.strip()}" for server in cluster.bootstrap.split(","))
-    return {"broker": servers, "broker_credentials": _credentials(cluster), **_passed(cluster.passed)}
+    named = {"broker_client_id": client_id} if client_id else {}
+    return {"broker": servers, "broker_credentials": _credentials(cluster), **named, **_passed(cluster.passed)}
 
 
 def _passed(passed: Mapping[str, str]) -> dict[str, Any]:

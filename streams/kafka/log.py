@@ -21,12 +21,13 @@ from streams.kafka.groups import one_commit, stable_offsets
 from streams.kafka.reads import bounds_consumer, log_bounds, read_side_log, stream_log
 from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import group_member_settings, group_offsets_settings
+from streams.kafka.slots import Slot
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.transactions import Transactions
 
 
 class KafkaLog:
-    """One worker's consumer and transactional producer. `slot` names the worker: stable, and unlike any other's."""
+    """One worker's consumer and transactional producer. `slot` is the worker's: it must be taken."""
 
     def __init__(
         self,
@@ -34,12 +35,11 @@ class KafkaLog:
         group: str,
         inputs: Sequence[str],
         *,
-        slot: str,
+        slot: Slot,
         side_log: str | None = None,
-        static: bool = True,
         watch: TopicWatch | None = None,
     ) -> None:
-        """`static`: the group keeps this slot's partitions for it while it restarts.
+        """With an instance id of the slot the group keeps its partitions for it while it restarts.
 
         Once `watch` has seen that a topic changed, `poll` and `transact` raise TopicsChanged.
         """
@@ -55,20 +55,21 @@ class KafkaLog:
         self._callback_error: Exception | None = None
         self._reading = Reading(
             self._roles,
-            taken=f"slot {slot} of the group",
+            taken=f"slot {slot.name} of the group",
             remedy="start a new run with another --group",
             group=group,
         )
         # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
         self._last_ends: dict[int, dict[str, int]] = {}
         self._note_ends_after_s = 0.0
-        name = f"{group}-{slot}"
-        self._consumer = Consumer(group_member_settings(cluster, group=group, instance_id=name if static else None))
+        self._consumer = Consumer(
+            group_member_settings(cluster, group=group, instance_id=slot.instance_id, client_id=slot.client_id)
+        )
         self._bounds_consumer = bounds_consumer(cluster)
         # A consumer of its own, because loading asks from another thread: the one above would not answer while it is
         # polled.
         self._group_offsets = Consumer(group_offsets_settings(cluster, group))
-        self._transactions = Transactions(cluster, name)
+        self._transactions = Transactions(cluster, f"{group}-{slot.name}", slot.fenced)
 
     # ---- group ------------------------------------------------------------------------------------------------------
 

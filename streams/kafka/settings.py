@@ -57,7 +57,9 @@ def client_settings(cluster: Cluster, **more: Any) -> dict[str, Any]:
 # ---- consumers: librdkafka wants a group of each, also of those that never join one ---------------------------------
 
 
-def group_member_settings(cluster: Cluster, *, group: str, instance_id: str | None) -> dict[str, Any]:
+def group_member_settings(
+    cluster: Cluster, *, group: str, instance_id: str | None, client_id: str | None = None
+) -> dict[str, Any]:
     """A worker that joins a group and commits in transactions.
 
     With an `instance_id` the group keeps its partitions for it while it restarts. A pod that has another name each time
@@ -67,6 +69,7 @@ def group_member_settings(cluster: Cluster, *, group: str, instance_id: str | No
         cluster,
         group_id=group,
         **({"group_instance_id": instance_id} if instance_id is not None else {}),
+        **({"client_id": client_id} if client_id is not None else {}),
         enable_auto_commit=False,
         auto_offset_reset="error",
         enable_partition_eof=True,

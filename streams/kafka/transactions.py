@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from threading import Thread
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from schemas.errors import TaskLost
+from schemas.errors import ClickfoldError, TaskLost
 from schemas.records import Out
 from streams.kafka.cluster import Cluster
 from streams.kafka.retries import ANSWER_S, patiently
@@ -19,6 +19,7 @@ from streams.kafka.settings import TRANSACTION_TIMEOUT_MS, transactional_produce
 # More than twice as long as the coordinator lets a transaction live, and longer than any one call is given.
 _STUCK_S = 35.0
 assert 2 * TRANSACTION_TIMEOUT_MS / 1_000 < _STUCK_S > ANSWER_S
+_FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 # `settle` waits for a transaction and then for a new producer, which asks again until ANSWER_S is over, and the last
 # time for as long.
 LONGEST_SETTLE_S = _STUCK_S + 2 * ANSWER_S
@@ -30,8 +31,12 @@ class Transactions:
     Raises Transient when no coordinator answers at its start.
     """
 
-    def __init__(self, cluster: Cluster, transactional_id: str) -> None:
+    def __init__(
+        self, cluster: Cluster, transactional_id: str, fenced: Callable[[], ClickfoldError | None] = lambda: None
+    ) -> None:
+        """`fenced` is called when another producer has taken the id; what it returns ends the worker."""
         self._cluster = cluster
+        self._fenced = fenced
         self._transactional_id = transactional_id
         self._under_way: Future[None] | None = None
         # Hung producers. They are kept, because destroying one blocks.
@@ -63,7 +68,10 @@ class Transactions:
         self._under_way = under_way
 
     def settle(self) -> None:
-        """Waits for the transaction under way. Raises TaskLost when it was aborted or fenced, or does not end."""
+        """Waits for the transaction under way. Raises TaskLost when it was aborted or fenced, or does not end.
+
+        Raises SlotTaken when another worker fences this one again and again.
+        """
         if self._under_way is None:
             return
         under_way, self._under_way = self._under_way, None
@@ -121,7 +129,9 @@ class Transactions:
                     producer.poll(0.05)
 
     def _abort(self, producer: Producer, error: KafkaError) -> None:
-        """Ends the transaction; a fenced or broken producer is replaced. Always raises TaskLost."""
+        """Ends the transaction; a fenced or broken producer is replaced. Raises TaskLost, or what `fenced` says."""
+        if error.code() in _FENCED and producer is self._producer and (end := self._fenced()) is not None:
+            raise end
         try:
             if error.fatal():
                 raise KafkaException(error)

@@ -28,6 +28,7 @@ from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign
 from schemas.reading import Unreadable, read
 from schemas.totals import CampaignTotal
 from streams.kafka.faust_settings import faust_settings
+from streams.kafka.process import client_id
 from streams.kafka.topic_watch import TopicWatch
 from streams.pacing.changelog import BEGINNING
 from streams.pacing.clock import EventClock
@@ -280,7 +281,7 @@ def _faust_app(settings: PacingSettings, *, partitions: int) -> faust.App:
         logging.getLogger(name).setLevel(logging.WARNING)
     return faust.App(
         settings.group,
-        **faust_settings(settings.cluster),
+        **faust_settings(settings.cluster, client_id=client_id(settings.slot)),
         store="memory://",
         datadir=str(settings.data_dir),
         autodiscover=False,

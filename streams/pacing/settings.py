@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import SettingsError
 from streams.kafka.cluster import Cluster
+from streams.kafka.slots import Slot
 
 if TYPE_CHECKING:
     from streams.pacing.views import Views
@@ -19,8 +20,8 @@ class PacingSettings:
 
     `group` names the consumer group and the changelog. `data_dir` is a folder for Faust, which keeps nothing there that
     is needed. `web_port` serves the JSON view without protection, hence the loopback by default. The group keeps the
-    partitions of a worker that was killed for `session_timeout_s`; one that comes back with the same `instance_id` (any
-    name, one a worker; '' for none) has them at once.
+    partitions of a worker that was killed for `session_timeout_s`; one that comes back with the same `slot` (any name,
+    one a worker; '' for none) has them at once.
     """
 
     cluster: Cluster
@@ -29,7 +30,7 @@ class PacingSettings:
     web_host: str = "127.0.0.1"
     web_port: int = 6066
     tick_s: float = 1.0
-    instance_id: str = ""
+    slot: str = ""
     session_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
@@ -37,6 +38,15 @@ class PacingSettings:
             raise SettingsError(f"session timeout is {self.session_timeout_s} s; give one from 0.5 to 60, such as 10")
         if not 0.01 <= self.tick_s <= 60:
             raise SettingsError(f"tick is {self.tick_s} s; give one from 0.01 to 60, such as 1")
+
+    @property
+    def instance_id(self) -> str:
+        """What the group calls the member in this slot; empty without a slot."""
+        return f"pace-{self.slot}" if self.slot else ""
+
+    def slot_in_group(self) -> Slot:
+        """The worker's slot, to take and to ask about."""
+        return Slot(self.cluster, group=self.group, name=self.slot, instance_id=self.instance_id or None)
 
     @property
     def changelog(self) -> str:

@@ -67,6 +67,7 @@ async def _serve(
     # Not through faust.Worker: it would set up logging, change folder and title of the process, and exit it.
     app.in_worker = True
     progress.views = Views(worker, asyncio.get_running_loop())
+    keeping = asyncio.ensure_future(_keep_slot(settings))
     try:
         try:
             await beating(app.start(), beat)
@@ -75,12 +76,15 @@ async def _serve(
             raise Transient(f"no Kafka broker answers at {settings.cluster.bootstrap}: {failure}") from failure
         # A thread waiting for `stop` could not be cancelled when the app crashes.
         while not stop.is_set() and not app.should_stop:
+            if keeping.done():
+                keeping.result()
             if not progress.ready:
                 beat()  # it reads its state back
             await asyncio.sleep(_LOOK_S)
         if not app.should_stop:
             await worker.drain()
     finally:
+        keeping.cancel()
         progress.views = None
         beat()
         stopped = await _stop(app)
@@ -95,6 +99,22 @@ async def _serve(
         # Its threads still run: only a new process can go on.
         raise ClickfoldError(f"pacing failed ({app.crash_reason!r}) and did not stop; start it again")
     raise Transient(f"Kafka failed: {app.crash_reason!r}") from app.crash_reason
+
+
+async def _keep_slot(settings: PacingSettings) -> None:
+    """Raises SlotTaken once another process was seen in this worker's slot twice within a minute.
+
+    aiokafka says nothing of it: its heartbeats do not name the static member, so it joins again under a new id, or it
+    is refused with a code that it does not know and waits for ever.
+    """
+    if not settings.slot or "client.id" in settings.cluster.passed:
+        await asyncio.Event().wait()
+    slot = settings.slot_in_group()
+    while True:
+        await asyncio.sleep(settings.session_timeout_s)
+        taken = await asyncio.to_thread(slot.fenced)
+        if taken is not None:
+            raise taken
 
 
 async def _stop(app: faust.App) -> bool:

@@ -13,9 +13,10 @@ from typing import Final, Protocol
 import structlog
 from prometheus_client.core import Metric
 
-from schemas.errors import ClickfoldError, TaskLost, Transient
+from schemas.errors import ClickfoldError, Fenced, TaskLost, Transient
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.slots import Fences, taken_twice
 from streams.kafka.topic_settings import check_topic_settings
 from streams.worker.heartbeat import Heartbeat, watched
 from streams.worker.metrics import OF_RUN
@@ -128,14 +129,18 @@ def persistently(
 ) -> None:
     """Does `work` until it returns or `stop` is set, and again after a passing fault; `beat` before each wait and try.
 
-    Raises ClickfoldError after too many faults in a row between which nothing `advanced`.
+    Raises ClickfoldError after too many faults in a row between which nothing `advanced`, and SlotTaken when another
+    worker has fenced this one twice within a minute.
     """
     tries = 0
+    fences = Fences()
     while not stop.is_set():
         beat()
         try:
             work()
         except (Transient, TaskLost) as error:
+            if isinstance(error, Fenced) and fences.twice():
+                raise taken_twice("its slot") from error
             tries = 1 if advanced() else tries + 1
             if tries >= MOST_TRIES:
                 raise ClickfoldError(f"gave up after {tries} tries in a row: {error}") from error

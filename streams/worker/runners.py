@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
-from schemas.errors import SettingsError, Transient
+from schemas.errors import Transient
 from schemas.totals import DIMENSIONS, known_dimensions
 from streams.engine.fold import Fold
 from streams.engine.pace import Pace, RunnerProgress
@@ -28,11 +26,14 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
 from streams.kafka.partitioners import PARTITIONERS, common, possible
 from streams.kafka.reads import sample_keys
+from streams.kafka.settings import SESSION_TIMEOUT_MS
+from streams.kafka.slots import Slot
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import join_topics, learn_topics
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed
+from streams.worker.slot_folder import held_slot
 
 _JOIN_OUTPUTS = ("outcomes", "totals", "campaign_totals", "rejects", "ledger", "seals")
 
@@ -98,6 +99,9 @@ def join_runner(
 
     `progress` and `beat` are given to the Runner.
     """
+    # Before the clients start their threads, each of which would have a heap of its own.
+    return_freed()
+    collect_rarely()
     watch = TopicWatch(settings.cluster, join_topics(settings.cluster, settings.group), warn)
     # First, because other checks would name what follows from the change.
     watch.look()
@@ -110,10 +114,8 @@ def join_runner(
     digest, former = settings.bounds.digest(*decided_by), former_digest(settings.bounds, *decided_by)
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
     share = _share(settings, warn)
-    # Before the clients start their threads, each of which would have a heap of its own.
-    return_freed()
-    collect_rarely()
-    with _state_folder(settings) as folder, watch:
+    slot = slot_of(settings)
+    with _held(settings, slot, warn, beat) as folder, watch:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             disk = Folder(folder / str(partition))
@@ -134,9 +136,8 @@ def join_runner(
             settings.cluster,
             settings.group,
             ("impressions", "clicks"),
-            slot=settings.slot,
+            slot=slot,
             side_log="seals",
-            static=settings.static,
             watch=watch,
         )
         yield Runner(
@@ -180,7 +181,8 @@ def learn_runner(
     watch.look()
     Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
     share = _share(settings, warn)
-    with _state_folder(settings) as folder, watch:
+    slot = slot_of(settings)
+    with _held(settings, slot, warn, beat) as folder, watch:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             return LearnFold(settings.model, shard=partition), Folder(folder / str(partition))
@@ -189,8 +191,7 @@ def learn_runner(
             settings.cluster,
             settings.group,
             ("outcomes",),
-            slot=settings.slot,
-            static=settings.static,
+            slot=slot,
             watch=watch,
         )
         yield Runner(
@@ -217,21 +218,18 @@ def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:
     return location.share
 
 
+def slot_of(settings: WorkerSettings) -> Slot:
+    """The worker's slot in its group; transactional id and static member are named after it."""
+    instance_id = f"{settings.group}-{settings.slot}" if settings.static else None
+    return Slot(settings.cluster, group=settings.group, name=settings.slot, instance_id=instance_id)
+
+
 @contextlib.contextmanager
-def _state_folder(settings: WorkerSettings) -> Iterator[Path]:
-    """The slot's own folder, locked, because two processes in one slot would fence each other in turns."""
-    path = settings.state_dir / settings.group / settings.slot
-    Folder(path).close()
-    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise SettingsError(
-            f"slot {settings.slot} of group {settings.group} is in use by another process on {path}; give another "
-            "--slot or --state-dir"
-        ) from error
-    try:
-        yield path
-    finally:
-        os.close(descriptor)
+def _held(
+    settings: WorkerSettings, slot: Slot, warn: Callable[[str], None], beat: Callable[[], None]
+) -> Iterator[Path]:
+    """Holds the slot and gives its folder."""
+    folder = settings.state_dir / settings.group / settings.slot
+    session_timeout_s = SESSION_TIMEOUT_MS / 1_000
+    with held_slot(slot, folder, session_timeout_s=session_timeout_s, warn=warn, beat=beat):
+        yield folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final, Protocol
 
 from prometheus_client.core import Metric
@@ -21,6 +21,7 @@ from streams.worker.lifecycle import Log, Signals
 from streams.worker.memory import collect_rarely, trim
 from streams.worker.metrics import pace_metrics, runner_metrics, sink_metrics
 from streams.worker.observe import Answer, Page, require_free_port
+from streams.worker.slot_folder import held_slot
 
 if TYPE_CHECKING:
     from streams.pacing.view import WorkerView
@@ -156,9 +157,22 @@ class PacingWorker:
         self._progress.recoveries += self._tries > 0
         self._tries += 1
         self._ticks_before = self._progress.ticks
-        log.info("started")
-        run(self._settings, signals.stop, self._progress, self.heartbeat.beat)
-        log.info("stopped", ticks=self._progress.ticks)
+        with self._held(log):
+            log.info("started")
+            run(self._settings, signals.stop, self._progress, self.heartbeat.beat)
+            log.info("stopped", ticks=self._progress.ticks)
+
+    def _held(self, log: Log) -> AbstractContextManager[None]:
+        settings = self._settings
+        if not settings.slot:
+            return nullcontext()
+        return held_slot(
+            settings.slot_in_group(),
+            settings.data_dir,
+            session_timeout_s=settings.session_timeout_s,
+            warn=lambda text: log.warning("slot", text=text),
+            beat=self.heartbeat.beat,
+        )
 
     def advanced(self) -> bool:
         """Whether it has decided on its partitions in the last try."""

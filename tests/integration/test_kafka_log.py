@@ -18,6 +18,7 @@ from streams.kafka.consumer import Gap
 from streams.kafka.log import KafkaLog
 from streams.kafka.reads import read_all
 from streams.kafka.settings import client_settings
+from tests.slots import slot_zero
 from tests.waiting import eventually
 
 INPUTS = ("impressions", "clicks")
@@ -49,7 +50,15 @@ def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_pre
     producer.begin_transaction()
     producer.produce(cluster.topic("impressions"), b"{}", b"i")
     producer.commit_transaction(20)
-    log, owner = KafkaLog(cluster, f"{topic_prefix}group", INPUTS, slot="0"), Noting()
+    log, owner = (
+        KafkaLog(
+            cluster,
+            f"{topic_prefix}group",
+            INPUTS,
+            slot=slot_zero(cluster, f"{topic_prefix}group"),
+        ),
+        Noting(),
+    )
 
     def assigned() -> list[int]:
         assert log.poll(10, 0.1) == []
@@ -81,7 +90,12 @@ def test_records_of_an_open_transaction_are_lag_and_a_reader_waits_for_them(brok
     for number in range(10):
         producer.produce(topic, b"%d" % number, b"i")
     assert producer.flush(20) == 0
-    log = KafkaLog(cluster, f"{topic_prefix}group", INPUTS, slot="0")
+    log = KafkaLog(
+        cluster,
+        f"{topic_prefix}group",
+        INPUTS,
+        slot=slot_zero(cluster, f"{topic_prefix}group"),
+    )
     with ThreadPoolExecutor(1) as pool:
         try:
             assert log.ends(0) == {"impressions": 10, "clicks": 0}
@@ -103,7 +117,9 @@ def test_a_partition_sought_at_the_moment_of_its_assignment_is_read_from_there(
     Admin(cluster).create(partitions=8)
     produce(cluster, partitions=8)
     for number in range(6):
-        log = KafkaLog(cluster, f"{topic_prefix}group-{number}", INPUTS, slot="0")
+        log = KafkaLog(
+            cluster, f"{topic_prefix}group-{number}", INPUTS, slot=slot_zero(cluster, f"{topic_prefix}group-{number}")
+        )
         log.join(Seeking(log))
         try:
             firsts = partial(_first_offsets, log, {})
@@ -144,7 +160,7 @@ def test_records_passed_over_where_reading_begins_stop_the_worker_and_a_marker_d
     Admin(cluster).create(partitions=1)
     produce(cluster, partitions=1, transaction=f"{topic_prefix}user")
     produce(cluster, partitions=1, transaction=f"{topic_prefix}user")
-    log = KafkaLog(cluster, f"{topic_prefix}group", INPUTS, slot="0")
+    log = KafkaLog(cluster, f"{topic_prefix}group", INPUTS, slot=slot_zero(cluster, f"{topic_prefix}group"))
     topic = cluster.topic("impressions")
     try:
         # One record, its marker, one more: the second record has offset 2.

@@ -129,9 +129,7 @@ transport.Consumer.on_stop = after_its_thread
 class Pace:
     """A pacing worker in its own process, its log in a file of the folder."""
 
-    def __init__(
-        self, broker: Broker, topic_prefix: str, folder: Path, *, instance_id: str = "", before: str = ""
-    ) -> None:
+    def __init__(self, broker: Broker, topic_prefix: str, folder: Path, *, slot: str = "", before: str = "") -> None:
         """`before` is run in its process first."""
         self.log = folder / "log"
         folder.mkdir(exist_ok=True)
@@ -143,7 +141,7 @@ class Pace:
             data_dir=folder,
             web_port=self.port,
             tick_s=0.1,
-            instance_id=instance_id,
+            slot=slot,
             session_timeout_s=1.0,
         )
         with self.log.open("ab") as log:
@@ -284,14 +282,14 @@ def test_killed_twice_its_counters_are_those_of_the_oracle(
     send("campaigns", CAMPAIGNS)
     send("campaign_totals", wire[:third])
 
-    worker = start(instance_id="one")
+    worker = start(slot="one")
     send("campaign_totals", wire[third : 2 * third])
     eventually(lambda: sum(worker.get("/pacing")["next_offsets"].values()), lambda count: count > third)
     worker.kill()
     send("campaign_totals", wire[2 * third :])
-    worker = start(instance_id="one")
+    worker = start(slot="one")
     worker.kill()  # while it counts the rest
-    worker = start(instance_id="one")
+    worker = start(slot="one")
     expected = oracle(sent)
     eventually(worker.days, equals=expected)
 
@@ -342,6 +340,22 @@ def test_partitions_move_between_workers_and_back_without_loss(
     other.kill()
     eventually(one.days, equals=oracle(sent))
     one.stop()
+
+
+def test_of_two_that_begin_at_once_in_one_slot_one_ends_and_the_other_has_all_partitions(
+    broker: Broker, topic_prefix: str, tmp_path: Path, send: Callable[[str, Iterable[Any]], None]
+) -> None:
+    # Each took the name of the other in the group, in turns, and both said that they were ready.
+    send("campaigns", CAMPAIGNS)
+    two = [Pace(broker, topic_prefix, tmp_path / name, slot="one") for name in ("one", "other")]
+    try:
+        ended = eventually(lambda: [worker for worker in two if worker.process.poll() is not None])
+        assert "give each worker of a group its own --slot" in ended[0].log.read_text()
+        left = [worker for worker in two if worker not in ended]
+        eventually(lambda: len(left[0].get("/pacing")["next_offsets"]), equals=PARTITIONS)
+    finally:
+        for worker in two:
+            worker.kill()
 
 
 @pytest.mark.parametrize("before", [REFUSED_ONCE, REFUSED_ONCE + THREAD_ENDS_FIRST], ids=["", "thread-ends-first"])

@@ -14,6 +14,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import client_settings
+from tests.slots import slot_zero
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.broker
@@ -41,7 +42,12 @@ def cluster(broker: Broker, topic_prefix: str) -> Cluster:
 
 @pytest.fixture
 def log(cluster: Cluster) -> Iterator[KafkaLog]:
-    opened = KafkaLog(cluster, f"{cluster.prefix}join", ("impressions", "clicks"), slot="0")
+    opened = KafkaLog(
+        cluster,
+        f"{cluster.prefix}join",
+        ("impressions", "clicks"),
+        slot=slot_zero(cluster, f"{cluster.prefix}join"),
+    )
     opened.join(Anyone())
     yield opened
     opened.leave()

@@ -31,6 +31,7 @@ from streams.sink.worker import run as run_sink
 from streams.verify.run import Verification, VerifyRequest
 from streams.warehouse.client import Warehouse
 from streams.worker.runners import JoinSettings, LearnSettings, join_runner, learn_runner
+from tests.slots import slot_zero
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
@@ -258,9 +259,11 @@ def test_offsets_that_were_deleted_stop_the_next_start(
 
 
 def test_nothing_is_committed_once_a_change_is_seen(system: System) -> None:
-    watch = TopicWatch(system.cluster, join_topics(system.cluster, system.cluster.group("join")))
+    cluster, group = system.cluster, system.cluster.group("join")
+    watch = TopicWatch(cluster, join_topics(cluster, group))
     watch.look()
-    log = KafkaLog(system.cluster, system.cluster.group("join"), ("impressions", "clicks"), slot="0", watch=watch)
+    slot = slot_zero(cluster, group, static=False)
+    log = KafkaLog(cluster, group, ("impressions", "clicks"), slot=slot, watch=watch)
     try:
         system.add_partitions("clicks", 3)
         with pytest.raises(TopicsChanged):

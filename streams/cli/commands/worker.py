@@ -158,7 +158,7 @@ def pace(
         data_dir=state_dir / "pace" / slot,
         web_host=web_host,
         web_port=web_port,
-        instance_id=f"pace-{slot}",
+        slot=slot,
     )
     worker = PacingWorker(settings)
     web = (web_host, web_port)
