@@ -14,14 +14,13 @@ from streams.join.state import DecisionCounts, FateCounts, JoinState, LogState, 
 class LogMark(msgspec.Struct, frozen=True):
     """One input at a commit: its counts, and where to read it from when no checkpoint is left.
 
-    `rebuild_highest_ms` is the highest on-time `ts` before `rebuild_offset`. `held` records were not decided yet.
-    Records below `moved_offset` were judged by the rules of the version before.
+    `rebuild_highest_ms` is the highest on-time `ts` before `rebuild_offset`. Records below `moved_offset` were judged
+    by the rules of the version before.
     """
 
     fates: FateCounts
     rebuild_offset: int
     rebuild_highest_ms: int
-    held: int = 0
     moved_offset: int = 0
 
 
@@ -106,8 +105,5 @@ def _matters_from(state: JoinState, bounds: JoinBounds) -> tuple[int, int]:
 
 def _log_mark(log: LogState, matters_from_ms: int) -> LogMark:
     """Where to rebuild from. When nothing that was read matters any more: from here."""
-    held = len(log.confirmation.held)
-    block = log.trail.rebuild_from(matters_from_ms, holding=held > 0)
-    return LogMark(
-        log.fates, *(block or (log.next_offset, log.watermark.highest_ms)), held=held, moved_offset=log.moved_offset
-    )
+    block = log.trail.rebuild_from(matters_from_ms, holding=bool(log.confirmation.held))
+    return LogMark(log.fates, *(block or (log.next_offset, log.watermark.highest_ms)), moved_offset=log.moved_offset)

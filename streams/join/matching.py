@@ -251,11 +251,12 @@ class Matching:
         fates = judged.fates
         accepted = np.flatnonzero(fates == Fate.ACCEPTED)
         log.fates.accepted += len(accepted)
+        highest = np.maximum.accumulate(batch.ts)
         if len(accepted) < len(fates):
             for place in np.flatnonzero((fates == Fate.LATE) | (fates == Fate.CONFLICT)).tolist():
                 event = batch.events[place]
                 if fates[place] == Fate.LATE:
-                    detail = _late_detail(event.ts, _leader_before(place, records, batch, log))
+                    detail = _late_detail(event.ts, _leader_before(place, highest, records, batch, log))
                     self.reject(records, batch.rows[place], Reason.LATE, detail, outs)
                 else:
                     detail = "the same id came before with other content"
@@ -264,7 +265,7 @@ class Matching:
             log.fates.late_by_seal += judged.late_by_seal
             log.fates.duplicate += int((fates == Fate.DUPLICATE).sum())
             log.fates.rejected += int((fates == Fate.CONFLICT).sum())
-        log.leader = _leader_before(len(fates), records, batch, log)
+        log.leader = _leader_before(len(fates), highest, records, batch, log)
         return accepted
 
     def reject(self, records: Records, row: int, reason: Reason, detail: str, outs: list[Out]) -> None:
@@ -357,15 +358,20 @@ class Matching:
         return self.state.logs[IMPRESSIONS].watermark.ms - self.bounds.skew_ms
 
 
-def _leader_before(place: int, records: Records, batch: DecodedBatch[Any], log: LogState) -> Leader | None:
-    """The record with the highest `ts` of the log before this place of the batch; None if this process saw none."""
+def _leader_before(
+    place: int, highest: Int64s, records: Records, batch: DecodedBatch[Any], log: LogState
+) -> Leader | None:
+    """The record with the highest `ts` of the log before this place of the batch; None if this process saw none.
+
+    `highest` is the highest `ts` of the batch up to each place.
+    """
     if not place:
         return log.leader
-    top = int(batch.ts[:place].argmax())
-    ts_ms = int(batch.ts[top])
+    ts_ms = int(highest[place - 1])
     if log.leader is not None and ts_ms <= log.leader.ts:
         return log.leader
-    return Leader(records.offsets[batch.rows[top]], ts_ms)
+    # The first place that has it: they ascend.
+    return Leader(records.offsets[batch.rows[int(np.searchsorted(highest, ts_ms))]], ts_ms)
 
 
 def _late_detail(ts_ms: int, leader: Leader | None) -> str:

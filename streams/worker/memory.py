@@ -62,6 +62,16 @@ def trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def collect() -> None:
+    """Looks for reference cycles now and gives what they held back.
+
+    clickhouse-connect leaves some behind each insert. With four small inserts a second the sink grew by 3 MB a minute,
+    for twenty minutes, because Python would look by itself only after 200,000 objects.
+    """
+    gc.collect()
+    trim()
+
+
 def collect_rarely() -> None:
     """Makes Python look for reference cycles seldom.
 

@@ -18,7 +18,7 @@ from streams.state.disk import Folder
 from streams.worker.heartbeat import QUIET_S, Heartbeat
 from streams.worker.late import LateWatch
 from streams.worker.lifecycle import Log, Signals
-from streams.worker.memory import collect_rarely, trim
+from streams.worker.memory import collect, collect_rarely, trim
 from streams.worker.metrics import pace_metrics, runner_metrics, sink_metrics
 from streams.worker.observe import Answer, Page, require_free_port
 from streams.worker.slot_folder import held_slot
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # `trim` takes 6 to 22 ms each time.
 _TRIM_EVERY_S: Final = 10.0
+# `collect` takes about 0.1 s.
+_COLLECT_EVERY_S: Final = 60.0
 
 
 class OpenRunner(Protocol):
@@ -108,6 +110,7 @@ class SinkWorker:
         self._settings = settings
         self._progress = Progress()
         self._tries = self._inserts_before = 0
+        self._collected_s = time.monotonic()
         collect_rarely()
 
     def work(self, signals: Signals, log: Log) -> None:
@@ -118,8 +121,15 @@ class SinkWorker:
         self._tries += 1
         self._inserts_before = self._progress.inserts
         log.info("started")
-        run(self._settings, signals.stop, self._progress, self.heartbeat.beat)
+        run(self._settings, signals.stop, self._progress, self._beat)
         log.info("stopped", inserts=self._progress.inserts)
+
+    def _beat(self) -> None:
+        self.heartbeat.beat()
+        now_s = time.monotonic()
+        if now_s - self._collected_s > _COLLECT_EVERY_S:
+            collect()
+            self._collected_s = now_s
 
     def advanced(self) -> bool:
         """Whether ClickHouse has acknowledged an insert in the last try."""

@@ -136,21 +136,25 @@ def jump_ms(text: str) -> int:
 
 def judged_as_in(cluster: Cluster, bounds: JoinBounds, *, jump: str) -> JoinBounds:
     """The bounds with `--jump` as the inputs of this cluster want it. Raises SettingsError, or Transient."""
-    off = jump == AUTO and _stamped_by_broker(cluster)
-    return msgspec.structs.replace(bounds, jump_ms=0) if off else bounds
+    return as_inputs_want(cluster, bounds, jump=jump, close_idle="0s")[0]
 
 
-def close_idle_ms(text: str, cluster: Cluster | None = None) -> int:
-    """`--close-idle` for the inputs of a cluster; off while none is asked. Raises as `judged_as_in`."""
-    if text != AUTO:
-        return duration_ms("--close-idle", text)
-    return _CLOSE_IDLE_MS if cluster is not None and _stamped_by_broker(cluster) else 0
+def as_inputs_want(cluster: Cluster, bounds: JoinBounds, *, jump: str, close_idle: str) -> tuple[JoinBounds, int]:
+    """The bounds with `--jump`, and the milliseconds of `--close-idle`, as the inputs of this cluster want them.
 
-
-def _stamped_by_broker(cluster: Cluster) -> bool:
+    It asks Kafka once, and only when one of the two is `auto`. Raises SettingsError, or Transient.
+    """
     from streams.kafka.admin import Admin
 
-    return Admin(cluster).stamped_by_broker(("impressions", "clicks"))
+    stamped = AUTO in (jump, close_idle) and Admin(cluster).stamped_by_broker(("impressions", "clicks"))
+    if stamped and jump == AUTO:
+        bounds = msgspec.structs.replace(bounds, jump_ms=0)
+    return bounds, _CLOSE_IDLE_MS if stamped and close_idle == AUTO else close_idle_ms(close_idle)
+
+
+def close_idle_ms(text: str) -> int:
+    """`--close-idle` before an input is asked: `auto` is off. Raises SettingsError."""
+    return 0 if text == AUTO else duration_ms("--close-idle", text)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -84,11 +84,8 @@ def join(
         ),
     )
     # Last, because only now a broker is asked: all that can be wrong without one has been said.
-    settings = replace(
-        settings,
-        bounds=options.judged_as_in(cluster, bounds, jump=jump),
-        pace=replace(settings.pace, close_idle_s=options.close_idle_ms(close_idle, cluster) / 1_000),
-    )
+    bounds, silent_ms = options.as_inputs_want(cluster, bounds, jump=jump, close_idle=close_idle)
+    settings = replace(settings, bounds=bounds, pace=replace(settings.pace, close_idle_s=silent_ms / 1_000))
     worker = RunnerWorker("join", partial(join_runner, settings))
     run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port)
 
