@@ -32,6 +32,7 @@ class Group:
 
     def members(self, _: str) -> list[Member]:
         self.asked += 1
+        assert self.asked < 1_000_000, "it waits for ever"
         return next(self._answers)
 
 
