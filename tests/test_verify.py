@@ -11,12 +11,14 @@ from schemas.bounds import JoinBounds
 from schemas.codec import decode, encode
 from schemas.outcomes import Outcome
 from schemas.records import Record
+from streams.join.fold import JoinFold
 from streams.verify.check import Check, HashedValues, compare_hashed, hash_of
 from streams.verify.oracle import truth
 from streams.verify.pacing_counters import local_days
-from streams.verify.settled import SettledTime, first_known_ms, settled_totals
+from streams.verify.settled import SettledTime, first_known_ms, highest_bounds_ms, settled_totals
 from streams.verify.written import event_ms
 from tests.factories import T0, click_json, impression_json
+from tests.simulation.disk import SimulatedDisk
 
 BOUNDS = JoinBounds(window_ms=2_000, skew_ms=100, lateness_ms=300, negative_rate=1.0)
 MINUTE_MS = 60_000
@@ -130,3 +132,11 @@ def test_what_a_worker_has_not_closed_yet_is_open_however_far_its_logs_reach() -
     whole_truth = truth(impressions, clicks, BOUNDS, ended=False)
     assert judged.counts["open"] > whole_truth.counts["open"] > 0
     assert judged.counts["pending"] > whole_truth.counts["pending"]
+
+
+def test_a_worker_that_accepted_nothing_went_no_further_than_its_logs_allow() -> None:
+    refused = truth([Record(0, -1, b"i", b"{")], [], BOUNDS, ended=False)
+    fold = JoinFold(BOUNDS, SimulatedDisk())
+    reached = fold.state.reached
+    fold.close()
+    assert (reached.close_ms, reached.orphan_ms) <= highest_bounds_ms(refused, BOUNDS)

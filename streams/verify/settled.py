@@ -113,8 +113,12 @@ def settled_time(
 
 
 def highest_bounds_ms(judged: Truth, bounds: JoinBounds) -> tuple[int, int]:
-    """The highest close bound and orphan bound that the judged logs allow."""
-    return judged.clicks.watermark_ms - bounds.window_ms, judged.impressions.watermark_ms - bounds.skew_ms
+    """The highest close bound and orphan bound that the judged logs allow; those of the beginning always."""
+    close_ms, orphan_ms = (
+        judged.clicks.watermark_ms - bounds.window_ms,
+        judged.impressions.watermark_ms - bounds.skew_ms,
+    )
+    return max(NO_BOUND_MS, close_ms), max(NO_BOUND_MS, orphan_ms)
 
 
 def first_known_ms(highest_lost_ms: int | None, bounds: JoinBounds) -> int:
