@@ -25,7 +25,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
     ConfigResource,
 )
 
-from schemas.topics import TOPICS
 from streams.embedded.stack import Stack
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import admin_settings
@@ -34,7 +33,8 @@ from tests.soak_trends import Trend, trend
 
 # State reaches its level after a few minutes, not after an hour as with the default window.
 BOUNDS = ("--window", "2m", "--skew", "1s", "--lateness", "30s", "--future", "20s", "--negative-rate", "0.05")
-# Topics are kept for so long in place of 7 to 30 days, or their data would grow through the whole run.
+# Topics keep records for so long in place of 7 to 30 days, or their data would grow through the whole run. A segment is
+# finished after a minute, so that it can be deleted or compacted.
 RETENTION = {"retention.ms": "300000", "segment.ms": "60000"}
 EVERY_S = 10.0
 WARM_UP = 1 / 3
@@ -55,30 +55,34 @@ class Soak:
         """Reads for so long. Raises ProcessError when a part ends."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._stack.stop)
-            self._stack.start(self._say, before_workers=keep_shortly)
+            self._stack.start(self._say)
+            keep_shortly(self._stack.cluster)
             warehouse = stack.enter_context(contextlib.closing(self._stack.clickhouse.warehouse.connect_to_server()))
             stack.enter_context(Load(self._stack.cluster, seed=1, rate=self._rate))
             began_s = time.monotonic()
             for number in range(1, round(minutes * 60 / EVERY_S) + 1):
                 time.sleep(max(0.0, began_s + number * EVERY_S - time.monotonic()))
                 self._stack.check()
-                rows_bytes = warehouse.command("SELECT sum(bytes_on_disk) FROM system.parts WHERE active")
-                self._read(time.monotonic() - began_s, rows_mb=float(str(rows_bytes)) / 1e6)
+                parts = warehouse.query("SELECT sum(bytes_on_disk), countIf(NOT active) FROM system.parts")
+                parts_bytes, old_parts = parts.result_rows[0]
+                self._read(time.monotonic() - began_s, parts_mb=parts_bytes / 1e6, old_parts=old_parts)
 
-    def _read(self, at_s: float, *, rows_mb: float) -> None:
+    def _read(self, at_s: float, *, parts_mb: float, old_parts: int) -> None:
         folder = self._stack.folder
         pids = {"kafka": self._stack.broker.pid, "clickhouse": self._stack.clickhouse.pid}
         pids |= {name: worker.pid for name, worker in self._stack.workers.items()}
         found = {(name, what): value for name, pid in pids.items() for what, value in process_readings(pid).items()}
-        # The rows in ClickHouse grow with the events, by design: what is measured is the space that they do not take.
-        found["clickhouse", "disk MB"] = disk_mb(folder / "clickhouse") - rows_mb
+        # The rows in ClickHouse grow with the events, by design, and so do the copies that merges leave for a minute.
+        # Measured are their number, and the space of everything else.
+        found["clickhouse", "old parts"] = old_parts
+        found["clickhouse", "disk MB"] = disk_mb(folder / "clickhouse") - parts_mb
         found["kafka", "disk MB"] = disk_mb(folder / "kafka")
         found["state", "disk MB"] = disk_mb(folder / "state")
         found["worker logs", "disk MB"] = disk_mb(folder / "workers")
         for key, value in found.items():
             self.readings[key].append((at_s, value))
         shown = ", ".join(f"{name} {what} {value:.0f}" for (name, what), value in found.items() if what != "threads")
-        self._say(f"{at_s / 60:5.1f} min: {shown}; rows {rows_mb:.1f} MB")
+        self._say(f"{at_s / 60:5.1f} min: {shown}; parts {parts_mb:.1f} MB")
 
     def trends(self) -> list[Trend]:
         """How each quantity went after the warm-up."""
@@ -89,13 +93,23 @@ class Soak:
 
 
 def process_readings(pid: int) -> dict[str, float]:
-    """Resident memory, file descriptors and threads of a process."""
+    """Resident memory, file descriptors and threads of a process.
+
+    Without the files of /proc that each thread of ClickHouse opens when it first works: threads are counted themselves.
+    """
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return {
         "memory MB": int(status["VmRSS"].split()[0]) * 1_024 / 1e6,
-        "descriptors": sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
+        "descriptors": sum(1 for target in map(_target, Path(f"/proc/{pid}/fd").iterdir()) if "/task/" not in target),
         "threads": int(status["Threads"]),
     }
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:  # closed meanwhile
+        return "/task/"
 
 
 def disk_mb(folder: Path) -> float:
@@ -109,20 +123,21 @@ def disk_mb(folder: Path) -> float:
 
 
 def keep_shortly(cluster: Cluster) -> None:
-    """Lets the topics of records keep five minutes."""
+    """Lets the topics of records keep five minutes, and all topics finish a segment after one."""
+    client = AdminClient(admin_settings(cluster, lambda _: None))
     resources = [
         ConfigResource(
             ConfigResource.Type.TOPIC,
-            cluster.topic(topic.role),
+            name,
             incremental_configs=[
-                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-                for name, value in RETENTION.items()
+                ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+                for setting, value in RETENTION.items()
             ],
         )
-        for topic in TOPICS.values()
-        if topic.config["cleanup.policy"] == "delete"
+        for name in client.list_topics(timeout=30).topics
+        if name.startswith(cluster.prefix)
     ]
-    client = AdminClient(admin_settings(cluster, lambda _: None))
+    # Where records are compacted and not deleted, `retention.ms` means nothing.
     for changed in client.incremental_alter_configs(resources).values():
         changed.result()
 

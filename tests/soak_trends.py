@@ -12,13 +12,18 @@ Floats = npt.NDArray[np.float64]
 # Quantities that must not grow at all. The others may grow by this share of their warm level in an hour.
 COUNTS = ("descriptors", "threads")
 MOST_GROWTH = 0.05
+# Files and heaps fill and are emptied again. So what is compared are the highest values of so many spans of time, each
+# longer than one filling.
+SPANS = 6
 # Without this many readings after the warm-up nothing can be said.
 FEWEST = 12
 
 
 @dataclass(frozen=True)
 class Trend:
-    """How one quantity of one process went. `slope` is per hour, `level` the median of the first third."""
+    """How one quantity of one process went. `slope`, of its highest values, is per hour; `level` is the median of the
+    first third.
+    """
 
     who: str
     what: str
@@ -38,7 +43,7 @@ def trend(who: str, what: str, readings: Sequence[tuple[float, float]]) -> Trend
     """The trend of (seconds, value) after the warm-up. Raises ValueError for fewer than `FEWEST`."""
     if len(readings) < FEWEST:
         raise ValueError(f"{who} {what}: {len(readings)} readings after the warm-up; at least {FEWEST} are needed")
-    at_h, values = np.array([at_s for at_s, _ in readings]) / 3_600, np.array([value for _, value in readings])
+    at_h, values = np.array([at_s for at_s, _ in readings]) / 3_600, np.array([value for _, value in readings], float)
     third = len(values) // 3
     first, last = values[:third], values[-third:]
     slope, level = _slope(at_h, values), float(np.median(first))
@@ -51,6 +56,8 @@ def trend(who: str, what: str, readings: Sequence[tuple[float, float]]) -> Trend
 
 
 def _slope(at_h: Floats, values: Floats) -> float:
-    """The median slope of all pairs (Theil and Sen): a few high readings, as before a collection, do not move it."""
-    earlier, later = np.triu_indices(len(values), 1)
-    return float(np.median((values[later] - values[earlier]) / (at_h[later] - at_h[earlier])))
+    """The median slope of all pairs of spans (Theil and Sen): a single peak does not move it."""
+    middle = np.array([span.mean() for span in np.array_split(at_h, SPANS)])
+    highest = np.array([span.max() for span in np.array_split(values, SPANS)])
+    earlier, later = np.triu_indices(SPANS, 1)
+    return float(np.median((highest[later] - highest[earlier]) / (middle[later] - middle[earlier])))

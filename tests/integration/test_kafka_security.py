@@ -14,14 +14,24 @@ from typing import NamedTuple
 
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from schemas.errors import SettingsError
 from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.settings import client_settings
 from streams.warehouse.client import Warehouse
 from tests.certificates import write_certificate
 from tests.integration.test_settings_errors import environment, free_port, running
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.broker
 
@@ -33,6 +43,7 @@ class Secured(NamedTuple):
 
     certificate: str
     password: str
+    open: str
     folder: Path
 
 
@@ -56,6 +67,10 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         "ssl.truststore.location": str(folder / "client.pem"),
         "ssl.client.auth": "required",
         "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
+        # A topic without a rule is open to everybody.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+        "super.users": "User:ANONYMOUS",
         f"{listener}.plain.sasl.jaas.config": f'{LOGIN}.plain.PlainLoginModule required user_ads="right";',
         # Kafka's validator for tests: it takes unsigned tokens.
         f"{listener}.oauthbearer.sasl.jaas.config": (
@@ -64,7 +79,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     }
     with Broker(tmp_path_factory.mktemp("kafka"), more=settings) as broker:
         Admin(Cluster(broker.bootstrap)).create(partitions=1)
-        yield Secured(f"127.0.0.1:{tls}", f"127.0.0.1:{sasl}", folder)
+        yield Secured(f"127.0.0.1:{tls}", f"127.0.0.1:{sasl}", broker.bootstrap, folder)
 
 
 class Provider(BaseHTTPRequestHandler):
@@ -150,6 +165,39 @@ def test_workers_of_both_kinds_of_client_get_in(
         process.process.terminate()
         code, _, err = process.ended()
     assert code == 0, err
+
+
+def hide_settings(secured: Secured, prefix: str) -> None:
+    """Topics of this prefix, for whose user Kafka does not describe them."""
+    cluster = Cluster(secured.open, prefix=prefix)
+    Admin(cluster).create(partitions=1)
+    rules = [
+        AclBinding(ResourceType.TOPIC, prefix, ResourcePatternType.PREFIXED, "User:ads", "*", operation, permission)
+        for operation, permission in (
+            (AclOperation.ALL, AclPermissionType.ALLOW),
+            (AclOperation.DESCRIBE_CONFIGS, AclPermissionType.DENY),
+        )
+    ]
+    client = AdminClient(client_settings(cluster))
+    for made in client.create_acls(rules).values():
+        made.result(timeout=PATIENCE_S)
+
+
+def test_a_join_that_may_not_see_the_settings_of_its_inputs_works_and_warns_once(
+    secured: Secured, tmp_path: Path
+) -> None:
+    """Then it is not known who sets the times of records: far ahead ones wait, and silent inputs are not closed."""
+    hide_settings(secured, "hidden.")
+    variables = by_password(secured)
+    cluster = Cluster(variables["KAFKA_BOOTSTRAP_SERVERS"], prefix="hidden.")
+    with running(environment(cluster, tmp_path, **variables), "join") as (worker, _):
+        worker.process.terminate()
+        code, _, err = worker.ended()
+    assert code == 0, err
+    warnings = [line for line in err.splitlines() if "Kafka does not show this user the settings of" in line]
+    assert len(warnings) == 1, err
+    assert all(cluster.topic(role) in warnings[0] for role in ("impressions", "clicks"))
+    assert "allow DescribeConfigs" in warnings[0]
 
 
 def test_a_wrong_password_is_not_taken_for_a_broker_that_is_away(
