@@ -9,20 +9,20 @@ import pytest
 
 from schemas.errors import SettingsError
 from streams.kafka.cluster import Cluster
-from streams.worker.runners import WorkerSettings, _state_folder
+from streams.worker.runners import WorkerSettings, state_folder
 
 
 def test_second_process_in_a_slot_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
     settings = WorkerSettings(cluster=Cluster("nowhere:9092"), state_dir=tmp_path, group="join", slot="7")
-    with _state_folder(settings) as folder:
+    with state_folder(settings) as folder:
         assert folder == tmp_path / "join" / "7"
         with (
             pytest.raises(SettingsError, match=r"slot 7 of group join is in use by another process .*--slot"),
-            _state_folder(settings),
+            state_folder(settings),
         ):
             pass
         # Beside it, another slot and another group go on.
-        with _state_folder(replace(settings, slot="8")), _state_folder(replace(settings, group="learn")):
+        with state_folder(replace(settings, slot="8")), state_folder(replace(settings, group="learn")):
             pass
-    with _state_folder(settings):
+    with state_folder(settings):
         pass

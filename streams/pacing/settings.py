@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 class PacingSettings:
     """Raises SettingsError for values that cannot work.
 
-    `group` names the consumer group and the changelog. `data_dir` is a folder for Faust, which keeps nothing there that
-    is needed. `web_port` serves the JSON view without protection, hence the loopback by default. The group keeps the
-    partitions of a worker that was killed for `session_timeout_s`; one that comes back with the same `instance_id` (any
-    name, one a worker; '' for none) has them at once.
+    `group` names the consumer group and the changelog. `data_dir` is a folder for the gate, and for Faust, which keeps
+    nothing there that is needed. No two workers of a group have the same `slot`. `web_port` serves the JSON view
+    without protection, hence the loopback by default. The group keeps the partitions of a worker that was killed for
+    `session_timeout_s`; one that comes back with the same `instance_id` (any name, one a worker; '' for none) has them
+    at once.
     """
 
     cluster: Cluster
@@ -30,6 +31,7 @@ class PacingSettings:
     web_port: int = 6066
     tick_s: float = 1.0
     instance_id: str = ""
+    slot: str = "0"
     session_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +14,6 @@ from schemas.errors import ClickfoldError, Transient
 from streams.pacing.app import PacingApp
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.state import beating
-from streams.pacing.topics import prepare_topics
 from streams.pacing.views import Views
 
 _LOOK_S: Final = 0.05
@@ -27,18 +25,21 @@ _KAFKA_FAULTS: Final = (KafkaError, ProducerSendError, ConsumerNotStarted)
 
 
 def run(
-    settings: PacingSettings, stop: threading.Event, progress: PacingProgress, beat: Callable[[], None] = lambda: None
+    settings: PacingSettings,
+    partitions: int,
+    stopped: Callable[[], bool],
+    progress: PacingProgress,
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
-    """Works until `stop` is set, then counts and decides on what was received, and leaves.
+    """Works until `stopped` says so, then counts and decides on what was received, and leaves.
 
-    `beat` is called at each turn, and while it waits for Kafka.
+    `partitions`: see `topics.prepare_topics`. `beat` is called at each turn, and while it waits for Kafka.
     Raises SettingsError, LostHistory, and Transient for faults of Kafka: another call goes on from the changelog.
     Any other exception is a bug.
     """
-    partitions = prepare_topics(settings)
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_serve(settings, partitions, stop, progress, beat))
+        loop.run_until_complete(_serve(settings, partitions, stopped, progress, beat))
     finally:
         progress.ready = False
         _close(loop)
@@ -47,7 +48,7 @@ def run(
 async def _serve(
     settings: PacingSettings,
     partitions: int,
-    stop: threading.Event,
+    stopped: Callable[[], bool],
     progress: PacingProgress,
     beat: Callable[[], None],
 ) -> None:
@@ -62,8 +63,8 @@ async def _serve(
         except KafkaConnectionError as failure:
             # Faust's producer asks only once.
             raise Transient(f"no Kafka broker answers at {settings.cluster.bootstrap}: {failure}") from failure
-        # A thread waiting for `stop` could not be cancelled when the app crashes.
-        while not stop.is_set() and not app.should_stop:
+        # A thread waiting for an event could not be cancelled when the app crashes.
+        while not stopped() and not app.should_stop:
             if not progress.ready:
                 beat()  # it reads its state back
             await asyncio.sleep(_LOOK_S)
@@ -72,13 +73,13 @@ async def _serve(
     finally:
         progress.views = None
         beat()
-        stopped = await _stop(app)
+        ended = await _stop(app)
         beat()
     if app.crash_reason is None:
         return
     if not isinstance(app.crash_reason, _KAFKA_FAULTS):
         raise app.crash_reason
-    if not stopped:
+    if not ended:
         # Its threads still run: only a new process can go on.
         raise ClickfoldError(f"pacing failed ({app.crash_reason!r}) and did not stop; start it again")
     raise Transient(f"Kafka failed: {app.crash_reason!r}") from app.crash_reason

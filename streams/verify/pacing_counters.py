@@ -14,9 +14,9 @@ import orjson
 from schemas.codec import decode
 from schemas.errors import Transient
 from schemas.events import Campaign
+from schemas.zones import zone
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all, stream_log
-from streams.pacing.local_day import zone
 from streams.pacing.shard import Shard
 from streams.verify.oracle import Key
 

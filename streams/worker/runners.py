@@ -47,7 +47,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """Settings of both. `slot` distinguishes the workers of a group on one machine and names them to Kafka.
+    """Settings of them all. `slot` distinguishes the workers of a group on one machine and names them to Kafka.
 
     With `static` the group keeps a slot's partitions for it while it restarts.
     """
@@ -108,7 +108,7 @@ def join_runner(
     # Before the clients start their threads, each of which would have a heap of its own.
     return_freed()
     collect_rarely()
-    with _state_folder(settings) as folder:
+    with state_folder(settings) as folder:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             disk = Folder(folder / str(partition))
@@ -172,7 +172,7 @@ def learn_runner(
     """A runner over outcomes, one model shard a partition. `progress` and `beat` are given to the Runner."""
     Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
     share = _share(settings, warn)
-    with _state_folder(settings) as folder:
+    with state_folder(settings) as folder:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             return LearnFold(settings.model, shard=partition), Folder(folder / str(partition))
@@ -203,7 +203,7 @@ def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:
 
 
 @contextlib.contextmanager
-def _state_folder(settings: WorkerSettings) -> Iterator[Path]:
+def state_folder(settings: WorkerSettings) -> Iterator[Path]:
     """The slot's own folder, locked, because two processes in one slot would fence each other in turns."""
     path = settings.state_dir / settings.group / settings.slot
     Folder(path).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, Protocol
@@ -143,21 +144,33 @@ class PacingWorker:
     def __init__(self, settings: PacingSettings, heartbeat: Heartbeat | None = None) -> None:
         self.heartbeat = heartbeat or Heartbeat()
         self._settings = settings
+        self._counting, self._gating = self.heartbeat.loops(2)
         self._progress = PacingProgress()
+        self._judged = Counter[str]()
         self._tries = self._ticks_before = 0
         self._view: WorkerView | None = None
         Folder(settings.data_dir).close()
         require_free_port("--web-port", settings.web_host, settings.web_port)
 
     def work(self, signals: Signals, log: Log) -> None:
-        """Counts and decides until a signal."""
+        """Judges campaigns, counts and decides until a signal."""
+        from streams.pacing.topics import prepare_topics
         from streams.pacing.worker import run  # Faust takes a second to import
+        from streams.worker.gate import Gate
 
         self._progress.recoveries += self._tries > 0
         self._tries += 1
         self._ticks_before = self._progress.ticks
         log.info("started")
-        run(self._settings, signals.stop, self._progress, self.heartbeat.beat)
+
+        def warn(text: str) -> None:
+            log.warning("gate", text=text)
+
+        settings = self._settings
+        # Checked before a record is judged.
+        partitions = prepare_topics(settings)
+        with Gate(settings, partitions, self._judged, warn, beat=self._gating, meanwhile=self._counting) as gate:
+            run(settings, partitions, lambda: signals.stop.is_set() or gate.failed(), self._progress, self._counting)
         log.info("stopped", ticks=self._progress.ticks)
 
     def advanced(self) -> bool:
@@ -174,7 +187,7 @@ class PacingWorker:
         views = self._progress.views  # replaced by another thread
         if views is not None:
             self._view = views.worker() or self._view
-        return pace_metrics(self._progress.recoveries, self._view)
+        return pace_metrics(self._progress.recoveries, self._judged, self._view)
 
     @property
     def pages(self) -> Mapping[str, Page]:

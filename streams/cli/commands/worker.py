@@ -159,6 +159,7 @@ def pace(
         web_host=web_host,
         web_port=web_port,
         instance_id=f"pace-{slot}",
+        slot=slot,
     )
     worker = PacingWorker(settings)
     web = (web_host, web_port)
