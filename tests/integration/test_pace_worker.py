@@ -29,11 +29,13 @@ from msgspec.structs import replace
 from schemas.codec import decode, encode
 from schemas.events import Campaign
 from schemas.pacing import PacingDecision
+from schemas.rejects import Reason, Rejected
 from schemas.topics import DAY_MS, TOPICS
 from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
 from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_all
 from streams.kafka.settings import client_settings
 from streams.pacing.settings import PacingSettings
 from tests.waiting import PATIENCE_S, eventually
@@ -374,6 +376,16 @@ def test_malformed_records_are_counted_and_passed_over(
     wrong = {"undecodable": 3, "wrong_key": 1}
     eventually(lambda: worker.get("/pacing")["passed_over"], equals=wrong)
     assert worker.get("/pacing/c0")["campaign"] is None
+    # The gate says why, once.
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    (value,) = eventually(lambda: read_all(cluster, "rejects", 0))
+    letter = decode(value, Rejected)
+    assert (letter.topic, letter.reason) == (f"{topic_prefix}campaigns", Reason.TIMEZONE)
+    as_files_may_write = {"daily_budget_micros": 5e6, "version": 2.0}
+    producer.produce(f"{topic_prefix}campaigns", orjson.dumps(to_builtins(CAMPAIGNS[0]) | as_files_may_write), "c0")
+    assert producer.flush(PATIENCE_S) == 0
+    in_force = to_builtins(replace(CAMPAIGNS[0], daily_budget_micros=5_000_000, version=2))
+    eventually(lambda: worker.get("/pacing/c0")["campaign"], equals=in_force)
     with pytest.raises(urllib.error.HTTPError, match="404"):
         worker.get("/pacing/c9")
     worker.stop()
