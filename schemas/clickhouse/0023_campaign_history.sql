@@ -1,5 +1,5 @@
 -- Changes of `ads.campaign_history`, all of them: what was in force of a campaign, and when. The sink fills it from the
--- topic's beginning, so the table before it, which had only the last version of each campaign, is dropped.
+-- topic's beginning. The table before it stays, because a sink of the version before may still write it.
 CREATE TABLE IF NOT EXISTS campaign_history_rows
 (
     run LowCardinality(String) COMMENT 'empty: live work; else the name of a backfill',
@@ -60,4 +60,4 @@ LIMIT 1 BY campaign_id;
 
 ALTER TABLE campaigns MODIFY COMMENT 'The latest version of a campaign, also after it was withdrawn';
 
-DROP TABLE IF EXISTS campaign_rows;
+ALTER TABLE campaign_rows MODIFY COMMENT 'Of versions before campaign_history_rows; no longer read or written';
