@@ -91,7 +91,8 @@ class Click(msgspec.Struct, frozen=True, gc=False):
 
 
 class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One version of a campaign's budget and state; the highest `version` is valid."""
+    """One version of a campaign's budget and state. The gate judges it before it comes into force, see
+    `ads.campaign_history`."""
 
     campaign_id: Id
     """Names the campaign; also the key of the record."""
@@ -105,7 +106,7 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     pacing: Literal["even", "asap"]
     """`even` spends the budget over the day; `asap` spends it as fast as it can."""
     version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    """The highest version of a campaign is valid."""
+    """It grows with each change and is not used again for other content; gaps are allowed."""
     advertiser_id: Label | None = None
     """Who runs the campaign."""
     currency: Label | None = None

@@ -18,6 +18,7 @@ import msgspec
 import orjson
 from msgspec.inspect import Metadata, StructType, Type, UnionType
 
+from schemas.campaigns import CampaignChange
 from schemas.events import Campaign, Click, Impression
 from schemas.models import ModelMetrics, ModelVersion
 from schemas.outcomes import Outcome
@@ -42,6 +43,7 @@ KINDS: Final = {
     "impression": Kind(Impression, "impressions", "impression_id"),
     "click": Kind(Click, "clicks", "impression_id"),
     "campaign": Kind(Campaign, "campaigns", "campaign_id"),
+    "campaign_change": Kind(CampaignChange, "campaign_history", "campaign_id"),
     "outcome": Kind(Outcome, "outcomes", "model shard"),
     "minute_totals": Kind(MinuteTotals, "totals", "minute"),
     "campaign_total": Kind(CampaignTotal, "campaign_totals", "campaign_id"),
@@ -79,7 +81,8 @@ def _descriptions(kind: type) -> dict[str, str]:
 
 def unit_of(annotation: Any) -> str:
     """The unit that the type of a field states; empty where it states none."""
-    metadata = [info for info in _types(msgspec.inspect.type_info(annotation)) if isinstance(info, Metadata)]
+    kind = msgspec.inspect.type_info(annotation)
+    metadata = [info for info in _types(kind, in_structs=False) if isinstance(info, Metadata)]
     return next((str(info.extra["unit"]) for info in metadata if info.extra), "")
 
 
@@ -90,14 +93,14 @@ def structs(kind: Any) -> list[type]:
     return list(dict.fromkeys(info.cls for info in infos if isinstance(info, StructType)))
 
 
-def _types(info: Type) -> Iterator[Type]:
+def _types(info: Type, *, in_structs: bool = True) -> Iterator[Type]:
     yield info
     if isinstance(info, Metadata):
-        yield from _types(info.type)
+        yield from _types(info.type, in_structs=in_structs)
     elif isinstance(info, UnionType):
         for member in info.types:
-            yield from _types(member)
-    elif isinstance(info, StructType):
+            yield from _types(member, in_structs=in_structs)
+    elif isinstance(info, StructType) and in_structs:
         for field in info.fields:
             yield from _types(field.type)
 

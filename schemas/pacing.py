@@ -16,7 +16,7 @@ STATES: Final[Mapping[PacingState, str]] = {
     "behind": "Spend is below the plan: `admit` is 1.",
     "exhausted": "The budget of the day is spent: `admit` is 0.",
     "paused": "The campaign's status is `paused`: `admit` is 0.",
-    "unknown": "The campaign has totals, but no record in `ads.campaigns`: `admit` is 0.",
+    "unknown": "The campaign has totals, but no record of it was accepted, or it was withdrawn: `admit` is 0.",
     "outside_flight": "Before `start`, or at or after `end`: `admit` is 0.",
 }
 

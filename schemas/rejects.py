@@ -26,7 +26,8 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     """Broken JSON, or a field is missing, of another type or out of bounds."""
     KEY = "key"
-    """The Kafka key is not the impression id, so impression and click may be in different partitions."""
+    """The Kafka key is not the impression id, so impression and click may be in different partitions. Of a campaign: it
+    is not the campaign id, or another partition belongs to it."""
     FUTURE = "future"
     """`ts` is more than `--future` above the record's own Kafka timestamp, or more than `--jump` above every record
     before it while most records after it are not."""
@@ -34,6 +35,12 @@ class Reason(StrEnum):
     """`ts` is below the watermark: more than `--lateness` below the highest `ts` before in the log's partition."""
     CONFLICT = "conflict"
     """A record with the same id, other content and a `ts` at most `--dedupe` away came before."""
+    TIMEZONE = "timezone"
+    """A campaign names a time zone that does not exist."""
+    VERSION = "version"
+    """A campaign has a version that came before with other content, or one below the last accepted."""
+    CURRENCY = "currency"
+    """A campaign has another currency than before, or none where it had one."""
     UNWRITABLE = "unwritable"
     """ClickHouse refused the row in every attempt."""
 

@@ -32,6 +32,7 @@ def _retained(days: int) -> dict[str, str]:
 # Inputs have LogAppendTime, so that the rule for records in the future compares the broker's clock with the sender's.
 # Every topic has its own retention, so that recovery does not depend on the broker's default.
 _INPUT = {**_retained(7), "message.timestamp.type": "LogAppendTime"}
+_FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 # The newest segment is never compacted: it takes values for ten minutes, so that a reader from the beginning reads few
 # that were replaced, and few take space.
 _COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
@@ -41,11 +42,13 @@ TOPICS: Final = {
     for topic in (
         Topic("impressions", "join", "you", ("join",), _INPUT),
         Topic("clicks", "join", "you", ("join",), _INPUT),
-        Topic("campaigns", "campaign", "you", ("pace", "sink"), _COMPACTED),
+        Topic("campaigns", "campaign", "you", ("pace",), _COMPACTED),
+        # Never compacted and kept for ever: budgets of the past are judged by it, and it is the gate's only state.
+        Topic("campaign_history", "campaign", "pace", ("pace", "sink"), _FOR_EVER),
         Topic("outcomes", "shard", "join", ("learn", "sink"), _retained(30)),
         Topic("totals", "join", "join", ("sink",), _retained(7)),
         Topic("campaign_totals", "campaign", "join", ("pace",), _retained(7)),
-        Topic("rejects", "one", "join, sink", ("sink",), _retained(30)),
+        Topic("rejects", "one", "join, pace, sink", ("sink",), _retained(30)),
         Topic("ledger", "join", "join", ("sink",), _retained(7)),
         # The third input of the join. Kept at least as long as the others, and never compacted.
         Topic("seals", "join", "join", ("join",), _retained(30)),

@@ -1,4 +1,4 @@
-"""Impressions and clicks as users write them, with every field filled in that a test is silent about."""
+"""Records as users and clickfold write them, with every field filled in that a test is silent about."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Final
 
 import orjson
 
+from schemas.campaigns import CampaignChange
+from schemas.events import Campaign
 from schemas.records import Record
 
 T0: Final = 1_700_000_000_000
@@ -35,3 +37,11 @@ def click(click_id: str, impression_id: str, ts: int, *, offset: int = 0) -> Rec
 def numbered(records: list[Record]) -> list[Record]:
     """The records as a log of their own, from offset 0."""
     return [Record(at, record.record_ts_ms, record.key, record.value) for at, record in enumerate(records)]
+
+
+def change(
+    campaign: Campaign | None, *, campaign_id: str = "c1", number: int = 1, in_force_ms: int = T0
+) -> CampaignChange:
+    """An accepted change; of the campaign `campaign_id` where it is withdrawn."""
+    named = campaign.campaign_id if campaign is not None else campaign_id
+    return CampaignChange(named, number, in_force_ms, 0, number - 1, campaign)

@@ -21,11 +21,13 @@ from clickhouse_connect.driver.client import Client
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import queries, run_query
 from schemas.codec import encode
+from schemas.events import Campaign
 from schemas.models import ModelMetrics
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
 from streams.cli.render.answers import Format, write
 from streams.warehouse.rollups import ROLLUPS, roll_up, wait_for
 from streams.warehouse.rows import rows_of
+from tests.factories import change
 from tests.world import CAMPAIGNS, decisions, ledger_of, letters_of, totals_of, truths
 from tests.world import HOUR_MS as HOUR_MS
 from tests.world import MINUTE_MS as MINUTE_MS
@@ -56,6 +58,11 @@ def insert(
     client.insert(
         rows.table, columns, column_names=names, column_type_names=types, column_oriented=True, settings=unlogged
     )
+
+
+def announce(client: Client, *campaigns: Campaign, number: int = 1, at_ms: int = HOUR_MS) -> None:
+    """Writes accepted campaigns, each as the change `number` of its own, in force from `at_ms` on."""
+    insert(client, "campaign_history", [change(one, number=number, in_force_ms=at_ms) for one in campaigns])
 
 
 def total(minute: int, *, version: int, final: bool = False, partition: int = 0, **more: Any) -> MinuteTotals:
@@ -122,7 +129,7 @@ def insert_golden(ads: Client) -> None:
         # As if a minute after the totals.
         update = f"UPDATE inserted_at = {inserted_at + 60} WHERE true SETTINGS mutations_sync = 2"
         ads.command(f"ALTER TABLE {table} {update}")
-    insert(ads, "campaigns", CAMPAIGNS)
+    announce(ads, *CAMPAIGNS)
     insert(ads, "pacing", decisions(), inserted_at=inserted_at)
     window = (HOUR_MS + 60 * MINUTE_MS, HOUR_MS + 75 * MINUTE_MS)
     metrics = ModelMetrics("ctr", 0, 5, *window, "all", 21, 32.0, 10.0, 8.5, 0.52, 0.61, 0.85)

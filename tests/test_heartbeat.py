@@ -45,6 +45,22 @@ def test_a_loop_that_waits_is_quiet_long_before_it_is_stuck() -> None:
     assert not heartbeat.stuck()
 
 
+def test_of_two_loops_the_more_silent_one_counts() -> None:
+    clock = Clock()
+    heartbeat = Heartbeat(clock_s=lambda: clock.now_s)
+    one, other = heartbeat.loops(2)
+    clock.now_s += QUIET_S - 1
+    one()
+    clock.now_s += 1
+    assert heartbeat.quiet()
+    other()
+    assert heartbeat.silent_s == 1
+    clock.now_s += QUIET_S
+    # Between two tries and after the process was frozen, none is silent.
+    heartbeat.beat()
+    assert heartbeat.silent_s == 0
+
+
 def test_a_process_whose_loop_is_stuck_is_ended_with_a_code_of_its_own() -> None:
     ended: list[int] = []
     with watched(Heartbeat(stuck_s=0.2), structlog.get_logger(), end=ended.append):

@@ -58,6 +58,7 @@ def test_every_moment_names_its_unit() -> None:
     named = {
         "click_ts",
         "event_ms",
+        "in_force_ms",
         "floor_ms",
         "confirmed_ms",
         "record_ts_ms",

@@ -21,13 +21,14 @@ ROOMS: dict[str, set[str]] = {
     "streams/kafka": {"schemas", "streams/engine"},
     "streams/warehouse": {"schemas"},
     "streams/inputs": {"schemas", "streams/kafka"},
+    "streams/campaigns": {"schemas", "streams/engine"},
     "streams/join": {"schemas", "streams/engine", "streams/state"},
     "streams/learn": {"schemas", "online_models", "streams/engine"},
     "streams/pacing": {"schemas", "streams/kafka"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/worker": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
-        *("streams/join", "streams/learn", "streams/pacing", "streams/sink"),
+        *("streams/campaigns", "streams/join", "streams/learn", "streams/pacing", "streams/sink"),
     },
     "streams/runs": {"schemas", "streams/warehouse"},
     "streams/backfill": {
@@ -46,6 +47,7 @@ ROOMS: dict[str, set[str]] = {
 CORE = (
     *("schemas/*.py", "online_models/*.py"),
     *("streams/engine/*.py", "streams/join/*.py", "streams/join/totals/*.py", "streams/learn/*.py"),
+    "streams/campaigns/*.py",
     *("streams/state/kept.py", "streams/verify/oracle.py"),
     *(f"streams/backfill/{name}.py" for name in ("ownership", "warmup")),
     *(

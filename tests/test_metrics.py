@@ -54,7 +54,7 @@ def served() -> dict[str, list[Metric]]:
     )  # fmt: skip
     return {
         "join, learn": list(runner_metrics(RunnerProgress(), runner())),
-        "pace": list(pace_metrics(0, VIEW)),
+        "pace": list(pace_metrics(0, {"accepted": 1}, VIEW)),
         "sink": list(sink_metrics(progress)),
     }
 

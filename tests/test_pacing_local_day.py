@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.events import MAX_TS_MS, MIN_TS_MS
 from schemas.totals import QUARTER_MS
-from streams.pacing.local_day import day_of, zone
+from schemas.zones import zone
+from streams.pacing.local_day import day_of
 
 HOUR_MS = 3_600_000
 

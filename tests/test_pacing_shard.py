@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from schemas.errors import StateMismatch
 from schemas.events import Campaign
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS, CampaignTotal
-from streams.pacing.changelog import BEGINNING, Origin, decode_row, encode_row, is_owner_key, owner_key
+from streams.pacing.changelog import BEGINNING, Origin, decode_row, encode_row, head_key, is_owner_key, owner_key
 from streams.pacing.counters import PacedMeasures, measures_of
 from streams.pacing.local_day import day_of
 from streams.pacing.shard import Shard, Write
 from tests.effort import tries
+from tests.factories import change
 from tests.test_pacing_counters import DAY, oracle, total
 
 HOUR_MS = 3_600_000
@@ -172,7 +175,7 @@ def test_days_follow_the_zone_a_campaign_has_now() -> None:
     shard.count(totals)
     assert [spend.measures.clicks for spend in shard.days("c1")] == [96, 96, 96]
     for version, name, quarters in ((1, "Europe/Berlin", [92, 92, 96, 8]), (2, "Asia/Kathmandu", [73, 96, 96, 23])):
-        shard.announce(replace(BERLIN, version=version, timezone=name))
+        shard.change(change(replace(BERLIN, version=version, timezone=name), number=version))
         assert [spend.measures.clicks for spend in shard.days("c1")] == quarters
         zone = ZoneInfo(name)
         assert [spend.start_ms for spend in shard.days("c1")] == [
@@ -187,28 +190,40 @@ def test_a_campaign_announced_after_its_totals_was_unknown_until_then() -> None:
     event_ms = DAY * DAY_MS + HOUR_MS
     _, [unknown] = shard.tick(event_ms=event_ms)
     assert (unknown.state, unknown.admit, unknown.spend_micros) == ("unknown", 0.0, 50)
-    shard.announce(BERLIN)
+    shard.change(change(BERLIN))
     _, [known] = shard.tick(event_ms=event_ms)
     assert (known.state, known.spend_micros, known.day_start) == ("behind", 50, DAY * DAY_MS - 2 * HOUR_MS)
     assert known.version > unknown.version
-    shard.withdraw("c1")
+    shard.change(change(None, number=2))
     _, [gone] = shard.tick(event_ms=event_ms)
     assert gone.state == "unknown"
 
 
-def test_an_older_version_of_a_campaign_changes_nothing() -> None:
+def test_a_change_of_a_campaign_that_was_taken_before_changes_nothing() -> None:
     shard = Shard()
-    assert shard.announce(replace(BERLIN, version=5))
-    assert not shard.announce(replace(BERLIN, version=5, status="paused"))
-    assert not shard.announce(replace(BERLIN, version=4, status="paused"))
+    paused = replace(BERLIN, version=4, status="paused")
+    history = [change(paused), change(None, number=2), change(replace(BERLIN, version=5), number=3)]
+    assert all(map(shard.change, history))
+    # After a rebalance the history is read from its beginning.
+    assert not any(map(shard.change, history))
     assert dict(shard.campaigns())["c1"].campaign == replace(BERLIN, version=5)
+
+
+def test_a_campaign_in_state_of_the_version_before_gives_way_to_the_history() -> None:
+    head = msgspec.msgpack.encode([to_builtins(replace(BERLIN, version=5, status="paused")), None, None])
+    row = msgspec.msgpack.encode([1, 1, 1, 0, msgspec.Raw(head)])
+    shard = Shard()
+    shard.restore(head_key("c1"), row)
+    assert dict(shard.campaigns())["c1"].campaign == replace(BERLIN, version=5, status="paused")
+    assert shard.change(change(BERLIN))
+    assert dict(shard.campaigns())["c1"].campaign == BERLIN
 
 
 def test_a_decision_is_sent_when_it_changed_and_once_by_every_owner() -> None:
     log = Log()
     event_ms = DAY * DAY_MS + HOUR_MS
     first = Shard()
-    log.records += first.open(epoch_s=100, owner=1) + first.announce(BERLIN)
+    log.records += first.open(epoch_s=100, owner=1) + first.change(change(BERLIN))
     writes, [told] = first.tick(event_ms=event_ms)
     log.records += writes
     assert first.tick(event_ms=event_ms + 1) == ([], [])
@@ -224,7 +239,7 @@ def test_a_decision_is_sent_when_it_changed_and_once_by_every_owner() -> None:
 
 def test_yesterdays_last_impressions_are_in_flight_today() -> None:
     shard = Shard()
-    shard.announce(replace(BERLIN, timezone="UTC"))
+    shard.change(change(replace(BERLIN, timezone="UTC")))
     shard.count([total(version=1, quarter=95, day=DAY - 1, amount=1_000)])
     event_ms = DAY * DAY_MS + 60_000
     _, [early] = shard.tick(event_ms=event_ms)

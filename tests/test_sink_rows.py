@@ -14,6 +14,7 @@ from schemas.rejects import Reason, rejected
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
 from streams.warehouse.rows import Rows, rows_of
 from streams.warehouse.shapes import ROLES
+from tests.factories import change
 
 MINUTE_MS = 1_700_000_040_000
 
@@ -150,8 +151,17 @@ def test_a_dead_letter_loses_its_bytes() -> None:
 
 
 def test_a_campaign_keeps_its_open_ends_open() -> None:
-    row = only_row("campaigns", Campaign("k1", 10**6, "Europe/Berlin", "active", "even", 3, start=MINUTE_MS))
+    campaign = Campaign("k1", 10**6, "Europe/Berlin", "active", "even", 3, start=MINUTE_MS)
+    row = only_row("campaign_history", change(campaign, in_force_ms=MINUTE_MS + 1))
     assert (row["start_time"], row["end_time"], row["max_bid_micros"]) == (MINUTE_MS, None, None)
+    assert (row["number"], row["in_force_from"], row["source_offset"], row["withdrawn"]) == (1, MINUTE_MS + 1, 0, False)
+    assert (row["version"], row["daily_budget_micros"], row["currency"]) == (3, 10**6, "")
+
+
+def test_a_withdrawn_campaign_is_a_row_with_a_budget_of_nothing() -> None:
+    row = only_row("campaign_history", change(None, campaign_id="k1", number=2))
+    assert (row["campaign_id"], row["number"], row["withdrawn"], row["daily_budget_micros"]) == ("k1", 2, True, 0)
+    assert (row["timezone"], row["version"], row["start_time"]) == ("", 0, None)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +190,7 @@ def test_a_bad_value_is_refused_by_index_and_its_neighbours_become_rows(value: b
 
 
 def test_a_deletion_in_a_compacted_topic_is_neither_row_nor_refused() -> None:
-    assert [len(part) for part in rows_of("campaigns", [None], run="")] == [0, 0]
+    assert [len(part) for part in rows_of("pacing", [None], run="")] == [0, 0]
 
 
 @pytest.mark.parametrize("role", ROLES)

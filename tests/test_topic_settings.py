@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import SettingsError
 from schemas.topics import TOPICS, topic_name
-from streams.kafka.topic_settings import producers_times, records_that_age, refuse_compaction
+from streams.kafka.topic_settings import producers_times, records_that_age, refuse_ageing, refuse_compaction
 
 BY_NAME = {topic_name(topic.role): topic for topic in TOPICS.values()}
 RIGHT = {topic_name(topic.role): topic.config for topic in TOPICS.values()}
@@ -15,6 +15,7 @@ RECORDS = sorted(name for name, config in RIGHT.items() if config["cleanup.polic
 
 def test_topics_as_init_makes_them_are_right() -> None:
     refuse_compaction(BY_NAME, RIGHT)
+    refuse_ageing(BY_NAME, RIGHT)
     assert producers_times(BY_NAME, RIGHT) == ""
     assert records_that_age(BY_NAME, RIGHT) == []
 
@@ -29,7 +30,14 @@ def test_a_topic_that_compaction_would_rob_is_refused(name: str, policy: str) ->
 
 
 def test_impressions_and_clicks_are_among_the_topics_refused() -> None:
-    assert {"ads.impressions", "ads.clicks", "ads.outcomes", "ads.seals"} <= set(RECORDS)
+    assert {"ads.impressions", "ads.clicks", "ads.outcomes", "ads.seals", "ads.campaign_history"} <= set(RECORDS)
+
+
+@pytest.mark.parametrize("limit", ["retention.ms", "retention.bytes"])
+def test_a_history_of_campaigns_that_kafka_deletes_by_age_or_size_is_refused(limit: str) -> None:
+    with pytest.raises(SettingsError, match=rf"topic ads.campaign_history has {limit}=9: .*set {limit}=-1 for it"):
+        refuse_ageing(BY_NAME, {"ads.campaign_history": {limit: "9"}, "ads.totals": {limit: "9"}})
+    refuse_ageing(BY_NAME, {"ads.campaign_history": {limit: "-1"}, "ads.totals": {limit: "9"}})
 
 
 def test_inputs_with_times_of_their_producers_are_one_warning() -> None:
@@ -53,4 +61,5 @@ def test_campaigns_that_kafka_deletes_by_age_are_a_warning() -> None:
 def test_settings_that_this_user_may_not_see_are_no_fault() -> None:
     hidden: dict[str, dict[str, str]] = {name: {} for name in BY_NAME}
     refuse_compaction(BY_NAME, hidden)
+    refuse_ageing(BY_NAME, hidden)
     assert (producers_times(BY_NAME, hidden), records_that_age(BY_NAME, hidden)) == ("", [])

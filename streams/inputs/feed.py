@@ -144,7 +144,7 @@ class Feed:
         return max((self._next.due_ms - due_ms) / 1_000 / self._speed, 0.0)
 
     def _begin(self) -> None:
-        # Acknowledged before the first event, so that pacing does not read an event of an unknown campaign.
+        # Acknowledged before the first event: pacing calls a campaign unknown until the gate has judged it.
         self._sender.send("campaigns", ((one.campaign_id.encode(), encode(one), -1) for one in self._campaigns))
         self._sender.flush()
         self._next = next(self._ahead, None)

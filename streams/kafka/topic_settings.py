@@ -15,8 +15,8 @@ Configs = Mapping[str, Mapping[str, str]]
 def check_topic_settings(admin: Admin, cluster: Cluster, *, worker: str = "") -> list[str]:
     """Warnings about the topics a worker reads or writes, or about all topics; one that does not exist has no fault.
 
-    Raises SettingsError for a topic from which compaction would remove records that are needed, Transient when Kafka
-    does not answer.
+    Raises SettingsError for a topic from which compaction or age would remove records that are needed, Transient when
+    Kafka does not answer.
     """
     topics = {
         cluster.topic(topic.role): topic
@@ -25,6 +25,7 @@ def check_topic_settings(admin: Admin, cluster: Cluster, *, worker: str = "") ->
     }
     found = admin.configs([name for name in admin.partition_counts() if name in topics])
     refuse_compaction(topics, found)
+    refuse_ageing(topics, found)
     hidden = [name for name, config in found.items() if not config]
     warnings = [producers_times(topics, found, worker=worker), *records_that_age(topics, found)]
     if hidden:
@@ -44,6 +45,17 @@ def refuse_compaction(topics: Mapping[str, Topic], found: Configs) -> None:
                 f"topic {name} has cleanup.policy={policy}: compaction keeps only the last record of each key, and "
                 "clickfold needs all; set cleanup.policy=delete for it, and produce again what is removed already"
             )
+
+
+def refuse_ageing(topics: Mapping[str, Topic], found: Configs) -> None:
+    """Raises SettingsError for a topic that must be kept for ever, of which Kafka deletes old records."""
+    for name, config in found.items():
+        for limit in ("retention.ms", "retention.bytes"):
+            if topics[name].config.get(limit) == "-1" != config.get(limit, "-1"):
+                raise SettingsError(
+                    f"topic {name} has {limit}={config[limit]}: Kafka deletes its old records, and nothing else says "
+                    f"what was in force of a campaign; set {limit}=-1 for it"
+                )
 
 
 def producers_times(topics: Mapping[str, Topic], found: Configs, *, worker: str = "") -> str:

@@ -47,7 +47,7 @@ def learn_topics(cluster: Cluster, group: str) -> WatchedTopics:
 
 def pace_topics(cluster: Cluster, group: str, *, changelog: str) -> WatchedTopics:
     """Those of pacing workers. Their state is the changelog, and so the note goes with it."""
-    inputs = [cluster.topic("campaign_totals"), cluster.topic("campaigns")]
+    inputs = [cluster.topic("campaign_totals"), cluster.topic("campaign_history")]
     remedy = (
         f"stop the pacing workers and delete topic {changelog}: the next start counts again from "
         f"{inputs[0]} what Kafka has of it"
@@ -60,6 +60,23 @@ def pace_topics(cluster: Cluster, group: str, *, changelog: str) -> WatchedTopic
         renew=f"its records are other ones than were counted; {remedy}",
         grown=f"a campaign now belongs to another partition; give {inputs[0]}, {inputs[1]} and "
         f"{cluster.topic('pacing')} one count, then {remedy}",
+    )
+
+
+def gate_topics(cluster: Cluster, group: str) -> WatchedTopics:
+    """Those of the gate of campaign records. Records that it judges again change nothing."""
+    names = [cluster.topic("campaigns"), cluster.topic("campaign_history")]
+    remedy = (
+        f"stop the pacing workers and delete the consumer groups {group} and {group}.topics: the next start judges "
+        f"what Kafka has of {names[0]}"
+    )
+    return WatchedTopics(
+        group=group,
+        same=names,
+        counted=names,
+        noted_on=names,
+        renew=f"its records are other ones than were judged; {remedy}",
+        grown=f"a campaign now belongs to another partition; give {names[0]} and {names[1]} one count, then {remedy}",
     )
 
 

@@ -46,11 +46,15 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Head(msgspec.Struct, array_like=True):
-    """What is known of a campaign beside its counters. `anchor` is that of the clock when the decision was made."""
+    """What is known of a campaign beside its counters. `anchor` is that of the clock when the decision was made.
+
+    `change` is the number of the change that brought `campaign`; 0 in rows of the version before the gate.
+    """
 
     campaign: Campaign | None = None
     decision: PacingDecision | None = None
     anchor: Anchor | None = None
+    change: int = 0
 
 
 def head_key(campaign_id: str) -> bytes:

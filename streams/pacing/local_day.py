@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 
 class LocalDay(NamedTuple):
@@ -14,16 +14,6 @@ class LocalDay(NamedTuple):
     day: date
     start_ms: int
     end_ms: int
-
-
-@functools.lru_cache(maxsize=1024)
-def zone(name: str) -> ZoneInfo | None:
-    """The IANA zone of that name; None when there is none."""
-    try:
-        return ZoneInfo(name)
-    # ValueError: the name is a path that leaves the database. OSError: it is a folder of the database, as 'America'.
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 def day_of(zone: ZoneInfo, ts_ms: int) -> LocalDay:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class PacingSettings:
     """Raises SettingsError for values that cannot work.
 
-    `group` names the consumer group and the changelog. `data_dir` is a folder for Faust, which keeps nothing there that
-    is needed. `web_port` serves the JSON view without protection, hence the loopback by default. The group keeps the
-    partitions of a worker that was killed for `session_timeout_s`; one that comes back with the same `slot` (any name,
-    one a worker; '' for none) has them at once.
+    `group` names the consumer group and the changelog. `data_dir` is a folder for the gate, and for Faust, which keeps
+    nothing there that is needed; no two workers have the same. `web_port` serves the JSON view without protection,
+    hence the loopback by default. The group keeps the partitions of a worker that was killed for `session_timeout_s`;
+    one that comes back with the same `slot` (any name, one a worker; '' for none) has them at once.
     """
 
     cluster: Cluster

@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from schemas.events import Campaign
+from schemas.campaigns import CampaignChange
 from schemas.pacing import PacingDecision
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS, CampaignTotal
+from schemas.zones import zone
 from streams.pacing.changelog import (
     BEGINNING,
     Head,
@@ -33,7 +34,7 @@ from streams.pacing.changelog import (
 from streams.pacing.clock import Anchor
 from streams.pacing.counters import NOTHING, DayCounters, Merged, PacedMeasures, Spent, quarter_index, utc_day
 from streams.pacing.decisions import decide, differs, next_version
-from streams.pacing.local_day import LocalDay, day_of, zone
+from streams.pacing.local_day import LocalDay, day_of
 
 # Kafka keeps totals for 7 days. In a replay, join partitions may be weeks apart in event time, so two months are kept.
 DAYS_KEPT: Final = 62
@@ -145,22 +146,16 @@ class Shard:
         if epoch == self.epoch:
             self.position = max(self.position, next_offset)
 
-    def announce(self, campaign: Campaign) -> list[Write]:
-        """Takes a campaign, if its version is higher than the last one with the same id."""
-        state = self._campaigns[campaign.campaign_id]
-        before = state.head.campaign
-        if before is not None and before.version >= campaign.version:
-            return []
-        state.head.campaign, state.today = campaign, None
-        return [self._head_row(campaign.campaign_id, state)]
+    def change(self, change: CampaignChange) -> list[Write]:
+        """Takes a change of a campaign that comes after the last one taken.
 
-    def withdraw(self, campaign_id: str) -> list[Write]:
-        """The campaign's record was deleted: from now on it counts as not announced. Its counters stay."""
-        state = self._campaigns.get(campaign_id)
-        if state is None or state.head.campaign is None:
+        A campaign that is withdrawn counts as not announced from then on. Its counters stay.
+        """
+        state = self._campaigns[change.campaign_id]
+        if change.number <= state.head.change:
             return []
-        state.head.campaign, state.today = None, None
-        return [self._head_row(campaign_id, state)]
+        state.head.campaign, state.head.change, state.today = change.campaign, change.number, None
+        return [self._head_row(change.campaign_id, state)]
 
     def tick(self, *, event_ms: int, anchor: Anchor | None = None) -> tuple[list[Write], list[PacingDecision]]:
         """The rows to write, and then the decisions to publish: those that changed since they were last published."""

@@ -17,7 +17,7 @@ log = structlog.get_logger("pace")
 
 # As Faust's assignor calls itself.
 _ASSIGNOR: Final = "faust"
-_ROLES: Final = ("campaign_totals", "campaigns", "pacing")
+_ROLES: Final = ("campaign_totals", "campaigns", "campaign_history", "pacing")
 # Rows are rewritten up to once a tick, and the newest segment is never compacted: 16 MiB of rows are read back in
 # about 3 s.
 _CHANGELOG: Final = {
@@ -37,7 +37,7 @@ def prepare_topics(settings: PacingSettings) -> int:
     when Kafka does not answer. The changelog is not left to Faust: it refuses -1, the broker's own replication factor.
     """
     admin = Admin(settings.cluster)
-    existing = admin.require(_ROLES)
+    existing = admin.require((*_ROLES, "rejects"))
     names = [*map(settings.cluster.topic, _ROLES), settings.changelog]
     counts = {name: existing[name] for name in names if name in existing}
     if len(set(counts.values())) != 1:

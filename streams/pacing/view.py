@@ -23,13 +23,16 @@ class DayView(msgspec.Struct, frozen=True):
 
 
 class CampaignView(msgspec.Struct, frozen=True):
-    """A campaign with every day that is kept, ascending. `campaign` is null for one that was not announced."""
+    """A campaign with every day that is kept, ascending. `campaign` is null for one that was not announced or
+    was withdrawn; `change` is the number of the last change taken, see `CampaignChange`.
+    """
 
     campaign_id: str
     timezone: str
     campaign: Campaign | None
     decision: PacingDecision | None
     days: list[DayView]
+    change: int
 
 
 class WorkerView(msgspec.Struct, frozen=True):
@@ -62,7 +65,7 @@ def campaign_view(shard: Shard, campaign_id: str) -> CampaignView | None:
         for spend in shard.days(campaign_id)
     ]
     timezone = head.campaign.timezone if head.campaign else "UTC"
-    return CampaignView(campaign_id, timezone, head.campaign, head.decision, days)
+    return CampaignView(campaign_id, timezone, head.campaign, head.decision, days, head.change)
 
 
 def worker_view(shards: Mapping[int, Shard], *, event_lag_ms: int | None, passed_over: Counter[str]) -> WorkerView:

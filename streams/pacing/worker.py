@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Final
 
 import faust
-import structlog
 from aiokafka.errors import KafkaConnectionError, KafkaError  # type: ignore[import-untyped]  # it publishes no types
 from faust.exceptions import ConsumerNotStarted, ProducerSendError
 
 from schemas.errors import ClickfoldError, Transient
 from streams.kafka.topic_watch import TopicWatch
-from streams.kafka.watched import pace_topics
 from streams.pacing.app import PacingApp
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.state import beating
-from streams.pacing.topics import prepare_topics
 from streams.pacing.views import Views
-
-log = structlog.get_logger("pace")
 
 _LOOK_S: Final = 0.05
 # Stopping takes 0.25 s (2026-11-29), on a machine with nine busy processes a core some seconds. A part that has not
@@ -32,23 +26,22 @@ _KAFKA_FAULTS: Final = (KafkaError, ProducerSendError, ConsumerNotStarted)
 
 
 def run(
-    settings: PacingSettings, stop: threading.Event, progress: PacingProgress, beat: Callable[[], None] = lambda: None
+    settings: PacingSettings,
+    partitions: int,
+    stopped: Callable[[], bool],
+    progress: PacingProgress,
+    beat: Callable[[], None],
+    watch: TopicWatch,
 ) -> None:
-    """Works until `stop` is set, then counts and decides on what was received, and leaves.
+    """Works until `stopped` says so, then counts and decides on what was received, and leaves.
 
-    `beat` is called at each turn, and while it waits for Kafka.
+    `partitions`: see `topics.prepare_topics`. `beat` is called at each turn, and while it waits for Kafka.
     Raises SettingsError, TopicsChanged, LostHistory, and Transient for faults of Kafka: another call goes on from the
     changelog. Any other exception is a bug.
     """
-    watched = pace_topics(settings.cluster, settings.group, changelog=settings.changelog)
-    watch = TopicWatch(settings.cluster, watched, lambda text: log.warning("topics", text=text))
-    # First, because other checks would name what follows from the change.
-    watch.look()
-    partitions = prepare_topics(settings)
     loop = asyncio.new_event_loop()
     try:
-        with watch:
-            loop.run_until_complete(_serve(settings, partitions, stop, progress, beat, watch))
+        loop.run_until_complete(_serve(settings, partitions, stopped, progress, beat, watch))
     finally:
         progress.ready = False
         _close(loop)
@@ -57,7 +50,7 @@ def run(
 async def _serve(
     settings: PacingSettings,
     partitions: int,
-    stop: threading.Event,
+    stopped: Callable[[], bool],
     progress: PacingProgress,
     beat: Callable[[], None],
     watch: TopicWatch,
@@ -74,8 +67,8 @@ async def _serve(
         except KafkaConnectionError as failure:
             # Faust's producer asks only once.
             raise Transient(f"no Kafka broker answers at {settings.cluster.bootstrap}: {failure}") from failure
-        # A thread waiting for `stop` could not be cancelled when the app crashes.
-        while not stop.is_set() and not app.should_stop:
+        # A thread waiting for an event could not be cancelled when the app crashes.
+        while not stopped() and not app.should_stop:
             if keeping.done():
                 keeping.result()
             if not progress.ready:
@@ -87,7 +80,7 @@ async def _serve(
         keeping.cancel()
         progress.views = None
         beat()
-        stopped = await _stop(app)
+        ended = await _stop(app)
         beat()
     # Parts of the app that end with it may have given their own errors as the reason.
     watch.check()
@@ -95,7 +88,7 @@ async def _serve(
         return
     if not isinstance(app.crash_reason, _KAFKA_FAULTS):
         raise app.crash_reason
-    if not stopped:
+    if not ended:
         # Its threads still run: only a new process can go on.
         raise ClickfoldError(f"pacing failed ({app.crash_reason!r}) and did not stop; start it again")
     raise Transient(f"Kafka failed: {app.crash_reason!r}") from app.crash_reason

@@ -43,6 +43,14 @@ class ClickHouseRows:
         rows = self.client.query(sql).result_rows
         return {tuple(row[:_KEY_COLUMNS]): tuple(row[_KEY_COLUMNS:]) for row in rows if not self.promoted(row[0])}
 
+    def campaign_history(self) -> dict[Key, Key]:
+        """(campaign, number) -> what the change says, as `campaigns` compares it."""
+        sql = (
+            "SELECT campaign_id, number, toUnixTimestamp64Milli(in_force_from), source_partition, source_offset, "
+            "withdrawn, version, daily_budget_micros, status, timezone, currency FROM campaign_history"
+        )
+        return {tuple(row[:2]): tuple(row[2:]) for row in self.client.query(sql).result_rows}
+
     def outcomes(self, partition: int) -> Iterator[tuple[int, Key]]:
         """(event time, (kind, impression, click, click time)) of one join partition."""
         sql = (

@@ -62,7 +62,7 @@ class SinkChecks:
         self._cluster = cluster
         self._group = group
         self._counts = counts
-        self._rows = rows
+        self.rows = rows
         self._wait = wait
         wait.wait_until(lambda: self._lag() == 0)
         # Read before any topic: records written later are above these offsets.
@@ -97,9 +97,9 @@ class SinkChecks:
         check = checks.named("minute totals in ClickHouse")
 
         def left_out(minute: int) -> bool:
-            return minute in totals.minutes_to_sink or self._rows.promoted(minute)
+            return minute in totals.minutes_to_sink or self.rows.promoted(minute)
 
-        found = self._rows.totals(partition)
+        found = self.rows.totals(partition)
         check.compare(
             *(settled_totals(side, settled, MINUTE_MS, time_index=0, left_out=left_out) for side in (found, wanted)),
             names=MEASURES,
@@ -118,7 +118,7 @@ class SinkChecks:
         """
         check = checks.named("outcomes in ClickHouse")
         found, wanted, row_of = HashedValues(), HashedValues(), dict[int, Key]()
-        for event_ms, row in self._rows.outcomes(partition):
+        for event_ms, row in self.rows.outcomes(partition):
             if settled.has_outcomes_at(event_ms) and hash_of(row) not in hashes_to_sink:
                 found.add(row)
                 row_of[hash_of(row)] = row
@@ -126,7 +126,7 @@ class SinkChecks:
             event_ms, row = written.event_ms(outcome), written.row_of(outcome)
             if (
                 settled.has_outcomes_at(event_ms)
-                and not self._rows.promoted(event_ms)
+                and not self.rows.promoted(event_ms)
                 and hash_of(row) not in hashes_to_sink
             ):
                 wanted.add(row)

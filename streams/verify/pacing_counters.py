@@ -1,4 +1,4 @@
-"""The counters of the pacing worker, read from its JSON view or from its changelog."""
+"""The counters and campaigns of the pacing worker, read from its JSON view or from its changelog."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 
-from schemas.codec import decode
 from schemas.errors import Transient
 from schemas.events import Campaign
+from schemas.zones import zone
 from streams.kafka.cluster import Cluster
-from streams.kafka.reads import read_all, stream_log
-from streams.pacing.local_day import zone
+from streams.kafka.reads import stream_log
 from streams.pacing.shard import Shard
 from streams.verify.oracle import Key
 
@@ -25,7 +25,7 @@ CampaignSums = tuple[int, int, int]
 
 
 class PacingCounters(Protocol):
-    """The counters of a pacing worker as they are now."""
+    """What a pacing worker knows now."""
 
     def next_offsets(self) -> dict[int, int]:
         """By partition of campaign totals, the offset below which all totals are counted."""
@@ -33,6 +33,10 @@ class PacingCounters(Protocol):
 
     def days(self, campaign_id: str) -> dict[int, CampaignSums]:
         """Local midnight, ms UTC -> sums of that day; empty for a campaign that is not known."""
+        ...
+
+    def campaign(self, campaign_id: str) -> tuple[int, Campaign | None]:
+        """The number of the last change taken of a campaign, and what has been in force since; (0, None) before it."""
         ...
 
 
@@ -49,11 +53,20 @@ class PacingView:
 
     def days(self, campaign_id: str) -> dict[int, CampaignSums]:
         """As the worker answers now. Raises Transient when it does not answer."""
+        view = self._view_of(campaign_id)
+        days = view["days"] if view is not None else []
+        return {day["day_start"]: (day["impressions"], day["clicks"], day["spend_micros"]) for day in days}
+
+    def campaign(self, campaign_id: str) -> tuple[int, Campaign | None]:
+        """As the worker answers now. Raises Transient when it does not answer."""
+        view = self._view_of(campaign_id)
+        return (0, None) if view is None else (view["change"], msgspec.convert(view["campaign"], Campaign | None))
+
+    def _view_of(self, campaign_id: str) -> Any:
         try:
-            view = _get_json(f"{self._url}/{urllib.request.pathname2url(campaign_id)}")
+            return _get_json(f"{self._url}/{urllib.request.pathname2url(campaign_id)}")
         except urllib.error.HTTPError:
-            return {}
-        return {day["day_start"]: (day["impressions"], day["clicks"], day["spend_micros"]) for day in view["days"]}
+            return None
 
 
 class PacingChangelog:
@@ -87,20 +100,11 @@ class PacingChangelog:
                 }
         return {}
 
-
-def time_zones(cluster: Cluster, partitions: int) -> dict[str, str]:
-    """The time zone of each campaign, by its highest version with a time zone that exists."""
-    latest: dict[str, Campaign] = {}
-    for partition in range(partitions):
-        for value in read_all(cluster, "campaigns", partition):
-            try:
-                campaign = decode(value, Campaign)
-            except ValueError:
-                continue  # pacing ignores it too
-            before = latest.get(campaign.campaign_id)
-            if zone(campaign.timezone) is not None and (before is None or before.version < campaign.version):
-                latest[campaign.campaign_id] = campaign
-    return {name: campaign.timezone for name, campaign in latest.items()}
+    def campaign(self, campaign_id: str) -> tuple[int, Campaign | None]:
+        """As the last call of `next_offsets` read it."""
+        heads = (shard.head(campaign_id) for shard in self._shards.values())
+        head = next((head for head in heads if head is not None), None)
+        return (head.change, head.campaign) if head is not None else (0, None)
 
 
 def local_days(

@@ -23,11 +23,12 @@ from streams.kafka.reads import read_log, stream_log
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import join_topics
 from streams.verify import written
+from streams.verify.campaigns import CampaignHistory
 from streams.verify.check import Check, Checks, HashedValues, compare_hashed, hash_of
 from streams.verify.clickhouse_rows import ClickHouseRows
 from streams.verify.downstream import SinkChecks, WaitPolicy, compare_paced, paced_measures
 from streams.verify.oracle import Key, Truth, truth
-from streams.verify.pacing_counters import CampaignSums, PacingCounters, time_zones
+from streams.verify.pacing_counters import CampaignSums, PacingCounters
 from streams.verify.settled import (
     JudgedRange,
     SettledTime,
@@ -94,7 +95,10 @@ class Verification:
         self._sink_group = sink_group or f"{cluster.prefix}sink"
         TopicWatch(cluster, join_topics(cluster, request.group)).compare()
         admin = Admin(cluster)
-        self._count = admin.check(("impressions", "clicks"), ("outcomes", "totals", "campaign_totals", "seals"))
+        self._count = admin.check(
+            ("impressions", "clicks"),
+            ("outcomes", "totals", "campaign_totals", "seals", "campaigns", "campaign_history"),
+        )
         self._shards = admin.partition_counts()[cluster.topic("outcomes")]
         ids = admin.topic_ids(INPUTS)
         self._digest = request.bounds.digest(*request.dimensions, *ids, str(self._count), str(self._shards))
@@ -156,20 +160,32 @@ class Verification:
                 sink.compare_totals(self._checks, totals, wanted, partition, settled)
                 sink.compare_outcomes(self._checks, judged, outcomes.hashes_to_sink[partition], partition, settled)
             quarters += [(key[0], key[1], paced_measures(row)) for key, row in by_campaign.items()]
-        self._check_pacing(quarters, campaigns, settled_times)
+        history = self._check_campaigns(sink)
+        self._check_pacing(quarters, campaigns, settled_times, history)
         return list(self._checks)
 
     def _sink_checks(self) -> SinkChecks | None:
         if self._client is None:
             return None
-        counts = {"totals": self._count, "outcomes": self._shards}
+        counts = {"totals": self._count, "outcomes": self._shards, "campaign_history": self._count}
         return SinkChecks(self._cluster, self._sink_group, counts, ClickHouseRows.open(self._client), self._wait)
+
+    def _check_campaigns(self, sink: SinkChecks | None) -> CampaignHistory:
+        history = CampaignHistory(self._cluster, self._count)
+        history.compare_with_source(self._checks.named("campaign history"))
+        if sink is not None:
+            check = self._checks.named("campaign history in ClickHouse")
+            history.compare_clickhouse(check, sink.rows, sink.offsets["campaign_history"], self._wait)
+        if self._pacing is not None:
+            history.compare_pacing(self._checks.named("campaigns in pacing"), self._pacing, self._wait)
+        return history
 
     def _check_pacing(
         self,
         quarters: Iterable[tuple[str, int, CampaignSums]],
         campaigns: written.CampaignTotals,
         settled_times: Sequence[SettledTime],
+        history: CampaignHistory,
     ) -> None:
         if self._pacing is None:
             return
@@ -182,7 +198,7 @@ class Verification:
             min(settled.to_ms for settled in settled_times),
             min(settled.final_ms for settled in settled_times),
         )
-        zones = time_zones(self._cluster, self._count)
+        zones = history.time_zones()
         compare_paced(check, self._pacing, quarters, campaigns.last, zones, settled_in_all, self._wait)
 
     # ---- the truth --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import xxhash
 
-from schemas.events import Campaign
+from schemas.campaigns import CampaignChange
 from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
@@ -68,6 +68,16 @@ def _optional(type_: str, default: object, *names: str) -> tuple[Field, ...]:
         return [default if value is None else value for value in values]
 
     return tuple(Field(name, type_, attrgetter(name), filled) for name in names)
+
+
+def _announced(type_: str, default: object, of: str, name: str = "") -> Field:
+    """A field of the campaign in a change; `default` where it is not given, and in a withdrawal."""
+
+    def value(change: CampaignChange) -> Any:
+        given = getattr(change.campaign, of, None)
+        return default if given is None else given
+
+    return Field(name or of, type_, value)
 
 
 def _packed(type_: str, of: str, *names: str) -> tuple[Field, ...]:
@@ -224,22 +234,27 @@ SHAPES: Final = {
             *_same("String", "xxh3"),
         ),
     ),
-    "campaigns": Shape(
-        "campaign_rows",
-        Campaign,
+    "campaign_history": Shape(
+        "campaign_history_rows",
+        CampaignChange,
         (
             *_same("String", "campaign_id"),
-            *_same("UInt64", "version"),
-            *_optional("String", "", "advertiser_id"),
-            *_same(LOW, "status", "pacing"),
-            *_same("Int64", "daily_budget_micros"),
-            *_same("Nullable(Int64)", "max_bid_micros"),
-            *_optional(LOW, "", "currency"),
-            *_same(LOW, "timezone"),
-            Field("start_time", f"Nullable({MOMENT})", attrgetter("start")),
-            Field("end_time", f"Nullable({MOMENT})", attrgetter("end")),
+            *_same("UInt64", "number"),
+            _moment("in_force_from", "in_force_ms"),
+            Field("source_partition", "UInt32", attrgetter("partition")),
+            Field("source_offset", "Int64", attrgetter("offset")),
+            Field("withdrawn", "Bool", lambda change: change.campaign is None),
+            _announced("UInt64", 0, "version"),
+            _announced("String", "", "advertiser_id"),
+            _announced(LOW, "", "status"),
+            _announced(LOW, "", "pacing"),
+            _announced("Int64", 0, "daily_budget_micros"),
+            _announced("Nullable(Int64)", None, "max_bid_micros"),
+            _announced(LOW, "", "currency"),
+            _announced(LOW, "", "timezone"),
+            _announced(f"Nullable({MOMENT})", None, "start", "start_time"),
+            _announced(f"Nullable({MOMENT})", None, "end", "end_time"),
         ),
-        compacted=True,
     ),
 }
 

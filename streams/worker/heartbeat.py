@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import structlog
@@ -29,22 +30,31 @@ STUCK_EXIT_CODE: Final = 3
 class Heartbeat:
     """When a worker's loop last turned. `beat` may be called from any thread.
 
-    The loop is *stuck* once it has been silent for `stuck_s`: it neither turns nor waits for Kafka within a bound.
+    The loop is *stuck* once it has been silent for `stuck_s`: it neither turns nor waits for Kafka within a bound. Of a
+    worker with several loops, see `loops`, the most silent one counts.
     """
 
     def __init__(self, *, stuck_s: float = STUCK_S, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.stuck_s = stuck_s
         self._clock_s = clock_s
-        self._beat_s = clock_s()
+        self._beats_s = [clock_s()]
 
     def beat(self) -> None:
-        """The loop has turned, or a wait for Kafka is over."""
-        self._beat_s = self._clock_s()
+        """The loop has turned, or a wait for Kafka is over; of several loops, each of them."""
+        self._beats_s = [self._clock_s()] * len(self._beats_s)
+
+    def loops(self, count: int) -> list[Callable[[], None]]:
+        """The beats of the loops of a worker that has so many. Call it once, before the first of them turns."""
+        self._beats_s = [self._clock_s()] * count
+        return [partial(self._beat_loop, number) for number in range(count)]
+
+    def _beat_loop(self, number: int) -> None:
+        self._beats_s[number] = self._clock_s()
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the last beat."""
-        return self._clock_s() - self._beat_s
+        """Seconds since the last beat, of several loops the longest."""
+        return self._clock_s() - min(self._beats_s)
 
     def stuck(self) -> bool:
         """Whether only a new process helps."""

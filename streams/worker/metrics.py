@@ -6,7 +6,7 @@ there, a `sample(...)` in the function of its worker, and `make reference`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -94,6 +94,7 @@ CATALOGUE: Final = {
             "seconds",
             "Wall clock less event time of the newest total.",
         ),
+        _counter("pace", "campaign_records", "records", "Records of ads.campaigns judged.", "fate"),
         _gauge("pace", "pacing_campaigns", "campaigns", "Campaigns paced."),
         _gauge("pace", "pacing_next_offset", "offset", "Next offset of campaign_totals.", "partition"),
         _counter("pace", "pacing_passed_over", "records", "Records that changed no count.", "reason"),
@@ -121,7 +122,7 @@ LABELS: Final = {
     "partition": "partition of the input",
     "log": "role of the input: impressions, clicks or outcomes",
     "fate": "of `ledger`: accepted, late, duplicate or rejected; of `outcomes`: learned, waiting, unlabelled, rejected "
-    "or late",
+    "or late; of `campaign_records`: accepted, unchanged or the reason of the refusal",
     "decision": "closed, unclicked, billable, repeat or orphan",
     "shard": "model shard: the partition of `ads.outcomes`",
     "direction": "more_clicks or fewer_clicks than predicted",
@@ -211,9 +212,11 @@ def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
         yield sample("drift", drifting, direction=direction, shard=partition)
 
 
-def pace_metrics(recoveries: int, view: WorkerView | None) -> Iterator[Metric]:
-    """How often work began again, and what the last view of the pacing worker says; None before the first."""
+def pace_metrics(recoveries: int, judged: Mapping[str, int], view: WorkerView | None) -> Iterator[Metric]:
+    """How often work began again, what the gate judged, and what the last view of the worker says; None before it."""
     yield sample("recoveries", recoveries)
+    for fate, records in dict(judged).items():
+        yield sample("campaign_records", records, fate=fate)
     if view is None:
         return
     if view.event_lag_ms is not None:

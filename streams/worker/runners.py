@@ -50,7 +50,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """Settings of both. `slot` distinguishes the workers of a group on one machine and names them to Kafka.
+    """Settings of them all. `slot` distinguishes the workers of a group on one machine and names them to Kafka.
 
     With `static` the group keeps a slot's partitions for it while it restarts.
     """
@@ -115,7 +115,10 @@ def join_runner(
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
     share = _share(settings, warn)
     slot = slot_of(settings)
-    with _held(settings, slot, warn, beat) as folder, watch:
+    # Before the clients start their threads, each of which would have a heap of its own.
+    return_freed()
+    collect_rarely()
+    with held_folder(settings, slot, warn, beat) as folder, watch:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             disk = Folder(folder / str(partition))
@@ -182,7 +185,7 @@ def learn_runner(
     Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
     share = _share(settings, warn)
     slot = slot_of(settings)
-    with _held(settings, slot, warn, beat) as folder, watch:
+    with held_folder(settings, slot, warn, beat) as folder, watch:
 
         def make(partition: int) -> tuple[Fold, Disk]:
             return LearnFold(settings.model, shard=partition), Folder(folder / str(partition))
@@ -225,10 +228,10 @@ def slot_of(settings: WorkerSettings) -> Slot:
 
 
 @contextlib.contextmanager
-def _held(
+def held_folder(
     settings: WorkerSettings, slot: Slot, warn: Callable[[str], None], beat: Callable[[], None]
 ) -> Iterator[Path]:
-    """Holds the slot and gives its folder."""
+    """Holds the slot while the block runs, and gives its folder."""
     folder = settings.state_dir / settings.group / settings.slot
     session_timeout_s = SESSION_TIMEOUT_MS / 1_000
     with held_slot(slot, folder, session_timeout_s=session_timeout_s, warn=warn, beat=beat):

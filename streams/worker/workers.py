@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final, Protocol
@@ -12,6 +13,8 @@ from prometheus_client.core import Metric
 from schemas.codec import encode
 from streams.engine.pace import RunnerProgress
 from streams.engine.runner import Runner
+from streams.kafka.topic_watch import TopicWatch
+from streams.kafka.watched import pace_topics
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.sink.settings import Progress, SinkSettings
 from streams.state.disk import Folder
@@ -154,22 +157,42 @@ class PacingWorker:
     def __init__(self, settings: PacingSettings, heartbeat: Heartbeat | None = None) -> None:
         self.heartbeat = heartbeat or Heartbeat()
         self._settings = settings
+        self._counting, self._gating = self.heartbeat.loops(2)
         self._progress = PacingProgress()
+        self._judged = Counter[str]()
         self._tries = self._ticks_before = 0
         self._view: WorkerView | None = None
         Folder(settings.data_dir).close()
         require_free_port("--web-port", settings.web_host, settings.web_port)
 
     def work(self, signals: Signals, log: Log) -> None:
-        """Counts and decides until a signal."""
+        """Judges campaigns, counts and decides until a signal."""
+        from streams.pacing.topics import prepare_topics
         from streams.pacing.worker import run  # Faust takes a second to import
+        from streams.worker.gate import Gate
 
         self._progress.recoveries += self._tries > 0
         self._tries += 1
         self._ticks_before = self._progress.ticks
-        with self._held(log):
+
+        def warn(text: str) -> None:
+            log.warning("gate", text=text)
+
+        settings = self._settings
+        watched = pace_topics(settings.cluster, settings.group, changelog=settings.changelog)
+        watch = TopicWatch(settings.cluster, watched, lambda text: log.warning("topics", text=text))
+        # First, because other checks would name what follows from the change.
+        watch.look()
+        # Before a record is judged.
+        partitions = prepare_topics(settings)
+        gate = Gate(settings, partitions, self._judged, warn, beat=self._gating, meanwhile=self._counting)
+        with self._held(log), watch, gate:
             log.info("started")
-            run(self._settings, signals.stop, self._progress, self.heartbeat.beat)
+
+            def stopped() -> bool:
+                return signals.stop.is_set() or gate.failed()
+
+            run(settings, partitions, stopped, self._progress, self._counting, watch)
             log.info("stopped", ticks=self._progress.ticks)
 
     def _held(self, log: Log) -> AbstractContextManager[None]:
@@ -181,7 +204,7 @@ class PacingWorker:
             settings.data_dir,
             session_timeout_s=settings.session_timeout_s,
             warn=lambda text: log.warning("slot", text=text),
-            beat=self.heartbeat.beat,
+            beat=self._counting,
         )
 
     def advanced(self) -> bool:
@@ -198,7 +221,7 @@ class PacingWorker:
         views = self._progress.views  # replaced by another thread
         if views is not None:
             self._view = views.worker() or self._view
-        return pace_metrics(self._progress.recoveries, self._view)
+        return pace_metrics(self._progress.recoveries, self._judged, self._view)
 
     @property
     def pages(self) -> Mapping[str, Page]:

@@ -9,7 +9,7 @@ from schemas.clickhouse.dictionaries import CAMPAIGN_FACTS, make_readable, readi
 from schemas.clickhouse.migrations import migrate, migrations
 from schemas.errors import SettingsError
 from schemas.events import Campaign
-from tests.golden import HOUR_MS, insert
+from tests.golden import HOUR_MS, announce
 
 pytestmark = pytest.mark.clickhouse
 
@@ -22,7 +22,7 @@ KNOWN = Campaign("k1", 10**6, "Europe/Berlin", "active", "even", 3, advertiser_i
 def ads(database: Client) -> Client:
     """A client on a database with all tables and a campaign."""
     migrate(database, database=str(database.database))
-    insert(database, "campaigns", [KNOWN])
+    announce(database, KNOWN)
     return database
 
 
@@ -40,7 +40,7 @@ def test_facts_are_those_of_the_newest_version_and_unknown_campaigns_have_defaul
     ]  # fmt: skip
     assert (fact(ads, "daily_budget_micros"), fact(ads, "max_bid_micros")) == (10**6, None)
     assert (fact(ads, "timezone", "k2"), fact(ads, "daily_budget_micros", "k2")) == ("UTC", 0)
-    insert(ads, "campaigns", [Campaign("k1", 7, "Asia/Tokyo", "paused", "asap", 4)])
+    announce(ads, Campaign("k1", 7, "Asia/Tokyo", "paused", "asap", 4), number=2)
     make_readable(ads, password="")
     assert (fact(ads, "timezone"), fact(ads, "daily_budget_micros"), fact(ads, "currency")) == ("Asia/Tokyo", 7, "")
 

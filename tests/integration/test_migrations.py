@@ -16,7 +16,7 @@ from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
 from streams.warehouse.shapes import SHAPES
-from tests.golden import HOUR_MS, MINUTE_MS, insert, total
+from tests.golden import HOUR_MS, MINUTE_MS, announce, insert, total
 
 pytestmark = pytest.mark.clickhouse
 
@@ -86,14 +86,24 @@ def test_rows_sent_again_change_no_view(ads: Client) -> None:
         Outcome("unclicked", "i3", 0, weight=20.0, ts=HOUR_MS + 90 * MINUTE_MS, campaign_id="k1"),
     ]
     letter = rejected(Reason.LATE, "late", b"x", topic="ads.clicks", partition=0, offset=7, record_ts_ms=HOUR_MS)
-    views = ("minutes", "outcomes", "clicks", "pacing", "pacing_minutes", "model_metrics", "rejects", "campaigns")
+    views = (
+        "minutes",
+        "outcomes",
+        "clicks",
+        "pacing",
+        "pacing_minutes",
+        "model_metrics",
+        "rejects",
+        "campaigns",
+        "campaign_history",
+    )
 
     def send() -> None:
         insert(ads, "totals", [total(0, version=1, clicks=1), total(0, version=1, partition=1, clicks=2)])
         insert(ads, "outcomes", outcomes)
         insert(ads, "rejects", [letter])
         insert(ads, "pacing", [PacingDecision("k1", 4, HOUR_MS, HOUR_MS, "ahead", 0.25, 100, 60, 50, 9, 2)])
-        insert(ads, "campaigns", [Campaign("k1", 10**6, "Europe/Berlin", "active", "even", 3)])
+        announce(ads, Campaign("k1", 10**6, "Europe/Berlin", "active", "even", 3))
         insert(
             ads, "model_metrics", [ModelMetrics("m", 0, 5, HOUR_MS, HOUR_MS + 1, "all", 9, 9, 1, 1, 0.1, None, None)]
         )

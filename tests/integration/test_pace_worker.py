@@ -23,17 +23,19 @@ import orjson
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from msgspec import to_builtins
 from msgspec.structs import replace
 
 from schemas.codec import decode, encode
 from schemas.events import Campaign
 from schemas.pacing import PacingDecision
-from schemas.topics import DAY_MS
+from schemas.rejects import Reason, Rejected
+from schemas.topics import DAY_MS, TOPICS
 from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
 from streams.embedded.broker import Broker
+from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_all
 from streams.kafka.settings import client_settings
 from streams.pacing.settings import PacingSettings
 from tests.waiting import PATIENCE_S, eventually
@@ -226,9 +228,8 @@ def start(broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Start]:
 def send(broker: Broker, topic_prefix: str) -> Iterator[Callable[[str, Iterable[CampaignTotal | Campaign]], None]]:
     """Writes records of a role as the join and users would, on topics made for this test."""
     admin = AdminClient(client_settings(Cluster(broker.bootstrap)))
-    names = [topic_prefix + role for role in ("campaigns", "campaign_totals", "pacing")]
-    for made in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
-        made.result(PATIENCE_S)
+    Admin(Cluster(broker.bootstrap, prefix=topic_prefix)).create(partitions=PARTITIONS, replication=1)
+    names = [topic_prefix + role for role in TOPICS]
     producer = Producer(client_settings(Cluster(broker.bootstrap), partitioner="murmur2_random"))
 
     def write(role: str, records: Iterable[CampaignTotal | Campaign]) -> None:
@@ -385,9 +386,19 @@ def test_malformed_records_are_counted_and_passed_over(
     send("campaign_totals", [good])
     worker = start()
     eventually(worker.days, equals=oracle([good]))
-    wrong = {"undecodable": 3, "unknown_timezone": 1, "wrong_key": 1}
+    wrong = {"undecodable": 3, "wrong_key": 1}
     eventually(lambda: worker.get("/pacing")["passed_over"], equals=wrong)
     assert worker.get("/pacing/c0")["campaign"] is None
+    # The gate says why, once.
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    (value,) = eventually(lambda: read_all(cluster, "rejects", 0))
+    letter = decode(value, Rejected)
+    assert (letter.topic, letter.reason) == (f"{topic_prefix}campaigns", Reason.TIMEZONE)
+    as_files_may_write = {"daily_budget_micros": 5e6, "version": 2.0}
+    producer.produce(f"{topic_prefix}campaigns", orjson.dumps(to_builtins(CAMPAIGNS[0]) | as_files_may_write), "c0")
+    assert producer.flush(PATIENCE_S) == 0
+    in_force = to_builtins(replace(CAMPAIGNS[0], daily_budget_micros=5_000_000, version=2))
+    eventually(lambda: worker.get("/pacing/c0")["campaign"], equals=in_force)
     with pytest.raises(urllib.error.HTTPError, match="404"):
         worker.get("/pacing/c9")
     worker.stop()

@@ -20,7 +20,7 @@ from schemas.totals import DIMENSIONS, MEASURES, LogCounts
 from streams.embedded.clickhouse import ClickHouse
 from streams.warehouse.client import connect
 from streams.warehouse.rollups import roll_up
-from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, quiet, total
+from tests.golden import HOUR_MS, MINUTE_MS, announce, insert, ledger, quiet, total
 
 pytestmark = pytest.mark.clickhouse
 
@@ -177,7 +177,7 @@ def test_no_answer_holds_a_number_that_is_none(ads: Client) -> None:
     insert(ads, "totals", [total(0, version=1, final=True, clicks=1, spend_micros=7, experiment="e", arm="a")])
     insert(ads, "outcomes", [Outcome("orphan", "i1", 0, click_id="c1", click_ts=HOUR_MS)])
     insert(ads, "outcomes", [Outcome("unclicked", "i2", 0, ts=HOUR_MS, campaign_id="k1", user_id="u")])
-    insert(ads, "campaigns", [Campaign("k1", 0, "UTC", "active", "even", 1)])
+    announce(ads, Campaign("k1", 0, "UTC", "active", "even", 1))
     insert(ads, "pacing", [PacingDecision("k1", 1, HOUR_MS, HOUR_MS, "unknown", 0.0, 0, 0, 0, 0, 0)])
     nothing = dict.fromkeys(("open", "closed", "unclicked", "billable", "orphan"), 0)
     empty = msgspec.structs.replace(
@@ -200,7 +200,7 @@ def test_no_text_of_a_record_breaks_a_named_query_or_a_view(ads: Client) -> None
     quiet(ads)
     times = (MIN_TS_MS, HOUR_MS, MAX_TS_MS)
     for text in HOSTILE:
-        insert(ads, "campaigns", [Campaign(text, 10**15, text, "active", "even", 2**63 - 1, currency=text)])
+        announce(ads, Campaign(text, 10**15, text, "active", "even", 2**63 - 1, currency=text))
         given: dict[str, Any] = {**dict.fromkeys(DIMENSIONS, text), **dict.fromkeys(MEASURES, 10**12)}
         insert(ads, "totals", [total(0, version=1, **given)])
         of = {"campaign_id": text, "user_id": text, "experiment": text, "arm": text, "model_version": text}

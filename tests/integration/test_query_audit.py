@@ -7,7 +7,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from schemas.events import Campaign
-from tests.golden import HOUR_MS, MINUTE_MS, answered, insert, ledger, total
+from tests.golden import HOUR_MS, MINUTE_MS, announce, answered, insert, ledger, total
 from tests.world import outcomes, truths
 
 pytestmark = pytest.mark.clickhouse
@@ -76,7 +76,7 @@ def test_rows_held_twice_are_told_from_keys_shown_twice(ads: Client) -> None:
         insert(ads, "totals", [total(600, version=version)])
     insert(ads, "totals", [total(600, version=1)], run="again")
     insert(ads, "totals", [total(0, version=1)])
-    insert(ads, "campaigns", [Campaign("k1", 1, "UTC", "active", "even", 1)])
+    announce(ads, Campaign("k1", 1, "UTC", "active", "even", 1))
 
     def found(**asked: str) -> list[int]:
         (row,) = (row for row in answered(ads, "duplicates", **asked) if row["table_name"] == "minute_totals")

@@ -7,11 +7,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from msgspec.structs import replace
 
-from schemas.events import Campaign
+from schemas.events import MAX_TS_MS, Campaign
 from schemas.outcomes import Outcome
 from streams.warehouse.rollups import roll_up
-from tests.golden import HOUR_MS, MINUTE_MS, answered, insert, quiet, total
+from tests.factories import change
+from tests.golden import HOUR_MS, MINUTE_MS, announce, answered, insert, quiet, total
 from tests.world import CAMPAIGNS, decisions, impressions, outcomes
 
 pytestmark = pytest.mark.clickhouse
@@ -43,7 +45,7 @@ def test_a_campaigns_day_ends_at_its_own_midnight_to_the_minute(ads: Client, zon
     # In New York this day has 25 hours.
     midnight = datetime(2023, 11, 5, tzinfo=ZoneInfo(zone))
     ends = [int(at.timestamp() * 1000 - HOUR_MS) // MINUTE_MS for at in (midnight, midnight + timedelta(days=1))]
-    insert(ads, "campaigns", [Campaign("k1", 4, zone, "active", "even", 1)])
+    announce(ads, Campaign("k1", 4, zone, "active", "even", 1))
     spends = {ends[0] - 1: 1, ends[0]: 2, ends[1] - 1: 3, ends[1]: 40}
     insert(ads, "totals", [total(minute, version=1, spend_micros=spend) for minute, spend in spends.items()])
     found = answered(ads, "over_budget", within="true")
@@ -58,8 +60,8 @@ def test_a_campaigns_day_ends_at_its_own_midnight_to_the_minute(ads: Client, zon
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "", "europe/berlin", "UTC+1", "../UTC"])
 def test_a_campaign_of_an_unknown_time_zone_has_days_of_utc_and_leaves_others_theirs(ads: Client, zone: str) -> None:
-    insert(ads, "campaigns", [Campaign("k1", 4, "Europe/Berlin", "active", "even", 1)])
-    insert(ads, "campaigns", [Campaign("k2", 4, zone, "active", "even", 1)])
+    announce(ads, Campaign("k1", 4, "Europe/Berlin", "active", "even", 1))
+    announce(ads, Campaign("k2", 4, zone, "active", "even", 1))
     # At 23:00 UTC it is midnight in Berlin.
     insert(
         ads,
@@ -75,10 +77,51 @@ def test_a_campaign_of_an_unknown_time_zone_has_days_of_utc_and_leaves_others_th
 
 
 def test_a_budget_of_nothing_is_over_without_a_percentage(ads: Client) -> None:
-    insert(ads, "campaigns", [Campaign("k1", 0, "UTC", "active", "even", 1)])
+    announce(ads, Campaign("k1", 0, "UTC", "active", "even", 1))
     insert(ads, "totals", [total(0, version=1, spend_micros=7), total(0, version=1, campaign_id="k9", spend_micros=7)])
     (row,) = answered(ads, "over_budget")
     assert (row["campaign_id"], row["over_micros"], row["over_percent"]) == ("k1", 7, None)
+
+
+def test_a_past_day_is_judged_by_the_highest_budget_that_was_in_force_on_it(ads: Client) -> None:
+    midnight = datetime(2023, 11, 14, tzinfo=ZoneInfo("Europe/Berlin"))
+
+    def at_ms(day: int, hour: float) -> int:
+        return int((midnight + timedelta(days=day, hours=hour)).timestamp() * 1000)
+
+    first = Campaign("k1", 10, "Europe/Berlin", "active", "even", 1)
+    announce(ads, first, at_ms=at_ms(0, 6))
+    announce(ads, replace(first, version=2, daily_budget_micros=4), number=2, at_ms=at_ms(1, 12))
+    announce(ads, replace(first, version=3, daily_budget_micros=20), number=3, at_ms=at_ms(3, 0.5))
+    insert(ads, "campaign_history", [change(None, campaign_id="k1", number=4, in_force_ms=at_ms(4, 1))])
+    announce(ads, replace(first, version=4, daily_budget_micros=2), number=5, at_ms=at_ms(6, 1))
+    spends = [(at_ms(day, 23.5) - HOUR_MS) // MINUTE_MS for day in range(-1, 7)]
+    insert(ads, "totals", [total(minute, version=1, spend_micros=11) for minute in spends])
+    found = {row["local_day"]: row for row in answered(ads, "over_budget", within="true")}
+    assert [(day, found[day]["budget_micros"], found[day]["budgets"]) for day in sorted(found)] == [
+        ("2023-11-13", 10, 1),  # before the first budget: the first
+        ("2023-11-14", 10, 1),
+        ("2023-11-15", 10, 2),
+        ("2023-11-16", 4, 1),
+        ("2023-11-17", 20, 2),
+        ("2023-11-18", 20, 2),
+        ("2023-11-19", 0, 1),  # withdrawn
+        ("2023-11-20", 2, 2),
+    ]
+    assert {row["over_micros"] for row in answered(ads, "over_budget")} == {1, 7, 9, 11}
+
+
+def test_a_budget_with_a_clock_far_ahead_ends_when_a_later_one_comes_into_force(ads: Client) -> None:
+    first = Campaign("k1", 10, "UTC", "active", "even", 1)
+    announce(ads, first)
+    announce(ads, replace(first, version=2, daily_budget_micros=4), number=2, at_ms=MAX_TS_MS)
+    announce(ads, replace(first, version=3, daily_budget_micros=6), number=3, at_ms=HOUR_MS + 60 * MINUTE_MS)
+    spans = "SELECT number, toString(in_force_until) FROM campaign_history ORDER BY number"
+    eleven = "2023-11-14 23:00:00.000"
+    assert ads.query(spans).result_rows == [(1, eleven), (2, eleven), (3, None)]
+    insert(ads, "totals", [total(24 * 60, version=1, spend_micros=7)])
+    (row,) = answered(ads, "over_budget")
+    assert (row["budget_micros"], row["budgets"]) == (6, 1)
 
 
 def test_the_pacing_curve_is_the_last_decision_of_each_step(golden: Client) -> None:

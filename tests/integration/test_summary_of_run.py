@@ -12,7 +12,7 @@ from schemas.events import Campaign
 from schemas.models import ModelMetrics
 from schemas.pacing import PacingDecision
 from streams.cli.render.summary import summary
-from tests.golden import HOUR_MS, MINUTE_MS, insert, total
+from tests.golden import HOUR_MS, MINUTE_MS, announce, insert, total
 from tests.test_summary import DAY_MINUTES, MICROS, text_of
 
 
@@ -32,10 +32,9 @@ def ads(database: Client) -> Client:
             total(DAY_MINUTES, version=1, campaign_id="k2", impressions=50, attributed_clicks=1, spend_micros=MICROS),
         ],
     )
-    insert(
+    announce(
         database,
-        "campaigns",
-        [Campaign(name, 10**9, "Asia/Tokyo", "active", "even", 1, currency="JPY") for name in ("k1", "k2")],
+        *(Campaign(name, 10**9, "Asia/Tokyo", "active", "even", 1, currency="JPY") for name in ("k1", "k2")),
     )
     decided = (HOUR_MS, HOUR_MS - 7 * 60 * MINUTE_MS)
     insert(

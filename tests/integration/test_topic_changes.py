@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import structlog
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # not in its __all__
@@ -17,6 +18,7 @@ from schemas.bounds import JoinBounds
 from schemas.errors import TopicsChanged
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
+from streams.embedded.ports import free_port
 from streams.engine.pace import RunnerProgress
 from streams.kafka import topic_watch
 from streams.kafka.admin import Admin
@@ -25,12 +27,14 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.settings import client_settings
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import join_topics
-from streams.pacing.settings import PacingProgress, PacingSettings
+from streams.pacing.settings import PacingSettings
 from streams.sink.settings import Progress, SinkSettings
 from streams.sink.worker import run as run_sink
 from streams.verify.run import Verification, VerifyRequest
 from streams.warehouse.client import Warehouse
+from streams.worker.lifecycle import Log, Signals
 from streams.worker.runners import JoinSettings, LearnSettings, join_runner, learn_runner
+from streams.worker.workers import PacingWorker
 from tests.slots import slot_zero
 from tests.waiting import PATIENCE_S, eventually
 
@@ -99,11 +103,15 @@ class System:
         return _of_runner(partial(learn_runner, settings))
 
     def pace(self) -> Work:
-        from streams.pacing.worker import run
-
-        settings = PacingSettings(cluster=self.cluster, group=self.cluster.group("pace"), data_dir=self.folder / "pace")
-        progress = PacingProgress()
-        return Work(lambda stop: run(settings, stop, progress), lambda: progress.ready and progress.ticks > 0)
+        settings = PacingSettings(
+            cluster=self.cluster,
+            group=self.cluster.group("pace"),
+            data_dir=self.folder / "pace",
+            web_port=free_port(),
+        )
+        worker = PacingWorker(settings)
+        log: Log = structlog.get_logger("pace")
+        return Work(lambda stop: worker.work(Signals(stop=stop), log), lambda: worker.ready() and worker.advanced())
 
     def sink(self, warehouse: Warehouse, group: str = "sink") -> Work:
         settings = SinkSettings(cluster=self.cluster, warehouse=warehouse, group=self.cluster.group(group))

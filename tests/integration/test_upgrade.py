@@ -138,6 +138,9 @@ def test_a_system_of_the_version_before_is_moved_at_its_cut_and_decides_nothing_
     counted = sum(each.impressions.accepted for each in last), sum(each.billable for each in last)
     with closing(system.stack.clickhouse.warehouse.connect_to_server()) as client:
         eventually(lambda: shown(client), equals=counted)
+        # The gate has filled the history from what the topic of campaigns holds.
+        names = "SELECT campaign_id, number, version FROM ads.campaign_history ORDER BY ALL"
+        assert client.query(names).result_rows == [(f"c{number}", 1, 1) for number in range(3)]
     assert counted > shown_before
 
 

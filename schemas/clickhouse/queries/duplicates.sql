@@ -77,11 +77,11 @@ FROM
         (SELECT (count(), uniqExact(topic, partition, offset, reason)) FROM rejects WHERE record_time >= rejects_from)
     UNION ALL
     SELECT
-        'campaign_rows',
-        'campaigns',
-        (SELECT count() FROM campaign_rows),
-        (SELECT count() FROM campaign_rows FINAL),
-        (SELECT (count(), uniqExact(campaign_id)) FROM campaigns)
+        'campaign_history_rows',
+        'campaign_history',
+        (SELECT count() FROM campaign_history_rows),
+        (SELECT count() FROM campaign_history_rows FINAL),
+        (SELECT (count(), uniqExact(campaign_id, number)) FROM campaign_history)
     UNION ALL
     SELECT
         'ledger_rows',

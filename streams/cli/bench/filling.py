@@ -95,12 +95,14 @@ SELECT
     m
 FROM numbers({{first:UInt64}}, {{count:UInt64}})
 """
-CAMPAIGNS = """
-INSERT INTO campaign_rows (run, campaign_id, version, advertiser_id, status, pacing, daily_budget_micros, currency,
-    timezone)
+CAMPAIGNS = f"""
+INSERT INTO campaign_history_rows (run, campaign_id, number, in_force_from, version, advertiser_id, status, pacing,
+    daily_budget_micros, currency, timezone)
 SELECT
     '',
     'c' || leftPad(toString(number), 4, '0'),
+    1,
+    '{START}',
     1,
     'a' || leftPad(toString(intDiv(number, 4)), 3, '0'),
     'active',
@@ -108,7 +110,7 @@ SELECT
     1_440_000_000,
     'EUR',
     ['UTC', 'Europe/Berlin', 'Asia/Kolkata', 'America/New_York'][1 + number % 4]
-FROM numbers({first:UInt64}, {count:UInt64})
+FROM numbers({{first:UInt64}}, {{count:UInt64}})
 """
 LEDGER = f"""
 INSERT INTO ledger_rows (run, join_partition, version, impressions_consumed, impressions_accepted, closed, unclicked,

@@ -86,6 +86,8 @@ def _topic(topic: Topic, name: str, kind: Kind) -> Iterator[str]:
 def _kept(topic: Topic) -> str:
     if topic.config.get("cleanup.policy") == "compact":
         return "the latest record of each key (compacted)"
+    if topic.config["retention.ms"] == "-1":
+        return "for ever"
     return f"{int(topic.config['retention.ms']) // DAY_MS} days"
 
 
