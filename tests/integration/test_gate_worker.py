@@ -106,7 +106,7 @@ def test_killed_at_any_moment_beside_another_its_history_is_that_of_one_undistur
 ) -> None:
     records = list(announcements(600))
     luck = random.Random(13)
-    workers = {name: start(name, instance_id=name) for name in ("one", "other")}
+    workers = {name: start(name, slot=name) for name in ("one", "other")}
     for turn in range(4):
         send(cluster, records[turn * 150 : (turn + 1) * 150])
         seen = len(history(cluster))
@@ -114,7 +114,7 @@ def test_killed_at_any_moment_beside_another_its_history_is_that_of_one_undistur
         eventually(lambda seen=seen, few=few: judged(cluster) or len(history(cluster)) > seen + few)  # type: ignore[misc]
         name = luck.choice(sorted(workers))
         workers[name].kill()
-        workers[name] = start(name, instance_id=name)
+        workers[name] = start(name, slot=name)
     eventually(lambda: judged(cluster))
     expected = undisturbed(cluster)
     assert Counter(history(cluster)) == Counter(out.value for out in expected if out.topic == "campaign_history")
