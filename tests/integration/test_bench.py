@@ -47,3 +47,21 @@ def test_bench_sink_measures_totals_and_outcomes_beside_driver_and_engine(
     for measured in found.values():
         assert min(measured["engine"], measured["driver"], measured["sink"]) > 0
         assert measured["spent_us"]["decode (CPU)"] > 0
+
+
+@pytest.mark.broker
+def test_bench_join_measures_a_worker_and_a_consumer_that_only_reads(
+    bench: Run, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap)
+    found = orjson.loads(bench("join", "--impressions", "30000", "--partitions", "2", "--rounds", "1", "--json"))
+    assert found["events"] >= 30_000
+    assert min(found["bare_events_per_s"], found["join_events_per_s"], found["join_cpu_us_per_event"]) > 0
+    assert found["ratio"] == pytest.approx(found["join_events_per_s"] / found["bare_events_per_s"], abs=0.001)
+
+
+def test_bench_fold_says_where_the_time_of_an_event_goes(bench: Run) -> None:
+    found = orjson.loads(bench("fold", "--impressions", "2000", "--partitions", "2", "--rounds", "1", "--json"))
+    spent_us = found["cpu_us_per_event"]
+    assert min(spent_us.values()) >= 0.0
+    assert spent_us["all"] == pytest.approx(sum(spent_us.values()) - spent_us["all"], abs=0.01)

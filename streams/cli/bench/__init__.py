@@ -7,6 +7,10 @@ COMMANDS = {
         "streams.cli.bench.join:join",
         "Compare the speed of a full join worker with that of a consumer that only reads the same topics.",
     ),
+    "fold": Lazy(
+        "streams.cli.bench.fold:fold",
+        "Time the folds of the join in memory, without Kafka: microseconds of CPU for one event, by phase.",
+    ),
     "recovery": Lazy(
         "streams.cli.bench.recovery:recovery",
         "Kill a join worker that has this many open impressions: seconds until it is live again, memory, disk space.",
