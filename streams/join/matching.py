@@ -18,7 +18,7 @@ from schemas.events import Click, Impression
 from schemas.records import Out, Records
 from schemas.rejects import Reason, rejected
 from streams.join.confirm import Sifted, contradiction
-from streams.join.decode import DecodedBatch, EventDecoder
+from streams.join.decode import ClickDecoder, DecodedBatch
 from streams.join.former import judge_former
 from streams.join.impressions import Twins, stored_impression
 from streams.join.index import Hashes
@@ -26,6 +26,7 @@ from streams.join.judge import Fate, Int64s, Judged, judge
 from streams.join.negatives import Negatives
 from streams.join.outcomes import Outcomes
 from streams.join.pending import matches
+from streams.join.scanned import ImpressionDecoder, ScannedImpressions
 from streams.join.state import CLICKS, IMPRESSIONS, INPUTS, JoinState, Leader, LogState
 from streams.join.watermark import Floor
 
@@ -57,11 +58,11 @@ class Matching:
         self._names = names or {name: name for name in INPUTS}
         self._negatives = Negatives(bounds.negative_rate)
         self._outcomes = Outcomes(partition, shards, unclicked_weight=self._negatives.weight)
-        self._impression_decoder = EventDecoder(Impression, bounds)
-        self._click_decoder = EventDecoder(Click, bounds)
-        self._former_decoders: dict[str, EventDecoder[Any]] = {
-            IMPRESSIONS: EventDecoder(Impression, bounds, former=True),
-            CLICKS: EventDecoder(Click, bounds, former=True),
+        self._impression_decoder = ImpressionDecoder(bounds)
+        self._click_decoder = ClickDecoder(bounds)
+        self._former_decoders: dict[str, ImpressionDecoder | ClickDecoder] = {
+            IMPRESSIONS: ImpressionDecoder(bounds, former=True),
+            CLICKS: ClickDecoder(bounds, former=True),
         }
 
     # ---- records in -------------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class Matching:
         """Folds in records between which no seal begins to hold."""
         before_ms, holding = log.watermark.highest_ms, bool(log.confirmation.held)
         former = records.offsets[0] < log.moved_offset
-        batch = self._former_decoders[log.name].decode(records) if former else self._decode(records, log)
+        batch = self._decode(records, log, former=former)
         for row, reason, detail in batch.refused:
             self.reject(records, row, reason, detail, outs)
         log.fates.rejected += len(batch.refused)
@@ -148,7 +149,9 @@ class Matching:
         if len(sifted.passed):
             self._judge(sifted.passed, self._decode(sifted.passed, log), log, outs)
 
-    def _decode(self, records: Records, log: LogState) -> DecodedBatch[Any]:
+    def _decode(self, records: Records, log: LogState, *, former: bool = False) -> DecodedBatch[Any]:
+        if former:
+            return self._former_decoders[log.name].decode(records)
         decoder = self._impression_decoder if log.name == IMPRESSIONS else self._click_decoder
         return decoder.decode(records)
 
@@ -170,15 +173,16 @@ class Matching:
     def _judge_impressions(
         self, records: Records, batch: DecodedBatch[Impression], log: LogState, outs: list[Out], *, former: bool
     ) -> None:
-        state = self.state
+        state, events = self.state, batch.events
+        assert isinstance(events, ScannedImpressions)
         # The key of a good record is its impression id.
         keys = records.keys if not batch.refused else [records.keys[row] for row in batch.rows]
-        hashes = np.fromiter(map(_hash, keys), np.uint64, len(keys))  # type: ignore[arg-type]  # so it is never None
-        twins = Twins(state.store, state.conflicts, batch.events, hashes, self.bounds)
+        hashes = events.hashes
+        twins = Twins(state.store, state.conflicts, events, keys, hashes, self.bounds)
         if former:
             judged = judge_former(
                 log.watermark,
-                batch.events,
+                events,
                 dedupe_ms=self.bounds.dedupe_ms,
                 accepted_of=lambda place: twins.earlier(place, within_ms=END_OF_TIME_MS),
                 accept=twins.accept,
@@ -188,20 +192,20 @@ class Matching:
         accepted = self._sort_out(records, batch, judged, log, outs)
         if not len(accepted):
             return
-        events, ts, payloads = batch.events, batch.ts, batch.payloads
+        ts, payloads = batch.ts, batch.payloads
         if len(accepted) < len(events):
-            chosen = accepted.tolist()
-            events, ts, hashes = [events[place] for place in chosen], ts[accepted], hashes[accepted]
-            payloads = [payloads[place] for place in chosen]
+            ts, hashes = ts[accepted], hashes[accepted]
+            keys, payloads = ([column[place] for place in accepted.tolist()] for column in (keys, payloads))
         positions = state.store.append(ts, hashes, payloads)
-        state.counting.add_impressions(events, ts)
+        state.counting.add_impressions(events, accepted, ts)
         clicked = []
-        for place in state.accepted_clicks.awaited(events):
-            clicks = state.accepted_clicks.take(events[place])
-            clicked += [place] if clicks else []
+        for number in state.accepted_clicks.awaited(keys):
+            impression = events[int(accepted[number])]
+            clicks = state.accepted_clicks.take(impression)
+            clicked += [number] if clicks else []
             for click in clicks:
-                self._match(events[place], int(positions[place]), click, outs)
-        self._close_at_once(events, ts, hashes, clicked, outs)
+                self._match(impression, int(positions[number]), click, outs)
+        self._close_at_once(events, accepted, hashes, clicked, outs)
 
     def _judge_clicks(
         self, records: Records, batch: DecodedBatch[Click], log: LogState, outs: list[Out], *, former: bool
@@ -299,17 +303,17 @@ class Matching:
         outs.append(self._outcomes.orphan(click))
 
     def _close_at_once(
-        self, events: Sequence[Impression], ts: Int64s, hashes: Hashes, clicked: Sequence[int], outs: list[Out]
+        self, events: ScannedImpressions, accepted: Int64s, hashes: Hashes, clicked: Sequence[int], outs: list[Out]
     ) -> None:
         """Closes accepted impressions below the close bound: no acceptable click can come for them any more.
 
-        `clicked` are the places of those that pending clicks have matched.
+        `hashes` are those of the accepted; `clicked` are indexes of those that pending clicks have matched.
         """
-        unclicked = ts < self.state.reached.close_ms
+        unclicked = events.ts[accepted] < self.state.reached.close_ms
         self.state.decisions.closed += int(unclicked.sum())
         unclicked[clicked] = False
         self.state.decisions.unclicked += int(unclicked.sum())
-        sampled = np.flatnonzero(unclicked & self._negatives.sampled(hashes)).tolist()
+        sampled = accepted[unclicked & self._negatives.sampled(hashes)].tolist()
         outs.extend(self._outcomes.unclicked(events[place]) for place in sampled)
 
     def can_sweep(self) -> bool:

@@ -26,6 +26,8 @@ class Clicks:
         # Clicks of one impression id in log order: the first that matches is the billable one.
         self._waiting: dict[str, list[Click]] = {}
         self._waiting_by_ts: list[tuple[int, str, str]] = []
+        # The same ids as Kafka keys: a batch of keys is compared with them at once.
+        self._waiting_keys: set[bytes | None] = set()
         self.pending = 0
 
     def __len__(self) -> int:
@@ -54,14 +56,15 @@ class Clicks:
     def wait(self, click: Click) -> None:
         """Keeps an accepted click until its impression comes, or no impression can match it any more."""
         self._waiting.setdefault(click.impression_id, []).append(click)
+        self._waiting_keys.add(click.impression_id.encode())
         heapq.heappush(self._waiting_by_ts, (click.ts, click.impression_id, click.click_id))
         self.pending += 1
 
-    def awaited(self, impressions: Sequence[Impression]) -> list[int]:
-        """The places of those impressions that some click waits for."""
-        if not self._waiting:
+    def awaited(self, keys: Sequence[bytes | None]) -> list[int]:
+        """Which of the impressions with these ids, in UTF-8, some click waits for; as indexes."""
+        if self._waiting_keys.isdisjoint(keys):
             return []
-        return [place for place, impression in enumerate(impressions) if impression.impression_id in self._waiting]
+        return [index for index, key in enumerate(keys) if key in self._waiting_keys]
 
     def take(self, impression: Impression) -> list[Click]:
         """Removes and returns, in log order, the waiting clicks that this impression matches."""
@@ -111,6 +114,7 @@ class Clicks:
             self._waiting[impression_id] = clicks
         else:
             del self._waiting[impression_id]
+            self._waiting_keys.discard(impression_id.encode())
 
 
 def matches(impression_ts: int, click_ts: int, bounds: JoinBounds) -> bool:

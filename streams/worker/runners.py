@@ -30,6 +30,7 @@ from streams.kafka.settings import SESSION_TIMEOUT_MS
 from streams.kafka.slots import Slot
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import join_topics, learn_topics
+from streams.kernels.compiled import load_kernels
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed
@@ -114,6 +115,8 @@ def join_runner(
     digest, former = settings.bounds.digest(*decided_by), former_digest(settings.bounds, *decided_by)
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
     share = _share(settings, warn)
+    # Before the group waits for this worker: they may have to be compiled.
+    load_kernels()
     slot = slot_of(settings)
     # Before the clients start their threads, each of which would have a heap of its own.
     return_freed()

@@ -18,6 +18,7 @@ from schemas.records import Records
 from streams.cli.bench.reporting import print_nothing, print_progress
 from streams.inputs.traffic import Events, Traffic
 from streams.join.fold import JoinFold
+from streams.kernels.compiled import load_kernels
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed
 
@@ -40,6 +41,7 @@ def fold(
     """Time the folds of the join in memory, without Kafka: microseconds of CPU for one event, by phase."""
     say = print_nothing if json else print_progress
     return_freed()
+    load_kernels()
     say(f"making {impressions:,} impressions …")
     batches = list(made_up(impressions, partitions))
     events = sum(map(len, batches))

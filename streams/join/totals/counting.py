@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from schemas.events import Impression
 from schemas.records import Out
 from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS, CampaignTotal
 from streams.engine.ports import Disk
+from streams.join.scanned import ScannedImpressions
 from streams.join.totals.journal import Journal, QuarterState
 from streams.join.totals.measures import (
     ATTRIBUTED,
@@ -25,7 +25,7 @@ from streams.join.totals.measures import (
     added_by_clicks,
     added_by_impressions,
 )
-from streams.join.totals.quarter import CAMPAIGN, Quarter
+from streams.join.totals.quarter import CAMPAIGN, Quarter, groups
 
 # Totals in one record of `ads.totals`: about 100 KB. With long names it may be larger. Above 512 KiB, half of what a
 # broker takes by default, the record is split in two.
@@ -37,7 +37,7 @@ class Counting:
     """All totals of a partition that are not final yet. A dimension that is not in `dimensions` counts as not given."""
 
     def __init__(self, disk: Disk, dimensions: Sequence[str] = DIMENSIONS) -> None:
-        self._columns = [(index, attrgetter(name)) for index, name in enumerate(DIMENSIONS) if name in dimensions]
+        self._dimensions = [number for number, name in enumerate(DIMENSIONS) if name in dimensions]
         self._by_campaign = "campaign_id" in dimensions
         self._journal = Journal(disk)
         # By start of the quarter-hour, ms UTC.
@@ -53,9 +53,14 @@ class Counting:
         """Bytes of memory in use, without the names."""
         return sum(quarter.nbytes for quarter in self.quarters.values())
 
-    def add_impressions(self, impressions: Sequence[Impression], ts_ms: Int64s) -> None:
-        """Counts accepted impressions in their own minutes; `ts_ms` are their event times."""
-        self._add(impressions, ts_ms, added_by_impressions(impressions), SHOWN)
+    def add_impressions(self, impressions: ScannedImpressions, accepted: Int64s, ts_ms: Int64s) -> None:
+        """Counts the impressions at the `accepted` places in their own minutes; `ts_ms` are their event times."""
+        added = added_by_impressions(*impressions.prices_and_pctrs(accepted))
+        for start_ms, rows in groups(ts_ms - ts_ms % QUARTER_MS):
+            quarter, places = self._quarter(start_ms), accepted[rows]
+            codes = quarter.names.coded(impressions, places, self._dimensions)
+            campaigns = codes if self._by_campaign else quarter.names.coded(impressions, places, [CAMPAIGN])
+            quarter.add(codes, campaigns[:, CAMPAIGN], ts_ms[rows], added[:, rows], SHOWN)
 
     def add_click(self, impression: Impression, click_ms: int, *, repeat: bool) -> None:
         """Counts a matched click in the click's minute, and a billable one also in the impression's; see `flush`."""
@@ -69,9 +74,14 @@ class Counting:
         """Counts the clicks that were added since the last flush, all at once: one click alone costs as much as 100."""
         if not self._clicks:
             return
-        impressions, times_ms, kinds = zip(*self._clicks, strict=True)
+        impressions, times, kinds = zip(*self._clicks, strict=True)
         self._clicks = []
-        self._add(impressions, np.array(times_ms, np.int64), added_by_clicks(impressions, kinds), CLICKED)
+        times_ms, added = np.array(times, np.int64), added_by_clicks(impressions, kinds)
+        for start_ms, rows in groups(times_ms - times_ms % QUARTER_MS):
+            quarter, events = self._quarter(start_ms), [impressions[row] for row in rows.tolist()]
+            codes = quarter.coded(events, self._dimensions)
+            campaigns = codes if self._by_campaign else quarter.coded(events, [CAMPAIGN])
+            quarter.add(codes, campaigns[:, CAMPAIGN], times_ms[rows], added[:, rows], CLICKED)
 
     def report(
         self, partition: int, version: int, *, final_ms: int, limit: int, final_only: bool = False
@@ -143,39 +153,19 @@ class Counting:
         self._clicks.clear()
         self._journal.clear()
 
-    def _add(self, impressions: Sequence[Impression], ts_ms: Int64s, added: Int64s, measures: Sequence[int]) -> None:
-        minutes_ms = ts_ms - ts_ms % MINUTE_MS
-        for start_ms, rows in _groups(minutes_ms - minutes_ms % QUARTER_MS):
-            quarter = self.quarters.setdefault(start_ms, Quarter())
-            whole = len(rows) == len(impressions)
-            events = impressions if whole else [impressions[row] for row in rows.tolist()]
-            values = added if whole else added[:, rows]
-            codes = quarter.coded(self._columns, events)
-            for minute_ms, members in _groups(minutes_ms[rows]):
-                quarter.table(minute_ms).add(codes[members], values[:, members], measures)
-            campaigns = codes[:, CAMPAIGN] if self._by_campaign else quarter.campaign_codes(events)
-            quarter.campaigns.add(campaigns, measures, values)
+    def _quarter(self, start_ms: int) -> Quarter:
+        return self.quarters.setdefault(start_ms, Quarter())
 
     def _campaigns(self, partition: int, version: int, *, final_ms: int) -> list[Out]:
         outs: list[Out] = []
         for start_ms, quarter in sorted(self.quarters.items()):
             final = start_ms + QUARTER_MS <= final_ms
             codes = quarter.campaigns.take_dirty(final=final)
-            texts = quarter.names[CAMPAIGN].texts
+            texts = quarter.names.texts[CAMPAIGN]
             for code, numbers in zip(codes.tolist(), quarter.campaigns.measures[:, codes].T.tolist(), strict=True):
                 total = CampaignTotal(texts[code], start_ms, partition, version, final, *numbers)
                 outs.append(Out("campaign_totals", texts[code].encode(), encode(total)))
         return outs
-
-
-def _groups(values: Int64s) -> Iterator[tuple[int, Int64s]]:
-    """Each distinct value, ascending, with the indexes that have it."""
-    low, high = int(values.min()), int(values.max())
-    if low == high:
-        yield low, np.arange(len(values))
-        return
-    for value in np.unique(values).tolist():
-        yield value, np.flatnonzero(values == value)
 
 
 def _packed(head: dict[str, Any], columns: list[list[str]], measures: Int64s) -> list[Out]:

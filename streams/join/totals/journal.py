@@ -18,8 +18,9 @@ from schemas.errors import DamagedState
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.engine.ports import Disk
 from streams.join.totals.measures import CLICKED, SHOWN
+from streams.join.totals.names import CODE_COLUMNS
 from streams.join.totals.quarter import Quarter
-from streams.join.totals.tables import CODE_COLUMNS, Table
+from streams.join.totals.tables import Table
 from streams.state.kept import KeptFiles
 
 _PREFIX = "totals-"
@@ -157,7 +158,7 @@ class Journal:
         except ValueError as error:
             # The bytes are what was written, so it was written under other numbers of dimensions or measures.
             raise DamagedState(f"{file.name} was written by a program with other totals: {error}") from error
-        file.names = [len(names.texts) for names in quarter.names]
+        file.names = quarter.names.counts
         file.rows = {minute_ms: table.count for minute_ms, table in quarter.minutes.items()}
         quarter.all_saved()
         return quarter
@@ -174,7 +175,7 @@ def _entries(data: bytes) -> Iterator[memoryview]:
 
 def _changes(quarter: Quarter, file: _File) -> QuarterChange | None:
     """What is not in the file yet, None if nothing. From then on it counts as being in the file: append it."""
-    names = [names.texts[written:] for names, written in zip(quarter.names, file.names, strict=True)]
+    names = [texts[written:] for texts, written in zip(quarter.names.texts, file.names, strict=True)]
     minutes = [
         _minute_change(minute_ms, table, file.rows.get(minute_ms, 0))
         for minute_ms, table in quarter.minutes.items()
@@ -184,7 +185,7 @@ def _changes(quarter: Quarter, file: _File) -> QuarterChange | None:
     if not (minutes or len(codes) or any(names)):
         return None
     measures = quarter.campaigns.measures[:, codes].astype("<i8").tobytes()
-    file.names = [len(names.texts) for names in quarter.names]
+    file.names = quarter.names.counts
     file.rows = {minute_ms: table.count for minute_ms, table in quarter.minutes.items()}
     quarter.all_saved()
     return QuarterChange(names, minutes, codes.tobytes(), measures)
@@ -205,9 +206,10 @@ def _minute_change(minute_ms: int, table: Table, written_rows: int) -> MinuteCha
 
 def _apply(entry: QuarterChange, quarter: Quarter, minutes: set[int]) -> None:
     """Adds an entry to the quarter, without minutes that are not in `minutes`: they have become final since."""
-    for names, more in zip(quarter.names, entry.names, strict=True):
-        for text in more:
-            _ = names[text]
+    if len(entry.names) != len(DIMENSIONS):
+        raise ValueError(f"names of {len(entry.names)} dimensions")
+    for dimension, more in enumerate(entry.names):
+        quarter.names.codes_of([dimension] * len(more), more)
     for change in entry.minutes:
         if change.start in minutes:
             rows = np.frombuffer(change.rows, "<i4")

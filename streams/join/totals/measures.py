@@ -44,17 +44,14 @@ _COUNTED: Final = _by_kind({"repeats": 1}, {"clicks": 1}, {"attributed_clicks": 
 _PRICED: Final = _by_kind({}, {"spend_micros": 1}, {"attributed_spend_micros": 1})
 
 _price = attrgetter("price_micros")
-_pctr = attrgetter("pctr")
 
 
-def added_by_impressions(impressions: Sequence[Impression]) -> Int64s:
-    """A row for each of SHOWN, a column for each impression."""
-    prices = np.fromiter(map(_price, impressions), np.float64, len(impressions))
-    # numpy reads an absent pCTR as nan; it counts as 0.
-    pctrs = np.nan_to_num(np.array(list(map(_pctr, impressions)), np.float64))
-    added = np.empty((len(SHOWN), len(impressions)), np.int64)
+def added_by_impressions(prices: Int64s, pctrs: Float64s) -> Int64s:
+    """A row for each of SHOWN, a column for each impression, given its price in micros and its pCTR, nan for none."""
+    prices_micros, shares = prices.astype(np.float64), np.nan_to_num(pctrs)
+    added = np.empty((len(SHOWN), len(prices)), np.int64)
     for row, of_impression in enumerate(_OF_IMPRESSION.values()):
-        added[row] = of_impression(prices, pctrs)
+        added[row] = of_impression(prices_micros, shares)
     return added
 
 
@@ -62,4 +59,4 @@ def added_by_clicks(impressions: Sequence[Impression], kinds: Sequence[int]) -> 
     """A row for each of CLICKED, a column for each click: on these impressions, REPEAT, BILLED or ATTRIBUTED."""
     prices = np.fromiter(map(_price, impressions), np.int64, len(impressions))
     chosen = np.array(kinds, np.intp)
-    return (_COUNTED[chosen] + _PRICED[chosen] * prices[:, np.newaxis]).T
+    return np.ascontiguousarray((_COUNTED[chosen] + _PRICED[chosen] * prices[:, np.newaxis]).T)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.totals import DIMENSIONS, MEASURES
+from schemas.events import Impression
+from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
 from streams.join.totals.measures import Int64s
-from streams.join.totals.tables import CODE_COLUMNS, Int32s, Names, Table
+from streams.join.totals.names import CODE_COLUMNS, Names
+from streams.join.totals.tables import Int32s, Table
+from streams.kernels.totals import add_columns, mark
 
-# Position in DIMENSIONS, and how to get the name of an event.
-Columns = Sequence[tuple[int, Callable[[Any], str | None]]]
 CAMPAIGN = DIMENSIONS.index("campaign_id")
 
 
@@ -29,10 +28,10 @@ class Campaigns:
     def add(self, codes: Int32s, measures: Sequence[int], added: Int64s) -> None:
         """Adds the rows of `added` to the measures at these positions; a code may come several times."""
         self.fit(int(codes.max()) + 1)
-        for measure, values in zip(measures, added, strict=True):
-            np.add.at(self.measures[measure], codes, values)
-        self.dirty[codes] = True
-        self.unsaved[codes] = True
+        whole = np.zeros((len(MEASURES), len(codes)), np.int64)
+        whole[measures, :] = added
+        add_columns(self.measures, codes, whole)
+        mark(self.dirty, self.unsaved, codes)
 
     def fit(self, count: int) -> None:
         """Makes room for codes 0 to `count` - 1."""
@@ -57,7 +56,7 @@ class Quarter:
     """Totals of a quarter-hour. It has its own names: they are freed with it, so that no dictionary grows for ever."""
 
     def __init__(self) -> None:
-        self.names = [Names() for _ in DIMENSIONS]
+        self.names = Names()
         # By start of the minute, ms UTC.
         self.minutes: dict[int, Table] = {}
         self.campaigns = Campaigns()
@@ -67,18 +66,20 @@ class Quarter:
         """Bytes of memory in use, names left out."""
         return sum(table.nbytes for table in self.minutes.values()) + self.campaigns.measures.nbytes
 
-    def coded(self, columns: Columns, events: Sequence[Any]) -> Int32s:
-        """The codes of events, shape (n, CODE_COLUMNS). Dimensions that are not in `columns` count as not given."""
-        codes = np.zeros((len(events), CODE_COLUMNS), np.int32)
-        for dimension, name_of in columns:
-            code_of = self.names[dimension].__getitem__
-            codes[:, dimension] = np.fromiter(map(code_of, map(name_of, events)), np.int32, len(events))
+    def coded(self, impressions: Sequence[Impression], dimensions: Sequence[int]) -> Int32s:
+        """The codes of impressions, shape (n, CODE_COLUMNS); 0 for all but these dimensions."""
+        codes = np.zeros((len(impressions), CODE_COLUMNS), np.int32)
+        for dimension in dimensions:
+            name = DIMENSIONS[dimension]
+            texts = [getattr(impression, name) for impression in impressions]
+            codes[:, dimension] = self.names.codes_of([dimension] * len(texts), texts)
         return codes
 
-    def campaign_codes(self, events: Sequence[Any]) -> Int32s:
-        """The codes of the events' campaigns, also where minute totals do not keep campaigns apart."""
-        codes = map(self.names[CAMPAIGN].__getitem__, map(attrgetter("campaign_id"), events))
-        return np.fromiter(codes, np.int32, len(events))
+    def add(self, codes: Int32s, campaigns: Int32s, ts_ms: Int64s, added: Int64s, measures: Sequence[int]) -> None:
+        """Adds to the totals of the minutes at these times, by codes, and to those of the campaigns."""
+        for minute_ms, members in groups(ts_ms - ts_ms % MINUTE_MS):
+            self.table(minute_ms).add(codes[members], np.ascontiguousarray(added[:, members]), measures)
+        self.campaigns.add(np.ascontiguousarray(campaigns), measures, added)
 
     def all_dirty(self) -> None:
         """Marks all totals to be reported again."""
@@ -108,6 +109,16 @@ class Quarter:
     def named(self, codes: Int32s) -> list[list[str]]:
         """The names of codes, shape (n, CODE_COLUMNS): for each dimension a list of n."""
         return [
-            list(map(names.texts.__getitem__, codes[:, dimension].tolist()))
-            for dimension, names in enumerate(self.names)
+            list(map(texts.__getitem__, codes[:, dimension].tolist()))
+            for dimension, texts in enumerate(self.names.texts)
         ]
+
+
+def groups(values: Int64s) -> Iterator[tuple[int, Int64s]]:
+    """Each distinct value, ascending, with the indexes that have it."""
+    low, high = int(values.min()), int(values.max())
+    if low == high:
+        yield low, np.arange(len(values))
+        return
+    for value in np.unique(values).tolist():
+        yield value, np.flatnonzero(values == value)

@@ -12,34 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.totals import DIMENSIONS, MEASURES
+from schemas.totals import MEASURES
 from streams.join.totals.measures import CLICKED, SHOWN, Int64s
+from streams.join.totals.names import CODE_COLUMNS
+from streams.kernels.totals import add_columns, fill_row_slots, find_rows, mark
 
 Int32s = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
-# Codes are hashed and compared two at a time, as 64-bit words; with an odd number of dimensions the last code is 0.
-_WORDS = (len(DIMENSIONS) + 1) // 2
-CODE_COLUMNS = 2 * _WORDS
 # Rows a table has room for at first: a minute of a small campaign. Room is doubled whenever it is full.
 _FIRST_ROWS = 64
-# Odd 64-bit factors, one for each word: powers of the golden ratio's constant spread neighbouring codes over all bits.
-_MIX = np.array([pow(0x9E3779B97F4A7C15, 2 * word + 1, 1 << 64) for word in range(_WORDS)], np.uint64)
-# A factor of splitmix64, which mixes the sum once more.
-_STIR = np.uint64(0xBF58476D1CE4E5B9)
-
-
-class Names(dict[str | None, int]):
-    """Codes of the names of one dimension, in the order in which the names first came. Absent and empty are code 0."""
-
-    def __init__(self) -> None:
-        super().__init__({None: 0, "": 0})
-        self.texts: list[str] = [""]
-
-    def __missing__(self, name: str) -> int:
-        code = self[name] = len(self.texts)
-        self.texts.append(name)
-        return code
 
 
 class Table:
@@ -65,35 +47,14 @@ class Table:
         return self.count * row_bytes + self.clicked.nbytes + self._slots.nbytes
 
     def rows_of(self, codes: Int32s) -> Int32s:
-        """The row of each combination of codes, shape (n, CODE_COLUMNS). Adds new ones. 0.15 µs each in batches."""
+        """The row of each combination of codes, shape (n, CODE_COLUMNS). Adds new ones."""
         self._fit(len(codes))
         if len(self._slots) < 2 * (self.count + len(codes)):
-            self._rehash(len(codes))
+            room = max(256, 2 * len(self._slots), 2 * (self.count + len(codes)))
+            self._slots = np.full(1 << (room - 1).bit_length(), -1, np.int32)
+            fill_row_slots(self._slots, self.codes, self.count)
         rows = np.empty(len(codes), np.int32)
-        # Indexes into `codes` whose row is not known yet, with their words, their hashes and their steps.
-        left, words = np.arange(len(codes), dtype=np.int32), _words(codes)
-        hashes, steps = _hashes(words)
-        mask = np.uint64(len(self._slots) - 1)
-        while len(left):
-            slots = (hashes & mask).astype(np.int64)
-            candidates = self._slots[slots]
-            free = np.flatnonzero(candidates < 0)
-            if len(free):
-                # Several may write to one free slot. The last to write is added as a row; the others compare themselves
-                # with that row below.
-                self._slots[slots[free]] = free
-                stayed = free[self._slots[slots[free]] == free]
-                added = np.arange(self.count, self.count + len(stayed), dtype=np.int32)
-                self.codes[added] = codes[left[stayed]]
-                self._slots[slots[stayed]] = added
-                self.count += len(stayed)
-                candidates = self._slots[slots]
-            # Compares the codes themselves: two totals with equal hashes must never be taken for one.
-            same = _equal(_words(self.codes)[candidates], words)
-            rows[left[same]] = candidates[same]
-            other = ~same
-            left, words, steps = left[other], words[other], steps[other]
-            hashes = hashes[other] + steps
+        self.count = find_rows(codes, self._slots, self.codes, self.count, rows)
         return rows
 
     def add(self, codes: Int32s, added: Int64s, measures: Sequence[int]) -> None:
@@ -103,11 +64,10 @@ class Table:
         """
         rows = self.rows_of(codes)
         if measures is SHOWN:
-            _add(self.shown, rows, added)
+            add_columns(self.shown, rows, added)
         else:
-            _add(self.clicked_for(rows), self.clicked_column[rows], added)
-        self.dirty[rows] = True
-        self.unsaved[rows] = True
+            add_columns(self.clicked_for(rows), self.clicked_column[rows], added)
+        mark(self.dirty, self.unsaved, rows)
 
     def clicked_for(self, rows: Int32s) -> Int64s:
         """`clicked`, after each of these rows was given a column of its own."""
@@ -156,44 +116,6 @@ class Table:
         self.dirty = _grown(self.dirty, wanted)
         self.unsaved = _grown(self.unsaved, wanted)
         self.shown = _widened(self.shown, wanted)
-
-    def _rehash(self, more: int) -> None:
-        """Makes at least twice as many slots as rows, so that most look-ups find their row in the first or second."""
-        self._slots = np.full(1 << max(8, (4 * (self.count + more) - 1).bit_length() - 1), -1, np.int32)
-        mask = np.uint64(len(self._slots) - 1)
-        rows = np.arange(self.count, dtype=np.int32)
-        hashes, steps = _hashes(_words(self.codes[: self.count]))
-        while len(rows):
-            slots = (hashes & mask).astype(np.int64)
-            free = np.flatnonzero(self._slots[slots] < 0)
-            self._slots[slots[free]] = rows[free]
-            left = self._slots[slots] != rows
-            rows, hashes, steps = rows[left], hashes[left] + steps[left], steps[left]
-
-
-def _add(target: Int64s, columns: Int32s, added: Int64s) -> None:
-    for sums, values in zip(target, added, strict=True):
-        np.add.at(sums, columns, values)
-
-
-def _words(codes: Int32s) -> npt.NDArray[np.uint64]:
-    return codes.view(np.uint64)
-
-
-def _equal(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64]) -> Bools:
-    same: Bools = left[:, 0] == right[:, 0]
-    for word in range(1, _WORDS):
-        same &= left[:, word] == right[:, word]
-    return same
-
-
-def _hashes(words: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """The hash of each combination, and the step to its next slot. A step is odd, so that it reaches all slots."""
-    mixed = (words * _MIX).sum(axis=1, dtype=np.uint64)
-    mixed ^= mixed >> np.uint64(32)
-    mixed *= _STIR
-    mixed ^= mixed >> np.uint64(29)
-    return mixed, (mixed >> np.uint64(40)) | np.uint64(1)
 
 
 def _grown(array: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:

@@ -1,0 +1,142 @@
+"""Bytes to impressions: kernels read nearly all of them without an object each, msgspec decodes the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from schemas.bounds import JoinBounds
+from schemas.codec import decoder
+from schemas.events import Impression
+from schemas.reading import ReadImpression, Unreadable, read_impression
+from schemas.records import Records
+from schemas.rejects import Reason
+from streams.join.decode import DecodedBatch, misplaced
+from streams.join.former import read_former
+from streams.join.index import Hashes
+from streams.kernels.scan import FIELDS, LEFT, ROW, scan
+from streams.kernels.slices import Slices
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+_decode: Callable[[bytes], Impression] = decoder(Impression).decode
+_hash = xxhash.xxh3_64_intdigest
+
+
+class ScannedImpressions(Sequence[Impression]):
+    """Good impressions of a batch. One is decoded when it is asked for; what counting needs is in arrays.
+
+    `rows` are those of `streams.kernels.scan`, with values that begin at `starts` in `buffer`. Names of impressions
+    that are `left` to msgspec are not in them.
+    """
+
+    def __init__(
+        self,
+        payloads: Sequence[bytes],
+        rows: npt.NDArray[np.void],
+        starts: Int64s,
+        buffer: npt.NDArray[np.uint8],
+        left: dict[int, Impression],
+    ) -> None:
+        self._payloads = payloads
+        self.rows = rows
+        self.starts = starts
+        self.buffer = buffer
+        self.left: npt.NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
+        self._decoded = left
+        for place, event in left.items():
+            self.left[place] = True
+            pctr = np.nan if event.pctr is None else event.pctr
+            rows[place] = (event.ts, event.price_micros, pctr, _hash(event.impression_id.encode()), 0)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Impression: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Impression]: ...
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        event = self._decoded.get(place)
+        if event is None:
+            event = self._decoded[place] = _decode(self._payloads[place])
+        return event
+
+    def __iter__(self) -> Iterator[Impression]:
+        return map(self.__getitem__, range(len(self)))
+
+    @property
+    def ts(self) -> Int64s:
+        """Event times, ms."""
+        return np.ascontiguousarray(self.rows["ts"])
+
+    @property
+    def hashes(self) -> Hashes:
+        """xxh3-64 of the ids."""
+        return np.ascontiguousarray(self.rows["hash"])
+
+    def prices_and_pctrs(self, places: Int64s) -> tuple[Int64s, Float64s]:
+        """Prices in micros and predicted click probabilities, nan for none, of the impressions at these places."""
+        rows = self.rows[places]
+        return rows["price"], rows["pctr"]
+
+
+class ImpressionDecoder:
+    """Decodes the log of impressions. msgspec and `schemas.reading` are the rule; kernels are only faster."""
+
+    def __init__(self, bounds: JoinBounds, *, former: bool = False) -> None:
+        """`former`: by the rules of fold version 1, see `streams.join.former`."""
+        self._former = former
+        self._future_ms = bounds.future_ms
+        # What `scan` remembers about the order of fields.
+        self._after = np.full(FIELDS + 1, FIELDS, np.int64)
+
+    def decode(self, records: Records) -> DecodedBatch[Impression]:
+        """Checks in this order: size, nesting, form and constant bounds, key, future. Bad records raise nothing."""
+        rows, results = np.empty(len(records), ROW), np.zeros(len(records), np.int8)
+        values = Slices.of(records.values)
+        if not self._former:
+            scan(*values, *Slices.of(records.keys), rows, results, self._after)
+        stamped = np.asarray(records.timestamps, np.int64)
+        doubtful = (results == LEFT) | ((rows["ts"] > stamped + self._future_ms) & (stamped >= 0))
+        starts = np.ascontiguousarray(values.spans[:, 0])
+        if not doubtful.any():
+            payloads: Sequence[bytes] = records.values  # type: ignore[assignment]  # a tombstone is doubtful
+            events = ScannedImpressions(payloads, rows, starts, values.buffer, {})
+            return DecodedBatch(range(len(rows)), events, payloads, events.ts, [])
+        good = np.ones(len(records), np.bool_)
+        refused: list[tuple[int, Reason, str]] = []
+        read: dict[int, ReadImpression] = {}
+        for row in np.flatnonzero(doubtful).tolist():
+            judged = self._read(records, row)
+            if isinstance(judged, Unreadable):
+                refused.append((row, judged.reason, judged.detail))
+                good[row] = False
+            else:
+                read[row] = judged
+        places = np.flatnonzero(good)
+        chosen: list[int] = places.tolist()
+        payloads = [read[row].payload if row in read else records.values[row] or b"" for row in chosen]
+        left = {place: read[row].impression for place, row in enumerate(chosen) if row in read}
+        events = ScannedImpressions(payloads, rows[places], starts[places], values.buffer, left)
+        features_left_out = sum(each.features_left_out for each in read.values())
+        return DecodedBatch(chosen, events, payloads, events.ts, refused, features_left_out)
+
+    def _read(self, records: Records, row: int) -> ReadImpression | Unreadable:
+        value = records.values[row]
+        if self._former:
+            event = read_former(value, _decode)
+            judged = event if isinstance(event, Unreadable) else ReadImpression(event, value or b"", 0)
+        else:
+            judged = read_impression(value)
+        if isinstance(judged, Unreadable):
+            return judged
+        fault = misplaced(judged.impression, records.keys[row], records.timestamps[row], self._future_ms)
+        return fault or judged

@@ -1,0 +1,102 @@
+"""Codes of the names of a quarter-hour, in each dimension in the order in which the names first came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.totals import DIMENSIONS
+from streams.join.scanned import ScannedImpressions
+from streams.kernels import names as kernels
+from streams.kernels.slices import Slices
+
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+
+CODE_COLUMNS = kernels.CODES
+# Room at first, doubled whenever it is full: the names of a small advertiser.
+_FIRST_NAMES = 128
+
+
+class Names:
+    """Absent and empty names are code 0 of each dimension."""
+
+    def __init__(self) -> None:
+        self._slots: Int32s = np.zeros(2 * _FIRST_NAMES, np.int32)
+        self._entries: Int64s = np.zeros((_FIRST_NAMES, kernels.ENTRY), np.int64)
+        # Room for the names of one impression, each of the greatest length, and as much again.
+        self._texts: npt.NDArray[np.uint8] = np.zeros(2 * len(DIMENSIONS) * kernels.MAX_NAME_BYTES, np.uint8)
+        self._state: Int64s = np.zeros(kernels.STATE, np.int64)
+        self._state[kernels.NEXT_CODES :] = 1
+        # By dimension and code; as far as they were asked for.
+        self._read: list[list[str]] = [[""] for _ in DIMENSIONS]
+
+    @property
+    def counts(self) -> list[int]:
+        """How many codes each dimension has, the one of the empty name included."""
+        counts: list[int] = self._state[kernels.NEXT_CODES :].tolist()
+        return counts
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The names of each dimension by code."""
+        done = sum(map(len, self._read)) - len(DIMENSIONS)
+        new = self._entries[done + 1 : int(self._state[kernels.NAMES]) + 1].tolist()
+        data = self._texts.data
+        for start, length, dimension, *_ in new:
+            self._read[dimension].append(str(data[start : start + length], "utf-8"))
+        return self._read
+
+    def coded(self, impressions: ScannedImpressions, places: Int64s, dimensions: Sequence[int]) -> Int32s:
+        """The codes of the impressions at these places, shape (n, CODE_COLUMNS); 0 for all but these dimensions."""
+        codes = np.zeros((len(places), CODE_COLUMNS), np.int32)
+        wanted = np.zeros(len(DIMENSIONS), np.bool_)
+        wanted[list(dimensions)] = True
+        done = 0
+        while done < len(places):
+            done += kernels.code_scanned(
+                *(impressions.buffer, impressions.starts, impressions.rows, places[done:], wanted),
+                *(self._slots, self._entries, self._texts, self._state, codes[done:]),
+            )
+            if done < len(places):
+                self._grow()
+        # A kernel has read no names of those that msgspec has decoded.
+        for number in np.flatnonzero(impressions.left[places]).tolist() if impressions.left.any() else ():
+            event = impressions[int(places[number])]
+            named = [getattr(event, DIMENSIONS[dimension]) for dimension in dimensions]
+            codes[number, list(dimensions)] = self.codes_of(dimensions, named)
+        return codes
+
+    def codes_of(self, dimensions: Sequence[int], texts: Sequence[str | None]) -> Int32s:
+        """The codes of texts, each of its dimension."""
+        packed = Slices.of([(text or "").encode() for text in texts])
+        codes, of = np.empty(len(texts), np.int32), np.array(dimensions, np.int64)
+        done = 0
+        while done < len(texts):
+            table = self._slots, self._entries, self._texts, self._state
+            done += kernels.code_texts(packed.buffer, packed.spans[done:], of[done:], *table, codes[done:])
+            if done < len(texts):
+                self._grow()
+        return codes
+
+    def _grow(self) -> None:
+        """Doubles whatever has no room for the names of another impression."""
+        names, text_bytes = self._state[: kernels.NEXT_CODES].tolist()
+        more = len(DIMENSIONS)
+        if names + more >= len(self._entries):
+            self._entries = _grown(self._entries, 2 * len(self._entries))
+        if 2 * (names + more) >= len(self._slots):
+            self._slots = np.zeros(2 * len(self._slots), np.int32)
+            kernels.fill_name_slots(self._slots, self._entries, self._state)
+        if text_bytes + more * kernels.MAX_NAME_BYTES + kernels.TEXT_MARGIN > len(self._texts):
+            self._texts = _grown(self._texts, 2 * len(self._texts))
+
+
+def _grown(array: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:
+    # New zeros and not a longer copy: pages that are never written take no memory.
+    grown = np.zeros((room, *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown

@@ -1,0 +1,439 @@
+"""Impressions read in place: a strict subset of JSON. A record that is not in it is left to msgspec.
+
+The subset: one object; text is UTF-8 without escapes; whole numbers of at most 16 digits without fraction or exponent
+in integer fields; decimals of at most 15 digits without exponent, which one division makes the nearest double; each
+known field at most once; `features` of strings, booleans and such numbers; unknown fields of strings, booleans, nulls
+and numbers. All of the subset is decoded to the same values by msgspec. A value that is out of its bounds is left to
+msgspec as well, which says why. A test holds this for mutated records.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.events import MAX_FEATURES, MAX_ID_CHARS, MAX_PRICE_MICROS, MAX_TS_MS, MIN_TS_MS
+from schemas.totals import DIMENSIONS
+from streams.kernels.compiled import BYTES, inlined, kernel, part, read, written
+from streams.kernels.hashing import xxh3
+from streams.kernels.machine import (
+    TEXT_BYTES,
+    Int,
+    byte,
+    lowest,
+    others,
+    put_double,
+    put_half,
+    put_int,
+    put_word,
+    quotes,
+    specials,
+    start_of,
+    word,
+)
+from streams.kernels.slices import MARGIN
+
+assert MARGIN >= TEXT_BYTES, "a string is looked at in blocks, the last of which goes beyond its end"
+
+# Known fields by number: the dimensions of totals come first, in their order.
+_REST: Final = ("impression_id", "ts", "price_micros", "pctr", "bid_micros", "user_id", "model_version", "features")
+NAMES: Final = (*DIMENSIONS, *_REST)
+DIMS = len(DIMENSIONS)
+ID, TS, PRICE, PCTR, BID, USER, MODEL, FEATURES = range(DIMS, len(NAMES))
+UNKNOWN = FIELDS = len(NAMES)
+CAMPAIGN, CREATIVE = DIMENSIONS.index("campaign_id"), DIMENSIONS.index("creative_id")
+REQUIRED = np.int64(sum(1 << field for field in (ID, TS, PRICE, CAMPAIGN, CREATIVE)))
+
+# What is read of a record: event time, price, pCTR (nan for none), xxh3 of the id, and of each dimension where its text
+# is in the value, `start << 16 | length`, 0 for absent, null or empty.
+ROW: Final = np.dtype(
+    [("ts", "<i8"), ("price", "<i8"), ("pctr", "<f8"), ("hash", "<u8"), ("spans", "<u4", len(DIMENSIONS))]
+)
+ROW_BYTES = ROW.itemsize
+AT_TS, AT_PRICE, AT_PCTR, AT_HASH, AT_SPANS = (ROW.fields[name][1] for name in ROW.names)  # type: ignore[index,union-attr]
+# A start must fit 16 bits.
+LONGEST = 65_535
+LEFT, READ = 0, 1
+_MIN_TS_MS, _MAX_TS_MS, _MAX_MICROS = np.int64(MIN_TS_MS), np.int64(MAX_TS_MS), np.int64(MAX_PRICE_MICROS)
+_MAX_TEXT, _MAX_FEATURE_TEXT, _MAX_FEATURES = np.int64(MAX_ID_CHARS), np.int64(1_024), np.int64(MAX_FEATURES)
+
+
+def _padded(text: bytes) -> tuple[int, int, int, int]:
+    """The first eight bytes and which of them count, the next eight and which count."""
+    masks = ((1 << 8 * min(len(text), 8)) - 1, (1 << 8 * max(len(text) - 8, 0)) - 1)
+    first, second = (int.from_bytes(text[at : at + 8], "little") for at in (0, 8))
+    return first, masks[0], second, masks[1]
+
+
+# A row for each name, with the quote behind it, and its length. The last row is equal to nothing.
+_NAME_BYTES = 40
+_TABLE = np.array(
+    [(*_padded(f'{name}"'.encode()), len(name)) for name in NAMES] + [(1, 0, 0, 0, 0)],
+    np.uint64,
+)
+assert max(map(len, NAMES)) < 16, "a name is compared as two words"
+_TENS = np.array([10**power for power in range(17)], np.int64)
+_FLOAT_TENS = np.array([10.0**power for power in range(17)], np.float64)
+_LOW_BYTES = np.array([(1 << 8 * count) - 1 for count in range(8)], np.uint64)
+_NULL, _TRUE, _FALSE = (np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"true", b"false"))
+_ONE, _EIGHT, _SIXTY_FOUR = map(np.uint64, (1, 8, 64))
+# Eight digits at once: https://lemire.me/blog/2022/01/21/swar-explained-parsing-eight-digits/
+_ZEROS, _SIXES, _TOPS = map(np.uint64, (0x3030303030303030, 0x7676767676767676, 0x8080808080808080))
+_MASKS = tuple(map(np.uint64, (0x0F0F0F0F0F0F0F0F, 0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF)))
+_MASK_1, _MASK_2, _MASK_3 = _MASKS
+_STEP_1, _STEP_2, _STEP_3 = map(np.uint64, (2_561, 6_553_601, 42_949_672_960_001))
+_BITS_8, _BITS_16, _BITS_32 = map(np.uint64, (8, 16, 32))
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+@part
+def _utf8(at: Int, stop: Int) -> bool:
+    """Whether these bytes are UTF-8, as Unicode defines it: no surrogates, nothing longer than needed."""
+    while at < stop:
+        first = byte(at)
+        if first < 0x80:
+            at += 1
+            continue
+        if 0xC2 <= first <= 0xDF:
+            more = 1
+        elif 0xE0 <= first <= 0xEF:
+            more = 2
+        elif 0xF0 <= first <= 0xF4:
+            more = 3
+        else:
+            return False
+        if at + more >= stop:
+            return False
+        second = byte(at + 1)
+        if (first == 0xE0 and second < 0xA0) or (first == 0xED and second > 0x9F):
+            return False
+        if (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F):
+            return False
+        for number in range(1, more + 1):
+            if byte(at + number) & 0xC0 != 0x80:
+                return False
+        at += more + 1
+    return True
+
+
+@inlined
+def _text_end(at: Int, stop: Int) -> Int:
+    """Where the text that begins at `at` has its closing quote; -1 if it is to be left to msgspec."""
+    start, ascii_only, end = at, True, np.int64(-1)
+    while at < stop:
+        ends = quotes(at)
+        # All bits below the first quote; all 64 where there is none.
+        below = (ends & (~ends + _ONE)) - _ONE
+        if specials(at) & below:
+            break
+        if others(at) & below:
+            ascii_only = False
+        if ends:
+            end = at + lowest(ends)
+            break
+        at += TEXT_BYTES
+    if end >= stop or (end >= 0 and not ascii_only and not _utf8(start, end)):
+        end = np.int64(-1)
+    return end
+
+
+@inlined
+def _space_end(at: Int, stop: Int) -> Int:
+    while at < stop and (byte(at) == 32 or byte(at) == 10 or byte(at) == 13 or byte(at) == 9):
+        at += 1
+    return at
+
+
+@inlined
+def _is_name(at: Int, name: Int) -> Int:
+    return (word(at) & word(name + 8)) == word(name) and (word(at + 8) & word(name + 24)) == word(name + 16)
+
+
+@part
+def _field(at: Int, names: Int) -> Int:
+    """The number of the field whose name begins at `at`."""
+    for number in range(UNKNOWN):
+        if _is_name(at, names + _NAME_BYTES * number):
+            return np.int64(number)
+    return np.int64(UNKNOWN)
+
+
+@inlined
+def _same(left: Int, right: Int, length: Int) -> Int:
+    place = np.int64(0)
+    while place + 8 <= length and word(left + place) == word(right + place):
+        place += 8
+    rest = length - place
+    return rest < 8 and ((word(left + place) ^ word(right + place)) & _LOW_BYTES[rest]) == 0
+
+
+# ---- numbers --------------------------------------------------------------------------------------------------------
+
+
+@inlined
+def _digits(at: Int) -> Int:
+    """How many of the next eight bytes are digits up to the first that is none, and their number."""
+    raw = word(at) ^ _ZEROS
+    count = lowest(((raw + _SIXES) | raw) & _TOPS) >> 3
+    number = np.int64(0)
+    if count > 0:
+        raw = raw << (_SIXTY_FOUR - _EIGHT * np.uint64(count))
+        raw = ((raw & _MASK_1) * _STEP_1) >> _BITS_8
+        raw = ((raw & _MASK_2) * _STEP_2) >> _BITS_16
+        number = np.int64(((raw & _MASK_3) * _STEP_3) >> _BITS_32)
+    return count, number
+
+
+@inlined
+def _whole(at: Int) -> Int:
+    """How many digits follow, 17 for more than 16, and their number."""
+    count, number = _digits(at)
+    if count == 8:
+        more, rest = _digits(at + 8)
+        number = number * _TENS[more] + rest
+        count += more
+        if count == 16 and 48 <= byte(at + 16) <= 57:
+            count = np.int64(17)
+    return count, number
+
+
+@part
+def _number_end(at: Int, stop: Int) -> Int:
+    """Where a number without exponent and with at most 32 characters ends; -1 for anything else."""
+    first = at
+    if at < stop and byte(at) == 45:
+        at += 1
+    start = at
+    while at < stop and 48 <= byte(at) <= 57:
+        at += 1
+    if at == start or (byte(start) == 48 and at - start > 1) or at - start > 18:
+        return np.int64(-1)
+    if at < stop and byte(at) == 46:
+        at += 1
+        start = at
+        while at < stop and 48 <= byte(at) <= 57:
+            at += 1
+        if at == start:
+            return np.int64(-1)
+    if at - first > 32 or (at < stop and (byte(at) == 69 or byte(at) == 101)):
+        return np.int64(-1)
+    return at
+
+
+@part
+def _literal_end(at: Int, stop: Int) -> Int:
+    """Where null, true or false ends; -1 for anything else."""
+    if at + 4 < stop:
+        four = word(at) & _LOW_BYTES[4]
+        if four == _NULL or four == _TRUE:
+            return at + 4
+    if at + 5 < stop and (word(at) & _LOW_BYTES[5]) == _FALSE:
+        return at + 5
+    return np.int64(-1)
+
+
+# ---- records --------------------------------------------------------------------------------------------------------
+
+
+@part
+def _features_end(at: Int, stop: Int) -> Int:
+    """Where an object of usable features ends; -1 if msgspec must look at it."""
+    at = _space_end(at + 1, stop)
+    if at < stop and byte(at) == 125:
+        return at + 1
+    for _ in range(_MAX_FEATURES):
+        if at >= stop or byte(at) != 34:
+            break
+        end = _text_end(at + 1, stop)
+        if end < 0 or end - at - 1 > _MAX_TEXT:
+            break
+        at = _space_end(end + 1, stop)
+        if at >= stop or byte(at) != 58:
+            break
+        at = _space_end(at + 1, stop)
+        if at >= stop:
+            break
+        first = byte(at)
+        if first == 34:
+            end = _text_end(at + 1, stop)
+            if end < 0 or end - at - 1 > _MAX_FEATURE_TEXT:
+                break
+            at = end + 1
+        elif first == 116 or first == 102:
+            at = _literal_end(at, stop)
+        else:
+            at = _number_end(at, stop)
+        if at < 0:
+            break
+        at = _space_end(at, stop)
+        if at >= stop:
+            break
+        closing = byte(at)
+        if closing == 125:
+            return at + 1
+        if closing != 44:
+            break
+        at = _space_end(at + 1, stop)
+    return np.int64(-1)
+
+
+@part
+def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after: Int, names: Int) -> Int:
+    """READ, and then its row is written; or LEFT. All of the value and MARGIN bytes beyond can be read.
+
+    `after` remembers which field followed which: a producer writes them in one order nearly always.
+    """
+    at = _space_end(value, stop)
+    if at >= stop or byte(at) != 123:
+        return LEFT
+    at = _space_end(at + 1, stop)
+    seen = np.int64(0)
+    for number in range(DIMS):
+        put_half(row + AT_SPANS + 4 * number, np.int64(0))
+    put_double(row + AT_PCTR, np.nan)
+    field = np.int64(UNKNOWN)
+    while True:
+        if at >= stop or byte(at) != 34:
+            return LEFT
+        at += 1
+        place = after + 8 * field
+        field = np.int64(word(place))
+        if not _is_name(at, names + _NAME_BYTES * field):
+            field = _field(at, names)
+            put_int(place, field)
+        if field != UNKNOWN:
+            at += np.int64(word(names + _NAME_BYTES * field + 32))
+        else:
+            at = _text_end(at, stop)
+            if at < 0:
+                return LEFT
+        at = _space_end(at + 1, stop)
+        if at >= stop or byte(at) != 58:
+            return LEFT
+        at = _space_end(at + 1, stop)
+        if at >= stop or (seen >> field & 1 and field != UNKNOWN):
+            return LEFT
+        seen |= np.int64(1) << field
+        first = byte(at)
+        if first == 34:
+            at += 1
+            end = _text_end(at, stop)
+            length = end - at
+            if end < 0 or (field != UNKNOWN and length > _MAX_TEXT):
+                return LEFT
+            if field < DIMS:
+                if length == 0 and (field == CAMPAIGN or field == CREATIVE):
+                    return LEFT
+                if length > 0:
+                    put_half(row + AT_SPANS + 4 * field, (at - value) << 16 | length)
+            elif field == ID:
+                if length == 0 or length != key_length or not _same(at, key, length):
+                    return LEFT
+            elif field != USER and field != MODEL and field != UNKNOWN:
+                return LEFT
+            at = end + 1
+        elif first == 110 or field == UNKNOWN:
+            if 48 <= first <= 57 or first == 45:
+                at = _number_end(at, stop)
+            else:
+                at = _literal_end(at, stop)
+            if at < 0 or REQUIRED >> field & 1:
+                return LEFT
+        elif field == TS or field == PRICE or field == BID:
+            count, number = _whole(at)
+            if count == 0 or count > 16 or (first == 48 and count > 1):
+                return LEFT
+            # What follows a number is looked at below: a dot or an exponent is no comma.
+            at += count
+            if field == TS:
+                if number < _MIN_TS_MS or number > _MAX_TS_MS:
+                    return LEFT
+                put_int(row + AT_TS, number)
+            elif number > _MAX_MICROS:
+                return LEFT
+            elif field == PRICE:
+                put_int(row + AT_PRICE, number)
+        elif field == PCTR:
+            count, number = _whole(at)
+            if count == 0 or count > 15 or (first == 48 and count > 1):
+                return LEFT
+            at += count
+            share = np.float64(number)
+            if at < stop and byte(at) == 46:
+                places, rest = _whole(at + 1)
+                if places == 0 or places + count > 16:
+                    return LEFT
+                at += 1 + places
+                number = number * _TENS[places] + rest
+                if number > 9_007_199_254_740_992:
+                    return LEFT
+                # Both are exact, so the quotient is the double nearest to what is written.
+                share = np.float64(number) / _FLOAT_TENS[places]
+            if share > 1.0:
+                return LEFT
+            put_double(row + AT_PCTR, share)
+        elif field == FEATURES and first == 123:
+            at = _features_end(at, stop)
+            if at < 0:
+                return LEFT
+        else:
+            return LEFT
+        at = _space_end(at, stop)
+        if at >= stop:
+            return LEFT
+        closing = byte(at)
+        at = _space_end(at + 1, stop)
+        if closing == 44:
+            continue
+        if closing != 125 or at != stop or (seen & REQUIRED) != REQUIRED:
+            return LEFT
+        return READ
+
+
+Int64s = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+@kernel(BYTES, read("i8", 2), BYTES, read("i8", 2), written(ROW), written("i1"), written("i8"))
+def scan(
+    values: Bytes,
+    value_spans: Int64s,
+    keys: Bytes,
+    key_spans: Int64s,
+    rows: npt.NDArray[np.void],
+    results: npt.NDArray[np.int8],
+    after: Int64s,
+) -> int:
+    """Reads records of which the key is the impression id. `results` says of each LEFT or READ. Returns how many READ.
+
+    `values` and `keys` have `MARGIN` bytes beyond each of their spans. `after` has FIELDS + 1 numbers, at first all
+    FIELDS; it is memory from call to call. Raises IndexError for a span that is not within its buffer.
+    """
+    count = len(value_spans)
+    if len(key_spans) < count or len(rows) < count or len(results) < count or len(after) < FIELDS + 1:
+        raise IndexError("an array is shorter than the records are many")
+    for number in range(len(after)):
+        if after[number] < 0 or after[number] > FIELDS:
+            raise IndexError("no field has such a number")
+    value_base, key_base, row_base = start_of(values), start_of(keys), start_of(rows)
+    follows, names, found = start_of(after), start_of(_TABLE), 0
+    for number in range(count):
+        start, length = value_spans[number, 0], value_spans[number, 1]
+        key_start, key_length = key_spans[number, 0], key_spans[number, 1]
+        result = LEFT
+        if length > 0 and length <= LONGEST and key_length > 0:
+            if start < 0 or start + length + MARGIN > len(values):
+                raise IndexError("a value is not within its buffer")
+            if key_start < 0 or key_start + key_length + MARGIN > len(keys):
+                raise IndexError("a key is not within its buffer")
+            value, key, row = value_base + start, key_base + key_start, row_base + ROW_BYTES * number
+            result = _scan_one(value, value + length, key, key_length, row, follows, names)
+            if result == READ:
+                put_word(row + AT_HASH, xxh3(key, key_length))
+                found += 1
+        results[number] = result
+    return found
