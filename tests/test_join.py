@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streams.join.matching
+import streams.join.pending
 from schemas.bounds import JoinBounds
 from schemas.errors import DamagedState, StateMismatch
 from schemas.records import Out, Record
@@ -72,6 +73,7 @@ def test_ids_whose_hashes_collide_are_told_apart(
     with (
         small_sizes(),
         patch.object(streams.join.matching, "_hash", lambda key: len(key) % 2),
+        patch.object(streams.join.pending, "_hash", lambda key: len(key) % 2),
         patch.object(ScannedImpressions, "hashes", property(hashes)),
     ):
         outs = drive(impressions, clicks, BOUNDS, data, ended=True)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+import streams.join.store
 from streams.join.store import ROW_BITS, Store
+from streams.kernels.slices import Slices
 from tests.simulation.disk import SimulatedDisk
 
 # Rows are needed for so long; one arrives each second.
@@ -22,7 +24,7 @@ def arrivals(store: Store, *, from_s: int, to_s: int) -> Iterator[int]:
     """One impression a second, and after each what is no longer needed is dropped."""
     for at_s in range(from_s, to_s):
         one = np.array([at_s * 1_000])
-        store.append(one, one.astype(np.uint64), [b"payload"])
+        store.append(one, one.astype(np.uint64), Slices.of([b"payload"]))
         store.drop_below((at_s - SPAN_S) * 1_000)
         yield at_s
 
@@ -74,9 +76,21 @@ def test_one_old_row_does_not_finish_a_segment() -> None:
     disk = SimulatedDisk()
     store = Store(disk, none_sampled)
     rows = np.array([0, *range(5_000, 15_000, 1_000)])
-    store.append(rows, rows.astype(np.uint64), [b"payload"] * len(rows))
+    store.append(rows, rows.astype(np.uint64), Slices.of([b"payload"] * len(rows)))
     store.drop_below(1_000)
-    store.append(np.array([16_000]), np.array([16_000], np.uint64), [b"payload"])
+    store.append(np.array([16_000]), np.array([16_000], np.uint64), Slices.of([b"payload"]))
     store.snapshot()
     assert len(disk.names()) == 2
+    store.close()
+
+
+def test_payloads_that_are_read_together_are_those_of_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams.join.store, "_READ_BYTES", 100)
+    store = Store(SimulatedDisk(), none_sampled)
+    payloads = [b"%d" % number * (number % 50 + 1) for number in range(500)]
+    rows = np.arange(len(payloads))
+    positions = store.append(rows, rows.astype(np.uint64), Slices.of(payloads))
+    for step in (1, 7, 300):
+        assert list(store.payloads(positions[::step])) == payloads[::step]
+    assert [store.payload(position) for position in positions.tolist()] == payloads
     store.close()

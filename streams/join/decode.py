@@ -29,13 +29,12 @@ _decode: Callable[[bytes], Click] = decoder(Click).decode
 class DecodedBatch(Generic[Event]):
     """The good records of a batch as equally long columns, and the refused ones as (row, reason, detail).
 
-    `rows` are the places of the good records in the batch, `ts` their event times, ms; `payloads` decode to `events`.
+    `rows` are the places of the good records in the batch, `ts` their event times, ms.
     `features_left_out` counts those that no model can use.
     """
 
     rows: Sequence[int]
     events: Sequence[Event]
-    payloads: Sequence[bytes]
     ts: npt.NDArray[np.int64]
     refused: list[tuple[int, Reason, str]]
     features_left_out: int = 0
@@ -59,7 +58,7 @@ class ClickDecoder:
                     ts = np.fromiter(map(_ts, events), np.int64, len(events))
                     stamped = np.asarray(records.timestamps, np.int64)
                     if not np.any((ts > stamped + self._future_ms) & (stamped >= 0)):
-                        return DecodedBatch(range(len(events)), events, values, ts, [])
+                        return DecodedBatch(range(len(events)), events, ts, [])
         except (TypeError, ValueError, RecursionError):
             pass
         return self._one_by_one(records)
@@ -67,7 +66,6 @@ class ClickDecoder:
     def _one_by_one(self, records: Records) -> DecodedBatch[Click]:
         rows: list[int] = []
         events: list[Click] = []
-        payloads: list[bytes] = []
         refused: list[tuple[int, Reason, str]] = []
         columns = zip(records.keys, records.values, records.timestamps, strict=True)
         for row, (key, value, stamped_ms) in enumerate(columns):
@@ -79,8 +77,7 @@ class ClickDecoder:
                 continue
             rows.append(row)
             events.append(judged)
-            payloads.append(value or b"")
-        return DecodedBatch(rows, events, payloads, np.fromiter(map(_ts, events), np.int64, len(events)), refused)
+        return DecodedBatch(rows, events, np.fromiter(map(_ts, events), np.int64, len(events)), refused)
 
 
 def misplaced(event: Impression | Click, key: bytes | None, stamped_ms: int, future_ms: int) -> Unreadable | None:

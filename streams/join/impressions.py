@@ -11,7 +11,7 @@ from schemas.bounds import JoinBounds
 from schemas.errors import DamagedState
 from schemas.events import Impression, decode_event
 from streams.join.index import Hashes
-from streams.join.judge import Fate
+from streams.join.judge import Fate, Int64s
 from streams.join.seen import Seen, fate_beside
 from streams.join.store import Store
 
@@ -76,9 +76,16 @@ class Twins:
 
 def stored_impression(store: Store, position: int) -> Impression:
     """The impression stored at a position. Raises DamagedState if its bytes are not those that were accepted."""
-    payload = store.payload(position)
+    return _decoded(store.payload(position))
+
+
+def stored_impressions(store: Store, positions: Int64s) -> Iterator[Impression]:
+    """The same of many positions, which ascend."""
+    return map(_decoded, store.payloads(positions))
+
+
+def _decoded(payload: bytes) -> Impression:
     try:
-        impression = decode_event(payload, Impression)
+        return decode_event(payload, Impression)
     except ValueError as error:
-        raise DamagedState(f"stored impression at position {position} is damaged: {error}") from error
-    return impression
+        raise DamagedState(f"a stored impression is damaged: {error}") from error

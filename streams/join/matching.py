@@ -20,7 +20,7 @@ from schemas.rejects import Reason, rejected
 from streams.join.confirm import Sifted, contradiction
 from streams.join.decode import ClickDecoder, DecodedBatch
 from streams.join.former import judge_former
-from streams.join.impressions import Twins, stored_impression
+from streams.join.impressions import Twins, stored_impression, stored_impressions
 from streams.join.index import Hashes
 from streams.join.judge import Fate, Int64s, Judged, judge
 from streams.join.negatives import Negatives
@@ -192,14 +192,13 @@ class Matching:
         accepted = self._sort_out(records, batch, judged, log, outs)
         if not len(accepted):
             return
-        ts, payloads = batch.ts, batch.payloads
+        ts = batch.ts
         if len(accepted) < len(events):
-            ts, hashes = ts[accepted], hashes[accepted]
-            keys, payloads = ([column[place] for place in accepted.tolist()] for column in (keys, payloads))
-        positions = state.store.append(ts, hashes, payloads)
+            ts, hashes, keys = ts[accepted], hashes[accepted], [keys[place] for place in accepted.tolist()]
+        positions = state.store.append(ts, hashes, events.payloads(accepted))
         state.counting.add_impressions(events, accepted, ts)
         clicked = []
-        for number in state.accepted_clicks.awaited(keys):
+        for number in state.accepted_clicks.awaited(keys, hashes):
             impression = events[int(accepted[number])]
             clicks = state.accepted_clicks.take(impression)
             clicked += [number] if clicks else []
@@ -342,7 +341,7 @@ class Matching:
             closed, unclicked, sampled = state.store.unclicked_between(reached.close_ms, reached_ms)
             state.decisions.closed += closed
             state.decisions.unclicked += unclicked
-            outs.extend(self._outcomes.unclicked(stored_impression(state.store, position)) for position in sampled)
+            outs.extend(map(self._outcomes.unclicked, stored_impressions(state.store, sampled)))
             reached.close_ms = reached_ms
             state.changed = True
 

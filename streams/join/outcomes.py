@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 import xxhash
 
 from schemas.codec import encode
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome, OutcomeKind
 from schemas.records import Out
+
+_BEFORE_ID = len(b'{"impression_id":')
 
 
 class Outcomes:
@@ -33,15 +34,18 @@ class Outcomes:
         return Out("outcomes", b"0", encode(outcome), 0)
 
     def _out(self, impression: Impression, kind: OutcomeKind, label: int | None, click: Click | None) -> Out:
-        outcome = Outcome(
-            kind=kind,
-            join_partition=self._partition,
-            label=label,
+        own = Outcome(
+            kind,
+            impression.impression_id,
+            self._partition,
             weight=self._unclicked_weight if kind == "unclicked" else 1.0,
+            label=label,
             click_id=click.click_id if click else None,
             click_ts=click.ts if click else None,
             delay_ms=click.ts - impression.ts if click else None,
-            **msgspec.structs.asdict(impression),
         )
+        # The fields of an impression after its id are the last ones of an outcome, in the same order. To copy their
+        # text takes a third of the time of a struct with all of them.
+        after_id = encode(impression)[_BEFORE_ID + len(encode(impression.impression_id)) :]
         shard = xxhash.xxh3_64_intdigest(impression.campaign_id.encode()) % self._shards
-        return Out("outcomes", str(shard).encode(), encode(outcome), shard)
+        return Out("outcomes", str(shard).encode(), encode(own)[:-1] + after_id, shard)

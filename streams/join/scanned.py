@@ -31,22 +31,26 @@ _hash = xxhash.xxh3_64_intdigest
 class ScannedImpressions(Sequence[Impression]):
     """Good impressions of a batch. One is decoded when it is asked for; what counting needs is in arrays.
 
-    `rows` are those of `streams.kernels.scan`, with values that begin at `starts` in `buffer`. Names of impressions
-    that are `left` to msgspec are not in them.
+    `rows` are those of `streams.kernels.scan`, and `values` what they were read from. Names of impressions that are
+    `left` to msgspec are not in them.
     """
 
     def __init__(
         self,
         payloads: Sequence[bytes],
         rows: npt.NDArray[np.void],
-        starts: Int64s,
-        buffer: npt.NDArray[np.uint8],
+        values: Slices,
         left: dict[int, Impression],
+        *,
+        cleaned: bool = False,
     ) -> None:
+        """`payloads` decode to the impressions. They are the values, unless some were `cleaned`."""
         self._payloads = payloads
+        self._values = values
+        self._cleaned = cleaned
         self.rows = rows
-        self.starts = starts
-        self.buffer = buffer
+        self.buffer = values.buffer
+        self.starts: Int64s = np.ascontiguousarray(values.spans[:, 0])
         self.left: npt.NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
         self._decoded = left
         for place, event in left.items():
@@ -82,10 +86,15 @@ class ScannedImpressions(Sequence[Impression]):
         """xxh3-64 of the ids."""
         return np.ascontiguousarray(self.rows["hash"])
 
+    def payloads(self, places: Int64s) -> Slices:
+        """Bytes that decode to the impressions at these places."""
+        if not self._cleaned:
+            return Slices(self.buffer, self._values.spans[places])
+        return Slices.of([self._payloads[place] for place in places.tolist()])
+
     def prices_and_pctrs(self, places: Int64s) -> tuple[Int64s, Float64s]:
         """Prices in micros and predicted click probabilities, nan for none, of the impressions at these places."""
-        rows = self.rows[places]
-        return rows["price"], rows["pctr"]
+        return self.rows["price"][places], self.rows["pctr"][places]
 
 
 class ImpressionDecoder:
@@ -104,13 +113,12 @@ class ImpressionDecoder:
         values = Slices.of(records.values)
         if not self._former:
             scan(*values, *Slices.of(records.keys), rows, results, self._after)
-        stamped = np.asarray(records.timestamps, np.int64)
+        stamped = np.fromiter(records.timestamps, np.int64, len(records))
         doubtful = (results == LEFT) | ((rows["ts"] > stamped + self._future_ms) & (stamped >= 0))
-        starts = np.ascontiguousarray(values.spans[:, 0])
         if not doubtful.any():
             payloads: Sequence[bytes] = records.values  # type: ignore[assignment]  # a tombstone is doubtful
-            events = ScannedImpressions(payloads, rows, starts, values.buffer, {})
-            return DecodedBatch(range(len(rows)), events, payloads, events.ts, [])
+            events = ScannedImpressions(payloads, rows, values, {})
+            return DecodedBatch(range(len(rows)), events, events.ts, [])
         good = np.ones(len(records), np.bool_)
         refused: list[tuple[int, Reason, str]] = []
         read: dict[int, ReadImpression] = {}
@@ -125,9 +133,11 @@ class ImpressionDecoder:
         chosen: list[int] = places.tolist()
         payloads = [read[row].payload if row in read else records.values[row] or b"" for row in chosen]
         left = {place: read[row].impression for place, row in enumerate(chosen) if row in read}
-        events = ScannedImpressions(payloads, rows[places], starts[places], values.buffer, left)
+        own = Slices(values.buffer, values.spans[places])
+        cleaned = any(each.payload is not records.values[row] for row, each in read.items())
+        events = ScannedImpressions(payloads, rows[places], own, left, cleaned=cleaned)
         features_left_out = sum(each.features_left_out for each in read.values())
-        return DecodedBatch(chosen, events, payloads, events.ts, refused, features_left_out)
+        return DecodedBatch(chosen, events, events.ts, refused, features_left_out)
 
     def _read(self, records: Records, row: int) -> ReadImpression | Unreadable:
         value = records.values[row]

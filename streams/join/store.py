@@ -20,6 +20,8 @@ import xxhash
 from schemas.errors import DamagedState
 from streams.engine.ports import Disk
 from streams.join.index import Hashes, Index, Positions
+from streams.kernels.gather import STORED, gather
+from streams.kernels.slices import Slices
 from streams.state.kept import KeptFiles
 
 Int64s = npt.NDArray[np.int64]
@@ -28,14 +30,14 @@ Sampled = Callable[[Hashes], npt.NDArray[np.bool_]]
 # 131,072 rows of 22 bytes: 2.9 MB of memory a segment that takes rows. A segment is dropped as a whole.
 ROW_BITS = 17
 SEGMENT_ROWS = 1 << ROW_BITS
-# On disk: event time, hash of the id, where the payload ends, low half of the payload's xxh3.
-_ROW = np.dtype([("ts", "<i8"), ("hash", "<u8"), ("end", "<i8"), ("check", "<u4")])
 # In memory: ts, end, check, sampled, clicked.
 _ROW_BYTES = 8 + 8 + 4 + 1 + 1
 # A segment takes no more rows when one row in so many is no longer needed. With 4, rows of one span (the longer of
 # window and dedupe horizon) fill a segment for 4/3 of that span, so no row is kept longer than 7/3 of it.
 _FINISHED_AT = 4
 _check = xxhash.xxh3_64_intdigest
+# Bytes that a sweep reads at once: of twenty rows one is sampled, and one long read costs less than many short ones.
+_READ_BYTES = 1 << 20
 
 
 class SegmentState(msgspec.Struct, frozen=True):
@@ -102,6 +104,12 @@ class Segment:
         self.check, self.sampled = self.check[: self.count].copy(), self.sampled[: self.count].copy()
         self.clicked = self.clicked[: self.count].copy()
 
+    def checked(self, row: int, payload: bytes, length: int) -> bytes:
+        """The payload that was read of a row. Raises DamagedState if it is not what was written."""
+        if len(payload) != length or _check(payload) & 0xFFFFFFFF != int(self.check[row]):
+            raise DamagedState(f"row {row} of {self.name}.payload is not what was written: {len(payload)} bytes read")
+        return payload
+
 
 class Store:
     """The impressions of one partition that a later record can need. `sampled` chooses negatives by the id's hash."""
@@ -126,21 +134,18 @@ class Store:
         """Bytes of memory in use."""
         return sum(segment.nbytes for segment in self._segments.values()) + self._index.nbytes
 
-    def append(self, ts: Int64s, hashes: Hashes, payloads: Sequence[bytes]) -> Positions:
+    def append(self, ts: Int64s, hashes: Hashes, payloads: Slices) -> Positions:
         """Adds impressions in arrival order and returns their positions."""
-        lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
-        checks = np.fromiter(map(_check, payloads), np.uint64, len(payloads)).astype(np.uint32)
         positions = np.empty(len(ts), np.int64)
         done = 0
         while done < len(ts):
             segment = self._tail()
             take = slice(done, min(len(ts), done + SEGMENT_ROWS - segment.count))
-            size = take.stop - take.start
-            rows = np.empty(size, _ROW)
-            rows["ts"], rows["hash"], rows["check"] = ts[take], hashes[take], checks[take]
-            rows["end"] = segment.payload_bytes + np.cumsum(lengths[take])
+            size, spans = take.stop - take.start, payloads.spans[take]
+            copied, rows = np.empty(int(spans[:, 1].sum()), np.uint8), np.empty(size, STORED)
+            gather(payloads.buffer, spans, ts[take], hashes[take], segment.payload_bytes, copied, rows)
             positions[take] = (segment.number << ROW_BITS) + np.arange(segment.count, segment.count + size)
-            self._disk.append(f"{segment.name}.payload", b"".join(payloads[take]))
+            self._disk.append(f"{segment.name}.payload", copied.tobytes())
             self._disk.append(f"{segment.name}.rows", rows.tobytes())
             self._dirty.add(segment.name)
             segment.add_rows(rows)
@@ -164,12 +169,29 @@ class Store:
     def payload(self, position: int) -> bytes:
         """The impression as it arrived."""
         segment, row = self._segments[position >> ROW_BITS], position & (SEGMENT_ROWS - 1)
-        start = int(segment.end[row - 1]) if row else 0
-        length = int(segment.end[row]) - start
-        data = self._disk.read(f"{segment.name}.payload", start, length)
-        if len(data) != length or _check(data) & 0xFFFFFFFF != int(segment.check[row]):
-            raise DamagedState(f"row {row} of {segment.name}.payload is not what was written: {len(data)} bytes read")
-        return data
+        start, end = int(segment.end[row - 1]) if row else 0, int(segment.end[row])
+        return segment.checked(row, self._disk.read(f"{segment.name}.payload", start, end - start), end - start)
+
+    def payloads(self, positions: Int64s) -> Iterator[bytes]:
+        """The impressions at these positions, which ascend, as they arrived."""
+        numbers, rows = positions >> ROW_BITS, positions & (SEGMENT_ROWS - 1)
+        for number in np.unique(numbers).tolist():
+            yield from self._payloads(self._segments[number], rows[numbers == number])
+
+    def _payloads(self, segment: Segment, rows: Int64s) -> Iterator[bytes]:
+        """Payloads of rows that ascend. What lies between two of them is read too."""
+        starts, ends = np.where(rows > 0, segment.end[rows - 1], 0), segment.end[rows]
+        done = 0
+        while done < len(rows):
+            first = int(starts[done])
+            stop = max(done + 1, int(np.searchsorted(ends, first + _READ_BYTES, side="right")))
+            data = self._disk.read(f"{segment.name}.payload", first, int(ends[stop - 1]) - first)
+            part = slice(done, stop)
+            spans = zip(
+                rows[part].tolist(), (starts[part] - first).tolist(), (ends[part] - first).tolist(), strict=True
+            )
+            yield from (segment.checked(row, data[start:end], end - start) for row, start, end in spans)
+            done = stop
 
     def click(self, position: int) -> bool:
         """Marks a row clicked. Returns whether this was its first click."""
@@ -186,19 +208,19 @@ class Store:
             return stop_ms
         return max(int(np.partition(ts, limit)[limit]), start_ms + 1)
 
-    def unclicked_between(self, start_ms: int, stop_ms: int) -> tuple[int, int, list[int]]:
+    def unclicked_between(self, start_ms: int, stop_ms: int) -> tuple[int, int, Positions]:
         """Of the rows with `start_ms <= ts < stop_ms`: how many, how many unclicked, positions of the sampled
         unclicked.
         """
         count = unclicked = 0
-        sampled: list[int] = []
+        sampled = [np.empty(0, np.int64)]
         for segment, rows in self._between(start_ms, stop_ms):
             never_clicked = rows[~segment.clicked[rows]]
             count += len(rows)
             unclicked += len(never_clicked)
             chosen = never_clicked[segment.sampled[never_clicked]]
-            sampled.extend(((segment.number << ROW_BITS) + chosen).tolist())
-        return count, unclicked, sampled
+            sampled.append((segment.number << ROW_BITS) + chosen)
+        return count, unclicked, np.concatenate(sampled)
 
     def drop_below(self, ts_ms: int) -> None:
         """Drops finished segments, oldest first, as long as all rows of them are below `ts_ms`."""
@@ -241,7 +263,7 @@ class Store:
         return {
             f"{self._prefix}{state.number:010d}{kind}": length
             for state in states
-            for kind, length in ((".rows", state.rows * _ROW.itemsize), (".payload", state.payload_bytes))
+            for kind, length in ((".rows", state.rows * STORED.itemsize), (".payload", state.payload_bytes))
         }
 
     def snapshot_kept(self) -> None:
@@ -256,14 +278,14 @@ class Store:
         positions: list[Positions] = []
         for state in states:
             segment = Segment(state.number, self._prefix, self._sampled)
-            length = state.rows * _ROW.itemsize
+            length = state.rows * STORED.itemsize
             data = self._kept.read(f"{segment.name}.rows", 0, length)
             last = self._kept.read(f"{segment.name}.payload", state.payload_bytes - 1, 1)
             if len(data) != length or len(last) != 1 or xxhash.xxh3_64_hexdigest(data) != state.rows_xxh3:
                 raise DamagedState(f"checkpoint names {segment.name}, which is shorter than it was or damaged")
             self._disk.truncate(f"{segment.name}.rows", length)
             self._disk.truncate(f"{segment.name}.payload", state.payload_bytes)
-            segment_rows = np.frombuffer(data, _ROW)
+            segment_rows = np.frombuffer(data, STORED)
             segment.add_rows(segment_rows)
             segment.clicked[np.frombuffer(state.clicked, "<i4")] = True
             if state is not states[-1]:

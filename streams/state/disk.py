@@ -12,6 +12,9 @@ from schemas.errors import ClickfoldError, SettingsError
 # Appends that wait for the writing thread, of one batch each: at most about 10 MB a partition.
 _MOST_QUEUED = 8
 
+# Reads of payloads: to ask for the size of the file each time would cost as much as the read.
+_SHORT_READ = 1 << 20
+
 
 class Folder:
     """`Disk` on a real folder. Files stay open until `close`.
@@ -46,8 +49,10 @@ class Folder:
         if name not in self._open and not (self._path / name).exists():
             raise FileNotFoundError(name)
         descriptor = self._descriptor(name)
-        # Bounded by the size of the file, because `pread` allocates the whole length first.
-        return os.pread(descriptor, min(length, max(0, os.fstat(descriptor).st_size - start)), start)
+        # Long reads are bounded by the size of the file, because `pread` allocates the whole length first.
+        if length > _SHORT_READ:
+            length = min(length, max(0, os.fstat(descriptor).st_size - start))
+        return os.pread(descriptor, length, start)
 
     def read_synced(self, name: str, start: int, length: int) -> bytes:
         # With a descriptor of its own: open descriptors and the queue belong to the owner's thread.

@@ -69,10 +69,9 @@ class Quarter:
     def coded(self, impressions: Sequence[Impression], dimensions: Sequence[int]) -> Int32s:
         """The codes of impressions, shape (n, CODE_COLUMNS); 0 for all but these dimensions."""
         codes = np.zeros((len(impressions), CODE_COLUMNS), np.int32)
-        for dimension in dimensions:
-            name = DIMENSIONS[dimension]
-            texts = [getattr(impression, name) for impression in impressions]
-            codes[:, dimension] = self.names.codes_of([dimension] * len(texts), texts)
+        texts = [getattr(each, DIMENSIONS[dimension]) for dimension in dimensions for each in impressions]
+        of = np.repeat(dimensions, len(impressions))
+        codes[:, dimensions] = self.names.codes_of(of, texts).reshape(len(dimensions), len(impressions)).T
         return codes
 
     def add(self, codes: Int32s, campaigns: Int32s, ts_ms: Int64s, added: Int64s, measures: Sequence[int]) -> None:

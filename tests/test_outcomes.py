@@ -1,0 +1,54 @@
+"""Records of `ads.outcomes`, which are put together from the text of their impressions."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import decode
+from schemas.events import MIN_TS_MS, Click, Impression
+from schemas.outcomes import Outcome
+from streams.join.outcomes import Outcomes
+
+_texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+_labels = st.none() | _texts
+_impressions = st.builds(
+    Impression,
+    impression_id=_texts,
+    ts=st.integers(MIN_TS_MS, MIN_TS_MS + 100),
+    campaign_id=_texts,
+    creative_id=_texts,
+    price_micros=st.integers(0, 1_000),
+    country=_labels,
+    arm=_labels,
+    bid_micros=st.none() | st.integers(0, 9),
+    pctr=st.none() | st.floats(0.0, 1.0),
+    features=st.none() | st.dictionaries(_texts, _texts | st.booleans() | st.integers(0, 9), max_size=2),
+)
+
+
+@given(_impressions, _texts, st.sampled_from(["click", "repeat", "unclicked"]))
+def test_an_outcome_decodes_to_all_fields_of_its_impression(impression: Impression, click_id: str, kind: str) -> None:
+    outcomes = Outcomes(3, 4, unclicked_weight=20.0)
+    click = Click(click_id, impression.impression_id, impression.ts + 7)
+    if kind == "unclicked":
+        out = outcomes.unclicked(impression)
+    else:
+        out = outcomes.clicked(impression, click, repeat=kind == "repeat")
+    clicked = kind != "unclicked"
+    assert decode(out.value or b"", Outcome) == Outcome(
+        kind=kind,  # type: ignore[arg-type]  # a Literal
+        join_partition=3,
+        weight=1.0 if clicked else 20.0,
+        label={"click": 1, "unclicked": 0}.get(kind),
+        click_id=click_id if clicked else None,
+        click_ts=click.ts if clicked else None,
+        delay_ms=7 if clicked else None,
+        **msgspec.structs.asdict(impression),
+    )
+
+
+def test_outcomes_have_the_fields_of_impressions_last_and_in_their_order() -> None:
+    names = [field.name for field in msgspec.structs.fields(Impression)]
+    assert [field.name for field in msgspec.structs.fields(Outcome)][-len(names) + 1 :] == names[1:]
