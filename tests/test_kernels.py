@@ -22,6 +22,7 @@ from tests.effort import SHORT, tries
 from tests.scanning import compare
 
 ROOT = Path(__file__).parent.parent
+compiles = pytest.mark.skipif(SHORT, reason="kernels are compiled anew, 5 to 20 s of CPU")
 GOOD = b'{"impression_id":"i1","ts":1700000000000,"campaign_id":"c","creative_id":"k","price_micros":5'
 
 
@@ -129,7 +130,7 @@ def add_name(spans: np.ndarray[tuple[int, int], np.dtype[np.int64]], *, dimensio
     code_texts(Slices.of([b"ab"]).buffer, spans, np.array([dimension], np.int64), *table, rows_of(1))
 
 
-@pytest.mark.skipif(SHORT, reason="compiles all kernels anew, 20 s of CPU")
+@compiles
 def test_no_index_is_outside_its_array_when_each_is_checked() -> None:
     checked = {**os.environ, "NUMBA_BOUNDSCHECK": "1"}
     scanning = [sys.executable, "-m", "tests.scanning", "--records", "4000"]
@@ -174,6 +175,7 @@ def copied(tmp_path: Path) -> Path:
 ADD = "from streams.kernels.adding import added\nprint(added(1))"
 
 
+@compiles
 def test_an_edit_in_an_imported_module_makes_a_new_kernel(copied: Path) -> None:
     first = python(copied, ADD)
     assert (first.stdout, "Compiling" in first.stderr) == ("2\n", True)
@@ -188,6 +190,7 @@ def test_an_edit_in_an_imported_module_makes_a_new_kernel(copied: Path) -> None:
     assert (edited.stdout, "Compiling" in edited.stderr) == ("6\n", True)
 
 
+@compiles
 def test_compiled_kernels_are_read_from_a_folder_that_cannot_be_written(copied: Path) -> None:
     python(copied, f"{ADD}\nfrom streams.kernels.compiled import complete; complete()")
     cannot_write = "import streams.kernels.compiled as compiled\ncompiled._writable = lambda folder: False\n"
@@ -195,6 +198,7 @@ def test_compiled_kernels_are_read_from_a_folder_that_cannot_be_written(copied: 
     assert (read.stdout, read.stderr) == ("2\n", "")
 
 
+@compiles
 def test_without_any_folder_each_process_compiles_and_says_so(copied: Path) -> None:
     cannot_write = "import streams.kernels.compiled as compiled\ncompiled._writable = lambda folder: False\n"
     compiled = python(copied, cannot_write + ADD)

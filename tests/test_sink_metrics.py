@@ -26,6 +26,7 @@ def test_every_number_of_a_sink_is_a_metric_whose_name_says_its_unit() -> None:
         paused=True,
         lag=9,
         last_commit_ms=1_700_000_000_500,
+        shared_clicks=4,
     )
     samples = [sample for metric in sink_metrics(progress) for sample in metric.samples]
     found = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
@@ -45,5 +46,6 @@ def test_every_number_of_a_sink_is_a_metric_whose_name_says_its_unit() -> None:
         ("clickfold_sink_batch_age_seconds",): 0.75,
         ("clickfold_sink_paused",): 1,
         ("clickfold_sink_lag_records",): 9,
+        ("clickfold_sink_shared_clicks",): 4,
         ("clickfold_sink_last_commit_seconds",): 1_700_000_000.5,
     }

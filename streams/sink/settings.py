@@ -116,6 +116,8 @@ class Progress:
     lag: int = -1
     # Wall clock; 0 before the first commit.
     last_commit_ms: int = 0
+    # Clicks of the last 24 hours that were charged although one of the same id had been; None while unknown.
+    shared_clicks: int | None = None
 
     @property
     def retries(self) -> int:

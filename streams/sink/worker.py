@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 
 import structlog
 from clickhouse_connect.driver.client import Client
@@ -26,6 +27,7 @@ from streams.sink.batches import Batch, Batches, LogPartition
 from streams.sink.consumer import SinkConsumer
 from streams.sink.letters import Letters
 from streams.sink.settings import Progress, SinkSettings
+from streams.sink.shared_clicks import SharedClicks
 from streams.warehouse.failures import name_of, sentence
 from streams.warehouse.rows import Refused, Rows, rows_of
 from streams.warehouse.writer import Writer, insert_settings
@@ -63,8 +65,10 @@ def run(
     watched = sink_topics(settings.cluster, settings.group, settings.roles)
     watch = TopicWatch(settings.cluster, watched, lambda text: log.warning("topics", text=text))
     watch.look()
-    with watch:
-        _Sink(settings, stop, progress or Progress(), time.monotonic, beat, watch).run()
+    progress = progress or Progress()
+    asking = SharedClicks(settings.warehouse, progress) if "outcomes" in settings.roles and not settings.run else None
+    with watch, asking or nullcontext():
+        _Sink(settings, stop, progress, time.monotonic, beat, watch).run()
 
 
 class _Sink:

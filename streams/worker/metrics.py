@@ -113,6 +113,12 @@ CATALOGUE: Final = {
         _gauge("sink", "sink_batch_age_seconds", "seconds", "How long the first of them is held; 0 when none is."),
         _gauge("sink", "sink_paused", "", "1 while reading waits for ClickHouse."),
         _gauge("sink", "sink_lag_records", "records", "Records not yet acknowledged; absent while unknown."),
+        _gauge(
+            "sink",
+            "sink_shared_clicks",
+            "clicks",
+            "Charged in the last 24 hours although one of the same id had been; absent while unknown.",
+        ),
         _gauge("sink", "sink_last_commit_seconds", "Unix seconds", "When offsets were last committed."),
     )
 }
@@ -254,4 +260,6 @@ def sink_metrics(progress: Progress) -> Iterator[Metric]:
     yield sample("sink_paused", float(progress.paused))
     if progress.lag >= 0:
         yield sample("sink_lag_records", progress.lag)
+    if progress.shared_clicks is not None:
+        yield sample("sink_shared_clicks", progress.shared_clicks)
     yield sample("sink_last_commit_seconds", progress.last_commit_ms / 1e3)

@@ -1,5 +1,6 @@
 """Named queries about impressions and clicks, held against plain Python over the records and figures told by hand."""
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -12,7 +13,12 @@ from statsmodels.stats.proportion import proportion_confint
 from schemas.bounds import JoinBounds
 from schemas.clickhouse.queries import queries
 from schemas.outcomes import Outcome
+from streams.embedded.clickhouse import ClickHouse
+from streams.sink.settings import Progress
+from streams.sink.shared_clicks import SharedClicks
+from streams.warehouse.client import Warehouse
 from tests.golden import HOUR_MS, MINUTE_MS, answered, insert, total
+from tests.waiting import eventually
 from tests.world import impressions, outcomes
 
 pytestmark = pytest.mark.clickhouse
@@ -202,3 +208,31 @@ def test_each_sign_of_invalid_traffic_begins_at_its_bound(ads: Client) -> None:
         ("many_campaigns", user_hash("roamer"), "", ""): (2, 2, 10),
     }
     assert found["too_soon", user_hash("quick"), "", "k1"]["shortest_ms"] == 199
+
+
+def test_the_sink_counts_the_shared_clicks_of_the_last_day(ads: Client, clickhouse: ClickHouse) -> None:
+    def charged(click_id: str, minutes_ago: int, partition: int) -> Outcome:
+        click_ts = int(time.time() * 1_000) - minutes_ago * 60_000
+        return Outcome(
+            kind="click",
+            impression_id=f"i{click_id}{partition}",
+            join_partition=partition,
+            label=1,
+            click_id=click_id,
+            click_ts=click_ts,
+            delay_ms=1_000,
+            ts=click_ts - 1_000,
+            campaign_id="k1",
+            creative_id="x",
+            price_micros=5,
+        )
+
+    insert(ads, "outcomes", [charged("a", 5, 0), charged("a", 4, 1), charged("b", 3, 0)])
+    insert(ads, "outcomes", [charged("c", 3_000, 0), charged("c", 2_999, 1)])
+    progress = Progress()
+    warehouse = Warehouse(clickhouse.url, str(ads.database))
+    with SharedClicks(warehouse, progress, every_s=0.1):
+        eventually(lambda: progress.shared_clicks, equals=1)
+    nowhere = Progress(shared_clicks=1)
+    with SharedClicks(Warehouse("http://127.0.0.1:9", "ads"), nowhere, every_s=0.1):
+        eventually(lambda: nowhere.shared_clicks, equals=None)
