@@ -45,7 +45,7 @@ SETTINGS: Mapping[str, object] = {
     # The newest segment is never compacted, and by default has 100 MB: commits of offsets alone, 2 MB a minute, filled
     # hundreds of megabytes before the first compaction.
     "offsets.topic.segment.bytes": 2 << 20,
-    "transaction.state.log.segment.bytes": 2 << 20,
+    "transaction.state.log.segment.bytes": 1 << 20,
     # Every half second by default, for ever, so that followers see that their leader lives; there are none.
     "metadata.max.idle.interval.ms": 10_000,
     # Retention is looked at every 5 minutes by default.
