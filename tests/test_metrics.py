@@ -50,7 +50,7 @@ def served() -> dict[str, list[Metric]]:
     """Every sample, by worker."""
     progress = SinkProgress(
         rows_written={"minute_totals": 1}, rejected={"late": 1}, stage_s={"read": 1.0}, stage_cpu_s={"read": 1.0},
-        retried={"connection": 1}, lag=0,
+        retried={"connection": 1}, lag=0, shared_clicks=0,
     )  # fmt: skip
     return {
         "join, learn": list(runner_metrics(RunnerProgress(), runner())),
