@@ -145,7 +145,7 @@ class Workers:
             if worker.alive or not worker.expected:
                 continue
             said = worker.last_words()
-            assert NO_KAFKA in said.splitlines()[-1], f"{worker.name} ended by itself: {said}"
+            assert NO_KAFKA in said.splitlines()[-1], f"{worker.name} ended by itself with {worker.code}: {said}"
             worker.start()
 
     def live(self) -> int:
