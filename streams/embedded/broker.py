@@ -20,7 +20,7 @@ from streams.embedded.jars import class_path
 from streams.embedded.kafka_settings import COORDINATORS, JVM_FLAGS, LOGGING, LOOPBACK, file_text, listeners
 from streams.embedded.ports import free_port
 from streams.embedded.process import Process, ProcessError
-from streams.kafka.settings import starting_broker_settings
+from streams.kafka.settings import LONGEST_REQUEST_S, starting_broker_settings
 
 NAME = "kafka"
 START_BOUND_S = 60.0  # 2 to 3 s is usual, 6 s with eight busy processes on two cores; a cold disk adds to that
@@ -224,8 +224,8 @@ def _coordinates(admin: AdminClient) -> bool:
     # is its code. Transactions do not need this: `init_transactions` waits by itself.
     groups = [chr(ord("a") + partition) for partition in range(COORDINATORS)]
     try:
-        for described in admin.describe_consumer_groups(groups, request_timeout=5).values():
-            described.result()
-    except KafkaException:
+        for described in admin.describe_consumer_groups(groups, request_timeout=LONGEST_REQUEST_S).values():
+            described.result(5)
+    except (KafkaException, TimeoutError):
         return False
     return True

@@ -19,7 +19,7 @@ from schemas.errors import SettingsError, Transient
 from schemas.topics import TOPICS, Topic
 from streams.kafka.cluster import Cluster
 from streams.kafka.retries import patiently
-from streams.kafka.settings import admin_settings
+from streams.kafka.settings import LONGEST_REQUEST_S, admin_settings
 from streams.kafka.topic_facts import TopicFacts
 
 _ANSWER_S = 10.0
@@ -221,8 +221,11 @@ class Admin:
 
     def _described(self, group: str) -> Any:
         """What Kafka says of a consumer group; None when there is none."""
+        client = self._client_for_coordinator()
         try:
-            return self._client.describe_consumer_groups([group], request_timeout=_ANSWER_S)[group].result()
+            return client.describe_consumer_groups([group], request_timeout=LONGEST_REQUEST_S)[group].result(_ANSWER_S)
+        except TimeoutError as error:
+            raise Transient(f"Kafka does not describe group {group} within {_ANSWER_S:.0f} s") from error
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return None
@@ -260,13 +263,28 @@ class Admin:
 
         None where this user may not ask. Raises Transient when Kafka does not answer.
         """
-        asked = ConsumerGroupTopicPartitions(group, list(places))
-        return _of_group(group, lambda: self._client.list_consumer_group_offsets([asked], require_stable=False))
+        asked, client = ConsumerGroupTopicPartitions(group, list(places)), self._client_for_coordinator()
+        return _of_group(
+            group,
+            lambda: client.list_consumer_group_offsets(
+                [asked], require_stable=False, request_timeout=LONGEST_REQUEST_S
+            ),
+        )
 
     def set_offsets(self, group: str, places: Sequence[TopicPartition]) -> bool:
         """Commits offsets and metadata for a group without members; False where this user may not. Raises Transient."""
-        given = ConsumerGroupTopicPartitions(group, list(places))
-        return _of_group(group, lambda: self._client.alter_consumer_group_offsets([given])) is not None
+        given, client = ConsumerGroupTopicPartitions(group, list(places)), self._client_for_coordinator()
+        answer = _of_group(
+            group, lambda: client.alter_consumer_group_offsets([given], request_timeout=LONGEST_REQUEST_S)
+        )
+        return answer is not None
+
+    def _client_for_coordinator(self) -> AdminClient:
+        """A client for one question to a group's coordinator, see `LONGEST_REQUEST_S`.
+
+        One that is kept does not find the coordinator any more after Kafka was away (librdkafka 2.16).
+        """
+        return AdminClient(admin_settings(self._cluster, self._note))
 
 
 def _of_group(group: str, request: Callable[[], Mapping[str, Any]]) -> list[TopicPartition] | None:

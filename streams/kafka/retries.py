@@ -22,6 +22,8 @@ _NOT_STABLE = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError._TIMED_OUT,
     KafkaError._WAIT_COORD,
+    # A client that has just started knows a topic, and not yet its partitions.
+    KafkaError._UNKNOWN_PARTITION,
     KafkaError._TRANSPORT,
 )
 

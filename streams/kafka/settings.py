@@ -42,6 +42,11 @@ _BATCHES: Final[dict[str, Any]] = {
     "partitioner": "murmur2_random",
 }
 
+# librdkafka (2.16) gives up a request to a group's coordinator after its timeout; when the coordinator comes back after
+# that, the process ends with a segmentation fault. So these requests get the longest timeout that there is, and who
+# asks waits a shorter time for the answer.
+LONGEST_REQUEST_S: Final = 3_600.0
+
 
 def client_settings(cluster: Cluster, **more: Any) -> dict[str, Any]:
     """What every client has: address, security, and what the user passes on, which wins over our own tuning.

@@ -245,3 +245,33 @@ def test_jars_are_kept_where_the_user_says() -> None:
     assert jars_folder({"CLICKFOLD_CACHE": "/c"}) == Path("/c/jars")
     assert jars_folder({"XDG_CACHE_HOME": "/x"}) == Path("/x/clickfold/jars")
     assert jars_folder({}) == Path.home() / ".cache/clickfold/jars"
+
+
+GROUP_ASKED_IN_AN_OUTAGE = """
+import sys
+from pathlib import Path
+from schemas.errors import Transient
+from streams.embedded.broker import Broker
+from streams.kafka import admin
+from streams.kafka.cluster import Cluster
+admin._ANSWER_S = 1.0
+with Broker(Path(sys.argv[1])) as broker:
+    asking = admin.Admin(Cluster(broker.bootstrap))
+    assert asking.members("g") == []
+    broker.stop()
+    for _ in range(2):
+        try:
+            asking.members("h")
+        except Transient:
+            print("not answered")
+    broker.start()
+    admin._ANSWER_S = 20.0
+    print(asking.members("g"))
+"""
+
+
+def test_a_group_that_is_asked_for_in_an_outage_is_described_after_it(tmp_path: Path) -> None:
+    """librdkafka ended the process, or asked for ever."""
+    command = [sys.executable, "-c", GROUP_ASKED_IN_AN_OUTAGE, str(tmp_path / "kafka")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["not answered", "not answered", "[]"]), done.stderr
