@@ -64,6 +64,14 @@ def test_transaction_that_never_ends_is_given_up_and_work_goes_on(stuck: Transac
     assert [producer.sent for producer in StuckOnce.made] == [0, 1]
 
 
+def test_closing_a_fenced_producer_raises_nothing(stuck: Transactions) -> None:
+    """Else that error would hide why the worker ends."""
+    fenced = KafkaException(KafkaError(KafkaError._FENCED, fatal=True))
+    with patch.object(StuckOnce, "flush", side_effect=fenced) as flushed:
+        stuck.close()
+    assert flushed.called
+
+
 def test_abandoned_producer_that_comes_back_fences_nobody(stuck: Transactions) -> None:
     stuck.begin([], [], None)
     with pytest.raises(TaskLost, match="did not end within"):
