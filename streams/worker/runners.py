@@ -118,9 +118,6 @@ def join_runner(
     # Before the group waits for this worker: they may have to be compiled.
     load_kernels()
     slot = slot_of(settings)
-    # Before the clients start their threads, each of which would have a heap of its own.
-    return_freed()
-    collect_rarely()
     with held_folder(settings, slot, warn, beat) as folder, watch:
 
         def make(partition: int) -> tuple[Fold, Disk]:
