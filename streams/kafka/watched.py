@@ -67,8 +67,8 @@ def gate_topics(cluster: Cluster, group: str) -> WatchedTopics:
     """Those of the gate of campaign records. Records that it judges again change nothing."""
     names = [cluster.topic("campaigns"), cluster.topic("campaign_history")]
     remedy = (
-        f"stop the pacing workers and delete the consumer groups {group} and {group}.topics: the next start judges "
-        f"what Kafka has of {names[0]}"
+        f"stop the pacing workers, delete the consumer groups {group} and {group}.topics and the folders {group} below "
+        f"--state-dir: the next start judges what Kafka has of {names[0]}"
     )
     return WatchedTopics(
         group=group,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -232,6 +233,30 @@ def test_campaign_totals_created_again_end_pacing_until_its_changelog_is_deleted
         opened(system.pace()).start()
     system.delete(f"{system.cluster.group('pace')}-state-changelog")
     opened(system.pace()).start()
+
+
+def test_campaigns_created_again_end_pacing_until_what_the_gate_keeps_is_deleted(
+    system: System, opened: Callable[[Work], Work]
+) -> None:
+    gate = system.cluster.group("gate")
+
+    def work() -> None:
+        second.start()
+        second.result()
+
+    first, second, third = (opened(system.pace()) for _ in range(3))
+    first.start()
+    eventually(lambda: min(_committed(system, "gate", "campaigns"), default=-1), lambda offset: offset >= 0)
+    first.stop()
+    system.create_again("campaigns")
+    with pytest.raises(TopicsChanged, match=r"campaigns was deleted and created again: .*delete the consumer groups"):
+        work()
+    for group in (gate, f"{gate}.topics"):
+        system.admin.delete_consumer_groups([group])[group].result(PATIENCE_S)
+    shutil.rmtree(system.folder / "pace" / gate)
+    third.start()
+    eventually(lambda: min(_committed(system, "gate", "campaigns"), default=-1), lambda offset: offset >= 0)
+    third.stop()
 
 
 @pytest.mark.clickhouse
