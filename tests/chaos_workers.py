@@ -38,7 +38,8 @@ class Worker:
         # How much it had logged each time it went on.
         self.thawed_at: list[int] = []
         self.log_path = folder / f"{name}.log"
-        self._environment = dict(environment)
+        # With the stack of every thread, should a library's C code end the process.
+        self._environment = {**environment, "PYTHONFAULTHANDLER": "1"}
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = int(free.getsockname()[1])
         port_option = "--web-port" if name == "pace" else "--metrics-port"

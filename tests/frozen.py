@@ -114,7 +114,7 @@ def wait_ready(name: str, worker: Worker) -> None:
     """Returns once it says that it is ready."""
 
     def ready() -> bool:
-        assert worker.alive, worker.log_path.read_text()
+        assert worker.alive, f"{name} ended with {worker.code}: {worker.log_path.read_text()}"
         return status(worker.url("/readyz")) == 200
 
     eventually(ready, what=f"readiness of {name}", about=worker.log_path.read_text)
@@ -130,7 +130,7 @@ def freeze(
 
     def watch(name: str, worker: Worker) -> None:
         while not over.wait(0.5):
-            assert worker.alive, worker.log_path.read_text()
+            assert worker.alive, f"{name} ended with {worker.code}: {worker.log_path.read_text()}"
             seen[name].look(worker, time.monotonic() - frozen_s)
 
     os.kill(broker.pid, signal.SIGSTOP)
@@ -142,12 +142,14 @@ def freeze(
     finally:
         os.kill(broker.pid, signal.SIGCONT)
     say(f"thawed after {time.monotonic() - frozen_s:.0f} s")
-    for name, worker in running.items():
-        wait_ready(name, worker)
-        say(f"{name} is ready again {time.monotonic() - frozen_s - seconds:.1f} s later")
-    over.set()
-    for thread in watching:
-        thread.join(30.0)
+    try:
+        for name, worker in running.items():
+            wait_ready(name, worker)
+            say(f"{name} is ready again {time.monotonic() - frozen_s - seconds:.1f} s later")
+    finally:
+        over.set()
+        for thread in watching:
+            thread.join(30.0)
     for name, worker in running.items():
         seen[name].look(worker, time.monotonic() - frozen_s)
     return seen

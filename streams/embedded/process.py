@@ -78,7 +78,7 @@ class Process:
                     *command,
                 ]
                 kind = _DetachedChild if detached else subprocess.Popen[bytes]
-                self._child = _spawn_from_a_lasting_thread(
+                spawned = _spawn_from_a_lasting_thread(
                     lambda: kind(
                         arguments,
                         stdin=subprocess.DEVNULL,
@@ -90,6 +90,13 @@ class Process:
                         start_new_session=detached,
                     )
                 )
+                try:
+                    self._child = spawned.result()
+                except BaseException:
+                    # Ctrl-C: a child that was spawned all the same is one that `stop` finds.
+                    if not spawned.cancel() and spawned.exception() is None:
+                        self._child = spawned.result()
+                    raise
         finally:
             os.close(lock)
 
@@ -237,7 +244,7 @@ _spawner_lock = threading.Lock()
 _spawner: threading.Thread | None = None
 
 
-def _spawn_from_a_lasting_thread(spawn: _Spawn) -> "subprocess.Popen[bytes]":
+def _spawn_from_a_lasting_thread(spawn: _Spawn) -> "Future[subprocess.Popen[bytes]]":
     # PR_SET_PDEATHSIG sends its signal when the *thread* that spawned ends (prctl(2)): a child started in a thread of a
     # pool would be killed with that thread. A daemon thread lives as long as the process.
     global _spawner
@@ -247,13 +254,15 @@ def _spawn_from_a_lasting_thread(spawn: _Spawn) -> "subprocess.Popen[bytes]":
             _spawner.start()
     spawned: Future[subprocess.Popen[bytes]] = Future()
     _spawns.put((spawn, spawned))
-    return spawned.result()
+    return spawned
 
 
 def _spawn_all() -> None:
     while True:
         spawn, spawned = _spawns.get()
+        if not spawned.set_running_or_notify_cancel():
+            continue
         try:
             spawned.set_result(spawn())
-        except OSError as failure:
+        except Exception as failure:  # noqa: BLE001  # raised again where the child is waited for
             spawned.set_exception(failure)

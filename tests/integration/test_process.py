@@ -7,10 +7,13 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
+from streams.embedded import process as process_module
 from streams.embedded.process import FolderInUseError, Process, ProcessError
 
 SLEEP = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
@@ -60,6 +63,57 @@ def test_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     # The record is written after the tether asked for its death signal, so the thread's end came before or after both.
     assert process.note == {}
     assert process.alive
+    process.kill()
+
+
+class Interrupted(Future["subprocess.Popen[bytes]"]):
+    """A child waited for by somebody who is interrupted once: before the child is spawned, or after."""
+
+    def __init__(self, *, spawned: bool) -> None:
+        super().__init__()
+        self._spawned = spawned
+        self._interrupted = False
+
+    def result(self, timeout: float | None = None) -> "subprocess.Popen[bytes]":
+        if self._interrupted:
+            return super().result(timeout)
+        self._interrupted = True
+        if self._spawned:
+            super().result(timeout)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("spawned", [False, True])
+def test_start_that_is_interrupted_leaves_no_child_behind_and_the_next_start_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawned: bool
+) -> None:
+    lasting = process_module._spawn_from_a_lasting_thread
+
+    def interrupted(spawn: Callable[[], "subprocess.Popen[bytes]"]) -> Future["subprocess.Popen[bytes]"]:
+        child = Interrupted(spawned=spawned)
+        if spawned:
+            process_module._spawns.put((spawn, child))
+        return child
+
+    process = Process(tmp_path, "sleep")
+    with monkeypatch.context() as patched:
+        patched.setattr(process_module, "_spawn_from_a_lasting_thread", interrupted)
+        lasting(lambda: subprocess.Popen(["true"])).result().wait()  # the thread runs
+        with pytest.raises(KeyboardInterrupt):
+            process.start(SLEEP)
+    assert process.alive == spawned
+    process.kill()
+    wait_until_free(tmp_path)
+    process.start(SLEEP)
+    process.kill()
+
+
+def test_what_prevents_a_child_is_raised_and_does_not_end_the_thread_that_spawns(tmp_path: Path) -> None:
+    process = Process(tmp_path, "sleep")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="embedded null byte"):
+            process.start(["\0"])
+    process.start(SLEEP)
     process.kill()
 
 

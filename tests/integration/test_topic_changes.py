@@ -200,6 +200,7 @@ def test_input_created_again_while_no_join_runs_is_noticed_at_its_start_until_th
 ) -> None:
     join = opened(system.join())
     join.start()
+    eventually(lambda: _committed(system, "join", "clicks"), equals=[0, 0])
     join.stop()
     system.create_again("clicks")
     for _ in range(2):
