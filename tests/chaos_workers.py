@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from streams.cli.render.sources import Samples
+from streams.embedded.ports import free_port
 from tests.waiting import eventually
 
 FAILED = "see the logs in the folder"
@@ -40,8 +40,7 @@ class Worker:
         self.log_path = folder / f"{name}.log"
         # With the stack of every thread, should a library's C code end the process.
         self._environment = {**environment, "PYTHONFAULTHANDLER": "1"}
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = int(free.getsockname()[1])
+        self._port = free_port()
         port_option = "--web-port" if name == "pace" else "--metrics-port"
         kind = name.partition("-")[0]
         self._command = [sys.executable, "-m", "streams.cli", "worker", kind, *options, port_option, str(self._port)]

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.errors import SettingsError, Transient
 from schemas.topics import TOPICS, Topic
 from streams.kafka.cluster import Cluster
-from streams.kafka.retries import patiently
 from streams.kafka.settings import LONGEST_REQUEST_S, admin_settings
 from streams.kafka.topic_facts import TopicFacts
 
 _ANSWER_S = 10.0
 # A worker with a wrong address must say so within 15 s, its start on a busy machine included.
 _FIRST_ANSWER_S = 6.0
-_FORBIDDEN = (
+# A user with fewer rights may not ask this.
+FORBIDDEN = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -206,7 +200,7 @@ class Admin:
             try:
                 found[resource.name] = {name: str(entry.value) for name, entry in future.result().items()}
             except KafkaException as error:
-                if error.args[0].code() not in _FORBIDDEN:
+                if error.args[0].code() not in FORBIDDEN:
                     raise Transient(f"Kafka does not describe {resource.name}: {error.args[0].str()}") from error
                 found[resource.name] = {}
         return found
@@ -221,7 +215,9 @@ class Admin:
 
     def _described(self, group: str) -> Any:
         """What Kafka says of a consumer group; None when there is none."""
-        client = self._client_for_coordinator()
+        # A client for each question, see `LONGEST_REQUEST_S`: one that is kept does not find the coordinator any more
+        # after Kafka was away (librdkafka 2.16).
+        client = AdminClient(admin_settings(self._cluster, self._note))
         try:
             return client.describe_consumer_groups([group], request_timeout=LONGEST_REQUEST_S)[group].result(_ANSWER_S)
         except TimeoutError as error:
@@ -257,54 +253,6 @@ class Admin:
         if missing:
             raise Transient(f"Kafka does not describe {', '.join(missing)}: there is no such topic now")
         return [facts[name].id for name in names]
-
-    def offsets(self, group: str, places: Sequence[TopicPartition]) -> list[TopicPartition] | None:
-        """What the group has committed of these places, below 0 where nothing; does not wait for open transactions.
-
-        None where this user may not ask. Raises Transient when Kafka does not answer.
-        """
-        asked, client = ConsumerGroupTopicPartitions(group, list(places)), self._client_for_coordinator()
-        return _of_group(
-            group,
-            lambda: client.list_consumer_group_offsets(
-                [asked], require_stable=False, request_timeout=LONGEST_REQUEST_S
-            ),
-        )
-
-    def set_offsets(self, group: str, places: Sequence[TopicPartition]) -> bool:
-        """Commits offsets and metadata for a group without members; False where this user may not. Raises Transient."""
-        given, client = ConsumerGroupTopicPartitions(group, list(places)), self._client_for_coordinator()
-        answer = _of_group(
-            group, lambda: client.alter_consumer_group_offsets([given], request_timeout=LONGEST_REQUEST_S)
-        )
-        return answer is not None
-
-    def _client_for_coordinator(self) -> AdminClient:
-        """A client for one question to a group's coordinator, see `LONGEST_REQUEST_S`.
-
-        One that is kept does not find the coordinator any more after Kafka was away (librdkafka 2.16).
-        """
-        return AdminClient(admin_settings(self._cluster, self._note))
-
-
-def _of_group(group: str, request: Callable[[], Mapping[str, Any]]) -> list[TopicPartition] | None:
-    def ask() -> list[TopicPartition] | None:
-        try:
-            answer: list[TopicPartition] = request()[group].result(_ANSWER_S).topic_partitions
-            for place in answer:
-                if place.error is not None:
-                    raise KafkaException(place.error)
-        except KafkaException as error:
-            if error.args[0].code() in _FORBIDDEN:
-                return None
-            raise
-        return answer
-
-    try:
-        answered: list[TopicPartition] | None = patiently(ask, "the group coordinator")
-    except TimeoutError as error:
-        raise Transient(f"the coordinator of group {group} did not answer within {_ANSWER_S:.0f} s") from error
-    return answered
 
 
 def _count(topic: Topic, partitions: int, shards: int) -> int:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.errors import LostHistory, SettingsError, Transient
 from streams.engine.ports import Commit
-from streams.kafka.admin import Admin
+from streams.kafka.admin import FORBIDDEN, Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.retries import ANSWER_S, patiently
 from streams.kafka.settings import SESSION_TIMEOUT_MS, group_offsets_settings
@@ -19,6 +19,8 @@ from streams.kafka.settings import SESSION_TIMEOUT_MS, group_offsets_settings
 # A static member that stops stays in its group until its session times out.
 _GONE_S: Final = 1.5 * SESSION_TIMEOUT_MS / 1_000
 _LOOK_S: Final = 0.5
+# One try; it is repeated until ANSWER_S is over.
+_ANSWER_S: Final = 10.0
 
 
 def stable_offsets(consumer: Consumer, places: Sequence[TopicPartition]) -> list[TopicPartition]:
@@ -27,6 +29,57 @@ def stable_offsets(consumer: Consumer, places: Sequence[TopicPartition]) -> list
         lambda: consumer.committed(list(places), timeout=ANSWER_S), "the group coordinator"
     )
     return found
+
+
+def offsets_now(cluster: Cluster, group: str, places: Sequence[TopicPartition]) -> list[TopicPartition] | None:
+    """What the group has committed of these places, below 0 where nothing; does not wait for open transactions.
+
+    None where this user may not ask. Raises Transient when Kafka does not answer.
+    """
+    # Not an AdminClient's question: the coordinator's error would end the process (docs/internals/traps.md). Dropped,
+    # not closed, as closing waits for requests under way.
+    consumer = Consumer(group_offsets_settings(cluster, group, isolation_level="read_uncommitted"))
+    return _unless_forbidden(lambda: consumer.committed(list(places), timeout=_ANSWER_S))
+
+
+def commit_for(cluster: Cluster, group: str, places: Sequence[TopicPartition]) -> bool:
+    """Commits offsets and metadata for a group without members; False where this user may not. Raises Transient."""
+    answers: list[tuple[KafkaError | None, list[TopicPartition]]] = []
+    settings = group_offsets_settings(cluster, group)
+    consumer = Consumer({**settings, "on_commit": lambda error, found: answers.append((error, found))})
+
+    def commit() -> list[TopicPartition]:
+        answers.clear()
+        # A commit that waits for its answer has no bound of its own.
+        consumer.commit(offsets=list(places), asynchronous=True)
+        until_s = time.monotonic() + _ANSWER_S
+        while not answers:
+            if time.monotonic() > until_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            consumer.poll(0.1)
+        error, found = answers[0]
+        if error is not None:
+            raise KafkaException(error)
+        return found
+
+    return _unless_forbidden(commit) is not None
+
+
+def _unless_forbidden(ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition] | None:
+    def answer() -> list[TopicPartition] | None:
+        try:
+            places = ask()
+            for place in places:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+        except KafkaException as error:
+            if error.args[0].code() in FORBIDDEN:
+                return None
+            raise
+        return places
+
+    answered: list[TopicPartition] | None = patiently(answer, "the group coordinator")
+    return answered
 
 
 def one_commit(places: Iterable[TopicPartition], *, role_of: Callable[[str], str]) -> Commit | None:

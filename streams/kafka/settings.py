@@ -42,9 +42,9 @@ _BATCHES: Final[dict[str, Any]] = {
     "partitioner": "murmur2_random",
 }
 
-# librdkafka (2.16) gives up a request to a group's coordinator after its timeout; when the coordinator comes back after
-# that, the process ends with a segmentation fault. So these requests get the longest timeout that there is, and who
-# asks waits a shorter time for the answer.
+# An AdminClient of librdkafka (2.16) gives up a request to a group's coordinator after its timeout. If the coordinator
+# comes back after that, the process ends with a failed assertion. So these requests get the longest timeout there is,
+# and who asks waits a shorter time for the answer.
 LONGEST_REQUEST_S: Final = 3_600.0
 
 
@@ -113,9 +113,12 @@ def sink_member_settings(
     )
 
 
-def group_offsets_settings(cluster: Cluster, group: str) -> dict[str, Any]:
-    """A client that asks for a group's offsets and never joins it; waits for transactions open on them."""
-    return client_settings(cluster, group_id=group, enable_auto_commit=False, isolation_level="read_committed")
+def group_offsets_settings(cluster: Cluster, group: str, *, isolation_level: str = "read_committed") -> dict[str, Any]:
+    """A client that asks for a group's offsets and never joins it.
+
+    With read_committed the answer waits for transactions that are open on the offsets.
+    """
+    return client_settings(cluster, group_id=group, enable_auto_commit=False, isolation_level=isolation_level)
 
 
 def bounds_settings(cluster: Cluster) -> dict[str, Any]:

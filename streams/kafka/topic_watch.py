@@ -17,6 +17,7 @@ from schemas.codec import decode, encode
 from schemas.errors import TopicsChanged, Transient
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.groups import commit_for, offsets_now
 from streams.kafka.topic_facts import (
     Committed,
     Note,
@@ -44,6 +45,7 @@ class TopicWatch:
     """
 
     def __init__(self, cluster: Cluster, watched: WatchedTopics, warn: Callable[[str], None] = lambda _: None) -> None:
+        self._cluster = cluster
         self._admin = Admin(cluster)
         self._watched = watched
         self._warn = warn
@@ -127,7 +129,7 @@ class TopicWatch:
         self._noted = make_note(facts, self._committed(facts), seen_ms=time.time_ns() // 1_000_000)
         metadata = encode(self._noted).decode()
         places = [TopicPartition(name, 0, 0, metadata) for name in self._watched.noted_on if name in facts]
-        if places and not self._admin.set_offsets(self._watched.group + NOTES, places):
+        if places and not commit_for(self._cluster, self._watched.group + NOTES, places):
             self._forbidden()
 
     def _read_note(self, facts: Mapping[str, TopicFacts]) -> Note | None:
@@ -136,7 +138,7 @@ class TopicWatch:
         A note goes with its topic, but Kafka is some moments late.
         """
         places = [TopicPartition(name, 0) for name in self._watched.noted_on if name in facts]
-        found = (self._admin.offsets(self._watched.group + NOTES, places) if places else None) or []
+        found = (offsets_now(self._cluster, self._watched.group + NOTES, places) if places else None) or []
         notes = [_decoded(place.metadata) for place in found if place.offset >= 0 and place.metadata]
         return max((note for note in notes if note is not None), key=lambda note: note.seen_ms, default=None)
 
@@ -148,7 +150,7 @@ class TopicWatch:
             if name in facts
             for partition in range(facts[name].partitions)
         ]
-        return _extents((self._admin.offsets(self._watched.group, places) if places else None) or [])
+        return _extents((offsets_now(self._cluster, self._watched.group, places) if places else None) or [])
 
     def _forbidden(self) -> None:
         if not self._warned:

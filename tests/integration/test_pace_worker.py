@@ -6,7 +6,6 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -33,6 +32,7 @@ from schemas.rejects import Reason, Rejected
 from schemas.topics import DAY_MS, TOPICS
 from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
 from streams.embedded.broker import Broker
+from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
@@ -199,12 +199,6 @@ class Pace:
         log = self.log.read_text()
         assert self.process.returncode == 0, log
         return log
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 Start = Callable[..., Pace]

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -21,6 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import DAY_MS, TOPICS
 from streams.embedded.broker import Broker
+from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import client_settings
@@ -92,12 +92,6 @@ def running(env: dict[str, str], *arguments: str) -> Iterator[tuple[Command, int
     finally:
         command.process.kill()
         command.process.communicate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def status(port: int, path: str) -> int:

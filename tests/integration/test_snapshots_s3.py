@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from schemas.errors import SettingsError
 from streams.embedded.broker import Broker
+from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.state.objects import ObjectStore
@@ -89,8 +89,7 @@ def test_killed_worker_without_its_disk_goes_on_from_s3_and_comes_to_the_truth(
     state_dir.mkdir()
     random = Random(17)
     shares = ("--snapshots", URL, "--snapshot-every", "500ms")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     produce(cluster, random, range(120))
     first = start_worker(cluster, state_dir, *shares, "--metrics-port", str(port))
     try:

@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 
 from schemas.bounds import JoinBounds
 from streams.embedded.broker import Broker
+from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import client_settings
@@ -58,12 +59,6 @@ class Workers:
         for process in self.running.values():
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @pytest.fixture
