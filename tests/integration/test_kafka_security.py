@@ -25,12 +25,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
 
 from schemas.errors import SettingsError
 from streams.embedded.broker import Broker
+from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import client_settings
 from streams.warehouse.client import Warehouse
 from tests.certificates import write_certificate
-from tests.integration.test_settings_errors import environment, free_port, running
+from tests.integration.test_settings_errors import environment, running
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.broker
