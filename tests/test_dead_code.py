@@ -119,8 +119,13 @@ def definitions(source: Source) -> Iterator[tuple[str, int]]:
                     yield part.id, node.lineno
 
 
-def names_taken_elsewhere(source: Source) -> Iterator[tuple[str, str]]:
+@functools.cache
+def names_taken_elsewhere(module: str) -> frozenset[tuple[str, str]]:
     """(module, name) for whatever a file takes from modules: imported, by attribute, or 'module:name' in a string."""
+    return frozenset(_taken(sources()[module]))
+
+
+def _taken(source: Source) -> Iterator[tuple[str, str]]:
     called = {}
     for node in source.nodes:
         if isinstance(node, ast.Import):
@@ -131,10 +136,18 @@ def names_taken_elsewhere(source: Source) -> Iterator[tuple[str, str]]:
                 called[alias.asname or alias.name] = f"{node.module}.{alias.name}"
     for node in source.nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
-            yield called.get(ast.unparse(node.value), ""), node.attr
+            yield called.get(dotted(node.value), ""), node.attr
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             module, _, name = node.value.replace(":", ".").rpartition(".")
             yield module, name
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` as it is written; "" for what is not a name with attributes."""
+    if isinstance(node, ast.Attribute):
+        owner = dotted(node.value)
+        return f"{owner}.{node.attr}" if owner else ""
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def names_used_within(source: Source) -> dict[str, set[str]]:
@@ -165,7 +178,7 @@ def definitions_nobody_uses() -> list[Unused]:
 
 
 def _definitions_nobody_uses(folders: Iterable[str], *, by: Iterable[str]) -> Iterator[Unused]:
-    taken = {pair for source in of(by) for pair in names_taken_elsewhere(source)}
+    taken = frozenset().union(*(names_taken_elsewhere(source.module) for source in of(by)))
     for source in of(folders):
         used, path = names_used_within(source), source.path.as_posix()
         for name, line in definitions(source):

@@ -45,8 +45,9 @@ def offsets_now(cluster: Cluster, group: str, places: Sequence[TopicPartition]) 
 def commit_for(cluster: Cluster, group: str, places: Sequence[TopicPartition]) -> bool:
     """Commits offsets and metadata for a group without members; False where this user may not. Raises Transient."""
     answers: list[tuple[KafkaError | None, list[TopicPartition]]] = []
-    settings = group_offsets_settings(cluster, group)
-    consumer = Consumer({**settings, "on_commit": lambda error, found: answers.append((error, found))})
+    consumer = Consumer(
+        group_offsets_settings(cluster, group), on_commit=lambda error, found: answers.append((error, found))
+    )
 
     def commit() -> list[TopicPartition]:
         answers.clear()
