@@ -91,7 +91,7 @@ def compare(seed: int, records: int) -> Compared:
         done += len(batch)
         rows, results = np.empty(len(batch), ROW), np.empty(len(batch), np.int8)
         values = Slices.of([record.value for record in batch])
-        read += scan(*values, *Slices.of([record.key for record in batch]), rows, results, after)
+        read += scan(*values.arrays, *Slices.of([record.key for record in batch]).arrays, rows, results, after)
         for record, row, result in zip(batch, rows, results.tolist(), strict=True):
             decoded = read_impression(record.value)
             accepted += isinstance(decoded, ReadImpression)

@@ -28,7 +28,7 @@ GOOD = b'{"impression_id":"i1","ts":1700000000000,"campaign_id":"c","creative_id
 
 def scanned(value: bytes, key: bytes = b"i1") -> tuple[int, np.void]:
     rows, results = np.zeros(1, ROW), np.zeros(1, np.int8)
-    scan(*Slices.of([value]), *Slices.of([key]), rows, results, np.full(FIELDS + 1, FIELDS, np.int64))
+    scan(*Slices.of([value]).arrays, *Slices.of([key]).arrays, rows, results, np.full(FIELDS + 1, FIELDS, np.int64))
     return int(results[0]), rows[0]
 
 
@@ -86,7 +86,7 @@ def test_kernels_write_only_into_their_arrays() -> None:
     memory = np.full(3 * ROW.itemsize + 2 * MARGIN, canary, np.uint8)
     rows = memory[MARGIN:-MARGIN].view(ROW)
     outer = np.full(3 + 2 * MARGIN, canary, np.int8)
-    assert scan(*values, *keys, rows, outer[MARGIN:-MARGIN], np.full(FIELDS + 1, FIELDS, np.int64)) == 2
+    assert scan(*values.arrays, *keys.arrays, rows, outer[MARGIN:-MARGIN], np.full(FIELDS + 1, FIELDS, np.int64)) == 2
     for kept in (memory[:MARGIN], memory[-MARGIN:], outer[:MARGIN], outer[-MARGIN:]):
         assert (kept == canary).all()
 
@@ -96,13 +96,13 @@ def test_kernels_refuse_what_is_not_within_their_arrays() -> None:
     rows, results = np.zeros(1, ROW), np.zeros(1, np.int8)
     for spans in ([[1, len(GOOD) + 1]], [[-1, 5]], [[2**62, 5]]):
         with pytest.raises(IndexError):
-            scan(values.buffer, np.array(spans, np.int64), *keys, rows, results, after)
+            scan(values.buffer, np.array(spans, np.int64), *keys.arrays, rows, results, after)
     with pytest.raises(IndexError):
-        scan(*values, keys.buffer, keys.spans + np.array([1, 0]), rows, results, after)
+        scan(*values.arrays, keys.buffer, keys.spans + np.array([1, 0]), rows, results, after)
     with pytest.raises(IndexError):
-        scan(*values, *keys, rows[:0], results, after)
+        scan(*values.arrays, *keys.arrays, rows[:0], results, after)
     with pytest.raises(IndexError):
-        scan(*values, *keys, rows, results, after + 1)
+        scan(*values.arrays, *keys.arrays, rows, results, after + 1)
     for start, room in ((len(values.buffer), 1), (0, 0)):
         kept = np.array([[start, 1]], np.int64), np.zeros(1, np.int64), np.zeros(1, np.uint64), 0
         with pytest.raises(IndexError):

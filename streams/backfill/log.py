@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from schemas.codec import unpack
 from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
 from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Reading
+from streams.kafka.reader import open_reader
 from streams.kafka.reads import read_side_log
-from streams.kafka.settings import bulk_reader_settings
 from streams.state.disk import Folder
 
 COMMIT: Final = "commit"
@@ -58,7 +58,7 @@ class ReplayLog:
             taken="the replay's name",
             remedy="begin later with --from and another --run",
         )
-        self._consumer = Consumer(bulk_reader_settings(cluster))
+        self._reader = open_reader(cluster, self._reading)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._pending_commit: Future[None] | None = None
         # Not the folders of the tasks: a thread of this log writes the commits.
@@ -71,7 +71,7 @@ class ReplayLog:
     def leave(self) -> None:
         """Waits for the pending commit, and closes."""
         self._committer.shutdown()
-        self._consumer.close()
+        self._reader.close()
         for folder in self._commits.values():
             folder.close()
 
@@ -79,9 +79,7 @@ class ReplayLog:
 
     def poll(self, limit: int, wait_s: float) -> list[Records]:
         """Up to `limit` records, all of them below the end of their log."""
-        batches = [
-            self._before_end(records) for records in self._reading.columns(self._consumer.consume(limit, wait_s))
-        ]
+        batches = [self._before_end(records) for records in self._reader.read(limit, wait_s)]
         for partition, ends in self._ends.items():
             for log, end in ends.items():
                 if self._reading.met_end(self._cluster.topic(log), partition) >= end:
@@ -100,7 +98,7 @@ class ReplayLog:
     def _stop_at_end(self, log: str, partition: int) -> None:
         if (log, partition) not in self._at_end:
             self._at_end.add((log, partition))
-            self._consumer.pause([TopicPartition(self._cluster.topic(log), partition)])
+            self._reader.pause([TopicPartition(self._cluster.topic(log), partition)])
 
     def committed(self, partition: int) -> Commit | None:
         """The commit in the partition's file; None before the first commit."""
@@ -134,16 +132,12 @@ class ReplayLog:
         """Assigns the inputs at these offsets, paused."""
         assigned = [log for log in offsets if (log, partition) in self._positions]
         if assigned:
-            self._consumer.incremental_unassign(
-                [TopicPartition(self._cluster.topic(log), partition) for log in assigned]
-            )
+            self._reader.drop([TopicPartition(self._cluster.topic(log), partition) for log in assigned])
         self._assign_paused(partition, offsets)
 
     def _assign_paused(self, partition: int, offsets: Mapping[str, int]) -> None:
         inputs = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
-        self._reading.begin(inputs)
-        self._consumer.incremental_assign(inputs)
-        self._consumer.pause(inputs)
+        self._reader.place(inputs)
         for log, offset in offsets.items():
             self._positions[log, partition] = offset
             self._at_end.discard((log, partition))
@@ -152,12 +146,12 @@ class ReplayLog:
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
         """Stops fetching these inputs."""
-        self._consumer.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
+        self._reader.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
     def resume(self, partition: int, logs: Sequence[str]) -> None:
         """Fetches these inputs again, except those that are read to their end."""
         unread = [log for log in logs if (log, partition) not in self._at_end]
-        self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in unread])
+        self._reader.resume([TopicPartition(self._cluster.topic(log), partition) for log in unread])
 
     def side_log(self, partition: int) -> Records:
         """All committed records of the side log, which live work writes."""

@@ -50,11 +50,11 @@ class ClickDecoder:
 
     def decode(self, records: Records) -> DecodedBatch[Click]:
         """Checks in this order: size, nesting, form and constant bounds, key, future. Bad records raise nothing."""
-        values: list[bytes] = records.values  # type: ignore[assignment]  # a tombstone raises TypeError
+        values: list[bytes] = list(records.values)  # type: ignore[arg-type]  # a tombstone raises TypeError
         try:
             if max(map(len, values), default=0) <= MAX_RECORD_BYTES and (self._former or all_flat(values)):
                 events = list(map(_decode, values))
-                if list(map(str.encode, map(_impression_id, events))) == records.keys:
+                if list(map(str.encode, map(_impression_id, events))) == list(records.keys):
                     ts = np.fromiter(map(_ts, events), np.int64, len(events))
                     stamped = np.asarray(records.timestamps, np.int64)
                     if not np.any((ts > stamped + self._future_ms) & (stamped >= 0)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
@@ -37,15 +38,12 @@ class ScannedImpressions(Sequence[Impression]):
 
     def __init__(
         self,
-        payloads: Sequence[bytes],
         rows: npt.NDArray[np.void],
         values: Slices,
         left: dict[int, Impression],
-        *,
-        cleaned: bool = False,
+        cleaned: Mapping[int, bytes] = MappingProxyType({}),
     ) -> None:
-        """`payloads` decode to the impressions. They are the values, unless some were `cleaned`."""
-        self._payloads = payloads
+        """The values decode to the impressions, but for those that were `cleaned`, by place."""
         self._values = values
         self._cleaned = cleaned
         self.rows = rows
@@ -70,8 +68,11 @@ class ScannedImpressions(Sequence[Impression]):
             return [self[each] for each in range(*place.indices(len(self)))]
         event = self._decoded.get(place)
         if event is None:
-            event = self._decoded[place] = _decode(self._payloads[place])
+            event = self._decoded[place] = _decode(self._payload(place))
         return event
+
+    def _payload(self, place: int) -> bytes:
+        return self._cleaned.get(place) or self._values[place] or b""
 
     def __iter__(self) -> Iterator[Impression]:
         return map(self.__getitem__, range(len(self)))
@@ -89,8 +90,8 @@ class ScannedImpressions(Sequence[Impression]):
     def payloads(self, places: Int64s) -> Slices:
         """Bytes that decode to the impressions at these places."""
         if not self._cleaned:
-            return Slices(self.buffer, self._values.spans[places])
-        return Slices.of([self._payloads[place] for place in places.tolist()])
+            return self._values.at(places)
+        return Slices.of(list(map(self._payload, places.tolist())))
 
     def prices_and_pctrs(self, places: Int64s) -> tuple[Int64s, Float64s]:
         """Prices in micros and predicted click probabilities, nan for none, of the impressions at these places."""
@@ -112,12 +113,11 @@ class ImpressionDecoder:
         rows, results = np.empty(len(records), ROW), np.zeros(len(records), np.int8)
         values = Slices.of(records.values)
         if not self._former:
-            scan(*values, *Slices.of(records.keys), rows, results, self._after)
+            scan(*values.arrays, *Slices.of(records.keys).arrays, rows, results, self._after)
         stamped = np.fromiter(records.timestamps, np.int64, len(records))
         doubtful = (results == LEFT) | ((rows["ts"] > stamped + self._future_ms) & (stamped >= 0))
         if not doubtful.any():
-            payloads: Sequence[bytes] = records.values  # type: ignore[assignment]  # a tombstone is doubtful
-            events = ScannedImpressions(payloads, rows, values, {})
+            events = ScannedImpressions(rows, values, {})
             return DecodedBatch(range(len(rows)), events, events.ts, [])
         good = np.ones(len(records), np.bool_)
         refused: list[tuple[int, Reason, str]] = []
@@ -131,11 +131,13 @@ class ImpressionDecoder:
                 read[row] = judged
         places = np.flatnonzero(good)
         chosen: list[int] = places.tolist()
-        payloads = [read[row].payload if row in read else records.values[row] or b"" for row in chosen]
         left = {place: read[row].impression for place, row in enumerate(chosen) if row in read}
-        own = Slices(values.buffer, values.spans[places])
-        cleaned = any(each.payload is not records.values[row] for row, each in read.items())
-        events = ScannedImpressions(payloads, rows[places], own, left, cleaned=cleaned)
+        cleaned = {
+            place: read[row].payload
+            for place, row in enumerate(chosen)
+            if row in read and read[row].payload != records.values[row]
+        }
+        events = ScannedImpressions(rows[places], values.at(places), left, cleaned)
         features_left_out = sum(each.features_left_out for each in read.values())
         return DecodedBatch(chosen, events, events.ts, refused, features_left_out)
 

@@ -82,41 +82,48 @@ class Reading:
         return [self._records(topic, partition, own) for (topic, partition), own in by_log.items()]
 
     def _records(self, topic: str, partition: int, messages: Sequence[Message]) -> Records:
-        self._polled[topic, partition] = (messages[-1].offset() or 0) + 1
-        offsets, times = offsets_and_times(messages)
+        keys, values = list(map(Message.key, messages)), list(map(Message.value, messages))
+        return self.records(topic, partition, *offsets_and_times(messages), keys, values)
+
+    def records(
+        self,
+        topic: str,
+        partition: int,
+        offsets: Sequence[int],
+        times: Sequence[int],
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+    ) -> Records:
+        """The next records of a partition."""
+        self._polled[topic, partition] = offsets[-1] + 1
         began = self._began.pop((topic, partition), offsets[0])
         if offsets[0] > began:
             self.gaps.append(Gap(topic, partition, began, offsets[0]))
-        return Records(
-            self._roles[topic],
-            partition,
-            offsets,
-            times,
-            list(map(Message.key, messages)),
-            list(map(Message.value, messages)),
-        )
+        return Records(self._roles[topic], partition, offsets, times, keys, values)
 
     def _good(self, message: Message) -> bool:
         error = message.error()
-        if error is None:
-            return True
+        if error is not None:
+            self.note(message.topic() or "", message.partition() or 0, message.offset() or 0, error)
+        return error is None
+
+    def note(self, topic: str, partition: int, offset: int, error: KafkaError) -> None:
+        """Takes what came in place of a record: the end of a log, or a fault. Raises what the fault means."""
         if error.code() == KafkaError._PARTITION_EOF:
-            self._met_end[message.topic() or "", message.partition() or 0] = message.offset() or 0
-            return False
+            self._met_end[topic, partition] = offset
+            return
         if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
             raise other_assignor(self._group, ours=ASSIGNOR, remedy="give another --group")
-        where = f"{message.topic()}[{message.partition()}]"
+        where = f"{topic}[{partition}]"
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise LostHistory(
-                f"offset {message.offset()} of {where} is not in Kafka ({error.str()}): restore its retention, or "
-                f"{self._remedy}"
+                f"offset {offset} of {where} is not in Kafka ({error.str()}): restore its retention, or {self._remedy}"
             )
         # librdkafka hands a fatal error on as _FATAL and names the true one in its text alone.
         if error.fatal() or error.code() == KafkaError._FATAL:
             raise self._fatal(error)
         if not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             raise Transient(f"{where}: {error.str()}")
-        return False
 
     def _fatal(self, error: KafkaError) -> Transient:
         """What ends this consumer; another one can go on."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from threading import Thread
+from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -18,12 +19,16 @@ from streams.engine.ports import Commit, Owner
 from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Gap, Reading
 from streams.kafka.groups import one_commit, stable_offsets
+from streams.kafka.reader import MessageReader, open_reader
 from streams.kafka.reads import bounds_consumer, log_bounds, read_side_log, stream_log
 from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import group_member_settings, group_offsets_settings
 from streams.kafka.slots import Slot
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.transactions import Transactions
+
+# More than one turn of the loop brings.
+_GROUP_ERRORS: Final = 100
 
 
 class KafkaLog:
@@ -38,8 +43,10 @@ class KafkaLog:
         slot: Slot,
         side_log: str | None = None,
         watch: TopicWatch | None = None,
+        in_bulk: bool = False,
     ) -> None:
-        """With an instance id of the slot the group keeps its partitions for it while it restarts.
+        """With an instance id of the slot the group keeps its partitions for it while it restarts. `in_bulk` reads by
+        kernels, which take 90 MB of memory: for a fold that uses them anyway.
 
         Once `watch` has seen that a topic changed, `poll` and `transact` raise TopicsChanged.
         """
@@ -65,6 +72,8 @@ class KafkaLog:
         self._consumer = Consumer(
             group_member_settings(cluster, group=group, instance_id=slot.instance_id, client_id=slot.client_id)
         )
+        # Reads the partitions: the consumer above only takes part in the group, and is given none.
+        self._reader = open_reader(cluster, self._reading) if in_bulk else MessageReader(cluster, self._reading)
         self._bounds_consumer = bounds_consumer(cluster)
         # A consumer of its own, because loading asks from another thread: the one above would not answer while it is
         # polled.
@@ -92,6 +101,7 @@ class KafkaLog:
         closing = Thread(target=self._consumer.close, name="close", daemon=True)
         closing.start()
         closing.join(ANSWER_S)
+        self._reader.close()
         self._bounds_consumer.close()
         self._group_offsets.close()
 
@@ -102,9 +112,8 @@ class KafkaLog:
             main = self._cluster.topic(self._inputs[0])
             assigned = [place.partition for place in partitions if place.topic == main]
             self._owned.update(assigned)
-            # Where to read from is known only once the partition's state is loaded: `seek` assigns it then. It must not
-            # be assigned at the end until then: librdkafka would ask for that offset once more after the partition was
-            # assigned elsewhere, and go on there, past all records between (docs/internals/traps.md).
+            # The answer to the rebalance. Where to read from is known only once the partition's state is loaded: `seek`
+            # tells the reader then.
             consumer.incremental_assign([])
             self._owner.assigned(assigned)
         except Exception as error:  # noqa: BLE001  # the outermost frame on this side of the C library
@@ -124,6 +133,8 @@ class KafkaLog:
             (self._owner.lost if lost else self._owner.revoked)(gone)
             self._owned.difference_update(gone)
             self._unplace(gone)
+            # The answer to the rebalance: the group's consumer was given no partition to read.
+            self._consumer.incremental_unassign([])
         except Exception as error:  # noqa: BLE001  # as above
             self._callback_error = error
 
@@ -135,12 +146,13 @@ class KafkaLog:
     def poll(self, limit: int, wait_s: float) -> list[Records]:
         """Up to `limit` records as columns per topic and partition, in order."""
         self._check()
-        messages = self._consumer.consume(limit, wait_s)
+        # The group's part: rebalances call back from within, and only errors are messages.
+        self._reading.columns(self._consumer.consume(_GROUP_ERRORS, 0.0))
         if self._callback_error is not None:
             error, self._callback_error = self._callback_error, None
             raise error
         try:
-            records = self._reading.columns(messages)
+            records = self._reader.read(limit, wait_s)
         except (LostHistory, Transient):
             # Offsets that Kafka does not have, or a topic that it does not have: the watch says which topic changed.
             self._look()
@@ -200,7 +212,7 @@ class KafkaLog:
         self._note_ends_after_s = now_s + 0.5
         last_ends: dict[int, dict[str, int]] = {}
         for place in self._both(sorted(self._owned)):
-            high = self._consumer.get_watermark_offsets(place, cached=True)[1]
+            high = self._reader.high(place.topic, place.partition)
             if high >= 0:
                 ends = last_ends.setdefault(place.partition, {})
                 ends[self._roles[place.topic]] = self._reading.end(place.topic, place.partition, high)
@@ -212,23 +224,23 @@ class KafkaLog:
             return
         places = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
         self._unplace([partition])
-        self._reading.begin(places)
-        self._consumer.incremental_assign(places)
-        self._consumer.pause(places)
+        self._reader.place(places)
         self._placed.add(partition)
 
     def _unplace(self, partitions: Sequence[int]) -> None:
-        """Reads these partitions no longer. Also the answer to a rebalance, so librdkafka is told of none, too."""
-        self._consumer.incremental_unassign(self._both([each for each in partitions if each in self._placed]))
+        """Reads these partitions no longer."""
+        placed = self._both([each for each in partitions if each in self._placed])
+        if placed:
+            self._reader.drop(placed)
         self._placed.difference_update(partitions)
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
         """Stops fetching these inputs."""
-        self._consumer.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
+        self._reader.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
     def resume(self, partition: int, logs: Sequence[str]) -> None:
         """Fetches them again."""
-        self._consumer.resume([TopicPartition(self._cluster.topic(log), partition) for log in logs])
+        self._reader.resume([TopicPartition(self._cluster.topic(log), partition) for log in logs])
 
     def side_log(self, partition: int) -> Records:
         """All committed records of the side log up to its stable end.

@@ -65,7 +65,7 @@ def client_settings(cluster: Cluster, **more: Any) -> dict[str, Any]:
 def group_member_settings(
     cluster: Cluster, *, group: str, instance_id: str | None, client_id: str | None = None
 ) -> dict[str, Any]:
-    """A worker that joins a group and commits in transactions.
+    """A worker that joins a group and commits in transactions. It reads by another client, see `kafka/reader.py`.
 
     With an `instance_id` the group keeps its partitions for it while it restarts. A pod that has another name each time
     never comes back; the group would wait for it until the session times out.
@@ -76,11 +76,8 @@ def group_member_settings(
         **({"group_instance_id": instance_id} if instance_id is not None else {}),
         **({"client_id": client_id} if client_id is not None else {}),
         enable_auto_commit=False,
-        auto_offset_reset="error",
-        enable_partition_eof=True,
         partition_assignment_strategy=ASSIGNOR,
         session_timeout_ms=SESSION_TIMEOUT_MS,
-        **_BULK_FETCH,
     )
 
 
@@ -147,10 +144,10 @@ def reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:
 
 
 def bulk_reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:
-    """A reader that fetches as the join does, from given offsets, which Kafka must have: a backfill."""
+    """A reader of many records, from given offsets, which Kafka must have: a worker, or a backfill."""
     return client_settings(
         cluster,
-        group_id="clickfold-replay",
+        group_id="clickfold-reader",
         enable_auto_commit=False,
         auto_offset_reset="error",
         enable_partition_eof=ends,

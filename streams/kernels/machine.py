@@ -55,7 +55,7 @@ def _signed(_context: Any, _number: Any) -> Any:
     return types.int64(types.uint64), lambda _context, _builder, _signature, args: args[0]
 
 
-def _load(bits: int, result: str) -> Callable[..., Any]:
+def _load(bits: int, result: str, *, signed: bool = False) -> Callable[..., Any]:
     """Loads so many bits and widens them to 64."""
 
     @instruction
@@ -65,7 +65,8 @@ def _load(bits: int, result: str) -> Callable[..., Any]:
         def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
             loaded = builder.load(llvm.access(builder, args[0], llvm.bits[bits]))
             loaded.align = 1
-            return builder.zext(loaded, llvm.bits[64]) if bits < 64 else loaded
+            widened = builder.sext if signed else builder.zext
+            return widened(loaded, llvm.bits[64]) if bits < 64 else loaded
 
         return getattr(llvm.types, result)(llvm.types.int64), build
 
@@ -95,6 +96,9 @@ def _store(bits: int, argument: str) -> Callable[..., Any]:
 word = _load(64, "uint64")
 half = _load(32, "uint64")
 byte = _load(8, "int64")
+# The same as signed numbers.
+signed_word = _load(64, "int64", signed=True)
+signed_half = _load(32, "int64", signed=True)
 put_int = _store(64, "int64")
 put_word = _store(64, "uint64")
 put_half = _store(32, "int64")
@@ -114,6 +118,34 @@ def copy(_context: Any, _to: Any, _address: Any, _length: Any) -> Any:
 
     int64 = llvm.types.int64
     return llvm.types.void(int64, int64, int64), build
+
+
+@instruction
+def message_time(_context: Any, _function: Any, _message: Any) -> Any:
+    """`rd_kafka_message_timestamp`, at the address given first, of a message: ms, -1 for none."""
+    llvm = _llvm()
+
+    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = llvm.ir.FunctionType(llvm.bits[64], [llvm.pointer, llvm.pointer])
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        return builder.call(function, [builder.inttoptr(args[1], llvm.pointer), llvm.ir.Constant(llvm.pointer, None)])
+
+    int64 = llvm.types.int64
+    return int64(int64, int64), build
+
+
+@instruction
+def message_destroyed(_context: Any, _function: Any, _message: Any) -> Any:
+    """`rd_kafka_message_destroy`, at the address given first, of a message."""
+    llvm = _llvm()
+
+    def build(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = llvm.ir.FunctionType(llvm.ir.VoidType(), [llvm.pointer])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [builder.inttoptr(args[1], llvm.pointer)])
+        return context.get_dummy_value()
+
+    int64 = llvm.types.int64
+    return llvm.types.void(int64, int64), build
 
 
 @instruction

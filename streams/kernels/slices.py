@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,23 @@ import numpy.typing as npt
 MARGIN: Final = 64
 
 
-class Slices(NamedTuple):
-    """`spans` are (start, length) in `buffer`, shape (n, 2), length -1 for None. MARGIN bytes follow the last one."""
+class Slices(Sequence[bytes | None]):
+    """Byte strings, or None, that are copied out of a buffer when they are asked for.
 
-    buffer: npt.NDArray[np.uint8]
-    spans: npt.NDArray[np.int64]
+    `spans` are (start, length) in `buffer`, shape (n, 2), length -1 for None. MARGIN bytes follow the last one.
+    """
+
+    __slots__ = ("buffer", "spans")
+
+    def __init__(self, buffer: npt.NDArray[np.uint8], spans: npt.NDArray[np.int64]) -> None:
+        self.buffer = buffer
+        self.spans = spans
 
     @classmethod
     def of(cls, values: Sequence[bytes | None]) -> Slices:
-        """The same strings, copied one behind the other."""
+        """The same strings in one buffer: as they are if they are Slices, else copied one behind the other."""
+        if isinstance(values, Slices):
+            return values
         try:
             joined = b"".join([*values, bytes(MARGIN)])  # type: ignore[list-item]  # None raises TypeError
             lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
@@ -30,3 +38,30 @@ class Slices(NamedTuple):
             lengths = np.array([-1 if value is None else len(value) for value in values], np.int64)
             sizes = np.maximum(lengths, 0)
         return cls(np.frombuffer(joined, np.uint8), np.stack((np.cumsum(sizes) - sizes, lengths), axis=1))
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Buffer and spans, as kernels take them."""
+        return self.buffer, self.spans
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes | None: ...
+    @overload
+    def __getitem__(self, place: slice) -> Slices: ...
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return Slices(self.buffer, self.spans[place])
+        start, length = self.spans[place].tolist()
+        return None if length < 0 else self.buffer[start : start + length].tobytes()
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        buffer = self.buffer.data
+        for start, length in self.spans.tolist():
+            yield None if length < 0 else bytes(buffer[start : start + length])
+
+    def at(self, places: npt.NDArray[np.int64]) -> Slices:
+        """The strings at these places, in this order."""
+        return Slices(self.buffer, self.spans[places])

@@ -142,6 +142,7 @@ def join_runner(
             slot=slot,
             side_log="seals",
             watch=watch,
+            in_bulk=True,
         )
         yield Runner(
             *(log, SystemClock(), make, settings.pace, warn, share),

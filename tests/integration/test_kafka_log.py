@@ -40,8 +40,16 @@ class Noting:
         """Loses nothing."""
 
 
-@pytest.mark.broker
-def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_prefix: str) -> None:
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(params=[True, False], ids=["in bulk", "by message"])
+def in_bulk(request: pytest.FixtureRequest) -> bool:
+    """Which reader a log has."""
+    return bool(request.param)
+
+
+def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_prefix: str, in_bulk: bool) -> None:
     """A worker started again behind the last record of a transactional producer would wait for one more for ever."""
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=1)
@@ -56,6 +64,7 @@ def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_pre
             f"{topic_prefix}group",
             INPUTS,
             slot=slot_zero(cluster, f"{topic_prefix}group"),
+            in_bulk=in_bulk,
         ),
         Noting(),
     )
@@ -78,7 +87,6 @@ def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_pre
         log.leave()
 
 
-@pytest.mark.broker
 def test_records_of_an_open_transaction_are_lag_and_a_reader_waits_for_them(broker: Broker, topic_prefix: str) -> None:
     """Otherwise an input would be idle while a producer fills a transaction, and its records would be late."""
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
@@ -108,18 +116,16 @@ def test_records_of_an_open_transaction_are_lag_and_a_reader_waits_for_them(brok
             log.leave()
 
 
-@pytest.mark.broker
 def test_a_partition_sought_at_the_moment_of_its_assignment_is_read_from_there(
-    broker: Broker, topic_prefix: str
+    broker: Broker, topic_prefix: str, in_bulk: bool
 ) -> None:
     """librdkafka went on at the end of a partition that had been assigned at its end a moment before."""
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=8)
     produce(cluster, partitions=8)
     for number in range(6):
-        log = KafkaLog(
-            cluster, f"{topic_prefix}group-{number}", INPUTS, slot=slot_zero(cluster, f"{topic_prefix}group-{number}")
-        )
+        slot = slot_zero(cluster, f"{topic_prefix}group-{number}")
+        log = KafkaLog(cluster, slot.group, INPUTS, slot=slot, in_bulk=in_bulk)
         log.join(Seeking(log))
         try:
             firsts = partial(_first_offsets, log, {})
@@ -152,7 +158,6 @@ def _first_offsets(log: KafkaLog, firsts: Firsts) -> Firsts:
     return firsts
 
 
-@pytest.mark.broker
 def test_records_passed_over_where_reading_begins_stop_the_worker_and_a_marker_does_not(
     broker: Broker, topic_prefix: str
 ) -> None:

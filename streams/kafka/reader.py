@@ -1,0 +1,174 @@
+"""Reads batches of records from given offsets of partitions: one client, in no group.
+
+`BatchReader` reads by librdkafka's functions and copies whole batches with kernels. `MessageReader` reads by
+confluent-kafka's Consumer, which makes an object of each message. It is for an installation whose librdkafka is not
+reached, and the tests hold the two equal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.records import Records
+from streams.kafka.cluster import Cluster
+from streams.kafka.consumer import Reading
+from streams.kafka.librdkafka import RawConsumer, library
+from streams.kafka.settings import bulk_reader_settings
+from streams.kernels.messages import COLUMNS, ERROR, OFFSET, PARTITION, TOPIC, look, take
+from streams.kernels.slices import MARGIN, Slices
+
+Int64s = npt.NDArray[np.int64]
+
+# A buffer that nobody refers to any more is used again: new memory of this size costs a page fault for every 4 KiB.
+_KEPT_BUFFERS: Final = 4
+# Twice what 10,000 records of the demo take. A batch of larger records gets a buffer of its own.
+_BUFFER_BYTES: Final = 8 << 20
+# What refers to a kept buffer that is free: the list, the variable of the search, and the argument of the question.
+_FREE: Final = 3
+
+
+class Reader(Protocol):
+    """Partitions are read from the offsets they are placed at, once they are resumed."""
+
+    def place(self, places: list[TopicPartition]) -> None:
+        """Reads more partitions, each from its offset, and paused."""
+        ...
+
+    def drop(self, places: list[TopicPartition]) -> None:
+        """Reads these no longer; what was fetched of them is dropped."""
+        ...
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        """Stops fetching these."""
+        ...
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        """Fetches these again."""
+        ...
+
+    def read(self, limit: int, wait_s: float) -> list[Records]:
+        """Up to `limit` records by topic and partition, in order. Raises what an error among them means."""
+        ...
+
+    def high(self, topic: str, partition: int) -> int:
+        """The high watermark that came with the last fetch, below 0 before the first."""
+        ...
+
+    def close(self) -> None:
+        """Ends the client."""
+        ...
+
+
+def open_reader(cluster: Cluster, reading: Reading) -> Reader:
+    """The fastest reader there is. `reading` keeps how far the partitions are read."""
+    functions = library()
+    if functions is None:
+        return MessageReader(cluster, reading)
+    return BatchReader(RawConsumer(functions, bulk_reader_settings(cluster)), reading)
+
+
+class MessageReader:
+    """Reads by confluent-kafka's Consumer."""
+
+    def __init__(self, cluster: Cluster, reading: Reading) -> None:
+        self._consumer = Consumer(bulk_reader_settings(cluster))
+        self._reading = reading
+        self.pause, self.resume = self._consumer.pause, self._consumer.resume
+        self.drop, self.close = self._consumer.incremental_unassign, self._consumer.close
+
+    def place(self, places: list[TopicPartition]) -> None:
+        self._reading.begin(places)
+        self._consumer.incremental_assign(places)
+        self._consumer.pause(places)
+
+    def read(self, limit: int, wait_s: float) -> list[Records]:
+        return self._reading.columns(self._consumer.consume(limit, wait_s))
+
+    def high(self, topic: str, partition: int) -> int:
+        bounds = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+        return bounds[1]
+
+
+class BatchReader:
+    """Reads by librdkafka's functions."""
+
+    def __init__(self, consumer: RawConsumer, reading: Reading) -> None:
+        self._consumer = consumer
+        self._reading = reading
+        self._messages: Int64s = np.empty(0, np.int64)
+        self._found: Int64s = np.empty((0, COLUMNS), np.int64)
+        self._buffers: list[npt.NDArray[np.uint8]] = []
+        self.pause, self.resume = consumer.pause, consumer.resume
+        self.drop, self.high, self.close = consumer.unassign, consumer.high, consumer.close
+
+    def place(self, places: list[TopicPartition]) -> None:
+        self._reading.begin(places)
+        self._consumer.assign(places)
+        self._consumer.pause(places)
+
+    def read(self, limit: int, wait_s: float) -> list[Records]:
+        if limit > len(self._messages):
+            self._messages, self._found = np.empty(limit, np.int64), np.empty((limit, COLUMNS), np.int64)
+        count = self._consumer.consume(self._messages, limit, wait_s)
+        if not count:
+            return []
+        size = look(self._messages, count, self._found)
+        found = self._found[:count]
+        faults = self._faults(found)
+        names = {topic: self._consumer.topic_of(topic) for topic in np.unique(found[:, TOPIC]).tolist() if topic}
+        buffer = self._buffer(size + MARGIN)
+        keys, values = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
+        times = np.empty(count, np.int64)
+        consumer = self._consumer
+        take(self._messages, count, consumer.time_of, consumer.destroy, buffer, keys, values, times)
+        for topic, partition, offset, error in faults:
+            self._reading.note(names.get(topic, ""), partition, offset, error)
+        return self._records(found, names, times, Slices(buffer, keys), Slices(buffer, values))
+
+    def _faults(self, found: Int64s) -> list[tuple[int, int, int, Any]]:
+        """(topic, partition, offset, error) of the messages that have one."""
+        return [
+            (
+                *(int(found[row, TOPIC]), int(found[row, PARTITION]), int(found[row, OFFSET])),
+                self._consumer.error_of(int(self._messages[row]), int(found[row, ERROR])),
+            )
+            for row in np.flatnonzero(found[:, ERROR]).tolist()
+        ]
+
+    def _records(
+        self, found: Int64s, names: Mapping[int, str], times: Int64s, keys: Slices, values: Slices
+    ) -> list[Records]:
+        logs = found[:, [TOPIC, PARTITION]]
+        good = np.flatnonzero(found[:, ERROR] == 0)
+        rows_of: dict[tuple[int, int], list[Int64s]] = {}
+        # librdkafka gives what it fetched of a partition in one piece, so these are few.
+        starts = np.flatnonzero((logs[good][1:] != logs[good][:-1]).any(axis=1)) + 1
+        for rows in np.split(good, starts) if len(good) else ():
+            topic, partition = logs[rows[0]].tolist()
+            rows_of.setdefault((topic, partition), []).append(rows)
+        batches = []
+        for (topic, partition), parts in rows_of.items():
+            rows = np.concatenate(parts)
+            offsets, stamps = found[rows, OFFSET].tolist(), times[rows].tolist()
+            batches.append(
+                self._reading.records(names[topic], partition, offsets, stamps, keys.at(rows), values.at(rows))
+            )
+        return batches
+
+    def _buffer(self, size: int) -> npt.NDArray[np.uint8]:
+        """Memory for so many bytes that no records refer to."""
+        if size > _BUFFER_BYTES:
+            return np.empty(size, np.uint8)
+        for kept in self._buffers:
+            if sys.getrefcount(kept) == _FREE:
+                return kept
+        made = np.empty(_BUFFER_BYTES, np.uint8)
+        if len(self._buffers) < _KEPT_BUFFERS:
+            self._buffers.append(made)
+        return made
