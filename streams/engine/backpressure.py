@@ -40,13 +40,22 @@ class Backpressure:
 
     def _adjust(self, partition: int, task: Task, *, tight: bool) -> None:
         ahead = task.fold.input_ahead(tight=tight)
-        if ahead is not None:
-            positions, ends = task.fold.positions(), self._log.ends(partition)
-            if all(offset >= ends[log] for log, offset in positions.items() if log != ahead):
-                ahead = None
+        if ahead is not None and self._others_are_read(partition, task, ahead):
+            ahead = None
         if ahead != task.paused:
             if task.paused is not None:
                 self._log.resume(partition, [task.paused])
             if ahead is not None:
                 self._log.pause(partition, [ahead])
             task.paused = ahead
+
+    def _others_are_read(self, partition: int, task: Task, ahead: str) -> bool:
+        """Whether the other inputs are read to their ends, so that nothing is to be waited for."""
+        positions = {log: offset for log, offset in task.fold.positions().items() if log != ahead}
+        # An end that came with a fetch is one that the log has at least: only the rest is asked of the broker, which
+        # takes milliseconds.
+        fetched = self._log.cached_ends(partition)
+        if any(offset < fetched.get(log, 0) for log, offset in positions.items()):
+            return False
+        ends = self._log.ends(partition)
+        return all(offset >= ends[log] for log, offset in positions.items())
