@@ -21,14 +21,18 @@ from tests.strategies import BOUNDS, T0, columns
 
 
 class Inputs(SimulatedLog):
-    """Only what a Backpressure asks of a Log: ends, and which inputs are paused."""
+    """Only what a Backpressure asks of a Log: ends, now and as of the last fetch, and which inputs are paused."""
 
-    def __init__(self, ends: dict[str, int]) -> None:
+    def __init__(self, ends: dict[str, int], fetched: dict[str, int] | None = None) -> None:
         self._ends = ends
+        self._fetched = ends if fetched is None else fetched
         self.paused: set[str] = set()
 
     def ends(self, partition: int) -> dict[str, int]:
         return self._ends
+
+    def cached_ends(self, partition: int) -> dict[str, int]:
+        return self._fetched
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
         self.paused |= set(logs)
@@ -58,11 +62,18 @@ CASES: Mapping[str, tuple[int, int, dict[str, int], int, set[str]]] = {
 }
 
 
+@pytest.mark.parametrize("fetched", [None, {}, {"impressions": 1, "clicks": 1}], ids=["all", "nothing", "an old end"])
 @pytest.mark.parametrize(("impressions_ms", "clicks_ms", "ends", "share", "paused"), CASES.values(), ids=CASES.keys())
 def test_input_that_is_ahead_waits(
-    impressions_ms: int, clicks_ms: int, ends: dict[str, int], share: int, paused: set[str]
+    impressions_ms: int,
+    clicks_ms: int,
+    ends: dict[str, int],
+    share: int,
+    paused: set[str],
+    fetched: dict[str, int] | None,
 ) -> None:
-    task, log = task_at(impressions_ms, clicks_ms), Inputs(ends)
+    """`fetched`: what the last fetch has told of the ends."""
+    task, log = task_at(impressions_ms, clicks_ms), Inputs(ends, fetched)
     Backpressure(log, task.fold.state_bytes() * share - 1).adjust({0: task})
     assert log.paused == paused
     task.close()
