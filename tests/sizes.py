@@ -1,4 +1,4 @@
-"""Sizes so small that a dozen records roll segments, merge runs, begin journals anew and cut trails into blocks."""
+"""Sizes so small that a dozen records fill segments and tables, begin journals anew and cut trails into blocks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import streams.join.index
 import streams.join.store
 import streams.join.totals.journal
 import streams.join.trail
+import streams.kernels.index
 
 
 @contextmanager
@@ -20,8 +21,8 @@ def small_sizes() -> Iterator[None]:
             (streams.join.store, "ROW_BITS", 2),
             (streams.join.store, "SEGMENT_ROWS", 4),
             (streams.join.trail, "BLOCK_RECORDS", 3),
-            (streams.join.index, "SMALL_RUN", 6),
-            (streams.join.index, "LARGEST_RUN", 12),
+            (streams.join.index, "SMALLEST_ROWS", 6),
+            (streams.kernels.index, "MOST_POSITIONS", 24),
             (streams.join.totals.journal, "_SMALL_BYTES", 300),
             (streams.join.totals.journal, "_WASTE", 1),
         ):

@@ -67,8 +67,6 @@ PURE = {
     *LAYERS,
 }
 ALLOWED_BESIDES = {
-    # Runs are merged in the background; what a look-up finds does not depend on how far that is.
-    "streams/join/index.py": {"concurrent"},
     # The compiler, and where machine code is kept: what a kernel computes follows from its arguments alone.
     "streams/kernels/compiled.py": {
         *("llvmlite", "numba", "os", "pathlib"),

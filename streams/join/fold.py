@@ -381,10 +381,6 @@ class JoinFold(Fold):
         self.state.store.snapshot_kept()
         self.state.counting.snapshot_kept()
 
-    def close(self) -> None:
-        """Ends the store's merge thread."""
-        self.state.store.close()
-
 
 def _floor(seal: Seal) -> Floor:
     return Floor(seal.next_offset, seal.floor_ms, seal.confirmed_ms)

@@ -1,145 +1,91 @@
-"""The positions of each hash of an id: sorted runs of (64-bit hash, position), merged by a background thread.
+"""The positions of each hash of an id: hash tables, each filled, then only asked, then dropped as a whole.
 
-The index is built for appends: one sort makes a run of a batch, and runs of about equal size are merged (numpy releases
-the GIL for that). "Run" means here what it means in a merge sort, not a run of clickfold. Runs are ordered by arrival,
-not by event time: to search one large run costs a fraction of searching one run for each span of time. What a look-up
-returns does not depend on when a merge ends.
+Positions only grow, and those that are no longer in use are the lowest. So nothing is ever taken out of a table: it is
+dropped when its highest position is below the lowest in use. A new table is as large as all that the index holds: two
+or three of them are in use at a time, and a dozen while the first million rows come in.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
+from streams.kernels import index as kernels
+
 Hashes = npt.NDArray[np.uint64]
-# 64 bits, because 50,000 impressions a second fill 32 bits in a day. Renumbering would save only four bytes a row.
+# 64 bits, because 50,000 impressions a second fill 32 bits in a day.
 Positions = npt.NDArray[np.int64]
 
-
-class Run(NamedTuple):
-    """Hashes in ascending order, the position of each, and the highest position."""
-
-    hashes: Hashes
-    positions: Positions
-    newest: int
+# Rows of the smallest table: 128 KiB. Every partition has one.
+SMALLEST_ROWS = 8_192
+# With more than half of the slots taken, a look-up reads several of them.
+_SLOTS_A_ROW = 2
 
 
-# A merge of this many rows or fewer costs less than handing it to a thread.
-SMALL_RUN = 65_536
-# A merge holds both runs and the merged one: 130 MB at this size. Each further run costs a look-up 0.1 µs a key.
-LARGEST_RUN = 1 << 22
-# At 0.1 µs a run and key, 40 runs cost 4 µs a key: more than waiting for the merge.
-_MOST_RUNS = 40
+class _Table:
+    """A table for rows from the position `first` on: at most half of its slots are ever taken."""
+
+    def __init__(self, first: int, rows: int) -> None:
+        self.first = first
+        self.slots: npt.NDArray[np.uint64] = np.zeros(1 << (_SLOTS_A_ROW * rows - 1).bit_length(), np.uint64)
+        self.rows = 0
+        self.last = first
+
+    @property
+    def room(self) -> int:
+        """How many more rows it takes."""
+        return len(self.slots) // _SLOTS_A_ROW - self.rows
+
+    def add(self, hashes: Hashes, positions: Positions) -> None:
+        kernels.insert(self.slots, self.first, hashes, positions)
+        self.rows += len(hashes)
+        self.last = int(positions[-1])
 
 
 class Index:
-    """Every position of a hash, over all runs. Positions only grow; merges drop those below `base`."""
+    """Every position of a hash, over all tables."""
 
     def __init__(self) -> None:
-        self._runs: list[Run] = []
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="index-merge")
-        self._merging: tuple[int, Future[Run]] | None = None
+        self._tables: list[_Table] = []
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        return sum(run.hashes.nbytes + run.positions.nbytes for run in self._runs)
+        return sum(table.slots.nbytes for table in self._tables)
 
     def add(self, hashes: Hashes, positions: Positions, *, base: int) -> None:
-        """Adds a run; `hashes` ascend. `base` is the lowest position that is still in use."""
-        if not len(hashes):
-            return
-        self._runs.append(Run(hashes, positions, int(positions.max())))
-        self._take_merged()
-        # The largest runs are not merged any more. They are dropped when all their positions are below `base`.
-        while self._merging is None and self._runs and self._runs[0].newest < base:
-            del self._runs[0]
-        while self._merging is None and (older_index := self._next_merge()) is not None:
-            older, newer = self._runs[older_index], self._runs[older_index + 1]
-            if len(older.hashes) + len(newer.hashes) <= SMALL_RUN:
-                self._replace(older_index, _merge(older, newer, base))
-            else:
-                self._merging = older_index, self._pool.submit(_merge, older, newer, base)
+        """Adds rows; `positions` ascend and are above all before. `base` is the lowest position that is in use."""
+        while self._tables and self._tables[0].last < base:
+            del self._tables[0]
+        done = 0
+        while done < len(hashes):
+            first = int(positions[done])
+            # Those that its table can number.
+            stop = int(np.searchsorted(positions, self._table(first).first + kernels.MOST_POSITIONS))
+            table = self._tables[-1]
+            part = slice(done, min(stop, done + table.room))
+            table.add(hashes[part], positions[part])
+            done = part.stop
 
-    def load(self, hashes: Hashes, positions: Positions) -> None:
-        """Fills an empty index with rows read back from disk, in ascending order of position."""
-        for start in range(0, len(hashes), LARGEST_RUN):
-            part = hashes[start : start + LARGEST_RUN]
-            order = np.argsort(part)
-            own = positions[start : start + LARGEST_RUN]
-            self._runs.append(Run(part[order], own[order], int(own[-1])))
+    def _table(self, position: int) -> _Table:
+        """The table that takes this position."""
+        last = self._tables[-1] if self._tables else None
+        if last is None or not last.room or position - last.first >= kernels.MOST_POSITIONS:
+            held = sum(table.rows for table in self._tables)
+            last = _Table(position, min(max(SMALLEST_ROWS, held), kernels.MOST_POSITIONS))
+            self._tables.append(last)
+        return last
 
-    def find(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], Positions]:
-        """All hits as (place in `hashes`, position), in no order. Ascending `hashes` are found fastest."""
-        places: list[npt.NDArray[np.int64]] = []
-        positions: list[Positions] = []
-        for run_hashes, run_positions, _ in self._runs:
-            low = np.searchsorted(run_hashes, hashes)
-            # A place behind the end reads the last entry instead, which is not equal.
-            hit = np.flatnonzero(run_hashes[np.minimum(low, len(run_hashes) - 1)] == hashes)
-            while len(hit):
-                entries = low[hit]
-                places.append(hit)
-                positions.append(run_positions[entries])
-                # An id can be used again and hashes can collide: go on to the equal neighbours.
-                low[hit] += 1
-                hit = hit[entries + 1 < len(run_hashes)]
-                hit = hit[run_hashes[low[hit]] == hashes[hit]]
-        if not places:
-            none = np.empty(0, np.int64)
-            return none, none
-        return np.concatenate(places), np.concatenate(positions)
-
-    def close(self) -> None:
-        """Ends the merge thread."""
-        self._pool.shutdown()
-
-    def _next_merge(self) -> int | None:
-        """The index of the older run of the next merge: the newest pair in which it is at most twice as long.
-
-        None if there is no such pair whose merged run is small enough.
+    def find(self, hashes: Hashes, *, base: int = 0) -> tuple[npt.NDArray[np.int64], Positions]:
+        """All hits as (place in `hashes`, position), positions below `base` left out. Two hashes may be taken for one:
+        compare the ids.
         """
-        for index in range(len(self._runs) - 2, -1, -1):
-            older, newer = len(self._runs[index].hashes), len(self._runs[index + 1].hashes)
-            if older <= 2 * newer and older + newer <= LARGEST_RUN:
-                return index
-        return None
-
-    def _take_merged(self) -> None:
-        if self._merging is None:
-            return
-        older_index, merged = self._merging
-        # During a large merge the number of runs grows, and with it the cost of a look-up. Above a bound, wait for the
-        # merge.
-        if not merged.done() and len(self._runs) < _MOST_RUNS:
-            return
-        self._replace(older_index, merged.result())
-        self._merging = None
-
-    def _replace(self, older_index: int, merged: Run) -> None:
-        """Replaces two runs by the merged one, or by none if it is empty: an empty run cannot be searched."""
-        self._runs[older_index : older_index + 2] = [merged] if len(merged.hashes) else []
-
-
-def _merge(older: Run, newer: Run, base: int) -> Run:
-    """One run made of two, without positions below `base`. Four times as fast as sorting both, with half the memory."""
-    old_hashes, old_positions = _above(older, base)
-    new_hashes, new_positions = _above(newer, base)
-    places = np.searchsorted(old_hashes, new_hashes) + np.arange(len(new_hashes))
-    old = np.ones(len(old_hashes) + len(new_hashes), np.bool_)
-    old[places] = False
-    hashes, positions = np.empty(len(old), np.uint64), np.empty(len(old), np.int64)
-    hashes[places], positions[places] = new_hashes, new_positions
-    hashes[old], positions[old] = old_hashes, old_positions
-    return Run(hashes, positions, newer.newest)
-
-
-def _above(run: Run, base: int) -> tuple[Hashes, Positions]:
-    hashes, positions, _ = run
-    if not len(positions) or positions.min() >= base:
-        return hashes, positions
-    kept = positions >= base
-    return hashes[kept], positions[kept]
+        columns = [(table.slots.ctypes.data, len(table.slots) - 1, table.first) for table in self._tables]
+        tables = np.array(columns, np.int64).reshape(-1, kernels.COLUMNS)
+        room = len(hashes) + 16
+        while True:
+            places, positions = np.empty(room, np.int64), np.empty(room, np.int64)
+            found = kernels.find(tables, hashes, base, places, positions)
+            if found >= 0:
+                return places[:found], positions[:found]
+            room *= 4

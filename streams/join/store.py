@@ -150,17 +150,12 @@ class Store:
             self._dirty.add(segment.name)
             segment.add_rows(rows)
             done = take.stop
-        order = np.argsort(hashes)
-        self._index.add(hashes[order], positions[order], base=self._base())
+        self._index.add(hashes, positions, base=self._base())
         return positions
 
     def find(self, hashes: Hashes) -> tuple[Int64s, Positions]:
         """All rows with these hashes, as (index into `hashes`, position)."""
-        places, positions = self._index.find(hashes)
-        if len(positions):
-            stored = positions >= self._base()
-            return places[stored], positions[stored]
-        return places, positions
+        return self._index.find(hashes, base=self._base())
 
     def ts(self, position: int) -> int:
         """Event time of a row, ms."""
@@ -295,19 +290,14 @@ class Store:
             hashes.append(np.ascontiguousarray(segment_rows["hash"]))
             positions.append((segment.number << ROW_BITS) + np.arange(segment.count))
         if hashes:
-            self._index.load(np.concatenate(hashes), np.concatenate(positions))
+            self._index.add(np.concatenate(hashes), np.concatenate(positions), base=self._base())
 
     def clear(self) -> None:
         """Drops everything, files included: the state will be rebuilt from the log."""
         self._kept.clear()
-        self._index.close()
         self._index = Index()
         self._segments.clear()
         self._dirty.clear()
-
-    def close(self) -> None:
-        """Ends the merge thread."""
-        self._index.close()
 
     def _base(self) -> int:
         first = next(iter(self._segments), self._next_number)

@@ -1,6 +1,6 @@
 """Messages of librdkafka copied into one buffer: no Python object for each.
 
-The layout is that of `rd_kafka_message_t` in librdkafka's public header, which all versions 2 keep.
+The layout of a message is that of librdkafka's public header, which all versions 2 keep.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from random import Random
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.broker
 
 PARTITIONS = 3
 ROLES = ("impressions", "clicks")
-Open = Callable[[Cluster], Reader]
 Read = dict[tuple[str, int], list[Record]]
 
 

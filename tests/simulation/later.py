@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 from unittest.mock import patch
 
 import streams.engine.recovery
-import streams.join.index
 
 Made = TypeVar("Made")
 
@@ -48,8 +47,5 @@ class NoThreads:
 @contextmanager
 def no_threads() -> Iterator[None]:
     """During the block, background work runs in the call of `result`."""
-    with (
-        patch.object(streams.join.index, "ThreadPoolExecutor", NoThreads),
-        patch.object(streams.engine.recovery, "ThreadPoolExecutor", NoThreads),
-    ):
+    with patch.object(streams.engine.recovery, "ThreadPoolExecutor", NoThreads):
         yield
