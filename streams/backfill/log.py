@@ -168,6 +168,10 @@ class ReplayLog:
         for partition, commit in commits.items():
             self._commits[partition].replace(COMMIT, msgspec.msgpack.encode(commit))
 
+    def settled(self) -> bool:
+        """Whether no commit is pending."""
+        return self._pending_commit is None or self._pending_commit.done()
+
     def settle(self) -> None:
         """Waits for the pending commit. Raises the error it failed with; then it is not committed."""
         if self._pending_commit is not None:

@@ -82,6 +82,10 @@ class Log(Protocol):
         """Begins one transaction of outputs and commits; the transaction before must have been settled."""
         ...
 
+    def settled(self) -> bool:
+        """Whether the transaction begun by `transact` has ended, in whichever way: then `settle` does not wait."""
+        ...
+
     def settle(self) -> None:
         """Waits until the transaction begun by `transact` is committed. Raises TaskLost when it was aborted."""
         ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from schemas.errors import DamagedState, TaskLost
 from schemas.records import Out, Records
@@ -21,6 +22,10 @@ from streams.engine.pace import Pace, RunnerProgress
 from streams.engine.ports import Clock, Commit, Log, SharedProgress
 from streams.engine.recovery import Loader, Loading, Make, Share
 from streams.engine.task import Task, TaskState
+
+# Folding goes on for so many commit intervals while a transaction is under way: one of a busy broker takes that long,
+# and what is folded meanwhile is lost time otherwise.
+_PATIENT_INTERVALS: Final = 4
 
 
 class Runner:
@@ -120,7 +125,7 @@ class Runner:
                 self._fold(records)
                 self._beat()
             now_s = self._clock.monotonic()
-            if now_s >= self._next_commit_s or len(self._outs) >= self._pace.transaction_outs:
+            if self._is_time_to_commit(now_s):
                 self._commit(report=now_s >= self._next_report_s)
                 if now_s >= self._next_checkpoint_s:
                     self._checkpoint()
@@ -293,6 +298,15 @@ class Runner:
         self._folded = True
         task.silence.reset(records.log, self._clock.monotonic())
         self.progress.records += len(records)
+
+    def _is_time_to_commit(self, now_s: float) -> bool:
+        """Also once outputs are as many as a transaction takes. While the transaction before is under way, folding goes
+        on for some commit intervals, as a commit would wait for it.
+        """
+        if len(self._outs) >= self._pace.transaction_outs:
+            return True
+        patience_s = 0.0 if self._log.settled() else _PATIENT_INTERVALS * self._pace.commit_s
+        return now_s >= self._next_commit_s + patience_s
 
     def _commit(self, *, report: bool) -> bool:
         """Hands over one transaction with all that was folded, swept and reported; False if there is nothing.

@@ -261,6 +261,10 @@ class KafkaLog:
         generation = self._consumer.consumer_group_metadata()
         self._transactions.begin(outs, self._offsets(commits), generation)
 
+    def settled(self) -> bool:
+        """Whether no transaction is under way."""
+        return self._transactions.settled()
+
     def settle(self) -> None:
         """Waits for the transaction under way. Raises TaskLost when it was aborted or fenced."""
         self._transactions.settle()

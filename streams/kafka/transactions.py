@@ -68,6 +68,10 @@ class Transactions:
         Thread(target=carry_out, name="commit", daemon=True).start()
         self._under_way = under_way
 
+    def settled(self) -> bool:
+        """Whether no transaction is under way: then `settle` does not wait."""
+        return self._under_way is None or self._under_way.done()
+
     def settle(self) -> None:
         """Waits for the transaction under way. Raises TaskLost when it was aborted or fenced, or does not end.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
-from inspect import GEN_RUNNING, getgeneratorstate
+from inspect import GEN_CLOSED, GEN_RUNNING, getgeneratorstate
 from random import Random
 from typing import Protocol
 
@@ -200,6 +200,9 @@ class SimulatedLog:
             # It may be the worker itself that is just seeing it through.
             if under_way is None or getgeneratorstate(under_way) == GEN_RUNNING or next(under_way, self) is self:
                 return
+
+    def settled(self) -> bool:
+        return self._under_way is None or getgeneratorstate(self._under_way) == GEN_CLOSED
 
     def settle(self) -> None:
         for _ in self._under_way or ():

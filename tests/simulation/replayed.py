@@ -178,6 +178,9 @@ class RunLog:
     def transact(self, outs: Sequence[Out], commits: Mapping[int, Commit]) -> None:
         self._pending = list(outs), commits[0]
 
+    def settled(self) -> bool:
+        return self._pending is None
+
     def settle(self) -> None:
         if self._pending is not None:
             (outs, commit), self._pending = self._pending, None
