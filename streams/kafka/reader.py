@@ -26,7 +26,7 @@ from streams.kernels.slices import MARGIN, Slices
 Int64s = npt.NDArray[np.int64]
 
 # A buffer that nobody refers to any more is used again: new memory of this size costs a page fault for every 4 KiB.
-_KEPT_BUFFERS: Final = 4
+_KEPT_BUFFERS: Final = 2
 # Twice what 10,000 records of the demo take. A batch of larger records gets a buffer of its own.
 _BUFFER_BYTES: Final = 8 << 20
 # What refers to a kept buffer that is free: the list, the variable of the search, and the argument of the question.
