@@ -48,12 +48,13 @@ check: $(STAMP) ## format, lint, types, unit tests: run it before each commit, t
 unit: $(STAMP) ## unit tests alone, or some: make unit T="tests/test_join.py -k late"
 	@$(UNIT) $(or $(T),-n auto --maxprocesses 8 --dist loadfile)
 
-# Two workers take the files in turn, slow ones first. Each worker has its own Kafka and ClickHouse.
-test: setup ## everything that CI runs: format, lint, types, all tests; about twelve minutes
+# Three workers take the files in turn, slow ones first: on two cores, as half of the time tests wait. Each worker has
+# its own Kafka and ClickHouse.
+test: setup ## everything that CI runs: format, lint, types, all tests
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 simulate: setup ## crashes of join workers in memory: SEEDS=n [FROM=k], or SEED=k for one seed and its last events
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --from $(or $(FROM),0))

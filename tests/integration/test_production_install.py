@@ -36,7 +36,9 @@ def said(*command: str | Path) -> str:
 def install(python: Path, *arguments: str | Path) -> None:
     """With uv if it is there, which takes the packages from the cache that `make setup` filled; pip loads all again."""
     uv = shutil.which("uv")
-    installer: list[str | Path] = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    # Bytecode is made for what is imported: to make it of all packages takes longer than to install them.
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--no-compile"]
+    installer: list[str | Path] = [uv, "pip", "install", "--python", python] if uv else pip
     said(*installer, "--quiet", "--no-deps", *arguments)
 
 
