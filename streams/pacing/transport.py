@@ -161,6 +161,15 @@ class Consumer(driver.Consumer):
             with contextlib.suppress(aiokafka.errors.IllegalStateError):
                 await self._seek_again(dropped)
 
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Offsets without a record, such as those of transactions' markers: from the first, up to but not including the
+        second, which is that of a record.
+
+        Faust takes that record for a part of the gap as well. It was then acknowledged twice, and a commit ended at
+        each record behind a marker: offsets were committed later and later, and memory grew by each record.
+        """
+        await super()._add_gap(tp, offset_from, offset_to - 1)
+
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Seeks. Records that were fetched before are not delivered any more."""
         self._seeks += 1

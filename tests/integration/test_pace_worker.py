@@ -36,7 +36,7 @@ from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import client_settings, group_offsets_settings
 from streams.pacing.settings import PacingSettings
 from tests.waiting import PATIENCE_S, eventually
 
@@ -396,3 +396,34 @@ def test_malformed_records_are_counted_and_passed_over(
     with pytest.raises(urllib.error.HTTPError, match="404"):
         worker.get("/pacing/c9")
     worker.stop()
+
+
+def test_committed_offsets_follow_the_records_though_each_is_a_transaction_of_its_own(
+    broker: Broker, topic_prefix: str, start: Start, send: Callable[..., None]
+) -> None:
+    """Faust took a record behind a transaction's marker twice; then a commit came as far as the next marker."""
+    send("campaigns", CAMPAIGNS)
+    start()
+    topic = f"{topic_prefix}campaign_totals"
+    producer = Producer(
+        client_settings(Cluster(broker.bootstrap), transactional_id=topic, partitioner="murmur2_random")
+    )
+    producer.init_transactions(PATIENCE_S)
+    one = totals()[0]
+    # At a commit every 2.8 s, one for each transaction would take longer than the test waits.
+    for _ in range(60):
+        producer.begin_transaction()
+        producer.produce(topic, encode(one), one.campaign_id)
+        producer.commit_transaction(PATIENCE_S)
+    with contextlib.closing(
+        Consumer(group_offsets_settings(Cluster(broker.bootstrap), f"{topic_prefix}pace"))
+    ) as asking:
+        places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+        ends = [asking.get_watermark_offsets(place, timeout=PATIENCE_S)[1] for place in places]
+        # Behind the last record stands its marker, which nobody acknowledges.
+        wanted = max(ends) - 1
+        eventually(
+            lambda: max(place.offset for place in asking.committed(places, timeout=PATIENCE_S)),
+            equals=wanted,
+            what="the commit of the last record",
+        )
