@@ -37,9 +37,10 @@ class Migrated:
             for name, (engine, _) in self._made.items():
                 if engine.endswith("MergeTree") and name != "migrations":
                     client.command(f"TRUNCATE TABLE {self.name}.{name} SYNC")
-            for name, (engine, _) in self._made.items():
+            for engine, statement in self._made.values():
+                # A new one has not read the former rows.
                 if engine == "Dictionary":
-                    client.command(f"SYSTEM RELOAD DICTIONARY {self.name}.{name}")
+                    client.command(statement.replace("CREATE DICTIONARY", "CREATE OR REPLACE DICTIONARY", 1))
         return True
 
     def drop(self) -> None:

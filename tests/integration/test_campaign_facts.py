@@ -6,7 +6,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from schemas.clickhouse.clustered import clustered
 from schemas.clickhouse.dictionaries import CAMPAIGN_FACTS, make_readable, reading_as
-from schemas.clickhouse.migrations import migrate, migrations
+from schemas.clickhouse.migrations import migrations
 from schemas.errors import SettingsError
 from schemas.events import Campaign
 from tests.golden import HOUR_MS, announce
@@ -19,11 +19,10 @@ KNOWN = Campaign("k1", 10**6, "Europe/Berlin", "active", "even", 3, advertiser_i
 
 
 @pytest.fixture
-def ads(database: Client) -> Client:
+def ads(ads: Client) -> Client:
     """A client on a database with all tables and a campaign."""
-    migrate(database, database=str(database.database))
-    announce(database, KNOWN)
-    return database
+    announce(ads, KNOWN)
+    return ads
 
 
 def fact(client: Client, name: str, campaign: str = "k1") -> object:

@@ -3,7 +3,6 @@
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from schemas.clickhouse.migrations import migrate
 from schemas.totals import DIMENSIONS
 
 pytestmark = pytest.mark.clickhouse
@@ -14,16 +13,15 @@ UNITS = {"_micros": "millionths", "_nano": "billionths", "_ms": "milliseconds", 
 
 
 @pytest.fixture
-def comments(database: Client) -> dict[str, str]:
+def comments(ads: Client) -> dict[str, str]:
     """Comments by `table.column`, of all tables but the record of migrations."""
-    migrate(database, database=str(database.database))
     sql = """
     SELECT table || '.' || columns.name, columns.comment
     FROM system.columns AS columns
     JOIN system.tables AS tables ON tables.database = columns.database AND tables.name = columns.table
     WHERE columns.database = currentDatabase() AND endsWith(tables.engine, 'MergeTree') AND table != 'migrations'
     """
-    return {str(name): str(comment) for name, comment in database.query(sql).result_rows}
+    return {str(name): str(comment) for name, comment in ads.query(sql).result_rows}
 
 
 def test_every_column_has_a_comment_unless_its_name_says_it(comments: dict[str, str]) -> None:

@@ -17,7 +17,6 @@ from streams.runs.compare_models import compare_models
 from streams.runs.minutes import Span, within
 from streams.runs.record import record_run
 from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
-from tests.integration.test_runs import ads as ads
 from tests.integration.test_runs import minutes, run_record, said, show
 
 pytestmark = pytest.mark.clickhouse

@@ -12,7 +12,6 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from statsmodels.stats.proportion import proportion_confint
 
-from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import arrow, bind, run_query
 from schemas.errors import ClickfoldError
 from schemas.outcomes import Outcome
@@ -103,13 +102,6 @@ def hour_of(one: Outcome) -> str:
     """As ClickHouse writes it."""
     assert one.ts is not None
     return f"{datetime.fromtimestamp(one.ts / 1000, UTC):%Y-%m-%d %H}:00:00"
-
-
-@pytest.fixture
-def ads(database: Client) -> Client:
-    """A client on a database with all tables."""
-    migrate(database, database=str(database.database))
-    return database
 
 
 @pytest.fixture

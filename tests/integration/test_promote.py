@@ -17,7 +17,6 @@ from streams.runs.promote import MOST_SPANS, active_spans, pile_spans, plan_prom
 from streams.runs.record import record_run
 from streams.warehouse.client import connect
 from tests.golden import HOUR_MS, MINUTE_MS, insert, ledger, total
-from tests.integration.test_runs import ads as ads
 from tests.integration.test_runs import minutes, run_record, said, show
 
 pytestmark = pytest.mark.clickhouse

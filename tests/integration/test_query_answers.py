@@ -9,7 +9,6 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httpclient import HttpClient
 
-from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import queries
 from schemas.errors import ClickfoldError, SettingsError
 from tests.golden import insert, total
@@ -28,24 +27,23 @@ def at(hour: int) -> datetime:
 
 
 @pytest.fixture
-def ask(database: Client) -> Run:
+def ask(ads: Client) -> Run:
     """The command on a database with two campaigns in two hours."""
-    migrate(database, database=str(database.database))
     insert(
-        database,
+        ads,
         "totals",
         [
             total(0, version=1, impressions=50, attributed_clicks=2, clicks=2, spend_micros=10**15),
             total(60, version=1, campaign_id="k,2", impressions=5),
         ],
     )
-    return lambda *arguments: result(arguments, url=url_of(database), database=str(database.database)).stdout
+    return lambda *arguments: result(arguments, url=url_of(ads), database=str(ads.database)).stdout
 
 
 @pytest.fixture
-def ask_bytes(ask: Run, database: Client) -> Callable[..., bytes]:
+def ask_bytes(ask: Run, ads: Client) -> Callable[..., bytes]:
     """The same, giving the bytes it printed."""
-    return lambda *arguments: result(arguments, url=url_of(database), database=str(database.database)).stdout_bytes
+    return lambda *arguments: result(arguments, url=url_of(ads), database=str(ads.database)).stdout_bytes
 
 
 @pytest.mark.clickhouse
@@ -102,9 +100,9 @@ def test_a_chart_is_drawn_as_the_header_says(ask: Run) -> None:
 
 
 @pytest.mark.clickhouse
-def test_a_line_goes_on_beyond_the_rows_of_a_table(ask: Run, database: Client) -> None:
+def test_a_line_goes_on_beyond_the_rows_of_a_table(ask: Run, ads: Client) -> None:
     hours = [total(60 * hour, version=1, campaign_id="k1", impressions=1) for hour in range(2, 1_200)]
-    insert(database, "totals", hours)
+    insert(ads, "totals", hours)
     assert len(ask("ctr_by_campaign_hour", "--format", "csv").splitlines()) == 1_001
     assert "2023-11-14 to 2024-01-03" in ask("ctr_by_campaign_hour", "--format", "chart")
     assert "2024-01-03 to 2024-01-03" not in ask("ctr_by_campaign_hour", "--format", "chart", "--rows", "5")

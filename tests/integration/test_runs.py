@@ -9,7 +9,6 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httpclient import HttpClient
 from typer.testing import CliRunner
 
-from schemas.clickhouse.migrations import migrate
 from schemas.errors import ClickfoldError, SettingsError
 from schemas.outcomes import Outcome
 from streams.cli.app import app
@@ -57,13 +56,6 @@ def said(client: Client, *arguments: str, code: int = 0) -> str:
         raise result.exception
     assert result.exit_code == code, result.output
     return result.stdout
-
-
-@pytest.fixture
-def ads(database: Client) -> Client:
-    """A client on a database with all tables."""
-    migrate(database, database=str(database.database))
-    return database
 
 
 def test_a_run_is_found_as_it_was_last_recorded(ads: Client) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from schemas.clickhouse.migrations import migrate
 from schemas.errors import SettingsError
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
@@ -247,9 +246,8 @@ def test_an_insert_whose_answer_is_lost_is_stored_once(ordeal: Ordeal) -> None:
     assert raw_rows(ordeal.database, "outcome_rows") == 1_000
 
 
-def test_every_table_of_the_sink_remembers_tokens(database: Client) -> None:
-    migrate(database, database=str(database.database))
-    remembering = database.query(
+def test_every_table_of_the_sink_remembers_tokens(ads: Client) -> None:
+    remembering = ads.query(
         "SELECT name FROM system.tables WHERE database = currentDatabase() "
         "AND engine_full LIKE '%non_replicated_deduplication_window = 1000%'"
     ).result_rows

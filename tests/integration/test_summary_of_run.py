@@ -17,12 +17,11 @@ from tests.test_summary import DAY_MINUTES, MICROS, text_of
 
 
 @pytest.fixture
-def ads(database: Client) -> Client:
+def ads(ads: Client) -> Client:
     """A client on a database with a small, fixed run: two campaigns, two days, two arms, one model."""
-    migrate(database, database=str(database.database))
     arm: dict[str, Any] = {"experiment": "policy", "final": True}
     insert(
-        database,
+        ads,
         "totals",
         [
             total(0, version=1, arm="bts", impressions=400, attributed_clicks=9, attributed_spend_micros=9, **arm),
@@ -33,12 +32,12 @@ def ads(database: Client) -> Client:
         ],
     )
     announce(
-        database,
+        ads,
         *(Campaign(name, 10**9, "Asia/Tokyo", "active", "even", 1, currency="JPY") for name in ("k1", "k2")),
     )
     decided = (HOUR_MS, HOUR_MS - 7 * 60 * MINUTE_MS)
     insert(
-        database,
+        ads,
         "pacing",
         [
             PacingDecision("k1", 1, *decided, "ahead", 0.25, 1_000 * MICROS, 250 * MICROS, 100 * MICROS, 800, 10),
@@ -53,8 +52,8 @@ def ads(database: Client) -> Client:
             (2, HOUR_MS, 4.0, "campaign_id=k1"),
         )
     ]
-    insert(database, "model_metrics", windows)
-    return database
+    insert(ads, "model_metrics", windows)
+    return ads
 
 
 GOLDEN = """\
