@@ -14,7 +14,6 @@ import orjson
 import typer
 
 from schemas.codec import decode
-from schemas.errors import ClickfoldError
 from schemas.records import Out, Records
 from schemas.rejects import Rejected
 from schemas.totals import Ledger
@@ -153,13 +152,6 @@ def _write(outs: Iterable[Out], *, last: bool = False) -> None:
     lines = b"".join([outcome_line(out.value or b"") for out in outs if out.topic == "outcomes"])
     if lines and sys.stdout.isatty():
         lines = escaped_json(lines.decode()).encode()
-    try:
-        sys.stdout.buffer.write(lines)
-        if last:
-            sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise  # the reader closed the pipe, as `| head` does; typer then ends the command without a message
-    except OSError as error:
-        raise ClickfoldError(
-            f"outcomes cannot be written to stdout ({error.strerror}); redirect them to another file"
-        ) from error
+    sys.stdout.buffer.write(lines)
+    if last:
+        sys.stdout.buffer.flush()
