@@ -118,10 +118,16 @@ def test_campaigns_come_in_the_order_of_their_lines(tmp_path: Path) -> None:
     ("line", "why"),
     [
         ("{}\n", "campaign_id is missing; the line has no fields"),
-        ("nonsense\n", "JSON is malformed"),
-        (CAMPAIGN % "Asia/Atlantis", "No time zone found with key Asia/Atlantis"),
-        (CAMPAIGN % "Asia", "line 2"),
-        (CAMPAIGN % "../etc", "line 2"),
+        ("nonsense\n", "'nonsense' is no JSON object"),
+        (
+            CAMPAIGN % "Asia/Atlantis",
+            "no time zone has the name 'Asia/Atlantis'; give an IANA name, such as Asia/Tokyo",
+        ),
+        (CAMPAIGN % "Asia", "no time zone has the name 'Asia'"),
+        (CAMPAIGN % "../etc", "no time zone has the name '../etc'"),
+        (CAMPAIGN % "", "no time zone has the name ''"),
+        (CAMPAIGN % r"\u0000", r"no time zone has the name '\x00'"),
+        (CAMPAIGN % "europe/berlin", "no time zone has the name 'europe/berlin'; is it Europe/Berlin?"),
     ],
 )
 def test_a_line_that_is_no_campaign_is_named(tmp_path: Path, line: str, why: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import available_timezones
 
 import msgspec
 
@@ -21,6 +21,7 @@ from schemas.errors import SettingsError
 from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign, decode_event
 from schemas.records import Record, Records
 from schemas.rejects import Reason
+from schemas.zones import zone
 from streams.inputs.opening import DAMAGED, STDIN, Source, as_given
 from streams.inputs.order import Order
 from streams.inputs.recognise import BYTE_ORDER_MARK
@@ -130,19 +131,26 @@ def read_campaigns(paths: Sequence[Path]) -> list[Campaign]:
     for number, line in files.lines():
         try:
             campaign = decode_event(line, Campaign)
-            ZoneInfo(campaign.timezone)
-        except (ValueError, KeyError, OSError, RecursionError) as error:
-            place = files.place(number)
-            # KeyError: ZoneInfo's own error for an unknown zone; its text is quoted. OSError: the name of a folder.
-            detail = str(error.args[-1]) if error.args else "it is no JSON object"
-            if isinstance(error, msgspec.MsgspecError):
-                detail = why("campaigns", line, Reason.UNDECODABLE, detail)
-            raise SettingsError(
-                f"line {place.line} of campaigns file {place.file} is not a campaign: {detail}; each line is a JSON "
-                "object with campaign_id, daily_budget_micros, timezone (IANA), status, pacing, version"
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise _no_campaign(files.place(number), why("campaigns", line, Reason.UNDECODABLE, str(error))) from error
+        if zone(campaign.timezone) is None:
+            raise _no_campaign(files.place(number), _no_zone(campaign.timezone))
         campaigns.append(campaign)
     return campaigns
+
+
+def _no_campaign(place: Place, why_not: str) -> SettingsError:
+    return SettingsError(
+        f"line {place.line} of campaigns file {place.file} is not a campaign: {why_not}; each line is a JSON object "
+        "with campaign_id, daily_budget_micros, timezone (IANA), status, pacing, version"
+    )
+
+
+def _no_zone(name: str) -> str:
+    """What is wrong with the name of a time zone. File systems that ignore case take other names than this one."""
+    right = {known.lower(): known for known in available_timezones()}.get(name.strip().lower())
+    example = f"is it {right}?" if right else "give an IANA name, such as Asia/Tokyo"
+    return f"no time zone has the name {name!r}; {example}"
 
 
 def refuse_shared(impressions: Sequence[Path], clicks: Sequence[Path]) -> None:
