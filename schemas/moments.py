@@ -14,8 +14,8 @@ _DAY_OF_YEAR: Final = re.compile(r"(\d{4})-?(\d{3})(?!\d)")
 _END_OF_DAY: Final = re.compile(r"(.{8,10})([T ])24(:?00(?::?00(?:[.,]0+)?)?)?(?=[Z+-]|$)")
 
 
-def moment_ms(text: str) -> int:
-    """The moment in ms UTC, rounded down; without an offset it is UTC. Raises ValueError when it is no ISO 8601."""
+def moment(text: str) -> datetime:
+    """The moment; naive when the text has no offset. Raises ValueError when it is no ISO 8601."""
     text = text.strip().upper()
     day_of_year = _DAY_OF_YEAR.match(text)
     if day_of_year is not None:
@@ -27,6 +27,13 @@ def moment_ms(text: str) -> int:
     end_of_day = _END_OF_DAY.match(text)
     if end_of_day is not None:
         text = f"{end_of_day[1]}{end_of_day[2]}00{end_of_day[3] or ''}{text[end_of_day.end() :]}"
-    moment = datetime.fromisoformat(text)
-    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-    return (since + timedelta(days=end_of_day is not None)) // timedelta(milliseconds=1)
+    try:
+        return datetime.fromisoformat(text) + timedelta(days=end_of_day is not None)
+    except OverflowError as error:
+        raise ValueError("the year 9999 ends at 24:00 of its last day") from error
+
+
+def moment_ms(text: str) -> int:
+    """The moment in ms UTC, rounded down; without an offset it is UTC. Raises ValueError when it is no ISO 8601."""
+    read = moment(text)
+    return ((read if read.tzinfo else read.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)

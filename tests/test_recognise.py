@@ -159,3 +159,9 @@ def test_a_compressed_file_that_is_damaged_within_its_head_is_not_misnamed(tmp_p
     path.write_bytes(gzip.compress(LINES * 100)[:-20])
     with pytest.raises(SettingsError, match="damaged or cut short"):
         list(FileLog([path], "impressions").records())
+
+
+def test_standard_input_is_named_by_the_option_that_it_was_given_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"PAR1\x15\x04\x15")))
+    with pytest.raises(SettingsError, match=r"^standard input \(--clicks\) is Parquet; "):
+        FileLog([Path("-")], "clicks")

@@ -47,6 +47,8 @@ def refusal(line: bytes, log: str = "impressions") -> str:
         (b'"2023-11-14T22:13:20.000Z"', "is ISO 8601 text; clickfold wants milliseconds since 1970: 1700000000000"),
         (b'"2023-11-15 00:13:20+02:00"', "1700000000000"),
         (b'"2023-11-14 22:13:20.123"', "1700000000123 if it is UTC"),
+        (b'"2023-11-14t22:13:20z"', "is ISO 8601 text; clickfold wants milliseconds since 1970: 1700000000000"),
+        (b'"2023-318T24:00"', "1700006400000 if it is UTC"),
         (b'"1700000000000"', "give the number 1700000000000 without quotes"),
         (b'"1700000000"', "is text and looks like seconds"),
         (b'"yesterday"', "'yesterday' is text"),
@@ -150,6 +152,7 @@ GOOD_LINE = orjson.dumps(GOOD)
         (GOOD_LINE[:50], "the line ends within its object: '"),
         (GOOD_LINE[:58], "the line ends within its object: '"),
         (b"\x00" * 4_096, "the line is 4,096 NUL bytes"),
+        (b"\xef\xbb\xbf" + GOOD_LINE, "a byte order mark is before the object, as where files were joined"),
         (b"# exported by a tool", "'# exported by a tool' is no JSON object; give one object a line"),
     ],
 )

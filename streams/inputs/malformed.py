@@ -68,6 +68,8 @@ def _no_json(line: bytes, text: str, error: json.JSONDecodeError) -> str:
         return "several objects are on one line; give one object a line"
     if objects and text[error.pos :].strip() == ",":
         return "a comma ends the line, as within a JSON array; give one object a line without a comma between them"
+    if text.startswith("\ufeff"):
+        return "a byte order mark is before the object, as where files were joined; delete it"
     if not text.lstrip().startswith("{"):
         return f"{_shown(text)} is no JSON object; give one object a line"
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):

@@ -46,6 +46,7 @@ class Source:
         self.path = path
         self.name = "standard input" if path == STDIN else str(path)
         self._log = log
+        self._subject = f"standard input (--{log})" if path == STDIN else f"{log} file {path}"
         self._stream: BinaryIO | None = None
         if not _is_regular(path, log):
             self._stream = _kept(_opened(path, log)) if keep else _opened(path, log)
@@ -72,7 +73,7 @@ class Source:
         """The error for a gzip file that cannot be unpacked behind its line with this number, from 1."""
         where = f"after line {line}" if line else "before the end of its first line"
         return SettingsError(
-            f"{self._log} file {self.name} is damaged or cut short {where}: {error}; restore it, or unpack what is "
+            f"{self._subject} is damaged or cut short {where}: {error}; restore it, or unpack what is "
             "readable and give that"
         )
 
@@ -104,7 +105,7 @@ class Source:
         found = foreign(head, self._log, whole=whole)
         if found is not None:
             remedy = found.remedy.replace("FILE", "…" if self.path == STDIN else self.name).replace("LOG", self._log)
-            raise SettingsError(f"{self._log} file {self.name} is {found.what}; {remedy}")
+            raise SettingsError(f"{self._subject} is {found.what}; {remedy}")
 
 
 class _Unpacking(io.RawIOBase):

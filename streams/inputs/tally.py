@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import xxhash
@@ -20,6 +20,10 @@ _MOST_GROUPS: Final = 10
 _LONGEST_MS: Final = 31 * 86_400_000
 # What the join says of a late record: which record moved the watermark, and by how much.
 _LEADER: Final = re.compile(r"the record at offset (\d+),")
+# As many records below it show the join that the clock of a record is wrong, where it is more than `--jump` ahead.
+_EVIDENCE: Final = 10
+# More records than one that were ahead say nothing about a clock.
+_TWO: Final = 2
 _AHEAD: Final = re.compile(r"is (\d+) ms ahead of it")
 
 
@@ -32,7 +36,10 @@ class _Group:
     offset: int
     line: bytes
     detail: str
+    # Of late records: by how much they are behind, and the offsets of the records that were ahead of them.
     most_ahead_ms: int = 0
+    least_ahead_ms: int = _LONGEST_MS
+    leaders: set[int] = field(default_factory=set)
 
 
 class Tally:
@@ -52,6 +59,9 @@ class Tally:
         group.count += 1
         if reason is Reason.LATE and (ahead := _AHEAD.search(detail)):
             group.most_ahead_ms = max(group.most_ahead_ms, int(ahead[1]))
+            group.least_ahead_ms = min(group.least_ahead_ms, int(ahead[1]))
+        if reason is Reason.LATE and len(group.leaders) < _TWO and (leader := _LEADER.search(detail)):
+            group.leaders.add(int(leader[1]))
 
     def take(self, other: Tally, log: str) -> None:
         """Replaces the groups of a log by those of another tally."""
@@ -89,7 +99,7 @@ def located(logs: Mapping[str, FileLog], rejects: Iterable[tuple[str, Rejected]]
             if same:
                 one = same.popleft()
                 # The offset of the record that moved the watermark is one of Kafka, and means nothing in the files.
-                detail = _LEADER.sub("a record", one.detail)
+                detail = re.sub(f"{_LEADER.pattern} with ts (\\d+), is", r"a record with ts \2 is", one.detail)
                 tally.add(log, reason=one.reason, detail=detail, offset=number, line=line)
     return tally
 
@@ -151,5 +161,10 @@ def _order(log: FileLog, groups: Sequence[_Group]) -> str:
         say += "the log is not in the order of time; sort it by ts"
     most_ms = max(group.most_ahead_ms for group in groups) or order.most_behind_ms
     if most_ms <= _LONGEST_MS:
-        return f"{say}, or give --lateness {-(-most_ms // 1_000)}s"
+        say += f", or give --lateness {-(-most_ms // 1_000)}s"
+    leaders = set[int]().union(*(group.leaders for group in groups))
+    if late >= _EVIDENCE and len(leaders) == 1 and not order.overlaps and not order.is_newest_first:
+        # Half of the distance lies between that record and those behind it, wherever the others are.
+        jump_s = min(group.least_ahead_ms for group in groups) // 2_000
+        say += f". All are behind {log.place(*leaders)}: if its clock is wrong, give --jump {jump_s}s"
     return say
