@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,8 @@ def shell(folder: Path, line: str) -> tuple[int, str, str]:
         ("fold 2>&- | wc -l > lines", 0, ""),
         ("fold >&- 2>&- <&-", 2, ""),
         ("fold | head -c 1 > first", 141, ""),
+        ("export PYTHONUNBUFFERED=1; fold | head -c 1 > first", 141, ""),
+        ("unset PYTHONUNBUFFERED; fold | head -c 1 > first", 141, ""),
     ],
 )
 def test_output_that_cannot_be_written_is_no_success(tmp_path: Path, line: str, code: int, said: str) -> None:
@@ -48,3 +51,16 @@ def test_a_closed_standard_input_is_no_file(tmp_path: Path) -> None:
     code, out, err = shell(tmp_path, "clickfold fold --impressions - --clicks c <&-")
     assert (code, out) == (2, "")
     assert err == "clickfold: standard input is closed, and --impressions names it; give it a file or a pipe\n"
+
+
+@pytest.mark.parametrize(("options", "out"), [([], ""), (["-u"], "line\n")])
+def test_a_process_that_ends_at_once_has_written_what_python_writes_at_once(options: list[str], out: str) -> None:
+    """A worker that is stuck ends by `os._exit`; its last lines must be in its log."""
+    program = (
+        "import os, sys\nfrom streams.cli.standard_streams import standard_streams\n"
+        "with standard_streams():\n print('line')\n print('logged', file=sys.stderr)\n os._exit(3)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, *options, "-c", program]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (3, out, "logged\n")

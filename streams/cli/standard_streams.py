@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -51,7 +51,8 @@ class _Watched:
             return
         stream.flush()
         self.stream = io.TextIOWrapper(
-            io.BufferedWriter(self._raw),
+            # `python -u` has no buffer, so that each text is written at once.
+            cast(io.BufferedWriter, self._raw) if stream.write_through else io.BufferedWriter(self._raw),
             encoding=stream.encoding,
             errors=stream.errors,
             line_buffering=stream.line_buffering,
@@ -79,11 +80,17 @@ class _Raw(io.FileIO):
     fault: OSError | None = None
 
     def write(self, data: ReadableBuffer, /) -> int:
+        """Writes all of it. `write` of the system may write a part, which Python tells only to a buffer, so that
+        `python -u` would lose the rest of a large text."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
         try:
-            return super().write(data)
+            while rest:
+                rest = rest[super().write(rest) :]
         except OSError as error:
             self.fault = self.fault or error
             raise
+        return size
 
 
 def _open_closed() -> None:

@@ -13,7 +13,7 @@ from streams.inputs.texts import objects_in
 
 _AROUND_CHARS: Final = 20
 _SHOWN_CHARS: Final = 60
-# Words of Python and JavaScript for values that JSON writes otherwise or cannot write.
+# Words of other languages for values that JSON writes otherwise or cannot write.
 _WORDS: Final = {
     "None": "JSON writes null",
     "True": "JSON writes true",
