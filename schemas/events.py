@@ -21,6 +21,8 @@ MAX_TS_MS = 4_102_444_799_999
 # A million currency units a click. An int64 sum overflows after 2^63 / 10^12 of them: nine million clicks at this
 # price.
 MAX_PRICE_MICROS = 1_000_000_000_000
+# A billion currency units a day.
+MAX_BUDGET_MICROS = 10**15
 # A quarter of the 1 MiB that a broker takes by default. So an outcome, which repeats the impression, fits too.
 MAX_RECORD_BYTES = 256 * 1024
 # Of a record that clickfold writes: what a broker takes as it comes.
@@ -96,8 +98,7 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
 
     campaign_id: Id
     """Names the campaign; also the key of the record."""
-    # At most a billion currency units.
-    daily_budget_micros: Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+    daily_budget_micros: Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET_MICROS)]
     """What may be spent in one day of the campaign's time zone."""
     timezone: Label
     """IANA name, such as `Asia/Tokyo`. It decides where a day begins."""

@@ -1,6 +1,7 @@
 """Users' files are logs: every line that holds something is a record, whatever it holds."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from schemas.bounds import JoinBounds
 from schemas.errors import SettingsError
 from schemas.events import Campaign
 from schemas.records import Record
-from streams.inputs.files import FileLog, read_campaigns
+from streams.inputs.files import FileLog, read_campaigns, refuse_shared
+from streams.inputs.opening import STDIN
 from streams.verify.oracle import truth
 
 GOOD = b'{"impression_id":"a-%d","ts":1574553617004,"campaign_id":"c","creative_id":"k","price_micros":1}'
@@ -116,10 +118,16 @@ def test_campaigns_come_in_the_order_of_their_lines(tmp_path: Path) -> None:
     ("line", "why"),
     [
         ("{}\n", "campaign_id is missing; the line has no fields"),
-        ("nonsense\n", "JSON is malformed"),
-        (CAMPAIGN % "Asia/Atlantis", "No time zone found with key Asia/Atlantis"),
-        (CAMPAIGN % "Asia", "line 2"),
-        (CAMPAIGN % "../etc", "line 2"),
+        ("nonsense\n", "'nonsense' is no JSON object"),
+        (
+            CAMPAIGN % "Asia/Atlantis",
+            "no time zone has the name 'Asia/Atlantis'; give an IANA name, such as Asia/Tokyo",
+        ),
+        (CAMPAIGN % "Asia", "no time zone has the name 'Asia'"),
+        (CAMPAIGN % "../etc", "no time zone has the name '../etc'"),
+        (CAMPAIGN % "", "no time zone has the name ''"),
+        (CAMPAIGN % r"\u0000", r"no time zone has the name '\x00'"),
+        (CAMPAIGN % "europe/berlin", "no time zone has the name 'europe/berlin'; is it Europe/Berlin?"),
     ],
 )
 def test_a_line_that_is_no_campaign_is_named(tmp_path: Path, line: str, why: str) -> None:
@@ -128,3 +136,59 @@ def test_a_line_that_is_no_campaign_is_named(tmp_path: Path, line: str, why: str
     with pytest.raises(SettingsError, match=r"line 2 of campaigns file") as refused:
         read_campaigns([path])
     assert why in str(refused.value)
+
+
+def test_one_input_under_two_names_is_given_twice(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD % 1)
+    link, hard = tmp_path / "link", tmp_path / "hard"
+    link.symlink_to(path)
+    hard.hardlink_to(path)
+    for other in (path, link, hard):
+        with pytest.raises(SettingsError, match=r"is given twice.*its records would be duplicates"):
+            FileLog([path, other], "impressions")
+    for stdin in (STDIN, Path("/dev/stdin"), Path("/dev/fd/0")):
+        with pytest.raises(SettingsError, match="impressions standard input is given twice"):
+            FileLog([STDIN, stdin], "impressions")
+        with pytest.raises(SettingsError, match="standard input is given both as --impressions and as --clicks"):
+            refuse_shared([STDIN], [stdin])
+
+
+def test_a_log_that_is_given_plain_and_compressed_is_noted(tmp_path: Path) -> None:
+    plain = written(tmp_path, GOOD % 1, GOOD % 2)
+    paths = [plain, written(tmp_path, GOOD % 1, GOOD % 2, name="impressions.jsonl.gz")]
+    log = FileLog(paths, "impressions")
+    assert len(list(log.records())) == 4
+    assert log.order.notes() == [
+        f"{plain}.gz begins with the same record as {plain}; leave one out if both hold the same log"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("s3://bucket/a.jsonl", "is an address; send its lines to standard input: `DOWNLOAD | clickfold … --clicks -`"),
+        ("*.jsonl", "is a pattern that the shell has not expanded; leave out the quotes"),
+        ("*.json", "is a pattern that matches no file"),
+        ("", "is a folder, as is an empty name"),
+    ],
+)
+def test_a_name_of_no_file_is_said_to_be_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    written(tmp_path, GOOD % 1)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError) as refused:
+        FileLog([Path(name)], "clicks")
+    assert said in str(refused.value)
+
+
+def test_every_whole_line_before_the_damage_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "impressions.jsonl.gz"
+    path.write_bytes(gzip.compress(b"".join(GOOD % number + b"\n" for number in range(40_000)))[:-500])
+    readable = zlib.decompressobj(wbits=31).decompress(path.read_bytes()).count(b"\n")
+    with pytest.raises(SettingsError, match=f"is damaged or cut short after line {readable}: "):
+        list(FileLog([path], "impressions").records())
+    assert readable > 30_000
+    path.write_bytes(path.read_bytes()[:5])
+    with pytest.raises(SettingsError, match="is damaged or cut short before the end of its first line: "):
+        list(FileLog([path], "impressions").records())

@@ -15,6 +15,7 @@ import pytest
 
 from schemas.rejects import Reason, rejected
 from streams.inputs.files import FileLog
+from streams.inputs.left_out import LeftOut
 from streams.inputs.tally import located
 from tests.factories import T0, click_json, impression_json
 from tests.test_fold_command import Done, run_here
@@ -65,12 +66,33 @@ def test_a_record_refused_at_the_end_of_its_log_is_listed_too(tmp_path: Path) ->
     assert future.startswith(f"  1 future, first {tmp_path}/impressions.jsonl line 3: ")
 
 
-def test_features_that_no_model_can_use_are_counted_and_their_impressions_kept(tmp_path: Path) -> None:
-    features = [{"age": None, "w": 1}, {"tags": ["a"]}, {"big": 2**63}, {"ok": 1}]
-    impressions = [impression_json(f"i{row}", T0, features=given) for row, given in enumerate(features)]
-    done = run_here(*files(tmp_path, impressions, [click_json("k", "i1", T0)]))
-    assert said(done).startswith("impressions: 3 features are left out: null")
-    assert orjson.loads(done.err.splitlines()[-1])["impressions"]["accepted"] == 4
+@pytest.mark.parametrize(
+    ("features", "count", "first"),
+    [
+        ({"w": 1, "age": None}, "4 features are", '"age" is null'),
+        ({"tags": ["a"]}, "4 features are", '"tags" is ["a"]'),
+        ({"big": 2**63}, "4 features are", '"big" is 9223372036854775808'),
+        ({"text": "x" * 2_000}, "4 features are", f'"text" is "{"x" * 59}…, 2,000 characters'),
+        ({f"f{number}": 1 for number in range(258)}, "5 features are", '"f256", behind 256 others'),
+        (["a"], "4 features are", 'features is ["a"], no object'),
+    ],
+)
+def test_features_that_no_model_can_use_are_counted_and_the_first_is_named(
+    tmp_path: Path, features: object, count: str, first: str
+) -> None:
+    others = [{"a": None}, {"b": []}, {"c": {}}, {"ok": 1}]
+    impressions = [impression_json("i0", T0), impression_json("i1", T0, features=features)]
+    impressions += [impression_json(f"j{row}", T0, features=given) for row, given in enumerate(others)]
+    given = files(tmp_path, impressions, [click_json("k", "i1", T0)])
+    done = run_here(*given)
+    assert said(done) == (
+        f"impressions: {count} left out, first {given[1]} line 2: {first}; a model takes strings of up to 1,024 "
+        "characters, booleans and numbers of 64 bits, at most 256 an impression"
+    )
+    assert orjson.loads(done.err.splitlines()[-1])["impressions"]["accepted"] == len(impressions)
+    all_lines, log = LeftOut(), FileLog([Path(str(given[1]))], "impressions")
+    all_lines.look(log.lines(), all_lines=True)
+    assert all_lines.sentence(log) == said(done)
 
 
 def test_good_input_says_nothing_but_its_counts(tmp_path: Path) -> None:
@@ -116,6 +138,36 @@ def test_a_log_that_is_newest_first_is_named_with_its_remedies(tmp_path: Path) -
     assert "17 impressions are late: the log is not in the order of time but newest first; sort it" in said(done)
     assert "give --lateness 1140s" in said(done)
     assert run_here(*given, "--lateness", "1140s").code == 0
+
+
+def test_late_records_name_the_line_that_is_ahead_and_the_lateness_that_takes_them(tmp_path: Path) -> None:
+    """A record that is refused as `future` moved no watermark, so it does not count for the lateness."""
+    ahead = impression_json("f", T0 + 365 * 86_400_000)
+    old = [impression_json("o", T0 - 1_000_000), impression_json("p", T0 - 3_000_000)]
+    given = files(tmp_path, [ahead, *(impression_json(f"i{n}", T0 + n) for n in range(20)), *old], [])
+    done = run_here(*given)
+    late, future, order = said(done).splitlines()[1:]
+    assert late.startswith(
+        f"  2 late, first {given[1]} line 22: ts {T0 - 1_000_000} was below the watermark of its log: "
+    )
+    assert f"log: {given[1]} line 21, with ts {T0 + 19}, is 1000019 ms ahead of it" in late
+    assert future.startswith(f"  1 future, first {given[1]} line 1: ")
+    assert order.endswith("sort it by ts, or give --lateness 3001s")
+    again = run_here(*given, "--lateness", "3001s")
+    assert orjson.loads(again.err.splitlines()[-1])["impressions"]["late"] == 0
+    one = run_here(*files(tmp_path, [impression_json("i", T0), impression_json("o", T0 - 1_000_000)], []))
+    assert "  1 impression is late: " in said(one)
+
+
+@pytest.mark.parametrize("place", [0, 9])
+def test_one_clock_ahead_by_less_than_the_jump_is_named_with_a_jump_that_finds_it(tmp_path: Path, place: int) -> None:
+    impressions = [impression_json(f"i{n}", T0 + n * 1_000) for n in range(40)]
+    impressions.insert(place, impression_json("fast", T0 + 3_600_000))
+    given = files(tmp_path, impressions, [])
+    remedy = said(run_here(*given)).splitlines()[2]
+    assert f"All are behind {given[1]} line {place + 1}: if its clock is wrong, give --jump 1780s" in remedy
+    again = orjson.loads(run_here(*given, "--jump", "1780s").err.splitlines()[-1])["impressions"]
+    assert (again["accepted"], again["rejected"], again["late"]) == (40, 1, 0)
 
 
 def test_several_files_are_one_log_in_the_order_given(tmp_path: Path) -> None:
@@ -208,3 +260,16 @@ def test_dead_letters_are_located_in_the_files_they_came_from(tmp_path: Path) ->
     first, second = tally.lines(log)
     assert first.startswith(f"  2 undecodable, first {given[1]} line 2: ")
     assert second.startswith(f"  1 undecodable, first {given[1]} line 4: ts 5 is below")
+
+
+def test_a_late_dead_letter_of_kafka_names_no_offset_that_the_files_do_not_have(tmp_path: Path) -> None:
+    line = impression_json("i", T0)
+    given = files(tmp_path, [line], [])
+    log = FileLog([Path(str(given[1]))], "impressions")
+    detail = (
+        f"ts {T0} was below the watermark of its log: the record at offset 9, with ts {T0 + 5}, is 5 ms ahead of it"
+    )
+    letter = rejected(Reason.LATE, detail, line, topic="t", partition=3, offset=70, record_ts_ms=-1)
+    late, order = located({"impressions": log}, [("impressions", letter)]).lines(log)
+    assert late.endswith(f": ts {T0} was below the watermark of its log: a record with ts {T0 + 5} is 5 ms ahead of it")
+    assert order.endswith("sort it by ts, or give --lateness 1s")

@@ -121,6 +121,13 @@ def test_a_parameter_is_a_name_and_a_value() -> None:
         ("2026-11-28T10:00:00-0530", "2026-11-28 15:30:00"),
         ("2026-11-28T10:00:00.000Z", "2026-11-28 10:00:00"),
         ("2026-11-28T10:00:00.500Z", "2026-11-28 10:00:01"),
+        ("2026-11-28t10:00:00z", "2026-11-28 10:00:00"),
+        ("2026-W48-6", "2026-11-28 00:00:00"),
+        ("2026-332", "2026-11-28 00:00:00"),
+        ("2026332T10:00+02:00", "2026-11-28 08:00:00"),
+        ("2024-366", "2024-12-31 00:00:00"),
+        ("2026-11-28T24:00:00", "2026-11-29 00:00:00"),
+        ("20261128T24Z", "2026-11-29 00:00:00"),
         ("1700000000", "2023-11-14 22:13:20"),
     ],
 )
@@ -129,7 +136,17 @@ def test_a_time_is_any_iso_8601_moment(text: str, utc: str) -> None:
     assert parameters([f"until={text}"], {}) == {"until": utc}
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "28.11.2026", ""])
+def test_a_time_range_that_is_empty_is_refused() -> None:
+    for until in ("2026-11-28T10:00:00Z", "2026-11-27"):
+        with pytest.raises(SettingsError, match=rf"--from 2026-.* is not before --to {until}, so no row"):
+            parameters([], {"since": "2026-11-28T12:00+02:00", "until": until})
+    assert len(parameters([], {"since": "2026-11-28T12:00+02:00", "until": "2026-11-28T10:00:01Z"})) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yesterday", "2026-13-01", "28.11.2026", "", "2026-366", "2026-000", "2026-11-28T24:00:01", "9999-12-31T24:00"],
+)
 def test_a_time_that_cannot_be_read_names_the_option_and_the_forms(text: str) -> None:
     with pytest.raises(SettingsError, match=r"--to '.*' is not a time; write it as 2026-11-01, .*\+02:00"):
         parameters([], {"until": text})

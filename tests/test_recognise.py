@@ -40,6 +40,11 @@ def tarred() -> bytes:
     return packed.getvalue()
 
 
+def behind(text: bytes, lines: bytes) -> bytes:
+    """The lines with this text before each."""
+    return b"".join(text + line + b"\n" for line in lines.splitlines())
+
+
 ARRAY = orjson.dumps([orjson.loads(line) for line in LINES.splitlines()])
 PRETTY = b"\n".join(orjson.dumps(orjson.loads(line), option=orjson.OPT_INDENT_2) for line in LINES.splitlines())
 
@@ -67,6 +72,17 @@ PRETTY = b"\n".join(orjson.dumps(orjson.loads(line), option=orjson.OPT_INDENT_2)
         (ARRAY, "a JSON array; give one object a line"),
         (ARRAY.replace(b"},{", b"},\n{"), "a JSON array"),
         (b"[\n" + LINES.replace(b"}\n{", b"},\n{") + b"]\n", "a JSON array"),
+        (b"[]", "a JSON array"),
+        (b"[\n]\n", "a JSON array"),
+        (b'{"records":' + ARRAY + b"}", "'records'; give one object a line: `jq -c '.records[]' "),
+        (b'{"next":null,"hits":' + ARRAY + b"}\n", "one object that holds a list of records, 'hits'"),
+        (b'{\n "records": ' + ARRAY.replace(b"},{", b"},\n {") + b"}\n", "`jq -c '.records[]' "),
+        (b'{"records":[' + LINES.replace(b"\n", b",") * 1_000 + b"{}]}", "`jq -c '.records[]' "),
+        (behind(b"data: ", LINES).replace(b"\n", b"\n\n"), "its objects stand behind other text, such as 'data: '"),
+        (behind(b"\x1e", LINES), r"behind other text, such as '\x1e'; give one object a line: `sed 's/^[^{]*//' "),
+        (behind(b"2023-11-14 22:13:20,123 INFO ", LINES), "such as '2023-11-14 22:13:20,123 INFO '"),
+        (behind(b"i1\t", LINES), r"such as 'i1\t'"),
+        (b"event: impression\n" + behind(b"data: ", LINES), "its objects stand behind other text"),
         (b'["i1",1]\n["i2",2]\n', "it holds a JSON array a line"),
         (b'[["i1",1],["i2",2]]', "a JSON array"),
         (LINES.replace(b"\n", b""), "several objects a line"),
@@ -112,6 +128,9 @@ def test_a_file_that_is_no_json_lines_is_named_in_one_sentence(tmp_path: Path, c
         b"not json\n[]\n" + LINES,
         b'[{"a":1}]\n' + LINES,
         b'{"broken": \n' + LINES,
+        b'{"imp":[{"id":"i"}]}\n',
+        b'{"impression_id":"i","data":[{"click_id":"k"}]}\n',
+        b'{"data":[{"click_id":"k"}]}\n' + LINES,
         LINES + LINES.replace(b"\n", b""),
         b"\x00" * 100 + b"\n" + LINES,
         b"{broken",
@@ -140,3 +159,9 @@ def test_a_compressed_file_that_is_damaged_within_its_head_is_not_misnamed(tmp_p
     path.write_bytes(gzip.compress(LINES * 100)[:-20])
     with pytest.raises(SettingsError, match="damaged or cut short"):
         list(FileLog([path], "impressions").records())
+
+
+def test_standard_input_is_named_by_the_option_that_it_was_given_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"PAR1\x15\x04\x15")))
+    with pytest.raises(SettingsError, match=r"^standard input \(--clicks\) is Parquet; "):
+        FileLog([Path("-")], "clicks")

@@ -9,15 +9,22 @@ def main() -> None:
     """Entry point. Exits with 2 after a ClickfoldError and with 130 after Ctrl-C."""
     try:
         # Imported here, so that Ctrl-C during the imports, which may take a second, gives no traceback either.
-        from schemas.errors import ClickfoldError
-        from streams.cli.app import app
+        from streams.cli.standard_streams import standard_streams
 
-        try:
-            app()
-        except ClickfoldError as error:
-            from streams.cli.render.escape import escaped_lines
-
-            print(f"clickfold: {escaped_lines(str(error))}", file=sys.stderr)  # noqa: T201  # for the user, so not a log line
-            sys.exit(2)
+        with standard_streams():
+            _run()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _run() -> None:
+    from schemas.errors import ClickfoldError
+    from streams.cli.app import app
+
+    try:
+        app()
+    except ClickfoldError as error:
+        from streams.cli.render.escape import escaped_lines
+
+        print(f"clickfold: {escaped_lines(str(error))}", file=sys.stderr)  # noqa: T201  # for the user, so not a log line
+        sys.exit(2)

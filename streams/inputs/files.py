@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import available_timezones
 
 import msgspec
 
@@ -21,7 +21,8 @@ from schemas.errors import SettingsError
 from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign, decode_event
 from schemas.records import Record, Records
 from schemas.rejects import Reason
-from streams.inputs.opening import DAMAGED, STDIN, Source
+from schemas.zones import zone
+from streams.inputs.opening import DAMAGED, STDIN, Source, as_given
 from streams.inputs.order import Order
 from streams.inputs.recognise import BYTE_ORDER_MARK
 from streams.inputs.refusals import why
@@ -57,6 +58,7 @@ class FileLog:
             raise SettingsError(f"--{log} names no file; give one or more .jsonl or .jsonl.gz files, or -")
         self.log = log
         self.order = Order()
+        paths = [as_given(path) for path in paths]
         _refuse_doubles(paths, log)
         self._sources = [Source(path, log, keep=keep) for path in paths]
         # First offset of each file that was begun, ascending.
@@ -80,7 +82,7 @@ class FileLog:
                 if isinstance(found.impression_id, str):
                     key = found.impression_id.encode()
                 if isinstance(found.ts, int | float) and MIN_TS_MS <= found.ts <= MAX_TS_MS:
-                    self.order.add(int(found.ts))
+                    self.order.add(int(found.ts), line)
             yield Record(number, _NO_TIMESTAMP, key, line)
 
     def batches(self, *, most: int = BATCH_RECORDS, partition: int = 0) -> Iterator[Records]:
@@ -129,40 +131,65 @@ def read_campaigns(paths: Sequence[Path]) -> list[Campaign]:
     for number, line in files.lines():
         try:
             campaign = decode_event(line, Campaign)
-            ZoneInfo(campaign.timezone)
-        except (ValueError, KeyError, OSError, RecursionError) as error:
-            place = files.place(number)
-            # KeyError: ZoneInfo's own error for an unknown zone; its text is quoted. OSError: the name of a folder.
-            detail = str(error.args[-1]) if error.args else "it is no JSON object"
-            if isinstance(error, msgspec.MsgspecError):
-                detail = why("campaigns", line, Reason.UNDECODABLE, detail)
-            raise SettingsError(
-                f"line {place.line} of campaigns file {place.file} is not a campaign: {detail}; each line is a JSON "
-                "object with campaign_id, daily_budget_micros, timezone (IANA), status, pacing, version"
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise _no_campaign(files.place(number), why("campaigns", line, Reason.UNDECODABLE, str(error))) from error
+        if zone(campaign.timezone) is None:
+            raise _no_campaign(files.place(number), _no_zone(campaign.timezone))
         campaigns.append(campaign)
     return campaigns
 
 
+def _no_campaign(place: Place, why_not: str) -> SettingsError:
+    return SettingsError(
+        f"line {place.line} of campaigns file {place.file} is not a campaign: {why_not}; each line is a JSON object "
+        "with campaign_id, daily_budget_micros, timezone (IANA), status, pacing, version"
+    )
+
+
+def _no_zone(name: str) -> str:
+    """What is wrong with the name of a time zone. File systems that ignore case take other names than this one."""
+    right = {known.lower(): known for known in available_timezones()}.get(name.strip().lower())
+    example = f"is it {right}?" if right else "give an IANA name, such as Asia/Tokyo"
+    return f"no time zone has the name {name!r}; {example}"
+
+
 def refuse_shared(impressions: Sequence[Path], clicks: Sequence[Path]) -> None:
     """Raises SettingsError when a file is given as both logs, as by a glob that also matches the other log's file."""
-    for click_path in clicks:
-        for path in impressions:
-            if path == click_path or _same(path, click_path):
-                name = "standard input" if path == STDIN else str(path)
+    for click_path in map(as_given, clicks):
+        for path in map(as_given, impressions):
+            if path == click_path == STDIN:
                 raise SettingsError(
-                    f"{name} is given both as --impressions and as --clicks; leave it out of one: a glob such as "
+                    "standard input is given both as --impressions and as --clicks, but it is one log; give a file for "
+                    "the other"
+                )
+            if path == click_path or _same(path, click_path):
+                raise SettingsError(
+                    f"{path} is given both as --impressions and as --clicks; leave it out of one: a glob such as "
                     "*.jsonl matches the files of both"
                 )
 
 
 def _refuse_doubles(paths: Sequence[Path], log: str) -> None:
-    seen: set[Path] = set()
+    seen: dict[object, Path] = {}
     for path in paths:
-        whole = path if path == STDIN else path.resolve()
-        if whole in seen:
-            raise SettingsError(f"{log} file {path} is given twice; its records would be duplicates: give it once")
-        seen.add(whole)
+        identity = _identity(path)
+        before = seen.get(identity)
+        seen[identity] = path
+        if before is not None:
+            name = "standard input" if path == STDIN else f"file {path}"
+            also = "" if path == before else f", also as {before}"
+            raise SettingsError(f"{log} {name} is given twice{also}; its records would be duplicates: give it once")
+
+
+def _identity(path: Path) -> object:
+    """What is the same for all names of a file: symbolic and hard links, other spellings of the path."""
+    if path == STDIN:
+        return path
+    try:
+        status = path.stat()
+    except OSError:  # it is missing, which is said when it is opened
+        return path.resolve()
+    return status.st_dev, status.st_ino
 
 
 def _same(one: Path, other: Path) -> bool:

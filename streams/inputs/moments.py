@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from schemas.events import MAX_TS_MS, MIN_TS_MS
+from schemas.moments import moment, moment_ms
 
 _WANTED: Final = "clickfold wants milliseconds since 1970"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,12 +80,11 @@ def _text(name: str, text: str) -> str:
         guess = _guess(number)
         return f"{name} {shown} is text and {guess}" if guess else f"{name} {shown} is text; {_WANTED}"
     try:
-        moment = datetime.fromisoformat(stripped)
+        zone = "" if moment(stripped).tzinfo else " if it is UTC"
+        ts_ms = moment_ms(stripped)
     except ValueError:
         return f"{name} {shown} is text; {_WANTED}, such as 1700000000000"
-    zone = "" if moment.tzinfo else " if it is UTC"
-    ts_ms = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-    return f"{name} {shown} is ISO 8601 text; {_WANTED}: {ts_ms // timedelta(milliseconds=1)}{zone}"
+    return f"{name} {shown} is ISO 8601 text; {_WANTED}: {ts_ms}{zone}"
 
 
 def _date(digits: str) -> int | None:
@@ -94,13 +94,13 @@ def _date(digits: str) -> int | None:
     if form is None or not digits.isdigit():
         return None
     try:
-        moment = datetime.strptime(seconds, form).replace(tzinfo=UTC)
+        read = datetime.strptime(seconds, form).replace(tzinfo=UTC)
     except ValueError:
         return None
-    ts_ms = (moment - _EPOCH) // timedelta(milliseconds=1) + int(rest or 0)
+    ts_ms = (read - _EPOCH) // timedelta(milliseconds=1) + int(rest or 0)
     return ts_ms if MIN_TS_MS <= ts_ms <= MAX_TS_MS else None
 
 
 def _iso(ts_ms: int) -> str:
-    moment = _EPOCH + timedelta(milliseconds=ts_ms)
-    return moment.isoformat(timespec="milliseconds" if ts_ms % 1_000 else "seconds").replace("+00:00", "Z")
+    utc = _EPOCH + timedelta(milliseconds=ts_ms)
+    return utc.isoformat(timespec="milliseconds" if ts_ms % 1_000 else "seconds").replace("+00:00", "Z")

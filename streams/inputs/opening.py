@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -20,11 +22,17 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 STDIN: Final = Path("-")
+_STDIN_NAMES: Final = frozenset({STDIN, Path("/dev/stdin"), Path("/dev/fd/0"), Path("/proc/self/fd/0")})
 # What a damaged gzip file raises. A truncated one ends in EOFError.
 DAMAGED: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 # Below this, iterating over lines spends its time asking gzip for more.
 _BUFFER_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 13
+
+
+def as_given(path: Path) -> Path:
+    """The path, or `STDIN` for any name of standard input: it is one stream, whichever names it has."""
+    return STDIN if path in _STDIN_NAMES else path
 
 
 class Source:
@@ -38,6 +46,7 @@ class Source:
         self.path = path
         self.name = "standard input" if path == STDIN else str(path)
         self._log = log
+        self._subject = f"standard input (--{log})" if path == STDIN else f"{log} file {path}"
         self._stream: BinaryIO | None = None
         if not _is_regular(path, log):
             self._stream = _kept(_opened(path, log)) if keep else _opened(path, log)
@@ -62,9 +71,10 @@ class Source:
 
     def damaged(self, line: int, error: Exception) -> SettingsError:
         """The error for a gzip file that cannot be unpacked behind its line with this number, from 1."""
+        where = f"after line {line}" if line else "before the end of its first line"
         return SettingsError(
-            f"{self._log} file {self.name} is damaged or cut short after line {line}: {error}; restore it, or unpack "
-            "what is readable and give that"
+            f"{self._subject} is damaged or cut short {where}: {error}; restore it, or unpack what is "
+            "readable and give that"
         )
 
     def _packed(self) -> BinaryIO:
@@ -77,7 +87,7 @@ class Source:
     def _unpacked(self, packed: BinaryIO) -> BinaryIO:
         # A GzipFile hands out lines through Python; a BufferedReader around it does so in C.
         if self._is_gzip:
-            return io.BufferedReader(gzip.GzipFile(fileobj=packed), _BUFFER_BYTES)
+            return io.BufferedReader(_Unpacking(packed), _BUFFER_BYTES)
         return packed
 
     def _recognise(self, packed: BinaryIO) -> None:
@@ -95,7 +105,26 @@ class Source:
         found = foreign(head, self._log, whole=whole)
         if found is not None:
             remedy = found.remedy.replace("FILE", "…" if self.path == STDIN else self.name).replace("LOG", self._log)
-            raise SettingsError(f"{self._log} file {self.name} is {found.what}; {remedy}")
+            raise SettingsError(f"{self._subject} is {found.what}; {remedy}")
+
+
+class _Unpacking(io.RawIOBase):
+    """What a gzip file holds, as far as it can be unpacked.
+
+    A GzipFile that is asked for a megabyte drops what it has unpacked of it when it comes to the damage.
+    """
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._file = gzip.GzipFile(fileobj=packed)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        data = self._file.read1(len(view))
+        view[: len(data)] = data
+        return len(data)
 
 
 class _Rejoined(io.RawIOBase):
@@ -120,17 +149,34 @@ def _is_regular(path: Path, log: str) -> bool:
         return False
     try:
         if path.is_dir():
-            raise SettingsError(f"{log} file {path} is a folder; name its files, such as {path}/*.jsonl")
+            # A variable of the shell that is empty gives an empty name.
+            empty = ", as is an empty name" if path == Path() else ""
+            raise SettingsError(f"{log} file {path} is a folder{empty}; name its files, such as {path}/*.jsonl")
         if not path.exists():
-            hint = "; the shell found no such file" if set("*?[") & set(str(path)) else ""
-            raise SettingsError(f"{log} file {path} does not exist{hint}; give the path of a .jsonl or .jsonl.gz file")
+            raise SettingsError(f"{log} file {path} does not exist{_missing(path, log)}")
         return path.is_file()
     except OSError as error:
         raise _unreadable(path, log, error) from error
 
 
+def _missing(path: Path, log: str) -> str:
+    """What a name of no file probably means, and what to give."""
+    # A path has one slash where the address had two.
+    address = re.match(r"([a-z][a-z0-9+]*):/+(?=[^/])", str(path))
+    if address is not None:
+        return f": it is an address; send its lines to standard input: `DOWNLOAD | clickfold … --{log} -`"
+    if set("*?[") & set(str(path)):
+        if glob(str(path)):
+            return ": it is a pattern that the shell has not expanded; leave out the quotes"
+        return ": it is a pattern that matches no file; give the path of a .jsonl or .jsonl.gz file"
+    return "; give the path of a .jsonl or .jsonl.gz file"
+
+
 def _opened(path: Path, log: str) -> BinaryIO:
     if path == STDIN:
+        # None: the caller has closed it, as `<&-` does.
+        if sys.stdin is None:
+            raise SettingsError(f"standard input is closed, and --{log} names it; give it a file or a pipe")
         return sys.stdin.buffer
     try:
         return path.open("rb", _BUFFER_BYTES)

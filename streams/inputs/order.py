@@ -21,6 +21,8 @@ class Order:
     overlaps: list[str] = field(default_factory=list)
     _last_ms: int | None = None
     _highest_ms: int | None = None
+    # The first file that begins with a record, by the hash of the record.
+    _beginnings: dict[int, str] = field(default_factory=dict)
     _file: str = ""
     _file_before: str = ""
     _begun: bool = True
@@ -29,19 +31,18 @@ class Order:
         """The following lines are those of this file."""
         self._file_before, self._file, self._begun = self._file, name, False
 
-    def add(self, ts_ms: int) -> None:
-        """The event time of the next line."""
+    def add(self, ts_ms: int, line: bytes) -> None:
+        """The next line, with its event time."""
+        if not self._begun:
+            self._begin(ts_ms, line)
         if self._highest_ms is None or self._last_ms is None:
             self._highest_ms = ts_ms
         else:
-            if not self._begun and ts_ms < self._last_ms:
-                self._overlap(ts_ms, self._last_ms)
             self.rising += ts_ms > self._last_ms
             self.falling += ts_ms < self._last_ms
             self.most_behind_ms = max(self.most_behind_ms, self._highest_ms - ts_ms)
             self._highest_ms = max(self._highest_ms, ts_ms)
         self._last_ms = ts_ms
-        self._begun = True
 
     @property
     def is_newest_first(self) -> bool:
@@ -49,16 +50,23 @@ class Order:
         return self.falling >= 2 and self.falling > _MOSTLY * self.rising
 
     def notes(self) -> list[str]:
-        """Sentences on files that begin before the one in front of them ended."""
+        """Sentences on files that begin before the one in front of them ended, or as another one begins."""
         more = len(self.overlaps) - _MOST_OVERLAPS
         shown = self.overlaps[:_MOST_OVERLAPS]
-        return [*shown, f"and {more} more files begin before the one in front of them ended"] if more > 0 else shown
+        return [*shown, f"and {more} more files begin so"] if more > 0 else shown
 
-    def _overlap(self, ts_ms: int, last_ms: int) -> None:
-        self.overlaps.append(
-            f"{self._file} begins at {_utc(ts_ms)}, before {self._file_before} in front of it ends, at "
-            f"{_utc(last_ms)}; give files in the order of time"
-        )
+    def _begin(self, ts_ms: int, line: bytes) -> None:
+        self._begun = True
+        other = self._beginnings.setdefault(hash(line), self._file)
+        if other != self._file:
+            self.overlaps.append(
+                f"{self._file} begins with the same record as {other}; leave one out if both hold the same log"
+            )
+        elif self._last_ms is not None and ts_ms < self._last_ms:
+            self.overlaps.append(
+                f"{self._file} begins at {_utc(ts_ms)}, before {self._file_before} in front of it ends, at "
+                f"{_utc(self._last_ms)}; give files in the order of time"
+            )
 
 
 def _utc(ts_ms: int) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import xxhash
@@ -18,6 +18,13 @@ from streams.inputs.refusals import why
 LOGS: Final = ("impressions", "clicks")
 _MOST_GROUPS: Final = 10
 _LONGEST_MS: Final = 31 * 86_400_000
+# What the join says of a late record: which record moved the watermark, and by how much.
+_LEADER: Final = re.compile(r"the record at offset (\d+),")
+# As many records below it show the join that the clock of a record is wrong, where it is more than `--jump` ahead.
+_EVIDENCE: Final = 10
+# More records than one that were ahead say nothing about a clock.
+_TWO: Final = 2
+_AHEAD: Final = re.compile(r"is (\d+) ms ahead of it")
 
 
 @dataclass(slots=True)
@@ -29,6 +36,10 @@ class _Group:
     offset: int
     line: bytes
     detail: str
+    # Of late records: by how much they are behind, and the offsets of the records that were ahead of them.
+    most_ahead_ms: int = 0
+    least_ahead_ms: int = _LONGEST_MS
+    leaders: set[int] = field(default_factory=set)
 
 
 class Tally:
@@ -44,9 +55,13 @@ class Tally:
         key = reason, re.sub(r"\d+", "N", detail)
         group = groups.get(key)
         if group is None:
-            groups[key] = _Group(1, reason, offset, line, detail)
-        else:
-            group.count += 1
+            group = groups[key] = _Group(0, reason, offset, line, detail)
+        group.count += 1
+        if reason is Reason.LATE and (ahead := _AHEAD.search(detail)):
+            group.most_ahead_ms = max(group.most_ahead_ms, int(ahead[1]))
+            group.least_ahead_ms = min(group.least_ahead_ms, int(ahead[1]))
+        if reason is Reason.LATE and len(group.leaders) < _TWO and (leader := _LEADER.search(detail)):
+            group.leaders.add(int(leader[1]))
 
     def take(self, other: Tally, log: str) -> None:
         """Replaces the groups of a log by those of another tally."""
@@ -57,13 +72,13 @@ class Tally:
         groups = sorted(self._groups[log.log].values(), key=lambda group: (-group.count, group.offset))
         text = [
             f"  {group.count:,} {group.reason}, first {log.place(group.offset)}: "
-            f"{why(log.log, group.line, group.reason, group.detail)}"
+            f"{_in_files(log, why(log.log, group.line, group.reason, group.detail))}"
             for group in groups[:_MOST_GROUPS]
         ]
         if len(groups) > _MOST_GROUPS:
             rest = groups[_MOST_GROUPS:]
             text.append(f"  {sum(group.count for group in rest):,} for {len(rest)} more reasons")
-        late = sum(group.count for group in groups if group.reason is Reason.LATE)
+        late = [group for group in groups if group.reason is Reason.LATE]
         return [*text, f"  {_order(log, late)}"] if late else text
 
 
@@ -83,7 +98,9 @@ def located(logs: Mapping[str, FileLog], rejects: Iterable[tuple[str, Rejected]]
             same = wanted[log].get((xxhash.xxh3_64_hexdigest(line), len(line)))
             if same:
                 one = same.popleft()
-                tally.add(log, reason=one.reason, detail=one.detail, offset=number, line=line)
+                # The offset of the record that moved the watermark is one of Kafka, and means nothing in the files.
+                detail = re.sub(f"{_LEADER.pattern} with ts (\\d+), is", r"a record with ts \2 is", one.detail)
+                tally.add(log, reason=one.reason, detail=detail, offset=number, line=line)
     return tally
 
 
@@ -129,14 +146,25 @@ def faults(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     return sentences
 
 
-def _order(log: FileLog, late: int) -> str:
-    """Why records of a log are late, and what to do about it."""
-    order = log.order
-    say = f"{late:,} {log.log} {'is' if late == 1 else 'are'} late: "
+def _in_files(log: FileLog, text: str) -> str:
+    """The sentence of the join with the file and line of the record that it names, in place of the offset."""
+    return _LEADER.sub(lambda leader: f"{log.place(int(leader[1]))},", text)
+
+
+def _order(log: FileLog, groups: Sequence[_Group]) -> str:
+    """Why the records of these groups are late, and what to do about it."""
+    order, late = log.order, sum(group.count for group in groups)
+    say = f"1 {log.log.removesuffix('s')} is late: " if late == 1 else f"{late:,} {log.log} are late: "
     if order.is_newest_first:
         say += "the log is not in the order of time but newest first; sort it by ts, oldest first, as `tac` does"
     else:
         say += "the log is not in the order of time; sort it by ts"
-    if order.most_behind_ms <= _LONGEST_MS:
-        return f"{say}, or give --lateness {-(-order.most_behind_ms // 1_000)}s"
+    most_ms = max(group.most_ahead_ms for group in groups) or order.most_behind_ms
+    if most_ms <= _LONGEST_MS:
+        say += f", or give --lateness {-(-most_ms // 1_000)}s"
+    leaders = set[int]().union(*(group.leaders for group in groups))
+    if late >= _EVIDENCE and len(leaders) == 1 and not order.overlaps and not order.is_newest_first:
+        # Half of the distance lies between that record and those behind it, wherever the others are.
+        jump_s = min(group.least_ahead_ms for group in groups) // 2_000
+        say += f". All are behind {log.place(*leaders)}: if its clock is wrong, give --jump {jump_s}s"
     return say

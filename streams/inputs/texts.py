@@ -8,12 +8,19 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-_ONE_A_LINE: Final = "give one object a line: `jq -c . FILE > LINES`"
-_ARRAY: Final = "give one object a line: `jq -c '.[]' FILE > LINES`"
+_ALONE: Final = "give one object a line"
+_ONE_A_LINE: Final = f"{_ALONE}: `jq -c . FILE > LINES`"
+_ARRAY: Final = f"{_ALONE}: `jq -c '.[]' FILE > LINES`"
 _LINES: Final = "clickfold reads JSON lines: one JSON object a line, plain or gzip"
 _MARKUP: Final = re.compile(rb"<(!doctype\s+html|html|\?xml|error)\b", re.I)
 _DELIMITERS: Final = ((b",", "CSV"), (b"\t", "TSV"), (b";", "CSV with semicolons"), (b"|", "CSV with bars"))
 _EXCERPT_CHARS: Final = 40
+_SEEN_LINES: Final = 20
+
+# How an object begins that is a list of objects under a name, and fields of which every record has one.
+_OPENING: Final = re.compile(rb'\{\s*"(\w{1,64})"\s*:\s*\[\s*\{')
+_NAMES: Final = frozenset({"impression_id", "click_id", "campaign_id"})
+_IDS: Final = re.compile(rb'"(impression|click|campaign)_id"\s*:')
 
 # Fields that only one of the three kinds of records has.
 _KINDS: Final = {
@@ -33,7 +40,10 @@ def foreign_text(text: bytes, log: str, *, whole: bool) -> tuple[str, str] | Non
         return None
     lines = _lines(text, whole=whole)
     objects = list(_objects(lines))
-    is_array = re.match(rb"\[\s*[\[{]", begin) is not None
+    is_array = re.match(rb"\[\s*[\[{\]]", begin) is not None
+    wrapper = _wrapper(begin, objects)
+    if wrapper is not None:
+        return wrapper
     # The first line shows an array or an object that spans lines, although one of their lines may be an object itself.
     if objects and (_is_json(begin.partition(b"\n")[0]) or not (is_array or _spans_lines(begin))):
         return _other_log(objects, log)
@@ -44,6 +54,22 @@ def foreign_text(text: bytes, log: str, *, whole: bool) -> tuple[str, str] | Non
     if begin.startswith(b'"{'):
         return "JSON text within strings, encoded twice", "decode it once: `jq -c fromjson FILE > LINES`"
     return _no_json(text, begin, whole=whole)
+
+
+def _wrapper(begin: bytes, objects: list[dict[str, Any]]) -> tuple[str, str] | None:
+    """Names one object that holds all records in a list, as many interfaces answer; None for records themselves."""
+    name = None
+    if not objects:
+        # The object spans lines, or its line is longer than what is seen.
+        opening = _OPENING.match(begin)
+        name = opening[1].decode("utf-8", "replace") if opening is not None and _IDS.search(begin) else None
+    elif len(objects) == 1 and not _NAMES & objects[0].keys():
+        lists = {key: value for key, value in objects[0].items() if isinstance(value, list) and value}
+        name = next((key for key, held in lists.items() if isinstance(held[0], dict) and _NAMES & held[0].keys()), None)
+    # Another name would need quotes in the remedy.
+    if name is None or re.fullmatch(r"\w{1,64}", name) is None:
+        return None
+    return f"one object that holds a list of records, {name!r}", f"{_ALONE}: `jq -c '.{name}[]' FILE > LINES`"
 
 
 def holds_object(text: bytes, *, whole: bool) -> bool:
@@ -147,6 +173,12 @@ def _no_json(text: bytes, begin: bytes, *, whole: bool) -> tuple[str, str]:
         return "HTML or XML, as servers send with an error", "download the file again"
     if begin.startswith(b"version https://git-lfs.github.com/"):
         return "a pointer of Git LFS, not the file itself", "fetch it: `git lfs pull`"
+    before = _text_before_objects(_lines(text, whole=whole))
+    if before is not None:
+        return (
+            f"not JSON lines: its objects stand behind other text, such as {before!r}",
+            f"{_ALONE}: `sed 's/^[^{{]*//' FILE > LINES`",
+        )
     table = _table(text, whole=whole)
     if table is not None:
         remedy = f"{_LINES}. With clickhouse-local: `clickhouse local -q 'SELECT * FROM file(…) FORMAT JSONEachRow'`"
@@ -155,9 +187,22 @@ def _no_json(text: bytes, begin: bytes, *, whole: bool) -> tuple[str, str]:
     return f"not JSON lines: it begins with {first[:_EXCERPT_CHARS]!r}", _LINES
 
 
+def _text_before_objects(lines: list[bytes]) -> str | None:
+    """What the first line has before its object, if most lines are an object behind other text.
+
+    So logs write events, streams of server-sent events, JSON text sequences and `kafka-console-consumer` with keys.
+    """
+    lines = [line for line in lines if line.strip()][:_SEEN_LINES]
+    starts = [line.find(b"{") for line in lines]
+    behind = [line[:at] for line, at in zip(lines, starts, strict=True) if at > 0 and any(_objects([line[at:]]))]
+    if not behind or 2 * len(behind) < len(lines):
+        return None
+    return behind[0].decode("utf-8", "replace")[:_EXCERPT_CHARS]
+
+
 def _table(text: bytes, *, whole: bool) -> str | None:
     """The name of the delimited format, if every line has as many cells as the first, at least two."""
-    lines = [line for line in _lines(text, whole=whole) if line.strip()][:20] or [text]
+    lines = [line for line in _lines(text, whole=whole) if line.strip()][:_SEEN_LINES] or [text]
     for delimiter, name in _DELIMITERS:
         rows = csv.reader((line.decode("utf-8", "replace") for line in lines), delimiter=delimiter.decode())
         try:

@@ -31,6 +31,7 @@ from streams.cli.render.summary import summary
 from streams.embedded.stack import Stack, require_embedded
 from streams.inputs.feed import Feed, as_records
 from streams.inputs.files import FileLog, read_campaigns, refuse_shared
+from streams.inputs.left_out import LeftOut
 from streams.inputs.sample import open_bandit
 from streams.inputs.tally import Tally, faults, located, unusable
 from streams.kafka.admin import REPLAYED
@@ -131,7 +132,9 @@ def demo(
         counts = summed_summary(ledgers.values())
         _show_ledger(counts, console)
         if source.logs:
-            show_refused(source.logs.values(), located(source.logs, dead_letters(stack.cluster)), counts)
+            tally, left_out = located(source.logs, dead_letters(stack.cluster)), LeftOut()
+            left_out.look(source.logs["impressions"].lines(), all_lines=True)
+            show_refused(source.logs.values(), tally, counts, left_out=left_out)
         if export is not None:
             _export(stack, range(partitions), counts, export)
             console.print(f"exported to {export}")

@@ -14,7 +14,6 @@ import orjson
 import typer
 
 from schemas.codec import decode
-from schemas.errors import ClickfoldError
 from schemas.records import Out, Records
 from schemas.rejects import Rejected
 from schemas.totals import Ledger
@@ -22,6 +21,7 @@ from streams.cli.commands import options
 from streams.cli.render.escape import escaped_json
 from streams.cli.render.refused import show_refused
 from streams.inputs.files import FileLog, refuse_shared
+from streams.inputs.left_out import LeftOut
 from streams.inputs.tally import Tally, faults
 from streams.join.fold import JoinFold
 from streams.state.disk import Folder
@@ -60,11 +60,13 @@ def fold(
     )
     refuse_shared(impressions, clicks)
     logs = {"impressions": FileLog(impressions, "impressions"), "clicks": FileLog(clicks, "clicks")}
-    tally = Tally()
+    tally, left_out = Tally(), LeftOut()
     with tempfile.TemporaryDirectory(prefix="clickfold-fold-") as folder:
         join = JoinFold(bounds, Folder(Path(folder)))
         for records in interleaved({log: files.batches() for log, files in logs.items()}, interleave, join):
             outs = join.step(records)
+            if join.features_left_out and left_out.offset < 0:
+                left_out.look(zip(records.offsets, records.values, strict=True), all_lines=False)
             _count_refused(outs, tally, records)
             _write(outs)
             _sweep_all(join, tally)
@@ -73,7 +75,8 @@ def fold(
         _write((), last=True)
         counts = summary(join.ledger())
         join.close()
-    show_refused(logs.values(), tally, counts, features_left_out=join.features_left_out)
+    left_out.count = join.features_left_out
+    show_refused(logs.values(), tally, counts, left_out=left_out)
     sys.stderr.buffer.write(orjson.dumps(counts) + b"\n")
     if faults(counts):
         raise typer.Exit(3)
@@ -153,13 +156,6 @@ def _write(outs: Iterable[Out], *, last: bool = False) -> None:
     lines = b"".join([outcome_line(out.value or b"") for out in outs if out.topic == "outcomes"])
     if lines and sys.stdout.isatty():
         lines = escaped_json(lines.decode()).encode()
-    try:
-        sys.stdout.buffer.write(lines)
-        if last:
-            sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise  # the reader closed the pipe, as `| head` does; typer then ends the command without a message
-    except OSError as error:
-        raise ClickfoldError(
-            f"outcomes cannot be written to stdout ({error.strerror}); redirect them to another file"
-        ) from error
+    sys.stdout.buffer.write(lines)
+    if last:
+        sys.stdout.buffer.flush()

@@ -76,7 +76,13 @@ def parameters(given: list[str] | tuple[str, ...], options: Mapping[str, str | N
         if not equals or not name.isidentifier():
             raise SettingsError(f"parameter {text!r} is not NAME=VALUE, such as campaign=k1")
         values[name] = value
-    return {name: _moment(name, value) if name in _MOMENTS else value for name, value in values.items()}
+    read = {name: _moment(name, value) if name in _MOMENTS else value for name, value in values.items()}
+    if read.keys() >= _MOMENTS.keys() and read["since"] >= read["until"]:
+        raise SettingsError(
+            f"--from {values['since']} is not before --to {values['until']}, so no row can be between them; exchange "
+            "them, or give a later --to"
+        )
+    return read
 
 
 def named_query(name: str, values: Mapping[str, str]) -> Query:
