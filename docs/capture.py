@@ -30,6 +30,8 @@ _BIN: Final = DOCS.parent / ".venv" / "bin"
 _OURS: Final = re.compile(r"KAFKA_|CLICKHOUSE_|CLICKFOLD_|AWS_|COLUMNS$|LINES$|NO_COLOR$|FORCE_COLOR$")
 _ESCAPE: Final = re.compile(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)")
 _SGR: Final = re.compile(r"\x1b\[[0-9;]*m")
+# The temporary folder of a session, as a reader would have it.
+_SHOWN_FOLDER = "/home/you/ads"
 # More rows than any command prints: what scrolled away is part of the screen.
 _ROWS: Final = 2_000
 # A frame is written at once; a pause this long means it is complete.
@@ -146,7 +148,7 @@ def _run_step(step: dict[str, Any], folder: str, environment: dict[str, str], *,
     terminal, waiting = Terminal(), [each for each in step.get("screen", []) if "at" in each]
     with _started(step["run"], folder, environment, columns) as (process, output):
         for text in output:
-            terminal.write(text)
+            terminal.write(text.replace(folder, _SHOWN_FOLDER))
             shown = "\n".join(terminal.plain())
             for screen in [each for each in waiting if re.search(each["at"], shown, re.MULTILINE)]:
                 _save(screen, step, terminal, columns=columns)
