@@ -6,6 +6,7 @@ from collections import Counter
 from unittest.mock import patch
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +20,10 @@ from schemas.records import Out, Records
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, CampaignTotal, MinuteTotals
 from streams.join.scanned import ImpressionDecoder, ScannedImpressions
 from streams.join.totals.counting import Counting
-from streams.join.totals.names import CODE_COLUMNS
+from streams.join.totals.names import CODE_COLUMNS, Names
 from streams.join.totals.tables import Table
+from streams.kernels.names import write_columns
+from streams.kernels.slices import MARGIN
 from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
 
@@ -229,3 +232,45 @@ def test_campaigns_are_counted_where_minutes_do_not_tell_them_apart() -> None:
     outs, _, _ = counting.report(0, 1, final_ms=0, limit=100)
     assert {key[1] for key in campaigns_of(outs)} == {"a", "b"}
     assert {key[1:4] for key in totals_of(outs)} == {("", "", "x")}
+
+
+_names = st.text(min_size=0, max_size=12) | st.sampled_from(
+    ["", "plain", 'a"b', "back\\slash", "\x1f", "\x7f", "ü€😀", "x" * 300]
+)
+
+
+@given(st.lists(st.lists(_names, min_size=len(DIMENSIONS), max_size=len(DIMENSIONS)), max_size=20), st.booleans())
+def test_names_are_written_as_orjson_writes_them(rows: list[list[str]], plain: bool) -> None:
+    if plain:
+        rows = [[name.translate({34: None, 92: None, **dict.fromkeys(range(32))}) for name in row] for row in rows]
+    names = Names()
+    codes = np.zeros((len(rows), CODE_COLUMNS), np.int32)
+    for number, row in enumerate(rows):
+        codes[number, : len(DIMENSIONS)] = names.codes_of(np.arange(len(DIMENSIONS)), row)
+        # In parts, as reports ask while names come.
+        assert orjson.loads(names.json_columns(codes[: number + 1]))[0] == [each[0] for each in rows[: number + 1]]
+    columns = [[row[dimension] for row in rows] for dimension in range(len(DIMENSIONS))]
+    assert names.json_columns(codes) == orjson.dumps(columns)
+
+
+def test_a_code_or_a_name_that_is_not_there_is_an_error_and_nothing_is_written_beyond_the_target() -> None:
+    names = Names()
+    codes = np.zeros((1, CODE_COLUMNS), np.int32)
+    codes[0, : len(DIMENSIONS)] = names.codes_of(np.arange(len(DIMENSIONS)), ["name"] * len(DIMENSIONS))
+    needed = len(names.json_columns(codes))
+    table = names._numbers, names._entries, names._texts
+    for room in range(needed):
+        outer = np.full(room + 2 * MARGIN, 7, np.uint8)
+        assert write_columns(codes, *table, outer[MARGIN : MARGIN + room]) == needed
+        assert np.all(outer == 7)
+    outer = np.full(needed + 2 * MARGIN, 7, np.uint8)
+    assert write_columns(codes, *table, outer[MARGIN:-MARGIN]) == needed
+    assert np.all(outer[:MARGIN] == 7)
+    assert np.all(outer[-MARGIN:] == 7)
+    for wrong in (-1, names._numbers.shape[1]):
+        with pytest.raises(IndexError, match="no such code"):
+            write_columns(codes * 0 + wrong, *table, outer)
+    with pytest.raises(IndexError, match="no such name"):
+        write_columns(codes, names._numbers + 10_000, *table[1:], outer)
+    with pytest.raises(IndexError, match="not within its buffer"):
+        write_columns(codes, *table[:2], names._texts[:3], outer)

@@ -25,6 +25,7 @@ from streams.join.totals.measures import (
     added_by_clicks,
     added_by_impressions,
 )
+from streams.join.totals.names import Int32s, Names
 from streams.join.totals.quarter import CAMPAIGN, Quarter, groups
 
 # Totals in one record of `ads.totals`: about 100 KB. With long names it may be larger. Above 512 KiB, half of what a
@@ -115,7 +116,7 @@ class Counting:
             remaining -= len(rows)
             for start in range(0, len(rows), _RECORD_ROWS):
                 chosen = rows[start : start + _RECORD_ROWS]
-                outs += _packed(head, quarter.named(table.codes[chosen]), table.measures(chosen))
+                outs += _packed(head, quarter.names, table.codes[chosen], table.measures(chosen))
         return outs + ([] if final_only else self._campaigns(partition, version, final_ms=final_ms)), final_ms, False
 
     def drop_final(self, final_ms: int) -> None:
@@ -168,15 +169,13 @@ class Counting:
         return outs
 
 
-def _packed(head: dict[str, Any], columns: list[list[str]], measures: Int64s) -> list[Out]:
+def _packed(head: dict[str, Any], names: Names, codes: Int32s, measures: Int64s) -> list[Out]:
     """Totals of a minute as one record, or as halves where long names would make it too large for the broker."""
-    value = orjson.dumps(
-        {**head, "dimensions": columns, "measures": np.ascontiguousarray(measures)}, option=orjson.OPT_SERIALIZE_NUMPY
-    )
+    numbers = orjson.dumps(np.ascontiguousarray(measures), option=orjson.OPT_SERIALIZE_NUMPY)
+    value = b'%b,"dimensions":%b,"measures":%b}' % (orjson.dumps(head)[:-1], names.json_columns(codes), numbers)
     count = measures.shape[1]
     if len(value) > _LARGEST_BYTES and count > 1:
         half = count // 2
-        return _packed(head, [column[:half] for column in columns], measures[:, :half]) + _packed(
-            head, [column[half:] for column in columns], measures[:, half:]
-        )
+        halves = slice(None, half), slice(half, None)
+        return [out for each in halves for out in _packed(head, names, codes[each], measures[:, each])]
     return [Out("totals", str(head["minute"]).encode(), value, head["join_partition"])]

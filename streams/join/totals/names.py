@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from schemas.totals import DIMENSIONS
 from streams.join.scanned import ScannedImpressions
@@ -33,6 +34,11 @@ class Names:
         self._state[kernels.NEXT_CODES :] = 1
         # By dimension and code; as far as they were asked for.
         self._read: list[list[str]] = [[""] for _ in DIMENSIONS]
+        # The entry of each dimension and code, of so many entries; whether JSON escapes no character of their names.
+        self._numbers: Int32s = np.zeros((len(DIMENSIONS), _FIRST_NAMES), np.int32)
+        self._numbered = 0
+        self._plain = True
+        self._written = np.empty(_FIRST_NAMES, np.uint8)
 
     @property
     def counts(self) -> list[int]:
@@ -56,6 +62,38 @@ class Names:
                 cut = slice(start, start + length)
                 self._read[dimension].append(data[cut].decode() if text is None else text[cut])
         return self._read
+
+    def json_columns(self, codes: Int32s) -> bytes:
+        """The names of codes, shape (n, CODE_COLUMNS), as JSON: for each dimension an array of n."""
+        self._number_new()
+        if not self._plain:
+            return orjson.dumps(
+                [
+                    list(map(texts.__getitem__, codes[:, dimension].tolist()))
+                    for dimension, texts in enumerate(self.texts)
+                ]
+            )
+        while True:
+            size = kernels.write_columns(codes, self._numbers, self._entries, self._texts, self._written)
+            if size <= len(self._written):
+                return self._written[:size].tobytes()
+            self._written = np.empty(2 * size, np.uint8)
+
+    def _number_new(self) -> None:
+        first, stop = self._numbered + 1, int(self._state[kernels.NAMES]) + 1
+        if first == stop:
+            return
+        new = self._entries[first:stop]
+        dimensions, codes = new[:, kernels.DIMENSION], new[:, kernels.CODE]
+        width = int(codes.max()) + 1
+        if width > self._numbers.shape[1]:
+            wider = np.zeros((len(DIMENSIONS), 2 * width), np.int32)
+            wider[:, : self._numbers.shape[1]] = self._numbers
+            self._numbers = wider
+        self._numbers[dimensions, codes] = np.arange(first, stop)
+        text = self._texts[int(new[0, kernels.START]) : int(self._state[kernels.TEXT_BYTES])]
+        self._plain &= not np.any((text < 0x20) | (text == ord('"')) | (text == ord("\\")))
+        self._numbered = stop - 1
 
     def coded(self, impressions: ScannedImpressions, places: Int64s, dimensions: Sequence[int]) -> Int32s:
         """The codes of the impressions at these places, shape (n, CODE_COLUMNS); 0 for all but these dimensions."""

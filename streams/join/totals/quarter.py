@@ -105,13 +105,6 @@ class Quarter:
             table = self.minutes[minute_ms] = Table()
         return table
 
-    def named(self, codes: Int32s) -> list[list[str]]:
-        """The names of codes, shape (n, CODE_COLUMNS): for each dimension a list of n."""
-        return [
-            list(map(texts.__getitem__, codes[:, dimension].tolist()))
-            for dimension, texts in enumerate(self.names.texts)
-        ]
-
 
 def groups(values: Int64s) -> Iterator[tuple[int, Int64s]]:
     """Each distinct value, ascending, with the indexes that have it."""
