@@ -162,7 +162,7 @@ class Counting:
         for start_ms, quarter in sorted(self.quarters.items()):
             final = start_ms + QUARTER_MS <= final_ms
             codes = quarter.campaigns.take_dirty(final=final)
-            texts = quarter.names.texts[CAMPAIGN]
+            texts = quarter.names.texts_of(CAMPAIGN)
             for code, numbers in zip(codes.tolist(), quarter.campaigns.measures[:, codes].T.tolist(), strict=True):
                 total = CampaignTotal(texts[code], start_ms, partition, version, final, *numbers)
                 outs.append(Out("campaign_totals", texts[code].encode(), encode(total)))

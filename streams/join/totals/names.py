@@ -49,19 +49,20 @@ class Names:
     @property
     def texts(self) -> list[list[str]]:
         """The names of each dimension by code."""
-        done = sum(map(len, self._read)) - len(DIMENSIONS)
-        new = self._entries[done + 1 : int(self._state[kernels.NAMES]) + 1]
+        return [self.texts_of(dimension) for dimension in range(len(DIMENSIONS))]
+
+    def texts_of(self, dimension: int) -> list[str]:
+        """The names of a dimension by code."""
+        self._number_new()
+        texts = self._read[dimension]
+        new = self._entries[self._numbers[dimension, len(texts) : self.counts[dimension]]]
         if len(new):
             first = int(new[0, kernels.START])
             data = self._texts[first : int(self._state[kernels.TEXT_BYTES])].tobytes()
-            # Cut from one string where characters are bytes: to decode each name takes three times as long.
-            text = data.decode() if data.isascii() else None
             starts = (new[:, kernels.START] - first).tolist()
-            lengths, dimensions = new[:, kernels.LENGTH].tolist(), new[:, kernels.DIMENSION].tolist()
-            for start, length, dimension in zip(starts, lengths, dimensions, strict=True):
-                cut = slice(start, start + length)
-                self._read[dimension].append(data[cut].decode() if text is None else text[cut])
-        return self._read
+            for start, length in zip(starts, new[:, kernels.LENGTH].tolist(), strict=True):
+                texts.append(data[start : start + length].decode())
+        return texts
 
     def json_columns(self, codes: Int32s) -> bytes:
         """The names of codes, shape (n, CODE_COLUMNS), as JSON: for each dimension an array of n."""
