@@ -20,6 +20,7 @@ from schemas.codec import decoder
 from schemas.records import Out
 from schemas.seals import SealRecord
 from streams.embedded.broker import Broker
+from streams.engine.checkpoint import MANIFEST
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all, read_log
@@ -139,6 +140,8 @@ def test_outcomes_and_totals_equal_the_truth_after_kill_9_twice_under_load(clust
         before = sum(folded(cluster).values())
         produce(cluster, random, range(120 * round_, 120 * (round_ + 1)))
         eventually(lambda: sum(folded(cluster).values()), partial(lt, before), what="progress")
+        # Each has one to go on from, however early the progress of the first came.
+        eventually(lambda: len(list(state_dir.rglob(MANIFEST))), equals=PARTITIONS, what="checkpoints")
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     # So that there is something left for the third to do, however fast the second was.
