@@ -5,10 +5,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-import confluent_kafka
+from streams.kafka.librdkafka import FUNCTIONS, Functions, typed
 
 # Numbers of requests in Kafka's protocol.
 OFFSET_COMMIT: Final = 8
@@ -36,7 +35,7 @@ class MockCluster:
 @contextmanager
 def mock_cluster() -> Iterator[MockCluster]:
     """A cluster that ends with the block."""
-    library = _library()
+    library = typed({**FUNCTIONS, **_MOCK})
     error = ctypes.create_string_buffer(512)
     settings = library.rd_kafka_conf_new()
     # The mock lives in a client. That one has no broker, and need not say so.
@@ -51,23 +50,13 @@ def mock_cluster() -> Iterator[MockCluster]:
         library.rd_kafka_destroy(client)
 
 
-def _library() -> ctypes.CDLL:
-    folder = Path(confluent_kafka.__file__).parent
-    found = [*folder.parent.glob("confluent_kafka.libs/librdkafka-*"), *folder.glob(".dylibs/librdkafka*")]
-    library = ctypes.CDLL(str(found[0]))
-    pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    for name, answer, arguments in (
-        ("conf_new", pointer, ()),
-        ("conf_set", ctypes.c_int, (pointer, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, size)),
-        ("new", pointer, (ctypes.c_int, pointer, ctypes.c_char_p, size)),
-        ("destroy", None, (pointer,)),
-        ("mock_cluster_new", pointer, (pointer, ctypes.c_int)),
-        ("mock_cluster_destroy", None, (pointer,)),
-        ("mock_cluster_bootstraps", ctypes.c_char_p, (pointer,)),
-        ("mock_topic_create", ctypes.c_int, (pointer, ctypes.c_char_p, ctypes.c_int, ctypes.c_int)),
-        # The codes follow, as C's variable arguments.
-        ("mock_push_request_errors", None, (pointer, ctypes.c_int16, size)),
-    ):
-        function = getattr(library, f"rd_kafka_{name}")
-        function.restype, function.argtypes = answer, arguments
-    return library
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
+_MOCK: Final[Functions] = {
+    "destroy": (None, (_POINTER,)),
+    "mock_cluster_new": (_POINTER, (_POINTER, ctypes.c_int)),
+    "mock_cluster_destroy": (None, (_POINTER,)),
+    "mock_cluster_bootstraps": (ctypes.c_char_p, (_POINTER,)),
+    "mock_topic_create": (ctypes.c_int, (_POINTER, ctypes.c_char_p, ctypes.c_int, ctypes.c_int)),
+    # The codes follow, as C's variable arguments.
+    "mock_push_request_errors": (None, (_POINTER, ctypes.c_int16, _SIZE)),
+}

@@ -43,11 +43,14 @@ def test_every_client_is_made_with_settings_of_the_one_module() -> None:
     for path in sorted(STREAMS.rglob("*.py")):
         tree = ast.parse(path.read_text())
         clients = imported_from(tree, "confluent_kafka") & CLIENTS
+        raw = imported_from(tree, "streams.kafka.librdkafka") & {"RawConsumer"}
         from_there = imported_from(tree, "streams.kafka.settings")
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in clients:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in clients | raw:
                 made += 1
-                first = node.args[0] if len(node.args) == 1 else None
+                # A raw client is given librdkafka's functions before its settings.
+                given = node.args[1:] if node.func.id in raw else node.args
+                first = given[0] if len(given) == 1 else None
                 called = first.func.id if isinstance(first, ast.Call) and isinstance(first.func, ast.Name) else ""
                 callbacks = all((keyword.arg or "").startswith("on_") for keyword in node.keywords)
                 if called not in from_there or called == "client_settings" or not callbacks:

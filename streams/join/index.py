@@ -85,7 +85,7 @@ class Index:
         room = len(hashes) + 16
         while True:
             places, positions = np.empty(room, np.int64), np.empty(room, np.int64)
-            found = kernels.find(tables, hashes, base, places, positions)
-            if found >= 0:
-                return places[:found], positions[:found]
+            count = kernels.find(tables, hashes, base, places, positions)
+            if count >= 0:
+                return places[:count], positions[:count]
             room *= 4

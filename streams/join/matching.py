@@ -175,9 +175,7 @@ class Matching:
     ) -> None:
         state, events = self.state, batch.events
         assert isinstance(events, ScannedImpressions)
-        # The key of a good record is its impression id.
-        keys = records.keys if not batch.refused else [records.keys[row] for row in batch.rows]
-        hashes = events.hashes
+        keys, hashes = events.keys, events.hashes
         twins = Twins(state.store, state.conflicts, events, keys, hashes, self.bounds)
         if former:
             judged = judge_former(
@@ -194,7 +192,7 @@ class Matching:
             return
         ts = batch.ts
         if len(accepted) < len(events):
-            ts, hashes, keys = ts[accepted], hashes[accepted], [keys[place] for place in accepted.tolist()]
+            ts, hashes, keys = ts[accepted], hashes[accepted], keys.at(accepted)
         positions = state.store.append(ts, hashes, events.payloads(accepted))
         state.counting.add_impressions(events, accepted, ts)
         clicked = []

@@ -40,11 +40,13 @@ class ScannedImpressions(Sequence[Impression]):
         self,
         rows: npt.NDArray[np.void],
         values: Slices,
+        keys: Slices,
         left: dict[int, Impression],
         cleaned: Mapping[int, bytes] = MappingProxyType({}),
     ) -> None:
-        """The values decode to the impressions, but for those that were `cleaned`, by place."""
+        """The values decode to the impressions, but for those that were `cleaned`, by place. `keys` are their ids."""
         self._values = values
+        self.keys = keys
         self._cleaned = cleaned
         self.rows = rows
         self.buffer = values.buffer
@@ -111,13 +113,13 @@ class ImpressionDecoder:
     def decode(self, records: Records) -> DecodedBatch[Impression]:
         """Checks in this order: size, nesting, form and constant bounds, key, future. Bad records raise nothing."""
         rows, results = np.empty(len(records), ROW), np.zeros(len(records), np.int8)
-        values = Slices.of(records.values)
+        values, keys = Slices.of(records.values), Slices.of(records.keys)
         if not self._former:
-            scan(*values.arrays, *Slices.of(records.keys).arrays, rows, results, self._after)
+            scan(*values.arrays, *keys.arrays, rows, results, self._after)
         stamped = np.fromiter(records.timestamps, np.int64, len(records))
         doubtful = (results == LEFT) | ((rows["ts"] > stamped + self._future_ms) & (stamped >= 0))
         if not doubtful.any():
-            events = ScannedImpressions(rows, values, {})
+            events = ScannedImpressions(rows, values, keys, {})
             return DecodedBatch(range(len(rows)), events, events.ts, [])
         good = np.ones(len(records), np.bool_)
         refused: list[tuple[int, Reason, str]] = []
@@ -137,7 +139,7 @@ class ImpressionDecoder:
             for place, row in enumerate(chosen)
             if row in read and read[row].payload != records.values[row]
         }
-        events = ScannedImpressions(rows[places], values.at(places), left, cleaned)
+        events = ScannedImpressions(rows[places], values.at(places), keys.at(places), left, cleaned)
         features_left_out = sum(each.features_left_out for each in read.values())
         return DecodedBatch(chosen, events, events.ts, refused, features_left_out)
 

@@ -46,7 +46,7 @@ def commit_for(cluster: Cluster, group: str, places: Sequence[TopicPartition]) -
     """Commits offsets and metadata for a group without members; False where this user may not. Raises Transient."""
     answers: list[tuple[KafkaError | None, list[TopicPartition]]] = []
     consumer = Consumer(
-        group_offsets_settings(cluster, group), on_commit=lambda error, found: answers.append((error, found))
+        group_offsets_settings(cluster, group), on_commit=lambda error, committed: answers.append((error, committed))
     )
 
     def commit() -> list[TopicPartition]:
@@ -58,10 +58,10 @@ def commit_for(cluster: Cluster, group: str, places: Sequence[TopicPartition]) -
             if time.monotonic() > until_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             consumer.poll(0.1)
-        error, found = answers[0]
+        error, committed = answers[0]
         if error is not None:
             raise KafkaException(error)
-        return found
+        return committed
 
     return _unless_forbidden(commit) is not None
 

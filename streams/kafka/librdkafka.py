@@ -23,7 +23,8 @@ _POINTER, _TEXT, _INT, _INT32, _INT64, _SIZE = (
     *(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int32, ctypes.c_int64, ctypes.c_size_t),
 )
 # Name without `rd_kafka_`: what it returns, and its arguments.
-_FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+Functions = Mapping[str, tuple[Any, tuple[Any, ...]]]
+FUNCTIONS: Final[Functions] = {
     "conf_new": (_POINTER, ()),
     "conf_set": (_INT, (_POINTER, _TEXT, _TEXT, _POINTER, _SIZE)),
     "conf_destroy": (None, (_POINTER,)),
@@ -56,16 +57,21 @@ _NO_CONSUMER_CLOSE: Final = 0x8
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The functions, typed; None where confluent-kafka does not show those of its librdkafka."""
-    # The extension module: what it is linked to is found through it, wherever that is.
-    found = ctypes.CDLL(cimpl.__file__)
+    """The functions; None where confluent-kafka does not show those of its librdkafka."""
     try:
-        for name, (answer, arguments) in _FUNCTIONS.items():
-            function = getattr(found, f"rd_kafka_{name}")
-            function.restype, function.argtypes = answer, arguments
+        return typed(FUNCTIONS)
     except AttributeError:
         return None
-    return found
+
+
+def typed(functions: Functions) -> ctypes.CDLL:
+    """confluent-kafka's librdkafka with the types of these functions. Raises AttributeError where one is not shown."""
+    # The extension module: what it is linked to is found through it, wherever that is.
+    linked = ctypes.CDLL(cimpl.__file__)
+    for name, (answer, arguments) in functions.items():
+        function = getattr(linked, f"rd_kafka_{name}")
+        function.restype, function.argtypes = answer, arguments
+    return linked
 
 
 class RawConsumer:

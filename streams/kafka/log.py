@@ -57,7 +57,7 @@ class KafkaLog:
         self._side_log = side_log
         self._owner: Owner | None = None
         self._owned: set[int] = set()
-        # Those of them that the consumer reads, or is paused at.
+        # Those of them that are placed with the reader.
         self._placed: set[int] = set()
         self._callback_error: Exception | None = None
         self._reading = Reading(

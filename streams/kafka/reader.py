@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from schemas.records import Records
 from streams.kafka.cluster import Cluster
@@ -102,7 +102,7 @@ class BatchReader:
         self._consumer = consumer
         self._reading = reading
         self._messages: Int64s = np.empty(0, np.int64)
-        self._found: Int64s = np.empty((0, COLUMNS), np.int64)
+        self._columns: Int64s = np.empty((0, COLUMNS), np.int64)
         self._buffers: list[npt.NDArray[np.uint8]] = []
         self.pause, self.resume = consumer.pause, consumer.resume
         self.drop, self.high, self.close = consumer.unassign, consumer.high, consumer.close
@@ -114,14 +114,14 @@ class BatchReader:
 
     def read(self, limit: int, wait_s: float) -> list[Records]:
         if limit > len(self._messages):
-            self._messages, self._found = np.empty(limit, np.int64), np.empty((limit, COLUMNS), np.int64)
+            self._messages, self._columns = np.empty(limit, np.int64), np.empty((limit, COLUMNS), np.int64)
         count = self._consumer.consume(self._messages, limit, wait_s)
         if not count:
             return []
-        size = look(self._messages, count, self._found)
-        found = self._found[:count]
-        faults = self._faults(found)
-        names = {topic: self._consumer.topic_of(topic) for topic in np.unique(found[:, TOPIC]).tolist() if topic}
+        size = look(self._messages, count, self._columns)
+        columns = self._columns[:count]
+        faults = self._faults(columns)
+        names = {topic: self._consumer.topic_of(topic) for topic in np.unique(columns[:, TOPIC]).tolist() if topic}
         buffer = self._buffer(size + MARGIN)
         keys, values = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
         times = np.empty(count, np.int64)
@@ -129,23 +129,23 @@ class BatchReader:
         take(self._messages, count, consumer.time_of, consumer.destroy, buffer, keys, values, times)
         for topic, partition, offset, error in faults:
             self._reading.note(names.get(topic, ""), partition, offset, error)
-        return self._records(found, names, times, Slices(buffer, keys), Slices(buffer, values))
+        return self._records(columns, names, times, Slices(buffer, keys), Slices(buffer, values))
 
-    def _faults(self, found: Int64s) -> list[tuple[int, int, int, Any]]:
+    def _faults(self, columns: Int64s) -> list[tuple[int, int, int, KafkaError]]:
         """(topic, partition, offset, error) of the messages that have one."""
         return [
             (
-                *(int(found[row, TOPIC]), int(found[row, PARTITION]), int(found[row, OFFSET])),
-                self._consumer.error_of(int(self._messages[row]), int(found[row, ERROR])),
+                *(int(columns[row, TOPIC]), int(columns[row, PARTITION]), int(columns[row, OFFSET])),
+                self._consumer.error_of(int(self._messages[row]), int(columns[row, ERROR])),
             )
-            for row in np.flatnonzero(found[:, ERROR]).tolist()
+            for row in np.flatnonzero(columns[:, ERROR]).tolist()
         ]
 
     def _records(
-        self, found: Int64s, names: Mapping[int, str], times: Int64s, keys: Slices, values: Slices
+        self, columns: Int64s, names: Mapping[int, str], times: Int64s, keys: Slices, values: Slices
     ) -> list[Records]:
-        logs = found[:, [TOPIC, PARTITION]]
-        good = np.flatnonzero(found[:, ERROR] == 0)
+        logs = columns[:, [TOPIC, PARTITION]]
+        good = np.flatnonzero(columns[:, ERROR] == 0)
         rows_of: dict[tuple[int, int], list[Int64s]] = {}
         # librdkafka gives what it fetched of a partition in one piece, so these are few.
         starts = np.flatnonzero((logs[good][1:] != logs[good][:-1]).any(axis=1)) + 1
@@ -155,7 +155,7 @@ class BatchReader:
         batches = []
         for (topic, partition), parts in rows_of.items():
             rows = np.concatenate(parts)
-            offsets, stamps = found[rows, OFFSET].tolist(), times[rows].tolist()
+            offsets, stamps = columns[rows, OFFSET].tolist(), times[rows].tolist()
             batches.append(
                 self._reading.records(names[topic], partition, offsets, stamps, keys.at(rows), values.at(rows))
             )

@@ -61,7 +61,7 @@ def find(tables: Int64s, hashes: Uint64s, base: int, places: Int64s, positions: 
 
     Returns how many there are, or -1 when more than fit. Each table has a free slot.
     """
-    room, found = min(len(places), len(positions)), 0
+    room, count = min(len(places), len(positions)), 0
     for number in range(len(hashes)):
         if number + _AHEAD < len(hashes):
             for table in range(len(tables)):
@@ -77,9 +77,9 @@ def find(tables: Int64s, hashes: Uint64s, base: int, places: Int64s, positions: 
                 if slot >> _SHIFT == tag:
                     position = tables[table, _FIRST] + np.int64(slot & _DISTANCE) - 1
                     if position >= base:
-                        if found == room:
+                        if count == room:
                             return -1
-                        places[found], positions[found] = number, position
-                        found += 1
+                        places[count], positions[count] = number, position
+                        count += 1
                 place = (place + 1) & mask
-    return found
+    return count

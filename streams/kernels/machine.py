@@ -97,7 +97,7 @@ word = _load(64, "uint64")
 half = _load(32, "uint64")
 byte = _load(8, "int64")
 # The same as signed numbers.
-signed_word = _load(64, "int64", signed=True)
+signed_word = _load(64, "int64")
 signed_half = _load(32, "int64", signed=True)
 put_int = _store(64, "int64")
 put_word = _store(64, "uint64")

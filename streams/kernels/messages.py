@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.kernels.compiled import INT64, kernel, read, written
-from streams.kernels.machine import copy, message_destroyed, message_time, signed_half, signed_word, start_of
+from streams.kernels.compiled import INT64, kernel, part, read, written
+from streams.kernels.machine import Int, copy, message_destroyed, message_time, signed_half, signed_word, start_of
 
 Int64s = npt.NDArray[np.int64]
 
@@ -26,27 +26,41 @@ COLUMNS: Final = 4
 
 
 @kernel(read("i8"), INT64, written("i8", 2))
-def look(messages: Int64s, count: int, found: Int64s) -> int:
+def look(messages: Int64s, count: int, columns: Int64s) -> int:
     """Writes error, topic, partition and offset of each message, and returns the bytes of the keys and values of those
     without an error. `messages` are addresses.
 
     Raises IndexError when an array has fewer than `count` rows.
     """
-    if count > len(messages) or count > len(found):
+    if count > len(messages) or count > len(columns):
         raise IndexError("an array is shorter than the messages are many")
     total = 0
     for number in range(count):
         message = messages[number]
-        found[number, 0] = signed_half(message + _ERROR)
-        found[number, 1] = signed_word(message + _TOPIC)
-        found[number, 2] = signed_half(message + _PARTITION)
-        found[number, 3] = signed_word(message + _OFFSET)
-        if found[number, 0] == 0:
+        columns[number, 0] = signed_half(message + _ERROR)
+        columns[number, 1] = signed_word(message + _TOPIC)
+        columns[number, 2] = signed_half(message + _PARTITION)
+        columns[number, 3] = signed_word(message + _OFFSET)
+        if columns[number, 0] == 0:
             if signed_word(message + _KEY) != 0:
                 total += signed_word(message + _KEY_LENGTH)
             if signed_word(message + _VALUE) != 0:
                 total += signed_word(message + _VALUE_LENGTH)
     return total
+
+
+@part
+def _copied(at_address: Int, at_length: Int, target: Int, end: Int, room: Int) -> Int:
+    """Copies a string behind the first `end` of `room` bytes and returns its length, -1 for none. Address and length of
+    the string are read at two addresses.
+    """
+    address, length = signed_word(at_address), signed_word(at_length)
+    if address == 0:
+        return np.int64(-1)
+    if length < 0 or end + length > room:
+        raise IndexError("the buffer is shorter than the keys and values")
+    copy(target + end, address, length)
+    return length
 
 
 @kernel(read("i8"), INT64, INT64, INT64, written("u1"), written("i8", 2), written("i8", 2), written("i8"))
@@ -73,24 +87,12 @@ def take(
         message = messages[number]
         if signed_half(message + _ERROR) != 0:
             continue
-        address, length = signed_word(message + _KEY), signed_word(message + _KEY_LENGTH)
-        if address == 0:
-            length = np.int64(-1)
-        elif length < 0 or end + length > len(buffer):
-            raise IndexError("the buffer is shorter than the keys and values")
-        else:
-            copy(target + end, address, length)
+        length = _copied(message + _KEY, message + _KEY_LENGTH, target, end, len(buffer))
         keys[number, 0], keys[number, 1] = end, length
-        end += max(length, np.int64(0))
-        address, length = signed_word(message + _VALUE), signed_word(message + _VALUE_LENGTH)
-        if address == 0:
-            length = np.int64(-1)
-        elif length < 0 or end + length > len(buffer):
-            raise IndexError("the buffer is shorter than the keys and values")
-        else:
-            copy(target + end, address, length)
+        end += max(length, 0)
+        length = _copied(message + _VALUE, message + _VALUE_LENGTH, target, end, len(buffer))
         values[number, 0], values[number, 1] = end, length
-        end += max(length, np.int64(0))
+        end += max(length, 0)
         times[number] = message_time(time_of, message)
     for number in range(count):
         message_destroyed(destroy, messages[number])

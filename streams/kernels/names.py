@@ -193,24 +193,24 @@ def write_columns(codes: Int32s, numbers: Int32s, entries: Int64s, texts: Bytes,
             size += 2 + length
     if size > len(target):
         return size
-    base, at = start_of(texts), 0
-    target[at] = _OPENING
+    base, end = start_of(texts), 0
+    target[end] = _OPENING
     for dimension in range(DIMS):
         # Behind each array stands a comma, and behind each of its names one, or the end of what it is in.
-        at += 1
-        target[at] = _OPENING
+        end += 1
+        target[end] = _OPENING
         for row in range(len(codes)):
             number = numbers[dimension, codes[row, dimension]]
             length = entries[number, LENGTH]
-            target[at + 1] = _QUOTE
-            copy(start_of(target) + at + 2, base + entries[number, START], length)
-            target[at + 2 + length] = _QUOTE
-            at += 3 + length
-            target[at] = _COMMA
+            target[end + 1] = _QUOTE
+            copy(start_of(target) + end + 2, base + entries[number, START], length)
+            target[end + 2 + length] = _QUOTE
+            end += 3 + length
+            target[end] = _COMMA
         if len(codes) == 0:
-            at += 1
-        target[at] = _CLOSING
-        at += 1
-        target[at] = _COMMA
-    target[at] = _CLOSING
-    return at + 1
+            end += 1
+        target[end] = _CLOSING
+        end += 1
+        target[end] = _COMMA
+    target[end] = _CLOSING
+    return end + 1
