@@ -48,6 +48,7 @@ class Load:
                 cluster,
                 partitioner="murmur2_random",
                 enable_idempotence=True,
+                max_in_flight_requests_per_connection=1,
                 linger_ms=20,
                 delivery_timeout_ms=round(patience_s * 1_000),
             )

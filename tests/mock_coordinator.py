@@ -10,6 +10,7 @@ from typing import Final
 from streams.kafka.librdkafka import FUNCTIONS, Functions, typed
 
 # Numbers of requests in Kafka's protocol.
+PRODUCE: Final = 0
 OFFSET_COMMIT: Final = 8
 OFFSET_FETCH: Final = 9
 _PRODUCER: Final = 0

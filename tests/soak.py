@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
@@ -29,7 +29,7 @@ from streams.embedded.stack import Stack
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import admin_settings
 from tests.chaos_load import Load
-from tests.soak_trends import Trend, trend
+from tests.soak_trends import FEWEST, Trend, trend
 
 # State reaches its level after a few minutes, not after an hour as with the default window.
 BOUNDS = ("--window", "2m", "--skew", "1s", "--lateness", "30s", "--future", "20s", "--negative-rate", "0.05")
@@ -38,6 +38,7 @@ BOUNDS = ("--window", "2m", "--skew", "1s", "--lateness", "30s", "--future", "20
 RETENTION = {"retention.ms": "300000", "segment.ms": "60000"}
 EVERY_S = 10.0
 WARM_UP = 1 / 3
+LEAST_MINUTES = (FEWEST + 1) * EVERY_S / (1 - WARM_UP) / 60
 
 Readings = dict[tuple[str, str], list[tuple[float, float]]]
 
@@ -63,26 +64,25 @@ class Soak:
             for number in range(1, round(minutes * 60 / EVERY_S) + 1):
                 time.sleep(max(0.0, began_s + number * EVERY_S - time.monotonic()))
                 self._stack.check()
-                parts = warehouse.query("SELECT sum(bytes_on_disk), countIf(NOT active) FROM system.parts")
-                parts_bytes, old_parts = parts.result_rows[0]
-                self._read(time.monotonic() - began_s, parts_mb=parts_bytes / 1e6, old_parts=old_parts)
+                parts = warehouse.query("SELECT path, active FROM system.parts").result_rows
+                self._read(time.monotonic() - began_s, parts={Path(path): bool(active) for path, active in parts})
 
-    def _read(self, at_s: float, *, parts_mb: float, old_parts: int) -> None:
+    def _read(self, at_s: float, *, parts: Mapping[Path, bool]) -> None:
         folder = self._stack.folder
         pids = {"kafka": self._stack.broker.pid, "clickhouse": self._stack.clickhouse.pid}
         pids |= {name: worker.pid for name, worker in self._stack.workers.items()}
         found = {(name, what): value for name, pid in pids.items() for what, value in process_readings(pid).items()}
         # The rows in ClickHouse grow with the events, by design, and so do the copies that merges leave for a minute.
         # Measured are their number, and the space of everything else.
-        found["clickhouse", "old parts"] = old_parts
-        found["clickhouse", "disk MB"] = disk_mb(folder / "clickhouse") - parts_mb
+        found["clickhouse", "old parts"] = sum(not active for active in parts.values())
+        found["clickhouse", "disk MB"] = disk_mb(folder / "clickhouse", without=parts)
         found["kafka", "disk MB"] = disk_mb(folder / "kafka")
         found["state", "disk MB"] = disk_mb(folder / "state")
         found["worker logs", "disk MB"] = disk_mb(folder / "workers")
         for key, value in found.items():
             self.readings[key].append((at_s, value))
         shown = ", ".join(f"{name} {what} {value:.0f}" for (name, what), value in found.items() if what != "threads")
-        self._say(f"{at_s / 60:5.1f} min: {shown}; parts {parts_mb:.1f} MB")
+        self._say(f"{at_s / 60:5.1f} min: {shown}; {len(parts)} parts")
 
     def trends(self) -> list[Trend]:
         """How each quantity went after the warm-up."""
@@ -112,10 +112,11 @@ def _target(descriptor: Path) -> str:
         return "/task/"
 
 
-def disk_mb(folder: Path) -> float:
-    """The space that the files of a folder take; files come and go meanwhile."""
+def disk_mb(folder: Path, *, without: Collection[Path] = ()) -> float:
+    """The space that the files of a folder take, except in some folders; files come and go meanwhile."""
     blocks = 0
-    for parent, _, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if Path(parent, name) not in without]
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 blocks += os.lstat(os.path.join(parent, name)).st_blocks
@@ -159,6 +160,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=int, default=50, help="impressions a second")
     given = parser.parse_args()
+    if given.minutes < LEAST_MINUTES:
+        parser.error(f"--minutes {given.minutes:g} says nothing; the least is {LEAST_MINUTES:g}")
     folder = Path(tempfile.mkdtemp(prefix="clickfold-soak-"))
     print(f"in {folder}", flush=True)
     soak = Soak(folder, rate=given.rate, say=lambda text: print(text, flush=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ Floats = npt.NDArray[np.float64]
 # Quantities that must not grow at all. The others may grow by this share of their warm level in an hour.
 COUNTS = ("descriptors", "threads")
 MOST_GROWTH = 0.05
-# Files and heaps fill and are emptied again. So what is compared are the highest values of so many spans of time, each
-# longer than one filling.
+# Files and heaps fill and are emptied again. So what is compared are the highest and the lowest values of so many spans
+# of time, each longer than one filling.
 SPANS = 6
 # Without this many readings after the warm-up nothing can be said.
 FEWEST = 12
@@ -21,8 +21,8 @@ FEWEST = 12
 
 @dataclass(frozen=True)
 class Trend:
-    """How one quantity of one process went. `slope`, of its highest values, is per hour; `level` is the median of the
-    first third.
+    """How one quantity of one process went. `slope` is per hour: that of its highest or of its lowest values, whichever
+    is smaller, as a leak raises both. `level` is the median of the first third.
     """
 
     who: str
@@ -46,7 +46,7 @@ def trend(who: str, what: str, readings: Sequence[tuple[float, float]]) -> Trend
     at_h, values = np.array([at_s for at_s, _ in readings]) / 3_600, np.array([value for _, value in readings], float)
     third = len(values) // 3
     first, last = values[:third], values[-third:]
-    slope, level = _slope(at_h, values), float(np.median(first))
+    slope, level = min(_slope(at_h, values, extreme) for extreme in (np.max, np.min)), float(np.median(first))
     if what in COUNTS:
         # A count goes up and down by a few. What leaks raises the lowest value, too.
         grows = bool(last.min() > first.min() and np.median(last) > level)
@@ -55,9 +55,9 @@ def trend(who: str, what: str, readings: Sequence[tuple[float, float]]) -> Trend
     return Trend(who, what, level, float(np.median(last)), float(values.max()), slope, grows)
 
 
-def _slope(at_h: Floats, values: Floats) -> float:
-    """The median slope of all pairs of spans (Theil and Sen): a single peak does not move it."""
+def _slope(at_h: Floats, values: Floats, extreme: Callable[[Floats], float]) -> float:
+    """The median slope of all pairs of spans' extremes (Theil and Sen): a single peak does not move it."""
     middle = np.array([span.mean() for span in np.array_split(at_h, SPANS)])
-    highest = np.array([span.max() for span in np.array_split(values, SPANS)])
+    extremes = np.array([extreme(span) for span in np.array_split(values, SPANS)])
     earlier, later = np.triu_indices(SPANS, 1)
-    return float(np.median((highest[later] - highest[earlier]) / (middle[later] - middle[earlier])))
+    return float(np.median((extremes[later] - extremes[earlier]) / (middle[later] - middle[earlier])))

@@ -34,6 +34,13 @@ def test_sawtooth_and_a_single_peak_do_not_grow() -> None:
     assert not of("disk MB", lambda at: 100.0 + 3.0 * (at % 10)).grows
     assert not of("memory MB", lambda at: 900.0 if at == 100 else 100.0).grows
     assert not of("memory MB", lambda at: 300.0 - at).grows
+    # Higher and higher peaks over one level, and a level that rises under the same peaks: neither leaks.
+    assert not of("disk MB", lambda at: 100.0 + 0.2 * at * (at % 10 == 9)).grows
+    assert not of("disk MB", lambda at: 150.0 if at % 10 == 9 else 100.0 + 0.2 * at).grows
+
+
+def test_sawtooth_that_rises_as_a_whole_grows() -> None:
+    assert of("disk MB", lambda at: 100.0 + 3.0 * (at % 10) + 0.1 * at).grows
 
 
 @pytest.mark.parametrize("what", ["descriptors", "threads"])

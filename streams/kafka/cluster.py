@@ -36,6 +36,7 @@ RESERVED: Final = {
             *("transactional.id", "transaction.timeout.ms", "enable.idempotence", "partitioner", "acks"),
             *("group.protocol", "partition.assignment.strategy", "isolation.level", "auto.offset.reset"),
             *("enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof", "request.required.acks"),
+            *("max.in.flight.requests.per.connection", "max.in.flight"),
             *("delivery.report.only.error", "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms"),
         ),
         _EXACT,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # not in their __all__
 
 from schemas.codec import encode
@@ -117,12 +117,15 @@ class Setting:
         reader = Consumer(client_settings(self.settings.cluster, group_id="unused", enable_partition_eof=True))
         reader.assign([TopicPartition(self.topic(role), partition, 0) for partition in range(PARTITIONS)])
         found: list[bytes] = []
-        ends = 0
-        while ends < PARTITIONS:
+        ended: set[int | None] = set()
+        while len(ended) < PARTITIONS:
             for message in reader.consume(1_000, 1.0):
-                ends += message.error() is not None
-                if message.error() is None:
+                error = message.error()
+                if error is None:
                     found.append(message.value() or b"")
+                else:
+                    assert error.code() == KafkaError._PARTITION_EOF, error
+                    ended.add(message.partition())
         reader.close()
         return found
 

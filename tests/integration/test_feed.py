@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import count
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -55,12 +55,15 @@ def arrived(cluster: Cluster, role: str) -> list[Pairs]:
     )
     consumer.assign([TopicPartition(cluster.topic(role), partition, 0) for partition in range(PARTITIONS)])
     found: list[Pairs] = [[] for _ in range(PARTITIONS)]
-    ends = 0
-    while ends < PARTITIONS:
+    ended: set[int] = set()
+    while len(ended) < PARTITIONS:
         for message in consumer.consume(10_000, 0.05):
-            ends += message.error() is not None
-            if message.error() is None:
-                found[message.partition() or 0].append((message.key(), message.value()))
+            error, partition = message.error(), message.partition() or 0
+            if error is None:
+                found[partition].append((message.key(), message.value()))
+            else:
+                assert error.code() == KafkaError._PARTITION_EOF, error
+                ended.add(partition)
     consumer.close()
     return found
 
