@@ -16,27 +16,29 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
-from msgspec.inspect import Metadata, StructType, Type, UnionType
+from msgspec.inspect import ListType, Metadata, StructType, Type, UnionType
 
 from schemas.campaigns import CampaignChange
 from schemas.events import Campaign, Click, Impression
 from schemas.models import ModelMetrics, ModelVersion
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
+from schemas.packed import PackedCampaignTotals, PackedMinuteTotals
 from schemas.rejects import Rejected
 from schemas.seals import SealRecord
 from schemas.topics import topic_name
-from schemas.totals import CampaignTotal, Ledger, MinuteTotals
+from schemas.totals import Ledger
 
 FOLDER: Final = Path(__file__).parent / "json"
 
 
 class Kind(NamedTuple):
-    """A type, the role of its topic, and what the key of a record is."""
+    """A type, the role of its topic, what the key of a record is, and whether the value is in MessagePack."""
 
     type: Any
     role: str
     key: str
+    packed: bool = False
 
 
 KINDS: Final = {
@@ -45,8 +47,8 @@ KINDS: Final = {
     "campaign": Kind(Campaign, "campaigns", "campaign_id"),
     "campaign_change": Kind(CampaignChange, "campaign_history", "campaign_id"),
     "outcome": Kind(Outcome, "outcomes", "model shard"),
-    "minute_totals": Kind(MinuteTotals, "totals", "minute"),
-    "campaign_total": Kind(CampaignTotal, "campaign_totals", "campaign_id"),
+    "minute_totals": Kind(PackedMinuteTotals, "totals", "minute", packed=True),
+    "campaign_totals": Kind(PackedCampaignTotals, "campaign_totals", "quarter", packed=True),
     "ledger": Kind(Ledger, "ledger", "join_partition"),
     "rejected": Kind(Rejected, "rejects", "none"),
     "pacing_decision": Kind(PacingDecision, "pacing", "campaign_id"),
@@ -61,9 +63,12 @@ def schema_text(name: str) -> bytes:
     kind = KINDS[name]
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"Value of {topic_name(kind.role)}; key: {kind.key}",
+        "title": f"Value of {topic_name(kind.role)}{', in MessagePack' * kind.packed}; key: {kind.key}",
     }
     whole = {**head, **msgspec.json.schema(kind.type)}
+    if kind.packed:
+        # There bytes are bytes.
+        whole = _without(whole, "contentEncoding")
     described = {struct.__name__: _descriptions(struct) for struct in structs(kind.type)}
     for title, definition in whole["$defs"].items():
         if "description" in definition:
@@ -71,6 +76,12 @@ def schema_text(name: str) -> bytes:
         for field, text in described.get(title, {}).items():
             definition["properties"][field]["description"] = text
     return orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _without(value: Any, name: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(each, name) for key, each in value.items() if key != name}
+    return [_without(each, name) for each in value] if isinstance(value, list) else value
 
 
 def _descriptions(kind: type) -> dict[str, str]:
@@ -100,6 +111,8 @@ def _types(info: Type, *, in_structs: bool = True) -> Iterator[Type]:
     elif isinstance(info, UnionType):
         for member in info.types:
             yield from _types(member, in_structs=in_structs)
+    elif isinstance(info, ListType):
+        yield from _types(info.item_type, in_structs=in_structs)
     elif isinstance(info, StructType) and in_structs:
         for field in info.fields:
             yield from _types(field.type)

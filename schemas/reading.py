@@ -55,13 +55,19 @@ class ReadImpression(NamedTuple):
     features_left_out: int
 
 
-def read(value: bytes | None, decode: Callable[[bytes], T], *, max_bytes: int = MAX_RECORD_BYTES) -> T | Unreadable:
-    """The decoded value. `decode` raises ValueError for bytes that are not of its type. Raises nothing itself."""
+def read(
+    value: bytes | None, decode: Callable[[bytes], T], *, max_bytes: int = MAX_RECORD_BYTES, packed: bool = False
+) -> T | Unreadable:
+    """The decoded value. `decode` raises ValueError for bytes that are not of its type. Raises nothing itself.
+
+    `packed`: what does not begin as an object of JSON is MessagePack, of a type that refuses fields it does not know.
+    So it nests no deeper than the type does, and brackets among its bytes mean nothing.
+    """
     if value is None:
         return Unreadable(Reason.TOMBSTONE, "the record has no value")
     if len(value) > max_bytes:
         return Unreadable(Reason.TOO_LARGE, f"{len(value)} bytes, more than {max_bytes}")
-    if too_deep(value):
+    if not (packed and value[:1] != b"{") and too_deep(value):
         return Unreadable(Reason.TOO_DEEP, f"arrays and objects are nested more than {MAX_NESTING} deep")
     try:
         return decode(value)

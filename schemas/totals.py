@@ -79,11 +79,10 @@ class MinuteTotal(msgspec.Struct, frozen=True, gc=False):
 
 
 class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
-    """Totals so far of one minute and join partition, many at once: record of `ads.totals`, keyed by minute.
+    """Totals so far of one minute and join partition, many at once: what a record of `ads.totals` holds.
 
-    `dimensions` holds a column of names for each of `DIMENSIONS`, `measures` a column of numbers for each of
-    `MEASURES`; all have the same length. They are packed because there may be as many totals as impressions: with a
-    record for each, a total cost the join 7.3 µs; in columns it costs 0.7 µs. The sink inserts columns anyway.
+    `dimensions` is a column of names for each of `DIMENSIONS`, `measures` a column of numbers for each of `MEASURES`;
+    all have the same length. `schemas.packed` says how they are written; until 0.1 they were in JSON as they are here.
     """
 
     minute: EventMs
@@ -106,13 +105,13 @@ class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
 
 
 class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
-    """The total so far of one campaign, UTC quarter-hour and join partition: record of `ads.campaign_totals`.
+    """The total so far of one campaign, UTC quarter-hour and join partition: one of a record of `ads.campaign_totals`.
 
-    Keyed and partitioned by campaign. By quarter-hour, because midnight falls on one in every time zone.
+    Until 0.1 each was a record of its own, in JSON.
     """
 
     campaign_id: str
-    """The campaign; also the key of the record."""
+    """The campaign that pays."""
     quarter: EventMs
     """Start of the quarter-hour."""
     join_partition: int

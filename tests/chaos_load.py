@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from schemas.codec import encode
 from schemas.events import Campaign
 from streams.kafka.cluster import Cluster
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
 CAMPAIGNS = [Campaign(f"c{at}", 10**9, ZONES[at % len(ZONES)], "active", "even", 1) for at in range(12)]
@@ -47,8 +47,7 @@ class Load:
             client_settings(
                 cluster,
                 partitioner="murmur2_random",
-                enable_idempotence=True,
-                max_in_flight_requests_per_connection=1,
+                **EXACT_DELIVERY,
                 linger_ms=20,
                 delivery_timeout_ms=round(patience_s * 1_000),
             )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+import numpy as np
 import orjson
 
 from schemas.campaigns import CampaignChange
+from schemas.codec import encode
 from schemas.events import Campaign
+from schemas.packed import NameColumn, PackedCampaignTotals, PackedMinuteTotals, narrow
 from schemas.records import Record
+from schemas.totals import MEASURES, CampaignTotal, MinuteTotals
 
 T0: Final = 1_700_000_000_000
 
@@ -37,6 +43,47 @@ def click(click_id: str, impression_id: str, ts: int, *, offset: int = 0) -> Rec
 def numbered(records: list[Record]) -> list[Record]:
     """The records as a log of their own, from offset 0."""
     return [Record(at, record.record_ts_ms, record.key, record.value) for at, record in enumerate(records)]
+
+
+def record_value(record: object) -> bytes:
+    """A record of clickfold's own as its worker writes it."""
+    if isinstance(record, MinuteTotals):
+        return pack_minute_totals(record)
+    return pack_campaign_total(record) if isinstance(record, CampaignTotal) else encode(record)
+
+
+def pack_campaign_total(total: CampaignTotal) -> bytes:
+    """The record of one campaign's total; the join packs those of a partition together."""
+    return msgspec.msgpack.encode(
+        PackedCampaignTotals(
+            quarter=total.quarter,
+            join_partition=total.join_partition,
+            version=total.version,
+            final=total.final,
+            campaigns=[total.campaign_id],
+            measures=[narrow(np.array([getattr(total, name)], np.int64)) for name in MEASURES],
+        )
+    )
+
+
+def pack_minute_totals(totals: MinuteTotals) -> bytes:
+    """The record of these totals, from plain lists. The join makes the same of its own columns."""
+    return msgspec.msgpack.encode(
+        PackedMinuteTotals(
+            minute=totals.minute,
+            join_partition=totals.join_partition,
+            version=totals.version,
+            final=totals.final,
+            rows=len(totals.measures[0]),
+            dimensions=[_name_column(names) for names in totals.dimensions],
+            measures=[narrow(np.array(numbers, np.int64)) for numbers in totals.measures],
+        )
+    )
+
+
+def _name_column(names: Sequence[str]) -> NameColumn:
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return NameColumn(list(places), narrow(np.array([places[name] for name in names], np.int64)))
 
 
 def change(

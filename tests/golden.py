@@ -20,14 +20,13 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import queries, run_query
-from schemas.codec import encode
 from schemas.events import Campaign
 from schemas.models import ModelMetrics
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
 from streams.cli.render.answers import Format, write
 from streams.warehouse.rollups import ROLLUPS, roll_up, wait_for
 from streams.warehouse.rows import rows_of
-from tests.factories import change
+from tests.factories import change, record_value
 from tests.world import CAMPAIGNS, decisions, ledger_of, letters_of, totals_of, truths
 from tests.world import HOUR_MS as HOUR_MS
 from tests.world import MINUTE_MS as MINUTE_MS
@@ -47,7 +46,7 @@ def insert(
     client: Client, role: str, records: Sequence[object], *, run: str = "", inserted_at: int | None = None
 ) -> None:
     """Writes records as the sink does, in one block. `inserted_at`, in s, is left to the server where it is None."""
-    rows, refused = rows_of(role, [encode(record) for record in records], run=run)
+    rows, refused = rows_of(role, [record_value(record) for record in records], run=run)
     assert refused == []
     names, types, columns = rows.names, rows.types, rows.columns
     if inserted_at is not None:

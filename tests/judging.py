@@ -8,9 +8,10 @@ from typing import Any
 
 from schemas.codec import decode
 from schemas.outcomes import Outcome
+from schemas.packed import campaign_totals, minute_totals
 from schemas.records import Out
 from schemas.rejects import Rejected
-from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal, MinuteTotals
+from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal
 from streams.verify.oracle import Key, Truth
 
 
@@ -24,15 +25,15 @@ def latest_totals(outs: Iterable[Out]) -> tuple[dict[Key, dict[str, int]], dict[
     campaigns: dict[Key, CampaignTotal] = {}
     for out in outs:
         if out.topic == "totals":
-            for total in decode(out.value or b"", MinuteTotals).rows():
+            for total in minute_totals(out.value or b"").rows():
                 key = (total.minute, *(getattr(total, name) for name in DIMENSIONS))
                 if key not in minutes or minutes[key].version <= total.version:
                     minutes[key] = total
         elif out.topic == "campaign_totals":
-            row = decode(out.value or b"", CampaignTotal)
-            at = (row.campaign_id, row.quarter)
-            if at not in campaigns or campaigns[at].version <= row.version:
-                campaigns[at] = row
+            for row in campaign_totals(out.value or b""):
+                at = (row.campaign_id, row.quarter)
+                if at not in campaigns or campaigns[at].version <= row.version:
+                    campaigns[at] = row
     return (
         {key: {name: getattr(row, name) for name in MEASURES} for key, row in minutes.items()},
         {key: {name: getattr(row, name) for name in MEASURES} for key, row in campaigns.items()},

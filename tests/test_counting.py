@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from unittest.mock import patch
 
+import msgspec
 import numpy as np
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streams.join.totals.counting
 import streams.join.totals.journal
 from schemas.bounds import JoinBounds
-from schemas.codec import decode, encode
+from schemas.codec import encode
 from schemas.errors import DamagedState
 from schemas.events import Impression
+from schemas.packed import NameColumn, campaign_totals, minute_totals, wide
 from schemas.records import Out, Records
-from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, CampaignTotal, MinuteTotals
+from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
 from streams.join.scanned import ImpressionDecoder, ScannedImpressions
 from streams.join.totals.counting import Counting
 from streams.join.totals.names import CODE_COLUMNS, Names
-from streams.join.totals.tables import Table
-from streams.kernels.names import write_columns
+from streams.join.totals.tables import Int32s, Table
+from streams.kafka.partitioners import java_partition
+from streams.kernels.columns import find_partitions, find_places, write_names
 from streams.kernels.slices import MARGIN
 from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
@@ -107,7 +110,7 @@ def totals_of(outs: list[Out]) -> Counter[tuple[object, ...]]:
     sums: Counter[tuple[object, ...]] = Counter()
     for out in outs:
         if out.topic == "totals":
-            for row in decode(out.value or b"", MinuteTotals).rows():
+            for row in minute_totals(out.value or b"").rows():
                 key = (row.minute, *(getattr(row, name) for name in DIMENSIONS))
                 assert (*key, "impressions") not in sums, "a total came twice in one report"
                 for measure in MEASURES:
@@ -117,7 +120,7 @@ def totals_of(outs: list[Out]) -> Counter[tuple[object, ...]]:
 
 
 def campaigns_of(outs: list[Out]) -> Counter[tuple[object, ...]]:
-    rows = [decode(out.value or b"", CampaignTotal) for out in outs if out.topic == "campaign_totals"]
+    rows = [row for out in outs if out.topic == "campaign_totals" for row in campaign_totals(out.value or b"")]
     return Counter(
         {
             (row.quarter, row.campaign_id, measure): getattr(row, measure)
@@ -239,38 +242,95 @@ _names = st.text(min_size=0, max_size=12) | st.sampled_from(
 )
 
 
-@given(st.lists(st.lists(_names, min_size=len(DIMENSIONS), max_size=len(DIMENSIONS)), max_size=20), st.booleans())
-def test_names_are_written_as_orjson_writes_them(rows: list[list[str]], plain: bool) -> None:
-    if plain:
-        rows = [[name.translate({34: None, 92: None, **dict.fromkeys(range(32))}) for name in row] for row in rows]
+@given(st.lists(st.lists(_names, min_size=len(DIMENSIONS), max_size=len(DIMENSIONS)), max_size=20))
+def test_names_are_written_once_each_with_the_place_of_every_row(rows: list[list[str]]) -> None:
     names = Names()
     codes = np.zeros((len(rows), CODE_COLUMNS), np.int32)
     for number, row in enumerate(rows):
         codes[number, : len(DIMENSIONS)] = names.codes_of(np.arange(len(DIMENSIONS)), row)
         # In parts, as reports ask while names come.
-        assert orjson.loads(names.json_columns(codes[: number + 1]))[0] == [each[0] for each in rows[: number + 1]]
-    columns = [[row[dimension] for row in rows] for dimension in range(len(DIMENSIONS))]
-    assert names.json_columns(codes) == orjson.dumps(columns)
+        assert read_back(names, codes[: number + 1]) == [list(each) for each in zip(*rows[: number + 1], strict=True)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 65_535, 65_536])
+def test_any_number_of_names_is_a_list_of_messagepack(count: int) -> None:
+    names = Names()
+    texts = [f"{number}" * (1 + number % 60) for number in range(1, count + 1)]
+    texts[1:2] = ["x" * 256] if count > 1 else []
+    codes = names.codes_of(np.zeros(count, np.int64), texts)
+    assert msgspec.msgpack.decode(names.written(0, codes), type=list[str]) == texts
+
+
+@given(st.lists(_names, max_size=30), st.integers(1, 70))
+def test_campaigns_are_where_javas_partitioner_puts_them(texts: list[str], partitions: int) -> None:
+    names = Names()
+    codes = names.codes_of(np.zeros(len(texts), np.int64), texts)
+    expected = [java_partition(text.encode(), partitions) for text in texts]
+    assert names.partitions(0, codes, partitions).tolist() == expected
+
+
+def test_campaign_totals_are_one_record_for_each_partition_and_quarter() -> None:
+    counting = Counting(SimulatedDisk(), campaign_partitions=4)
+    events: list[Event] = [(f"k{number}", "x", 0, 1) for number in range(200)]
+    count(counting, [(events, [])])
+    outs = [out for out in counting.report(0, 1, final_ms=0, limit=1_000)[0] if out.topic == "campaign_totals"]
+    assert sorted(out.partition for out in outs if out.partition is not None) == [0, 1, 2, 3]
+    for out in outs:
+        assert {java_partition(row.campaign_id.encode(), 4) for row in campaign_totals(out.value or b"")} == {
+            out.partition
+        }
+    assert len(campaigns_of(outs)) == 200 * 2
+
+
+def test_record_that_long_names_make_too_large_is_halved() -> None:
+    """A broker takes 1 MiB as it comes."""
+    with patch.object(streams.join.totals.counting, "_LARGEST_BYTES", 4_000):
+        counting = Counting(SimulatedDisk())
+        events: list[Event] = [(f"{number:0200d}", "x", 0, 1) for number in range(100)]
+        count(counting, [(events, [])])
+        outs = counting.report(0, 1, final_ms=0, limit=1_000)[0]
+    assert max(len(out.value or b"") for out in outs) <= 4_000
+    assert len(campaigns_of(outs)) == 100 * 2
+    assert len({key[1] for key in totals_of(outs)}) == 100
+
+
+def read_back(names: Names, codes: Int32s) -> list[list[str]]:
+    """The names of every row, by dimension, from the columns as they are written."""
+    columns = msgspec.msgpack.decode(msgspec.msgpack.encode(names.columns(codes)), type=list[NameColumn])
+    assert all(len(set(column.names)) == len(column.names) for column in columns)
+    return [[column.names[place] for place in wide(column.places, len(codes)).tolist()] for column in columns]
 
 
 def test_a_code_or_a_name_that_is_not_there_is_an_error_and_nothing_is_written_beyond_the_target() -> None:
     names = Names()
-    codes = np.zeros((1, CODE_COLUMNS), np.int32)
-    codes[0, : len(DIMENSIONS)] = names.codes_of(np.arange(len(DIMENSIONS)), ["name"] * len(DIMENSIONS))
-    needed = len(names.json_columns(codes))
-    table = names._numbers, names._entries, names._texts
+    codes = names.codes_of(np.zeros(2, np.int64), ["name", "x" * 40])
+    table = names._numbers[0], names._entries, names._texts
+    names.written(0, codes)
+    # Each name may take two bytes more than it does, and the list four.
+    needed = write_names(codes, *table, np.empty(0, np.uint8))
     for room in range(needed):
         outer = np.full(room + 2 * MARGIN, 7, np.uint8)
-        assert write_columns(codes, *table, outer[MARGIN : MARGIN + room]) == needed
+        assert write_names(codes, *table, outer[MARGIN : MARGIN + room]) == needed
         assert np.all(outer == 7)
     outer = np.full(needed + 2 * MARGIN, 7, np.uint8)
-    assert write_columns(codes, *table, outer[MARGIN:-MARGIN]) == needed
+    assert write_names(codes, *table, outer[MARGIN:-MARGIN]) == 1 + 1 + 4 + 2 + 40
     assert np.all(outer[:MARGIN] == 7)
     assert np.all(outer[-MARGIN:] == 7)
-    for wrong in (-1, names._numbers.shape[1]):
+    found = np.zeros(2, np.int32)
+    for wrong in (-1, len(names._numbers[0])):
         with pytest.raises(IndexError, match="no such code"):
-            write_columns(codes * 0 + wrong, *table, outer)
+            write_names(codes * 0 + wrong, *table, outer)
+        with pytest.raises(IndexError, match="no such code"):
+            find_partitions(codes * 0 + wrong, *table, 3, found)
+        with pytest.raises(IndexError, match="no such code"):
+            find_places(np.full((2, 1), wrong, np.int32), 0, found.copy(), found, found)
     with pytest.raises(IndexError, match="no such name"):
-        write_columns(codes, names._numbers + 10_000, *table[1:], outer)
+        write_names(codes, table[0] + 10_000, *table[1:], outer)
     with pytest.raises(IndexError, match="not within its buffer"):
-        write_columns(codes, *table[:2], names._texts[:3], outer)
+        write_names(codes, *table[:2], names._texts[:3], outer)
+    with pytest.raises(IndexError, match="shorter"):
+        find_partitions(codes, *table, 3, found[:1])
+    with pytest.raises(IndexError, match="shorter"):
+        find_places(np.zeros((2, 1), np.int32), 0, found, found[:1], found)
+    with pytest.raises(IndexError, match="shorter"):
+        find_places(np.zeros((2, 1), np.int32), 1, found, found, found)

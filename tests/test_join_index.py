@@ -42,7 +42,7 @@ def test_whatever_is_added_and_dropped_every_position_in_use_is_found(seed: int)
     hashes = [random.choice([0, 1, 5, 2**63, 2**64 - 1]) ^ random.choice([0, 1 << 26, 1 << 40]) for _ in range(9)]
     expected: dict[int, set[int]] = defaultdict(set)
     index, position, base = Index(), 0, 0
-    with patch.object(index_module, "SMALLEST_ROWS", 3), patch.object(kernels, "MOST_POSITIONS", 40):
+    with patch.object(index_module, "SMALLEST_ROWS", 3), patch.object(index_module, "TABLE_POSITIONS", 40):
         for _ in range(60):
             batch = [random.choice(hashes) for _ in range(random.randrange(12))]
             steps = [random.choice([1, 1, 1, 7]) for _ in batch]

@@ -14,7 +14,7 @@ from schemas.rejects import Reason, rejected
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
 from streams.warehouse.rows import Rows, rows_of
 from streams.warehouse.shapes import ROLES
-from tests.factories import change
+from tests.factories import change, record_value
 
 MINUTE_MS = 1_700_000_040_000
 
@@ -34,7 +34,7 @@ def rows_as_dicts(rows: Rows) -> list[dict[str, Any]]:
 
 def only_row(role: str, record: object) -> dict[str, Any]:
     """The one row a record becomes."""
-    rows, refused = rows_of(role, [encode(record)], run="")
+    rows, refused = rows_of(role, [record_value(record)], run="")
     assert refused == []
     (row,) = rows_as_dicts(rows)
     return row
@@ -42,7 +42,7 @@ def only_row(role: str, record: object) -> dict[str, Any]:
 
 def test_totals_become_rows_of_their_own_fields_with_the_minute_in_seconds() -> None:
     records = [totals(3), totals(0, version=8), totals(2, version=9, minute=MINUTE_MS + 60_000, final=False)]
-    rows, refused = rows_of("totals", list(map(encode, records)), run="")
+    rows, refused = rows_of("totals", list(map(record_value, records)), run="")
     assert refused == []
     assert rows_as_dicts(rows) == [
         {"run": "", **msgspec.structs.asdict(total), "minute": total.minute // 1000}
@@ -56,7 +56,7 @@ def test_totals_become_rows_of_their_own_fields_with_the_minute_in_seconds() -> 
 def test_rows_and_refused_of_a_large_batch_are_those_of_its_records_one_by_one(role: str) -> None:
     def good(number: int) -> bytes:
         if role == "totals":
-            return encode(totals(50, version=number))
+            return record_value(totals(50, version=number))
         return encode(Outcome(kind="unclicked", impression_id=f"i{number}", join_partition=0, ts=MINUTE_MS + number))
 
     values = [good(number) if number % 701 else b"{" for number in range(8_000 if role == "outcomes" else 800)]
@@ -77,7 +77,7 @@ def test_features_are_not_decoded_for_rows() -> None:
 
 
 def test_rows_carry_the_run() -> None:
-    rows, _ = rows_of("totals", [encode(totals(2))] * 2, run="backfill-1")
+    rows, _ = rows_of("totals", [record_value(totals(2))] * 2, run="backfill-1")
     assert rows.columns[rows.names.index("run")] == ["backfill-1"] * 4
 
 
@@ -182,7 +182,7 @@ def test_a_withdrawn_campaign_is_a_row_with_a_budget_of_nothing() -> None:
     ],
 )
 def test_a_bad_value_is_refused_by_index_and_its_neighbours_become_rows(value: bytes | None, reason: Reason) -> None:
-    values = [encode(totals(version=1)), value, encode(totals(2, version=3))]
+    values = [record_value(totals(version=1)), value, record_value(totals(2, version=3))]
     rows, refused = rows_of("totals", values, run="")
     assert [(one.index, one.reason) for one in refused] == [(1, reason)]
     assert [row["version"] for row in rows_as_dicts(rows)] == [1, 3, 3]
@@ -200,7 +200,7 @@ def test_no_values_are_no_rows(role: str) -> None:
 
 
 def test_a_slice_has_the_rows_and_sources_of_its_span() -> None:
-    values = [encode(totals(2, version=number)) for number in range(5)]
+    values = [record_value(totals(2, version=number)) for number in range(5)]
     part = rows_of("totals", [None, *values], run="")[0].slice(1, 4)
     assert [row["version"] for row in rows_as_dicts(part)] == [0, 1, 1]
     assert list(part.sources) == [1, 2, 2]

@@ -39,6 +39,7 @@ class JoinFold(Fold):
         *,
         partition: int = 0,
         shards: int = 1,
+        campaign_partitions: int = 1,
         dimensions: Sequence[str] = DIMENSIONS,
         names: dict[str, str] | None = None,
         digest: str = "",
@@ -48,7 +49,7 @@ class JoinFold(Fold):
         """`former`: the digest of the version before for these settings. `belongs`: the partition a key should be in,
         if the partitioner is known; misplaced orphans are counted.
         """
-        self.state = JoinState(bounds, disk, dimensions, partition=partition)
+        self.state = JoinState(bounds, disk, dimensions, partition=partition, campaign_partitions=campaign_partitions)
         self._rules = Matching(self.state, bounds, partition=partition, shards=shards, names=names, belongs=belongs)
         self._bounds = bounds
         self._partition = partition

@@ -18,6 +18,8 @@ Positions = npt.NDArray[np.int64]
 
 # Rows of the smallest table: 128 KiB. Every partition has one.
 SMALLEST_ROWS = 8_192
+# Positions that one table tells apart.
+TABLE_POSITIONS = kernels.MOST_POSITIONS
 # With more than half of the slots taken, a look-up reads several of them.
 _SLOTS_A_ROW = 2
 
@@ -61,7 +63,7 @@ class Index:
         while done < len(hashes):
             first = int(positions[done])
             # Those that its table can number.
-            stop = int(np.searchsorted(positions, self._table(first).first + kernels.MOST_POSITIONS))
+            stop = int(np.searchsorted(positions, self._table(first).first + TABLE_POSITIONS))
             table = self._tables[-1]
             part = slice(done, min(stop, done + table.room))
             table.add(hashes[part], positions[part])
@@ -70,9 +72,9 @@ class Index:
     def _table(self, position: int) -> _Table:
         """The table that takes this position."""
         last = self._tables[-1] if self._tables else None
-        if last is None or not last.room or position - last.first >= kernels.MOST_POSITIONS:
+        if last is None or not last.room or position - last.first >= TABLE_POSITIONS:
             held = sum(table.rows for table in self._tables)
-            last = _Table(position, min(max(SMALLEST_ROWS, held), kernels.MOST_POSITIONS))
+            last = _Table(position, min(max(SMALLEST_ROWS, held), TABLE_POSITIONS))
             self._tables.append(last)
         return last
 

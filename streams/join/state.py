@@ -106,7 +106,13 @@ class JoinState:
     """The whole state of the join of one partition. Only the rules in `matching` change it."""
 
     def __init__(
-        self, bounds: JoinBounds, disk: Disk, dimensions: Sequence[str] = DIMENSIONS, *, partition: int = 0
+        self,
+        bounds: JoinBounds,
+        disk: Disk,
+        dimensions: Sequence[str] = DIMENSIONS,
+        *,
+        partition: int = 0,
+        campaign_partitions: int = 1,
     ) -> None:
         negatives = Negatives(bounds.negative_rate)
         self.impressions, self.clicks = (
@@ -123,7 +129,7 @@ class JoinState:
         # Impressions refused beside an earlier one of their id: a later one is judged beside them too.
         self.conflicts: Seen[Impression] = Seen()
         self.accepted_clicks = Clicks(bounds)
-        self.counting = Counting(disk, dimensions)
+        self.counting = Counting(disk, dimensions, campaign_partitions=campaign_partitions)
         self.reached = Reached()
         self.decisions = DecisionCounts()
         # Whether anything was decided or counted since this was last set to False.

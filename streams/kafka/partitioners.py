@@ -37,7 +37,8 @@ def _fnv1a(key: bytes) -> int:
     return abs(state - (1 << 32) if state >> 31 else state)
 
 
-def _by_murmur2(key: bytes, partitions: int) -> int:
+def java_partition(key: bytes, partitions: int) -> int:
+    """The partition of a key with the default partitioner of Java's producer."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
@@ -50,7 +51,7 @@ def _by_fnv1a(key: bytes, partitions: int) -> int:
 
 
 # From key and partition count to partition.
-PARTITIONERS: Final = {"murmur2": _by_murmur2, "crc32": _by_crc32, "fnv1a": _by_fnv1a}
+PARTITIONERS: Final = {"murmur2": java_partition, "crc32": _by_crc32, "fnv1a": _by_fnv1a}
 
 
 def possible(keys: Iterable[tuple[int, bytes]], partitions: int) -> set[str]:
@@ -75,7 +76,7 @@ def require_java(topic: str, keys: Sequence[tuple[int, bytes]], partitions: int)
     )
     if names:
         raise SettingsError(f"{topic} is partitioned by {' or '.join(sorted(names))}, its totals by murmur2: {remedy}")
-    astray = sum(_by_murmur2(key, partitions) != partition for partition, key in keys)
+    astray = sum(java_partition(key, partitions) != partition for partition, key in keys)
     return f"{astray} of {len(keys)} records of {topic} are not in the partition that murmur2 gives: {remedy}"
 
 

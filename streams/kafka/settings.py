@@ -46,7 +46,7 @@ _BATCHES: Final[dict[str, Any]] = {
 # Meanwhile Kafka takes a later batch of a producer that is new to the partition, whatever its number. librdkafka (2.16)
 # then takes the refused batch for delivered: acknowledged, committed, and lost. With one request at a time to each
 # broker no later batch is under way.
-_NO_LOSS: Final[dict[str, Any]] = {"enable_idempotence": True, "max_in_flight_requests_per_connection": 1}
+EXACT_DELIVERY: Final[dict[str, Any]] = {"enable_idempotence": True, "max_in_flight_requests_per_connection": 1}
 
 # An AdminClient of librdkafka (2.16) gives up a request to a group's coordinator after its timeout. If the coordinator
 # comes back after that, the process ends with a failed assertion. So these requests get the longest timeout there is,
@@ -172,7 +172,7 @@ def transactional_producer_settings(cluster: Cluster, transactional_id: str) -> 
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         queue_buffering_max_messages=1_000_000,
         queue_buffering_max_kbytes=512 << 10,
-        **_NO_LOSS,
+        **EXACT_DELIVERY,
         **_BATCHES,
     )
 
@@ -185,14 +185,14 @@ def bulk_producer_settings(cluster: Cluster, *, queued_messages: int) -> dict[st
         queue_buffering_max_messages=queued_messages,
         queue_buffering_max_kbytes=128 << 10,
         delivery_report_only_error=True,
-        **_NO_LOSS,
+        **EXACT_DELIVERY,
         **_BATCHES,
     )
 
 
 def letter_producer_settings(cluster: Cluster) -> dict[str, Any]:
     """The sink's producer of dead letters: few records, each confirmed."""
-    return client_settings(cluster, compression_type="lz4", **_NO_LOSS)
+    return client_settings(cluster, compression_type="lz4", **EXACT_DELIVERY)
 
 
 # ---- others --------------------------------------------------------------------------------------------------------

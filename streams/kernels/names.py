@@ -25,7 +25,6 @@ CODES: Final = DIMS + DIMS % 2
 # The longest name in UTF-8. Texts are compared in words, so that many bytes more than they have must be readable.
 MAX_NAME_BYTES: Final = 4 * MAX_ID_CHARS
 TEXT_MARGIN: Final = 8
-_OPENING, _CLOSING, _COMMA, _QUOTE = (ord(sign) for sign in '[],"')
 _LOW_BYTES = np.array([(1 << 8 * count) - 1 for count in range(8)] + [2**64 - 1], np.uint64)
 _PER_DIMENSION = np.uint64(0x9E3779B97F4A7C15)
 _HASH_BITS = np.uint64(2**63 - 1)
@@ -166,51 +165,3 @@ def fill_name_slots(slots: Int32s, entries: Int64s, state: Int64s) -> None:
         while slots[slot] != 0:
             slot = (slot + 1) & mask
         slots[slot] = number
-
-
-@kernel(read("i4", 2), read("i4", 2), read("i8", 2), BYTES, written("u1"))
-def write_columns(codes: Int32s, numbers: Int32s, entries: Int64s, texts: Bytes, target: Bytes) -> int:
-    """Writes the names of codes, shape (n, CODES), as JSON: for each dimension an array of n strings, none escaped.
-
-    `numbers` has the entry of each dimension and code, 0 for an empty name. Returns the bytes it takes. When they are
-    more than `target` has, nothing is written.
-    """
-    if codes.shape[1] < DIMS or numbers.shape[0] < DIMS:
-        raise IndexError("there are fewer columns than dimensions")
-    # The outer brackets and commas; for each dimension brackets and commas; for each name its quotes.
-    size = 1 + (2 + max(1, len(codes))) * DIMS
-    for dimension in range(DIMS):
-        for row in range(len(codes)):
-            code = codes[row, dimension]
-            if code < 0 or code >= numbers.shape[1]:
-                raise IndexError("there is no such code")
-            number = numbers[dimension, code]
-            if number < 0 or number >= len(entries):
-                raise IndexError("there is no such name")
-            start, length = entries[number, START], entries[number, LENGTH]
-            if start < 0 or length < 0 or start + length > len(texts):
-                raise IndexError("a name is not within its buffer")
-            size += 2 + length
-    if size > len(target):
-        return size
-    base, end = start_of(texts), 0
-    target[end] = _OPENING
-    for dimension in range(DIMS):
-        # Behind each array stands a comma, and behind each of its names one, or the end of what it is in.
-        end += 1
-        target[end] = _OPENING
-        for row in range(len(codes)):
-            number = numbers[dimension, codes[row, dimension]]
-            length = entries[number, LENGTH]
-            target[end + 1] = _QUOTE
-            copy(start_of(target) + end + 2, base + entries[number, START], length)
-            target[end + 2 + length] = _QUOTE
-            end += 3 + length
-            target[end] = _COMMA
-        if len(codes) == 0:
-            end += 1
-        target[end] = _CLOSING
-        end += 1
-        target[end] = _COMMA
-    target[end] = _CLOSING
-    return end + 1

@@ -61,18 +61,23 @@ async def _serve(
     app.in_worker = True
     progress.views = Views(worker, asyncio.get_running_loop())
     keeping = asyncio.ensure_future(_keep_slot(settings))
+
+    def turn() -> None:
+        # The start does not end while another worker in the slot takes the partitions again and again.
+        if keeping.done():
+            keeping.result()
+        beat()
+
     try:
         try:
-            await beating(app.start(), beat)
+            await beating(app.start(), turn)
         except KafkaConnectionError as failure:
             # Faust's producer asks only once.
             raise Transient(f"no Kafka broker answers at {settings.cluster.bootstrap}: {failure}") from failure
         # A thread waiting for an event could not be cancelled when the app crashes.
         while not stopped() and not app.should_stop:
-            if keeping.done():
-                keeping.result()
-            if not progress.ready:
-                beat()  # it reads its state back
+            if keeping.done() or not progress.ready:
+                turn()  # else it reads its state back
             await asyncio.sleep(_LOOK_S)
         if not app.should_stop:
             await worker.drain()

@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from schemas.codec import decode, decoder
 from schemas.outcomes import Outcome
+from schemas.packed import campaign_totals, minute_totals
 from schemas.reading import Unreadable, read
 from schemas.rejects import Rejected
-from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal, MinuteTotals
+from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, Ledger, MinuteTotal
 from streams.join.state import INPUTS
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all, stream_log
@@ -75,7 +76,7 @@ class Totals:
         self.records_to_sink = 0
         self._latest: dict[Key, MinuteTotal] = {}
         for record in stream_log(cluster, cluster.topic("totals"), partition):
-            packed = decode(record.value or b"", MinuteTotals)
+            packed = minute_totals(record.value or b"")
             _keep_latest(self._latest, packed.rows(), lambda row: (row.minute, *_dimensions(row)))
             if sink_offset is not None and record.offset >= sink_offset:
                 self.minutes_to_sink.add(packed.minute)
@@ -95,9 +96,9 @@ class CampaignTotals:
         self.last: dict[str, tuple[int, int]] = {}
         for partition in range(partitions):
             for record in stream_log(cluster, cluster.topic("campaign_totals"), partition):
-                row = decode(record.value or b"", CampaignTotal)
-                _keep_latest(self._latest, [row], lambda row: (row.join_partition, row.campaign_id, row.quarter))
-                self.last[row.campaign_id] = partition, record.offset
+                rows = campaign_totals(record.value or b"")
+                _keep_latest(self._latest, rows, lambda row: (row.join_partition, row.campaign_id, row.quarter))
+                self.last.update((row.campaign_id, (partition, record.offset)) for row in rows)
 
     def measures(self, partition: int) -> dict[Key, tuple[int, ...]]:
         """(campaign, quarter-hour) -> measures, of one join partition."""

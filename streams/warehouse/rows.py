@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import xxhash
 
-from schemas.codec import decoder
 from schemas.events import MAX_OWN_RECORD_BYTES
 from schemas.reading import Unreadable, all_flat, read
 from schemas.rejects import Reason
@@ -113,14 +112,10 @@ def _decoded(
     shape: Shape, values: Sequence[bytes | None], start: int
 ) -> tuple[list[Any], Sequence[int], list[Refused]]:
     """Records, the index of each, and what is refused; the first value has the index `start`."""
-    decode = decoder(shape.kind).decode
     try:
         # Nearly always all values are good: then no Python code runs for a record that is one row.
-        if all_flat(values):  # type: ignore[arg-type]  # None raises TypeError
-            records = list(map(decode, values))  # type: ignore[arg-type]
-            if shape.rows_in is not None:
-                for record in records:
-                    shape.rows_in(record)
+        if shape.rows_in is None and all_flat(values):  # type: ignore[arg-type]  # None raises TypeError
+            records = list(map(shape.decode, values))  # type: ignore[arg-type]
             return records, range(start, start + len(values)), []
     except (ValueError, TypeError):
         pass
@@ -130,19 +125,13 @@ def _decoded(
 def _decoded_one_by_one(
     shape: Shape, values: Sequence[bytes | None], start: int
 ) -> tuple[list[Any], list[int], list[Refused]]:
-    def decode(value: bytes) -> Any:
-        record = decoder(shape.kind).decode(value)
-        if shape.rows_in is not None:
-            shape.rows_in(record)
-        return record
-
     records: list[Any] = []
     sources: list[int] = []
     refused: list[Refused] = []
     for index, value in enumerate(values, start):
         if value is None and shape.compacted:
             continue
-        record = read(value, decode, max_bytes=MAX_OWN_RECORD_BYTES)
+        record = read(value, shape.decode, max_bytes=MAX_OWN_RECORD_BYTES, packed=shape.rows_in is not None)
         if isinstance(record, Unreadable):
             refused.append(Refused(index, record.reason, record.detail))
         else:

@@ -108,7 +108,8 @@ def join_runner(
     watch.look()
     admin = Admin(settings.cluster)
     partitions = admin.check(("impressions", "clicks"), _JOIN_OUTPUTS)
-    shards = admin.partition_counts()[settings.cluster.topic("outcomes")]
+    counts = admin.partition_counts()
+    shards = counts[settings.cluster.topic("outcomes")]
     ids = admin.topic_ids(("impressions", "clicks"))
     partitioner = _common_partitioner(settings.cluster, partitions, warn)
     decided_by = (*settings.dimensions, *ids, str(partitions), str(shards))
@@ -127,6 +128,7 @@ def join_runner(
                 disk,
                 partition=partition,
                 shards=shards,
+                campaign_partitions=counts[settings.cluster.topic("campaign_totals")],
                 dimensions=settings.dimensions,
                 names=names,
                 digest=digest,

@@ -13,17 +13,17 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # not in their __all__
 
-from schemas.codec import encode
 from schemas.errors import ClickfoldError
 from schemas.outcomes import Outcome
 from schemas.totals import DIMENSIONS, MEASURES, MinuteTotals
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse, Fault
 from streams.kafka.cluster import Cluster
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.sink.settings import Progress, SinkSettings
 from streams.sink.worker import run
 from streams.warehouse.client import Warehouse
+from tests.factories import record_value
 from tests.waiting import PATIENCE_S
 
 HOUR_MS = 1_699_999_200_000
@@ -76,7 +76,9 @@ class Setting:
             fetch_wait_ms=20,
         )
         self.admin = AdminClient(client_settings(Cluster(broker.bootstrap)))
-        self.producer = Producer(client_settings(Cluster(broker.bootstrap), transactional_id=f"{prefix}test"))
+        self.producer = Producer(
+            client_settings(Cluster(broker.bootstrap), **EXACT_DELIVERY, transactional_id=f"{prefix}test")
+        )
         topics = [NewTopic(prefix + role, PARTITIONS, 1) for role in self.settings.roles]
         for made in self.admin.create_topics(topics).values():
             made.result()
@@ -90,7 +92,7 @@ class Setting:
         """Writes records in one transaction, the n-th into partition n modulo 3, and commits or aborts it."""
         self.producer.begin_transaction()
         for number, record in enumerate(records):
-            value = record if isinstance(record, bytes) else encode(record)
+            value = record if isinstance(record, bytes) else record_value(record)
             self.producer.produce(self.topic(role), value, partition=number % PARTITIONS)
         if commit:
             self.producer.commit_transaction()

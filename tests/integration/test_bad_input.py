@@ -20,7 +20,7 @@ from streams.embedded.broker import Broker
 from streams.kafka.admin import REPLAYED, Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from tests.factories import T0
 from tests.factories import click_json as click
 from tests.factories import impression_json as impression
@@ -95,7 +95,7 @@ CLICKS = [
 
 
 def produce(cluster: Cluster, role: str, records: list[Sent]) -> None:
-    producer = Producer(client_settings(cluster, message_max_bytes=1_000_000))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, message_max_bytes=1_000_000))
     for record in records:
         producer.produce(cluster.topic(role), record.value, record.key, PARTITION, timestamp=record.record_ts_ms)
     assert producer.flush(30) == 0

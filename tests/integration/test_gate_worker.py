@@ -24,7 +24,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.partitioners import PARTITIONERS
 from streams.kafka.reads import read_all, read_log
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.verify.campaigns import CampaignHistory
 from streams.verify.check import Check
 from streams.verify.downstream import WaitPolicy
@@ -73,7 +73,7 @@ def announcements(count: int) -> Iterator[tuple[str, bytes | None]]:
 
 
 def send(cluster: Cluster, records: Iterable[tuple[str, bytes | None]]) -> None:
-    producer = Producer(client_settings(cluster, partitioner="murmur2_random"))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, partitioner="murmur2_random"))
     for key, value in records:
         producer.produce(cluster.topic("campaigns"), value, key)
     assert producer.flush(PATIENCE_S) == 0
@@ -141,7 +141,7 @@ def verified(cluster: Cluster) -> None:
     assert [check.compared > few for check, few in zip(before, (600, 5), strict=True)] == [True, True]
     changed: dict[str, Any] = orjson.loads(history(cluster)[-1])
     changed |= {"number": changed["number"] + 7, "campaign": None}
-    producer = Producer(client_settings(cluster))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY))
     topic = cluster.topic("campaign_history")
     producer.produce(topic, orjson.dumps(changed), changed["campaign_id"], partition=changed["partition"])
     assert producer.flush(PATIENCE_S) == 0

@@ -24,7 +24,7 @@ from streams.engine.checkpoint import MANIFEST
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all, read_log
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.verify.oracle import Truth, truth
 from tests.judging import assert_agrees
 from tests.waiting import PATIENCE_S, eventually
@@ -49,7 +49,7 @@ def start_worker(cluster: Cluster, state_dir: Path, *more: str) -> subprocess.Po
 
 def produce(cluster: Cluster, random: Random, seconds: range) -> None:
     """100 impressions and some clicks for each second of event time, some late, doubled or broken."""
-    producer = Producer(client_settings(cluster, partitioner="murmur2_random", linger_ms=20))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, partitioner="murmur2_random", linger_ms=20))
     for second in seconds:
         for number in range(100):
             ts = 1_700_000_000_000 + second * 1_000 + number * 10 - random.choice([0, 0, 0, 0, 0, 3_000, 6_000])

@@ -17,7 +17,7 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Gap
 from streams.kafka.log import KafkaLog
 from streams.kafka.reads import read_all
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from tests.slots import slot_zero
 from tests.waiting import eventually
 
@@ -53,7 +53,7 @@ def test_a_marker_behind_where_reading_began_is_no_lag(broker: Broker, topic_pre
     """A worker started again behind the last record of a transactional producer would wait for one more for ever."""
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=1)
-    producer = Producer(client_settings(cluster, transactional_id=f"{topic_prefix}user"))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, transactional_id=f"{topic_prefix}user"))
     producer.init_transactions(20)
     producer.begin_transaction()
     producer.produce(cluster.topic("impressions"), b"{}", b"i")
@@ -92,7 +92,7 @@ def test_records_of_an_open_transaction_are_lag_and_a_reader_waits_for_them(brok
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=1)
     topic = cluster.topic("impressions")
-    producer = Producer(client_settings(cluster, transactional_id=f"{topic_prefix}user"))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, transactional_id=f"{topic_prefix}user"))
     producer.init_transactions(20)
     producer.begin_transaction()
     for number in range(10):
@@ -178,7 +178,7 @@ def test_records_passed_over_where_reading_begins_stop_the_worker_and_a_marker_d
 
 def produce(cluster: Cluster, *, partitions: int, transaction: str | None = None) -> None:
     """One record to each partition of both inputs."""
-    producer = Producer(client_settings(cluster, transactional_id=transaction))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, transactional_id=transaction))
     if transaction is not None:
         producer.init_transactions(20)
         producer.begin_transaction()

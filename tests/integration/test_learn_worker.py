@@ -27,7 +27,7 @@ from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all, read_log
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from tests.models.traffic import outcomes, records
 from tests.waiting import PATIENCE_S, eventually
 
@@ -80,7 +80,9 @@ class Load:
     def __init__(self, cluster: Cluster, decided: list[Outcome]) -> None:
         self._topic = cluster.topic("outcomes")
         self._chunks = [decided[at : at + CHUNK] for at in range(0, len(decided), CHUNK)]
-        self._producer = Producer(client_settings(cluster, transactional_id=f"{cluster.prefix}load", linger_ms=1))
+        self._producer = Producer(
+            client_settings(cluster, **EXACT_DELIVERY, transactional_id=f"{cluster.prefix}load", linger_ms=1)
+        )
         self._producer.init_transactions(30.0)
         self.sent = 0
 

@@ -35,9 +35,11 @@ from streams.embedded.broker import Broker
 from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.partitioners import java_partition
 from streams.kafka.reads import read_all
-from streams.kafka.settings import client_settings, group_offsets_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings, group_offsets_settings
 from streams.pacing.settings import PacingSettings
+from tests.factories import record_value
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
@@ -220,20 +222,30 @@ def start(broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def send(broker: Broker, topic_prefix: str) -> Iterator[Callable[[str, Iterable[CampaignTotal | Campaign]], None]]:
-    """Writes records of a role as the join and users would, on topics made for this test."""
+    """Writes records of a role as the join and users would, on topics made for this test; every other total in the form
+    of 0.1, as while workers of both versions run.
+    """
     admin = AdminClient(client_settings(Cluster(broker.bootstrap)))
     Admin(Cluster(broker.bootstrap, prefix=topic_prefix)).create(partitions=PARTITIONS, replication=1)
     names = [topic_prefix + role for role in TOPICS]
-    producer = Producer(client_settings(Cluster(broker.bootstrap), partitioner="murmur2_random"))
+    producer = Producer(client_settings(Cluster(broker.bootstrap), **EXACT_DELIVERY, partitioner="murmur2_random"))
 
     def write(role: str, records: Iterable[CampaignTotal | Campaign]) -> None:
-        for record in records:
-            producer.produce(topic_prefix + role, encode(record), record.campaign_id)
+        for number, record in enumerate(records):
+            if isinstance(record, Campaign) or number % 2:
+                producer.produce(topic_prefix + role, encode(record), record.campaign_id)
+            else:
+                producer.produce(topic_prefix + role, record_value(record), partition=home(record.campaign_id))
         assert producer.flush(PATIENCE_S) == 0
 
     yield write
     for gone in admin.delete_topics(names).values():
         gone.result(PATIENCE_S)
+
+
+def home(campaign_id: str) -> int:
+    """The partition of a campaign."""
+    return java_partition(campaign_id.encode(), PARTITIONS)
 
 
 def decisions(broker: Broker, topic: str) -> dict[str, list[PacingDecision]]:
@@ -255,11 +267,11 @@ def decisions(broker: Broker, topic: str) -> dict[str, list[PacingDecision]]:
 
 def write_aborted(broker: Broker, topic: str, records: Iterable[CampaignTotal]) -> None:
     """Leaves totals of an aborted transaction in the log."""
-    producer = Producer(client_settings(Cluster(broker.bootstrap), transactional_id=topic))
+    producer = Producer(client_settings(Cluster(broker.bootstrap), **EXACT_DELIVERY, transactional_id=topic))
     producer.init_transactions(PATIENCE_S)
     producer.begin_transaction()
     for record in records:
-        producer.produce(topic, encode(record), record.campaign_id)
+        producer.produce(topic, record_value(record), partition=home(record.campaign_id))
     producer.flush(PATIENCE_S)
     producer.abort_transaction(PATIENCE_S)
 
@@ -347,6 +359,7 @@ def test_of_two_that_begin_at_once_in_one_slot_one_ends_and_the_other_has_all_pa
         ended = eventually(lambda: [worker for worker in two if worker.process.poll() is not None])
         assert "give each worker of a group its own --slot" in ended[0].log.read_text()
         left = [worker for worker in two if worker not in ended]
+        left[0].wait_ready()
         eventually(lambda: len(left[0].get("/pacing")["next_offsets"]), equals=PARTITIONS)
     finally:
         for worker in two:
@@ -371,16 +384,17 @@ def test_malformed_records_are_counted_and_passed_over(
     broker: Broker, topic_prefix: str, start: Start, send: Callable[[str, Iterable[Any]], None]
 ) -> None:
     good = totals()[0]
-    producer = Producer(client_settings(Cluster(broker.bootstrap), partitioner="murmur2_random"))
+    producer = Producer(client_settings(Cluster(broker.bootstrap), **EXACT_DELIVERY, partitioner="murmur2_random"))
     topic = f"{topic_prefix}campaign_totals"
-    for value, key in ((b"{", "c0"), (b"", "c0"), (encode(good), "c1"), (orjson.dumps({"campaign_id": "c0"}), "c0")):
-        producer.produce(topic, value, key)
+    for value in (b"{", b"", b"\x88", orjson.dumps({"campaign_id": "c0"})):
+        producer.produce(topic, value)
+    producer.produce(topic, record_value(good), partition=(home(good.campaign_id) + 1) % PARTITIONS)
     producer.produce(f"{topic_prefix}campaigns", encode(replace(CAMPAIGNS[0], timezone="Mars/Olympus")), "c0")
     assert producer.flush(PATIENCE_S) == 0
     send("campaign_totals", [good])
     worker = start()
     eventually(worker.days, equals=oracle([good]))
-    wrong = {"undecodable": 3, "wrong_key": 1}
+    wrong = {"undecodable": 4, "wrong_key": 1}
     eventually(lambda: worker.get("/pacing")["passed_over"], equals=wrong)
     assert worker.get("/pacing/c0")["campaign"] is None
     # The gate says why, once.
@@ -406,14 +420,16 @@ def test_committed_offsets_follow_the_records_though_each_is_a_transaction_of_it
     start()
     topic = f"{topic_prefix}campaign_totals"
     producer = Producer(
-        client_settings(Cluster(broker.bootstrap), transactional_id=topic, partitioner="murmur2_random")
+        client_settings(
+            Cluster(broker.bootstrap), **EXACT_DELIVERY, transactional_id=topic, partitioner="murmur2_random"
+        )
     )
     producer.init_transactions(PATIENCE_S)
     one = totals()[0]
     # At a commit every 2.8 s, one for each transaction would take longer than the test waits.
     for _ in range(60):
         producer.begin_transaction()
-        producer.produce(topic, encode(one), one.campaign_id)
+        producer.produce(topic, record_value(one), partition=home(one.campaign_id))
         producer.commit_transaction(PATIENCE_S)
     with contextlib.closing(
         Consumer(group_offsets_settings(Cluster(broker.bootstrap), f"{topic_prefix}pace"))

@@ -20,7 +20,7 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Reading
 from streams.kafka.librdkafka import RawConsumer, library
 from streams.kafka.reader import BatchReader, MessageReader, Reader
-from streams.kafka.settings import bulk_reader_settings, client_settings
+from streams.kafka.settings import EXACT_DELIVERY, bulk_reader_settings, client_settings
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
@@ -61,7 +61,7 @@ def reader(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Reader]
 def produce(cluster: Cluster, random: Random, *, codec: str, number: int, abort: bool | None = None) -> Read:
     """Records of all shapes in one go; with `abort` in a transaction, which is aborted or committed."""
     transaction = {} if abort is None else {"transactional_id": f"{cluster.prefix}{random.random()}"}
-    producer = Producer(client_settings(cluster, compression_type=codec, linger_ms=5, **transaction))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, compression_type=codec, linger_ms=5, **transaction))
     if abort is not None:
         producer.init_transactions(PATIENCE_S)
         producer.begin_transaction()

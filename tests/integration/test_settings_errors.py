@@ -23,7 +23,7 @@ from streams.embedded.broker import Broker
 from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
@@ -224,7 +224,7 @@ def test_a_checkpoint_is_gone_on_from_under_its_own_settings_alone(cluster: Clus
 def test_inputs_keyed_by_different_partitioners_are_refused_with_both_named(cluster: Cluster, tmp_path: Path) -> None:
     Admin(cluster).create(partitions=4)
     for role, partitioner in (("impressions", "murmur2_random"), ("clicks", "consistent_random")):
-        producer = Producer(client_settings(cluster, partitioner=partitioner))
+        producer = Producer(client_settings(cluster, **EXACT_DELIVERY, partitioner=partitioner))
         for number in range(40):
             producer.produce(cluster.topic(role), b"{}", f"id-{number}".encode())
         assert producer.flush(PATIENCE_S) == 0

@@ -17,7 +17,7 @@ from schemas.errors import SettingsError
 from streams.embedded.broker import Broker
 from streams.kafka.admin import REPLAYED, Admin
 from streams.kafka.cluster import Cluster
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.sink.consumer import SinkConsumer
 from streams.sink.settings import SinkSettings
 from streams.warehouse.client import Warehouse
@@ -112,7 +112,7 @@ def test_the_sink_stops_at_a_group_with_another_assignor(cluster: Cluster) -> No
 
 def test_campaigns_of_another_partitioner_are_refused_by_pacing(cluster: Cluster, tmp_path: Path) -> None:
     Admin(cluster).create(partitions=4)
-    producer = Producer(client_settings(cluster, partitioner="consistent_random"))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, partitioner="consistent_random"))
     for number in range(40):
         producer.produce(cluster.topic("campaigns"), b"{}", f"c{number}".encode())
     assert producer.flush(PATIENCE_S) == 0

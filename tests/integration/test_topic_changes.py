@@ -25,7 +25,7 @@ from streams.kafka import topic_watch
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import join_topics
 from streams.pacing.settings import PacingSettings
@@ -176,7 +176,7 @@ def opened() -> Iterator[Callable[[Work], Work]]:
 def test_partitions_added_under_a_join_end_it_with_their_counts_and_so_does_every_start(
     system: System, opened: Callable[[Work], Work]
 ) -> None:
-    producer = Producer(client_settings(system.cluster))
+    producer = Producer(client_settings(system.cluster, **EXACT_DELIVERY))
     for partition in (0, 0, 1):
         producer.produce(system.cluster.topic("impressions"), b"{", partition=partition)
     assert producer.flush(PATIENCE_S) == 0

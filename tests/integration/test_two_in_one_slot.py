@@ -21,7 +21,7 @@ from streams.embedded.broker import Broker
 from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.verify.run import Verification, VerifyRequest
 from tests.waiting import PATIENCE_S, eventually
 
@@ -77,7 +77,7 @@ def started() -> Iterator[list[Workers]]:
 
 
 def produce(cluster: Cluster, number: int) -> None:
-    producer = Producer(client_settings(cluster))
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY))
     for each in range(number, number + 100):
         event = {
             "impression_id": f"i{each}",

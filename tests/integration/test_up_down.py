@@ -20,7 +20,7 @@ from confluent_kafka import Producer
 from streams.embedded.stack import PARTS, WORKERS, Stack
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from tests.factories import click_json, impression_json
 from tests.waiting import PATIENCE_S, eventually
 
@@ -80,7 +80,7 @@ class System:
 
     def produce_clicked(self, count: int) -> None:
         """Impressions of now, each with a click."""
-        producer = Producer(client_settings(self.cluster, partitioner="murmur2_random"))
+        producer = Producer(client_settings(self.cluster, **EXACT_DELIVERY, partitioner="murmur2_random"))
         for number in range(self.produced, self.produced + count):
             impression_id, ts = f"i{number}", round(time.time() * 1_000)
             producer.produce("ads.impressions", impression_json(impression_id, ts), impression_id)

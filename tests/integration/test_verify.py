@@ -17,17 +17,19 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Producer
 
-from schemas.codec import decode, encode
+from schemas.codec import decode
 from schemas.errors import SettingsError
 from schemas.outcomes import Outcome
+from schemas.packed import minute_totals
 from schemas.totals import MinuteTotals
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.warehouse.client import Warehouse, connect
+from tests.factories import pack_minute_totals
 from tests.integration.test_join_worker import OPTIONS, PARTITIONS, folded, produce, start_worker
 from tests.waiting import PATIENCE_S, eventually
 
@@ -159,7 +161,7 @@ def test_outcome_too_many_in_kafka_is_named(ran: Ran) -> None:
     ran.verify("--wait", "60s", code=0)
     value = next(value for value in read_all(ran.cluster, "outcomes", 0) if decode(value, Outcome).kind == "click")
     outcome = decode(value, Outcome)
-    producer = Producer(client_settings(ran.cluster))
+    producer = Producer(client_settings(ran.cluster, **EXACT_DELIVERY))
     producer.produce(ran.cluster.topic("outcomes"), value)
     assert producer.flush(10) == 0
     found = differing(ran.verify("--wait", "60s", code=1))
@@ -170,12 +172,12 @@ def test_outcome_too_many_in_kafka_is_named(ran: Ran) -> None:
 
 
 def test_lower_total_of_a_higher_version_in_kafka_is_named(ran: Ran) -> None:
-    packed = decode(read_all(ran.cluster, "totals", 1)[0], MinuteTotals)
+    packed = minute_totals(read_all(ran.cluster, "totals", 1)[0])
     forged = MinuteTotals(
         packed.minute, 1, 2**63 - 1, True, [column[:1] for column in packed.dimensions], [[1]] * len(packed.measures)
     )
-    producer = Producer(client_settings(ran.cluster))
-    producer.produce(ran.cluster.topic("totals"), encode(forged), partition=1)
+    producer = Producer(client_settings(ran.cluster, **EXACT_DELIVERY))
+    producer.produce(ran.cluster.topic("totals"), pack_minute_totals(forged), partition=1)
     assert producer.flush(10) == 0
     found = differing(ran.verify("--wait", "60s", "--partitions", "1", code=1))
     assert list(found) == ["minute totals", "minute totals in ClickHouse"]

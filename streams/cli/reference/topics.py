@@ -38,9 +38,10 @@ def topics_page() -> str:
     kinds = {kind.role: (name, kind) for name, kind in KINDS.items()}
     return page(
         "Topics and fields",
-        "Records are JSON. Topics are named by `CLICKFOLD_TOPIC_PREFIX` (`ads.`) and their role. Unknown fields are "
-        f"passed over; an optional field may be absent or null; a record has at most {MAX_RECORD_BYTES // 1024} KiB. "
-        "JSON Schemas of all records are in the folder `schemas/json`.",
+        "Records are JSON. Only totals are MessagePack, of the same structure. Topics are named by "
+        "`CLICKFOLD_TOPIC_PREFIX` (`ads.`) and their role. Unknown fields are passed over, except in totals, which are "
+        "refused; an optional field may be absent or null; a record of yours has at most "
+        f"{MAX_RECORD_BYTES // 1024} KiB. JSON Schemas of all records are in the folder `schemas/json`.",
         table(("topic", "written by", "read by"), rows),
         *(part for role, topic in TOPICS.items() for part in _topic(topic, *kinds[role])),
     )
@@ -55,6 +56,7 @@ def _topic(topic: Topic, name: str, kind: Kind) -> Iterator[str]:
     key = kind.key if kind.key == "none" else code(kind.key) if kind.key.isidentifier() else kind.key
     facts = [
         f"key: {key}",
+        *(["value: MessagePack"] if kind.packed else []),
         f"partitions: {_PARTITIONS[topic.partitions]}",
         f"kept: {_kept(topic)}",
         f"JSON Schema: `schemas/json/{name}.json`",
@@ -67,7 +69,7 @@ def _topic(topic: Topic, name: str, kind: Kind) -> Iterator[str]:
         if len(kinds) > 1:
             yield f"### {struct.__name__}"
         yield prose(prose_of(struct))
-        yield table(("field", "type", "required", "unit", "bounds", "meaning"), _fields(struct))
+        yield table(("field", "type", "required", "unit", "bounds", "meaning"), _fields(struct, packed=kind.packed))
     if topic.role == "rejects":
         yield "Reasons, checked in this order; the first that holds is given:"
         texts = field_texts(Reason)
@@ -91,15 +93,23 @@ def _kept(topic: Topic) -> str:
     return f"{int(topic.config['retention.ms']) // DAY_MS} days"
 
 
-def _fields(struct: type) -> Iterator[tuple[str, ...]]:
+def _fields(struct: type, *, packed: bool) -> Iterator[tuple[str, ...]]:
     texts = field_texts(struct)
     config = getattr(struct, "__struct_config__", None)
     if config is not None and config.tag is not None:
-        yield code(config.tag_field), "string", "yes", NONE, code(config.tag), "Kind of the record."
+        kind = "integer" if isinstance(config.tag, int) else "string"
+        yield code(config.tag_field), kind, "yes", NONE, code(str(config.tag)), "Kind of the record."
     for field in msgspec.structs.fields(struct):
         info = inspect.type_info(field.type)
         required = "yes" if field.required else NONE
-        yield code(field.encode_name), type_text(info), required, _unit(field), _bounds(info), texts[field.name]
+        yield (
+            code(field.encode_name),
+            type_text(info, packed=packed),
+            required,
+            _unit(field),
+            _bounds(info),
+            texts[field.name],
+        )
 
 
 def _unit(field: msgspec.structs.FieldInfo) -> str:
@@ -107,9 +117,11 @@ def _unit(field: msgspec.structs.FieldInfo) -> str:
     return unit_of(field.type) or next(named, NONE)
 
 
-def type_text(info: inspect.Type) -> str:
-    """The type of a JSON value in a reader's words."""
+def type_text(info: inspect.Type, *, packed: bool = False) -> str:
+    """The type of a value in JSON, or in MessagePack, in a reader's words."""
     info = _bare(info)
+    if packed and isinstance(info, inspect.BytesType):
+        return "bytes"
     if isinstance(info, inspect.UnionType):
         return " or ".join(type_text(each) for each in info.types if not isinstance(each, inspect.NoneType))
     if isinstance(info, inspect.LiteralType):
@@ -117,8 +129,8 @@ def type_text(info: inspect.Type) -> str:
     if isinstance(info, inspect.EnumType):
         return "string"
     if isinstance(info, inspect.ListType):
-        of = type_text(info.item_type)
-        return f"list of lists{of.removeprefix('list')}" if of.startswith("list") else f"list of {of}s"
+        of = type_text(info.item_type, packed=packed)
+        return f"list of {of.removesuffix('s')}s" if not of.startswith("object") else f"list of {of}"
     if isinstance(info, inspect.DictType):
         return "object"
     if isinstance(info, inspect.StructType):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
-import orjson
 
-from schemas.codec import encode
 from schemas.events import Impression
+from schemas.packed import PackedCampaignTotals, PackedMinuteTotals, narrow
 from schemas.records import Out
-from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS, CampaignTotal
+from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS
 from streams.engine.ports import Disk
 from streams.join.scanned import ScannedImpressions
 from streams.join.totals.journal import Journal, QuarterState
@@ -28,18 +28,22 @@ from streams.join.totals.measures import (
 from streams.join.totals.names import Int32s, Names
 from streams.join.totals.quarter import CAMPAIGN, Quarter, groups
 
-# Totals in one record of `ads.totals`: about 100 KB. With long names it may be larger. Above 512 KiB, half of what a
-# broker takes by default, the record is split in two.
+# Totals in one record: about 30 KB. With long names it may be larger. Above 512 KiB, half of what a broker takes by
+# default, the record is split in two.
 _RECORD_ROWS = 1_000
 _LARGEST_BYTES = 512 << 10
 
 
 class Counting:
-    """All totals of a partition that are not final yet. A dimension that is not in `dimensions` counts as not given."""
+    """All totals of a partition that are not final yet. A dimension that is not in `dimensions` counts as not given.
 
-    def __init__(self, disk: Disk, dimensions: Sequence[str] = DIMENSIONS) -> None:
+    `campaign_partitions`: how many partitions `ads.campaign_totals` has.
+    """
+
+    def __init__(self, disk: Disk, dimensions: Sequence[str] = DIMENSIONS, *, campaign_partitions: int = 1) -> None:
         self._dimensions = [number for number, name in enumerate(DIMENSIONS) if name in dimensions]
         self._by_campaign = "campaign_id" in dimensions
+        self._campaign_partitions = campaign_partitions
         self._journal = Journal(disk)
         # By start of the quarter-hour, ms UTC.
         self.quarters: dict[int, Quarter] = {}
@@ -111,12 +115,12 @@ class Counting:
             final = minute_ms + MINUTE_MS <= final_ms
             if final_only and not final:
                 return outs, final_ms, False
-            head = {"minute": minute_ms, "join_partition": partition, "version": version, "final": final}
+            head = Head(minute_ms, partition, version, final)
             rows = table.take_dirty(final=final)
             remaining -= len(rows)
             for start in range(0, len(rows), _RECORD_ROWS):
                 chosen = rows[start : start + _RECORD_ROWS]
-                outs += _packed(head, quarter.names, table.codes[chosen], table.measures(chosen))
+                outs += _packed_minute(head, quarter.names, table.codes[chosen], table.measures(chosen))
         return outs + ([] if final_only else self._campaigns(partition, version, final_ms=final_ms)), final_ms, False
 
     def drop_final(self, final_ms: int) -> None:
@@ -160,22 +164,62 @@ class Counting:
     def _campaigns(self, partition: int, version: int, *, final_ms: int) -> list[Out]:
         outs: list[Out] = []
         for start_ms, quarter in sorted(self.quarters.items()):
-            final = start_ms + QUARTER_MS <= final_ms
-            codes = quarter.campaigns.take_dirty(final=final)
-            texts = quarter.names.texts_of(CAMPAIGN)
-            for code, numbers in zip(codes.tolist(), quarter.campaigns.measures[:, codes].T.tolist(), strict=True):
-                total = CampaignTotal(texts[code], start_ms, partition, version, final, *numbers)
-                outs.append(Out("campaign_totals", texts[code].encode(), encode(total)))
+            head = Head(start_ms, partition, version, start_ms + QUARTER_MS <= final_ms)
+            codes = quarter.campaigns.take_dirty(final=head.final).astype(np.int32)
+            homes = quarter.names.partitions(CAMPAIGN, codes, self._campaign_partitions)
+            for home in np.unique(homes).tolist():
+                at_home = codes[homes == home]
+                for start in range(0, len(at_home), _RECORD_ROWS):
+                    chosen = at_home[start : start + _RECORD_ROWS]
+                    outs += _packed_campaigns(head, home, quarter, chosen)
         return outs
 
 
-def _packed(head: dict[str, Any], names: Names, codes: Int32s, measures: Int64s) -> list[Out]:
+class Head(NamedTuple):
+    """What the totals of a record have in common; `start_ms` is that of their minute or quarter-hour."""
+
+    start_ms: int
+    join_partition: int
+    version: int
+    final: bool
+
+
+def _packed_minute(head: Head, names: Names, codes: Int32s, measures: Int64s) -> list[Out]:
     """Totals of a minute as one record, or as halves where long names would make it too large for the broker."""
-    numbers = orjson.dumps(np.ascontiguousarray(measures), option=orjson.OPT_SERIALIZE_NUMPY)
-    value = b'%b,"dimensions":%b,"measures":%b}' % (orjson.dumps(head)[:-1], names.json_columns(codes), numbers)
-    count = measures.shape[1]
-    if len(value) > _LARGEST_BYTES and count > 1:
-        half = count // 2
-        halves = slice(None, half), slice(half, None)
-        return [out for each in halves for out in _packed(head, names, codes[each], measures[:, each])]
-    return [Out("totals", str(head["minute"]).encode(), value, head["join_partition"])]
+    value = msgspec.msgpack.encode(
+        PackedMinuteTotals(
+            minute=head.start_ms,
+            join_partition=head.join_partition,
+            version=head.version,
+            final=head.final,
+            rows=len(codes),
+            dimensions=names.columns(codes),
+            measures=[narrow(numbers) for numbers in measures],
+        )
+    )
+    if len(value) > _LARGEST_BYTES and len(codes) > 1:
+        halves = _halves(len(codes))
+        return [out for half in halves for out in _packed_minute(head, names, codes[half], measures[:, half])]
+    return [Out("totals", str(head.start_ms).encode(), value, head.join_partition)]
+
+
+def _packed_campaigns(head: Head, home: int, quarter: Quarter, codes: Int32s) -> list[Out]:
+    """Totals of campaigns of one partition as one record, or as halves."""
+    value = msgspec.msgpack.encode(
+        PackedCampaignTotals(
+            quarter=head.start_ms,
+            join_partition=head.join_partition,
+            version=head.version,
+            final=head.final,
+            campaigns=quarter.names.written(CAMPAIGN, codes),  # type: ignore[arg-type]  # as it is encoded
+            measures=[narrow(numbers) for numbers in quarter.campaigns.measures[:, codes]],
+        )
+    )
+    if len(value) > _LARGEST_BYTES and len(codes) > 1:
+        halves = _halves(len(codes))
+        return [out for half in halves for out in _packed_campaigns(head, home, quarter, codes[half])]
+    return [Out("campaign_totals", str(head.start_ms).encode(), value, home)]
+
+
+def _halves(count: int) -> tuple[slice, slice]:
+    return slice(None, count // 2), slice(count // 2, None)

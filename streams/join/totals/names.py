@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import orjson
 
+from schemas.packed import NameColumn, narrow
 from schemas.totals import DIMENSIONS
 from streams.join.scanned import ScannedImpressions
 from streams.kernels import names as kernels
+from streams.kernels.columns import find_partitions, find_places, write_names
 from streams.kernels.slices import Slices
 
 Int32s = npt.NDArray[np.int32]
@@ -34,10 +36,11 @@ class Names:
         self._state[kernels.NEXT_CODES :] = 1
         # By dimension and code; as far as they were asked for.
         self._read: list[list[str]] = [[""] for _ in DIMENSIONS]
-        # The entry of each dimension and code, of so many entries; whether JSON escapes no character of their names.
+        # The entry of each dimension and code, of so many entries.
         self._numbers: Int32s = np.zeros((len(DIMENSIONS), _FIRST_NAMES), np.int32)
         self._numbered = 0
-        self._plain = True
+        # A 0 for each code of a dimension.
+        self._marks: Int32s = np.zeros(_FIRST_NAMES, np.int32)
         self._written = np.empty(_FIRST_NAMES, np.uint8)
 
     @property
@@ -64,21 +67,34 @@ class Names:
                 texts.append(data[start : start + length].decode())
         return texts
 
-    def json_columns(self, codes: Int32s) -> bytes:
-        """The names of codes, shape (n, CODE_COLUMNS), as JSON: for each dimension an array of n."""
+    def columns(self, codes: Int32s) -> list[NameColumn]:
+        """The names of codes, shape (n, CODE_COLUMNS), as they are written: a column for each dimension."""
         self._number_new()
-        if not self._plain:
-            return orjson.dumps(
-                [
-                    list(map(texts.__getitem__, codes[:, dimension].tolist()))
-                    for dimension, texts in enumerate(self.texts)
-                ]
-            )
+        distinct, places = np.empty(len(codes), np.int32), np.empty(len(codes), np.int32)
+        made = []
+        for dimension in range(len(DIMENSIONS)):
+            if len(self._marks) < self._numbers.shape[1]:
+                self._marks = np.zeros(self._numbers.shape[1], np.int32)
+            count = find_places(codes, dimension, self._marks, distinct, places)
+            made.append(NameColumn(self.written(dimension, distinct[:count]), narrow(places)))  # type: ignore[arg-type]  # as it is encoded
+        return made
+
+    def written(self, dimension: int, codes: Int32s) -> msgspec.Raw:
+        """The names of codes of one dimension as a list in MessagePack."""
+        self._number_new()
         while True:
-            size = kernels.write_columns(codes, self._numbers, self._entries, self._texts, self._written)
+            table = self._numbers[dimension], self._entries, self._texts
+            size = write_names(codes, *table, self._written)
             if size <= len(self._written):
-                return self._written[:size].tobytes()
+                return msgspec.Raw(self._written[:size].tobytes())
             self._written = np.empty(2 * size, np.uint8)
+
+    def partitions(self, dimension: int, codes: Int32s, partitions: int) -> Int32s:
+        """The partition in which Java's partitioner puts each code's name."""
+        self._number_new()
+        found = np.empty(len(codes), np.int32)
+        find_partitions(codes, self._numbers[dimension], self._entries, self._texts, partitions, found)
+        return found
 
     def _number_new(self) -> None:
         first, stop = self._numbered + 1, int(self._state[kernels.NAMES]) + 1
@@ -92,8 +108,6 @@ class Names:
             wider[:, : self._numbers.shape[1]] = self._numbers
             self._numbers = wider
         self._numbers[dimensions, codes] = np.arange(first, stop)
-        text = self._texts[int(new[0, kernels.START]) : int(self._state[kernels.TEXT_BYTES])]
-        self._plain &= not np.any((text < 0x20) | (text == ord('"')) | (text == ord("\\")))
         self._numbered = stop - 1
 
     def coded(self, impressions: ScannedImpressions, places: Int64s, dimensions: Sequence[int]) -> Int32s:
