@@ -121,6 +121,10 @@ class Runner:
         try:
             self._take_loaded()
             self._start_assigned()
+        except TaskLost as error:
+            # Why, only a poll tells: that another worker has the partition now, or that this one is not in the group.
+            self._recover(error)
+        try:
             for records in self._log.poll(self._pace.poll_records, self._pace.poll_wait_s):
                 self._fold(records)
                 self._beat()

@@ -90,6 +90,8 @@ class PacingApp:
         self.app.tables.add(self.table)
         self.app.on_partitions_revoked.connect(self._pause)
         self.app.on_rebalance_complete.connect(self._take_ownership)
+        # What the group has refused this member with.
+        self.group_error: Exception | None = None
         self._inbox: list[EraMessage] = []
         self._inbox_bytes = 0
         # The partition of a campaign's totals; to compute it takes 3 µs.
@@ -116,6 +118,10 @@ class PacingApp:
     def answered(self) -> None:
         """See `transport.Sources`."""
         self._progress.answered_s = time.monotonic()
+
+    def group_failed(self, error: Exception) -> None:
+        """See `transport.Sources`."""
+        self.group_error = error
 
     def may_commit(self) -> bool:
         """See `transport.Sources`."""

@@ -44,6 +44,10 @@ class Sources(Protocol):
         """Kafka has answered a heartbeat of this member of the group. Called from the consumer's thread."""
         ...
 
+    def group_failed(self, error: Exception) -> None:
+        """The group refuses this member for good. Called from the consumer's thread."""
+        ...
+
     def may_commit(self) -> bool:
         """Whether the topics are still those whose offsets are committed."""
         ...
@@ -69,17 +73,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Faust calls this in the thread."""
         await super().on_start()
+        coordinator, sources = self._ensure_consumer()._coordinator, cast(Transport, self.transport).sources
         # aiokafka says nowhere when Kafka last answered.
-        coordinator = self._ensure_consumer()._coordinator
         send = coordinator._do_heartbeat
 
         async def heartbeat() -> bool:
             answered: bool = await send()
             if answered:
-                cast(Transport, self.transport).sources.answered()
+                sources.answered()
             return answered
 
         coordinator._do_heartbeat = heartbeat
+        # It keeps an error of the group until records are asked for. Faust asks for none before it has partitions, so
+        # both would wait for ever.
+        keep = coordinator._push_error_to_user
+
+        def failed(error: Exception) -> Any:
+            sources.group_failed(error)
+            return keep(error)
+
+        coordinator._push_error_to_user = failed
 
     async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
         """The answer of `fun`, called in the thread. Raises ConsumerNotStarted once the thread has ended.

@@ -14,7 +14,6 @@ from schemas.errors import ClickfoldError, Transient
 from streams.kafka.topic_watch import TopicWatch
 from streams.pacing.app import PacingApp
 from streams.pacing.settings import PacingProgress, PacingSettings
-from streams.pacing.state import beating
 from streams.pacing.views import Views
 
 _LOOK_S: Final = 0.05
@@ -62,26 +61,29 @@ async def _serve(
     progress.views = Views(worker, asyncio.get_running_loop())
     keeping = asyncio.ensure_future(_keep_slot(settings))
 
-    def turn() -> None:
-        # The start does not end while another worker in the slot takes the partitions again and again.
+    def check() -> None:
+        # Before it has partitions Faust does not see either of the two, and waits for ever.
         if keeping.done():
             keeping.result()
-        beat()
+        if worker.group_error is not None:
+            raise Transient(f"Kafka failed: {worker.group_error!r}") from worker.group_error
 
+    starting = asyncio.ensure_future(app.start())
     try:
-        try:
-            await beating(app.start(), turn)
-        except KafkaConnectionError as failure:
-            # Faust's producer asks only once.
-            raise Transient(f"no Kafka broker answers at {settings.cluster.bootstrap}: {failure}") from failure
         # A thread waiting for an event could not be cancelled when the app crashes.
         while not stopped() and not app.should_stop:
-            if keeping.done() or not progress.ready:
-                turn()  # else it reads its state back
+            check()
+            if not progress.ready:
+                beat()  # it reads its state back
+            if starting.done() and starting.exception() is not None:
+                break
             await asyncio.sleep(_LOOK_S)
-        if not app.should_stop:
-            await worker.drain()
+        if starting.done():
+            _raise_start(starting, settings)
+            if not app.should_stop:
+                await worker.drain()
     finally:
+        starting.cancel()
         keeping.cancel()
         progress.views = None
         beat()
@@ -97,6 +99,15 @@ async def _serve(
         # Its threads still run: only a new process can go on.
         raise ClickfoldError(f"pacing failed ({app.crash_reason!r}) and did not stop; start it again")
     raise Transient(f"Kafka failed: {app.crash_reason!r}") from app.crash_reason
+
+
+def _raise_start(starting: asyncio.Future[None], settings: PacingSettings) -> None:
+    """Raises what the start of the app failed with."""
+    try:
+        starting.result()
+    except KafkaConnectionError as failure:
+        # Faust's producer asks only once.
+        raise Transient(f"no Kafka broker answers at {settings.cluster.bootstrap}: {failure}") from failure
 
 
 async def _keep_slot(settings: PacingSettings) -> None:
