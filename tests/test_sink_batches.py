@@ -85,3 +85,14 @@ def test_forgetting_all_leaves_nothing_due() -> None:
     batches.forget(("totals", 0))
     batches.forget(("totals", 5))
     assert (batches.due(9.0), batches.topics(), batches.rows) == (None, [], 0)
+
+
+def test_a_byte_of_packed_records_counts_as_the_memory_it_becomes() -> None:
+    packed = RecordColumns([0, 1, 2], [-1] * 3, [b"12345"] * 3, weight=3)
+    assert packed.size_bytes == 45
+    assert packed.fitting(rows=10, size_bytes=44) == 2
+    batches = Batches(full_rows=100, full_bytes=30, oldest_s=9.0)
+    batches.add(("totals", 0), packed, now_s=0.0)
+    assert batches.due(0.0) == "totals"
+    assert batches.take("totals", now_s=0.0).size_bytes == 30
+    assert batches.size_bytes == 15

@@ -118,7 +118,30 @@ def test_an_impression_has_about_300_bytes(logs: tuple[Events, Events]) -> None:
     assert 280 < sum(map(len, logs[0].values)) / COUNT < 320
 
 
-@pytest.mark.parametrize("wrong", [{"impressions": 0}, {"click_rate": 0.2}, {"click_rate": -0.1}, {"span_ms": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"impressions": 0},
+        {"click_rate": 0.21},
+        {"click_rate": -0.1},
+        {"span_ms": 0},
+        {"keys": -1},
+        {"duplicates": 1.1},
+        {"more_bytes": -1},
+    ],
+)
 def test_traffic_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError):
         Traffic(**{"impressions": 1, "seed": 1, "end_ms": END_MS, **wrong})  # type: ignore[arg-type]
+
+
+def test_so_many_keys_so_much_more_text_and_so_many_duplicates_as_asked_for() -> None:
+    shown, _ = made(impressions=20_000, keys=100)
+    names = ("creative_id", "placement", "country", "device")
+    found = {tuple(getattr(decode(value, Impression), name) for name in names) for value in shown.values}
+    assert len(found) == 100
+    plain, longer = made(impressions=100)[0], made(impressions=100, more_bytes=500)[0]
+    assert [len(value) for value in longer.values] == [len(value) + 500 + len(',"more":""') for value in plain.values]
+    doubled = Counter(made(impressions=20_000, duplicates=0.5)[0].keys)
+    assert set(doubled.values()) == {1, 2}
+    assert sum(count == 2 for count in doubled.values()) == pytest.approx(10_000, rel=0.05)

@@ -73,20 +73,32 @@ class _Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """`impressions` spread evenly over `span_ms`, of which `click_rate` are clicked; event times are below `end_ms`."""
+    """`impressions` spread evenly over `span_ms`, of which `click_rate` are clicked; event times are below `end_ms`.
+
+    `keys` bounds how many combinations of creative and context there are, 0 for all 24 million. `more_bytes` is the
+    length of a field that nobody reads. Of the impressions, the share `duplicates` is sent twice.
+    """
 
     impressions: int
     seed: int
     end_ms: int
     span_ms: int = field(default_factory=lambda: default_span_ms(JoinBounds()))
     click_rate: float = CLICK_RATE
+    keys: int = 0
+    more_bytes: int = 0
+    duplicates: float = 0.0
 
     def __post_init__(self) -> None:
         if self.impressions < 1:
             raise SettingsError(f"impressions is {self.impressions}; give at least 1")
-        if not 0.0 <= self.click_rate <= 0.1:
+        if not 0.0 <= self.click_rate <= 0.2:
             # The best creative in the best placement is clicked about ten times as often as the mean.
-            raise SettingsError(f"click rate is {self.click_rate}; give a share from 0 to 0.1")
+            raise SettingsError(f"click rate is {self.click_rate}; give a share from 0 to 0.2")
+        if self.keys < 0 or self.more_bytes < 0 or not 0.0 <= self.duplicates <= 1.0:
+            raise SettingsError(
+                f"keys {self.keys}, more bytes {self.more_bytes}, duplicates {self.duplicates}: give none below 0, and "
+                "a share of duplicates up to 1"
+            )
         if self.span_ms < 1:
             raise SettingsError(f"span is {self.span_ms} ms; give at least 1 ms")
 
@@ -102,8 +114,9 @@ class Traffic:
         for first in range(0, self.impressions, _BATCH):
             stop = min(first + _BATCH, self.impressions)
             arrival_ms = start_ms + np.arange(first, stop, dtype=np.int64) * self.span_ms // self.impressions
-            shown, clicked = inventory.impressions(chance, arrival_ms, self.click_rate)
+            shown, clicked = inventory.impressions(chance, arrival_ms, self)
             due = _with_clicks(chance, due, shown, clicked)
+            shown = _doubled(chance, shown, self.duplicates)
             until_ms = start_ms + stop * self.span_ms // self.impressions if stop < self.impressions else self.end_ms
             clicks, due = _arrived(due, until_ms)
             yield shown, clicks
@@ -114,24 +127,13 @@ def default_span_ms(bounds: JoinBounds) -> int:
     return 3 * (bounds.window_ms + bounds.skew_ms + bounds.lateness_ms)
 
 
-def fill(
-    cluster: Cluster,
-    *,
-    impressions: int,
-    seed: int,
-    end_ms: int,
-    span_ms: int | None = None,
-    click_rate: float = CLICK_RATE,
-    progress: Progress | None = None,
-) -> Filled:
+def fill(cluster: Cluster, traffic: Traffic, *, progress: Progress | None = None) -> Filled:
     """Sends traffic to the input topics, which exist, and returns when Kafka has acknowledged all of it.
 
-    `end_ms` is the time of the wall clock, because the join rejects events in the future. The Kafka timestamp of a
+    Its `end_ms` is the time of the wall clock, because the join rejects events in the future. The Kafka timestamp of a
     record is its event time. `progress` is called with the impressions sent so far and in all. Raises Transient when
     Kafka does not accept records.
     """
-    span_ms = default_span_ms(JoinBounds()) if span_ms is None else span_ms
-    traffic = Traffic(impressions=impressions, seed=seed, end_ms=end_ms, span_ms=span_ms, click_rate=click_rate)
     sent = clicks = 0
     with Sender(cluster) as sender:
         for shown, clicked in traffic.batches():
@@ -140,7 +142,7 @@ def fill(
             sent += len(shown.keys)
             clicks += len(clicked.keys)
             if progress is not None:
-                progress(sent, impressions)
+                progress(sent, traffic.impressions)
     return Filled(sent, clicks, sender.sent_bytes)
 
 
@@ -185,11 +187,14 @@ class _Inventory:
             _appeal(chance, context_shares),
         )
 
-    def impressions(self, chance: np.random.Generator, arrival_ms: Ints, rate: float) -> tuple[Events, Ints]:
+    def impressions(self, chance: np.random.Generator, arrival_ms: Ints, traffic: Traffic) -> tuple[Events, Ints]:
         """Events that arrive at these times, and the numbers of those that are clicked."""
-        count = arrival_ms.size
+        count, rate = arrival_ms.size, traffic.click_rate
         creatives = _drawn(chance, self.creative_shares, count)
         contexts = _drawn(chance, self.context_shares, count)
+        if traffic.keys:
+            kept = (creatives * len(self.contexts) + contexts) % traffic.keys
+            creatives, contexts = kept // len(self.contexts), kept % len(self.contexts)
         # In millionths. Clicks are drawn with the rounded pctr, so that predicted and observed clicks agree.
         pctr = np.minimum(rate * self.creative_appeal[creatives] * self.context_appeal[contexts] * 1e6, 999_999)
         pctr_millionths = pctr.astype(np.int64)
@@ -207,7 +212,23 @@ class _Inventory:
             pctr_millionths.tolist(),
             strict=True,
         )
-        return Events(keys, [_IMPRESSION % row for row in rows], ts_ms), clicked
+        values = [_IMPRESSION % row for row in rows]
+        if traffic.more_bytes:
+            more = b',"more":"%b"}' % (b"x" * traffic.more_bytes)
+            values = [value[:-1] + more for value in values]
+        return Events(keys, values, ts_ms), clicked
+
+
+def _doubled(chance: np.random.Generator, events: Events, share: float) -> Events:
+    """The events, and behind them a share of them again."""
+    if not share:
+        return events
+    again = np.flatnonzero(chance.random(len(events.keys)) < share).tolist()
+    return Events(
+        events.keys + [events.keys[row] for row in again],
+        events.values + [events.values[row] for row in again],
+        events.ts_ms + [events.ts_ms[row] for row in again],
+    )
 
 
 def _by_rank(count: int) -> Floats:

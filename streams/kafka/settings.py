@@ -190,6 +190,13 @@ def bulk_producer_settings(cluster: Cluster, *, queued_messages: int) -> dict[st
     )
 
 
+def prompt_producer_settings(cluster: Cluster) -> dict[str, Any]:
+    """A producer as an ad server has one: batches of a few milliseconds, keyed as Java's."""
+    return client_settings(
+        cluster, linger_ms=5, partitioner="murmur2_random", delivery_report_only_error=True, **EXACT_DELIVERY
+    )
+
+
 def letter_producer_settings(cluster: Cluster) -> dict[str, Any]:
     """The sink's producer of dead letters: few records, each confirmed."""
     return client_settings(cluster, compression_type="lz4", **EXACT_DELIVERY)

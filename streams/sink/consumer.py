@@ -19,6 +19,7 @@ from streams.kafka.settings import ASSIGNOR, sink_member_settings
 from streams.kafka.topic_watch import TopicWatch
 from streams.sink.batches import LogPartition, RecordColumns
 from streams.sink.settings import SinkSettings
+from streams.warehouse.shapes import SHAPES
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,7 @@ class SinkConsumer:
         self._on_revoke = on_revoke
         self._on_lost = on_lost
         self._group = settings.group
+        self._weights = {topic: SHAPES[role].weight for topic, role in settings.topics().items()}
         self._owned: dict[LogPartition, _Position] = {}
         self._paused = False
         self.last_commit_ms = 0
@@ -98,7 +100,7 @@ class SinkConsumer:
                 # The types allow None everywhere; a message without an error has all of this.
                 place: LogPartition = (message.topic(), message.partition())  # type: ignore[assignment]
                 messages.setdefault(place, []).append(message)
-        pieces = {place: _piece(messages[place]) for place in messages if place in self._owned}
+        pieces = {place: self._piece(place[0], messages[place]) for place in messages if place in self._owned}
         for place, piece in pieces.items():
             position = self._owned[place]
             if position.read < 0:
@@ -109,6 +111,10 @@ class SinkConsumer:
         for message in errors:
             self._problem(message)
         return pieces
+
+    def _piece(self, topic: str, messages: Sequence[Message]) -> RecordColumns:
+        values = list(map(Message.value, messages))
+        return RecordColumns(*offsets_and_times(messages), values, self._weights[topic])
 
     def done(self, place: LogPartition, next_offset: int) -> None:
         """All records of the partition below `next_offset` are acknowledged. Ignored for a partition that has moved."""
@@ -270,10 +276,6 @@ class SinkConsumer:
             "records in between are gone; go on at the first record Kafka has by "
             "--accept-loss, and rebuild the rows by `clickfold backfill`"
         )
-
-
-def _piece(messages: Sequence[Message]) -> RecordColumns:
-    return RecordColumns(*offsets_and_times(messages), list(map(Message.value, messages)))
 
 
 def _by_topic(partitions: Sequence[TopicPartition]) -> dict[str, list[int]]:

@@ -33,7 +33,8 @@ class SinkSettings:
     records that come next.
 
     A batch is full at `batch_rows` records or `batch_bytes` of values, whichever comes first. A record is one row,
-    except in totals: there it is up to 1,000 rows in about 100 KB, and the bytes decide, at about 160,000 rows.
+    except in totals: there it is up to 1,000 rows in about 30 KB, of which a byte counts for three, and the bytes
+    decide, at about 170,000 rows.
 
     An insert without an answer for `answer_s` is sent again. When a sink stops, it waits `drain_s` for ClickHouse to
     take what was read.

@@ -41,7 +41,8 @@ class Shape(NamedTuple):
     """How a topic's records are decoded, and the table and columns that they become.
 
     `compacted`: a record without a value is a deletion and not an error. `rows_in` returns how many rows a record is;
-    None where each is one row. Records of many rows may be in MessagePack.
+    None where each is one row. Records of many rows may be in MessagePack. `weight` says how much more memory a byte of
+    a value takes as rows than one of JSON does.
     """
 
     table: str
@@ -49,6 +50,7 @@ class Shape(NamedTuple):
     fields: tuple[Field, ...]
     compacted: bool = False
     rows_in: Callable[[Any], int] | None = None
+    weight: int = 1
 
 
 def _without(kind: type[msgspec.Struct], name: str) -> type[msgspec.Struct]:
@@ -136,6 +138,8 @@ SHAPES: Final = {
             *_packed("Int64", "measures", *MEASURES),
         ),
         rows_in=_totals_in,
+        # 32 bytes a row in place of 78.
+        weight=3,
     ),
     "outcomes": Shape(
         "outcome_rows",

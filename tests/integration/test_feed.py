@@ -184,11 +184,10 @@ def test_a_speed_that_is_none_is_refused(speed: float) -> None:
 def test_filling_puts_the_traffic_of_the_seed_into_both_topics(cluster: Cluster) -> None:
     told: list[tuple[int, int]] = []
     end_ms = START_MS
-    filled = fill(
-        cluster, impressions=25_000, seed=3, end_ms=end_ms, progress=lambda sent, total: told.append((sent, total))
-    )
+    traffic = Traffic(impressions=25_000, seed=3, end_ms=end_ms)
+    filled = fill(cluster, traffic, progress=lambda sent, total: told.append((sent, total)))
     assert told == [(20_000, 25_000), (25_000, 25_000)]
-    batches = list(Traffic(impressions=25_000, seed=3, end_ms=end_ms).batches())
+    batches = list(traffic.batches())
     for role, log in (("impressions", 0), ("clicks", 1)):
         rows = [row for batch in batches for row in zip(batch[log].keys, batch[log].values, strict=True)]
         in_order([Record(0, -1, *row) for row in rows], arrived(cluster, role))
@@ -209,8 +208,9 @@ def topics(broker: Broker, prefix: str, **config: str) -> Cluster:
 
 def test_a_topic_that_keeps_the_senders_time_gets_the_event_time(broker: Broker, topic_prefix: str) -> None:
     cluster = topics(broker, topic_prefix, message_timestamp_type="CreateTime")
-    fill(cluster, impressions=100, seed=1, end_ms=START_MS)
-    ((shown, _),) = Traffic(impressions=100, seed=1, end_ms=START_MS).batches()
+    traffic = Traffic(impressions=100, seed=1, end_ms=START_MS)
+    fill(cluster, traffic)
+    ((shown, _),) = traffic.batches()
     assert [record.record_ts_ms for record in read_log(cluster, "impressions", 0)] == shown.ts_ms
 
 

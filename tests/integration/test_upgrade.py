@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,7 +27,7 @@ from streams.kafka.groups import GroupOffsets
 from streams.kafka.reads import read_log
 from streams.kafka.settings import group_member_settings
 from tests.former.write import COUNT, OPTIONS, PARTITIONS, produce
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 FORMER = Path(__file__).parent.parent / "former" / "former.tar.xz"
 INPUTS = ("impressions", "clicks")
@@ -97,6 +99,9 @@ def test_a_system_of_the_version_before_is_moved_at_its_cut_and_decides_nothing_
     wrong = system.clickfold("upgrade", "--window", "30m")
     assert wrong.returncode == 2
     assert "options" in wrong.stderr
+    # Users do not stop meanwhile.
+    load = threading.Thread(target=produce_slowly, args=(system.stack.broker.bootstrap,), daemon=True)
+    load.start()
     dry = system.clickfold("upgrade", "--dry-run", *JOIN)
     assert dry.returncode == 0, dry.stderr
     assert "would move partition 0" in dry.stdout
@@ -115,7 +120,7 @@ def test_a_system_of_the_version_before_is_moved_at_its_cut_and_decides_nothing_
         migrate(client, database="ads")
         shown_before = shown(client)
     system.stack.start(lambda _: None)
-    produce(system.stack.broker.bootstrap, COUNT, 2 * COUNT)
+    load.join(PATIENCE_S)
 
     def read() -> int:
         return sum(each.impressions.consumed for each in system.ledgers())
@@ -142,6 +147,13 @@ def test_a_system_of_the_version_before_is_moved_at_its_cut_and_decides_nothing_
         names = "SELECT campaign_id, number, version FROM ads.campaign_history ORDER BY ALL"
         assert client.query(names).result_rows == [(f"c{number}", 1, 1) for number in range(3)]
     assert counted > shown_before
+
+
+def produce_slowly(bootstrap: str) -> None:
+    """As many impressions as there are already, over 20 s."""
+    for first in range(COUNT, 2 * COUNT, 20):
+        produce(bootstrap, first, first + 20)
+        time.sleep(20 * 20 / COUNT)
 
 
 def shown(client: Client) -> tuple[int, int]:

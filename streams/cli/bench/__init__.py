@@ -15,6 +15,14 @@ COMMANDS = {
         "streams.cli.bench.recovery:recovery",
         "Kill a join worker that has this many open impressions: seconds until it is live again, memory, disk space.",
     ),
+    "latency": Lazy(
+        "streams.cli.bench.latency:latency",
+        "Time a click from the moment it is due to its outcome, its row, the learner and the pacing decision.",
+    ),
+    "growth": Lazy(
+        "streams.cli.bench.growth:growth",
+        "Measure speed and memory of the join as state, partitions, sizes, clicks, keys and duplicates grow.",
+    ),
     "sink": Lazy(
         "streams.cli.bench.sink:sink",
         "Compare the speed of the sink, from Kafka to acknowledged rows, with clickhouse-connect and the engine alone.",

@@ -8,31 +8,26 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-import uuid
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import orjson
 import typer
 from confluent_kafka import Consumer, TopicPartition
 
+from streams.cli.bench.measuring import in_own_process, join_speed
 from streams.cli.bench.reporting import print_nothing, print_progress
 from streams.cli.connections import cluster_to_measure
-from streams.inputs.traffic import fill
+from streams.inputs.traffic import Traffic, fill
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import bounds_consumer, log_bounds
 from streams.kafka.settings import bulk_reader_settings
 from streams.worker.memory import collect_rarely, return_freed
-from streams.worker.runners import JoinSettings, join_runner
 
 _INPUTS = ("impressions", "clicks")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +53,13 @@ def join(
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder, cluster_to_measure(Path(folder)) as cluster:
         Admin(cluster).create(partitions=partitions)
         say(f"filling {impressions:,} impressions …")
-        filled = fill(cluster, impressions=impressions, seed=7, end_ms=int(time.time() * 1_000))
+        filled = fill(cluster, Traffic(impressions=impressions, seed=7, end_ms=int(time.time() * 1_000)))
         events = filled.impressions + filled.clicks
         measured: list[Round] = []
         for number in range(rounds):
-            bare_per_s = _in_own_process(_bare_per_s, cluster, partitions, events)
-            join_s, cpu_s = _in_own_process(_join_s, cluster, Path(folder) / f"state-{number}", events)
-            figures = Round(bare_per_s=bare_per_s, join_per_s=events / join_s, join_cpu_us=cpu_s / events * 1e6)
+            bare_per_s = in_own_process(_bare_per_s, cluster, partitions, events)
+            joined = in_own_process(join_speed, cluster, Path(folder) / f"state-{number}", events)
+            figures = Round(bare_per_s, events / joined.took_s, joined.cpu_s / events * 1e6)
             measured.append(figures)
             say(
                 f"round {number + 1}: bare {figures.bare_per_s:,.0f}, join {figures.join_per_s:,.0f} events/s, "
@@ -83,12 +78,6 @@ def join(
             f"median of {rounds}: bare {result['bare_events_per_s']:,}, join {result['join_events_per_s']:,} events/s, "
             f"ratio {result['ratio']}, {result['join_cpu_us_per_event']} µs of CPU an event"
         )
-
-
-def _in_own_process(measure: Callable[..., T], *arguments: object) -> T:
-    """What the function returns in a new process: no earlier round has shaped its memory or its garbage collection."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, *arguments).result()
 
 
 def _bare_per_s(cluster: Cluster, partitions: int, events: int) -> float:
@@ -117,27 +106,3 @@ def _bare_per_s(cluster: Cluster, partitions: int, events: int) -> float:
     took_s = time.perf_counter() - started_s
     consumer.close()
     return (events - first) / took_s if events > first else 0.0
-
-
-def _join_s(cluster: Cluster, state_dir: Path, events: int) -> tuple[float, float]:
-    """Seconds, and of them CPU time of the process, until the checkpoint that follows the commit of the last record.
-
-    They begin when all partitions are live, and before the first record is polled.
-    """
-    settings = JoinSettings(cluster=cluster, state_dir=state_dir, group=f"bench-{uuid.uuid4().hex[:8]}")
-    started_s = started_cpu_s = 0.0
-    ready = False
-
-    with join_runner(settings, print_progress) as runner:
-
-        def stopped() -> bool:
-            nonlocal started_s, started_cpu_s, ready
-            if not ready and not runner.progress.records:
-                started_s, started_cpu_s = time.monotonic(), time.process_time()
-                ready = runner.ready()
-            # Not `progress.records`: after a lost transaction records are replayed, and those do not count there.
-            positions = (fold.positions().values() for fold in runner.folds().values())
-            return sum(map(sum, positions)) >= events
-
-        runner.run(stopped)
-        return runner.progress.last_checkpoint_s - started_s, time.process_time() - started_cpu_s

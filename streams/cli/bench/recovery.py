@@ -16,13 +16,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streams.cli.bench.measuring import memory_mb
 from streams.cli.bench.reporting import progress_bar
 from streams.cli.connections import cluster_to_measure
 from streams.cli.render.sources import Samples, fetch
 from streams.embedded.ports import free_port
 from streams.embedded.process import Process
 from streams.embedded.stack import answers
-from streams.inputs.traffic import fill
+from streams.inputs.traffic import Traffic, fill
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 
@@ -80,7 +81,8 @@ def _measure(
     Admin(cluster).create(partitions=partitions)
     with progress_bar(console, f"{size:,} impressions into Kafka", size) as show:
         end_ms = int(time.time() * 1_000)
-        fill(cluster, impressions=size, seed=7, end_ms=end_ms, span_ms=_SPAN_MS, progress=lambda sent, _: show(sent))
+        traffic = Traffic(impressions=size, seed=7, end_ms=end_ms, span_ms=_SPAN_MS)
+        fill(cluster, traffic, progress=lambda sent, _: show(sent))
     worker = _Worker(cluster, folder)
     worker.start()
     with progress_bar(console, "joined", size) as show:
@@ -151,13 +153,8 @@ class _Worker:
         self.process.wait_ready(lambda: condition(self.samples()), bound_s=_TIMEOUT_S)
 
     def memory_mb(self) -> tuple[float, float]:
-        """Resident memory in MB, now and at its highest; 0 on systems without /proc."""
-        try:
-            status = Path(f"/proc/{self.process.pid}/status").read_text()
-        except OSError:
-            return 0.0, 0.0
-        lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-        return int(lines["VmRSS"].split()[0]) / 1e3, int(lines["VmHWM"].split()[0]) / 1e3
+        """Resident memory in MB, now and at its highest."""
+        return memory_mb(self.process.pid)
 
 
 def _table(measured: list[Recovered]) -> Table:

@@ -26,7 +26,7 @@ from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import answer
 from streams.cli.bench.reporting import only_warnings, print_nothing, print_progress, progress_bar
 from streams.cli.connections import cluster_to_measure, warehouse_to_measure
-from streams.inputs.traffic import fill
+from streams.inputs.traffic import Traffic, fill
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import reader_settings
@@ -111,13 +111,8 @@ def _fill_outputs(cluster: Cluster, folder: Path, console: Console, impressions:
     """Fills Kafka with the outputs of a join worker for so many impressions. Every unclicked one becomes an outcome."""
     Admin(cluster).create(partitions=partitions, shards=partitions)
     with progress_bar(console, f"{impressions:,} impressions into Kafka", impressions) as show:
-        filled = fill(
-            cluster,
-            impressions=impressions,
-            seed=7,
-            end_ms=int(time.time() * 1_000),
-            progress=lambda sent, _: show(sent),
-        )
+        traffic = Traffic(impressions=impressions, seed=7, end_ms=int(time.time() * 1_000))
+        filled = fill(cluster, traffic, progress=lambda sent, _: show(sent))
     settings = JoinSettings(cluster=cluster, state_dir=folder / "state", bounds=JoinBounds(negative_rate=1.0))
     events = filled.impressions + filled.clicks
     with progress_bar(console, "joined", events) as show, join_runner(settings, print_progress) as runner:
@@ -248,7 +243,7 @@ def _sample_blocks(cluster: Cluster, role: str, partitions: int) -> list[Rows]:
         if not read:
             break
         values += read
-        size_bytes += sum(len(value or b"") for value in read)
+        size_bytes += SHAPES[role].weight * sum(len(value or b"") for value in read)
         if size_bytes >= BATCH_BYTES or len(values) >= BATCH_ROWS:
             blocks.append(rows_of(role, values, run="")[0])
             values, size_bytes = [], 0

@@ -170,6 +170,17 @@ def duration_ms(option: str, text: str) -> int:
         raise SettingsError(f"{option}: {error}") from error
 
 
+def commit_s(text: str) -> float:
+    """The value of `--commit` in seconds. Raises SettingsError.
+
+    A transaction takes about ten milliseconds; above five seconds a restart would repeat much, and readers would wait.
+    """
+    found_ms = duration_ms("--commit", text)
+    if not 20 <= found_ms <= 5_000:
+        raise SettingsError(f"--commit is {text}; give a duration from 20ms to 5s, such as 150ms")
+    return found_ms / 1_000
+
+
 def plain_name(option: str, text: str) -> str:
     """The text, if it can be part of a path and of Kafka's ids. Raises SettingsError.
 

@@ -32,6 +32,9 @@ def join(
         ),
     ] = "5s",
     close_idle: options.CloseIdle = options.AUTO,
+    commit: Annotated[
+        str, typer.Option(help="How often the join commits: outcomes can be read only then. From 20ms to 5s.")
+    ] = "150ms",
     checkpoint: Annotated[
         str, typer.Option(help="How often a checkpoint is written, from which recovery continues.")
     ] = "15s",
@@ -77,6 +80,8 @@ def join(
         static=static,
         accept_loss=accept_loss,
         pace=Pace(
+            commit_s=options.commit_s(commit),
+            poll_wait_s=min(Pace().poll_wait_s, options.commit_s(commit) / 3),
             idle_s=options.duration_ms("--idle", idle) / 1_000,
             close_idle_s=options.close_idle_ms(close_idle) / 1_000,
             checkpoint_s=options.duration_ms("--checkpoint", checkpoint) / 1_000,
