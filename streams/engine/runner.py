@@ -111,7 +111,7 @@ class Runner:
         """A last report, commit and checkpoint. The next owner repeats what cannot be committed any more."""
         try:
             self._commit_all()
-            self._checkpoint(leaving=list(self._tasks))
+            self._checkpoint(list(self._tasks), leaving=list(self._tasks))
         except TaskLost as error:
             self._warn(f"stopped without a last commit, the next start goes on from the one before: {error}")
 
@@ -132,7 +132,7 @@ class Runner:
             if self._is_time_to_commit(now_s):
                 self._commit(report=now_s >= self._next_report_s)
                 if now_s >= self._next_checkpoint_s:
-                    self._checkpoint()
+                    self._checkpoint_one()
         except TaskLost as error:
             self._recover(error)
 
@@ -177,7 +177,7 @@ class Runner:
             return
         try:
             self._commit_all()
-            self._checkpoint(leaving=gone)
+            self._checkpoint(gone, leaving=gone)
         except TaskLost as error:
             self._warn(f"gave up partitions {gone} without a last commit: {error}")
             self._drop(gone)
@@ -382,21 +382,33 @@ class Runner:
         for task in tasks:
             task.fold.committed()
 
-    def _checkpoint(self, leaving: Sequence[int] = ()) -> None:
-        """Makes every live task's state durable; its cut is what was just committed, never ahead of it.
+    def _checkpoint_one(self) -> None:
+        """Makes the state durable of the live task whose last checkpoint is the oldest.
+
+        One after the other, spread over the interval: all at once would hold up folding for as long as all take.
+        """
+        live = sorted((partition for partition, task in self._tasks.items() if task.live), key=self._checkpointed_s)
+        self._next_checkpoint_s = self._clock.monotonic() + self._pace.checkpoint_s / max(1, len(live))
+        self._checkpoint(live[:1])
+
+    def _checkpointed_s(self, partition: int) -> float:
+        return self._tasks[partition].checkpointed_s
+
+    def _checkpoint(self, partitions: Sequence[int], leaving: Sequence[int] = ()) -> None:
+        """Makes the state of these live tasks durable; its cut is what was just committed, never ahead of it.
 
         The state of partitions that are `leaving` is shared for their next owner, as long as that takes only seconds.
         """
         self._settle()
-        self._next_checkpoint_s = self._clock.monotonic() + self._pace.checkpoint_s
         if self._folded or self._outs:
             return
-        for partition, task in self._tasks.items():
+        for partition in partitions:
+            task = self._tasks[partition]
             if task.live:
                 write_checkpoint(task, last=partition in leaving)
                 self._beat()
                 self.progress.checkpoints += 1
-                self.progress.last_checkpoint_s = self._clock.monotonic()
+                self.progress.last_checkpoint_s = task.checkpointed_s = self._clock.monotonic()
         for partition in leaving:
             shared = self._tasks[partition].shared
             if shared is not None:

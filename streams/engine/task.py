@@ -44,6 +44,8 @@ class Task:
         # The input whose reading is paused until the other one catches up in event time.
         self.paused: str | None = None
         self.silence = Silence()
+        # When its last checkpoint was written, by the worker's clock.
+        self.checkpointed_s = float("-inf")
 
     def enter(self, state: TaskState) -> None:
         """Takes one step. Raises BrokenInvariant for one that `STEPS` does not allow."""

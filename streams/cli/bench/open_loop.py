@@ -33,7 +33,7 @@ _DEVICES: Final = (b"mobile", b"desktop", b"tablet")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent, over how many seconds, and by how much the generator itself was late at most."""
+    """What was sent, over how many seconds the impressions, and by how much the generator itself was late at most."""
 
     impressions: int
     clicks: int
@@ -59,7 +59,7 @@ def send_at_rate(cluster: Cluster, rate: float, seconds: float, seed: int) -> Se
     producer = Producer(prompt_producer_settings(cluster))
     topics = [cluster.topic(role) for role in ("impressions", "clicks")]
     due_clicks: list[tuple[float, bytes]] = []
-    total, sent, clicks, latest_s = round(rate * seconds), 0, 0, 0.0
+    total, sent, clicks, took_s, latest_s = round(rate * seconds), 0, 0, 0.0, 0.0
     began_s = time.time()
     while sent < total or due_clicks:
         now_s = time.time()
@@ -72,6 +72,8 @@ def send_at_rate(cluster: Cluster, rate: float, seconds: float, seed: int) -> Se
             if random.random() < _CLICKED:
                 delay_s = min(random.expovariate(1 / _CLICK_DELAY_S), 10 * _CLICK_DELAY_S)
                 heapq.heappush(due_clicks, (began_s + number / rate + delay_s, impression_id))
+        if sent < until == total:
+            took_s = time.time() - began_s
         sent = until
         while due_clicks and due_clicks[0][0] <= now_s:
             due_s, impression_id = heapq.heappop(due_clicks)
@@ -81,7 +83,6 @@ def send_at_rate(cluster: Cluster, rate: float, seconds: float, seed: int) -> Se
             clicks += 1
         producer.poll(0)
         time.sleep(max(0.0, now_s + _TICK_S - time.time()))
-    took_s = time.time() - began_s
     producer.flush(_FLUSH_S)
     return Sent(sent, clicks, took_s, latest_s)
 
