@@ -68,10 +68,10 @@ soak: setup ## an hour at a small rate: what grows after the warm-up; MINUTES=n 
 demo: setup ## real events through every part, on this machine
 	@$(BIN)/clickfold demo
 
-bench: setup ## events a second of the join, and of a consumer that only reads
-	@$(BIN)/clickfold bench join
+bench: setup ## events a second of the join and of its peers, in turns: peers.json, peers.svg; takes an hour
+	@$(BIN)/python -m tests.peers $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(IMPRESSIONS),--impressions $(IMPRESSIONS))
 
-bench-quick: setup ## the same in a minute, after changing the path of a record: see the ratio
+bench-quick: setup ## the join and a consumer that only reads, in a minute: after changing the path of a record
 	@$(BIN)/clickfold bench join --impressions 500000 --rounds 3
 
 schemas: setup ## schemas/json from the types, after changing one

@@ -57,9 +57,9 @@ def join(
         events = filled.impressions + filled.clicks
         measured: list[Round] = []
         for number in range(rounds):
-            bare_per_s = in_own_process(_bare_per_s, cluster, partitions, events)
+            bare = in_own_process(bare_per_s, cluster, partitions, events)
             joined = in_own_process(join_speed, cluster, Path(folder) / f"state-{number}", events)
-            figures = Round(bare_per_s, events / joined.took_s, joined.cpu_s / events * 1e6)
+            figures = Round(bare, events / joined.took_s, joined.cpu_s / events * 1e6)
             measured.append(figures)
             say(
                 f"round {number + 1}: bare {figures.bare_per_s:,.0f}, join {figures.join_per_s:,.0f} events/s, "
@@ -80,7 +80,7 @@ def join(
         )
 
 
-def _bare_per_s(cluster: Cluster, partitions: int, events: int) -> float:
+def bare_per_s(cluster: Cluster, partitions: int, events: int) -> float:
     """Events a second of a consumer that only counts records, from its first batch, which does not count, to its last.
 
     It fetches with the settings of a worker, so no consumer in Python is much faster on this machine.

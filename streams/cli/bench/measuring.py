@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from schemas.totals import Ledger
 from streams.cli.bench.reporting import print_progress
 from streams.join.fold import JoinFold
 from streams.kafka.cluster import Cluster
@@ -20,13 +21,15 @@ T = TypeVar("T")
 
 class JoinSpeed(NamedTuple):
     """Seconds until the checkpoint that follows the commit of the last record; of the process, the CPU time meanwhile,
-    and resident memory in MB at its highest, 0 on systems without /proc; and how many impressions are open then.
+    and resident memory in MB at its highest, 0 on systems without /proc; and at the end how many impressions are open,
+    and how many clicks were joined.
     """
 
     took_s: float
     cpu_s: float
     peak_mb: float
     open: int
+    joined: int
 
 
 def in_own_process(measure: Callable[..., T], *arguments: object) -> T:
@@ -39,12 +42,12 @@ def join_speed(cluster: Cluster, state_dir: Path, events: int) -> JoinSpeed:
     """Joins so many events. Time counts from when all partitions are live, before the first record is polled."""
     settings = JoinSettings(cluster=cluster, state_dir=state_dir, group=f"bench-{uuid.uuid4().hex[:8]}")
     started_s = started_cpu_s = 0.0
-    ready, open_at_end = False, 0
+    ready, ledgers = False, list[Ledger]()
 
     with join_runner(settings, print_progress) as runner:
 
         def stopped() -> bool:
-            nonlocal started_s, started_cpu_s, ready, open_at_end
+            nonlocal started_s, started_cpu_s, ready
             if not ready and not runner.progress.records:
                 started_s, started_cpu_s = time.monotonic(), time.process_time()
                 ready = runner.ready()
@@ -52,12 +55,14 @@ def join_speed(cluster: Cluster, state_dir: Path, events: int) -> JoinSpeed:
             # Not `progress.records`: after a lost transaction records are replayed, and those do not count there.
             done = sum(sum(fold.positions().values()) for fold in folds) >= events
             if done:
-                open_at_end = sum(fold.ledger().open for fold in folds if isinstance(fold, JoinFold))
+                ledgers[:] = [fold.ledger() for fold in folds if isinstance(fold, JoinFold)]
             return done
 
         runner.run(stopped)
         took_s = runner.progress.last_checkpoint_s - started_s
-        return JoinSpeed(took_s, time.process_time() - started_cpu_s, memory_mb("self")[1], open_at_end)
+        cpu_s = time.process_time() - started_cpu_s
+        joined = sum(each.billable + each.repeat for each in ledgers)
+        return JoinSpeed(took_s, cpu_s, memory_mb("self")[1], sum(each.open for each in ledgers), joined)
 
 
 def memory_mb(pid: int | str) -> tuple[float, float]:
