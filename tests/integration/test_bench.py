@@ -65,3 +65,25 @@ def test_bench_fold_says_where_the_time_of_an_event_goes(bench: Run) -> None:
     spent_us = found["cpu_us_per_event"]
     assert min(spent_us.values()) >= 0.0
     assert spent_us["all"] == pytest.approx(sum(spent_us.values()) - spent_us["all"], abs=0.01)
+
+
+@pytest.mark.broker
+def test_bench_growth_measures_each_point_of_an_axis(
+    bench: Run, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap)
+    found = orjson.loads(bench("growth", "--quick", "--axes", "duplicates", "--json"))
+    assert [(point["axis"], point["value"]) for point in found] == [("duplicates", 0.0), ("duplicates", 0.5)]
+    for point in found:
+        assert min(point["events_per_s"], point["cpu_us_per_event"], point["peak_mb"], point["open_impressions"]) > 0
+
+
+def test_bench_latency_times_every_click_through_every_stage(bench: Run) -> None:
+    found = orjson.loads(bench("latency", "--seconds", "10", "--max-rate", "2000", "--shares", "50", "--json"))
+    assert (found["max_impressions_per_s"], found["commit"]) == (2_000, "150ms")
+    (measured,) = found["rounds"]
+    assert measured["impressions_per_s"] == pytest.approx(1_000, rel=0.05)
+    assert list(measured["stages"]) == ["outcome", "clickhouse", "learner", "pacing"]
+    for times in measured["stages"].values():
+        assert (times["missing"], times["clicks"] > 20) == (0, True)
+        assert 0 < times["p50_ms"] <= times["p99_ms"] <= times["p99.9_ms"]
