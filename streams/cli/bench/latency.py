@@ -39,7 +39,7 @@ STAGES: Final = ("outcome", "clickhouse", "learner", "pacing")
 PERCENTILES: Final = (50.0, 99.0, 99.9)
 # Clicks of the first seconds meet cold caches, connections and an empty state.
 _WARM_UP_S: Final = 5.0
-_DRAIN_S: Final = 30.0
+_DRAIN_S: Final = 60.0
 _LOOK_S: Final = 0.05
 # How many impressions the greatest rate is measured with, sent at once.
 _BURST: Final = 300_000
@@ -246,7 +246,7 @@ def _watch_outcomes(stack: Stack, seen: Seen, over: threading.Event) -> None:
 def _watch_clickhouse(stack: Stack, seen: Seen, over: threading.Event) -> None:
     """Asks again and again for the clicks inserted lately. The answer's time counts, so a look costs its own time."""
     with closing(stack.clickhouse.warehouse.connect_to_server()) as client:
-        lately = "SELECT click_id FROM ads.outcome_rows WHERE kind = 'click' AND inserted_at >= now() - 4"
+        lately = "SELECT click_id FROM ads.outcome_rows WHERE kind = 'click' AND inserted_at >= now() - 20"
         while not over.is_set():
             rows = client.query(lately).result_rows
             now_s = time.time()

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from threading import Barrier
 from typing import TypeVar
 
 import msgspec
@@ -59,10 +60,10 @@ class Front:
         self._faults = faults
         self._bodies = Bodies(faults)
         self._unauthenticated = Unauthenticated()
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
-        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
+        self._readers = _pool(READERS, "reader")
+        self._writers = _pool(WRITERS, "writer")
         # Splitting and (de)compressing in a reader's thread made inserts queue behind every waiting query.
-        self._codecs = ThreadPoolExecutor(WRITERS, thread_name_prefix="codec")
+        self._codecs = _pool(WRITERS, "codec")
 
     def application(self) -> Starlette:
         """The ASGI application; closing it closes the engine."""
@@ -192,6 +193,14 @@ class Front:
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def _pool(threads: int, name: str) -> ThreadPoolExecutor:
+    """A pool whose threads all run from now on. Begun one by one at the first rush, they would look like a leak."""
+    pool, all_run = ThreadPoolExecutor(threads, thread_name_prefix=name), Barrier(threads)
+    for _ in range(threads):
+        pool.submit(all_run.wait)
+    return pool
 
 
 def _read_request(
