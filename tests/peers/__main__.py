@@ -1,6 +1,6 @@
 """clickfold's join and other systems on the same topics of one broker, in turns, each in a process of its own.
 
-`python -m tests.peers` prints a line for each run, then medians and ranges, and writes `peers.json` and `peers.svg`.
+`python -m tests.peers` prints a line for each run, then medians and ranges, and writes them as JSON and as a chart.
 A count of joined clicks that differs from the truth is shown; a peer that cannot be installed is named.
 """
 
