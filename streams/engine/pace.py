@@ -12,14 +12,14 @@ class Pace:
     A poll waits a third of `commit_s`, so that a quiet input delays no commit.
     """
 
-    commit_s: float = 0.15
+    commit_s: float = 0.1
     report_s: float = 1.0
     checkpoint_s: float = 15.0
     idle_s: float = 5.0
     # 0: inputs that are all silent close nothing.
     close_idle_s: float = 0.0
     poll_records: int = 10_000
-    poll_wait_s: float = 0.05
+    poll_wait_s: float = 0.033
     # What the state of all tasks may take; 0: no bound.
     state_bytes: int = 0
     # Outputs of one transaction: 200,000 take about a second, far below its timeout of 15 s.

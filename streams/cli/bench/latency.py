@@ -94,7 +94,7 @@ def latency(
         int, typer.Option("--max-rate", min=0, help="Impressions a second of 100 %; 0: measure it first.")
     ] = 0,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of the inputs.")] = 4,
-    commit: Annotated[str, typer.Option(help="How often the join commits.")] = "150ms",
+    commit: Annotated[str, typer.Option(help="How often the join commits.")] = "100ms",
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:
     """Time a click from the moment it is due to its outcome, its row, the learner and the pacing decision."""

@@ -177,7 +177,7 @@ def commit_s(text: str) -> float:
     """
     found_ms = duration_ms("--commit", text)
     if not 20 <= found_ms <= 5_000:
-        raise SettingsError(f"--commit is {text}; give a duration from 20ms to 5s, such as 150ms")
+        raise SettingsError(f"--commit is {text}; give a duration from 20ms to 5s, such as 100ms")
     return found_ms / 1_000
 
 

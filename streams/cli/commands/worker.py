@@ -34,7 +34,7 @@ def join(
     close_idle: options.CloseIdle = options.AUTO,
     commit: Annotated[
         str, typer.Option(help="How often the join commits: outcomes can be read only then. From 20ms to 5s.")
-    ] = "150ms",
+    ] = "100ms",
     checkpoint: Annotated[
         str, typer.Option(help="How often a checkpoint is written, from which recovery continues.")
     ] = "15s",
