@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+import orjson
+
 from schemas.codec import decode
 from schemas.outcomes import Outcome
 from schemas.packed import campaign_totals, minute_totals
@@ -17,6 +20,13 @@ from streams.verify.oracle import Key, Truth
 
 def outcomes_of(outs: Iterable[Out]) -> list[Outcome]:
     return [decode(out.value or b"", Outcome) for out in outs if out.topic == "outcomes"]
+
+
+def partition_of(out: Out) -> int:
+    """The join partition that a record of any topic of the join is of."""
+    packed = out.topic in ("totals", "campaign_totals")
+    fields: dict[str, Any] = msgspec.msgpack.decode(out.value or b"") if packed else orjson.loads(out.value or b"")
+    return int(fields["join_partition"] if "join_partition" in fields else fields["partition"])
 
 
 def latest_totals(outs: Iterable[Out]) -> tuple[dict[Key, dict[str, int]], dict[Key, dict[str, int]]]:

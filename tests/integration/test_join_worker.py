@@ -26,7 +26,7 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all, read_log
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.verify.oracle import Truth, truth
-from tests.judging import assert_agrees
+from tests.judging import assert_agrees, partition_of
 from tests.waiting import PATIENCE_S, eventually
 
 PARTITIONS = 2
@@ -196,10 +196,5 @@ def starts(cluster: Cluster) -> int:
 def assert_truth(cluster: Cluster) -> None:
     outs = committed_outs(cluster)
     for partition, judged in committed_truths(cluster).items():
-        own = [out for out in outs if _partition_of(out, cluster) == partition]
+        own = [out for out in outs if partition_of(out) == partition]
         assert_agrees(own, judged, names={cluster.topic(role): role for role in ("impressions", "clicks")})
-
-
-def _partition_of(out: Out, cluster: Cluster) -> int:
-    value = orjson.loads(out.value or b"")
-    return int(value.get("join_partition", value.get("partition")))

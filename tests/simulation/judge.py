@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable
 
-import msgspec
-import orjson
-
 from schemas.codec import decode
 from schemas.packed import campaign_totals, minute_totals
 from schemas.records import Out
 from schemas.totals import DIMENSIONS, MEASURES, Ledger
 from streams.verify.oracle import truth
-from tests.judging import assert_agrees
+from tests.judging import assert_agrees, partition_of
 from tests.simulation.world import World
 
 
@@ -22,9 +19,7 @@ def check(world: World) -> None:
     assert not world.distrusted, world.distrusted[0]
     outs: dict[int, list[Out]] = defaultdict(list)
     for out in world.broker.outputs():
-        packed = out.topic in ("totals", "campaign_totals")
-        value = msgspec.msgpack.decode(out.value or b"") if packed else orjson.loads(out.value or b"")
-        outs[value.get("join_partition", value.get("partition"))].append(out)
+        outs[partition_of(out)].append(out)
     for partition in range(world.partitions):
         seals = world.broker.seals(partition)
         judged = truth(
