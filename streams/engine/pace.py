@@ -19,11 +19,15 @@ class Pace:
     # 0: inputs that are all silent close nothing.
     close_idle_s: float = 0.0
     poll_records: int = 10_000
-    poll_wait_s: float = 0.033
     # What the state of all tasks may take; 0: no bound.
     state_bytes: int = 0
     # Outputs of one transaction: 200,000 take about a second, far below its timeout of 15 s.
     transaction_outs: int = 200_000
+
+    @property
+    def poll_wait_s(self) -> float:
+        """How long a poll waits for records: never so long that a stop would be late."""
+        return min(0.033, self.commit_s / 3)
 
 
 @dataclass

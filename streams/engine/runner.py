@@ -111,7 +111,7 @@ class Runner:
         """A last report, commit and checkpoint. The next owner repeats what cannot be committed any more."""
         try:
             self._commit_all()
-            self._checkpoint(list(self._tasks), leaving=list(self._tasks))
+            self._checkpoint(list(self._tasks), leaving=True)
         except TaskLost as error:
             self._warn(f"stopped without a last commit, the next start goes on from the one before: {error}")
 
@@ -177,7 +177,7 @@ class Runner:
             return
         try:
             self._commit_all()
-            self._checkpoint(gone, leaving=gone)
+            self._checkpoint(gone, leaving=True)
         except TaskLost as error:
             self._warn(f"gave up partitions {gone} without a last commit: {error}")
             self._drop(gone)
@@ -387,17 +387,15 @@ class Runner:
 
         One after the other, spread over the interval: all at once would hold up folding for as long as all take.
         """
-        live = sorted((partition for partition, task in self._tasks.items() if task.live), key=self._checkpointed_s)
+        live = [partition for partition, task in self._tasks.items() if task.live]
         self._next_checkpoint_s = self._clock.monotonic() + self._pace.checkpoint_s / max(1, len(live))
-        self._checkpoint(live[:1])
+        live.sort(key=lambda partition: self._tasks[partition].checkpointed_s)
+        self._checkpoint(live[:1], leaving=False)
 
-    def _checkpointed_s(self, partition: int) -> float:
-        return self._tasks[partition].checkpointed_s
-
-    def _checkpoint(self, partitions: Sequence[int], leaving: Sequence[int] = ()) -> None:
+    def _checkpoint(self, partitions: Sequence[int], *, leaving: bool) -> None:
         """Makes the state of these live tasks durable; its cut is what was just committed, never ahead of it.
 
-        The state of partitions that are `leaving` is shared for their next owner, as long as that takes only seconds.
+        If they are `leaving`, it is shared for their next owner, as long as that takes only seconds.
         """
         self._settle()
         if self._folded or self._outs:
@@ -405,11 +403,11 @@ class Runner:
         for partition in partitions:
             task = self._tasks[partition]
             if task.live:
-                write_checkpoint(task, last=partition in leaving)
+                write_checkpoint(task, last=leaving)
                 self._beat()
                 self.progress.checkpoints += 1
                 self.progress.last_checkpoint_s = task.checkpointed_s = self._clock.monotonic()
-        for partition in leaving:
+        for partition in partitions if leaving else ():
             shared = self._tasks[partition].shared
             if shared is not None:
                 shared.drain()

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # not in their __all__
 
 from schemas.errors import ClickfoldError
@@ -25,6 +25,7 @@ from streams.sink.worker import run
 from streams.warehouse.client import Warehouse
 from tests.factories import record_value
 from tests.waiting import PATIENCE_S
+from tests.whole_topics import whole_topic
 
 HOUR_MS = 1_699_999_200_000
 PARTITIONS = 3
@@ -116,20 +117,7 @@ class Setting:
 
     def values(self, role: str) -> list[bytes]:
         """Everything committed to a topic so far."""
-        reader = Consumer(client_settings(self.settings.cluster, group_id="unused", enable_partition_eof=True))
-        reader.assign([TopicPartition(self.topic(role), partition, 0) for partition in range(PARTITIONS)])
-        found: list[bytes] = []
-        ended: set[int | None] = set()
-        while len(ended) < PARTITIONS:
-            for message in reader.consume(1_000, 1.0):
-                error = message.error()
-                if error is None:
-                    found.append(message.value() or b"")
-                else:
-                    assert error.code() == KafkaError._PARTITION_EOF, error
-                    ended.add(message.partition())
-        reader.close()
-        return found
+        return [message.value() or b"" for message in whole_topic(self.settings.cluster, role, PARTITIONS)]
 
     @contextmanager
     def sink(self, **changes: Any) -> Iterator[Progress]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from itertools import count
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -23,6 +22,7 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_log
 from streams.kafka.sender import Sender
 from streams.kafka.settings import client_settings
+from tests.whole_topics import whole_topic
 
 PARTITIONS = 3
 START_MS = 1_574_553_600_000
@@ -49,22 +49,9 @@ class Clock:
 
 def arrived(cluster: Cluster, role: str) -> list[Pairs]:
     """Key and value of everything in a topic, by partition."""
-    # All partitions by one consumer: `read_log` of each in turn took half a second apiece.
-    consumer = Consumer(
-        client_settings(cluster, group_id="unused", enable_partition_eof=True, enable_auto_commit=False)
-    )
-    consumer.assign([TopicPartition(cluster.topic(role), partition, 0) for partition in range(PARTITIONS)])
     found: list[Pairs] = [[] for _ in range(PARTITIONS)]
-    ended: set[int] = set()
-    while len(ended) < PARTITIONS:
-        for message in consumer.consume(10_000, 0.05):
-            error, partition = message.error(), message.partition() or 0
-            if error is None:
-                found[partition].append((message.key(), message.value()))
-            else:
-                assert error.code() == KafkaError._PARTITION_EOF, error
-                ended.add(partition)
-    consumer.close()
+    for message in whole_topic(cluster, role, PARTITIONS):
+        found[message.partition() or 0].append((message.key(), message.value()))
     return found
 
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from schemas.errors import SettingsError
 from streams.cli.bench.measuring import in_own_process, join_speed
 from streams.cli.bench.reporting import print_nothing, print_progress
 from streams.cli.connections import cluster_to_measure
@@ -57,10 +58,11 @@ def growth(
 ) -> None:
     """Measure speed and memory of the join as state, partitions, sizes, clicks, keys and duplicates grow."""
     say = print_nothing if json else print_progress
-    wanted, measured = axes.split(","), list[Point]()
-    for plan in _plans(quick=quick):
-        if plan.point.axis not in wanted:
-            continue
+    plans, measured = list(_plans(quick=quick)), list[Point]()
+    known, wanted = {plan.point.axis for plan in plans}, {part.strip() for part in axes.split(",")}
+    if wanted - known:
+        raise SettingsError(f"--axes {axes}: {min(wanted - known)!r} is none of {', '.join(sorted(known))}")
+    for plan in [plan for plan in plans if plan.point.axis in wanted]:
         say(f"{plan.point.axis} {plan.point.value:,g}: {plan.traffic.impressions:,} impressions …")
         with (
             tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder,

@@ -30,6 +30,7 @@ from schemas.errors import SettingsError
 from schemas.pacing import PacingDecision
 from streams.cli.bench.open_loop import Sent, announce, due_s, send_at_rate
 from streams.cli.bench.reporting import print_nothing, print_progress
+from streams.cli.commands.options import commit_s, whole_numbers
 from streams.cli.render.sources import Samples, fetch
 from streams.embedded.stack import Stack, require_embedded
 from streams.kafka.reads import bounds_consumer, log_bounds
@@ -43,7 +44,6 @@ _DRAIN_S: Final = 60.0
 _LOOK_S: Final = 0.05
 # How many impressions the greatest rate is measured with, sent at once.
 _BURST: Final = 300_000
-_Count = dict[str, float]
 
 
 class _Clicked(msgspec.Struct, gc=False):
@@ -64,8 +64,8 @@ class Seen:
     # Of each campaign: its clicks in the order of their outcomes, and (when, how many) of each decision.
     clicks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     decided: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
-    # (partition, offset, click) of outcomes that the learner has not committed yet.
-    unlearned: list[tuple[int, int, str]] = field(default_factory=list)
+    # (offset, click) of outcomes that the learner has not committed yet.
+    unlearned: list[tuple[int, str]] = field(default_factory=list)
 
     def pacing(self) -> dict[str, float]:
         """When a decision counted each click. A decision says how many clicks of the day it knows."""
@@ -99,9 +99,10 @@ def latency(
 ) -> None:
     """Time a click from the moment it is due to its outcome, its row, the learner and the pacing decision."""
     require_embedded()
-    wanted = [int(text) for text in shares.split(",")]
+    wanted = whole_numbers("--shares", shares)
     if not all(0 < share <= 100 for share in wanted):
         raise SettingsError(f"--shares {shares}: give per cent from 1 to 100, such as 20,50,80")
+    commit_s(commit)  # before anything starts
     say = print_nothing if json else print_progress
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder:
         stack = Stack(Path(folder), partitions=partitions, options={"join": ("--commit", commit)})
@@ -152,12 +153,13 @@ def _round(
     say(f"{share} %: {rate:,.0f} impressions/s for {seconds:.0f} s …")
     began_s = time.time()
     sent = _sent(stack, seen, rate, seconds, seed=share + 1)
+    counted_from_s = began_s + _WARM_UP_S
+    clicks = sum(due_s(click_id) >= counted_from_s for click_id in seen.outcome)
     found: dict[str, Any] = {}
     for stage, at in seen.stages().items():
-        waited = {click_id: came_s - due_s(click_id) for click_id, came_s in at.items()}
-        counted = [each for click_id, each in waited.items() if due_s(click_id) >= began_s + _WARM_UP_S]
-        due = sum(1 for click_id in seen.outcome if due_s(click_id) >= began_s + _WARM_UP_S)
-        found[stage] = {**_percentiles_ms(counted), "clicks": len(counted), "missing": due - len(counted)}
+        dues = ((came_s, due_s(click_id)) for click_id, came_s in at.items())
+        waited_s = [came_s - due for came_s, due in dues if due >= counted_from_s]
+        found[stage] = {**_percentiles_ms(waited_s), "clicks": len(waited_s), "missing": clicks - len(waited_s)}
     return {
         "share": share,
         "impressions_per_s": round(sent.impressions / sent.took_s),
@@ -185,7 +187,7 @@ def _sent(stack: Stack, seen: Seen, rate: float, seconds: float, *, seed: int) -
     return sent
 
 
-def _percentiles_ms(waited_s: list[float]) -> _Count:
+def _percentiles_ms(waited_s: list[float]) -> dict[str, float]:
     if not waited_s:
         return {}
     found = np.percentile(np.array(waited_s) * 1_000, PERCENTILES)
@@ -216,10 +218,8 @@ def watching(stack: Stack, partitions: int) -> Iterator[Seen]:
             thread.join(5.0)
 
 
-def _records(
-    stack: Stack, role: str, partitions: int, over: threading.Event
-) -> Iterator[tuple[float, int, int, bytes]]:
-    """(seconds since 1970, partition, offset, value) of the committed records that come from now on."""
+def _records(stack: Stack, role: str, partitions: int, over: threading.Event) -> Iterator[tuple[float, int, bytes]]:
+    """(seconds since 1970, offset, value) of the committed records that come from now on."""
     topic = stack.cluster.topic(role)
     with closing(bounds_consumer(stack.cluster)) as asking:
         ends = [log_bounds(asking, topic, partition)[1] for partition in range(partitions)]
@@ -230,16 +230,16 @@ def _records(
             now_s = time.time()
             for message in messages:
                 if message.error() is None:
-                    yield now_s, message.partition() or 0, message.offset() or 0, message.value() or b""
+                    yield now_s, message.offset() or 0, message.value() or b""
 
 
 def _watch_outcomes(stack: Stack, seen: Seen, over: threading.Event) -> None:
     decode = decoder(_Clicked).decode
-    for now_s, partition, offset, value in _records(stack, "outcomes", 1, over):
+    for now_s, offset, value in _records(stack, "outcomes", 1, over):
         outcome: _Clicked = decode(value)
         if outcome.kind == "click" and outcome.click_id is not None:
             seen.clicks[outcome.campaign_id or ""].append(outcome.click_id)
-            seen.unlearned.append((partition, offset, outcome.click_id))
+            seen.unlearned.append((offset, outcome.click_id))
             seen.outcome[outcome.click_id] = now_s
 
 
@@ -263,16 +263,15 @@ def _watch_learner(stack: Stack, seen: Seen, over: threading.Event) -> None:
         while not over.is_set():
             next_offset = asking.committed([place], timeout=10.0)[0].offset
             now_s = time.time()
-            done = [each for each in list(seen.unlearned) if each[1] < next_offset]
-            for each in done:
-                seen.learner[each[2]] = now_s
+            done = [click_id for offset, click_id in list(seen.unlearned) if offset < next_offset]
+            seen.learner.update(dict.fromkeys(done, now_s))
             del seen.unlearned[: len(done)]
             over.wait(_LOOK_S)
 
 
 def _watch_decisions(stack: Stack, partitions: int, seen: Seen, over: threading.Event) -> None:
     decode = decoder(PacingDecision).decode
-    for now_s, _, _, value in _records(stack, "pacing", partitions, over):
+    for now_s, _, value in _records(stack, "pacing", partitions, over):
         decision: PacingDecision = decode(value)
         seen.decided[decision.campaign_id].append((now_s, decision.clicks))
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from streams.cli.bench.measuring import memory_mb
 from streams.cli.bench.reporting import progress_bar
+from streams.cli.commands.options import whole_numbers
 from streams.cli.connections import cluster_to_measure
 from streams.cli.render.sources import Samples, fetch
 from streams.embedded.ports import free_port
@@ -63,7 +64,7 @@ def recovery(
     """Kill a join worker that has this many open impressions: seconds until it is live again, memory, disk space."""
     console = Console(stderr=True, quiet=json)
     measured = []
-    for size in [int(text) for text in sizes.split(",")]:
+    for size in whole_numbers("--open", sizes):
         with (
             tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder,
             cluster_to_measure(Path(folder)) as cluster,

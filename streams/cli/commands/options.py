@@ -170,6 +170,14 @@ def duration_ms(option: str, text: str) -> int:
         raise SettingsError(f"{option}: {error}") from error
 
 
+def whole_numbers(option: str, text: str) -> list[int]:
+    """The numbers of an option, which are separated by commas. Raises SettingsError."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise SettingsError(f"{option} is {text}; give whole numbers, separated by commas")
+    return [int(part) for part in parts]
+
+
 def commit_s(text: str) -> float:
     """The value of `--commit` in seconds. Raises SettingsError.
 

@@ -81,7 +81,6 @@ def join(
         accept_loss=accept_loss,
         pace=Pace(
             commit_s=options.commit_s(commit),
-            poll_wait_s=min(Pace().poll_wait_s, options.commit_s(commit) / 3),
             idle_s=options.duration_ms("--idle", idle) / 1_000,
             close_idle_s=options.close_idle_ms(close_idle) / 1_000,
             checkpoint_s=options.duration_ms("--checkpoint", checkpoint) / 1_000,

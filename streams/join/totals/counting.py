@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,6 +28,9 @@ from streams.join.totals.measures import (
 )
 from streams.join.totals.names import Int32s, Names
 from streams.join.totals.quarter import CAMPAIGN, Quarter, groups
+from streams.join.totals.tables import Table
+
+Numbers = TypeVar("Numbers", Int32s, Int64s)
 
 # Totals in one record: about 30 KB. With long names it may be larger. Above 512 KiB, half of what a broker takes by
 # default, the record is split in two.
@@ -118,9 +122,7 @@ class Counting:
             head = Head(minute_ms, partition, version, final)
             rows = table.take_dirty(final=final)
             remaining -= len(rows)
-            for start in range(0, len(rows), _RECORD_ROWS):
-                chosen = rows[start : start + _RECORD_ROWS]
-                outs += _packed_minute(head, quarter.names, table.codes[chosen], table.measures(chosen))
+            outs += _records(rows, partial(_minute_record, head, quarter.names, table))
         return outs + ([] if final_only else self._campaigns(partition, version, final_ms=final_ms)), final_ms, False
 
     def drop_final(self, final_ms: int) -> None:
@@ -168,10 +170,7 @@ class Counting:
             codes = quarter.campaigns.take_dirty(final=head.final).astype(np.int32)
             homes = quarter.names.partitions(CAMPAIGN, codes, self._campaign_partitions)
             for home in np.unique(homes).tolist():
-                at_home = codes[homes == home]
-                for start in range(0, len(at_home), _RECORD_ROWS):
-                    chosen = at_home[start : start + _RECORD_ROWS]
-                    outs += _packed_campaigns(head, home, quarter, chosen)
+                outs += _records(codes[homes == home], partial(_campaign_record, head, home, quarter))
         return outs
 
 
@@ -184,42 +183,41 @@ class Head(NamedTuple):
     final: bool
 
 
-def _packed_minute(head: Head, names: Names, codes: Int32s, measures: Int64s) -> list[Out]:
-    """Totals of a minute as one record, or as halves where long names would make it too large for the broker."""
-    value = msgspec.msgpack.encode(
-        PackedMinuteTotals(
-            minute=head.start_ms,
-            join_partition=head.join_partition,
-            version=head.version,
-            final=head.final,
-            rows=len(codes),
-            dimensions=names.columns(codes),
-            measures=[narrow(numbers) for numbers in measures],
-        )
+def _minute_record(head: Head, names: Names, table: Table, rows: Int64s) -> Out:
+    """Totals of a minute, these rows of its table, as one record."""
+    totals = PackedMinuteTotals(
+        minute=head.start_ms,
+        join_partition=head.join_partition,
+        version=head.version,
+        final=head.final,
+        rows=len(rows),
+        dimensions=names.columns(table.codes[rows]),
+        measures=[narrow(numbers) for numbers in table.measures(rows)],
     )
-    if len(value) > _LARGEST_BYTES and len(codes) > 1:
-        halves = _halves(len(codes))
-        return [out for half in halves for out in _packed_minute(head, names, codes[half], measures[:, half])]
-    return [Out("totals", str(head.start_ms).encode(), value, head.join_partition)]
+    return Out("totals", str(head.start_ms).encode(), msgspec.msgpack.encode(totals), head.join_partition)
 
 
-def _packed_campaigns(head: Head, home: int, quarter: Quarter, codes: Int32s) -> list[Out]:
-    """Totals of campaigns of one partition as one record, or as halves."""
-    value = msgspec.msgpack.encode(
-        PackedCampaignTotals(
-            quarter=head.start_ms,
-            join_partition=head.join_partition,
-            version=head.version,
-            final=head.final,
-            campaigns=quarter.names.written(CAMPAIGN, codes),  # type: ignore[arg-type]  # as it is encoded
-            measures=[narrow(numbers) for numbers in quarter.campaigns.measures[:, codes]],
-        )
+def _campaign_record(head: Head, home: int, quarter: Quarter, codes: Int32s) -> Out:
+    """Totals of campaigns of one partition as one record."""
+    totals = PackedCampaignTotals(
+        quarter=head.start_ms,
+        join_partition=head.join_partition,
+        version=head.version,
+        final=head.final,
+        campaigns=quarter.names.written(CAMPAIGN, codes),  # type: ignore[arg-type]  # as it is encoded
+        measures=[narrow(numbers) for numbers in quarter.campaigns.measures[:, codes]],
     )
-    if len(value) > _LARGEST_BYTES and len(codes) > 1:
-        halves = _halves(len(codes))
-        return [out for half in halves for out in _packed_campaigns(head, home, quarter, codes[half])]
-    return [Out("campaign_totals", str(head.start_ms).encode(), value, home)]
+    return Out("campaign_totals", str(head.start_ms).encode(), msgspec.msgpack.encode(totals), home)
 
 
-def _halves(count: int) -> tuple[slice, slice]:
-    return slice(None, count // 2), slice(count // 2, None)
+def _records(numbers: Numbers, record: Callable[[Numbers], Out]) -> Iterator[Out]:
+    """The totals with these numbers as records: halved where long names make one too large for the broker."""
+    pieces = [numbers[start : start + _RECORD_ROWS] for start in range(0, len(numbers), _RECORD_ROWS)]
+    while pieces:
+        piece = pieces.pop(0)
+        out = record(piece)
+        if len(out.value or b"") > _LARGEST_BYTES and len(piece) > 1:
+            half = len(piece) // 2
+            pieces[:0] = [piece[:half], piece[half:]]
+        else:
+            yield out
