@@ -13,7 +13,7 @@ import pytest
 import xxhash
 
 from streams.kernels.compiled import KERNELS
-from streams.kernels.gather import STORED, gather
+from streams.kernels.gather import STORED, describe, gather
 from streams.kernels.names import CODES, ENTRY, NEXT_CODES, STATE, code_texts
 from streams.kernels.scan import FIELDS, LEFT, READ, ROW, scan
 from streams.kernels.slices import MARGIN, Slices
@@ -104,9 +104,11 @@ def test_kernels_refuse_what_is_not_within_their_arrays() -> None:
     with pytest.raises(IndexError):
         scan(*values.arrays, *keys.arrays, rows, results, after + 1)
     for start, room in ((len(values.buffer), 1), (0, 0)):
-        kept = np.array([[start, 1]], np.int64), np.zeros(1, np.int64), np.zeros(1, np.uint64), 0
+        span = np.array([[start, 1]], np.int64)
         with pytest.raises(IndexError):
-            gather(values.buffer, *kept, np.zeros(room, np.uint8), np.zeros(1, STORED))
+            gather(values.buffer, span, np.zeros(room, np.uint8))
+        with pytest.raises(IndexError):
+            describe(values.buffer, span, np.zeros(1, np.int64), np.zeros(1, np.uint64), 0, np.zeros(room, STORED))
     with pytest.raises(IndexError):
         add_columns(np.zeros((1, 2), np.int64), np.array([2], np.int32), np.ones((1, 1), np.int64))
     with pytest.raises(IndexError):

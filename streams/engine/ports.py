@@ -162,8 +162,8 @@ class Shared(Protocol):
 class Disk(Protocol):
     """Files in one folder. A crash may lose what was appended since `sync`. `replace` is atomic and durable."""
 
-    def append(self, name: str, data: bytes) -> None:
-        """Adds `data` at the end of a file, which is made if missing."""
+    def append(self, name: str, data: bytes | memoryview) -> None:
+        """Adds `data` at the end of a file, which is made if missing. What a view shows must not change any more."""
         ...
 
     def read(self, name: str, start: int, length: int) -> bytes:

@@ -20,7 +20,7 @@ import xxhash
 from schemas.errors import DamagedState
 from streams.engine.ports import Disk
 from streams.join.index import Hashes, Index, Positions
-from streams.kernels.gather import STORED, gather
+from streams.kernels.gather import STORED, describe, gather
 from streams.kernels.slices import Slices
 from streams.state.kept import KeptFiles
 
@@ -141,11 +141,11 @@ class Store:
         while done < len(ts):
             segment = self._tail()
             take = slice(done, min(len(ts), done + SEGMENT_ROWS - segment.count))
-            size, spans = take.stop - take.start, payloads.spans[take]
-            copied, rows = np.empty(int(spans[:, 1].sum()), np.uint8), np.empty(size, STORED)
-            gather(payloads.buffer, spans, ts[take], hashes[take], segment.payload_bytes, copied, rows)
+            size, chosen = take.stop - take.start, payloads[take]
+            rows = np.empty(size, STORED)
+            describe(*chosen.arrays, ts[take], hashes[take], segment.payload_bytes, rows)
             positions[take] = (segment.number << ROW_BITS) + np.arange(segment.count, segment.count + size)
-            self._disk.append(f"{segment.name}.payload", copied.tobytes())
+            self._disk.append(f"{segment.name}.payload", _joined(chosen))
             self._disk.append(f"{segment.name}.rows", rows.tobytes())
             self._dirty.add(segment.name)
             segment.add_rows(rows)
@@ -320,3 +320,16 @@ class Store:
                 rows = np.flatnonzero((ts >= start_ms) & (ts < stop_ms))
                 if len(rows):
                     yield segment, rows
+
+
+def _joined(payloads: Slices) -> memoryview:
+    """The payloads one behind the other: as a reader has put them, or copied when some between them were not accepted.
+
+    Nobody writes into the buffer of a reader as long as something refers to it.
+    """
+    (starts, lengths), buffer = payloads.spans.T, payloads.buffer
+    if (starts[1:] == starts[:-1] + lengths[:-1]).all():
+        return buffer[starts[0] : starts[-1] + lengths[-1]].data
+    copied = np.empty(int(lengths.sum()), np.uint8)
+    gather(buffer, payloads.spans, copied)
+    return copied.data

@@ -126,7 +126,7 @@ class BatchReader:
         keys, values = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
         times = np.empty(count, np.int64)
         consumer = self._consumer
-        take(self._messages, count, consumer.time_of, consumer.destroy, buffer, keys, values, times)
+        take(self._messages, count, size, consumer.time_of, consumer.destroy, buffer, keys, values, times)
         for topic, partition, offset, error in faults:
             self._reading.note(names.get(topic, ""), partition, offset, error)
         return self._records(columns, names, times, Slices(buffer, keys), Slices(buffer, values))

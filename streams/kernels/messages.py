@@ -50,23 +50,16 @@ def look(messages: Int64s, count: int, columns: Int64s) -> int:
 
 
 @part
-def _copied(at_address: Int, at_length: Int, target: Int, end: Int, room: Int) -> Int:
-    """Copies a string behind the first `end` of `room` bytes and returns its length, -1 for none. Address and length of
-    the string are read at two addresses.
-    """
-    address, length = signed_word(at_address), signed_word(at_length)
-    if address == 0:
-        return np.int64(-1)
-    if length < 0 or end + length > room:
-        raise IndexError("the buffer is shorter than the keys and values")
-    copy(target + end, address, length)
-    return length
+def _length(at_address: Int, at_length: Int) -> Int:
+    """The length of a string whose address and length are read at two addresses; -1 for none."""
+    return signed_word(at_length) if signed_word(at_address) != 0 else np.int64(-1)
 
 
-@kernel(read("i8"), INT64, INT64, INT64, written("u1"), written("i8", 2), written("i8", 2), written("i8"))
+@kernel(read("i8"), INT64, INT64, INT64, INT64, written("u1"), written("i8", 2), written("i8", 2), written("i8"))
 def take(
     messages: Int64s,
     count: int,
+    size: int,
     time_of: int,
     destroy: int,
     buffer: npt.NDArray[np.uint8],
@@ -78,21 +71,28 @@ def take(
     and the message's time, ms, and destroys all messages. `time_of` and `destroy` are addresses of librdkafka's
     functions.
 
-    Raises IndexError, before it destroys anything, when an array is too short.
+    The values lie one behind the other, as a file wants them. The keys fill `size` bytes, which `look` has returned,
+    from the end. Raises IndexError, before it destroys anything, when an array is too short.
     """
-    if count > len(messages) or count > len(keys) or count > len(values) or count > len(times):
+    if count > len(messages) or count > len(keys) or count > len(values) or count > len(times) or size > len(buffer):
         raise IndexError("an array is shorter than the messages are many")
-    target, end = start_of(buffer), np.int64(0)
+    target, end, key_start = start_of(buffer), np.int64(0), np.int64(size)
     for number in range(count):
         message = messages[number]
         if signed_half(message + _ERROR) != 0:
             continue
-        length = _copied(message + _KEY, message + _KEY_LENGTH, target, end, len(buffer))
-        keys[number, 0], keys[number, 1] = end, length
-        end += max(length, 0)
-        length = _copied(message + _VALUE, message + _VALUE_LENGTH, target, end, len(buffer))
+        key_length = _length(message + _KEY, message + _KEY_LENGTH)
+        length = _length(message + _VALUE, message + _VALUE_LENGTH)
+        key_start -= max(key_length, 0)
+        keys[number, 0], keys[number, 1] = key_start, key_length
         values[number, 0], values[number, 1] = end, length
-        end += max(length, 0)
+        if end + max(length, 0) > key_start:
+            raise IndexError("the buffer is shorter than the keys and values")
+        if key_length > 0:
+            copy(target + key_start, signed_word(message + _KEY), key_length)
+        if length > 0:
+            copy(target + end, signed_word(message + _VALUE), length)
+            end += length
         times[number] = message_time(time_of, message)
     for number in range(count):
         message_destroyed(destroy, messages[number])

@@ -39,7 +39,7 @@ class Folder:
                 f"state folder {path} cannot be written ({error.strerror}); give one that can with --state-dir"
             ) from error
 
-    def append(self, name: str, data: bytes) -> None:
+    def append(self, name: str, data: bytes | memoryview) -> None:
         while len(self._queued) >= _MOST_QUEUED:
             self._wait_for(self._queued.popleft())
         self._queued.append(self._writer.submit(_write_all, self._descriptor(name), data))
@@ -133,7 +133,7 @@ class Folder:
             os.close(descriptor)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -34,9 +34,9 @@ class SimulatedDisk:
         """What each file holds."""
         return {name: file.seen for name, file in self._folder.files.items()}
 
-    def append(self, name: str, data: bytes) -> None:
+    def append(self, name: str, data: bytes | memoryview) -> None:
         self._open(name)
-        self._queued.append((name, data))
+        self._queued.append((name, bytes(data)))
         if self._random is None or self._random.random() < 0.5:
             self._write_queued()
 

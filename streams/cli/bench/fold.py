@@ -19,6 +19,7 @@ from streams.cli.bench.reporting import print_nothing, print_progress
 from streams.inputs.traffic import Events, Traffic
 from streams.join.fold import JoinFold
 from streams.kernels.compiled import load_kernels
+from streams.kernels.slices import Slices
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed
 
@@ -59,7 +60,7 @@ def fold(
 
 
 def made_up(impressions: int, partitions: int) -> Iterator[Records]:
-    """Generated traffic as the batches a worker polls, both logs in the order of arrival."""
+    """Generated traffic as the batches a worker's reader makes, both logs in the order of arrival."""
     next_offsets: dict[tuple[str, int], int] = {}
     for shown, clicks in Traffic(impressions=impressions, seed=7, end_ms=_END_MS).batches():
         for log, events in (("impressions", shown), ("clicks", clicks)):
@@ -72,8 +73,8 @@ def made_up(impressions: int, partitions: int) -> Iterator[Records]:
                         partition,
                         range(first, first + len(rows)),
                         [events.ts_ms[row] for row in rows],
-                        [events.keys[row] for row in rows],
-                        [events.values[row] for row in rows],
+                        Slices.of([events.keys[row] for row in rows]),
+                        Slices.of([events.values[row] for row in rows]),
                     )
 
 
