@@ -68,7 +68,6 @@ def count(counting: Counting, steps: list[tuple[list[Event], list[Event]]]) -> N
             counting.add_impressions(made, np.arange(len(made)), made.ts)
         for event in clicked:
             counting.add_click(impression(event), T0 + MINUTE_MS, repeat=event[3] == 0)
-        counting.flush()
 
 
 def plainly(steps: list[tuple[list[Event], list[Event]]]) -> Counter[tuple[object, ...]]:

@@ -82,7 +82,6 @@ class Matching:
             self._fold_piece(piece, log, outs)
         log.next_offset = records.next_offset
         self._reach(log, records.next_offset, outs)
-        self.state.counting.flush()
         self.state.changed = True
         return outs
 
@@ -90,7 +89,6 @@ class Matching:
         """Seals of a log: those up to its next offset apply at once, the others when they are reached."""
         log.watermark.schedule(floors)
         self._reach(log, log.next_offset, outs)
-        self.state.counting.flush()
 
     def confirm_held(self, log: LogState, floor: Floor, outs: list[Out]) -> None:
         """Judges the held records that a seal lets go on. They come before the seal, so its floor is not theirs."""
@@ -108,7 +106,6 @@ class Matching:
     def _fold_held(self, sifted: Sifted, log: LogState, outs: list[Out]) -> None:
         self._fold_sifted(sifted, log, outs)
         log.trail.raise_last(log.watermark.highest_ms)
-        self.state.counting.flush()
         self.state.changed = True
 
     def _reach(self, log: LogState, next_offset: int, outs: list[Out]) -> None:

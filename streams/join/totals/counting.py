@@ -32,6 +32,8 @@ from streams.join.totals.tables import Table
 
 Numbers = TypeVar("Numbers", Int32s, Int64s)
 
+# Clicks that wait to be counted, two for a billable one, each with its impression: about 2 MB.
+_MOST_WAITING = 2_000
 # Totals in one record: about 30 KB. With long names it may be larger. Above 512 KiB, half of what a broker takes by
 # default, the record is split in two.
 _RECORD_ROWS = 1_000
@@ -51,10 +53,12 @@ class Counting:
         self._journal = Journal(disk)
         # By start of the quarter-hour, ms UTC.
         self.quarters: dict[int, Quarter] = {}
-        # Clicks since the last flush: the impression, the time they count at, and REPEAT, BILLED or ATTRIBUTED.
+        # Clicks that are not counted yet: the impression, the time they count at, and REPEAT, BILLED or ATTRIBUTED.
+        # All of them are counted at once, when totals are read: one click alone costs as much as a hundred.
         self._clicks: list[tuple[Impression, int, int]] = []
 
     def __len__(self) -> int:
+        self._count_clicks()
         return sum(table.count for quarter in self.quarters.values() for table in quarter.minutes.values())
 
     @property
@@ -72,15 +76,16 @@ class Counting:
             quarter.add(codes, campaigns[:, CAMPAIGN], ts_ms[rows], added[:, rows], SHOWN)
 
     def add_click(self, impression: Impression, click_ms: int, *, repeat: bool) -> None:
-        """Counts a matched click in the click's minute, and a billable one also in the impression's; see `flush`."""
+        """Counts a matched click in the click's minute, and a billable one also in the impression's."""
         if repeat:
             self._clicks.append((impression, click_ms, REPEAT))
         else:
             self._clicks.append((impression, click_ms, BILLED))
             self._clicks.append((impression, impression.ts, ATTRIBUTED))
+        if len(self._clicks) >= _MOST_WAITING:
+            self._count_clicks()
 
-    def flush(self) -> None:
-        """Counts the clicks that were added since the last flush, all at once: one click alone costs as much as 100."""
+    def _count_clicks(self) -> None:
         if not self._clicks:
             return
         impressions, times, kinds = zip(*self._clicks, strict=True)
@@ -103,6 +108,7 @@ class Counting:
         Returns the records; the time up to which every final total is among them or was sent before, at most
         `final_ms`; and whether the limit left some out.
         """
+        self._count_clicks()
         outs: list[Out] = []
         remaining = limit
         minutes = (
@@ -127,6 +133,7 @@ class Counting:
 
     def drop_final(self, final_ms: int) -> None:
         """Forgets minutes and quarters that end at or before `final_ms`: their final totals are committed."""
+        self._count_clicks()
         for start_ms, quarter in list(self.quarters.items()):
             for minute_ms in [minute_ms for minute_ms in quarter.minutes if minute_ms + MINUTE_MS <= final_ms]:
                 del quarter.minutes[minute_ms]
@@ -135,11 +142,13 @@ class Counting:
 
     def all_dirty(self) -> None:
         """Marks every total to be sent again, because it is not known what the former owner has sent."""
+        self._count_clicks()
         for quarter in self.quarters.values():
             quarter.all_dirty()
 
     def snapshot(self) -> list[QuarterState]:
         """Makes durable what changed since the last snapshot. Returns what `restore` needs."""
+        self._count_clicks()
         return self._journal.save(self.quarters)
 
     def files(self) -> dict[str, int]:
