@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -89,7 +90,7 @@ class ReplayLog:
     def _before_end(self, records: Records) -> Records:
         end = self._ends[records.partition][records.log]
         if records.offsets[-1] >= end:
-            records = records.slice(0, sum(1 for offset in records.offsets if offset < end))
+            records = records.slice(0, bisect_left(records.offsets, end))
             self._stop_at_end(records.log, records.partition)
         if len(records):
             self._positions[records.log, records.partition] = records.next_offset

@@ -12,6 +12,7 @@ above the highest `ts` at that time consist of such records only.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -315,7 +316,7 @@ def _split_at(records: Records, offsets: Sequence[int]) -> Iterable[Records]:
     for offset in offsets:
         stop = start
         if start < len(records) and records.offsets[-1] >= offset > records.offsets[start]:
-            stop = next(row for row in range(start, len(records)) if records.offsets[row] >= offset)
+            stop = bisect_left(records.offsets, offset, start)
         if stop > start:
             yield records.slice(start, stop)
             start = stop

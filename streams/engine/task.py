@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from enum import Enum
 from typing import Final
 
@@ -66,7 +67,7 @@ class Task:
     def replay(self, records: Records) -> int:
         """Folds in records below the committed offset without outputs, holds the rest. Returns how many it folded."""
         end = self.committed.offsets[records.log] if self.committed else 0
-        below = sum(1 for offset in records.offsets if offset < end)
+        below = bisect_left(records.offsets, end)
         if below:
             self.fold.step(records.slice(0, below))
         if below < len(records):

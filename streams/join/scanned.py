@@ -116,7 +116,7 @@ class ImpressionDecoder:
         values, keys = Slices.of(records.values), Slices.of(records.keys)
         if not self._former:
             scan(*values.arrays, *keys.arrays, rows, results, self._after)
-        stamped = np.fromiter(records.timestamps, np.int64, len(records))
+        stamped = np.asarray(records.timestamps, np.int64)
         doubtful = (results == LEFT) | ((rows["ts"] > stamped + self._future_ms) & (stamped >= 0))
         if not doubtful.any():
             events = ScannedImpressions(rows, values, keys, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -56,7 +57,7 @@ class Watermark:
         """The records, split at `also_at` and where a seal begins to apply: within a piece the floor is constant."""
         starts = [0]
         for next_offset in sorted({also_at, *(floor.next_offset for floor in self._scheduled)}):
-            row = int(np.searchsorted(np.asarray(records.offsets), next_offset))
+            row = bisect_left(records.offsets, next_offset)
             if starts[-1] < row < len(records):
                 starts.append(row)
         return [records.slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(records)], strict=True)]

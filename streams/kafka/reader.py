@@ -21,7 +21,7 @@ from streams.kafka.consumer import Reading
 from streams.kafka.librdkafka import RawConsumer, library
 from streams.kafka.settings import bulk_reader_settings
 from streams.kernels.messages import COLUMNS, ERROR, OFFSET, PARTITION, TOPIC, look, take
-from streams.kernels.slices import MARGIN, Slices
+from streams.kernels.slices import MARGIN, Numbers, Slices
 
 Int64s = npt.NDArray[np.int64]
 
@@ -155,7 +155,7 @@ class BatchReader:
         batches = []
         for (topic, partition), parts in rows_of.items():
             rows = np.concatenate(parts)
-            offsets, stamps = columns[rows, OFFSET].tolist(), times[rows].tolist()
+            offsets, stamps = Numbers(columns[rows, OFFSET]), Numbers(times[rows])
             batches.append(
                 self._reading.records(names[topic], partition, offsets, stamps, keys.at(rows), values.at(rows))
             )

@@ -1,4 +1,4 @@
-"""Columns of byte strings as spans of one buffer, which is how kernels read them."""
+"""Columns of records as kernels read them: byte strings as spans of one buffer, and numbers."""
 
 from __future__ import annotations
 
@@ -65,3 +65,28 @@ class Slices(Sequence[bytes | None]):
     def at(self, places: npt.NDArray[np.int64]) -> Slices:
         """The strings at these places, in this order."""
         return Slices(self.buffer, self.spans[places])
+
+
+class Numbers(Sequence[int]):
+    """Whole numbers of an int64 array. One that is asked for is an `int`, as JSON and messages want it."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: npt.NDArray[np.int64]) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> Numbers: ...
+    def __getitem__(self, place: Any) -> Any:
+        return Numbers(self.array[place]) if isinstance(place, slice) else int(self.array[place])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.array.tolist())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from zlib import crc32
 
+import numpy as np
 import orjson
 import typer
 
@@ -19,7 +20,7 @@ from streams.cli.bench.reporting import print_nothing, print_progress
 from streams.inputs.traffic import Events, Traffic
 from streams.join.fold import JoinFold
 from streams.kernels.compiled import load_kernels
-from streams.kernels.slices import Slices
+from streams.kernels.slices import Numbers, Slices
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed
 
@@ -71,8 +72,8 @@ def made_up(impressions: int, partitions: int) -> Iterator[Records]:
                     yield Records(
                         log,
                         partition,
-                        range(first, first + len(rows)),
-                        [events.ts_ms[row] for row in rows],
+                        Numbers(np.arange(first, first + len(rows))),
+                        Numbers(np.array([events.ts_ms[row] for row in rows], np.int64)),
                         Slices.of([events.keys[row] for row in rows]),
                         Slices.of([events.values[row] for row in rows]),
                     )
