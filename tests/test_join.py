@@ -155,6 +155,22 @@ def test_id_of_a_dropped_segment_is_new_again() -> None:
     fold.close()
 
 
+def test_a_conflict_is_remembered_longer_than_the_impression_it_was_beside() -> None:
+    with small_sizes():
+        fold = JoinFold(BOUNDS, SimulatedDisk())
+        shown = [impression(name, T0) for name in "abcd"]
+        fold.step(columns("impressions", numbered([*shown, impression("a", T0 + 100), impression("z", T0 + 160)])))
+        fold.step(columns("clicks", [click("k", "z", T0 + 160)]))
+        while fold.can_sweep():
+            fold.sweep(100)
+        assert not any(name.startswith("seg-0000000000") for name in fold.files()), "the first four are dropped"
+        again = impression("a", T0 + 150)
+        fold.step(columns("impressions", [Record(6, -1, again.key, again.value)]))
+    assert fold.ledger().impressions.accepted == 5
+    assert fold.ledger().impressions.rejected == 2
+    fold.close()
+
+
 @pytest.mark.parametrize(("epoch", "holds"), [(6, False), (7, True)])
 def test_seal_written_after_a_later_owner_began_is_void(epoch: int, holds: bool) -> None:
     """Kafka's fencing lets none through; should one come through all the same, fold and truth pass over it."""

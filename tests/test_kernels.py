@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -16,8 +17,9 @@ from streams.kernels.compiled import KERNELS
 from streams.kernels.gather import STORED, describe, gather
 from streams.kernels.names import CODES, ENTRY, NEXT_CODES, STATE, code_texts
 from streams.kernels.scan import FIELDS, LEFT, READ, ROW, scan
-from streams.kernels.slices import MARGIN, Slices
+from streams.kernels.slices import Slices
 from streams.kernels.totals import add_columns, find_rows
+from tests.canaries import guarded
 from tests.effort import SHORT, tries
 from tests.scanning import compare
 
@@ -79,16 +81,21 @@ def xxh3(data: bytes) -> int:
     return xxhash.xxh3_64_intdigest(data)
 
 
-def test_kernels_write_only_into_their_arrays() -> None:
-    canary = 0x5A
-    values = Slices.of([GOOD + b',"country":"x"}', b"x" * 300, GOOD + b"}"])
-    keys = Slices.of([b"i1"] * 3)
-    memory = np.full(3 * ROW.itemsize + 2 * MARGIN, canary, np.uint8)
-    rows = memory[MARGIN:-MARGIN].view(ROW)
-    outer = np.full(3 + 2 * MARGIN, canary, np.int8)
-    assert scan(*values.arrays, *keys.arrays, rows, outer[MARGIN:-MARGIN], np.full(FIELDS + 1, FIELDS, np.int64)) == 2
-    for kept in (memory[:MARGIN], memory[-MARGIN:], outer[:MARGIN], outer[-MARGIN:]):
-        assert (kept == canary).all()
+def test_a_kernel_that_writes_beyond_its_array_is_noticed() -> None:
+    def beyond(array: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
+        ctypes.memset(array.ctypes.data + len(array), 0, 1)
+
+    def before(array: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
+        ctypes.memset(array.ctypes.data - 1, 0, 1)
+
+    for function in (beyond, before):
+        with pytest.raises(AssertionError, match="wrote beyond an array of 5 bytes"):
+            guarded("bad", function, (True,), (np.zeros(5, np.uint8),))
+
+
+def test_a_kernel_that_writes_into_an_array_it_may_only_read_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="may only read"):
+        guarded("bad", lambda array: ctypes.memset(array.ctypes.data, 1, 1), (False,), (np.zeros(5, np.uint8),))
 
 
 def test_kernels_refuse_what_is_not_within_their_arrays() -> None:
@@ -132,13 +139,17 @@ def add_name(spans: np.ndarray[tuple[int, int], np.dtype[np.int64]], *, dimensio
     code_texts(Slices.of([b"ab"]).buffer, spans, np.array([dimension], np.int64), *table, rows_of(1))
 
 
+CALLING = ("counting", "join", "store", "join_index", "packed", "simulation", "kernels", "messages")
+
+
 @compiles
-def test_no_index_is_outside_its_array_when_each_is_checked() -> None:
-    checked = {**os.environ, "NUMBA_BOUNDSCHECK": "1"}
-    scanning = [sys.executable, "-m", "tests.scanning", "--records", "4000"]
-    subprocess.run(scanning, cwd=ROOT, env=checked, check=True, capture_output=True)
-    counting = [sys.executable, "-m", "pytest", "-q", "tests/test_counting.py"]
-    subprocess.run(counting, cwd=ROOT, env=checked, check=True, capture_output=True)
+def test_kernels_stay_within_their_arrays_between_canaries_and_with_each_index_checked() -> None:
+    checked = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "SHORT": "1"}
+    files = [f"tests/test_{name}.py" for name in CALLING]
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "tests.canaries", "-p", "no:cacheprovider", *files]
+    done = subprocess.run(run, cwd=ROOT, env=checked, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-1_000:]
+    assert "never called:\n" in done.stdout
 
 
 # ---- the cache ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -89,3 +90,36 @@ def test_payloads_that_are_read_together_are_those_of_their_rows(monkeypatch: py
     for step in (1, 7, 300):
         assert list(store.payloads(positions[::step])) == payloads[::step]
     assert [store.payload(position) for position in positions.tolist()] == payloads
+
+
+class KeepingDisk(SimulatedDisk):
+    """Holds what it is given, as a disk does whose thread has not written it yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[bytes | memoryview] = []
+
+    def append(self, name: str, data: bytes | memoryview) -> None:
+        self.given.append(data)
+        super().append(name, data)
+
+
+@pytest.mark.parametrize("chosen", [[0, 1, 2], [0, 2], [2, 0]])
+def test_payloads_are_on_disk_in_the_order_of_their_rows_whether_copied_or_not(chosen: list[int]) -> None:
+    store = Store(SimulatedDisk(), none_sampled)
+    payloads = Slices.of([b"one", b"second", b"3"])
+    places = np.array(chosen)
+    positions = store.append(places, places.astype(np.uint64), payloads.at(places))
+    assert [store.payload(int(position)) for position in positions] == [payloads[place] for place in chosen]
+
+
+def test_a_readers_buffer_is_in_use_as_long_as_its_payloads_are_not_written() -> None:
+    """The reader uses a buffer again when nothing refers to it."""
+    disk, buffer = KeepingDisk(), np.zeros(128, np.uint8)
+    before = sys.getrefcount(buffer)
+    Store(disk, none_sampled).append(
+        np.arange(2), np.arange(2, dtype=np.uint64), Slices(buffer, np.array([[0, 3], [3, 4]]))
+    )
+    assert sys.getrefcount(buffer) > before
+    disk.given.clear()
+    assert sys.getrefcount(buffer) == before

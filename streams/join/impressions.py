@@ -24,11 +24,10 @@ class Twins:
         store: Store,
         conflicts: Seen[Impression],
         events: Sequence[Impression],
-        keys: Sequence[bytes | None],
         hashes: Hashes,
         bounds: JoinBounds,
     ) -> None:
-        """`keys` are the ids of the events in UTF-8: events are decoded only when they are asked for."""
+        """`hashes` are those of the ids of the events, which are decoded only when they are asked for."""
         self._store = store
         self._conflicts = conflicts
         self._events = events
@@ -44,8 +43,7 @@ class Twins:
         repeated = np.zeros(len(hashes), np.bool_)
         repeated[1:] |= equal
         repeated[:-1] |= equal
-        refused = [place for place, key in enumerate(keys) if str(key, "utf-8") in conflicts] if conflicts else []  # type: ignore[arg-type]  # no key is None
-        self.suspects = sorted({*self._stored, *order[repeated].tolist(), *refused})
+        self.suspects = sorted({*self._stored, *order[repeated].tolist(), *conflicts.places(hashes)})
         self._accepted: defaultdict[str, list[Impression]] = defaultdict(list)
 
     def judge(self, place: int) -> Fate:

@@ -172,8 +172,8 @@ class Matching:
     ) -> None:
         state, events = self.state, batch.events
         assert isinstance(events, ScannedImpressions)
-        keys, hashes = events.keys, events.hashes
-        twins = Twins(state.store, state.conflicts, events, keys, hashes, self.bounds)
+        hashes = events.hashes
+        twins = Twins(state.store, state.conflicts, events, hashes, self.bounds)
         if former:
             judged = judge_former(
                 log.watermark,
@@ -189,11 +189,11 @@ class Matching:
             return
         ts = batch.ts
         if len(accepted) < len(events):
-            ts, hashes, keys = ts[accepted], hashes[accepted], keys.at(accepted)
+            ts, hashes = ts[accepted], hashes[accepted]
         positions = state.store.append(ts, hashes, events.payloads(accepted))
         state.counting.add_impressions(events, accepted, ts)
         clicked = []
-        for number in state.accepted_clicks.awaited(keys, hashes):
+        for number in state.accepted_clicks.awaited(hashes):
             impression = events[int(accepted[number])]
             clicks = state.accepted_clicks.take(impression)
             clicked += [number] if clicks else []

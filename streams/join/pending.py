@@ -6,6 +6,7 @@ Clicks are about a hundredth of the traffic, so plain dicts and heaps are fast e
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -34,9 +35,9 @@ class Clicks:
         # Clicks of one impression id in log order: the first that matches is the billable one.
         self._waiting: dict[str, list[Click]] = {}
         self._waiting_by_ts: list[tuple[int, str, str]] = []
-        # The same ids as Kafka keys, and how many of them have these low bits of their hash: of most impressions that
-        # answers without a look at the key.
-        self._waiting_keys: set[bytes | None] = set()
+        # The hashes of these ids, each with how many ids have it, and how many have the same low bits: most impressions
+        # need no more than that.
+        self._waiting_hashes: Counter[int] = Counter()
         self._waited: npt.NDArray[np.int32] = np.zeros(int(_LOW_BITS) + 1, np.int32)
         self.pending = 0
 
@@ -66,19 +67,21 @@ class Clicks:
     def wait(self, click: Click) -> None:
         """Keeps an accepted click until its impression comes, or no impression can match it any more."""
         if click.impression_id not in self._waiting:
-            key = click.impression_id.encode()
-            self._waiting_keys.add(key)
-            self._waited[_hash(key) & int(_LOW_BITS)] += 1
+            self._expect(click.impression_id, 1)
         self._waiting.setdefault(click.impression_id, []).append(click)
         heapq.heappush(self._waiting_by_ts, (click.ts, click.impression_id, click.click_id))
         self.pending += 1
 
-    def awaited(self, keys: Sequence[bytes | None], hashes: Hashes) -> list[int]:
-        """Which of the impressions with these ids, in UTF-8, and hashes some click waits for; as indexes."""
+    def awaited(self, hashes: Hashes) -> list[int]:
+        """Which of the impressions with these hashes of their ids some click may wait for; as indexes.
+
+        Two ids may have one hash; `take` compares the ids.
+        """
         if not self._waiting:
             return []
-        near = np.flatnonzero(self._waited[hashes & _LOW_BITS]).tolist()
-        return [index for index in near if keys[index] in self._waiting_keys]
+        near = np.flatnonzero(self._waited[hashes & _LOW_BITS])
+        pairs = zip(near.tolist(), hashes[near].tolist(), strict=True)
+        return [index for index, hash_ in pairs if hash_ in self._waiting_hashes]
 
     def take(self, impression: Impression) -> list[Click]:
         """Removes and returns, in log order, the waiting clicks that this impression matches."""
@@ -128,9 +131,15 @@ class Clicks:
             self._waiting[impression_id] = clicks
         else:
             del self._waiting[impression_id]
-            key = impression_id.encode()
-            self._waiting_keys.remove(key)
-            self._waited[_hash(key) & int(_LOW_BITS)] -= 1
+            self._expect(impression_id, -1)
+
+    def _expect(self, impression_id: str, more: int) -> None:
+        """One id more that a click waits for, or one less."""
+        hash_ = _hash(impression_id.encode())
+        self._waited[hash_ & int(_LOW_BITS)] += more
+        self._waiting_hashes[hash_] += more
+        if not self._waiting_hashes[hash_]:
+            del self._waiting_hashes[hash_]
 
 
 def matches(impression_ts: int, click_ts: int, bounds: JoinBounds) -> bool:

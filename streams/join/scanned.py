@@ -40,13 +40,11 @@ class ScannedImpressions(Sequence[Impression]):
         self,
         rows: npt.NDArray[np.void],
         values: Slices,
-        keys: Slices,
         left: dict[int, Impression],
         cleaned: Mapping[int, bytes] = MappingProxyType({}),
     ) -> None:
-        """The values decode to the impressions, but for those that were `cleaned`, by place. `keys` are their ids."""
+        """The values decode to the impressions, but for those that were `cleaned`, by place."""
         self._values = values
-        self.keys = keys
         self._cleaned = cleaned
         self.rows = rows
         self.buffer = values.buffer
@@ -119,7 +117,7 @@ class ImpressionDecoder:
         stamped = np.asarray(records.timestamps, np.int64)
         doubtful = (results == LEFT) | ((rows["ts"] > stamped + self._future_ms) & (stamped >= 0))
         if not doubtful.any():
-            events = ScannedImpressions(rows, values, keys, {})
+            events = ScannedImpressions(rows, values, {})
             return DecodedBatch(range(len(rows)), events, events.ts, [])
         good = np.ones(len(records), np.bool_)
         refused: list[tuple[int, Reason, str]] = []
@@ -139,7 +137,7 @@ class ImpressionDecoder:
             for place, row in enumerate(chosen)
             if row in read and read[row].payload != records.values[row]
         }
-        events = ScannedImpressions(rows[places], values.at(places), keys.at(places), left, cleaned)
+        events = ScannedImpressions(rows[places], values.at(places), left, cleaned)
         features_left_out = sum(each.features_left_out for each in read.values())
         return DecodedBatch(chosen, events, events.ts, refused, features_left_out)
 

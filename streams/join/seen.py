@@ -12,6 +12,10 @@ import heapq
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
 from schemas.events import Click, Impression
 from streams.join.judge import Fate
 
@@ -24,12 +28,22 @@ class Seen(Generic[Event]):
     def __init__(self) -> None:
         self._by_id: dict[str, list[Event]] = {}
         self._by_ts: list[tuple[int, str]] = []
+        # The hashes of the ids, ascending; None when they are to be computed again.
+        self._hashes: npt.NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self._by_ts)
 
-    def __contains__(self, event_id: str) -> bool:
-        return event_id in self._by_id
+    def places(self, hashes: npt.NDArray[np.uint64]) -> list[int]:
+        """Which of these hashes are those of remembered ids; as indexes."""
+        if not self._by_id:
+            return []
+        if self._hashes is None:
+            made = (xxhash.xxh3_64_intdigest(event_id.encode()) for event_id in self._by_id)
+            self._hashes = np.sort(np.fromiter(made, np.uint64, len(self._by_id)))
+        at = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+        places: list[int] = np.flatnonzero(self._hashes[at] == hashes).tolist()
+        return places
 
     def of(self, event_id: str) -> Iterable[Event]:
         """The remembered events of an id, in log order."""
@@ -37,12 +51,14 @@ class Seen(Generic[Event]):
 
     def remember(self, event_id: str, event: Event) -> None:
         """Adds an event."""
+        self._hashes = None
         self._by_id.setdefault(event_id, []).append(event)
         heapq.heappush(self._by_ts, (event.ts, event_id))
 
     def forget_below(self, ts_ms: int) -> None:
         """Drops events with a lower `ts`: no later record can be their twin."""
         while self._by_ts and self._by_ts[0][0] < ts_ms:
+            self._hashes = None
             _, event_id = heapq.heappop(self._by_ts)
             kept = [event for event in self._by_id.get(event_id, ()) if event.ts >= ts_ms]
             if kept:

@@ -63,7 +63,14 @@ BYTES: Final = read("u1")
 class Deferred:
     """A function that is compiled when it is first called, or when one that calls it is compiled."""
 
-    def __init__(self, function: Callable[..., Any], compiled: Callable[[Callable[..., Any]], Any]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        compiled: Callable[[Callable[..., Any]], Any],
+        arguments: tuple[Argument, ...] = (),
+    ) -> None:
+        self.name = function.__name__
+        self.arguments = arguments
         self._function = function
         self._compiled = compiled
         self._made: Any = None
@@ -90,7 +97,7 @@ def kernel(*arguments: Argument) -> Callable[[F], F]:
     """A function for exactly these types of arguments. It runs without the interpreter's lock."""
 
     def deferred(function: F) -> F:
-        made = Deferred(function, lambda given: _compiled(given, arguments))
+        made = Deferred(function, lambda given: _compiled(given, arguments), arguments)
         KERNELS.append(made)
         return cast(F, made)
 
