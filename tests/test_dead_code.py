@@ -182,7 +182,9 @@ def _definitions_nobody_uses(folders: Iterable[str], *, by: Iterable[str]) -> It
     for source in of(folders):
         used, path = names_used_within(source), source.path.as_posix()
         for name, line in definitions(source):
-            found_by_pytest = path.startswith("tests/") and (name.startswith("test_") or name == "pytestmark")
+            found_by_pytest = path.startswith("tests/") and (
+                name.startswith(("test_", "pytest_")) or name == "pytestmark"
+            )
             is_used = (source.module, name) in taken or used[name] - {name}
             if not (is_used or found_by_pytest or name.startswith("__")):
                 yield Unused(path, line, name)
