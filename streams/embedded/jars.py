@@ -72,6 +72,7 @@ def read_lock(text: str) -> list[Jar]:
 def class_path(
     jars: Iterable[Jar] | None = None,
     *,
+    of: str = "Apache Kafka",
     folder: Path | None = None,
     repositories: Mapping[str, str] | None = None,
     progress: Progress = lambda _line: None,
@@ -79,14 +80,15 @@ def class_path(
     """Paths of all jars (default: Kafka's), each verified on every call; missing and damaged ones are fetched.
 
     Hashing all 44 MB takes 0.04 s. Several processes may call this at the same time: a file appears whole or not at
-    all. ``repositories`` (name to address) replaces jgo's settings. Raises JarError when a jar cannot be fetched.
+    all. ``of`` is what they belong to, for progress. ``repositories`` (name to address) replaces jgo's settings. Raises
+    JarError when a jar cannot be fetched.
     """
     wanted = list(read_lock(LOCK.read_text()) if jars is None else jars)
     folder = folder or jars_folder()
     folder.mkdir(parents=True, exist_ok=True)
     missing = [jar for jar in wanted if not _is_sound(folder / jar.filename, jar, progress)]
     if missing:
-        progress(f"Fetching {len(missing)} jars of Apache Kafka.")
+        progress(f"Fetching {len(missing)} jars of {of}.")
         with (
             tempfile.TemporaryDirectory(dir=folder, prefix="staging-") as staging,
             ThreadPoolExecutor(PARALLEL) as pool,
@@ -103,7 +105,7 @@ def class_path(
 
 def _is_sound(path: Path, jar: Jar, progress: Progress) -> bool:
     try:
-        digest = _sha256(path)
+        digest = sha256_of(path)
     except FileNotFoundError:
         return False
     if digest != jar.sha256:
@@ -130,7 +132,7 @@ def _fetch(jar: Jar, staging: Path, folder: Path, repositories: Mapping[str, str
             f"Could not fetch {jar.coordinate} in {ATTEMPTS} attempts: {failure}. Check the network, or name a mirror "
             "under [repositories] in jgo's settings file."
         ) from failure
-    digest = _sha256(fetched)
+    digest = sha256_of(fetched)
     if digest != jar.sha256:
         fetched.unlink()
         raise JarError(
@@ -142,11 +144,12 @@ def _fetch(jar: Jar, staging: Path, folder: Path, repositories: Mapping[str, str
 
 def _download(jar: Jar, staging: Path, repositories: Mapping[str, str] | None) -> Path:
     # One folder for each attempt: jgo takes a file that a broken transfer left for a complete one.
-    context = _maven(Path(tempfile.mkdtemp(dir=staging)), repositories)
+    context = maven_context(Path(tempfile.mkdtemp(dir=staging)), repositories)
     return Path(context.create_dependency(jar.coordinate).artifact.resolve())
 
 
-def _maven(repo_cache: Path, repositories: Mapping[str, str] | None = None) -> "MavenContext":
+def maven_context(repo_cache: Path, repositories: Mapping[str, str] | None = None) -> "MavenContext":
+    """What resolves and fetches jars into ``repo_cache``. Raises JarError when jgo is missing."""
     try:
         from jgo.config import GlobalSettings
         from jgo.maven import MavenContext, PythonResolver
@@ -162,7 +165,8 @@ def _maven(repo_cache: Path, repositories: Mapping[str, str] | None = None) -> "
     )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -170,7 +174,7 @@ def _sha256(path: Path) -> str:
 def lock_text() -> str:
     """The text of the lock for ``KAFKA``, resolved and fetched again; takes about half a minute."""
     with tempfile.TemporaryDirectory() as cache:
-        maven = _maven(Path(cache))
+        maven = maven_context(Path(cache))
         inputs, others = maven.resolver.resolve([maven.create_dependency(KAFKA)])
         log4j = next(each.version for each in others if f"{each.groupId}:{each.artifactId}" == LOG4J_CORE)
         # Not resolved together with Kafka: jgo applies the managed versions of every input, and log4j's pom manages
@@ -181,7 +185,7 @@ def lock_text() -> str:
             paths = list(pool.map(lambda artifact: artifact.resolve(), artifacts))
         parts = [(each.groupId, each.artifactId, each.version, each.classifier) for each in artifacts]
         lines = [
-            f"{':'.join(part for part in part_list if part)} {_sha256(path)}"
+            f"{':'.join(part for part in part_list if part)} {sha256_of(path)}"
             for part_list, path in zip(parts, paths, strict=True)
         ]
     head = f"# {KAFKA} and what it needs; written by `python -m streams.embedded.jars --lock`, not by hand."

