@@ -79,8 +79,6 @@ ALLOWED_BESIDES = {
     "streams/engine/recovery.py": {"concurrent", "threading"},
     # The estimator is River's interface around the core, ftrl_core.py.
     "online_models/ftrl.py": {"river"},
-    # Student's and normal quantiles of an interval.
-    "online_models/experiments.py": {"statsmodels"},
 }
 CLOCKS = {"now", "utcnow", "today"}
 OUTSIDE = {"open", "input", "print", "exec", "eval", "__import__"}

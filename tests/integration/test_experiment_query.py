@@ -1,4 +1,4 @@
-"""`experiment_arms` held against statsmodels and against the summary's own comparison of two arms."""
+"""`experiment_arms` held against `online_models.experiments`, which gbstats is the oracle of, and statsmodels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 from clickhouse_connect.driver.client import Client
-from scipy.stats import chisquare
+from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
-from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
-from statsmodels.stats.proportion import test_proportions_2indep as score_test
 
-from online_models.experiments import Arm, compare
+from online_models.anytime import half_width, shares_p_value
+from online_models.experiments import Arm, Users, compare
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import run_query
 from schemas.errors import ClickfoldError, SettingsError
+from schemas.outcomes import Outcome
 from streams.cli.connections import clickhouse_errors_as_sentences
-from tests.golden import insert, total
+from tests.golden import HOUR_MS, MINUTE_MS, insert, total
 
 pytestmark = pytest.mark.clickhouse
 
@@ -83,22 +83,80 @@ def counts(name: str, arm: str, control: str = "") -> tuple[int, int, int, int]:
     return x, n, control_x, control_n
 
 
+@pytest.mark.parametrize("planned", ["500000", "5000"])
 @pytest.mark.parametrize(("name", "arm"), PAIRS)
-def test_difference_interval_and_p_are_those_of_statsmodels_and_of_the_summary(ask: Ask, name: str, arm: str) -> None:
-    row = ask()[name, arm]
-    clicks, shown, control_clicks, control_shown = four = counts(name, arm)
-    low, high = confint_proportions_2indep(*four, method="newcomb", compare="diff")
+def test_difference_interval_and_p_are_those_of_the_summary(ask: Ask, name: str, arm: str, planned: str) -> None:
+    row = ask(planned=planned)[name, arm]
+    clicks, shown, control_clicks, control_shown = counts(name, arm)
+    summary = compare(Arm("a", control_shown, control_clicks), Arm("b", shown, clicks), planned=int(planned))
+    low, high = summary.interval.low, summary.interval.high
     assert (row["difference_low"], row["difference_high"]) == pytest.approx((low, high), abs=1.1e-6)
-    summary = compare(Arm("a", control_shown, control_clicks), Arm("b", shown, clicks))
     assert row["p_value"] == pytest.approx(summary.p_value, abs=1.1e-6)
     assert row["difference"] == pytest.approx(summary.difference, abs=1.1e-6)
     assert row["lift"] == (None if summary.lift is None else pytest.approx(summary.lift, abs=1.1e-4))
-    if name not in ("none", "sure"):
-        with np.errstate(divide="ignore"):
-            assert row["p_value"] == pytest.approx(score_test(*four, method="score").pvalue, abs=1.1e-6)
-        # The pooled z test leaves out one observation in n.
-        pooled = proportions_ztest([clicks, control_clicks], [shown, control_shown])[1]
-        assert row["p_value"] == pytest.approx(pooled, rel=0.01)
+
+
+def outcome_of(user: str, arm: str, number: int, *, clicked: bool) -> Outcome:
+    """A click of a user, or a non-click that stands for twenty."""
+    return Outcome(
+        "click" if clicked else "unclicked",
+        f"{user}-{clicked}-{number}",
+        0,
+        weight=1.0 if clicked else 20.0,
+        click_id=f"{user}-{number}" if clicked else None,
+        click_ts=HOUR_MS + 3 * MINUTE_MS + 1 if clicked else None,
+        ts=HOUR_MS + 3 * MINUTE_MS,
+        campaign_id="k1",
+        creative_id="k",
+        user_id=user,
+        experiment="users",
+        arm=arm,
+    )
+
+
+def test_users_who_were_divided_make_the_interval_that_of_their_sums(arms: Client, ask: Ask) -> None:
+    """Impressions of the totals are not the sum of the weights, as sampling is by chance."""
+    outcomes, sums = [], {}
+    generator = np.random.default_rng(1)
+    for arm, shown in (("a", 4_000), ("b", 4_100)):
+        clicked = generator.integers(0, 4, 60)
+        kept = generator.integers(0, 5, 60)
+        for user, (clicks, others) in enumerate(zip(clicked.tolist(), kept.tolist(), strict=True)):
+            outcomes += [
+                outcome_of(f"{arm}{user}", arm, number, clicked=is_click)
+                for is_click, many in ((True, clicks), (False, others))
+                for number in range(many)
+            ]
+        k = clicked + 20.0 * kept
+        squares = float(clicked @ clicked), float(clicked @ k), float(k @ k)
+        users = Users(int((kept > 0).sum()), *squares, float(kept.sum()) * 380.0)
+        sums[arm] = Arm(arm, shown, int(clicked.sum()), users)
+    insert(arms, "outcomes", outcomes)
+    of_arms = [(arm.name, arm.impressions, arm.clicks) for arm in sums.values()]
+    insert(
+        arms,
+        "totals",
+        [
+            total(3, version=1, final=True, experiment="users", arm=name, impressions=n, attributed_clicks=x)
+            for name, n, x in of_arms
+        ],
+    )
+    row = ask(experiment="users", split="user")["users", "b"]
+    found = compare(sums["a"], sums["b"])
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx(
+        (found.interval.low, found.interval.high), abs=1.1e-6
+    )
+    assert row["p_value"] == pytest.approx(found.p_value, abs=1.1e-6)
+    assert row["share_p"] == pytest.approx(found.shares_p, abs=1.1e-6)
+    narrower = ask(experiment="users")["users", "b"]
+    assert narrower["difference_high"] < row["difference_high"]
+
+
+def test_a_split_or_a_plan_that_cannot_be_is_refused(ask: Ask) -> None:
+    with pytest.raises(ClickfoldError, match="split is impression or user"), clickhouse_errors_as_sentences():
+        ask(split="campaign")
+    with pytest.raises(ClickfoldError, match="at least 1"), clickhouse_errors_as_sentences():
+        ask(planned="0")
 
 
 @pytest.mark.parametrize("name", ["many", "three"])
@@ -110,21 +168,26 @@ def test_p_values_allow_for_every_arm_as_holm_says(ask: Ask, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "arm"), [("many", "b"), ("two", "b"), ("three", "z")])
-def test_a_test_of_these_sizes_finds_the_detectable_difference_in_four_of_five_cases(
+def test_a_look_at_these_sizes_finds_the_detectable_difference_in_four_of_five_cases(
     ask: Ask, name: str, arm: str
 ) -> None:
+    row = ask()[name, arm]
     _, shown, control_clicks, control_shown = counts(name, arm)
     rate = control_clicks / control_shown
-    effect = ask()[name, arm]["detectable_difference"] / (rate * (1 - rate)) ** 0.5
-    power = NormalIndPower().power(effect_size=effect, nobs1=control_shown, ratio=shown / control_shown, alpha=0.05)
+    effect = row["detectable_difference"] / (rate * (1 - rate)) ** 0.5
+    # The normal test whose critical value is as many standard errors as the interval has.
+    errors = half_width(1.0, shown + control_shown)
+    alpha = 2 * norm.sf(errors)
+    power = NormalIndPower().power(effect_size=effect, nobs1=control_shown, ratio=shown / control_shown, alpha=alpha)
     assert power == pytest.approx(0.8, abs=0.001)
 
 
 @pytest.mark.parametrize("name", ["many", "three", "two", "zero"])
-def test_uneven_splits_are_found_by_chi_square(ask: Ask, name: str) -> None:
+def test_shares_are_tested_at_any_time(ask: Ask, name: str) -> None:
     rows = [row for (of, _), row in ask().items() if of == name]
     shown = [n for n, _ in COUNTS[name].values()]
-    assert [row["share_p"] for row in rows] == pytest.approx([chisquare(shown).pvalue] * len(rows), abs=1e-6)
+    expected = shares_p_value(shown, [1.0] * len(shown))
+    assert [row["share_p"] for row in rows] == pytest.approx([expected] * len(rows), abs=1e-6)
     assert [row["share"] for row in rows] == pytest.approx([n / sum(shown) for n in shown], abs=1e-4)
 
 
@@ -141,13 +204,13 @@ def test_shares_may_be_given(ask: Ask, shares: str, expected: list[float]) -> No
     rows = ask(experiment="three", shares=shares)
     shown = [*(n for n, _ in COUNTS["three"].values()), 0]
     kept = [(seen, meant) for seen, meant in zip(shown, expected, strict=True) if meant]
-    p = chisquare([seen for seen, _ in kept], [sum(shown) * meant / sum(expected) for _, meant in kept]).pvalue
+    p = shares_p_value([seen for seen, _ in kept], [meant for _, meant in kept])
     assert rows["three", "x"]["share_p"] == pytest.approx(p, abs=1e-6)
     assert rows["three", "x"]["expected_share"] == pytest.approx(expected[0] / sum(expected), abs=1e-4)
 
 
 def test_an_arm_nobody_meant_to_show_is_no_chance(ask: Ask) -> None:
-    rows = ask(experiment="two", shares="a=1")
+    rows = ask(experiment="two", shares="a=1,c=1")
     assert {row["share_p"] for row in rows.values()} == {0}
 
 
@@ -159,7 +222,9 @@ def test_shares_that_cannot_be_read_are_refused(ask: Ask) -> None:
 
 def test_a_control_may_be_named(ask: Ask) -> None:
     rows = ask(experiment="many", control="c")
-    low, high = confint_proportions_2indep(*counts("many", "a", "c"), method="newcomb", compare="diff")
+    x, n, control_x, control_n = counts("many", "a", "c")
+    interval = compare(Arm("c", control_n, control_x), Arm("a", n, x)).interval
+    low, high = interval.low, interval.high
     row = rows["many", "a"]
     assert (row["control"], row["difference_low"], row["difference_high"]) == (
         "c",

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from online_models.experiments import Arm, Comparison, compare, wilson
+from online_models.experiments import Arm, Comparison, compare, rate_interval
 from schemas.clickhouse.queries import run_query
 from streams.cli.render.escape import escaped, escaped_table
 from streams.cli.render.figures import DASH, count, decimal, money, sparkline
@@ -148,7 +148,7 @@ def arms(rows: list[Row]) -> RenderableType:
     shown = [row for row in rows if row["impressions"]]
     if not shown:
         return Text("Experiments: no impression names an arm.")
-    table = _table("Experiments: click rate by arm, 95 % intervals")
+    table = _table("Experiments: click rate by arm, 95 % intervals that hold however often one looks")
     for name in ("experiment", "arm"):
         table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=24)
     for name in ("impressions", "clicks", "CTR %", "low %", "high %", "predicted"):
@@ -157,7 +157,7 @@ def arms(rows: list[Row]) -> RenderableType:
     for row in shown:
         arm = Arm(row["arm"] or "(none)", int(row["impressions"]), int(row["attributed_clicks"]))
         by_experiment[row["experiment"]].append(arm)
-        interval = wilson(arm)
+        interval = rate_interval(arm)
         table.add_row(
             Text(row["experiment"]), Text(arm.name), count(arm.impressions), count(arm.clicks),
             decimal(100 * arm.rate, 3), decimal(100 * interval.low, 3), decimal(100 * interval.high, 3),
