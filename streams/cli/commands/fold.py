@@ -28,6 +28,8 @@ from streams.state.disk import Folder
 
 # Outcomes of one sweep. At the end all that is open is decided, and in parts it takes little memory.
 _SWEEP_OUTCOMES = 50_000
+# How the record of an outcome without a click begins.
+_UNCLICKED = b'{"kind":"unclicked",'
 
 
 def fold(
@@ -130,6 +132,9 @@ def summed_summary(ledgers: Iterable[Ledger]) -> dict[str, dict[str, int]]:
 
 def outcome_line(value: bytes) -> bytes:
     """An outcome as a line of JSON. Without a click `click_id` is null, where the record in Kafka leaves it out."""
+    if value.startswith(_UNCLICKED):
+        # Nearly all of them: reading and writing each anew took a third of the time of the command.
+        return b'{"click_id":null,' + value[1:] + b"\n"
     return orjson.dumps({"click_id": None, **orjson.loads(value)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
