@@ -37,6 +37,8 @@ def test_an_outcome_decodes_to_all_fields_of_its_impression(impression: Impressi
     else:
         out = outcomes.clicked(impression, click, repeat=kind == "repeat")
     clicked = kind != "unclicked"
+    # Readers that do not know the default find it in the record.
+    assert (b'"weight":1.0,' if clicked else b'"weight":20.0,') in (out.value or b"")
     assert decode(out.value or b"", Outcome) == Outcome(
         kind=kind,  # type: ignore[arg-type]  # a Literal
         join_partition=3,

@@ -28,6 +28,7 @@ class Outcomes:
             "repeat" if repeat else "click",
             impression.impression_id,
             self._partition,
+            weight=1.0,
             label=None if repeat else 1,
             click_id=click.click_id,
             click_ts=click.ts,
