@@ -22,18 +22,24 @@ from streams.kernels.machine import (
     TEXT_BYTES,
     Int,
     byte,
-    lowest,
-    others,
     put_double,
     put_half,
     put_int,
     put_word,
-    quotes,
-    specials,
     start_of,
     word,
 )
 from streams.kernels.slices import MARGIN
+from streams.kernels.tokens import (
+    FLOAT_TENS,
+    TENS,
+    literal_end,
+    number_end,
+    same_bytes,
+    space_end,
+    text_end,
+    whole,
+)
 
 assert MARGIN >= TEXT_BYTES, "a string is looked at in blocks, the last of which goes beyond its end"
 
@@ -74,78 +80,6 @@ _TABLE = np.array(
     np.uint64,
 )
 assert max(map(len, NAMES)) < 16, "a name is compared as two words"
-_TENS = np.array([10**power for power in range(17)], np.int64)
-_FLOAT_TENS = np.array([10.0**power for power in range(17)], np.float64)
-_LOW_BYTES = np.array([(1 << 8 * count) - 1 for count in range(8)], np.uint64)
-_NULL, _TRUE, _FALSE = (np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"true", b"false"))
-_ONE, _EIGHT, _SIXTY_FOUR = map(np.uint64, (1, 8, 64))
-# Eight digits at once: https://lemire.me/blog/2022/01/21/swar-explained-parsing-eight-digits/
-_ZEROS, _SIXES, _TOPS = map(np.uint64, (0x3030303030303030, 0x7676767676767676, 0x8080808080808080))
-_MASKS = tuple(map(np.uint64, (0x0F0F0F0F0F0F0F0F, 0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF)))
-_MASK_1, _MASK_2, _MASK_3 = _MASKS
-_STEP_1, _STEP_2, _STEP_3 = map(np.uint64, (2_561, 6_553_601, 42_949_672_960_001))
-_BITS_8, _BITS_16, _BITS_32 = map(np.uint64, (8, 16, 32))
-
-
-# ---- text -----------------------------------------------------------------------------------------------------------
-
-
-@part
-def _utf8(at: Int, stop: Int) -> bool:
-    """Whether these bytes are UTF-8, as Unicode defines it: no surrogates, nothing longer than needed."""
-    while at < stop:
-        first = byte(at)
-        if first < 0x80:
-            at += 1
-            continue
-        if 0xC2 <= first <= 0xDF:
-            more = 1
-        elif 0xE0 <= first <= 0xEF:
-            more = 2
-        elif 0xF0 <= first <= 0xF4:
-            more = 3
-        else:
-            return False
-        if at + more >= stop:
-            return False
-        second = byte(at + 1)
-        if (first == 0xE0 and second < 0xA0) or (first == 0xED and second > 0x9F):
-            return False
-        if (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F):
-            return False
-        for number in range(1, more + 1):
-            if byte(at + number) & 0xC0 != 0x80:
-                return False
-        at += more + 1
-    return True
-
-
-@inlined
-def _text_end(at: Int, stop: Int) -> Int:
-    """Where the text that begins at `at` has its closing quote; -1 if it is to be left to msgspec."""
-    start, ascii_only, end = at, True, np.int64(-1)
-    while at < stop:
-        ends = quotes(at)
-        # All bits below the first quote; all 64 where there is none.
-        below = (ends & (~ends + _ONE)) - _ONE
-        if specials(at) & below:
-            break
-        if others(at) & below:
-            ascii_only = False
-        if ends:
-            end = at + lowest(ends)
-            break
-        at += TEXT_BYTES
-    if end >= stop or (end >= 0 and not ascii_only and not _utf8(start, end)):
-        end = np.int64(-1)
-    return end
-
-
-@inlined
-def _space_end(at: Int, stop: Int) -> Int:
-    while at < stop and (byte(at) == 32 or byte(at) == 10 or byte(at) == 13 or byte(at) == 9):
-        at += 1
-    return at
 
 
 @inlined
@@ -162,114 +96,37 @@ def _field(at: Int, names: Int) -> Int:
     return np.int64(UNKNOWN)
 
 
-@inlined
-def _same(left: Int, right: Int, length: Int) -> Int:
-    place = np.int64(0)
-    while place + 8 <= length and word(left + place) == word(right + place):
-        place += 8
-    rest = length - place
-    return rest < 8 and ((word(left + place) ^ word(right + place)) & _LOW_BYTES[rest]) == 0
-
-
-# ---- numbers --------------------------------------------------------------------------------------------------------
-
-
-@inlined
-def _digits(at: Int) -> Int:
-    """How many of the next eight bytes are digits up to the first that is none, and their number."""
-    raw = word(at) ^ _ZEROS
-    count = lowest(((raw + _SIXES) | raw) & _TOPS) >> 3
-    number = np.int64(0)
-    if count > 0:
-        raw = raw << (_SIXTY_FOUR - _EIGHT * np.uint64(count))
-        raw = ((raw & _MASK_1) * _STEP_1) >> _BITS_8
-        raw = ((raw & _MASK_2) * _STEP_2) >> _BITS_16
-        number = np.int64(((raw & _MASK_3) * _STEP_3) >> _BITS_32)
-    return count, number
-
-
-@inlined
-def _whole(at: Int) -> Int:
-    """How many digits follow, 17 for more than 16, and their number."""
-    count, number = _digits(at)
-    if count == 8:
-        more, rest = _digits(at + 8)
-        number = number * _TENS[more] + rest
-        count += more
-        if count == 16 and 48 <= byte(at + 16) <= 57:
-            count = np.int64(17)
-    return count, number
-
-
-@part
-def _number_end(at: Int, stop: Int) -> Int:
-    """Where a number without exponent and with at most 32 characters ends; -1 for anything else."""
-    first = at
-    if at < stop and byte(at) == 45:
-        at += 1
-    start = at
-    while at < stop and 48 <= byte(at) <= 57:
-        at += 1
-    if at == start or (byte(start) == 48 and at - start > 1) or at - start > 18:
-        return np.int64(-1)
-    if at < stop and byte(at) == 46:
-        at += 1
-        start = at
-        while at < stop and 48 <= byte(at) <= 57:
-            at += 1
-        if at == start:
-            return np.int64(-1)
-    if at - first > 32 or (at < stop and (byte(at) == 69 or byte(at) == 101)):
-        return np.int64(-1)
-    return at
-
-
-@part
-def _literal_end(at: Int, stop: Int) -> Int:
-    """Where null, true or false ends; -1 for anything else."""
-    if at + 4 < stop:
-        four = word(at) & _LOW_BYTES[4]
-        if four == _NULL or four == _TRUE:
-            return at + 4
-    if at + 5 < stop and (word(at) & _LOW_BYTES[5]) == _FALSE:
-        return at + 5
-    return np.int64(-1)
-
-
-# ---- records --------------------------------------------------------------------------------------------------------
-
-
 @part
 def _features_end(at: Int, stop: Int) -> Int:
     """Where an object of usable features ends; -1 if msgspec must look at it."""
-    at = _space_end(at + 1, stop)
+    at = space_end(at + 1, stop)
     if at < stop and byte(at) == 125:
         return at + 1
     for _ in range(_MAX_FEATURES):
         if at >= stop or byte(at) != 34:
             break
-        end = _text_end(at + 1, stop)
+        end = text_end(at + 1, stop)
         if end < 0 or end - at - 1 > _MAX_TEXT:
             break
-        at = _space_end(end + 1, stop)
+        at = space_end(end + 1, stop)
         if at >= stop or byte(at) != 58:
             break
-        at = _space_end(at + 1, stop)
+        at = space_end(at + 1, stop)
         if at >= stop:
             break
         first = byte(at)
         if first == 34:
-            end = _text_end(at + 1, stop)
+            end = text_end(at + 1, stop)
             if end < 0 or end - at - 1 > _MAX_FEATURE_TEXT:
                 break
             at = end + 1
         elif first == 116 or first == 102:
-            at = _literal_end(at, stop)
+            at = literal_end(at, stop)
         else:
-            at = _number_end(at, stop)
+            at = number_end(at, stop)
         if at < 0:
             break
-        at = _space_end(at, stop)
+        at = space_end(at, stop)
         if at >= stop:
             break
         closing = byte(at)
@@ -277,7 +134,7 @@ def _features_end(at: Int, stop: Int) -> Int:
             return at + 1
         if closing != 44:
             break
-        at = _space_end(at + 1, stop)
+        at = space_end(at + 1, stop)
     return np.int64(-1)
 
 
@@ -287,10 +144,10 @@ def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after:
 
     `after` remembers which field followed which: a producer writes them in one order nearly always.
     """
-    at = _space_end(value, stop)
+    at = space_end(value, stop)
     if at >= stop or byte(at) != 123:
         return LEFT
-    at = _space_end(at + 1, stop)
+    at = space_end(at + 1, stop)
     seen = np.int64(0)
     for number in range(DIMS):
         put_half(row + AT_SPANS + 4 * number, np.int64(0))
@@ -308,20 +165,20 @@ def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after:
         if field != UNKNOWN:
             at += np.int64(word(names + _NAME_BYTES * field + 32))
         else:
-            at = _text_end(at, stop)
+            at = text_end(at, stop)
             if at < 0:
                 return LEFT
-        at = _space_end(at + 1, stop)
+        at = space_end(at + 1, stop)
         if at >= stop or byte(at) != 58:
             return LEFT
-        at = _space_end(at + 1, stop)
+        at = space_end(at + 1, stop)
         if at >= stop or (seen >> field & 1 and field != UNKNOWN):
             return LEFT
         seen |= np.int64(1) << field
         first = byte(at)
         if first == 34:
             at += 1
-            end = _text_end(at, stop)
+            end = text_end(at, stop)
             length = end - at
             if end < 0 or (field != UNKNOWN and length > _MAX_TEXT):
                 return LEFT
@@ -331,20 +188,20 @@ def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after:
                 if length > 0:
                     put_half(row + AT_SPANS + 4 * field, (at - value) << 16 | length)
             elif field == ID:
-                if length == 0 or length != key_length or not _same(at, key, length):
+                if length == 0 or length != key_length or not same_bytes(at, key, length):
                     return LEFT
             elif field != USER and field != MODEL and field != UNKNOWN:
                 return LEFT
             at = end + 1
         elif first == 110 or field == UNKNOWN:
             if 48 <= first <= 57 or first == 45:
-                at = _number_end(at, stop)
+                at = number_end(at, stop)
             else:
-                at = _literal_end(at, stop)
+                at = literal_end(at, stop)
             if at < 0 or REQUIRED >> field & 1:
                 return LEFT
         elif field == TS or field == PRICE or field == BID:
-            count, number = _whole(at)
+            count, number = whole(at)
             if count == 0 or count > 16 or (first == 48 and count > 1):
                 return LEFT
             # What follows a number is looked at below: a dot or an exponent is no comma.
@@ -358,21 +215,21 @@ def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after:
             elif field == PRICE:
                 put_int(row + AT_PRICE, number)
         elif field == PCTR:
-            count, number = _whole(at)
+            count, number = whole(at)
             if count == 0 or count > 15 or (first == 48 and count > 1):
                 return LEFT
             at += count
             share = np.float64(number)
             if at < stop and byte(at) == 46:
-                places, rest = _whole(at + 1)
+                places, rest = whole(at + 1)
                 if places == 0 or places + count > 16:
                     return LEFT
                 at += 1 + places
-                number = number * _TENS[places] + rest
+                number = number * TENS[places] + rest
                 if number > 9_007_199_254_740_992:
                     return LEFT
                 # Both are exact, so the quotient is the double nearest to what is written.
-                share = np.float64(number) / _FLOAT_TENS[places]
+                share = np.float64(number) / FLOAT_TENS[places]
             if share > 1.0:
                 return LEFT
             put_double(row + AT_PCTR, share)
@@ -382,11 +239,11 @@ def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after:
                 return LEFT
         else:
             return LEFT
-        at = _space_end(at, stop)
+        at = space_end(at, stop)
         if at >= stop:
             return LEFT
         closing = byte(at)
-        at = _space_end(at + 1, stop)
+        at = space_end(at + 1, stop)
         if closing == 44:
             continue
         if closing != 125 or at != stop or (seen & REQUIRED) != REQUIRED:

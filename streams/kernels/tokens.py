@@ -1,0 +1,155 @@
+"""Parts of JSON at an address: text, whole numbers, numbers, literals. All of them are a strict subset.
+
+What is not in it, such as escapes, exponents and long numbers, ends at -1 or has too many digits, and is left to
+msgspec. Each function may read `TEXT_BYTES` beyond `stop`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streams.kernels.compiled import inlined, part
+from streams.kernels.machine import TEXT_BYTES, Int, byte, lowest, others, quotes, specials, word
+
+TENS = np.array([10**power for power in range(17)], np.int64)
+FLOAT_TENS = np.array([10.0**power for power in range(17)], np.float64)
+_LOW_BYTES = np.array([(1 << 8 * count) - 1 for count in range(8)], np.uint64)
+_NULL, _TRUE, _FALSE = (np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"true", b"false"))
+_ONE, _EIGHT, _SIXTY_FOUR = map(np.uint64, (1, 8, 64))
+# Eight digits at once: https://lemire.me/blog/2022/01/21/swar-explained-parsing-eight-digits/
+_ZEROS, _SIXES, _TOPS = map(np.uint64, (0x3030303030303030, 0x7676767676767676, 0x8080808080808080))
+_MASKS = tuple(map(np.uint64, (0x0F0F0F0F0F0F0F0F, 0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF)))
+_MASK_1, _MASK_2, _MASK_3 = _MASKS
+_STEP_1, _STEP_2, _STEP_3 = map(np.uint64, (2_561, 6_553_601, 42_949_672_960_001))
+_BITS_8, _BITS_16, _BITS_32 = map(np.uint64, (8, 16, 32))
+
+
+@part
+def _utf8(at: Int, stop: Int) -> bool:
+    """Whether these bytes are UTF-8, as Unicode defines it: no surrogates, nothing longer than needed."""
+    while at < stop:
+        first = byte(at)
+        if first < 0x80:
+            at += 1
+            continue
+        if 0xC2 <= first <= 0xDF:
+            more = 1
+        elif 0xE0 <= first <= 0xEF:
+            more = 2
+        elif 0xF0 <= first <= 0xF4:
+            more = 3
+        else:
+            return False
+        if at + more >= stop:
+            return False
+        second = byte(at + 1)
+        if (first == 0xE0 and second < 0xA0) or (first == 0xED and second > 0x9F):
+            return False
+        if (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F):
+            return False
+        for number in range(1, more + 1):
+            if byte(at + number) & 0xC0 != 0x80:
+                return False
+        at += more + 1
+    return True
+
+
+@inlined
+def text_end(at: Int, stop: Int) -> Int:
+    """Where the text that begins at `at` has its closing quote; -1 if it is to be left to msgspec."""
+    start, ascii_only, end = at, True, np.int64(-1)
+    while at < stop:
+        ends = quotes(at)
+        # All bits below the first quote; all 64 where there is none.
+        below = (ends & (~ends + _ONE)) - _ONE
+        if specials(at) & below:
+            break
+        if others(at) & below:
+            ascii_only = False
+        if ends:
+            end = at + lowest(ends)
+            break
+        at += TEXT_BYTES
+    if end >= stop or (end >= 0 and not ascii_only and not _utf8(start, end)):
+        end = np.int64(-1)
+    return end
+
+
+@inlined
+def space_end(at: Int, stop: Int) -> Int:
+    """Where the first character that is no white space is, or `stop`."""
+    while at < stop and (byte(at) == 32 or byte(at) == 10 or byte(at) == 13 or byte(at) == 9):
+        at += 1
+    return at
+
+
+@inlined
+def same_bytes(left: Int, right: Int, length: Int) -> Int:
+    """Whether so many bytes are the same at both addresses."""
+    place = np.int64(0)
+    while place + 8 <= length and word(left + place) == word(right + place):
+        place += 8
+    rest = length - place
+    return rest < 8 and ((word(left + place) ^ word(right + place)) & _LOW_BYTES[rest]) == 0
+
+
+@inlined
+def _digits(at: Int) -> Int:
+    """How many of the next eight bytes are digits up to the first that is none, and their number."""
+    raw = word(at) ^ _ZEROS
+    count = lowest(((raw + _SIXES) | raw) & _TOPS) >> 3
+    number = np.int64(0)
+    if count > 0:
+        raw = raw << (_SIXTY_FOUR - _EIGHT * np.uint64(count))
+        raw = ((raw & _MASK_1) * _STEP_1) >> _BITS_8
+        raw = ((raw & _MASK_2) * _STEP_2) >> _BITS_16
+        number = np.int64(((raw & _MASK_3) * _STEP_3) >> _BITS_32)
+    return count, number
+
+
+@inlined
+def whole(at: Int) -> Int:
+    """How many digits follow, 17 for more than 16, and their number."""
+    count, number = _digits(at)
+    if count == 8:
+        more, rest = _digits(at + 8)
+        number = number * TENS[more] + rest
+        count += more
+        if count == 16 and 48 <= byte(at + 16) <= 57:
+            count = np.int64(17)
+    return count, number
+
+
+@part
+def number_end(at: Int, stop: Int) -> Int:
+    """Where a number without exponent and with at most 32 characters ends; -1 for anything else."""
+    first = at
+    if at < stop and byte(at) == 45:
+        at += 1
+    start = at
+    while at < stop and 48 <= byte(at) <= 57:
+        at += 1
+    if at == start or (byte(start) == 48 and at - start > 1) or at - start > 18:
+        return np.int64(-1)
+    if at < stop and byte(at) == 46:
+        at += 1
+        start = at
+        while at < stop and 48 <= byte(at) <= 57:
+            at += 1
+        if at == start:
+            return np.int64(-1)
+    if at - first > 32 or (at < stop and (byte(at) == 69 or byte(at) == 101)):
+        return np.int64(-1)
+    return at
+
+
+@part
+def literal_end(at: Int, stop: Int) -> Int:
+    """Where null, true or false ends; -1 for anything else."""
+    if at + 4 < stop:
+        four = word(at) & _LOW_BYTES[4]
+        if four == _NULL or four == _TRUE:
+            return at + 4
+    if at + 5 < stop and (word(at) & _LOW_BYTES[5]) == _FALSE:
+        return at + 5
+    return np.int64(-1)
