@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,15 @@ Floats = npt.NDArray[np.float64]
 # Quantities that must not grow at all. The others may grow by this share of their warm level in an hour.
 COUNTS = ("descriptors", "threads")
 MOST_GROWTH = 0.05
+# Copies that merges leave, deleted after a minute. They are more as tables grow, by the logarithm of their rows, and
+# when the machine is busy. Copies that were never deleted would be ten times as many after an hour.
+MOST_GROWTH_OF = {"old parts": 1.0}
 # Files and heaps fill and are emptied again. So what is compared are the highest and the lowest values of so many spans
 # of time, each longer than one filling.
 SPANS = 6
+# What grows does so from nearly every span to nearly every later one. Of fifteen pairs, so many must rise: chance alone
+# gives that to one quantity in fifty, in both the highest and the lowest values to far fewer.
+RISING_PAIRS = 12
 # Without this many readings after the warm-up nothing can be said.
 FEWEST = 12
 
@@ -46,18 +53,27 @@ def trend(who: str, what: str, readings: Sequence[tuple[float, float]]) -> Trend
     at_h, values = np.array([at_s for at_s, _ in readings]) / 3_600, np.array([value for _, value in readings], float)
     third = len(values) // 3
     first, last = values[:third], values[-third:]
-    slope, level = min(_slope(at_h, values, extreme) for extreme in (np.max, np.min)), float(np.median(first))
+    rises = [_rise(at_h, values, extreme) for extreme in (np.max, np.min)]
+    slope, level = min(rise.slope for rise in rises), float(np.median(first))
     if what in COUNTS:
         # A count goes up and down by a few. What leaks raises the lowest value, too.
         grows = bool(last.min() > first.min() and np.median(last) > level)
     else:
-        grows = slope > MOST_GROWTH * level
+        steady = all(rise.rising >= RISING_PAIRS for rise in rises)
+        grows = steady and slope > MOST_GROWTH_OF.get(what, MOST_GROWTH) * level
     return Trend(who, what, level, float(np.median(last)), float(values.max()), slope, grows)
 
 
-def _slope(at_h: Floats, values: Floats, extreme: Callable[[Floats], float]) -> float:
-    """The median slope of all pairs of spans' extremes (Theil and Sen): a single peak does not move it."""
+class _Rise(NamedTuple):
+    """The median slope of all pairs of spans' extremes (Theil and Sen), and how many pairs rise (Kendall)."""
+
+    slope: float
+    rising: int
+
+
+def _rise(at_h: Floats, values: Floats, extreme: Callable[[Floats], float]) -> _Rise:
     middle = np.array([span.mean() for span in np.array_split(at_h, SPANS)])
     extremes = np.array([extreme(span) for span in np.array_split(values, SPANS)])
     earlier, later = np.triu_indices(SPANS, 1)
-    return float(np.median((extremes[later] - extremes[earlier]) / (middle[later] - middle[earlier])))
+    steps = extremes[later] - extremes[earlier]
+    return _Rise(float(np.median(steps / (middle[later] - middle[earlier]))), int((steps > 0).sum()))

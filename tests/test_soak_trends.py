@@ -39,6 +39,17 @@ def test_sawtooth_and_a_single_peak_do_not_grow() -> None:
     assert not of("disk MB", lambda at: 150.0 if at % 10 == 9 else 100.0 + 0.2 * at).grows
 
 
+def test_a_few_files_that_come_and_go_do_not_grow_by_the_chance_of_when_they_are_counted() -> None:
+    """As the folder of state did: the highest and the lowest MB of each span of time."""
+    highest, lowest = (5, 5, 6, 5, 6, 5), (3, 3, 2, 3, 3, 3)
+    assert not of("disk MB", lambda at: (highest, lowest)[at % 2][at // 20]).grows
+
+
+@pytest.mark.parametrize(("last", "grows"), [(250, False), (900, True)])
+def test_old_parts_may_double_in_an_hour(last: int, grows: bool) -> None:
+    assert of("old parts", lambda at: 150 + (last - 150) * at / 120).grows == grows
+
+
 def test_sawtooth_that_rises_as_a_whole_grows() -> None:
     assert of("disk MB", lambda at: 100.0 + 3.0 * (at % 10) + 0.1 * at).grows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from streams.kafka.consumer import Reading
 from streams.kafka.librdkafka import RawConsumer, library
 from streams.kafka.reader import BatchReader, MessageReader, Reader
 from streams.kafka.settings import EXACT_DELIVERY, bulk_reader_settings, client_settings
+from streams.worker.memory import trim
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
@@ -170,3 +172,19 @@ def test_an_offset_that_kafka_does_not_have_is_lost_history(cluster: Cluster, re
             eventually(lambda: reader.read(10, 0.1), what="the error")
 
     read()
+
+
+def test_reading_leaves_no_reference_cycle(cluster: Cluster) -> None:
+    """Python looks for cycles seldom in a worker, so they would add up."""
+    with closing(by_batch(cluster)) as reader:
+        reader.place(all_places(cluster))
+        reader.read(10, 0.0)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                reader.read(10, 0.0)
+                trim()
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
