@@ -160,7 +160,7 @@ def test_results_are_kept_and_hold_while_file_and_tests_are_the_same(tmp_path: P
     from tests.mutants.__main__ import still_holds
 
     path = "streams/join/judge.py"
-    source, tests = trial.digest([path]), trial.digest(deciding_tests(path))
+    source, tests = trial.digest(ROOT, [path]), trial.digest(ROOT, deciding_tests(path))
     alive = Tried(Mutant(path, 3, 4, "AddNot", 0), Verdict.SURVIVED, "", "a", "b", 1.0, source, tests)
     kept = tmp_path / "mutants.json"
     assert report.read(kept) == []

@@ -59,9 +59,9 @@ def main(
 def still_holds(one: Tried) -> bool:
     """Whether a result needs no new trial: its file is the same, and if it survived, so are its tests."""
     path = one.mutant.path
-    if digest([path]) != one.source:
+    if digest(ROOT, [path]) != one.source:
         return False
-    return one.verdict is not Verdict.SURVIVED or digest(deciding_tests(path)) == one.tests
+    return one.verdict is not Verdict.SURVIVED or digest(ROOT, deciding_tests(path)) == one.tests
 
 
 def tried(

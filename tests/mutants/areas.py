@@ -8,7 +8,16 @@ from typing import Final
 
 # The widest tests of the join: any interleaving, any crash. They come last, as they take longest.
 _HISTORIES: Final = ("test_confirm", "test_replay_owning", "test_simulation")
-_JOIN: Final = ("test_join", "test_mark", "test_outcomes", "test_late", "test_idle_inputs", "test_lost_history")
+_JOIN: Final = (
+    "test_join",
+    "test_mark",
+    "test_former_rules",
+    "test_moved_mark",
+    "test_outcomes",
+    "test_late",
+    "test_idle_inputs",
+    "test_lost_history",
+)
 _DAMAGE: Final = ("test_damaged_state",)
 _COUNTING: Final = ("test_counting", "test_packed")
 _SHARED: Final = ("test_sharing", "test_snapshots")

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from tests.mutants.areas import LEFT_OUT, deciding_tests
-from tests.mutants.checkout import ROOT, Checkout
+from tests.mutants.checkout import Checkout
 from tests.mutants.plan import Mutant
 
 # Of one test. The slowest takes 5 s on an idle machine, and 10 s more where it compiles `scan`.
@@ -116,7 +116,9 @@ def try_mutant(checkout: Checkout, mutant: Mutant, text: str) -> Tried:
     with checkout.mutated(mutant.path, text) as kernels:
         verdict, by = run_tests(checkout, tests, kernels)
     seconds = round(time.monotonic() - began_s, 1)
-    return Tried(mutant, verdict, by, before, after, seconds, digest([mutant.path]), digest(tests))
+    return Tried(
+        mutant, verdict, by, before, after, seconds, digest(checkout.root, [mutant.path]), digest(checkout.root, tests)
+    )
 
 
 def changed(before: str, after: str) -> tuple[str, str]:
@@ -132,6 +134,6 @@ def _same(left: Sequence[str], right: Sequence[str]) -> int:
     return next((at for at, (one, other) in enumerate(zip(left, right, strict=False)) if one != other), len(left))
 
 
-def digest(paths: Sequence[str]) -> str:
-    """Of the contents of files of the project."""
-    return hashlib.sha256(b"\0".join((ROOT / path).read_bytes() for path in paths)).hexdigest()[:12]
+def digest(root: Path, paths: Sequence[str]) -> str:
+    """Of the contents of files below a folder."""
+    return hashlib.sha256(b"\0".join((root / path).read_bytes() for path in paths)).hexdigest()[:12]
