@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import xxhash
 
+from streams.kafka.partitioners import java_partition
 from streams.kernels.columns import find_partitions, find_places, write_names
 from streams.kernels.gather import STORED, gather
 from streams.kernels.index import MOST_POSITIONS, find, insert
@@ -87,6 +89,16 @@ def test_gather_copies_strings_and_stores_time_hash_end_and_check_of_each() -> N
     checks = [xxhash.xxh3_64_intdigest(text) & 0xFFFFFFFF for text in (b"de", b"", b"abc")]
     expected = [(7, 2**63, 102, checks[0]), (6, 1, 102, checks[1]), (8, 5, 105, checks[2])]
     assert arguments["rows"].tolist() == expected
+
+
+def test_the_check_is_that_of_xxh3_at_any_length() -> None:
+    """Of ids of up to 1,024 bytes the scanner hashes, and of payloads of any length the store."""
+    lengths = [*range(300), *range(1_020, 1_092), *range(2_040, 2_056), 3_071, 3_072, 3_073, 5_000]
+    texts = [bytes((at * 37 + length) % 251 for at in range(length)) for length in lengths]
+    given, rows = Slices.of(texts), np.zeros(len(texts), STORED)
+    many = np.zeros(len(texts), np.int64)
+    gather(*given.arrays, many, many.astype(np.uint64), 0, np.zeros(sum(lengths), np.uint8), rows)
+    assert rows["check"].tolist() == [xxhash.xxh3_64_intdigest(text) & 0xFFFFFFFF for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -262,6 +274,27 @@ def test_a_name_of_sixteen_bits_of_length_is_written_and_a_longer_one_refused() 
     assert write_names(*{**most, "target": target}.values()) == 1 + 3 + 0xFFFF
     with pytest.raises(IndexError):
         write_names(*{**named(b"x" * 0x10000), "target": target}.values())
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 0xFF, 0x100, 0xFFFF, 0x10000, 0x10100])
+@pytest.mark.parametrize("length", [1, 31, 32, 255, 256])
+def test_names_are_written_as_message_pack_writes_them(count: int, length: int) -> None:
+    if count > 0x100 and length > 1:
+        return
+    name = (b"name%d-" % count * 60)[:length]
+    arguments = named(name)
+    codes = np.ones(count, np.int32)
+    target = np.zeros(5 + count * (3 + length), np.uint8)
+    written = write_names(*{**arguments, "codes": codes, "target": target}.values())
+    assert target[:written].tobytes() == msgspec.msgpack.encode([name.decode()] * count)
+
+
+@pytest.mark.parametrize("length", range(1, 14))
+def test_partitions_are_those_of_javas_partitioner(length: int) -> None:
+    names = [bytes((7 * number + at * 31) % 256 for at in range(length)) for number in range(20)]
+    found = np.zeros(20, np.int32)
+    find_partitions(*{**named(*names), "partitions": 1_000_003, "found": found}.values())
+    assert found.tolist() == [java_partition(name, 1_000_003) for name in names]
 
 
 def placing() -> Arguments:

@@ -36,7 +36,7 @@ def test_a_mark_is_written_again_with_the_new_digest_and_the_cut_and_all_else_st
 
 def test_a_mark_of_this_version_stays_and_one_of_other_settings_is_refused() -> None:
     assert moved_mark(encode(mark("new")), former="old", digest="new", offsets=OFFSETS) is None
-    with pytest.raises(StateMismatch, match="settings other; .* has old"):
+    with pytest.raises(StateMismatch, match=r"settings other; .* has old"):
         moved_mark(encode(mark("other")), former="old", digest="new", offsets=OFFSETS)
 
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from tests.mutants import report, trial
-from tests.mutants.areas import AREAS, deciding_tests, mutated_files
+from tests.mutants.areas import AREAS, TUNING, deciding_tests, mutated_files
 from tests.mutants.checkout import ROOT, Checkout, importers
 from tests.mutants.plan import HERE, Mutant, sample, silent, telling
 from tests.mutants.trial import Tried, UnusableTests, Verdict, changed, run_tests
@@ -68,7 +68,7 @@ def test_annotations_decorators_assertions_and_texts_of_errors_are_not_mutated()
     shown = {(mutant.line, mutant.column) for mutant in telling(every, lambda path: SOURCE)}
     assert kept == set("567+>13")
     assert {line for line, _ in shown} == {4, 5, 6, 7, 9}
-    assert silent("a = 1\n") == []
+    assert silent("A = 1\nB: int = 2\n", ["B"]) == [((2, 3), (2, 6)), ((2, 0), (2, 10))]
 
 
 def test_a_file_is_put_back_with_its_time_after_an_interruption(tmp_path: Path) -> None:
@@ -175,6 +175,9 @@ def test_every_file_has_tests_and_every_area_has_files() -> None:
     assert deciding_tests("streams/join/totals/names.py")[0] == "tests/test_counting.py"
     assert all((ROOT / test).exists() for path in files for test in deciding_tests(path))
     assert all(any(path.startswith(area) for path in files) for area in AREAS)
+    for path, names in TUNING.items():
+        for name in names:
+            assert len(silent((ROOT / path).read_text(), [name])) > len(silent((ROOT / path).read_text())), name
 
 
 def test_every_package_of_the_operators_is_pinned_by_hash() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from tests.mutants.areas import mutated_files
+from tests.mutants.areas import TUNING, mutated_files
 from tests.peers.environments import python_of
 
 HERE: Final = Path(__file__).parent
@@ -40,10 +40,19 @@ Place = tuple[int, int]
 Span = tuple[Place, Place]
 
 
-def silent(source: str) -> list[Span]:
-    """Parts whose mutants say nothing: annotations, decorators, assertions at import, texts of errors, `prefetch`."""
+def silent(source: str, tuning: Sequence[str] = ()) -> list[Span]:
+    """Parts whose mutants say nothing: annotations, decorators, assertions at import, texts of errors, `prefetch`, and
+    constants that are `tuning`.
+    """
     tree = ast.parse(source)
-    return [_span(node, source) for node in _silent(tree)]
+    return [_span(node, source) for node in (*_silent(tree), *_constants(tree, tuning))]
+
+
+def _constants(tree: ast.Module, names: Sequence[str]) -> Iterator[ast.AST]:
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)) if name in names:
+                yield node
 
 
 def _silent(tree: ast.AST) -> Iterator[ast.AST]:
@@ -51,8 +60,9 @@ def _silent(tree: ast.AST) -> Iterator[ast.AST]:
         match node:
             case ast.FunctionDef(decorator_list=decorators, returns=returns):
                 yield from (*decorators, *filter(None, [returns]))
-            case ast.ClassDef(decorator_list=decorators):
-                yield from decorators
+            case ast.ClassDef(decorator_list=decorators, keywords=keywords):
+                # `frozen` and the like are held by mypy.
+                yield from (*decorators, *keywords)
             case ast.arg(annotation=ast.expr() as annotation) | ast.AnnAssign(annotation=annotation):
                 yield annotation
             case ast.Raise(exc=ast.Call(args=args, keywords=keywords)):
@@ -80,7 +90,7 @@ def telling(mutants: Iterable[Mutant], source: Callable[[str], str]) -> list[Mut
     kept = []
     for mutant in mutants:
         if mutant.path not in spans:
-            spans[mutant.path] = silent(source(mutant.path))
+            spans[mutant.path] = silent(source(mutant.path), TUNING.get(mutant.path, ()))
         at = mutant.line, mutant.column
         if not any(first <= at < last for first, last in spans[mutant.path]):
             kept.append(mutant)
