@@ -1,8 +1,7 @@
 """The scanner of impressions beside msgspec, on made-up and damaged records.
 
 Whatever the scanner reads, msgspec must accept as it is, with the same values; and it reads its whole subset. The tests
-compare few records;
-`python -m tests.scanning --records 1000000` takes minutes.
+compare few records; `python -m tests.scanning --records 1000000` takes minutes.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -118,7 +119,14 @@ def checkouts(count: int) -> Iterator[SimpleQueue[Checkout]]:
         yield free
 
 
+def interrupted(*_: object) -> None:
+    """A signal to end: the copies are removed on the way out."""
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGINT, interrupted)
     try:
         typer.run(main)
     except UnusableTests as error:
