@@ -194,7 +194,8 @@ def test_a_text_has_a_code_of_its_own_in_each_dimension_however_the_slots_collid
     dimensions = np.repeat(np.arange(DIMS), 40)
     codes, name_table = np.zeros(40 * DIMS, np.int32), table(40 * DIMS)
     for _ in range(2):
-        code_texts(texts.buffer, texts.spans, dimensions, *name_table.values(), codes)
+        given = (texts.buffer, texts.spans, dimensions, *name_table.values(), codes)
+        assert code_texts(*given) == len(codes)
         assert codes.tolist() == [*range(1, 41)] * DIMS
 
 
