@@ -192,7 +192,7 @@ def test_a_text_has_a_code_of_its_own_in_each_dimension_however_the_slots_collid
     words = [b"word%d" % number for number in range(40)]
     texts = Slices.of([words[(number + dimension) % 40] for dimension in range(DIMS) for number in range(40)])
     dimensions = np.repeat(np.arange(DIMS), 40)
-    codes, name_table = np.zeros(40 * DIMS, np.int32), table(40 * DIMS)
+    codes, name_table = np.zeros(40 * DIMS, np.int32), table(40 * DIMS + 1)
     for _ in range(2):
         given = (texts.buffer, texts.spans, dimensions, *name_table.values(), codes)
         assert code_texts(*given) == len(codes)
