@@ -14,7 +14,16 @@ from streams.kafka.partitioners import java_partition
 from streams.kernels.columns import find_partitions, find_places, write_names
 from streams.kernels.gather import STORED, gather
 from streams.kernels.index import MOST_POSITIONS, find, insert
-from streams.kernels.names import CODES, ENTRY, MAX_NAME_BYTES, NEXT_CODES, STATE, code_scanned, code_texts
+from streams.kernels.names import (
+    _PER_DIMENSION,
+    CODES,
+    ENTRY,
+    MAX_NAME_BYTES,
+    NEXT_CODES,
+    STATE,
+    code_scanned,
+    code_texts,
+)
 from streams.kernels.scan import DIMS, FIELDS, READ, ROW, scan
 from streams.kernels.slices import MARGIN, Slices
 from streams.kernels.totals import add_columns, fill_row_slots, find_rows, mark
@@ -187,16 +196,23 @@ def test_equal_texts_have_one_code_in_a_dimension_and_each_dimension_counts_from
     assert codes.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 1] * 2
 
 
-def test_a_text_has_a_code_of_its_own_in_each_dimension_however_the_slots_collide() -> None:
-    """Words come in another order in each dimension, so that the code of another one is a wrong one."""
-    words = [b"word%d" % number for number in range(40)]
-    texts = Slices.of([words[(number + dimension) % 40] for dimension in range(DIMS) for number in range(40)])
-    dimensions = np.repeat(np.arange(DIMS), 40)
-    codes, name_table = np.zeros(40 * DIMS, np.int32), table(40 * DIMS + 1)
+def test_a_text_has_a_code_of_its_own_in_each_dimension_even_where_their_slots_meet() -> None:
+    """On the way to its slot in one dimension the text passes the slot that it has in another one."""
+    name_table = table(7)
+    mask = len(name_table["slots"]) - 1
+
+    def slot(text: bytes, dimension: int) -> int:
+        return int(xxhash.xxh3_64_intdigest(text) + int(_PER_DIMENSION) * dimension) & mask
+
+    text, first, second = b"text", 0, 3
+    assert slot(text, second) == (slot(text, first) - 1) & mask
+    before = next(each for each in map(b"before%d".__mod__, range(1_000)) if slot(each, second) == slot(text, second))
+    texts, dimensions = Slices.of([text, before, text]), i8(first, second, second)
     for _ in range(2):
+        codes = i4(9, 9, 9)
         given = (texts.buffer, texts.spans, dimensions, *name_table.values(), codes)
-        assert code_texts(*given) == len(codes)
-        assert codes.tolist() == [*range(1, 41)] * DIMS
+        assert code_texts(*given) == 3
+        assert codes.tolist() == [1, 1, 2]
 
 
 def scanned_arguments() -> Arguments:

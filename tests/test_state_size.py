@@ -72,6 +72,17 @@ def test_open_impressions_and_totals_count() -> None:
     shown.close()
 
 
+def test_no_impression_is_looked_up_for_clicks_that_no_longer_wait() -> None:
+    """A filter by hash answers for nearly all impressions; what has left it must not stay marked."""
+    fold = folded(PENDING, ("clicks", click("l", "z", T0)), ("clicks", click("m", "y", T0)))
+    clicks = fold.state.accepted_clicks
+    assert clicks._waited.sum() == 2
+    fold.step(columns("impressions", numbered([impression("z", T0), impression("y", T0)])))
+    assert clicks.pending == 0
+    assert not clicks._waited.any()
+    fold.close()
+
+
 def test_impressions_that_no_record_can_need_leave_memory_and_disk() -> None:
     disk = SimulatedDisk()
     with small_sizes():
