@@ -11,8 +11,7 @@ import pytest
 
 from streams.kernels.messages import COLUMNS, ERROR, OFFSET, PARTITION, TOPIC, look, take
 
-Int64s = npt.NDArray[np.int64]
-# Of `rd_kafka_message_t` in librdkafka's rdkafka.h.
+# That of a message in librdkafka's public header.
 MESSAGE = np.dtype(
     [
         *(("error", "<i4"), ("pad", "<i4"), ("topic", "<i8"), ("partition", "<i4"), ("pad2", "<i4"), ("value", "<i8")),
