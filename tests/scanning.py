@@ -111,6 +111,9 @@ def equal(record: Record, decoded: object, row: np.void) -> bool:
         return False
     impression, id_bytes = decoded.impression, decoded.impression.impression_id.encode()
     pctr = float("nan") if impression.pctr is None else impression.pctr
+    # An empty text has no place, as an absent one has none.
+    if any(span and not span & 0xFFFF for span in row["spans"].tolist()):
+        return False
     texts = [record.value[span >> 16 : (span >> 16) + (span & 0xFFFF)] for span in row["spans"].tolist()]
     return (
         record.key == id_bytes

@@ -263,6 +263,8 @@ def spaced(space: str) -> Iterator[str]:
     yield from ("".join(tokens[:place]) for place in range(len(tokens)))
     yield from ("".join([*tokens[:place], *tokens[place + 1 :]]) for place in range(len(tokens)))
     yield from ("".join([*tokens[:place], tokens[place], *tokens[place:]]) for place in range(len(tokens)))
+    for other in '[]{}:,x1"':
+        yield from ("".join([*tokens[:place], other, *tokens[place + 1 :]]) for place in range(len(tokens)))
 
 
 @pytest.mark.parametrize(
