@@ -20,7 +20,7 @@ _JOIN: Final = (
 )
 _DAMAGE: Final = ("test_damaged_state",)
 _COUNTING: Final = ("test_counting", "test_packed")
-_SHARED: Final = ("test_sharing", "test_snapshots")
+_SHARED: Final = ("test_shared_pieces", "test_sharing", "test_snapshots")
 _CHECKPOINTS: Final = ("test_checkpoints", "test_checkpoint_turns", "test_recovery", "test_start_refused")
 _STORE: Final = ("test_store", "test_join_index")
 
