@@ -31,8 +31,9 @@ def test_usual_impressions_are_not_left_to_msgspec(record_ts_ms: int) -> None:
     assert [event.ts for event in events] == [T0, T0]
 
 
-def test_an_impression_just_above_the_future_bound_is_refused() -> None:
-    _, batch = decoded(impression_json("a", T0), T0 - 16)
+@pytest.mark.parametrize("record_ts_ms", [T0 - 16, 0])
+def test_an_impression_just_above_the_future_bound_is_refused(record_ts_ms: int) -> None:
+    _, batch = decoded(impression_json("a", T0), record_ts_ms)
     assert [row for row, _, _ in batch.refused] == [0, 1]
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from schemas.records import Record
 from streams.join.fold import JoinFold
+from streams.join.totals import measures
 from streams.join.totals.names import CODE_COLUMNS
+from streams.join.totals.quarter import Quarter
 from streams.join.totals.tables import Table
 from tests.factories import click, impression, numbered
 from tests.simulation.disk import SimulatedDisk
@@ -38,6 +40,34 @@ def test_no_more_than_half_of_the_slots_of_a_table_are_taken() -> None:
     for rows in (1, 128, 129, 1_000, 1_024, 1_025):
         slots = len(table(rows)._slots)
         assert max(256, 2 * rows) <= slots <= max(256, 4 * rows)
+
+
+def test_a_total_is_reported_once_it_changed_and_all_of_them_when_they_are_final() -> None:
+    made = table(3)
+    made.add(made.codes[1:2].copy(), np.ones((len(measures.SHOWN), 1), np.int64), measures.SHOWN)
+    assert made.take_dirty(final=False).tolist() == [1]
+    assert made.take_dirty(final=False).tolist() == []
+    assert made.take_dirty(final=True).tolist() == [0, 1, 2]
+
+
+def test_a_campaigns_total_is_reported_once_it_changed_and_all_that_were_counted_when_they_are_final() -> None:
+    campaigns = Quarter().campaigns
+    campaigns.fit(4)
+    campaigns.measures[0, [1, 2]] = 1
+    campaigns.dirty[2] = True
+    assert campaigns.take_dirty(final=False).tolist() == [2]
+    assert campaigns.take_dirty(final=False).tolist() == []
+    assert campaigns.take_dirty(final=True).tolist() == [1, 2]
+
+
+def test_a_quarter_counts_its_minutes_and_its_campaigns() -> None:
+    quarter = Quarter()
+    quarter.campaigns.fit(100)
+    of_campaigns = quarter.nbytes
+    assert of_campaigns == quarter.campaigns.measures.nbytes > 0
+    minute = quarter.table(T0)
+    minute.rows_of(np.zeros((1, CODE_COLUMNS), np.int32))
+    assert quarter.nbytes == of_campaigns + minute.nbytes
 
 
 def folded(*records: tuple[str, Record]) -> JoinFold:
