@@ -228,6 +228,8 @@ def scanned_arguments() -> Arguments:
         ("values", scan_arguments()["values"][: -MARGIN - 1]),
         ("starts", i8(0)),
         ("starts", i8(0, -200)),
+        # So that the first name, the campaign's, begins a byte before the buffer.
+        ("starts", i8(0, -GOOD.index(b'"c"') - 2)),
         ("chosen", i8(2)),
         ("chosen", i8(-1)),
         ("wanted", np.ones(DIMS - 1, bool)),
