@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # Bytecode is always kept: compiling all imports again would take longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check unit test simulate chaos soak demo bench bench-quick schemas reference docs screens lock clean
+.PHONY: help setup check unit test simulate mutate chaos soak demo bench bench-quick schemas reference docs screens lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ test: setup ## everything that CI runs: format, lint, types, all tests
 
 simulate: setup ## crashes of join workers in memory: SEEDS=n [FROM=k], or SEED=k for one seed and its last events
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --from $(or $(FROM),0))
+
+mutate: setup ## changes that no unit test notices, by a sample: SAMPLE=n SEED=k ONLY=path JOBS=n, ALL=1 for every one
+	@$(BIN)/python -m tests.mutants --sample $(or $(SAMPLE),300) --seed $(or $(SEED),1) --jobs $(or $(JOBS),1) $(if $(ONLY),--only $(ONLY)) $(if $(ALL),--all)
 
 chaos: setup ## three minutes of kills, freezes and restarts under load, then `clickfold verify`
 	@$(BIN)/python -m tests.chaos --minutes 3

@@ -12,6 +12,7 @@ from tests.test_layers import HEAVY, ROOT
 CLIENTS = ("clickhouse_connect", "faust", "boto3", "moto", "flask")
 # Files that import one of these packages, and what they need it for.
 NEEDED = {
+    "tests/test_shared_pieces.py": ("fsspec", "object stores are fsspec's"),
     "tests/test_sharing.py": ("fsspec", "addresses of object stores are fsspec's"),
     "tests/test_snapshots.py": ("fsspec", "object stores are fsspec's"),
     "tests/test_sink_commits.py": ("clickhouse_connect", "a sink inserts by a client of ClickHouse"),

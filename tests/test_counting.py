@@ -174,7 +174,32 @@ def test_totals_read_back_from_disk_go_on_as_if_never_away(
         second.restore(states)
         second.all_dirty()
         count(second, after)
-    assert reported(second) == plainly(before + between + after)
+        third = Counting(disk)
+        third.restore(second.snapshot())
+        third.all_dirty()
+    assert reported(second) == reported(third) == plainly(before + between + after)
+
+
+def test_what_was_appended_behind_a_snapshot_is_cut_off_and_what_it_does_not_name_is_deleted() -> None:
+    disk, event = SimulatedDisk(), ("a", "x", 0, 1)
+    step: list[tuple[list[Event], list[Event]]] = [([event], [event])]
+    first = Counting(disk)
+    count(first, step)
+    states = first.snapshot()
+    (name,) = disk.names()
+    disk.append(name, b"of a snapshot that was never kept")
+    disk.append("totals-7-0", b"of another quarter")
+    second = Counting(disk)
+    second.restore(states)
+    assert disk.names() == [name]
+    count(second, step)
+    third = Counting(disk)
+    third.restore(second.snapshot())
+    third.all_dirty()
+    assert reported(third) == plainly(step + step)
+    third.clear()
+    assert disk.names() == []
+    assert len(third) == 0
 
 
 def test_minute_that_was_final_at_the_checkpoint_is_not_read_back() -> None:

@@ -191,3 +191,14 @@ def test_not_one_sync_can_be_left_out_or_put_off_until_after_the_rename(tmp_path
         unseen.append((how, at))
     made_and_removed = kernel.syncs - 1
     assert {at for _, at in unseen} == {made_and_removed}
+
+
+def test_no_more_than_eight_appends_wait_for_the_disk(tmp_path: Path) -> None:
+    """Each is a batch: more of them would fill memory when the disk is slow."""
+    folder = Folder(tmp_path)
+    for _ in range(20):
+        folder.append("rows", b"x")
+        assert len(folder._queued) <= 8
+    assert len(folder._queued) == 8
+    assert folder.read("rows", 0, 99) == b"x" * 20
+    folder.close()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import streams.join.matching
 import streams.join.pending
 from schemas.bounds import JoinBounds
-from schemas.errors import DamagedState, StateMismatch
+from schemas.errors import BrokenInvariant, DamagedState, StateMismatch
 from schemas.records import Out, Record
 from schemas.seals import Seal, SealRecord, Start
 from streams.join.fold import JoinFold
@@ -204,6 +204,16 @@ def test_rebuilt_join_judges_lateness_by_the_maximum_before_its_first_record() -
     assert again.ledger().impressions.late == 1
     fold.close()
     again.close()
+
+
+def test_recovery_that_comes_to_other_counts_than_were_committed_stops_the_worker() -> None:
+    first, other = JoinFold(BOUNDS, SimulatedDisk()), JoinFold(BOUNDS, SimulatedDisk())
+    first.step(columns("impressions", numbered([impression("a", T0), impression("b", T0)])))
+    other.step(columns("impressions", numbered([impression("a", T0), impression("a", T0)])))
+    with pytest.raises(BrokenInvariant, match="other counts than were committed"):
+        other.resume(first.mark())
+    first.close()
+    other.close()
 
 
 def test_damaged_snapshot_is_noticed() -> None:

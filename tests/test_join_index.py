@@ -64,6 +64,16 @@ def test_whatever_is_added_and_dropped_every_position_in_use_is_found(seed: int)
             )
 
 
+def test_a_table_takes_the_rows_that_it_is_made_for_and_no_more() -> None:
+    slot_bytes = np.dtype(np.uint64).itemsize
+    with patch.object(index_module, "SMALLEST_ROWS", 4):
+        index = Index()
+        added(index, [1 << 40, 2 << 40, 3 << 40, 4 << 40], [0, 1, 2, 3])
+        assert index.nbytes == 8 * slot_bytes
+        added(index, [5 << 40], [4])
+        assert index.nbytes == 2 * 8 * slot_bytes
+
+
 def test_memory_follows_what_is_held() -> None:
     index = Index()
     for start in range(0, 400_000, 1_000):

@@ -23,6 +23,16 @@ def test_the_dead_letter_of_a_late_record_names_the_record_that_made_it_late() -
     fold.close()
 
 
+def test_a_record_directly_behind_the_one_that_made_it_late_names_it() -> None:
+    for log, ahead in ([("a", 0), ("b", 500), ("c", 0)], 1), ([("b", 500), ("c", 0)], 0):
+        fold = JoinFold(BOUNDS, SimulatedDisk())
+        shown = numbered([impression(name, T0 + step_ms) for name, step_ms in log])
+        (out,) = fold.step(columns("impressions", shown))
+        detail = decode(out.value or b"", Rejected).detail
+        assert f"the record at offset {ahead}, with ts {T0 + 500}, is 500 ms ahead of it" in detail
+        fold.close()
+
+
 def test_many_late_records_are_said_once_with_their_cause() -> None:
     said: list[str] = []
     watch, fold = LateWatch(said.append), JoinFold(BOUNDS, SimulatedDisk())

@@ -81,6 +81,37 @@ def test_one_old_row_does_not_finish_a_segment() -> None:
     assert len(disk.names()) == 2
 
 
+class CountingDisk(SimulatedDisk):
+    """Counts its reads and their bytes."""
+
+    reads = read_bytes = 0
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        self.reads += 1
+        self.read_bytes += length
+        return super().read(name, start, length)
+
+
+def test_payloads_are_read_in_long_pieces_and_only_from_the_first_to_the_last() -> None:
+    disk = CountingDisk()
+    store = Store(disk, none_sampled)
+    rows = np.arange(1_000)
+    positions = store.append(rows, rows.astype(np.uint64), Slices.of([b"payload"] * len(rows)))
+    assert len(list(store.payloads(positions[100:200:3]))) == 34
+    assert (disk.reads, disk.read_bytes) == (1, 100 * len(b"payload"))
+
+
+def test_files_that_a_snapshot_does_not_name_are_deleted_when_it_is_restored() -> None:
+    disk = SimulatedDisk()
+    store = Store(disk, none_sampled)
+    one = np.array([5])
+    store.append(one, one.astype(np.uint64), Slices.of([b"payload"]))
+    states = store.snapshot()
+    disk.append("seg-0000000009.rows", b"of a later snapshot")
+    Store(disk, none_sampled).restore(states)
+    assert disk.names() == ["seg-0000000000.payload", "seg-0000000000.rows"]
+
+
 def test_payloads_that_are_read_together_are_those_of_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams.join.store, "_READ_BYTES", 100)
     store = Store(SimulatedDisk(), none_sampled)

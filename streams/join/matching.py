@@ -41,10 +41,10 @@ class Matching:
         state: JoinState,
         bounds: JoinBounds,
         *,
-        partition: int = 0,
-        shards: int = 1,
-        names: dict[str, str] | None = None,
-        belongs: Callable[[bytes], int] | None = None,
+        partition: int,
+        shards: int,
+        names: dict[str, str] | None,
+        belongs: Callable[[bytes], int] | None,
     ) -> None:
         """`belongs` gives the partition that a key belongs in; None if the partitioner is not known."""
         self.state = state

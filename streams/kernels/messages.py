@@ -52,7 +52,12 @@ def look(messages: Int64s, count: int, columns: Int64s) -> int:
 @part
 def _length(at_address: Int, at_length: Int) -> Int:
     """The length of a string whose address and length are read at two addresses; -1 for none."""
-    return signed_word(at_length) if signed_word(at_address) != 0 else np.int64(-1)
+    if signed_word(at_address) == 0:
+        return np.int64(-1)
+    length = signed_word(at_length)
+    if length < 0:
+        raise IndexError("the buffer is shorter than the keys and values")
+    return length
 
 
 @kernel(read("i8"), INT64, INT64, INT64, INT64, written("u1"), written("i8", 2), written("i8", 2), written("i8"))

@@ -216,20 +216,18 @@ def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after:
                 put_int(row + AT_PRICE, number)
         elif field == PCTR:
             count, number = whole(at)
-            if count == 0 or count > 15 or (first == 48 and count > 1):
+            # A share has one digit before the dot, 0 or 1: with 15 behind it, it is a whole number below 2^53.
+            if count != 1:
                 return LEFT
-            at += count
+            at += 1
             share = np.float64(number)
             if at < stop and byte(at) == 46:
                 places, rest = whole(at + 1)
-                if places == 0 or places + count > 16:
+                if places == 0 or places > 15:
                     return LEFT
                 at += 1 + places
-                number = number * TENS[places] + rest
-                if number > 9_007_199_254_740_992:
-                    return LEFT
                 # Both are exact, so the quotient is the double nearest to what is written.
-                share = np.float64(number) / FLOAT_TENS[places]
+                share = np.float64(number * TENS[places] + rest) / FLOAT_TENS[places]
             if share > 1.0:
                 return LEFT
             put_double(row + AT_PCTR, share)

@@ -38,9 +38,9 @@ class MissingPeerError(Exception):
     """A peer cannot be installed on this machine; the message says why."""
 
 
-def python_of(name: str, say: Callable[[str], None]) -> Path:
+def python_of(name: str, say: Callable[[str], None], locks: Path = LOCKS) -> Path:
     """The Python of a peer's environment, which has the packages of its lock. Raises MissingPeerError."""
-    lock = LOCKS / f"{name}.txt"
+    lock = locks / f"{name}.txt"
     digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = jars_folder().parent / "peers" / f"{name}-{digest}"
     python = folder / "bin" / "python"
