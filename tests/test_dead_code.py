@@ -32,7 +32,7 @@ ALLOWED = {
     "online_models/learner.py": {"unlabelled": "part of a snapshot; the counts of a learner add up with it"},
     "streams/cli/lazy.py": {"format_commands": "Typer calls it"},
     "streams/inputs/opening.py": {"readinto": "io.BufferedReader calls it"},
-    "streams/kernels/compiled.py": dict.fromkeys(
+    "schemas/compiled.py": dict.fromkeys(
         ("ensure_cache_path", "get_cache_path", "get_source_stamp", "get_disambiguator", "from_function"),
         "numba calls it",
     ),
