@@ -160,9 +160,8 @@ def copied(tmp_path: Path) -> Path:
     """The sources that kernels are made of, with a kernel that uses a constant of another module."""
     folder = tmp_path / "code"
     shutil.copytree(ROOT / "schemas", folder / "schemas", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__", "compiled"):
-        (folder / "streams/kernels").mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / f"streams/kernels/{name}.py", folder / "streams/kernels")
+    (folder / "streams/kernels").mkdir(parents=True)
+    shutil.copy(ROOT / "streams/kernels/__init__.py", folder / "streams/kernels")
     (folder / "streams/__init__.py").write_text("")
     (folder / "streams/kernels/constant.py").write_text("ADDED = 1\n")
     (folder / "streams/kernels/adding.py").write_text(
