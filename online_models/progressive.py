@@ -6,6 +6,7 @@ nothing else (X. He et al., ADKDD 2014). A hundredth of it is a point.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log
 from typing import Any
 
@@ -17,7 +18,6 @@ from online_models.metrics import Scores, score
 
 # Values of a slice in a report, those with most rows.
 MOST_VALUES = 20
-_NEITHER = -1
 
 
 class Measures(msgspec.Struct, frozen=True):
@@ -32,15 +32,14 @@ class Measures(msgspec.Struct, frozen=True):
 
 
 class Predictions:
-    """The labels, weights and predictions of a run, and the value of each slice; 17 bytes a row and 4 a slice."""
+    """The labels, weights and predictions of a run, and the key of each slice; 17 bytes a row and 8 a slice."""
 
     def __init__(self, slices: tuple[str, ...]) -> None:
         self.slices = slices
         self._labels: list[NDArray[np.int8]] = []
         self._weights: list[NDArray[np.float64]] = []
         self._predicted: list[NDArray[np.float64]] = []
-        self._codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in slices}
-        self._values: dict[str, dict[str, int]] = {name: {} for name in slices}
+        self._keys: dict[str, list[NDArray[np.uint64]]] = {name: [] for name in slices}
 
     def add(
         self,
@@ -48,16 +47,14 @@ class Predictions:
         labels: NDArray[np.int8],
         weights: NDArray[np.float64],
         predicted: NDArray[np.float64],
-        values: dict[str, list[str | None]],
+        keys: Mapping[str, NDArray[np.uint64]],
     ) -> None:
-        """Adds rows in order. `values` has for each slice a value a row, None where a row has none."""
+        """Adds rows in order. `keys` has for each slice a key a row, 0 where a row has no value."""
         self._labels.append(labels)
         self._weights.append(weights)
         self._predicted.append(predicted)
         for name in self.slices:
-            known = self._values[name]
-            codes = [_NEITHER if value is None else known.setdefault(value, len(known)) for value in values[name]]
-            self._codes[name].append(np.array(codes, np.int32))
+            self._keys[name].append(keys[name])
 
     def whole(self) -> Measures:
         """All rows."""
@@ -68,18 +65,15 @@ class Predictions:
         columns = self._columns()
         return measures(*(column[len(column) // 2 :] for column in columns))
 
-    def by_slice(self) -> dict[str, dict[str, Measures]]:
-        """For each slice the measures of its values with most rows, most first."""
+    def by_slice(self, texts: Mapping[int, str]) -> dict[str, dict[str, Measures]]:
+        """For each slice the measures of its values with most rows, most first. `texts` has the text of each key."""
         found: dict[str, dict[str, Measures]] = {}
         columns = self._columns()
         for name in self.slices:
-            codes = np.concatenate(self._codes[name]) if self._codes[name] else np.zeros(0, np.int32)
-            rows = np.bincount(codes[codes != _NEITHER], minlength=len(self._values[name]))
-            texts = list(self._values[name])
-            largest = np.argsort(-rows, kind="stable")[:MOST_VALUES]
-            found[name] = {
-                texts[code]: measures(*(column[codes == code] for column in columns)) for code in largest.tolist()
-            }
+            keys = np.concatenate(self._keys[name]) if self._keys[name] else np.zeros(0, np.uint64)
+            values, rows = np.unique(keys[keys != 0], return_counts=True)
+            largest = values[np.argsort(-rows, kind="stable")[:MOST_VALUES]].tolist()
+            found[name] = {texts[key]: measures(*(column[keys == key] for column in columns)) for key in largest}
         return found
 
     def _columns(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

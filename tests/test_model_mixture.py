@@ -16,6 +16,7 @@ from online_models.mixture.layout import FIELDS
 from online_models.mixture.model import Mixture
 from online_models.mixture.rows import Fields, Rows, rows_of
 from online_models.progressive import measures
+from schemas.errors import DamagedState, StateMismatch
 from tests.models.clicks import examples
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +29,8 @@ def rows(found: list[Example], known: Fields | None = None) -> Rows:
 
 def learned(found: list[Example], *, batch: int, delay_ms: int = 0) -> tuple[np.ndarray, str]:
     """All predictions, and the digest at the end."""
-    model, known = Mixture(delay_ms=delay_ms, **SMALL), Fields()
-    parts = [model.run(rows(found[start : start + batch], known)) for start in range(0, len(found), batch)]
+    model = Mixture(delay_ms=delay_ms, **SMALL)
+    parts = [model.run(rows(found[start : start + batch], model.known)) for start in range(0, len(found), batch)]
     return np.concatenate(parts), model.digest()
 
 
@@ -41,6 +42,32 @@ def test_any_batches_give_the_same_predictions_and_the_same_state(delay_ms: int)
         predicted, same = learned(found, batch=batch, delay_ms=delay_ms)
         assert np.array_equal(predicted, whole)
         assert same == digest
+
+
+@pytest.mark.parametrize("delay_ms", [0, 60_000])
+def test_a_restored_mixture_goes_on_as_the_one_it_was_taken_from(delay_ms: int) -> None:
+    found = examples(1_500)
+    first, second = Mixture(delay_ms=delay_ms, **SMALL), Mixture(delay_ms=delay_ms, **SMALL)
+    first.run(rows(found[:900], first.known))
+    second.run(rows(found[900:], second.known))  # what it has learned is replaced
+    second.restore(first.snapshot())
+    assert second.digest() == first.digest()
+    assert second.snapshot() == first.snapshot()
+    ours, theirs = (model.run(rows(found[900:], model.known)) for model in (first, second))
+    assert np.array_equal(ours, theirs)
+    assert second.digest() == first.digest()
+
+
+def test_a_snapshot_that_is_damaged_or_of_other_settings_is_refused() -> None:
+    model = Mixture(**SMALL)
+    model.run(rows(examples(20), model.known))
+    kept = model.snapshot()
+    with pytest.raises(DamagedState, match="checksum"):
+        Mixture(**SMALL).restore(kept[:-17] + bytes([kept[-17] ^ 1]) + kept[-16:])
+    with pytest.raises(StateMismatch, match="delay_ms 0, this one has 5"):
+        Mixture(delay_ms=5, **SMALL).restore(kept)
+    with pytest.raises(StateMismatch, match="format 2"):
+        Mixture(**SMALL).restore(kept[:8] + (2).to_bytes(4, "little") + kept[12:])
 
 
 UNCOMPILED = """

@@ -36,7 +36,8 @@ from online_models.mixture.layout import (
 )
 from online_models.mixture.mixing import FIRST_STACK_WEIGHT, STACK_VARIANCES
 from online_models.mixture.pairs import FIRST_CROSS_WEIGHT
-from online_models.mixture.rows import Rows
+from online_models.mixture.rows import Fields, Rows
+from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
 from online_models.mixture.step import step
 
 SLOT_BITS: Final = 20
@@ -72,6 +73,7 @@ class Mixture:
         self._stacks = np.zeros((STACKS, WEIGHTS))
         self._stacks[:, :INPUTS] = FIRST_STACK_WEIGHT
         self._spreads = np.array([np.eye(WEIGHTS) * variance for variance in STACK_VARIANCES])
+        self.known = Fields()
         self._waiting = Rows.none()
 
     def run(self, rows: Rows) -> np.ndarray:
@@ -99,9 +101,29 @@ class Mixture:
     def digest(self) -> str:
         """A hash of the whole state: equal ones have learned the same, and will."""
         found = xxhash.xxh3_64()
-        for array in (*self._state(), *self._waiting.columns()):
+        for array in (*self._state(), self.known.hashes, *self._waiting.columns()):
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
+
+    def snapshot(self) -> bytes:
+        """The whole state, canonical: equal states give equal bytes."""
+        return encode_snapshot(self._settings(), (*self._state(), self.known.hashes, *self._waiting.columns()))
+
+    def restore(self, data: bytes) -> None:
+        """Takes the state of a snapshot in place of what was learned. Raises DamagedState or StateMismatch."""
+        found = decode_snapshot(data, self._settings())
+        state = self._state()
+        for own, kept in zip(state, found, strict=False):
+            own[...] = kept
+        self.known.take(found[len(state)])
+        self._waiting = Rows(*found[len(state) + 1 :])
+
+    def _settings(self) -> dict[str, int]:
+        return {
+            "delay_ms": self.delay_ms,
+            "slots": len(self._slots),
+            "pairs": len(self._pairs),
+        }
 
     def _state(self) -> tuple[np.ndarray, ...]:
         return (self._slots, self._pairs, self._fields, self._crosses, self._totals, self._stacks, self._spreads)

@@ -104,21 +104,31 @@ class Fields:
     def __init__(self) -> None:
         # The hash of each field's name, in the order of their numbers; 0 for numbers that are not given yet.
         self.hashes = np.zeros(FIELDS, np.uint64)
+        self.count = 0
         self._numbers: dict[int, int] = {}
         for name in (*NAMED, "hour"):
             self.number(text_hash(name))
 
+    def take(self, hashes: np.ndarray) -> None:
+        """Takes the numbers that others have given."""
+        self.hashes[:] = hashes
+        self.count = int(np.count_nonzero(hashes))
+        self._numbers = {}
+
     def number(self, name: int) -> int:
         """The number of the field with this hash."""
+        if len(self._numbers) != self.count:
+            # The scanner has given numbers since.
+            self._numbers = {each: number for number, each in enumerate(self.hashes[: self.count].tolist())}
         known = self._numbers.get(name)
         if known is not None:
             return known
-        found = len(self._numbers)
-        if found >= FIELDS - 1:
+        if self.count >= FIELDS - 1:
             return FIELDS - 1
-        self._numbers[name] = found
-        self.hashes[found] = name
-        return found
+        self._numbers[name] = self.count
+        self.hashes[self.count] = name
+        self.count += 1
+        return self.count - 1
 
 
 def rows_of(examples: Iterable[tuple[Shown, int, float]], known: Fields) -> Rows:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
-from online_models.mixture.examples import Example, read_example
+from online_models.mixture.reading import Batch, Reader
 from schemas.reading import Unreadable
 from schemas.rejects import Reason
 from streams.inputs.files import FileLog, Place
@@ -31,18 +32,19 @@ class LabelledLog:
     without_label: int = 0
     _refused: dict[tuple[Reason, str], Refusal] = field(default_factory=dict)
 
-    def batch(self, lines: Iterator[tuple[int, bytes]], most: int) -> list[Example]:
-        """The next examples, at most so many; none at the end."""
-        found: list[Example] = []
-        while len(found) < most and (numbered := next(lines, None)) is not None:
-            example = read_example(numbered[1])
-            if isinstance(example, Unreadable):
-                self._refuse(*numbered, example)
-            elif example is None:
+    def batch(self, lines: Iterator[tuple[int, bytes]], most: int, reader: Reader) -> Batch | None:
+        """The rows of the next lines, at most so many; None at the end."""
+        numbered = list(islice(lines, most))
+        if not numbered:
+            return None
+
+        def refused(place: int, why_not: Unreadable | None) -> None:
+            if why_not is None:
                 self.without_label += 1
             else:
-                found.append(example)
-        return found
+                self._refuse(*numbered[place], why_not)
+
+        return reader.read([line for _, line in numbered], refused)
 
     def refusals(self) -> list[Refusal]:
         """The reasons of refused lines, the most frequent first."""

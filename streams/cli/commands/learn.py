@@ -15,7 +15,7 @@ import typer
 
 from online_models.mixture.layout import NAMED
 from online_models.mixture.model import Mixture
-from online_models.mixture.rows import Fields, rows_of
+from online_models.mixture.reading import Reader
 from online_models.progressive import Measures, Predictions
 from schemas.compiled import load_kernels
 from schemas.errors import SettingsError
@@ -84,24 +84,31 @@ class _Run:
 
     def __init__(self, log: LabelledLog, model: Mixture, predicted: Predictions, written: BinaryIO | None) -> None:
         self._log, self._model, self._predicted, self._written = log, model, predicted, written
-        self._slices = tuple(predicted.slices)
+        self._reader = Reader(model.known)
         # Rows done, and seconds since the start.
         self._times = [(0, 0.0)]
 
     def to_the_end(self, progress: _Progress) -> None:
         """Reads, predicts and learns all rows."""
         lines: Iterator[tuple[int, bytes]] = self._log.files.lines()
-        fields, started, rows = Fields(), time.perf_counter(), 0
-        while examples := self._log.batch(lines, max(_BATCH_ROWS, self._model.waiting // _WAITING_PART)):
-            batch = rows_of(((each, each.label or 0, each.weight) for each in examples), fields)
-            predicted = self._model.run(batch)
-            values = {name: [getattr(each, name) for each in examples] for name in self._slices}
-            self._predicted.add(labels=batch.labels, weights=batch.weights, predicted=predicted, values=values)
+        started, rows = time.perf_counter(), 0
+        while True:
+            most = max(_BATCH_ROWS, self._model.waiting // _WAITING_PART)
+            batch = self._log.batch(lines, most, self._reader)
+            if batch is None:
+                break
+            predicted = self._model.run(batch.rows)
+            self._predicted.add(
+                labels=batch.rows.labels,
+                weights=batch.rows.weights,
+                predicted=predicted,
+                keys={name: batch.named_keys[:, NAMED.index(name)] for name in self._predicted.slices},
+            )
             if self._written is not None:
-                for example, p in zip(examples, predicted.tolist(), strict=True):
-                    line = {"impression_id": example.impression_id, "p": p}
+                for impression_id, p in zip(batch.ids, predicted.tolist(), strict=True):
+                    line = {"impression_id": impression_id.decode(), "p": p}
                     self._written.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-            rows += len(examples)
+            rows += len(batch.rows)
             self._times.append((rows, time.perf_counter() - started))
             progress.show(rows)
         progress.end()
@@ -128,7 +135,7 @@ class _Run:
             ],
             "slices": {
                 name: {value: msgspec.structs.asdict(figures) for value, figures in values.items()}
-                for name, values in self._predicted.by_slice().items()
+                for name, values in self._predicted.by_slice(self._reader.texts).items()
             },
             "experts": self._model.shares(),
             "digest": self._model.digest(),
