@@ -11,17 +11,16 @@ import pytest
 from online_models.mixture import reading
 from online_models.mixture.examples import Example, read_example
 from online_models.mixture.reading import Reader
-from online_models.mixture.rows import Fields, Rows, rows_of
+from online_models.mixture.rows import Fields, Rows
 from schemas.reading import Unreadable
 from tests.effort import tries
-from tests.models.clicks import examples
+from tests.models.clicks import examples, rows_of
 
 GOOD = b'{"kind":"click","impression_id":"i1","ts":1700000000000,"label":1'
 
 
 def by_hand(lines: list[bytes], known: Fields) -> Rows:
-    read = [read_example(line) for line in lines]
-    return rows_of(((each, each.label or 0, each.weight) for each in read if isinstance(each, Example)), known)
+    return rows_of([each for each in map(read_example, lines) if isinstance(each, Example)], known)
 
 
 def assert_same(lines: list[bytes]) -> None:

@@ -28,8 +28,9 @@ from online_models.mixture.layout import (
 from schemas.compiled import inlined
 
 STACK_VARIANCES = (0.01, 0.03, 0.1)
-# Weights that a stack begins with: a little more than an average of its inputs, of which three are parts of one expert.
-FIRST_STACK_WEIGHT = 0.18
+# Weights that a stack begins with, by input: half for the five linear experts together, half for the counts, which are
+# three parts of one expert.
+FIRST_STACK_WEIGHTS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.45, 0.45, 0.45)
 # What uncertainty returns with each row, of the prior variance: a stack can follow a change after 100,000 rows.
 _FADE = 1e-6
 _RATE, _SHARED = 0.3, 1e-4

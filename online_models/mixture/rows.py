@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from online_models.features import Shown
-from online_models.mixture.layout import FIELDS, HOUR, NAMED, ROW_SLOTS, SERVED_COLUMNS
+from online_models.mixture.layout import FIELDS, HOUR, NAMED, SERVED_COLUMNS
 
 _HOUR_MS: Final = 3_600_000
 # FNV-1a, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo): a byte a step, so a scanner hashes while it looks for the end.
@@ -129,29 +128,6 @@ class Fields:
         self.hashes[self.count] = name
         self.count += 1
         return self.count - 1
-
-
-def rows_of(examples: Iterable[tuple[Shown, int, float]], known: Fields) -> Rows:
-    """The rows of labelled outcomes, each with its label and its weight."""
-    start, slots = [0], list[tuple[int, int, float, bool]]()
-    labels, weights, ts = list[int](), list[float](), list[int]()
-    for shown, label, weight in examples:
-        slots += sorted(slots_of(shown, known)[:ROW_SLOTS], key=lambda slot: slot[0])
-        start.append(len(slots))
-        labels.append(label)
-        weights.append(weight)
-        ts.append(shown.ts or 0)
-    field_of, keys, values, numbers = zip(*slots, strict=True) if slots else ((), (), (), ())
-    return Rows.of(
-        np.array(start, np.int64),
-        np.array(keys, np.uint64),
-        np.array(values, np.float64),
-        np.array(numbers, np.uint8),
-        np.array(field_of, np.int64),
-        np.array(labels, np.int8),
-        np.array(weights, np.float64),
-        np.array(ts, np.int64),
-    )
 
 
 def slots_of(shown: Shown, known: Fields) -> list[tuple[int, int, float, bool]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import exp
 from random import Random
 
+import numpy as np
+
 from online_models.mixture.examples import Example
+from online_models.mixture.rows import Fields, Rows, slots_of
 
 
 def examples(rows: int, *, seed: int = 1, rate_log_odds: float = -1.5, negative_weight: float = 1.0) -> list[Example]:
@@ -37,3 +41,26 @@ def examples(rows: int, *, seed: int = 1, rate_log_odds: float = -1.5, negative_
             )
         )
     return found
+
+
+def rows_of(found: Iterable[Example], known: Fields) -> Rows:
+    """The rows of examples, by `slots_of` alone."""
+    start, slots = [0], list[tuple[int, int, float, bool]]()
+    labels, weights, ts = list[int](), list[float](), list[int]()
+    for each in found:
+        slots += sorted(slots_of(each, known), key=lambda slot: slot[0])
+        start.append(len(slots))
+        labels.append(each.label or 0)
+        weights.append(each.weight)
+        ts.append(each.ts or 0)
+    field_of, keys, values, numbers = zip(*slots, strict=True) if slots else ((), (), (), ())
+    return Rows.of(
+        np.array(start, np.int64),
+        np.array(keys, np.uint64),
+        np.array(values, np.float64),
+        np.array(numbers, np.uint8),
+        np.array(field_of, np.int64),
+        np.array(labels, np.int8),
+        np.array(weights, np.float64),
+        np.array(ts, np.int64),
+    )
