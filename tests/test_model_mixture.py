@@ -14,6 +14,7 @@ import pytest
 from online_models.mixture.examples import Example
 from online_models.mixture.layout import FIELDS
 from online_models.mixture.model import Mixture
+from online_models.mixture.plain import Ftrl
 from online_models.mixture.rows import Fields, Rows
 from online_models.progressive import measures
 from schemas.errors import DamagedState, StateMismatch
@@ -27,19 +28,23 @@ def rows(found: list[Example], known: Fields | None = None) -> Rows:
     return rows_of(found, known or Fields())
 
 
-def learned(found: list[Example], *, batch: int, delay_ms: int = 0) -> tuple[np.ndarray, str]:
+def learned(found: list[Example], *, batch: int, delay_ms: int = 0, plain: bool = False) -> tuple[np.ndarray, str]:
     """All predictions, and the digest at the end."""
-    model = Mixture(delay_ms=delay_ms, **SMALL)
+    model = Ftrl(delay_ms=delay_ms, slot_bits=12) if plain else Mixture(delay_ms=delay_ms, **SMALL)
     parts = [model.run(rows(found[start : start + batch], model.known)) for start in range(0, len(found), batch)]
     return np.concatenate(parts), model.digest()
 
 
+both = pytest.mark.parametrize("plain", [False, True], ids=["mixture", "ftrl"])
+
+
+@both
 @pytest.mark.parametrize("delay_ms", [0, 5_000, 400_000])
-def test_any_batches_give_the_same_predictions_and_the_same_state(delay_ms: int) -> None:
+def test_any_batches_give_the_same_predictions_and_the_same_state(delay_ms: int, plain: bool) -> None:
     found = examples(2_300)
-    whole, digest = learned(found, batch=len(found), delay_ms=delay_ms)
+    whole, digest = learned(found, batch=len(found), delay_ms=delay_ms, plain=plain)
     for batch in (1, 137, 1_000):
-        predicted, same = learned(found, batch=batch, delay_ms=delay_ms)
+        predicted, same = learned(found, batch=batch, delay_ms=delay_ms, plain=plain)
         assert np.array_equal(predicted, whole)
         assert same == digest
 
@@ -75,21 +80,23 @@ import numpy as np
 from tests.models.clicks import examples
 from tests.test_model_mixture import learned
 with np.errstate(over="ignore"):
-    print(learned(examples(300, negative_weight=3.0), batch=100, delay_ms={delay_ms})[1])
+    print(learned(examples(300, negative_weight=3.0), batch=100, delay_ms={delay_ms}, plain={plain})[1])
 """
 
 
+@both
 @pytest.mark.parametrize("delay_ms", [0, 20_000])
-def test_the_same_source_uncompiled_agrees_to_the_bit(delay_ms: int) -> None:
-    plain = subprocess.run(
-        [sys.executable, "-c", UNCOMPILED.format(delay_ms=delay_ms)],
+def test_the_same_source_uncompiled_agrees_to_the_bit(delay_ms: int, plain: bool) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", UNCOMPILED.format(delay_ms=delay_ms, plain=plain)],
         cwd=ROOT,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert plain.stdout.split() == [learned(examples(300, negative_weight=3.0), batch=100, delay_ms=delay_ms)[1]]
+    found = examples(300, negative_weight=3.0)
+    assert ended.stdout.split() == [learned(found, batch=100, delay_ms=delay_ms, plain=plain)[1]]
 
 
 def test_a_row_is_learned_just_when_its_delay_has_passed() -> None:

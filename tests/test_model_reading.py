@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -16,6 +20,7 @@ from schemas.reading import Unreadable
 from tests.effort import tries
 from tests.models.clicks import examples, rows_of
 
+ROOT = Path(__file__).parent.parent
 GOOD = b'{"kind":"click","impression_id":"i1","ts":1700000000000,"label":1'
 
 
@@ -100,3 +105,32 @@ def test_mutated_lines_give_the_same_rows_as_msgspec(seed: int) -> None:
             )
         lines[place] = bytes(line).replace(b"\n", b"")
     assert_same(lines)
+
+
+SCAN_UNCOMPILED = """
+import numpy as np
+import msgspec
+from online_models.mixture.reading import Reader
+from online_models.mixture.rows import Fields
+from tests.models.clicks import examples
+import xxhash
+lines = [msgspec.json.encode(each) for each in examples(40)]
+with np.errstate(over="ignore"):
+    columns = Reader(Fields()).read(lines, print).rows.columns()
+print(xxhash.xxh3_64_hexdigest(b"".join(column.tobytes() for column in columns)))
+"""
+
+
+def test_the_scanner_uncompiled_gives_the_same_rows() -> None:
+    ended = [
+        subprocess.run(
+            [sys.executable, "-c", SCAN_UNCOMPILED],
+            cwd=ROOT,
+            env={**os.environ, "NUMBA_DISABLE_JIT": disabled},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for disabled in ("0", "1")
+    ]
+    assert ended[0] == ended[1]

@@ -44,7 +44,7 @@ SLOT_BITS: Final = 20
 PAIR_BITS: Final = 22
 # The base rate before the first row, with two rows' worth of evidence, so that it is gone after a few. It matters when
 # labels come late: until then .15 loses .16 nats a row at a true rate of .002, .34 at .5, and under .02 from .1 to .2.
-_PRIOR_ROWS, _PRIOR_RATE = 2.0, 0.15
+PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
 
 
 class Mixture:
@@ -66,7 +66,7 @@ class Mixture:
         self._crosses[:, CROSS_WEIGHT] = FIRST_CROSS_WEIGHT
         self._crosses[:, CROSS_GRADIENT] = FIRST_GRADIENT
         self._totals = np.zeros(TOTAL_COLUMNS)
-        self._totals[WEIGHT], self._totals[CLICKS] = _PRIOR_ROWS, _PRIOR_ROWS * _PRIOR_RATE
+        self._totals[WEIGHT], self._totals[CLICKS] = PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE
         self._totals[BIAS_GRADIENT] = FIRST_GRADIENT
         self._totals[SHARE : SHARE + OPINIONS] = 1.0 / OPINIONS
         self._stacks = np.zeros((STACKS, WEIGHTS))

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -15,6 +16,7 @@ import typer
 
 from online_models.mixture.layout import NAMED
 from online_models.mixture.model import Mixture
+from online_models.mixture.plain import Ftrl
 from online_models.mixture.reading import Reader
 from online_models.progressive import Measures, Predictions
 from schemas.compiled import load_kernels
@@ -34,6 +36,13 @@ _REDRAW_EVERY_S: Final = 0.2
 _MOST_REASONS: Final = 10
 
 
+class ModelKind(StrEnum):
+    """The models that learn from files."""
+
+    MIXTURE = "mixture"
+    FTRL = "ftrl"
+
+
 def learn(
     files: Annotated[
         list[Path],
@@ -47,6 +56,7 @@ def learn(
     slices: Annotated[
         str, typer.Option(help=f"Fields to measure by: some of {', '.join(NAMED)}; separated by commas.")
     ] = "campaign_id",
+    model: Annotated[ModelKind, typer.Option(help="What learns: the mixture, or FTRL alone.")] = ModelKind.MIXTURE,
     predictions: Annotated[
         Path | None, typer.Option(help="Write impression_id and p of each row here, as JSON lines.", show_default=False)
     ] = None,
@@ -65,7 +75,8 @@ def learn(
     log = LabelledLog(FileLog(files, "outcomes"))
     with ExitStack() as opened:
         written = opened.enter_context(_created(predictions)) if predictions is not None else None
-        run = _Run(log, Mixture(delay_ms=delay_ms), Predictions(chosen), written)
+        learner = Mixture(delay_ms=delay_ms) if model is ModelKind.MIXTURE else Ftrl(delay_ms=delay_ms)
+        run = _Run(log, learner, Predictions(chosen), written)
         load_kernels()
         run.to_the_end(_Progress())
     _show_refused(log)
@@ -82,7 +93,9 @@ def learn(
 class _Run:
     """One pass over the rows: predicts, learns, measures, and keeps the time at each batch."""
 
-    def __init__(self, log: LabelledLog, model: Mixture, predicted: Predictions, written: BinaryIO | None) -> None:
+    def __init__(
+        self, log: LabelledLog, model: Mixture | Ftrl, predicted: Predictions, written: BinaryIO | None
+    ) -> None:
         self._log, self._model, self._predicted, self._written = log, model, predicted, written
         self._reader = Reader(model.known)
         # Rows done, and seconds since the start.
