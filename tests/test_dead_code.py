@@ -26,8 +26,6 @@ ALLOWED = {
     "docs/diagrams.py": {"apply": "Sphinx calls it"},
     "online_models/ftrl.py": {
         "FTRLClassifier": "for users of River",
-        "learn_one": "River's interface",
-        "predict_proba_one": "River's interface",
     },
     "online_models/learner.py": {"unlabelled": "part of a snapshot; the counts of a learner add up with it"},
     "streams/cli/lazy.py": {"format_commands": "Typer calls it"},

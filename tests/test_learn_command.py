@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from schemas.errors import SettingsError
+from streams.cli.bench.learn import learn as bench_learn
 from streams.cli.commands.learn import learn
 from tests.models.clicks import examples
 
@@ -108,3 +109,19 @@ def test_impressions_in_place_of_outcomes_are_refused_with_what_to_do(tmp_path: 
 def test_a_slice_that_is_no_field_is_refused(outcomes: Path) -> None:
     with pytest.raises(SettingsError, match="'user_id'"):
         run(outcomes, "--slices", "user_id")
+
+
+def test_ftrl_alone_is_one_opinion_and_the_mixture_is_better(outcomes: Path) -> None:
+    alone = report(outcomes, "--model", "ftrl")
+    assert alone["experts"] == {"ftrl": 1.0}
+    assert report(outcomes)["ne"] < alone["ne"]
+
+
+def test_the_benchmark_times_each_model_and_names_what_is_missing(outcomes: Path) -> None:
+    timed = typer.Typer()
+    timed.command()(bench_learn)
+    result = CliRunner().invoke(timed, [str(outcomes), "--rows", "1000", "--rounds", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["rows_per_cpu_s"].keys() >= {"reading alone", "ftrl", "mixture", "river"}
+    assert ("vowpalwabbit" in found["missing"]) == ("vw linear" not in found["rows_per_cpu_s"])

@@ -17,7 +17,7 @@ from online_models.mixture.hashing import probability
 from online_models.mixture.layout import ADA_GRADIENT, ADA_WEIGHT, INPUTS_SEEN, LEARNED, PAIR_GRADIENT, PAIR_WEIGHT
 from schemas.compiled import inlined
 
-RATE = 0.1
+RATE = 0.05
 
 
 @inlined

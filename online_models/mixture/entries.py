@@ -47,8 +47,8 @@ def expand(
     """Fills the entries and categories of the row with the slots `first` to `last`.
 
     Entry 0 is the intercept. A number is an entry with its value by its running root mean square, and an entry for its
-    bucket. The novelty of each category is an entry behind all of these; a `late` row keeps the novelty it was shown
-    with, because at that time its own neighbours had not been learned.
+    bucket. The key of a category is mixed. The novelty of each category is an entry behind all of these; a `late` row
+    keeps the novelty it was shown with, because at that time its own neighbours had not been learned.
     """
     hashed = len(slots) - 1 - FIELDS * NOVELTIES
     mask = np.uint64(hashed - 1)
@@ -62,7 +62,8 @@ def expand(
             entry_x[entries] = x / max(_LEAST_SCALE, math.sqrt(square))
             entries += 1
             key = bucketed(key, x)
-        line = np.int64(mixed(key) & mask)
+        key = mixed(key)
+        line = np.int64(key & mask)
         entry_at[entries], entry_x[entries] = line, 1.0
         category_at[categories], category_key[categories], category_field[categories] = line, key, field
         if not late:

@@ -32,8 +32,11 @@ def mixed(key: np.uint64) -> np.uint64:
 
 @part
 def paired(one: np.uint64, other: np.uint64) -> np.uint64:
-    """The key of a pair; the order of both matters."""
-    return mixed(one * _U3 + mixed(other))
+    """The key of a pair of mixed keys, as an index; the order of both matters."""
+    key = one * _U3 + other
+    key ^= key >> _U33
+    key *= _M1
+    return key ^ (key >> _U33)
 
 
 @part

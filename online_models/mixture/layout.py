@@ -53,9 +53,13 @@ CROSS_GRADIENT: Final = 1
 CROSS_SLOPE: Final = 2  # sum of residual times input, and of variance times input squared: its evidence
 CROSS_CURVE: Final = 3
 CROSS_ROWS: Final = 4
-CROSS_ACTIVE: Final = 5
-CROSS_PRESENT: Final = 6  # 1 once a row had both fields
-CROSS_COLUMNS: Final = 7
+CROSS_COLUMNS: Final = 5
+
+# `choices`, one byte for a pair of fields: whether a row had both, and whether such pairs are counted. It is apart from
+# `crosses`, so that a row looks at no more than one line of cache for 64 pairs that are not counted.
+UNSEEN: Final = 0
+IDLE: Final = 1
+ACTIVE: Final = 2
 
 # What Newton's method weighs: the linear experts, and the three parts of the counts.
 FTRL_INPUT: Final = PRIORS

@@ -65,6 +65,7 @@ class Mixture:
         self._crosses = np.zeros((FIELDS * FIELDS, CROSS_COLUMNS))
         self._crosses[:, CROSS_WEIGHT] = FIRST_CROSS_WEIGHT
         self._crosses[:, CROSS_GRADIENT] = FIRST_GRADIENT
+        self._choices = np.zeros(FIELDS * FIELDS, np.uint8)
         self._totals = np.zeros(TOTAL_COLUMNS)
         self._totals[WEIGHT], self._totals[CLICKS] = PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE
         self._totals[BIAS_GRADIENT] = FIRST_GRADIENT
@@ -125,4 +126,7 @@ class Mixture:
         }
 
     def _state(self) -> tuple[np.ndarray, ...]:
-        return (self._slots, self._pairs, self._fields, self._crosses, self._totals, self._stacks, self._spreads)
+        return (
+            *(self._slots, self._pairs, self._fields, self._crosses, self._choices),
+            *(self._totals, self._stacks, self._spreads),
+        )

@@ -17,20 +17,21 @@ from online_models.mixture.counts import COUNT_RATE
 from online_models.mixture.entries import CATEGORIES, PAIRS
 from online_models.mixture.hashing import paired
 from online_models.mixture.layout import (
-    CROSS_ACTIVE,
+    ACTIVE,
     CROSS_CURVE,
     CROSS_GRADIENT,
-    CROSS_PRESENT,
     CROSS_ROWS,
     CROSS_SLOPE,
     CROSS_WEIGHT,
     EPOCHS,
     FIELDS,
+    IDLE,
     LEARNED,
     NEXT_CROSS,
     PAIR_CLICKED,
     PAIR_SHOWN,
     ROW_PAIRS,
+    UNSEEN,
 )
 from schemas.compiled import inlined, part
 
@@ -38,7 +39,7 @@ KEPT, TRIED = 100, 16
 EARLY_ROWS, EARLY_KEPT = 10_000, 256
 EPOCH = 2_000
 # The prior of a pair: rows, and clicks.
-_ROWS, _CLICKS = 40.0, 0.2
+_ROWS, _CLICKS = 20.0, 0.2
 FIRST_CROSS_WEIGHT = 0.05
 # What evidence of an epoch counts in the next: a window of about five epochs.
 _KEPT_EVIDENCE = 0.8
@@ -51,6 +52,7 @@ def pair_inputs(
     rate: float,
     pairs: np.ndarray,
     crosses: np.ndarray,
+    choices: np.ndarray,
     totals: np.ndarray,
     category_key: np.ndarray,
     category_field: np.ndarray,
@@ -58,6 +60,7 @@ def pair_inputs(
     odds: np.ndarray,
     pair_at: np.ndarray,
     pair_cross: np.ndarray,
+    pair_odds: np.ndarray,
     pair_delta: np.ndarray,
     sums: np.ndarray,
 ) -> None:
@@ -66,26 +69,27 @@ def pair_inputs(
     base_odds = rate / (1.0 - rate)
     mask = np.uint64(len(pairs) - 1)
     found, total = 0, 0.0
+    # First all lines are found and touched: they are far apart in memory, and these loads wait for it together.
     for one in range(sizes[CATEGORIES]):
         for other in range(one + 1, sizes[CATEGORIES]):
             cross = category_field[one] * FIELDS + category_field[other]
             if category_field[one] == category_field[other]:
                 continue
-            if crosses[cross, CROSS_PRESENT] == 0.0:
-                crosses[cross, CROSS_PRESENT] = 1.0
-                if totals[EPOCHS] == 0.0:
-                    crosses[cross, CROSS_ACTIVE] = 1.0
-            if crosses[cross, CROSS_ACTIVE] == 0.0 or found == ROW_PAIRS:
-                continue
-            line = np.int64(paired(category_key[one], category_key[other]) & mask)
-            delta, rows, clicks = 0.0, pairs[line, PAIR_SHOWN], pairs[line, PAIR_CLICKED]
-            if rows > 0.0:
-                parents = odds[one] * odds[other] / base_odds
-                rest = prior / (1.0 + parents)
-                delta = math.log((clicks + parents * rest) / ((rows - clicks + rest) * parents))
-            pair_at[found], pair_cross[found], pair_delta[found] = line, cross, delta
-            total += crosses[cross, CROSS_WEIGHT] * delta
-            found += 1
+            if choices[cross] == UNSEEN:
+                choices[cross] = ACTIVE if totals[EPOCHS] == 0.0 else IDLE
+            if choices[cross] == ACTIVE and found < ROW_PAIRS:
+                line = np.int64(paired(category_key[one], category_key[other]) & mask)
+                pair_at[found], pair_cross[found], pair_delta[found] = line, cross, pairs[line, PAIR_SHOWN]
+                pair_odds[found] = odds[one] * odds[other] / base_odds
+                found += 1
+    for pair in range(found):
+        rows, delta = pair_delta[pair], 0.0
+        if rows > 0.0:
+            clicks, parents = pairs[pair_at[pair], PAIR_CLICKED], pair_odds[pair]
+            rest = prior / (1.0 + parents)
+            delta = math.log((clicks + parents * rest) / ((rows - clicks + rest) * parents))
+        pair_delta[pair] = delta
+        total += crosses[pair_cross[pair], CROSS_WEIGHT] * delta
     sizes[PAIRS] = found
     sums[2] = total
 
@@ -129,16 +133,16 @@ def evidence(slope: float, curve: float, rows: float) -> float:
 
 
 @inlined
-def choose_crosses(crosses: np.ndarray, totals: np.ndarray) -> None:
+def choose_crosses(crosses: np.ndarray, choices: np.ndarray, totals: np.ndarray) -> None:
     """Keeps the crosses with most evidence active, and gives the next ones a trial."""
     totals[EPOCHS] += 1.0
     most = EARLY_KEPT if totals[LEARNED] < EARLY_ROWS else KEPT
     present = 0
     for cross in range(len(crosses)):
-        present += int(crosses[cross, CROSS_PRESENT])
+        present += int(choices[cross] != UNSEEN)
     worth = np.zeros(len(crosses))
     for cross in range(len(crosses)):
-        if crosses[cross, CROSS_ACTIVE] != 0.0:
+        if choices[cross] == ACTIVE:
             worth[cross] = evidence(
                 crosses[cross, CROSS_SLOPE], crosses[cross, CROSS_CURVE], crosses[cross, CROSS_ROWS]
             )
@@ -147,19 +151,20 @@ def choose_crosses(crosses: np.ndarray, totals: np.ndarray) -> None:
     kept = 0
     for cross in range(len(crosses)):
         if present <= most + TRIED:
-            crosses[cross, CROSS_ACTIVE] = crosses[cross, CROSS_PRESENT]
+            choices[cross] = ACTIVE if choices[cross] != UNSEEN else UNSEEN
         else:
             stays = worth[cross] > 0.0 and worth[cross] >= least and kept < most
             kept += int(stays)
-            crosses[cross, CROSS_ACTIVE] = 1.0 if stays else 0.0
+            if choices[cross] != UNSEEN:
+                choices[cross] = ACTIVE if stays else IDLE
         for column in (CROSS_SLOPE, CROSS_CURVE, CROSS_ROWS):
             crosses[cross, column] *= _KEPT_EVIDENCE
     tried, cross = 0, int(totals[NEXT_CROSS])
     for _ in range(len(crosses)):
         if present <= most + TRIED or tried == TRIED:
             break
-        if crosses[cross, CROSS_PRESENT] != 0.0 and crosses[cross, CROSS_ACTIVE] == 0.0:
-            crosses[cross, CROSS_ACTIVE] = 1.0
+        if choices[cross] == IDLE:
+            choices[cross] = ACTIVE
             for column in (CROSS_SLOPE, CROSS_CURVE, CROSS_ROWS):
                 crosses[cross, column] = 0.0
             tried += 1

@@ -45,7 +45,7 @@ OLD, NEW, END = 0, 1, 2
 @kernel(
     *(read("i8"), read("u8"), read("f8"), read("u1"), read("i8"), read("i1"), read("f8"), read("i8")),
     *(written("u1"), written("f8", 2), written("f8")),
-    *(written("f8", 2), written("f8", 2), written("f8", 2), written("f8", 2), written("f8")),
+    *(written("f8", 2), written("f8", 2), written("f8", 2), written("f8", 2), written("u1"), written("f8")),
     *(written("f8", 2), written("f8", 3), written("i8"), INT64),
 )
 def step(
@@ -64,6 +64,7 @@ def step(
     pairs: np.ndarray,
     fields: np.ndarray,
     crosses: np.ndarray,
+    choices: np.ndarray,
     totals: np.ndarray,
     stacks: np.ndarray,
     spreads: np.ndarray,
@@ -79,7 +80,8 @@ def step(
     category_at, category_field = np.empty(ROW_SLOTS, np.int64), np.empty(ROW_SLOTS, np.int64)
     category_key = np.empty(ROW_SLOTS, np.uint64)
     odds, count_delta, novelty_delta = np.empty(ROW_SLOTS), np.empty(ROW_SLOTS), np.empty(ROW_SLOTS)
-    pair_at, pair_cross, pair_delta = np.empty(ROW_PAIRS, np.int64), np.empty(ROW_PAIRS, np.int64), np.empty(ROW_PAIRS)
+    pair_at, pair_cross = np.empty(ROW_PAIRS, np.int64), np.empty(ROW_PAIRS, np.int64)
+    pair_odds, pair_delta = np.empty(ROW_PAIRS), np.empty(ROW_PAIRS)
     sizes, sums = np.empty(4, np.int64), np.empty(3)
     margins, variances, inputs, moved = np.empty(PRIORS + 1), np.empty(PRIORS), np.empty(INPUTS), np.empty(WEIGHTS)
     while cursor[NEW] < cursor[END]:
@@ -98,8 +100,8 @@ def step(
             rate, slots, fields, entry_at, category_at, category_field, sizes, odds, count_delta, novelty_delta, sums
         )
         pair_inputs(
-            rate, pairs, crosses, totals, category_key, category_field, sizes, odds, pair_at, pair_cross, pair_delta,
-            sums,
+            rate, pairs, crosses, choices, totals, category_key, category_field, sizes, odds, pair_at, pair_cross,
+            pair_odds, pair_delta, sums,
         )  # fmt: skip
         raw = predict_adagrad(slots, pairs, entry_at, entry_x, pair_at, sizes)
         parents = base + totals[BIAS] + sums[0] + sums[1]
@@ -144,5 +146,5 @@ def step(
         totals[WEIGHT] += weight
         totals[CLICKS] += label * weight
         if int(totals[LEARNED]) % EPOCH == 0:
-            choose_crosses(crosses, totals)
+            choose_crosses(crosses, choices, totals)
         cursor[OLD] += 1

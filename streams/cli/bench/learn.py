@@ -104,8 +104,7 @@ def _vw_s(lines: Sequence[bytes], arguments: str) -> float:
             path = Path(folder) / "rows"
             path.write_text("\n".join(part) + "\n")
             started_s = time.process_time()
-            options = f"-d {path} -p {folder}/p -b 22 --quiet --no_stdin --loss_function logistic --link logistic"
-            vowpalwabbit.Workspace(f"{options} {arguments}").finish()
+            vowpalwabbit.Workspace(arguments, data=str(path), predictions=f"{folder}/p", **_VW_SETTINGS).finish()
             spent.append(time.process_time() - started_s)
     return spent[1] - spent[0]
 
@@ -122,6 +121,8 @@ def _vw_text(fields: dict[str, Any]) -> str:
     return " ".join(found)
 
 
+# As its command line, with the options spelled as Python's.
+_VW_SETTINGS: Final = {"b": 22, "quiet": True, "no_stdin": True, "loss_function": "logistic", "link": "logistic"}
 _VW_SIGNS: Final = str.maketrans(" :|", "___")
 
 
