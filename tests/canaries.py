@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from streams.kernels.compiled import KERNELS, Deferred
+from schemas.compiled import KERNELS, Deferred
 
 _CANARY: Final = 0xA5
 # Farther than any kernel's longest single store.

@@ -26,13 +26,11 @@ ALLOWED = {
     "docs/diagrams.py": {"apply": "Sphinx calls it"},
     "online_models/ftrl.py": {
         "FTRLClassifier": "for users of River",
-        "learn_one": "River's interface",
-        "predict_proba_one": "River's interface",
     },
     "online_models/learner.py": {"unlabelled": "part of a snapshot; the counts of a learner add up with it"},
     "streams/cli/lazy.py": {"format_commands": "Typer calls it"},
     "streams/inputs/opening.py": {"readinto": "io.BufferedReader calls it"},
-    "streams/kernels/compiled.py": dict.fromkeys(
+    "schemas/compiled.py": dict.fromkeys(
         ("ensure_cache_path", "get_cache_path", "get_source_stamp", "get_disambiguator", "from_function"),
         "numba calls it",
     ),
@@ -50,7 +48,6 @@ ALLOWED = {
     "tests/integration/test_broker.py": {"log_message": "http.server calls it"},
     "tests/integration/test_docs_site.py": {"handle_starttag": "html.parser calls it"},
     "tests/mutants/cosmic.py": {"mutate": "cosmic-ray calls it"},
-    "tests/mutants/plugin.py": {"pytest_configure": "pytest calls it"},
     "tests/mutants/report.py": {"justify": "read by rich"},
     "tests/simulation/simulate.py": {"justify": "read by rich"},
     "tests/integration/test_kafka_security.py": {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from streams.kernels.compiled import KERNELS
+from schemas.compiled import KERNELS
 from streams.kernels.gather import STORED, describe, gather
 from streams.kernels.names import CODES, ENTRY, NEXT_CODES, STATE, code_texts
 from streams.kernels.scan import FIELDS, LEFT, READ, ROW, scan
@@ -173,13 +173,12 @@ def copied(tmp_path: Path) -> Path:
     """The sources that kernels are made of, with a kernel that uses a constant of another module."""
     folder = tmp_path / "code"
     shutil.copytree(ROOT / "schemas", folder / "schemas", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__", "compiled"):
-        (folder / "streams/kernels").mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / f"streams/kernels/{name}.py", folder / "streams/kernels")
+    (folder / "streams/kernels").mkdir(parents=True)
+    shutil.copy(ROOT / "streams/kernels/__init__.py", folder / "streams/kernels")
     (folder / "streams/__init__.py").write_text("")
     (folder / "streams/kernels/constant.py").write_text("ADDED = 1\n")
     (folder / "streams/kernels/adding.py").write_text(
-        "from streams.kernels.compiled import INT64, kernel\nfrom streams.kernels.constant import ADDED\n\n\n"
+        "from schemas.compiled import INT64, kernel\nfrom streams.kernels.constant import ADDED\n\n\n"
         "@kernel(INT64)\ndef added(number):\n    return number + ADDED\n"
     )
     return folder
@@ -205,15 +204,15 @@ def test_an_edit_in_an_imported_module_makes_a_new_kernel(copied: Path) -> None:
 
 @compiles
 def test_compiled_kernels_are_read_from_a_folder_that_cannot_be_written(copied: Path) -> None:
-    python(copied, f"{ADD}\nfrom streams.kernels.compiled import complete; complete()")
-    cannot_write = "import streams.kernels.compiled as compiled\ncompiled._writable = lambda folder: False\n"
+    python(copied, f"{ADD}\nfrom schemas.compiled import complete; complete()")
+    cannot_write = "import schemas.compiled as compiled\ncompiled._writable = lambda folder: False\n"
     read = python(copied, cannot_write + ADD)
     assert (read.stdout, read.stderr) == ("2\n", "")
 
 
 @compiles
 def test_without_any_folder_each_process_compiles_and_says_so(copied: Path) -> None:
-    cannot_write = "import streams.kernels.compiled as compiled\ncompiled._writable = lambda folder: False\n"
+    cannot_write = "import schemas.compiled as compiled\ncompiled._writable = lambda folder: False\n"
     compiled = python(copied, cannot_write + ADD)
     assert compiled.stdout == "2\n"
     assert "no folder to keep the result in is writable" in compiled.stderr

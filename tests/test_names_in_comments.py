@@ -31,7 +31,8 @@ FOREIGN = {
     "fsspec and the S3 client": "AWS_ FSSPEC_",
     "Linux": "CAP_SYS_NICE",
     "Python": "BaseTransport GzipFile ValueErrors",
-    "people": "McMahan",
+    "people": "McMahan MacKay",
+    "algorithms": "AdaGrad MurmurHash3",
     "formats": "MessagePack",
     "parts of a command line": "PARENT_PID LOCK_FD NOTE COMMAND F",
 }

@@ -49,6 +49,10 @@ COMMANDS: Final = {
         "streams.cli.commands.fold:fold",
         "Join logs from files: outcomes as JSON lines on stdout; refused records and a last line of counts on stderr.",
     ),
+    "learn": Lazy(
+        "streams.cli.commands.learn:learn",
+        "Predict each outcome of files, then learn it; say how good the predictions were.",
+    ),
     "worker": Lazy(
         "streams.cli.commands.worker:app",
         "Run one always-on worker against the Kafka and ClickHouse named by the environment.",

@@ -102,11 +102,18 @@ def kind_of(fields: dict[str, Any]) -> str | None:
 
 def _other_log(objects: list[dict[str, Any]], log: str) -> tuple[str, str] | None:
     """Names the log that all objects belong to when it is not this one."""
+    if log == "outcomes" and any("label" in fields or "join_partition" in fields for fields in objects):
+        return None  # an outcome has the fields of its impression and of its click
     kinds = {kind_of(fields) for fields in objects}
     (kind,) = kinds if len(kinds) == 1 else (None,)
     if kind is None or kind == log:
         return None
     field = min(_KINDS[kind] & objects[0].keys())
+    if log == "outcomes":
+        return (
+            f"a file of {kind}: its lines have the field {field}",
+            "join impressions and clicks first: `clickfold fold --impressions FILES --clicks FILES > OUTCOMES`",
+        )
     return (
         f"a file of {kind}: its lines have the field {field}",
         f"give it as --{kind}, and a file of {log} as --{log}",

@@ -105,8 +105,8 @@ class RawConsumer:
     def consume(self, messages: npt.NDArray[np.int64], limit: int, wait_s: float) -> int:
         """Fills in the addresses of up to `limit` messages, errors included, and returns how many there are."""
         assert limit <= len(messages)
-        # Not `data_as`: what it gives is a reference cycle, and with thirty reads a second the process grew by 20 MB in
-        # half an hour until Python looked for cycles.
+        # The pointer that numpy gives is a reference cycle: with thirty reads a second the process grew by 20 MB in
+        # half an hour, until Python looked for cycles.
         count: int = self._of.rd_kafka_consume_batch_queue(
             self._queue, int(wait_s * 1_000), ctypes.c_void_p(messages.ctypes.data), limit
         )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-import streams.kernels
-from streams.kernels.compiled import complete, load_kernels
+from schemas.compiled import complete, load_kernels
+
+# By name, because kernels of the join do not depend on those of the learner.
+_ROOMS = ("streams.kernels", "online_models.mixture")
 
 
 def compile_all() -> None:
-    """Compiles every kernel of the room."""
-    for module in pkgutil.iter_modules(streams.kernels.__path__):
-        if module.name != "__main__":
-            import_module(f"{streams.kernels.__name__}.{module.name}")
+    """Compiles every kernel of both rooms."""
+    for room in _ROOMS:
+        for module in pkgutil.iter_modules(import_module(room).__path__):
+            if module.name != "__main__":
+                import_module(f"{room}.{module.name}")
     load_kernels()
     complete()
 

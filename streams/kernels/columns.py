@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from streams.kernels.compiled import BYTES, INT64, inlined, kernel, part, read, written
+from schemas.compiled import BYTES, INT64, inlined, kernel, part, read, written
 from streams.kernels.hashing import LOW
 from streams.kernels.machine import Int, byte, copy, half, start_of
 from streams.kernels.names import LENGTH, START

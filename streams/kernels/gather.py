@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.kernels.compiled import BYTES, INT64, kernel, read, written
+from schemas.compiled import BYTES, INT64, kernel, read, written
 from streams.kernels.hashing import xxh3
 from streams.kernels.machine import copy, put_half, put_int, put_word, start_of
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.kernels.compiled import inlined, part
+from schemas.compiled import inlined, part
 from streams.kernels.machine import Int, byte, folded, half, start_of, swapped, word
 
 # The default secret of the specification.

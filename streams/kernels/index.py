@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.kernels.compiled import INT64, kernel, part, read, written
+from schemas.compiled import INT64, kernel, part, read, written
 from streams.kernels.machine import Int, prefetch, word
 
 Int64s = npt.NDArray[np.int64]

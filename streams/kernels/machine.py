@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from streams.kernels.compiled import inlined, instruction
+from schemas.compiled import inlined, instruction
 
 # An integer of a kernel: signed or not, as numba has inferred it.
 Int = Any

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_ID_CHARS
-from streams.kernels.compiled import BYTES, inlined, kernel, part, read, written
 from streams.kernels.hashing import xxh3
 from streams.kernels.machine import Int, copy, half, start_of, word
 from streams.kernels.scan import AT_SPANS, DIMS, ROW, ROW_BYTES

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURES, MAX_ID_CHARS, MAX_PRICE_MICROS, MAX_TS_MS, MIN_TS_MS
 from schemas.totals import DIMENSIONS
-from streams.kernels.compiled import BYTES, inlined, kernel, part, read, written
 from streams.kernels.hashing import xxh3
 from streams.kernels.machine import (
     TEXT_BYTES,

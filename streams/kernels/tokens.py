@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.kernels.compiled import inlined, part
+from schemas.compiled import inlined, part
 from streams.kernels.machine import TEXT_BYTES, Int, byte, lowest, others, quotes, specials, word
 
 TENS = np.array([10**power for power in range(17)], np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from streams.kernels.compiled import INT64, inlined, kernel, read, written
+from schemas.compiled import INT64, inlined, kernel, read, written
 from streams.kernels.machine import Int, copy, folded, start_of, word
 from streams.kernels.names import CODES
 

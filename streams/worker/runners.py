@@ -12,6 +12,7 @@ from pathlib import Path
 
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
+from schemas.compiled import load_kernels
 from schemas.errors import Transient
 from schemas.totals import DIMENSIONS, known_dimensions
 from streams.engine.fold import Fold
@@ -30,7 +31,6 @@ from streams.kafka.settings import SESSION_TIMEOUT_MS
 from streams.kafka.slots import Slot
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import join_topics, learn_topics
-from streams.kernels.compiled import load_kernels
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 
-import streams.kernels.compiled as compiled
+import schemas.compiled as compiled
 
 # More than the tests need, less than would make a machine swap: a mutant may ask for any size.
 MOST_BYTES = 6 << 30

@@ -11,6 +11,10 @@ COMMANDS = {
         "streams.cli.bench.fold:fold",
         "Time the folds of the join in memory, without Kafka: microseconds of CPU for one event, by phase.",
     ),
+    "learn": Lazy(
+        "streams.cli.bench.learn:learn",
+        "Time the click models on files: rows for one second of CPU, beside Vowpal Wabbit and River if installed.",
+    ),
     "recovery": Lazy(
         "streams.cli.bench.recovery:recovery",
         "Kill a join worker that has this many open impressions: seconds until it is live again, memory, disk space.",

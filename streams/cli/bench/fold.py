@@ -15,11 +15,11 @@ import orjson
 import typer
 
 from schemas.bounds import JoinBounds
+from schemas.compiled import load_kernels
 from schemas.records import Records
 from streams.cli.bench.reporting import print_nothing, print_progress
 from streams.inputs.traffic import Events, Traffic
 from streams.join.fold import JoinFold
-from streams.kernels.compiled import load_kernels
 from streams.kernels.slices import Numbers, Slices
 from streams.state.disk import Folder
 from streams.worker.memory import collect_rarely, return_freed

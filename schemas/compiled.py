@@ -28,9 +28,9 @@ import numpy as np
 F = TypeVar("F", bound=Callable[..., Any])
 
 _HERE: Final = Path(__file__).parent
-_PACKAGES: Final = _HERE.parent.parent
-# All that kernels are made of: their own room, and `schemas`, the only one it may import.
-_SOURCES: Final = ("streams/kernels/*.py", "schemas/*.py")
+_PACKAGES: Final = _HERE.parent
+# All that kernels are made of: their own two rooms, and `schemas`, the only one they may import.
+_SOURCES: Final = ("streams/kernels/*.py", "online_models/mixture/*.py", "schemas/*.py")
 # Written last, so that an interrupted compilation is not taken for a whole one.
 _COMPLETE: Final = "complete"
 _loading = RLock()
@@ -228,4 +228,4 @@ def _writable(folder: Path) -> bool:
 def _say_once(folder: Path | None) -> None:
     """Says why the process waits."""
     kept = "the next start is fast" if folder is not None else "no folder to keep the result in is writable"
-    sys.stderr.write(f"Compiling the join's kernels, up to 25 s; {kept}. `python -m streams.kernels` does it ahead.\n")
+    sys.stderr.write(f"Compiling kernels, up to 50 s; {kept}. `python -m streams.kernels` does it ahead.\n")

