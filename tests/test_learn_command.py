@@ -102,7 +102,7 @@ def test_a_file_without_any_labelled_line_ends_with_code_3(tmp_path: Path) -> No
 def test_impressions_in_place_of_outcomes_are_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "impressions.jsonl"
     path.write_bytes(b'{"impression_id":"i","ts":1700000000000,"campaign_id":"c","creative_id":"k","price_micros":1}\n')
-    with pytest.raises(SettingsError, match="clickfold fold"):
+    with pytest.raises(SettingsError, match="fold --impressions IMPRESSIONS --clicks CLICKS > OUTCOMES"):
         run(path)
 
 

@@ -112,7 +112,7 @@ def _other_log(objects: list[dict[str, Any]], log: str) -> tuple[str, str] | Non
     if log == "outcomes":
         return (
             f"a file of {kind}: its lines have the field {field}",
-            "join impressions and clicks first: `clickfold fold --impressions FILES --clicks FILES > OUTCOMES`",
+            "join impressions and clicks first: `clickfold fold --impressions IMPRESSIONS --clicks CLICKS > OUTCOMES`",
         )
     return (
         f"a file of {kind}: its lines have the field {field}",

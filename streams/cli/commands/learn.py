@@ -199,7 +199,9 @@ def _created(path: Path) -> BinaryIO:
 def _show_refused(log: LabelledLog) -> None:
     refusals = log.refusals()
     if refusals:
-        sys.stderr.write(f"{sum(each.lines for each in refusals):,} lines are no outcomes and were left out:\n")
+        lines = sum(each.lines for each in refusals)
+        said = "line is no outcome and was" if lines == 1 else "lines are no outcomes and were"
+        sys.stderr.write(f"{lines:,} {said} left out:\n")
     for each in refusals[:_MOST_REASONS]:
         sys.stderr.write(escaped(f"  {each.lines:,} {each.reason}, first {each.first}: {each.detail}") + "\n")
     if len(refusals) > _MOST_REASONS:
