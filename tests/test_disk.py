@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from streams.state.disk import Folder
+from streams.state.kept import KeptFiles
+from tests.simulation.disk import SimulatedDisk
 
 # What a promised name may hold; None: it may be missing.
 Contents = set[bytes | None]
@@ -202,3 +204,29 @@ def test_no_more_than_eight_appends_wait_for_the_disk(tmp_path: Path) -> None:
     assert len(folder._queued) == 8
     assert folder.read("rows", 0, 99) == b"x" * 20
     folder.close()
+
+
+def test_a_file_that_was_there_before_is_read_and_one_that_was_not_is_missing(tmp_path: Path) -> None:
+    before = Folder(tmp_path)
+    before.append("rows", b"kept")
+    before.close()
+    folder = Folder(tmp_path)
+    assert folder.read("rows", 1, 2) == b"ep"
+    with pytest.raises(FileNotFoundError):
+        folder.read("other", 0, 1)
+    assert folder.names() == ["rows"]
+    folder.close()
+
+
+def test_files_written_anew_after_all_were_dropped_are_not_those_that_were_to_be_deleted() -> None:
+    disk = SimulatedDisk()
+    kept = KeptFiles(disk, "seg-")
+    for _ in range(2):
+        disk.append("seg-1", b"of before")
+        kept.delete_later("seg-1")
+        kept.snapshot()
+        kept.clear()
+        assert disk.names() == []
+        disk.append("seg-1", b"anew")
+        kept.snapshot_kept()
+        assert disk.names() == ["seg-1"]

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -147,6 +148,12 @@ def test_a_survivor_is_reported_as_a_changed_line_and_fails_above_one_in_twenty(
     assert "a.py:3  AddNot\n-    if a:\n+    if not a:\n  no reason is given" in first
     assert "1 of 20 survived: 5.0%" in first
     assert "its reason is in the documents" in second
+
+
+def test_a_line_that_was_left_out_is_explained_by_its_own_text() -> None:
+    left_out = msgspec.structs.replace(tried(Verdict.SURVIVED), before="    f(1)", after="    pass")
+    assert report.explained(left_out, "`f(1)`: why")
+    assert not report.explained(left_out, "`pass`")
 
 
 @pytest.mark.parametrize(

@@ -284,10 +284,11 @@ def test_the_key_is_the_id_in_every_byte(length: int) -> None:
 
 
 def test_a_record_of_the_greatest_length_is_read_and_a_longer_one_is_left() -> None:
+    assert LONGEST == (1 << 16) - 1
     size = len(good(unknown='""').value or b"")
     records = [good(unknown=f'"{"x" * (LONGEST - size + more)}"') for more in (-1, 0, 1)]
     assert differing(records) == []
-    # Spans are sixteen bits: a text that begins as late as can be is found.
+    # Spans have sixteen bits for the place and for the length: a text that begins as late as can be is found.
     late = good(unknown=f'"{"x" * (LONGEST - size - 20)}"', arm='"end"')
     assert len(late.value or b"") > LONGEST - 30
     assert differing([late, good(ts="1")]) == []

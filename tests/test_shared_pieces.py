@@ -11,7 +11,7 @@ import streams.state.upload
 from streams.engine.checkpoint import MANIFEST
 from streams.state.layout import epoch, epoch_number, manifest_key, stem, stems
 from streams.state.objects import ObjectStore
-from streams.state.upload import Uploader
+from streams.state.upload import GRACE_S, Uploader
 from tests.sharing import MemoryObjects, fetched, put
 
 FORMER = b"aaaabbbbcccc"
@@ -40,6 +40,17 @@ def test_the_next_owner_uses_the_leading_equal_pieces_again_and_no_others(data: 
     assert fetched(objects) == ({MANIFEST: b"state2", "one": data}, True)
     pieces = sorted(key for key in set(objects.held) - before if ".one." in key)
     assert b"".join(objects.held[key] for key in pieces) == written
+
+
+def test_an_object_that_no_owner_wrote_is_never_cleared_away() -> None:
+    objects = MemoryObjects()
+    objects.write("notes.manifest", b"somebody's")
+    put(Uploader(objects, number=5, token="a"), 1, {"one": FORMER})
+    uploader = Uploader(objects, number=6, token="b")
+    put(uploader, 2, {"one": b""})
+    for now_s in (0.0, GRACE_S):
+        uploader.clear_away(now_s)
+    assert [key for key in objects.held if epoch_number(key) < 6] == ["notes.manifest"]
 
 
 def test_snapshots_are_listed_newest_first_and_only_those_of_an_owner() -> None:

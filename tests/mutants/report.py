@@ -34,8 +34,9 @@ def interval(survived: int, tried: int) -> tuple[float, float]:
 
 
 def explained(one: Tried, page: str) -> bool:
-    """Whether the page names the changed line."""
-    return f"`{one.after.strip()}`" in page
+    """Whether the page names the changed line, or the one that was left out."""
+    line = one.before if one.after.strip() == "pass" else one.after
+    return f"`{line.strip()}`" in page
 
 
 def survivors(tried: Iterable[Tried]) -> list[Tried]:
