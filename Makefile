@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # Bytecode is always kept: compiling all imports again would take longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check unit test simulate mutate chaos soak demo bench bench-quick schemas reference docs screens lock clean
+.PHONY: help setup check unit test simulate mutate chaos soak demo bench bench-quick results-learning schemas reference docs screens lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ demo: setup ## real events through every part, on this machine
 
 bench: setup ## events a second of the join and of its peers, in turns: peers.json, peers.svg; takes an hour
 	@$(BIN)/python -m tests.peers $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(IMPRESSIONS),--impressions $(IMPRESSIONS))
+
+results-learning: setup ## click models beside Vowpal Wabbit: DATA=folder of *.outcomes.jsonl.gz, JSON=1; ten minutes
+	@$(BIN)/python -m tests.learning $(DATA) $(if $(JSON),--json)
 
 bench-quick: setup ## the join and a consumer that only reads, in a minute: after changing the path of a record
 	@$(BIN)/clickfold bench join --impressions 500000 --rounds 3

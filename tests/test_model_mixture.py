@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,21 +17,25 @@ from online_models.mixture.layout import FIELDS
 from online_models.mixture.model import Mixture
 from online_models.mixture.plain import Ftrl
 from online_models.mixture.rows import Fields, Rows
+from online_models.mixture.settings import MixtureSettings
 from online_models.progressive import measures
 from schemas.errors import DamagedState, StateMismatch
 from tests.models.clicks import examples, rows_of
 
 ROOT = Path(__file__).parent.parent
-SMALL = {"slot_bits": 12, "pair_bits": 14}
+SMALL = MixtureSettings(slot_bits=12, pair_bits=14)
 
 
 def rows(found: list[Example], known: Fields | None = None) -> Rows:
     return rows_of(found, known or Fields())
 
 
-def learned(found: list[Example], *, batch: int, delay_ms: int = 0, plain: bool = False) -> tuple[np.ndarray, str]:
+def learned(
+    found: list[Example], *, batch: int, delay_ms: int = 0, plain: bool = False, **changed: Any
+) -> tuple[np.ndarray, str]:
     """All predictions, and the digest at the end."""
-    model = Ftrl(delay_ms=delay_ms, slot_bits=12) if plain else Mixture(delay_ms=delay_ms, **SMALL)
+    settings = msgspec.structs.replace(SMALL, delay_ms=delay_ms, **changed)
+    model = Ftrl(settings) if plain else Mixture(settings)
     parts = [model.run(rows(found[start : start + batch], model.known)) for start in range(0, len(found), batch)]
     return np.concatenate(parts), model.digest()
 
@@ -52,7 +57,7 @@ def test_any_batches_give_the_same_predictions_and_the_same_state(delay_ms: int,
 @pytest.mark.parametrize("delay_ms", [0, 60_000])
 def test_a_restored_mixture_goes_on_as_the_one_it_was_taken_from(delay_ms: int) -> None:
     found = examples(1_500)
-    first, second = Mixture(delay_ms=delay_ms, **SMALL), Mixture(delay_ms=delay_ms, **SMALL)
+    first, second = (Mixture(msgspec.structs.replace(SMALL, delay_ms=delay_ms)) for _ in range(2))
     first.run(rows(found[:900], first.known))
     second.run(rows(found[900:], second.known))  # what it has learned is replaced
     second.restore(first.snapshot())
@@ -64,15 +69,15 @@ def test_a_restored_mixture_goes_on_as_the_one_it_was_taken_from(delay_ms: int) 
 
 
 def test_a_snapshot_that_is_damaged_or_of_other_settings_is_refused() -> None:
-    model = Mixture(**SMALL)
+    model = Mixture(SMALL)
     model.run(rows(examples(20), model.known))
     kept = model.snapshot()
     with pytest.raises(DamagedState, match="checksum"):
-        Mixture(**SMALL).restore(kept[:-17] + bytes([kept[-17] ^ 1]) + kept[-16:])
+        Mixture(SMALL).restore(kept[:-17] + bytes([kept[-17] ^ 1]) + kept[-16:])
     with pytest.raises(StateMismatch, match="delay_ms 0, this one has 5"):
-        Mixture(delay_ms=5, **SMALL).restore(kept)
+        Mixture(msgspec.structs.replace(SMALL, delay_ms=5)).restore(kept)
     with pytest.raises(StateMismatch, match="format 2"):
-        Mixture(**SMALL).restore(kept[:8] + (2).to_bytes(4, "little") + kept[12:])
+        Mixture(SMALL).restore(kept[:8] + (2).to_bytes(4, "little") + kept[12:])
 
 
 UNCOMPILED = """
@@ -80,15 +85,25 @@ import numpy as np
 from tests.models.clicks import examples
 from tests.test_model_mixture import learned
 with np.errstate(over="ignore"):
-    print(learned(examples(300, negative_weight=3.0), batch=100, delay_ms={delay_ms}, plain={plain})[1])
+    print(learned(examples(300, negative_weight=3.0), batch=100, delay_ms={delay_ms}, plain={plain}, **{changed})[1])
 """
 
 
-@both
-@pytest.mark.parametrize("delay_ms", [0, 20_000])
-def test_the_same_source_uncompiled_agrees_to_the_bit(delay_ms: int, plain: bool) -> None:
+@pytest.mark.parametrize(
+    ("delay_ms", "plain", "changed"),
+    [
+        (0, False, {}),
+        (20_000, False, {}),
+        (0, True, {}),
+        (20_000, True, {}),
+        (0, False, {"bayes": False, "counts": False, "kept": 0}),
+        (0, False, {"ftrl": False, "adagrad": False, "novelty": False}),
+    ],
+    ids=["mixture", "mixture late", "ftrl", "ftrl late", "some experts", "other experts"],
+)
+def test_the_same_source_uncompiled_agrees_to_the_bit(delay_ms: int, plain: bool, changed: dict[str, Any]) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", UNCOMPILED.format(delay_ms=delay_ms, plain=plain)],
+        [sys.executable, "-c", UNCOMPILED.format(delay_ms=delay_ms, plain=plain, changed=changed)],
         cwd=ROOT,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
@@ -96,7 +111,7 @@ def test_the_same_source_uncompiled_agrees_to_the_bit(delay_ms: int, plain: bool
         check=True,
     )
     found = examples(300, negative_weight=3.0)
-    assert ended.stdout.split() == [learned(found, batch=100, delay_ms=delay_ms, plain=plain)[1]]
+    assert ended.stdout.split() == [learned(found, batch=100, delay_ms=delay_ms, plain=plain, **changed)[1]]
 
 
 def test_a_row_is_learned_just_when_its_delay_has_passed() -> None:
@@ -124,7 +139,7 @@ def test_nothing_known_is_predicted_at_the_base_rate() -> None:
 def test_predictions_are_calibrated_and_better_than_the_base_rate(rate_log_odds: float, negative_weight: float) -> None:
     found = examples(6_000, rate_log_odds=rate_log_odds, negative_weight=negative_weight)
     batch = rows(found)
-    predicted = Mixture(**SMALL).run(batch)
+    predicted = Mixture(SMALL).run(batch)
     of = measures(predicted, batch.labels, batch.weights)
     assert of.ne is not None
     assert of.ne < 0.985
@@ -132,7 +147,7 @@ def test_predictions_are_calibrated_and_better_than_the_base_rate(rate_log_odds:
 
 
 def test_shares_of_opinions_add_up_to_one() -> None:
-    model = Mixture(**SMALL)
+    model = Mixture(SMALL)
     assert set(model.shares().values()) == {0.0}
     model.run(rows(examples(50)))
     assert sum(model.shares().values()) == pytest.approx(1.0)

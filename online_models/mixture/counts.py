@@ -40,6 +40,8 @@ def shrunk_odds(clicks: float, rows: float, rate: float, prior: float) -> float:
 @inlined
 def count_inputs(
     rate: float,
+    counts: bool,
+    novelties: bool,
     slots: np.ndarray,
     fields: np.ndarray,
     entry_at: np.ndarray,
@@ -51,18 +53,25 @@ def count_inputs(
     novelty_delta: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Fills the odds and log odds beyond the base of each category and novelty, and their two weighted sums."""
+    """Fills the odds and log odds beyond the base of each category and novelty, and their two weighted sums.
+
+    The log odds are 0 of what is off, so its weights stay as they are; pairs need the odds in any case.
+    """
     prior = _ROWS + _CLICKS / rate
     base_odds = rate / (1.0 - rate)
     main = new = 0.0
     for category in range(sizes[CATEGORIES]):
         line, field = category_at[category], category_field[category]
         odds[category] = shrunk_odds(slots[line, CLICKED], slots[line, SHOWN], rate, prior)
-        delta = math.log(odds[category] / base_odds)
+        delta = 0.0
+        if counts:
+            delta = math.log(odds[category] / base_odds)
         count_delta[category] = delta
         main += fields[field, COUNT_WEIGHT] * delta
         line = entry_at[sizes[PLAIN] + category]
-        delta = math.log(shrunk_odds(slots[line, CLICKED], slots[line, SHOWN], rate, prior) / base_odds)
+        delta = 0.0
+        if novelties:
+            delta = math.log(shrunk_odds(slots[line, CLICKED], slots[line, SHOWN], rate, prior) / base_odds)
         novelty_delta[category] = delta
         new += fields[field, NOVELTY_WEIGHT] * delta
     sums[0], sums[1] = main, new

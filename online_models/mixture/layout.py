@@ -77,6 +77,18 @@ FIRST_STACK: Final = 4
 OPINIONS: Final = FIRST_STACK + STACKS
 OPINION_NAMES: Final = ("base rate", "bayes", "adagrad", "counts", "stack .01", "stack .03", "stack .1")
 
+# `options`, whole numbers for the whole model, from its settings: pairs of fields that are kept, later and in the first
+# rows; 1 for each expert that is on; and 1 for each opinion that is mixed.
+MOST_CROSSES: Final = 0
+MOST_EARLY: Final = 1
+WITH_BAYES: Final = 2
+WITH_FTRL: Final = 3
+WITH_ADAGRAD: Final = 4
+WITH_COUNTS: Final = 5
+WITH_NOVELTY: Final = 6
+MIXED: Final = 7
+OPTION_COLUMNS: Final = MIXED + OPINIONS
+
 # `served`, one line for a row: what was known when it was shown, for the mixing to learn from when its label is there.
 SERVED_BASE: Final = 0
 SERVED_INPUTS: Final = 1

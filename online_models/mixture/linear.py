@@ -28,6 +28,8 @@ _PROBIT = math.pi / 8.0
 @inlined
 def predict_linear(
     base: float,
+    bayes: bool,
+    ftrl: bool,
     slots: np.ndarray,
     entry_at: np.ndarray,
     entry_x: np.ndarray,
@@ -36,8 +38,11 @@ def predict_linear(
     spreads: np.ndarray,
     inputs: np.ndarray,
 ) -> None:
-    """Fills `margins` (log odds of the mean weights), `spreads` (their variance) and `inputs` (what each predicts)."""
-    for expert in range(PRIORS):
+    """Fills `margins` (log odds of the mean weights), `spreads` (their variance) and `inputs` (what each predicts).
+
+    Of an expert that is off, `inputs` is 0.
+    """
+    for expert in range(PRIORS if bayes else 0):
         margin, spread = base, 0.0
         entries = sizes[WHOLE] if expert == _NOVEL else sizes[PLAIN]
         for entry in range(entries):
@@ -50,7 +55,7 @@ def predict_linear(
         margins[expert], spreads[expert] = margin, spread
         inputs[expert] = (margin - base) / math.sqrt(1.0 + _PROBIT * spread)
     margin = base
-    for entry in range(sizes[PLAIN]):
+    for entry in range(sizes[PLAIN] if ftrl else 0):
         line = entry_at[entry]
         margin -= slots[line, FTRL_Z] * ALPHA / (BETA + math.sqrt(slots[line, FTRL_N])) * entry_x[entry]
     margins[FTRL_INPUT] = margin
@@ -59,6 +64,8 @@ def predict_linear(
 
 @inlined
 def learn_linear(
+    bayes: bool,
+    ftrl: bool,
     label: int,
     weight: float,
     slots: np.ndarray,
@@ -69,7 +76,7 @@ def learn_linear(
     spreads: np.ndarray,
 ) -> None:
     """Takes one step of each expert from what `predict_linear` found for the row."""
-    for expert in range(PRIORS):
+    for expert in range(PRIORS if bayes else 0):
         margin, spread = margins[expert], spreads[expert]
         mean = probability(margin)
         curve = mean * (1.0 - mean) * weight
@@ -84,7 +91,7 @@ def learn_linear(
             slots[line, BAYES + 2 * expert] += variance * x * step
             slots[line, BAYES + 2 * expert + 1] = variance / (1.0 + variance * curve * x * x)
     error = probability(margins[FTRL_INPUT]) - label
-    for entry in range(sizes[PLAIN]):
+    for entry in range(sizes[PLAIN] if ftrl else 0):
         line = entry_at[entry]
         gradient, before = error * entry_x[entry], slots[line, FTRL_N]
         after = before + weight * gradient * gradient

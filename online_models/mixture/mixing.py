@@ -18,6 +18,7 @@ from online_models.mixture.layout import (
     CARRIED,
     FIRST_STACK,
     INPUTS,
+    MIXED,
     OPINIONS,
     SERVED_INPUTS,
     SERVED_OPINIONS,
@@ -91,14 +92,18 @@ def learn_stacks(
 
 
 @inlined
-def learn_shares(label: int, weight: float, totals: np.ndarray, served: np.ndarray, row: int) -> None:
-    """The next share of each opinion, by the likelihood it gave the label."""
-    total = 0.0
+def learn_shares(
+    label: int, weight: float, options: np.ndarray, totals: np.ndarray, served: np.ndarray, row: int
+) -> None:
+    """The next share of each opinion, by the likelihood it gave the label. One that is not mixed stays at 0."""
+    total, opinions = 0.0, 0
     for opinion in range(OPINIONS):
         totals[CARRIED + opinion] += totals[SHARE + opinion]
         chance = probability(served[row, SERVED_OPINIONS + opinion])
         likelihood = math.exp(_RATE * weight * math.log(chance if label == 1 else 1.0 - chance))
         totals[SHARE + opinion] *= likelihood
         total += totals[SHARE + opinion]
+        opinions += options[MIXED + opinion]
     for opinion in range(OPINIONS):
-        totals[SHARE + opinion] = totals[SHARE + opinion] / total * (1.0 - _SHARED) + _SHARED / OPINIONS
+        if options[MIXED + opinion] != 0:
+            totals[SHARE + opinion] = totals[SHARE + opinion] / total * (1.0 - _SHARED) + _SHARED / opinions

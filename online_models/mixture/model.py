@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import xxhash
 
@@ -21,11 +19,15 @@ from online_models.mixture.layout import (
     FIELDS,
     INPUTS,
     LEARNED,
+    MIXED,
+    MOST_CROSSES,
+    MOST_EARLY,
     NOVELTIES,
     NOVELTY_GRADIENT,
     NOVELTY_WEIGHT,
     OPINION_NAMES,
     OPINIONS,
+    OPTION_COLUMNS,
     PAIR_COLUMNS,
     SHARE,
     SLOT_COLUMNS,
@@ -33,15 +35,21 @@ from online_models.mixture.layout import (
     TOTAL_COLUMNS,
     WEIGHT,
     WEIGHTS,
+    WITH_ADAGRAD,
+    WITH_BAYES,
+    WITH_COUNTS,
+    WITH_FTRL,
+    WITH_NOVELTY,
 )
 from online_models.mixture.mixing import FIRST_STACK_WEIGHTS, STACK_VARIANCES
 from online_models.mixture.pairs import FIRST_CROSS_WEIGHT
 from online_models.mixture.rows import Fields, Rows
+from online_models.mixture.selection import Selection
+from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
 from online_models.mixture.step import step
+from schemas.codec import encode
 
-SLOT_BITS: Final = 20
-PAIR_BITS: Final = 22
 # The base rate before the first row, with two rows' worth of evidence, so that it is gone after a few. It matters when
 # labels come late: until then .15 loses .16 nats a row at a true rate of .002, .34 at .5, and under .02 from .1 to .2.
 PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
@@ -50,15 +58,16 @@ PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
 class Mixture:
     """A mixture that has learned nothing yet.
 
-    `run` predicts a batch of rows and learns those that are due, `delay_ms` after they were shown or at once. Batches
-    of any size give the same arrays, to the bit.
+    `run` predicts a batch of rows and learns those that are due, at once or after the delay of its settings. Batches of
+    any size give the same arrays, to the bit. Rows are read with `known` and `selection`.
     """
 
-    def __init__(self, *, delay_ms: int = 0, slot_bits: int = SLOT_BITS, pair_bits: int = PAIR_BITS) -> None:
-        self.delay_ms = delay_ms
+    def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
+        self._settings = settings
+        self._options = _options(settings)
         # Zeros take no memory until they are written.
-        self._slots = np.zeros(((1 << slot_bits) + 1 + FIELDS * NOVELTIES, SLOT_COLUMNS))
-        self._pairs = np.zeros((1 << pair_bits, PAIR_COLUMNS))
+        self._slots = np.zeros(((1 << settings.slot_bits) + 1 + FIELDS * NOVELTIES, SLOT_COLUMNS))
+        self._pairs = np.zeros((1 << settings.pair_bits, PAIR_COLUMNS))
         self._fields = np.zeros((FIELDS, FIELD_COLUMNS))
         self._fields[:, [COUNT_WEIGHT, NOVELTY_WEIGHT]] = FIRST_COUNT_WEIGHT
         self._fields[:, [COUNT_GRADIENT, NOVELTY_GRADIENT]] = FIRST_GRADIENT
@@ -69,11 +78,13 @@ class Mixture:
         self._totals = np.zeros(TOTAL_COLUMNS)
         self._totals[WEIGHT], self._totals[CLICKS] = PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE
         self._totals[BIAS_GRADIENT] = FIRST_GRADIENT
-        self._totals[SHARE : SHARE + OPINIONS] = 1.0 / OPINIONS
+        mixed = self._options[MIXED : MIXED + OPINIONS]
+        self._totals[SHARE : SHARE + OPINIONS] = mixed / mixed.sum()
         self._stacks = np.zeros((STACKS, WEIGHTS))
         self._stacks[:, :INPUTS] = FIRST_STACK_WEIGHTS
         self._spreads = np.array([np.eye(WEIGHTS) * variance for variance in STACK_VARIANCES])
         self.known = Fields()
+        self.selection = Selection(settings, self.known)
         self._waiting = Rows.none()
 
     def run(self, rows: Rows) -> np.ndarray:
@@ -81,7 +92,8 @@ class Mixture:
         waiting = len(self._waiting)
         every = self._waiting.followed_by(rows)
         cursor = np.array([0, waiting, len(every)], np.int64)
-        step(*every.columns(), *self._state(), cursor, self.delay_ms)  # type: ignore[call-arg,arg-type]  # by position
+        given = (*every.columns(), *self._state(), self._options, cursor)
+        step(*given, self._settings.delay_ms)  # type: ignore[call-arg,arg-type]  # by position
         self._waiting = every.behind(int(cursor[0]))
         return every.predicted[waiting:]
 
@@ -99,34 +111,54 @@ class Mixture:
         }
 
     def digest(self) -> str:
-        """A hash of the whole state: equal ones have learned the same, and will."""
-        found = xxhash.xxh3_64()
+        """A hash of the state and of settings other than the default: equal ones have learned the same, and will."""
+        found = xxhash.xxh3_64(settings_bytes(self._settings))
         for array in (*self._state(), self.known.hashes, *self._waiting.columns()):
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
 
     def snapshot(self) -> bytes:
         """The whole state, canonical: equal states give equal bytes."""
-        return encode_snapshot(self._settings(), (*self._state(), self.known.hashes, *self._waiting.columns()))
+        return encode_snapshot(self._settings.as_data(), (*self._state(), self.known.hashes, *self._waiting.columns()))
 
     def restore(self, data: bytes) -> None:
         """Takes the state of a snapshot in place of what was learned. Raises DamagedState or StateMismatch."""
-        found = decode_snapshot(data, self._settings())
+        found = decode_snapshot(data, self._settings.as_data())
         state = self._state()
         for own, kept in zip(state, found, strict=False):
             own[...] = kept
         self.known.take(found[len(state)])
         self._waiting = Rows(*found[len(state) + 1 :])
 
-    def _settings(self) -> dict[str, int]:
-        return {
-            "delay_ms": self.delay_ms,
-            "slots": len(self._slots),
-            "pairs": len(self._pairs),
-        }
-
     def _state(self) -> tuple[np.ndarray, ...]:
         return (
             *(self._slots, self._pairs, self._fields, self._crosses, self._choices),
             *(self._totals, self._stacks, self._spreads),
         )
+
+
+def settings_bytes(settings: MixtureSettings) -> bytes:
+    """What a digest has of these settings: those that are not as by default, so none for the default."""
+    changed = settings.changed()
+    return encode(changed) if changed else b""
+
+
+def _options(settings: MixtureSettings) -> np.ndarray:
+    """The settings as the kernel reads them. An opinion is not mixed if nothing that it is made of is on."""
+    found = np.zeros(OPTION_COLUMNS, np.int64)
+    found[MOST_CROSSES], found[MOST_EARLY] = settings.kept, settings.kept_early
+    for column, on in (
+        (WITH_BAYES, settings.bayes),
+        (WITH_FTRL, settings.ftrl),
+        (WITH_ADAGRAD, settings.adagrad),
+        (WITH_COUNTS, settings.counts),
+        (WITH_NOVELTY, settings.novelty),
+    ):
+        found[column] = on
+    mixed = {
+        "bayes": settings.bayes,
+        "adagrad": settings.adagrad,
+        "counts": settings.counts or settings.novelty or settings.kept > 0,
+    }
+    found[MIXED : MIXED + OPINIONS] = [mixed.get(name, True) for name in OPINION_NAMES]
+    return found

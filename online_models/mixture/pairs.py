@@ -1,10 +1,10 @@
 """Counts of pairs of categories, shrunk to what their two parents say together; the pairs of fields are chosen.
 
 A pair's input is how far its log odds lie from the sum of its parents' log odds. The number of pairs grows with the
-square of the fields, so only `KEPT` pairs of fields are counted: those whose input explained most of what the parents
-left. They are chosen every `EPOCH` rows, and `TRIED` others are tried until the next choice. In the first `EARLY_ROWS`
-more are kept, because many pairs together then say what no single one has shown: 100 cost .1 points on Avazu and Criteo
-(2026-11-30).
+square of the fields, so only a number from the settings is counted, 100 by default: those whose input explained most of
+what the parents left. They are chosen every `EPOCH` rows, and `TRIED` others are tried until the next choice. In the
+first `EARLY_ROWS` more are kept, 256 by default, because many pairs together then say what no single one has shown: 100
+cost .1 points on Avazu and Criteo (2026-11-30).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from online_models.mixture.layout import (
     FIELDS,
     IDLE,
     LEARNED,
+    MOST_CROSSES,
+    MOST_EARLY,
     NEXT_CROSS,
     PAIR_CLICKED,
     PAIR_SHOWN,
@@ -35,8 +37,8 @@ from online_models.mixture.layout import (
 )
 from schemas.compiled import inlined, part
 
-KEPT, TRIED = 100, 16
-EARLY_ROWS, EARLY_KEPT = 10_000, 256
+TRIED = 16
+EARLY_ROWS = 10_000
 EPOCH = 2_000
 # The prior of a pair: rows, and clicks.
 _ROWS, _CLICKS = 20.0, 0.2
@@ -50,6 +52,7 @@ _NOISE = 1.0
 @inlined
 def pair_inputs(
     rate: float,
+    options: np.ndarray,
     pairs: np.ndarray,
     crosses: np.ndarray,
     choices: np.ndarray,
@@ -70,7 +73,7 @@ def pair_inputs(
     mask = np.uint64(len(pairs) - 1)
     found, total = 0, 0.0
     # First all lines are found and touched: they are far apart in memory, and these loads wait for it together.
-    for one in range(sizes[CATEGORIES]):
+    for one in range(sizes[CATEGORIES] if options[MOST_CROSSES] > 0 else 0):
         for other in range(one + 1, sizes[CATEGORIES]):
             cross = category_field[one] * FIELDS + category_field[other]
             if category_field[one] == category_field[other]:
@@ -133,10 +136,10 @@ def evidence(slope: float, curve: float, rows: float) -> float:
 
 
 @inlined
-def choose_crosses(crosses: np.ndarray, choices: np.ndarray, totals: np.ndarray) -> None:
-    """Keeps the crosses with most evidence active, and gives the next ones a trial."""
+def choose_crosses(options: np.ndarray, crosses: np.ndarray, choices: np.ndarray, totals: np.ndarray) -> None:
+    """Keeps the crosses with most evidence active, and gives the next ones a trial. At least one is kept."""
     totals[EPOCHS] += 1.0
-    most = EARLY_KEPT if totals[LEARNED] < EARLY_ROWS else KEPT
+    most = max(1, options[MOST_EARLY] if totals[LEARNED] < EARLY_ROWS else options[MOST_CROSSES])
     present = 0
     for cross in range(len(crosses)):
         present += int(choices[cross] != UNSEEN)

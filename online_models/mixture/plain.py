@@ -14,8 +14,10 @@ import xxhash
 from online_models.mixture.hashing import mixed, probability
 from online_models.mixture.layout import ROW_SLOTS
 from online_models.mixture.linear import ALPHA, BETA
-from online_models.mixture.model import PRIOR_RATE, PRIOR_ROWS, SLOT_BITS
+from online_models.mixture.model import PRIOR_RATE, PRIOR_ROWS, settings_bytes
 from online_models.mixture.rows import Fields, Rows
+from online_models.mixture.selection import Selection
+from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.step import END, NEW, OLD
 from schemas.compiled import INT64, kernel, read, written
 
@@ -80,10 +82,11 @@ def ftrl_step(
 class Ftrl:
     """FTRL that has learned nothing yet; used as a `Mixture` is."""
 
-    def __init__(self, *, delay_ms: int = 0, slot_bits: int = SLOT_BITS) -> None:
-        self.delay_ms = delay_ms
+    def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
+        self._settings = settings
         self.known = Fields()
-        self._slots = np.zeros(((1 << slot_bits) + 1, 2))
+        self.selection = Selection(settings, self.known)
+        self._slots = np.zeros(((1 << settings.slot_bits) + 1, 2))
         self._totals: Final = np.array([PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE])
         self._waiting = Rows.none()
 
@@ -99,7 +102,7 @@ class Ftrl:
         cursor = np.array([0, waiting, len(every)], np.int64)
         ftrl_step(
             *(every.start, every.keys, every.values, every.labels, every.weights, every.ts, every.predicted),
-            *(self._slots, self._totals, cursor, self.delay_ms),
+            *(self._slots, self._totals, cursor, self._settings.delay_ms),
         )
         self._waiting = every.behind(int(cursor[OLD]))
         return every.predicted[waiting:]
@@ -109,8 +112,8 @@ class Ftrl:
         return {"ftrl": 1.0}
 
     def digest(self) -> str:
-        """A hash of the whole state."""
-        found = xxhash.xxh3_64()
+        """A hash of the whole state and of the settings that were changed."""
+        found = xxhash.xxh3_64(settings_bytes(self._settings))
         for array in (self._slots, self._totals, self.known.hashes, *self._waiting.columns()):
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()

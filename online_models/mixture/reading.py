@@ -12,6 +12,7 @@ from online_models.mixture.examples import Example, read_example
 from online_models.mixture.layout import FIELDS, NAMED, ROW_SLOTS
 from online_models.mixture.rows import Fields, Rows, slots_of, text_hash
 from online_models.mixture.scan import KNOWN, LINE, ROW, SLOT, scan
+from online_models.mixture.selection import Selection
 from schemas.reading import Unreadable
 
 # The shortest feature, `"":1,`, has five bytes. A row has up to six slots besides.
@@ -33,8 +34,8 @@ class Batch:
 class Reader:
     """Reads batches of lines. `texts` has the text of each key of a field of `NAMED` that a row had."""
 
-    def __init__(self, known: Fields) -> None:
-        self._known = known
+    def __init__(self, known: Fields, selection: Selection | None = None) -> None:
+        self._known, self._selection = known, selection
         self.texts: dict[int, str] = {}
 
     def read(self, lines: Sequence[bytes], refused: Callable[[int, Unreadable | None], None]) -> Batch:
@@ -78,17 +79,11 @@ class Reader:
             state[ROW], state[SLOT], state[KNOWN] = row + 1, end, self._known.count
         self._take_texts(joined, spans[:row], named[:row])
         own, its = slice(row), slice(slot)
+        slots_columns = (start[: row + 1], keys[its], values[its], numbers[its], field_of[its])
+        if self._selection is not None:
+            slots_columns = self._selection.of(*slots_columns)
         return Batch(
-            Rows.of(
-                start[: row + 1],
-                keys[its],
-                values[its],
-                numbers[its],
-                field_of[its],
-                labels[own],
-                weights[own],
-                ts[own],
-            ),
+            Rows.of(*slots_columns, labels[own], weights[own], ts[own]),
             [by_hand.get(number) or joined[at:to] for number, (at, to) in enumerate(ids[own].tolist())],
             named[own],
         )

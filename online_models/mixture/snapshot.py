@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -32,11 +32,11 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class _Header(msgspec.Struct, frozen=True):
-    settings: dict[str, int]
+    settings: dict[str, Any]
     arrays: list[_Kept]
 
 
-def encode_snapshot(settings: dict[str, int], arrays: Sequence[np.ndarray]) -> bytes:
+def encode_snapshot(settings: dict[str, Any], arrays: Sequence[np.ndarray]) -> bytes:
     """The snapshot's bytes."""
     kept, parts = list[_Kept](), list[bytes]()
     for array in arrays:

@@ -20,6 +20,7 @@ from online_models.mixture.layout import (
     INPUTS,
     LEARNED,
     MAIN_INPUT,
+    MOST_CROSSES,
     NOVELTY_INPUT,
     NUMBERS,
     PAIR_INPUT,
@@ -32,6 +33,11 @@ from online_models.mixture.layout import (
     SQUARES,
     WEIGHT,
     WEIGHTS,
+    WITH_ADAGRAD,
+    WITH_BAYES,
+    WITH_COUNTS,
+    WITH_FTRL,
+    WITH_NOVELTY,
 )
 from online_models.mixture.linear import learn_linear, predict_linear
 from online_models.mixture.mixing import learn_shares, learn_stacks, predict_mixture
@@ -46,7 +52,7 @@ OLD, NEW, END = 0, 1, 2
     *(read("i8"), read("u8"), read("f8"), read("u1"), read("i8"), read("i1"), read("f8"), read("i8")),
     *(written("u1"), written("f8", 2), written("f8")),
     *(written("f8", 2), written("f8", 2), written("f8", 2), written("f8", 2), written("u1"), written("f8")),
-    *(written("f8", 2), written("f8", 3), written("i8"), INT64),
+    *(written("f8", 2), written("f8", 3), read("i8"), written("i8"), INT64),
 )
 def step(
     start: np.ndarray,
@@ -68,6 +74,7 @@ def step(
     totals: np.ndarray,
     stacks: np.ndarray,
     spreads: np.ndarray,
+    options: np.ndarray,
     cursor: np.ndarray,
     delay: int,
 ) -> None:
@@ -83,7 +90,8 @@ def step(
     pair_at, pair_cross = np.empty(ROW_PAIRS, np.int64), np.empty(ROW_PAIRS, np.int64)
     pair_odds, pair_delta = np.empty(ROW_PAIRS), np.empty(ROW_PAIRS)
     sizes, sums = np.empty(4, np.int64), np.empty(3)
-    margins, variances, inputs, moved = np.empty(PRIORS + 1), np.empty(PRIORS), np.empty(INPUTS), np.empty(WEIGHTS)
+    margins, variances, inputs, moved = np.empty(PRIORS + 1), np.empty(PRIORS), np.zeros(INPUTS), np.empty(WEIGHTS)
+    bayes, ftrl = options[WITH_BAYES] != 0, options[WITH_FTRL] != 0
     while cursor[NEW] < cursor[END]:
         old, new = cursor[OLD], cursor[NEW]
         late = old < new and ts[old] + delay <= ts[new]
@@ -95,15 +103,18 @@ def step(
             first, last, late, keys, values, numbers, field_of, seen, slots, fields, entry_at, entry_x,
             category_at, category_key, category_field, sizes,
         )  # fmt: skip
-        predict_linear(base, slots, entry_at, entry_x, sizes, margins, variances, inputs)
+        predict_linear(base, bayes, ftrl, slots, entry_at, entry_x, sizes, margins, variances, inputs)
         count_inputs(
-            rate, slots, fields, entry_at, category_at, category_field, sizes, odds, count_delta, novelty_delta, sums
-        )
-        pair_inputs(
-            rate, pairs, crosses, choices, totals, category_key, category_field, sizes, odds, pair_at, pair_cross,
-            pair_odds, pair_delta, sums,
+            rate, options[WITH_COUNTS] != 0, options[WITH_NOVELTY] != 0, slots, fields, entry_at, category_at,
+            category_field, sizes, odds, count_delta, novelty_delta, sums,
         )  # fmt: skip
-        raw = predict_adagrad(slots, pairs, entry_at, entry_x, pair_at, sizes)
+        pair_inputs(
+            rate, options, pairs, crosses, choices, totals, category_key, category_field, sizes, odds, pair_at,
+            pair_cross, pair_odds, pair_delta, sums,
+        )  # fmt: skip
+        raw = 0.0
+        if options[WITH_ADAGRAD] != 0:
+            raw = predict_adagrad(slots, pairs, entry_at, entry_x, pair_at, sizes)
         parents = base + totals[BIAS] + sums[0] + sums[1]
         counts = parents + sums[2]
         if not late:
@@ -123,7 +134,7 @@ def step(
         totals[ROW_WEIGHT] += weight
         # By the mean weight, so that a mixture learns at the same pace whatever a row stands for.
         relative = weight * totals[LEARNED] / totals[ROW_WEIGHT]
-        learn_shares(label, relative, totals, served, row)
+        learn_shares(label, relative, options, totals, served, row)
         learn_stacks(base, label, relative, stacks, spreads, served, row, moved)
         error = (probability(counts) - label) * weight
         totals[BIAS_GRADIENT] += error * error
@@ -137,14 +148,15 @@ def step(
             error, label, weight, slots, fields, entry_at, category_at, category_field, sizes, count_delta,
             novelty_delta,
         )  # fmt: skip
-        learn_adagrad(base + raw, label, weight, slots, pairs, totals, entry_at, entry_x, pair_at, sizes)
-        learn_linear(label, weight, slots, entry_at, entry_x, sizes, margins, variances)
+        if options[WITH_ADAGRAD] != 0:
+            learn_adagrad(base + raw, label, weight, slots, pairs, totals, entry_at, entry_x, pair_at, sizes)
+        learn_linear(bayes, ftrl, label, weight, slots, entry_at, entry_x, sizes, margins, variances)
         for slot in range(first, last):
             if numbers[slot]:
                 fields[field_of[slot], NUMBERS] += 1.0
                 fields[field_of[slot], SQUARES] += values[slot] * values[slot]
         totals[WEIGHT] += weight
         totals[CLICKS] += label * weight
-        if int(totals[LEARNED]) % EPOCH == 0:
-            choose_crosses(crosses, choices, totals)
+        if options[MOST_CROSSES] > 0 and int(totals[LEARNED]) % EPOCH == 0:
+            choose_crosses(options, crosses, choices, totals)
         cursor[OLD] += 1

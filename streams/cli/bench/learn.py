@@ -77,7 +77,7 @@ def learn(
 
 def _models_s(lines: Sequence[bytes], model: Mixture | Ftrl | None) -> float:
     """Seconds of CPU for the second half of the lines."""
-    reader = Reader(model.known if model is not None else Fields())
+    reader = Reader(model.known, model.selection) if model is not None else Reader(Fields())
     started_s = 0.0
     half = len(lines) // 2
     for part in (lines[:half], lines[half:]):

@@ -22,6 +22,7 @@ from online_models.progressive import Measures, Predictions
 from schemas.compiled import load_kernels
 from schemas.errors import SettingsError
 from streams.cli.commands import options
+from streams.cli.model_config import ModelConfig, check_slices, read_config
 from streams.cli.render.escape import escaped
 from streams.cli.render.figures import count, decimal
 from streams.inputs.files import FileLog
@@ -51,11 +52,26 @@ def learn(
         ),
     ],
     delay: Annotated[
-        str, typer.Option(help="How long after an impression was shown its label is known; 0s: at once.")
-    ] = "0s",
+        str,
+        typer.Option(
+            help="How long after an impression was shown its label is known; 0s: at once. "
+            "[default: 0s, or that of --config]"
+        ),
+    ] = "",
     slices: Annotated[
-        str, typer.Option(help=f"Fields to measure by: some of {', '.join(NAMED)}; separated by commas.")
-    ] = "campaign_id",
+        str,
+        typer.Option(
+            help=f"Fields to measure by: some of {', '.join(NAMED)}; separated by commas. "
+            "[default: campaign_id, or those of --config]"
+        ),
+    ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML with the settings of the model; `clickfold models config` prints the default.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[ModelKind, typer.Option(help="What learns: the mixture, or FTRL alone.")] = ModelKind.MIXTURE,
     predictions: Annotated[
         Path | None, typer.Option(help="Write impression_id and p of each row here, as JSON lines.", show_default=False)
@@ -67,19 +83,22 @@ def learn(
     It needs no broker. A row is predicted with what was learned before it was shown. Lines that are no outcomes are
     counted and named. Ends with code 3 when no line has a label.
     """
-    chosen = options.names(slices)
-    for name in chosen:
-        if name not in NAMED:
-            raise SettingsError(f"slice {name!r} is not a field to measure by; give some of {', '.join(NAMED)}")
-    delay_ms = options.duration_ms("--delay", delay)
+    declared = read_config(config) if config is not None else ModelConfig()
+    chosen = options.names(slices) or declared.slices
+    check_slices(chosen)
+    settings = declared.model
+    if delay:
+        settings = msgspec.structs.replace(settings, delay_ms=options.duration_ms("--delay", delay))
     log = LabelledLog(FileLog(files, "outcomes"))
     with ExitStack() as opened:
         written = opened.enter_context(_created(predictions)) if predictions is not None else None
-        learner = Mixture(delay_ms=delay_ms) if model is ModelKind.MIXTURE else Ftrl(delay_ms=delay_ms)
+        learner = Mixture(settings) if model is ModelKind.MIXTURE else Ftrl(settings)
         run = _Run(log, learner, Predictions(chosen), written)
         load_kernels()
         run.to_the_end(_Progress())
     _show_refused(log)
+    for name in learner.selection.unseen():
+        sys.stderr.write(escaped(f"{config} names {name}, which no row has") + "\n")
     report = run.report()
     if json:
         sys.stdout.buffer.write(orjson.dumps(report, option=orjson.OPT_APPEND_NEWLINE))
@@ -97,7 +116,7 @@ class _Run:
         self, log: LabelledLog, model: Mixture | Ftrl, predicted: Predictions, written: BinaryIO | None
     ) -> None:
         self._log, self._model, self._predicted, self._written = log, model, predicted, written
-        self._reader = Reader(model.known)
+        self._reader = Reader(model.known, model.selection)
         # Rows done, and seconds since the start.
         self._times = [(0, 0.0)]
 

@@ -1,4 +1,4 @@
-"""`clickfold models show`: the published models, their measures, and one prediction explained."""
+"""`clickfold models`: the published models, their measures, one prediction explained; and the default settings."""
 
 from __future__ import annotations
 
@@ -64,6 +64,14 @@ def show(
     console = Console()
     for part in report(kafka_cluster(), given):
         console.print(part)
+
+
+@app.command()
+def config() -> None:
+    """Print the default settings of `clickfold learn` as TOML with comments, for --config."""
+    from streams.cli.model_config import default_text  # numpy
+
+    typer.echo(default_text(), nl=False)
 
 
 def report(cluster: Cluster, impression: Impression | None = None) -> list[RenderableType]:

@@ -1,0 +1,188 @@
+"""The TOML of `clickfold learn --config`: what it may say, the default, and each mistake in a sentence."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from online_models.mixture.layout import NAMED
+from online_models.mixture.settings import DEFAULTS, MixtureSettings
+from schemas.bounds import parse_duration_ms
+from schemas.errors import SettingsError
+
+SLICES: Final = ("campaign_id",)
+_REMEDY: Final = "`clickfold models config` prints all settings"
+
+
+class ModelConfig(msgspec.Struct, frozen=True):
+    """What a file declares: the model, and the fields to measure by."""
+
+    model: MixtureSettings = DEFAULTS
+    slices: tuple[str, ...] = SLICES
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """A key of the file. `take` gives the value as the program has it; it raises SettingsError without the key."""
+
+    take: Callable[[Any], Any]
+    default: Any
+    comment: str
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise SettingsError(f"is {_shown(value)}; give a whole number, such as 100")
+    return value
+
+
+def _on(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f"is {_shown(value)}; give true or false")
+    return value
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise SettingsError(f'is {_shown(value)}; give a list of texts, such as ["campaign_id"]')
+    return tuple(value)
+
+
+def _slices(value: Any) -> tuple[str, ...]:
+    found = _names(value)
+    check_slices(found)
+    return found
+
+
+def _delay(value: Any) -> int:
+    if not isinstance(value, str):
+        raise SettingsError(f'is {_shown(value)}; give a duration as text, such as "30m"')
+    try:
+        return parse_duration_ms(value)
+    except SettingsError as error:
+        raise SettingsError(f"is no duration: {error}") from error
+
+
+# By section and key, in the order of the file. A key is that of `ModelConfig` or of `MixtureSettings`.
+_SETTINGS: Final[Mapping[str, Mapping[str, _Setting]]] = {
+    "": {
+        "slices": _Setting(_slices, list(SLICES), f"Fields to measure by: some of {', '.join(NAMED)}."),
+        "delay": _Setting(_delay, "0s", "How long after an impression was shown its label is known, up to 31d."),
+    },
+    "fields": {
+        "only": _Setting(
+            _names,
+            [],
+            "With names, all other fields are left out. Names: campaign_id, creative_id, placement, country, device,\n"
+            "# hour, and features.NAME; features.tag_ is all booleans whose names begin with tag_.",
+        ),
+        "leave_out": _Setting(_names, [], "These fields are left out. Give this or `only`."),
+    },
+    "numbers": {
+        "as_categories": _Setting(
+            _names, [], "Numbers that are names, as features.NAME: each value is a category of its own."
+        ),
+    },
+    "crosses": {
+        "kept": _Setting(_whole, DEFAULTS.kept, "Pairs of fields that are counted, 0 to 2016; 0: no pairs at all."),
+        "kept_early": _Setting(_whole, DEFAULTS.kept_early, "The same in the first 10,000 rows."),
+    },
+    "hash": {
+        "slot_bits": _Setting(_whole, DEFAULTS.slot_bits, "Categories are hashed into 2^slot_bits slots, 8 to 24."),
+        "pair_bits": _Setting(_whole, DEFAULTS.pair_bits, "Pairs of categories into 2^pair_bits, 8 to 26."),
+    },
+    "experts": {
+        "bayes": _Setting(_on, True, "Bayesian logistic regression, at three prior variances."),
+        "ftrl": _Setting(_on, True, "FTRL-proximal."),
+        "adagrad": _Setting(_on, True, "A linear model that also sees the pairs of fields."),
+        "counts": _Setting(_on, True, "Clicks and rows of each category."),
+        "novelty": _Setting(_on, True, "How often a category was seen before."),
+    },
+}
+_MODEL_NAMES: Final = {"delay": "delay_ms"}
+
+
+def default_text() -> str:
+    """The default configuration as TOML with comments. Read again, it gives the defaults."""
+    lines = [
+        "# The click model of `clickfold learn`, as it is without a file. What a file leaves out stays as it is here."
+    ]
+    for section, settings in _SETTINGS.items():
+        lines += ["", f"[{section}]"] if section else [""]
+        for name, setting in settings.items():
+            lines += [f"# {setting.comment}", f"{name} = {json.dumps(setting.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def read_config(path: Path) -> ModelConfig:
+    """The configuration of a file. Raises SettingsError: one sentence with file, key, value, bound and remedy."""
+    try:
+        return config_of(tomllib.loads(path.read_bytes().decode()))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}; check its path and rights") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is no TOML: {error}; {_REMEDY}") from error
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def config_of(document: Mapping[str, Any]) -> ModelConfig:
+    """The configuration of a TOML document. Raises SettingsError without the name of the file."""
+    taken = dict(_taken(document))
+    slices = taken.pop("slices", SLICES)
+    return ModelConfig(
+        MixtureSettings(**{_MODEL_NAMES.get(name, name): value for name, value in taken.items()}), slices
+    )
+
+
+def check_slices(names: tuple[str, ...]) -> None:
+    """Raises SettingsError if one of these names is no field to measure by."""
+    for name in names:
+        if name not in NAMED:
+            raise SettingsError(f"slice {name!r} is not a field to measure by; give some of {', '.join(NAMED)}")
+
+
+def _taken(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name and value of each setting that the document has."""
+    for name, value in document.items():
+        if name in _SETTINGS[""]:
+            yield name, _value("", name, value)
+        elif name not in _SETTINGS or not name:
+            raise _unknown(name)
+        elif not isinstance(value, Mapping):
+            raise SettingsError(f"{name} is {_shown(value)}; it is a section, so write [{name}] on a line of its own")
+        else:
+            for key, inner in value.items():
+                if key not in _SETTINGS[name]:
+                    raise _unknown(f"{name}.{key}")
+                yield key, _value(name, key, inner)
+
+
+def _value(section: str, key: str, value: Any) -> Any:
+    name = f"{section}.{key}" if section else key
+    try:
+        return _SETTINGS[section][key].take(value)
+    except SettingsError as error:
+        raise SettingsError(f"{name} {error}") from error
+
+
+def _unknown(name: str) -> SettingsError:
+    known = [f"{section}.{key}".lstrip(".") for section, keys in _SETTINGS.items() for key in keys]
+    # A key that stands in no section, or in another one.
+    misplaced = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = misplaced or difflib.get_close_matches(name, [*known, *filter(None, _SETTINGS)], n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return SettingsError(f"{name[:80]!r} is no setting; {meant}{_REMEDY}")
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]

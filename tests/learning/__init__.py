@@ -1,0 +1,1 @@
+"""The click models of clickfold beside Vowpal Wabbit, on files of outcomes: `make results-learning`."""
