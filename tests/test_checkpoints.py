@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from streams.engine.checkpoint import MANIFEST
+from streams.engine.checkpoint import MANIFEST, discard_checkpoint, read_checkpoint
 from streams.engine.fold import Fold
 from streams.engine.pace import Pace
 from streams.engine.ports import Disk
@@ -91,3 +91,23 @@ def test_what_is_folded_and_not_committed_is_in_no_checkpoint(worker: Worker) ->
     worker.turn_until(3)
     assert worker.committed() == 3
     assert worker.checkpointed() != before
+
+
+class Distrusted:
+    """Shared checkpoints of which only one call is looked at."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def distrust(self) -> None:
+        """Counts."""
+        self.calls += 1
+
+
+def test_a_checkpoint_that_is_discarded_is_gone_from_the_disk_and_not_fetched_again() -> None:
+    disk, shared = SimulatedDisk(), Distrusted()
+    disk.replace(MANIFEST, b"damaged")
+    discard_checkpoint(disk, shared)  # type: ignore[arg-type]  # the rest of it is not called
+    assert read_checkpoint(disk) is None
+    assert shared.calls == 1
+    discard_checkpoint(disk)
