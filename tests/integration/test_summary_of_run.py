@@ -69,12 +69,12 @@ k2       all            50      1  2.00      1.00
 CTR: of the day's impressions, whenever clicked; spend: by the day of the click. Hour by hour:
 clickfold query ctr_by_campaign_hour
 
-Experiments: click rate by arm, 95 % intervals
+Experiments: click rate by arm, 95 % intervals at every look
 experiment arm    impressions clicks CTR % low % high % predicted
 ─────────────────────────────────────────────────────────────────
-policy     bts            400      9 2.250 1.188  4.220       0.0
-policy     random         400      4 1.000 0.390  2.543       1.0
-policy: random less bts is -1.250 points (-3.313 to +0.623), p 0.16: undecided; 9 and 4 clicks are
+policy     bts            400      9 2.250 0.000 18.476       0.0
+policy     random         400      4 1.000 0.000 11.886       1.0
+policy: random less bts is -1.250 points (-20.790 to +18.290), p 0.99: undecided; 9 and 4 clicks are
 too few to tell; wait for 20 together
 
 Pacing: last decision on each campaign, spend of its local day

@@ -148,7 +148,7 @@ def arms(rows: list[Row]) -> RenderableType:
     shown = [row for row in rows if row["impressions"]]
     if not shown:
         return Text("Experiments: no impression names an arm.")
-    table = _table("Experiments: click rate by arm, 95 % intervals that hold however often one looks")
+    table = _table("Experiments: click rate by arm, 95 % intervals at every look")
     for name in ("experiment", "arm"):
         table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=24)
     for name in ("impressions", "clicks", "CTR %", "low %", "high %", "predicted"):
