@@ -40,7 +40,7 @@ def p_value(difference: float, variance: float, impressions: float, planned: flo
     if not variance:
         return 1.0
     evidence = difference * difference / variance * scale / (2.0 * (scale + 1.0)) - log(scale + 1.0) / 2.0
-    return min(1.0, exp(-evidence)) if evidence > 0.0 else 1.0
+    return exp(-max(0.0, evidence))
 
 
 def shares_p_value(counts: Sequence[int], shares: Sequence[float]) -> float:
@@ -54,7 +54,7 @@ def shares_p_value(counts: Sequence[int], shares: Sequence[float]) -> float:
     for count, share in zip(counts, shares, strict=True):
         worth = _SHARES_WORTH * share / whole
         evidence += lgamma(worth + count) - lgamma(worth) - count * log(share / whole)
-    return min(1.0, exp(-evidence)) if evidence > 0.0 else 1.0
+    return exp(-max(0.0, evidence))
 
 
 def _rho_squared(planned: float) -> float:

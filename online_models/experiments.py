@@ -121,7 +121,8 @@ def compare(a: Arm, b: Arm, *, planned: int = PLANNED, share_b: float = 0.5) -> 
     impressions = _effective(a.impressions + b.impressions, a.independent_variance + b.independent_variance, variance)
     difference, half = b.rate - a.rate, half_width(variance, impressions, planned)
     interval = Interval(max(-1.0, difference - half), min(1.0, difference + half))
-    shares_p = shares_p_value(_divided(a, b), [1.0 - share_b, share_b])
+    _, *divided = _divided(a, b)
+    shares_p = shares_p_value(divided, [1.0 - share_b, share_b])
     verdict, reason = _verdict(a, b, interval=interval, shares_p=shares_p, share_b=share_b)
     return Comparison(
         rate_a=rate_interval(a, planned=planned),
@@ -141,16 +142,17 @@ def _effective(impressions: int, independent: float, variance: float) -> float:
     return impressions * independent / variance
 
 
-def _divided(a: Arm, b: Arm) -> tuple[int, int]:
-    """What was divided between the arms: users, if both have them, or impressions."""
-    return (a.users.count, b.users.count) if a.users and b.users else (a.impressions, b.impressions)
+def _divided(a: Arm, b: Arm) -> tuple[str, int, int]:
+    """What was divided between the arms, users if both have them or impressions, and how many each got."""
+    if a.users and b.users:
+        return "users", a.users.count, b.users.count
+    return "impressions", a.impressions, b.impressions
 
 
 def _verdict(a: Arm, b: Arm, *, interval: Interval, shares_p: float, share_b: float) -> tuple[Verdict, str]:
     span = f"{interval.low:+.4%} to {interval.high:+.4%}"
-    counted = "users" if a.users and b.users else "impressions"
+    counted, of_a, of_b = _divided(a, b)
     if shares_p < BROKEN_SHARES:
-        of_a, of_b = _divided(a, b)
         return "undecided", (
             f"{b.name} got {of_b / (of_a + of_b):.2%} of the {counted} where {share_b:.0%} were intended, which is no "
             "chance; mend that first, as the rates are wrong as well"

@@ -14,6 +14,8 @@ from typing import Final, Protocol
 
 import xxhash
 
+from schemas.totals import HOUR_MS
+
 # Raise it when the same impression gets other indices or values. Snapshots and published weights of another version are
 # refused.
 FEATURES_VERSION: Final = "2"
@@ -22,7 +24,6 @@ MIN_BITS: Final = 8
 MAX_BITS: Final = 24
 
 _SEED: Final = 0x636C69636B666F6C  # "clickfol" in ASCII. Any constant would do, but it must never change.
-_HOUR_MS: Final = 3_600_000
 # Entries in the cache of hashes, at most about 20 MB. A day has few distinct feature texts: with the cache ten features
 # take 1.0 µs instead of 3.2 µs. The function is pure, so the cache never changes a result.
 _CACHED_HASHES: Final = 1 << 16
@@ -66,7 +67,7 @@ def named_features(shown: Shown) -> list[tuple[str, str | None, float]]:
         if category is not None:
             named.append((name, category, 1.0))
     if shown.ts is not None:
-        named.append(("hour", str(shown.ts // _HOUR_MS % 24), 1.0))
+        named.append(("hour", str(shown.ts // HOUR_MS % 24), 1.0))
     for name, value in (shown.features or {}).items():
         name = f"features.{name}"
         if isinstance(value, str):
@@ -74,8 +75,13 @@ def named_features(shown: Shown) -> list[tuple[str, str | None, float]]:
         elif isinstance(value, bool):
             named.append((name, "true" if value else "false", 1.0))
         elif math.isfinite(value):
-            named.append((name, None, math.copysign(math.log1p(abs(value)), value)))
+            named.append((name, None, scaled(value)))
     return named
+
+
+def scaled(value: float) -> float:
+    """A number as models take it: by its logarithm, with its sign."""
+    return math.copysign(math.log1p(abs(value)), value)
 
 
 @lru_cache(maxsize=_CACHED_HASHES)

@@ -73,7 +73,10 @@ class Predictions:
             keys = np.concatenate(self._keys[name]) if self._keys[name] else np.zeros(0, np.uint64)
             values, rows = np.unique(keys[keys != 0], return_counts=True)
             largest = values[np.argsort(-rows, kind="stable")[:MOST_VALUES]].tolist()
-            found[name] = {texts[key]: measures(*(column[keys == key] for column in columns)) for key in largest}
+            found[name] = {}
+            for key in largest:
+                chosen = keys == key
+                found[name][texts[key]] = measures(*(column[chosen] for column in columns))
         return found
 
     def _columns(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -30,6 +30,7 @@ MAX_OWN_RECORD_BYTES = 1024 * 1024
 MAX_ID_CHARS = 256
 # What an impression has most; the rest is left out.
 MAX_FEATURES = 256
+MAX_FEATURE_CHARS = 1_024
 
 # Event time, ms UTC: `TsMs` in records of users, which has bounds, and `EventMs` in records of clickfold.
 TsMs = Annotated[int, msgspec.Meta(ge=MIN_TS_MS, le=MAX_TS_MS, extra={"unit": "ms UTC"})]
@@ -39,7 +40,7 @@ Label = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
 Micros = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_MICROS)]
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-FeatureValue = Annotated[str, msgspec.Meta(max_length=1024)] | bool | _Int64 | float
+FeatureValue = Annotated[str, msgspec.Meta(max_length=MAX_FEATURE_CHARS)] | bool | _Int64 | float
 # Bounded so that an outcome, which repeats the impression, is never larger than the broker takes.
 Features = Annotated[dict[Label, FeatureValue], msgspec.Meta(max_length=MAX_FEATURES)]
 

@@ -9,6 +9,8 @@ import msgspec
 from schemas.events import EventMs, Features
 
 OutcomeKind = Literal["click", "repeat", "unclicked", "orphan"]
+# 1 / negative rate, for the smallest rate anybody should use. A record with a larger weight is damaged.
+MAX_WEIGHT = 1e6
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

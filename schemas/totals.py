@@ -17,6 +17,7 @@ from schemas.outcomes import Outcome
 
 MINUTE_MS: Final = 60_000
 QUARTER_MS: Final = 15 * MINUTE_MS
+HOUR_MS: Final = 60 * MINUTE_MS
 
 # The join counts each combination of their values separately. Every name is a field of Impression and of Outcome.
 DIMENSIONS: Final = (

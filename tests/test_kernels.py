@@ -139,7 +139,18 @@ def add_name(spans: np.ndarray[tuple[int, int], np.dtype[np.int64]], *, dimensio
     code_texts(Slices.of([b"ab"]).buffer, spans, np.array([dimension], np.int64), *table, rows_of(1))
 
 
-CALLING = ("counting", "join", "store", "join_index", "packed", "simulation", "kernels", "kernel_messages")
+CALLING = (
+    "counting",
+    "join",
+    "store",
+    "join_index",
+    "packed",
+    "simulation",
+    "kernels",
+    "kernel_messages",
+    "model_bounds",
+    "model_reading",
+)
 
 
 @compiles

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from online_models.mixture.descent import adagrad_step
 from online_models.mixture.entries import PAIRS, PLAIN
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import ADA_GRADIENT, ADA_WEIGHT, INPUTS_SEEN, LEARNED, PAIR_GRADIENT, PAIR_WEIGHT
@@ -59,9 +60,6 @@ def learn_adagrad(
         line = entry_at[entry]
         gradient = error * entry_x[entry]
         if gradient != 0.0:
-            slots[line, ADA_GRADIENT] += gradient * gradient
-            slots[line, ADA_WEIGHT] -= rate * gradient / math.sqrt(slots[line, ADA_GRADIENT])
+            adagrad_step(slots, line, ADA_WEIGHT, ADA_GRADIENT, rate, gradient)
     for pair in range(sizes[PAIRS]):
-        line = pair_at[pair]
-        pairs[line, PAIR_GRADIENT] += error * error
-        pairs[line, PAIR_WEIGHT] -= rate * error / math.sqrt(pairs[line, PAIR_GRADIENT])
+        adagrad_step(pairs, pair_at[pair], PAIR_WEIGHT, PAIR_GRADIENT, rate, error)

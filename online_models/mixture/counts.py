@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from online_models.mixture.descent import adagrad_step
 from online_models.mixture.entries import CATEGORIES, PLAIN
 from online_models.mixture.layout import (
     CLICKED,
@@ -97,12 +98,10 @@ def learn_counts(
         field = category_field[category]
         gradient = error * count_delta[category]
         if gradient != 0.0:
-            fields[field, COUNT_GRADIENT] += gradient * gradient
-            fields[field, COUNT_WEIGHT] -= COUNT_RATE * gradient / math.sqrt(fields[field, COUNT_GRADIENT])
+            adagrad_step(fields, field, COUNT_WEIGHT, COUNT_GRADIENT, COUNT_RATE, gradient)
         gradient = error * novelty_delta[category]
         if gradient != 0.0:
-            fields[field, NOVELTY_GRADIENT] += gradient * gradient
-            fields[field, NOVELTY_WEIGHT] -= COUNT_RATE * gradient / math.sqrt(fields[field, NOVELTY_GRADIENT])
+            adagrad_step(fields, field, NOVELTY_WEIGHT, NOVELTY_GRADIENT, COUNT_RATE, gradient)
         line = category_at[category]
         slots[line, SEEN] += 1.0
         slots[line, SHOWN] += weight

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any
 
 import msgspec
 
+from online_models.examples import LABELS
 from schemas.codec import decoder
 from schemas.events import MAX_OWN_RECORD_BYTES, MAX_TS_MS, MIN_TS_MS, EventMs, Features
+from schemas.outcomes import MAX_WEIGHT, OutcomeKind
 from schemas.reading import Unreadable, read
 from schemas.rejects import Reason
-
-_MAX_WEIGHT: Final = 1e6
-_LABELS: Final = {"click": 1, "unclicked": 0}
 
 
 class Example(msgspec.Struct, frozen=True, gc=False):
     """The fields of an outcome that a model may see, its label and weight. See `schemas.outcomes.Outcome`."""
 
-    kind: Literal["click", "repeat", "unclicked", "orphan"]
+    kind: OutcomeKind
     impression_id: str
     ts: EventMs | None = None
     label: int | None = None
@@ -39,14 +38,14 @@ def read_example(line: bytes) -> Example | Unreadable | None:
     found: Example | Unreadable = read(line, _decode, max_bytes=MAX_OWN_RECORD_BYTES)
     if isinstance(found, Unreadable):
         return found
-    if found.label != _LABELS.get(found.kind):
+    if found.label != LABELS[found.kind]:
         return Unreadable(Reason.UNDECODABLE, f"the label of kind {found.kind} is not {found.label}")
     if found.label is None:
         return None
     if found.ts is None or not MIN_TS_MS <= found.ts <= MAX_TS_MS:
         return Unreadable(Reason.UNDECODABLE, f"ts is {found.ts}; it must be from {MIN_TS_MS} to {MAX_TS_MS}, in ms")
-    if not 0.0 < found.weight <= _MAX_WEIGHT:
+    if not 0.0 < found.weight <= MAX_WEIGHT:
         return Unreadable(
-            Reason.UNDECODABLE, f"weight is {found.weight}; it must be above 0 and up to {_MAX_WEIGHT:.0f}"
+            Reason.UNDECODABLE, f"weight is {found.weight}; it must be above 0 and up to {MAX_WEIGHT:.0f}"
         )
     return found

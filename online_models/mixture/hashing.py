@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from online_models.model import MAX_MARGIN
 from schemas.compiled import part
 
 # The finalizer of MurmurHash3 (A. Appleby, public domain).
@@ -17,6 +18,7 @@ _GOLDEN, _OFFSET = np.uint64(0x9E3779B97F4A7C15), np.uint64(12345)
 _BUCKETS = 4_096
 # Log odds are limited to +- this; see `online_models.model`.
 _MOST = 35.0
+assert _MOST == MAX_MARGIN, "kernels are made of sources of this room alone"
 
 
 @part

@@ -90,8 +90,7 @@ MIXED: Final = 7
 OPTION_COLUMNS: Final = MIXED + OPINIONS
 
 # `served`, one line for a row: what was known when it was shown, for the mixing to learn from when its label is there.
-SERVED_BASE: Final = 0
-SERVED_INPUTS: Final = 1
+SERVED_INPUTS: Final = 0
 SERVED_OPINIONS: Final = SERVED_INPUTS + INPUTS
 SERVED_COLUMNS: Final = SERVED_OPINIONS + OPINIONS
 

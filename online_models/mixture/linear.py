@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from online_models.mixture.descent import ALPHA, BETA, ftrl_step
 from online_models.mixture.entries import PLAIN, WHOLE
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import BAYES, FTRL_INPUT, FTRL_N, FTRL_Z, PRIORS
@@ -20,7 +21,6 @@ from schemas.compiled import inlined
 VARIANCES = (0.05, 0.2, 1.0)
 # Only the widest prior sees novelties: with narrow ones they cost .1 point on Avazu and Criteo (2026-11-30).
 _NOVEL = PRIORS - 1
-ALPHA, BETA = 0.1, 1.0
 # pi / 8, of MacKay's approximation.
 _PROBIT = math.pi / 8.0
 
@@ -80,8 +80,7 @@ def learn_linear(
         margin, spread = margins[expert], spreads[expert]
         mean = probability(margin)
         curve = mean * (1.0 - mean) * weight
-        error = label - probability(margin)
-        step = error * weight / (1.0 + curve * spread)
+        step = (label - mean) * weight / (1.0 + curve * spread)
         entries = sizes[WHOLE] if expert == _NOVEL else sizes[PLAIN]
         for entry in range(entries):
             line, x = entry_at[entry], entry_x[entry]
@@ -93,10 +92,4 @@ def learn_linear(
     error = probability(margins[FTRL_INPUT]) - label
     for entry in range(sizes[PLAIN] if ftrl else 0):
         line = entry_at[entry]
-        gradient, before = error * entry_x[entry], slots[line, FTRL_N]
-        after = before + weight * gradient * gradient
-        root = math.sqrt(before)
-        shift = (math.sqrt(after) - root) / (BETA + root)
-        # w = -z * alpha / (beta + sqrt(n)), so (sqrt(n') - sqrt(n)) / alpha * w = -shift * z.
-        slots[line, FTRL_Z] += weight * gradient + shift * slots[line, FTRL_Z]
-        slots[line, FTRL_N] = after
+        ftrl_step(slots, line, FTRL_Z, FTRL_N, math.sqrt(slots[line, FTRL_N]), error * entry_x[entry], weight)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import xxhash
 
 from online_models.mixture.counts import FIRST_COUNT_WEIGHT, FIRST_GRADIENT
 from online_models.mixture.layout import (
@@ -43,27 +42,18 @@ from online_models.mixture.layout import (
 )
 from online_models.mixture.mixing import FIRST_STACK_WEIGHTS, STACK_VARIANCES
 from online_models.mixture.pairs import FIRST_CROSS_WEIGHT
-from online_models.mixture.rows import Fields, Rows
-from online_models.mixture.selection import Selection
+from online_models.mixture.row_model import PRIOR_RATE, PRIOR_ROWS, RowModel
+from online_models.mixture.rows import Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
 from online_models.mixture.step import step
-from schemas.codec import encode
-
-# The base rate before the first row, with two rows' worth of evidence, so that it is gone after a few. It matters when
-# labels come late: until then .15 loses .16 nats a row at a true rate of .002, .34 at .5, and under .02 from .1 to .2.
-PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
 
 
-class Mixture:
-    """A mixture that has learned nothing yet.
-
-    `run` predicts a batch of rows and learns those that are due, at once or after the delay of its settings. Batches of
-    any size give the same arrays, to the bit. Rows are read with `known` and `selection`.
-    """
+class Mixture(RowModel):
+    """A mixture of experts that has learned nothing yet."""
 
     def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._options = _options(settings)
         # Zeros take no memory until they are written.
         self._slots = np.zeros(((1 << settings.slot_bits) + 1 + FIELDS * NOVELTIES, SLOT_COLUMNS))
@@ -83,39 +73,17 @@ class Mixture:
         self._stacks = np.zeros((STACKS, WEIGHTS))
         self._stacks[:, :INPUTS] = FIRST_STACK_WEIGHTS
         self._spreads = np.array([np.eye(WEIGHTS) * variance for variance in STACK_VARIANCES])
-        self.known = Fields()
-        self.selection = Selection(settings, self.known)
-        self._waiting = Rows.none()
 
-    def run(self, rows: Rows) -> np.ndarray:
-        """The click probability of each row, as it was when the row was shown: in order, strictly between 0 and 1."""
-        waiting = len(self._waiting)
-        every = self._waiting.followed_by(rows)
-        cursor = np.array([0, waiting, len(every)], np.int64)
+    def _step(self, every: Rows, cursor: np.ndarray) -> None:
         given = (*every.columns(), *self._state(), self._options, cursor)
         step(*given, self._settings.delay_ms)  # type: ignore[call-arg,arg-type]  # by position
-        self._waiting = every.behind(int(cursor[0]))
-        return every.predicted[waiting:]
-
-    @property
-    def waiting(self) -> int:
-        """Rows that were shown and are not learned yet."""
-        return len(self._waiting)
 
     def shares(self) -> dict[str, float]:
-        """The mean share of each opinion in the mixture, over all rows learned; their sum is 1."""
         learned = self._totals[LEARNED]
         sums = self._totals[CARRIED : CARRIED + OPINIONS]
         return {
             name: float(total / learned) if learned else 0.0 for name, total in zip(OPINION_NAMES, sums, strict=True)
         }
-
-    def digest(self) -> str:
-        """A hash of the state and of settings other than the default: equal ones have learned the same, and will."""
-        found = xxhash.xxh3_64(settings_bytes(self._settings))
-        for array in (*self._state(), self.known.hashes, *self._waiting.columns()):
-            found.update(np.ascontiguousarray(array).data)
-        return found.hexdigest()
 
     def snapshot(self) -> bytes:
         """The whole state, canonical: equal states give equal bytes."""
@@ -135,12 +103,6 @@ class Mixture:
             *(self._slots, self._pairs, self._fields, self._crosses, self._choices),
             *(self._totals, self._stacks, self._spreads),
         )
-
-
-def settings_bytes(settings: MixtureSettings) -> bytes:
-    """What a digest has of these settings: those that are not as by default, so none for the default."""
-    changed = settings.changed()
-    return encode(changed) if changed else b""
 
 
 def _options(settings: MixtureSettings) -> np.ndarray:

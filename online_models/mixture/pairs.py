@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from online_models.mixture.counts import COUNT_RATE
+from online_models.mixture.descent import adagrad_step
 from online_models.mixture.entries import CATEGORIES, PAIRS
 from online_models.mixture.hashing import paired
 from online_models.mixture.layout import (
@@ -119,9 +120,7 @@ def learn_pairs(
         if delta != 0.0:
             crosses[cross, CROSS_SLOPE] += residual * delta
             crosses[cross, CROSS_CURVE] += curve * delta * delta
-            gradient = error * delta
-            crosses[cross, CROSS_GRADIENT] += gradient * gradient
-            crosses[cross, CROSS_WEIGHT] -= COUNT_RATE * gradient / math.sqrt(crosses[cross, CROSS_GRADIENT])
+            adagrad_step(crosses, cross, CROSS_WEIGHT, CROSS_GRADIENT, COUNT_RATE, error * delta)
         pairs[line, PAIR_SHOWN] += weight
         pairs[line, PAIR_CLICKED] += clicks
 

@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from online_models.features import Shown
+from online_models.features import Shown, scaled
 from online_models.mixture.layout import FIELDS, HOUR, NAMED, SERVED_COLUMNS
+from schemas.totals import HOUR_MS
 
-_HOUR_MS: Final = 3_600_000
 # FNV-1a, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo): a byte a step, so a scanner hashes while it looks for the end.
 SEED: Final = 0xCBF29CE484222325
 PRIME: Final = 0x100000001B3
@@ -21,6 +21,8 @@ _MASK: Final = (1 << 64) - 1
 BOUND: Final = 0x100
 # A long text is hashed byte by byte; most texts repeat.
 _CACHED: Final = 1 << 16
+# Columns of `Rows` with an entry for each slot; the others have one for each row.
+_OF_SLOTS: Final = ("keys", "values", "numbers", "fields", "seen")
 
 
 @dataclass(slots=True)
@@ -48,7 +50,9 @@ class Rows:
     @classmethod
     def none(cls) -> Rows:
         """No rows."""
-        return cls.of(np.zeros(1, np.int64), *_no_slots(0), *_no_rows(0))
+        whole, real = np.zeros(0, np.int64), np.zeros(0)
+        keys, numbers, labels = np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.int8)
+        return cls.of(np.zeros(1, np.int64), keys, real, numbers, whole, labels, real, whole)
 
     @classmethod
     def of(
@@ -82,19 +86,11 @@ class Rows:
     def behind(self, row: int) -> Rows:
         """The rows from this one on."""
         slots, own = slice(int(self.start[row]), None), slice(row, None)
-        return Rows(
-            start=self.start[own] - self.start[row],
-            keys=self.keys[slots].copy(),
-            values=self.values[slots].copy(),
-            numbers=self.numbers[slots].copy(),
-            fields=self.fields[slots].copy(),
-            labels=self.labels[own].copy(),
-            weights=self.weights[own].copy(),
-            ts=self.ts[own].copy(),
-            seen=self.seen[slots].copy(),
-            served=self.served[own].copy(),
-            predicted=self.predicted[own].copy(),
-        )
+        columns = {
+            each.name: getattr(self, each.name)[slots if each.name in _OF_SLOTS else own].copy()
+            for each in fields(self)
+        }
+        return Rows(**columns | {"start": self.start[own] - self.start[row]})
 
 
 class Fields:
@@ -141,7 +137,7 @@ def slots_of(shown: Shown, known: Fields) -> list[tuple[int, int, float, bool]]:
         text = getattr(shown, name)
         if text is not None:
             slots.append((number, text_hash(name, text), 1.0, False))
-    slots.append((HOUR, text_hash("hour", str((shown.ts or 0) // _HOUR_MS % 24)), 1.0, False))
+    slots.append((HOUR, text_hash("hour", str((shown.ts or 0) // HOUR_MS % 24)), 1.0, False))
     for name, value in (shown.features or {}).items():
         hashed = text_hash(f".{name}")
         if isinstance(value, str):
@@ -151,7 +147,7 @@ def slots_of(shown: Shown, known: Fields) -> list[tuple[int, int, float, bool]]:
             field = known.number(text_hash(f".{group}"))
             slots.append((field, text_hash(f".{name}", "t" if value else "f"), 1.0, False))
         elif math.isfinite(value):
-            slots.append((known.number(hashed), hashed, math.copysign(math.log1p(abs(value)), value), True))
+            slots.append((known.number(hashed), hashed, scaled(value), True))
     return slots
 
 
@@ -166,14 +162,3 @@ def text_hash(name: str, category: str | None = None) -> int:
         for byte in category.encode():
             found = (found ^ byte) * PRIME & _MASK
     return found
-
-
-def _no_slots(count: int) -> tuple[np.ndarray, ...]:
-    return (
-        *(np.zeros(count, np.uint64), np.zeros(count)),
-        *(np.zeros(count, np.uint8), np.zeros(count, np.int64)),
-    )
-
-
-def _no_rows(count: int) -> tuple[np.ndarray, ...]:
-    return np.zeros(count, np.int8), np.zeros(count), np.zeros(count, np.int64)

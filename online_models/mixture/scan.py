@@ -15,7 +15,9 @@ import numpy as np
 from online_models.mixture.layout import FIELDS, HOUR, NAMED
 from online_models.mixture.rows import BOUND, PRIME, SEED, text_hash
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
-from schemas.events import MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
+from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
+from schemas.outcomes import MAX_WEIGHT
+from schemas.totals import HOUR_MS
 
 # Where a scan stands: the next line, rows so far, slots so far, fields that have a number.
 LINE, ROW, SLOT, KNOWN = 0, 1, 2, 3
@@ -35,9 +37,6 @@ _MINUS, _POINT, _ZERO, _NINE, _SCORE = 45, 46, 48, 57, 95
 _T, _F, _N = 116, 102, 110
 _DIGITS = 15
 _TENS = np.array([10.0**power for power in range(_DIGITS + 1)])
-_MAX_FEATURE_TEXT = 1_024
-_MAX_WEIGHT = 1e6
-_HOUR_MS = 3_600_000
 _LEFT = -1
 
 
@@ -166,7 +165,7 @@ def _feature(
             hashed[0] = (name ^ _BOUND) * _PRIME
             start = end + 1
             end = _string(text, start, hashed)
-            good = end != _LEFT and end - start <= _MAX_FEATURE_TEXT
+            good = end != _LEFT and end - start <= MAX_FEATURE_CHARS
             keys[slot] = hashed[0]
             end += 1
         elif first == _T or first == _F:
@@ -332,7 +331,7 @@ def scan(
                         labels[row] = 1 if value[0] == 1.0 else 0
                     elif field == _WEIGHT:
                         weights[row] = value[0]
-                        good = 0.0 < value[0] <= _MAX_WEIGHT
+                        good = 0.0 < value[0] <= MAX_WEIGHT
                     if not good:
                         break
             at = _spaces(text, at)
@@ -349,7 +348,7 @@ def scan(
             agrees = kind == (_CLICK if labels[row] == 1 else _UNCLICKED)
             good = at == line_starts[state[LINE] + 1] - 1 and agrees and seen & _NEEDED == _NEEDED
         if good:
-            hour = ts[row] // _HOUR_MS % 24
+            hour = ts[row] // HOUR_MS % 24
             keys[slot], values[slot], numbers[slot], field_of[slot] = _HOURS[hour], 1.0, 0, HOUR
             slot_names[slot] = _HOURS[hour]
             slot += 1

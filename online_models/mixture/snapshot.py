@@ -50,7 +50,7 @@ def encode_snapshot(settings: dict[str, Any], arrays: Sequence[np.ndarray]) -> b
     return _FRAME.wrap(b"".join((_HEADER_LENGTH.pack(len(text)), text, *parts)))
 
 
-def decode_snapshot(data: bytes, settings: dict[str, int]) -> list[np.ndarray]:
+def decode_snapshot(data: bytes, settings: dict[str, Any]) -> list[np.ndarray]:
     """The arrays of a snapshot with these settings.
 
     Raises DamagedState when the bytes are not what was written, and StateMismatch when they are, but by a newer program

@@ -28,7 +28,6 @@ from online_models.mixture.layout import (
     ROW_PAIRS,
     ROW_SLOTS,
     ROW_WEIGHT,
-    SERVED_BASE,
     SERVED_INPUTS,
     SQUARES,
     WEIGHT,
@@ -118,7 +117,6 @@ def step(
         parents = base + totals[BIAS] + sums[0] + sums[1]
         counts = parents + sums[2]
         if not late:
-            served[row, SERVED_BASE] = base
             for each in range(FTRL_INPUT + 1):
                 served[row, SERVED_INPUTS + each] = inputs[each]
             served[row, SERVED_INPUTS + ADA_INPUT] = raw

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
-from schemas.events import MAX_FEATURES, MAX_ID_CHARS, MAX_PRICE_MICROS, MAX_TS_MS, MIN_TS_MS
+from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_PRICE_MICROS, MAX_TS_MS, MIN_TS_MS
 from schemas.totals import DIMENSIONS
 from streams.kernels.hashing import xxh3
 from streams.kernels.machine import (
@@ -63,7 +63,11 @@ AT_TS, AT_PRICE, AT_PCTR, AT_HASH, AT_SPANS = (ROW.fields[name][1] for name in R
 LONGEST = 65_535
 LEFT, READ = 0, 1
 _MIN_TS_MS, _MAX_TS_MS, _MAX_MICROS = np.int64(MIN_TS_MS), np.int64(MAX_TS_MS), np.int64(MAX_PRICE_MICROS)
-_MAX_TEXT, _MAX_FEATURE_TEXT, _MAX_FEATURES = np.int64(MAX_ID_CHARS), np.int64(1_024), np.int64(MAX_FEATURES)
+_MAX_TEXT, _MAX_FEATURE_TEXT, _MAX_FEATURES = (
+    np.int64(MAX_ID_CHARS),
+    np.int64(MAX_FEATURE_CHARS),
+    np.int64(MAX_FEATURES),
+)
 
 
 def _padded(text: bytes) -> tuple[int, int, int, int]:

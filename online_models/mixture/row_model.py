@@ -1,0 +1,67 @@
+"""What the models of this room have in common: rows in, predictions out, and rows that wait for their label."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import xxhash
+
+from online_models.mixture.rows import Fields, Rows
+from online_models.mixture.selection import Selection
+from online_models.mixture.settings import DEFAULTS, MixtureSettings
+from online_models.mixture.step import END, NEW, OLD
+from schemas.codec import encode
+
+# The base rate before the first row, with two rows' worth of evidence, so that it is gone after a few. It matters when
+# labels come late: until then .15 loses .16 nats a row at a true rate of .002, .34 at .5, and under .02 from .1 to .2.
+PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
+
+
+class RowModel(ABC):
+    """A model that has learned nothing yet.
+
+    `run` predicts a batch of rows and learns those that are due, at once or after the delay of its settings. Batches of
+    any size give the same arrays, to the bit. Rows are read with `known` and `selection`.
+    """
+
+    def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
+        self._settings = settings
+        self.known = Fields()
+        self.selection = Selection(settings, self.known)
+        self._waiting = Rows.none()
+
+    @abstractmethod
+    def _step(self, every: Rows, cursor: np.ndarray) -> None:
+        """Predicts the rows from `cursor[NEW]` to `cursor[END]`, learns those that are due, and moves the cursor."""
+
+    @abstractmethod
+    def _state(self) -> tuple[np.ndarray, ...]:
+        """The arrays of what was learned."""
+
+    @abstractmethod
+    def shares(self) -> dict[str, float]:
+        """The mean share of each opinion in the prediction, over all rows learned; their sum is 1."""
+
+    def run(self, rows: Rows) -> np.ndarray:
+        """The click probability of each row, as it was when the row was shown: in order, strictly between 0 and 1."""
+        waiting = len(self._waiting)
+        every = self._waiting.followed_by(rows)
+        cursor = np.zeros(3, np.int64)
+        cursor[NEW], cursor[END] = waiting, len(every)
+        self._step(every, cursor)
+        self._waiting = every.behind(int(cursor[OLD]))
+        return every.predicted[waiting:]
+
+    @property
+    def waiting(self) -> int:
+        """Rows that were shown and are not learned yet."""
+        return len(self._waiting)
+
+    def digest(self) -> str:
+        """A hash of the state and of settings other than the default: equal ones have learned the same, and will."""
+        changed = self._settings.changed()
+        found = xxhash.xxh3_64(encode(changed) if changed else b"")
+        for array in (*self._state(), self.known.hashes, *self._waiting.columns()):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
