@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from online_models.mixture.examples import Example
+from streams.cli.bench.vw_text import Texts
 from tests.learning.__main__ import table
 from tests.learning.scoring import delay_of, figures, of_vw, points_below, reached
-from tests.learning.vw import DEFAULT, Ran, Texts, settings
+from tests.learning.vw import DEFAULT, Ran, settings
 
 ROW = Example(
     kind="click",

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from online_models.mixture.layout import NAMED
-from online_models.mixture.settings import DEFAULTS, MixtureSettings
+from online_models.mixture.settings import DEFAULTS, WHOLE, MixtureSettings
 from schemas.bounds import parse_duration_ms
 from schemas.errors import SettingsError
 
@@ -70,6 +70,12 @@ def _delay(value: Any) -> int:
         raise SettingsError(f"is no duration: {error}") from error
 
 
+def _whole_setting(field: str, comment: str) -> _Setting:
+    """A whole number of the model; `{}` in the comment becomes its bounds."""
+    _, least, most = WHOLE[field]
+    return _Setting(_whole, getattr(DEFAULTS, field), comment.format(f"{least} to {most}"))
+
+
 # By section and key, in the order of the file. A key is that of `ModelConfig` or of `MixtureSettings`.
 _SETTINGS: Final[Mapping[str, Mapping[str, _Setting]]] = {
     "": {
@@ -91,12 +97,12 @@ _SETTINGS: Final[Mapping[str, Mapping[str, _Setting]]] = {
         ),
     },
     "crosses": {
-        "kept": _Setting(_whole, DEFAULTS.kept, "Pairs of fields that are counted, 0 to 2016; 0: no pairs at all."),
-        "kept_early": _Setting(_whole, DEFAULTS.kept_early, "The same in the first 10,000 rows."),
+        "kept": _whole_setting("kept", "Pairs of fields that are counted, {}; 0: no pairs at all."),
+        "kept_early": _whole_setting("kept_early", "The same in the first 10,000 rows."),
     },
     "hash": {
-        "slot_bits": _Setting(_whole, DEFAULTS.slot_bits, "Categories are hashed into 2^slot_bits slots, 8 to 24."),
-        "pair_bits": _Setting(_whole, DEFAULTS.pair_bits, "Pairs of categories into 2^pair_bits, 8 to 26."),
+        "slot_bits": _whole_setting("slot_bits", "Categories are hashed into 2^slot_bits slots, {}."),
+        "pair_bits": _whole_setting("pair_bits", "Pairs of categories into 2^pair_bits, {}."),
     },
     "experts": {
         "bayes": _Setting(_on, True, "Bayesian logistic regression, at three prior variances."),

@@ -6,13 +6,13 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import xxhash
 
 from schemas.reading import Unreadable, read_click, read_impression
 from schemas.rejects import Reason, Rejected
-from streams.inputs.files import FileLog
+from streams.inputs.files import FileLog, Place
 from streams.inputs.refusals import why
 
 LOGS: Final = ("impressions", "clicks")
@@ -25,6 +25,15 @@ _EVIDENCE: Final = 10
 # More records than one that were ahead say nothing about a clock.
 _TWO: Final = 2
 _AHEAD: Final = re.compile(r"is (\d+) ms ahead of it")
+
+
+class Refusal(NamedTuple):
+    """Records that were refused alike: how many, where the first one is, and what is wrong with it."""
+
+    lines: int
+    reason: Reason
+    first: Place
+    detail: str
 
 
 @dataclass(slots=True)
@@ -43,16 +52,19 @@ class _Group:
 
 
 class Tally:
-    """Counts refused and late records of both logs; `lines` says what became of them."""
+    """Counts refused and late records by log; `lines` says what became of them.
 
-    def __init__(self) -> None:
-        self._groups: dict[str, dict[tuple[Reason, str], _Group]] = {log: {} for log in LOGS}
+    Records refused for one field and one bound are a group, whatever their values, which are what `values` matches.
+    """
+
+    def __init__(self, values: str = r"\d+") -> None:
+        self._values = re.compile(values)
+        self._groups: defaultdict[str, dict[tuple[Reason, str], _Group]] = defaultdict(dict)
 
     def add(self, log: str, *, reason: Reason, detail: str, offset: int, line: bytes) -> None:
         """Counts a record. The first of a group in the order of the log is kept."""
         groups = self._groups[log]
-        # Records refused for one field and one bound are a group, whatever their values.
-        key = reason, re.sub(r"\d+", "N", detail)
+        key = reason, self._values.sub("N", detail)
         group = groups.get(key)
         if group is None:
             group = groups[key] = _Group(0, reason, offset, line, detail)
@@ -69,17 +81,31 @@ class Tally:
 
     def lines(self, log: FileLog) -> list[str]:
         """A line for each reason of a log, the most frequent first, and what its order of time explains."""
-        groups = sorted(self._groups[log.log].values(), key=lambda group: (-group.count, group.offset))
+        refusals = self.refusals(log)
         text = [
-            f"  {group.count:,} {group.reason}, first {log.place(group.offset)}: "
-            f"{_in_files(log, why(log.log, group.line, group.reason, group.detail))}"
-            for group in groups[:_MOST_GROUPS]
+            f"  {each.lines:,} {each.reason}, first {each.first}: {_in_files(log, each.detail)}"
+            for each in refusals[:_MOST_GROUPS]
         ]
-        if len(groups) > _MOST_GROUPS:
-            rest = groups[_MOST_GROUPS:]
-            text.append(f"  {sum(group.count for group in rest):,} for {len(rest)} more reasons")
-        late = [group for group in groups if group.reason is Reason.LATE]
+        if len(refusals) > _MOST_GROUPS:
+            rest = refusals[_MOST_GROUPS:]
+            text.append(f"  {sum(each.lines for each in rest):,} for {len(rest)} more reasons")
+        late = [group for group in self._sorted(log) if group.reason is Reason.LATE]
         return [*text, f"  {_order(log, late)}"] if late else text
+
+    def refusals(self, log: FileLog) -> list[Refusal]:
+        """The reasons of a log, the most frequent first."""
+        return [
+            Refusal(
+                group.count,
+                group.reason,
+                log.place(group.offset),
+                why(log.log, group.line, group.reason, group.detail),
+            )
+            for group in self._sorted(log)
+        ]
+
+    def _sorted(self, log: FileLog) -> list[_Group]:
+        return sorted(self._groups[log.log].values(), key=lambda group: (-group.count, group.offset))
 
 
 def located(logs: Mapping[str, FileLog], rejects: Iterable[tuple[str, Rejected]]) -> Tally:

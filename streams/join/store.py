@@ -87,7 +87,7 @@ class Segment:
         self.max_ts = max(self.max_ts, high) if start else high
         self.payload_bytes = int(rows["end"][-1])
         self.count = stop
-        self.checksum.update(rows.tobytes())
+        self.checksum.update(rows.view(np.uint8).data)
         self.finished = stop == SEGMENT_ROWS
 
     def finish_below(self, ts_ms: int) -> None:
@@ -146,7 +146,7 @@ class Store:
             describe(*chosen.arrays, ts[take], hashes[take], segment.payload_bytes, rows)
             positions[take] = (segment.number << ROW_BITS) + np.arange(segment.count, segment.count + size)
             self._disk.append(f"{segment.name}.payload", _joined(chosen))
-            self._disk.append(f"{segment.name}.rows", rows.tobytes())
+            self._disk.append(f"{segment.name}.rows", rows.view(np.uint8).data)
             self._dirty.add(segment.name)
             segment.add_rows(rows)
             done = take.stop

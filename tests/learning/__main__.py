@@ -22,10 +22,11 @@ import numpy as np
 
 from online_models.mixture.examples import Example, read_example
 from schemas.bounds import parse_duration_ms
+from streams.cli.bench.vw_text import Texts
 from streams.inputs.files import FileLog
 from streams.inputs.sample import open_bandit
 from tests.learning.scoring import MODELS, delay_of, of_vw, points_below, reached
-from tests.learning.vw import Texts, runs, settings
+from tests.learning.vw import runs, settings
 from tests.peers.environments import MissingPeerError
 
 CLICKFOLD: Final = Path(sys.executable).with_name("clickfold")

@@ -8,19 +8,13 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_letters
 from typing import Any, Final
 
 import numpy as np
 
-from online_models.mixture.examples import Example
-from online_models.mixture.layout import NAMED
 from tests.peers.environments import PROGRAMS, python_of
 
 DEFAULT: Final = "default"
-_HOUR_MS: Final = 3_600_000
-# What separates words, namespaces and values in a row.
-_SIGNS: Final = str.maketrans(" :|\n", "____")
 _LOG_RATES: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _FTRL_RATES: Final = (0.05, 0.1, 0.2)
 
@@ -49,42 +43,6 @@ def settings(rate: float) -> dict[str, str]:
     for step in (0.05, 0.2):
         found[f"adaptive only, rate {step}"] = f"-b 22 --adaptive -l {step} {constant}"
     return found
-
-
-class Texts:
-    """Rows as text. Each field has a namespace; those after the 52nd share the last one, as pairs know one letter."""
-
-    def __init__(self) -> None:
-        self._spaces: dict[str, str] = {}
-
-    def line(self, example: Example) -> str:
-        """Label, weight if it is not 1, and the features that clickfold uses, with numbers by their logarithm."""
-        inside: dict[str, list[str]] = {}
-        for name in NAMED:
-            value = getattr(example, name)
-            if value is not None:
-                inside.setdefault(self._space(name), []).append(_word(value))
-        hour = (example.ts or 0) // _HOUR_MS % 24
-        inside.setdefault(self._space("hour"), []).append(str(hour))
-        for name, value in (example.features or {}).items():
-            if isinstance(value, bool):
-                # Booleans of one prefix, such as tags, are one field; a tag that is not there says so.
-                group, word = name[: name.find("_") + 1] or name, name if value else f"no_{name}"
-                inside.setdefault(self._space(f".{group}"), []).append(_word(word))
-            elif isinstance(value, str):
-                inside.setdefault(self._space(f".{name}"), []).append(_word(value))
-            elif math.isfinite(value):
-                scaled = math.copysign(math.log1p(abs(value)), value)
-                inside.setdefault(self._space(f".{name}"), []).append(f"v:{scaled:.6g}")
-        start = ("1" if example.label else "-1") + ("" if example.weight == 1.0 else f" {example.weight:.9g}")
-        return start + "".join(f" |{space} {' '.join(words)}" for space, words in inside.items())
-
-    def _space(self, field: str) -> str:
-        return self._spaces.setdefault(field, ascii_letters[min(len(self._spaces), len(ascii_letters) - 1)])
-
-
-def _word(text: str) -> str:
-    return text.translate(_SIGNS) or "_"
 
 
 def runs(

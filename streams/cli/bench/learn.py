@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as text_json
-import math
 import statistics
 import tempfile
 import time
@@ -19,17 +17,17 @@ from online_models.mixture.examples import Example, read_example
 from online_models.mixture.model import Mixture
 from online_models.mixture.plain import Ftrl
 from online_models.mixture.reading import Reader
+from online_models.mixture.row_model import RowModel
 from online_models.mixture.rows import Fields
 from schemas.compiled import load_kernels
 from schemas.errors import SettingsError
 from streams.cli.bench.reporting import print_nothing, print_progress
+from streams.cli.bench.vw_text import Texts, river_features
 from streams.inputs.files import FileLog
 
 _BATCH: Final = 1_000
 # River takes 50 µs and more a row.
 _RIVER_ROWS: Final = 20_000
-_HOUR_MS: Final = 3_600_000
-_NAMED: Final = ("campaign_id", "creative_id", "placement", "country", "device")
 
 
 def learn(
@@ -44,26 +42,30 @@ def learn(
     """
     say = print_nothing if json else print_progress
     load_kernels()
-    own = [line for _, line in FileLog(files, "outcomes").lines() if isinstance(read_example(line), Example)]
+    own = [
+        (line, example)
+        for _, line in FileLog(files, "outcomes").lines()
+        if isinstance(example := read_example(line), Example)
+    ]
     if not own:
         raise SettingsError("the files have no line with a label; give files of outcomes")
-    lines = [own[place % len(own)] for place in range(rows)]
-    timed: dict[str, Callable[[Sequence[bytes]], float]] = {
-        "reading alone": lambda given: _models_s(given, None),
-        "ftrl": lambda given: _models_s(given, Ftrl()),
-        "mixture": lambda given: _models_s(given, Mixture()),
+    lines, examples = zip(*(own[place % len(own)] for place in range(rows)), strict=True)
+    timed: dict[str, Callable[[], float]] = {
+        "reading alone": lambda: _models_s(lines, None),
+        "ftrl": lambda: _models_s(lines, Ftrl()),
+        "mixture": lambda: _models_s(lines, Mixture()),
     }
     missing = [name for name in ("vowpalwabbit", "river") if find_spec(name) is None]
     if "vowpalwabbit" not in missing:
-        timed["vw linear"] = lambda given: _vw_s(given, "")
-        timed["vw -q ::"] = lambda given: _vw_s(given, "-q ::")
+        timed["vw linear"] = lambda: _vw_s(examples, "")
+        timed["vw -q ::"] = lambda: _vw_s(examples, "-q ::")
     if "river" not in missing:
-        timed["river"] = lambda given: _river_s(given[:_RIVER_ROWS])
+        timed["river"] = lambda: _river_s(lines[:_RIVER_ROWS])
     measured: dict[str, list[float]] = {name: [] for name in timed}
     for number in range(rounds):
         for name, seconds in timed.items():
             done = min(rows, _RIVER_ROWS) if name == "river" else rows
-            measured[name].append((done - done // 2) / seconds(lines))
+            measured[name].append((done - done // 2) / seconds())
         say(f"round {number + 1}: " + ", ".join(f"{name} {values[-1]:,.0f}" for name, values in measured.items()))
     found = {name: round(statistics.median(values)) for name, values in measured.items()}
     if json:
@@ -75,7 +77,7 @@ def learn(
         say(f"not installed, so not measured: {', '.join(missing)}")
 
 
-def _models_s(lines: Sequence[bytes], model: Mixture | Ftrl | None) -> float:
+def _models_s(lines: Sequence[bytes], model: RowModel | None) -> float:
     """Seconds of CPU for the second half of the lines."""
     reader = Reader(model.known, model.selection) if model is not None else Reader(Fields())
     started_s = 0.0
@@ -93,11 +95,12 @@ def _not_refused(place: int, _: Any) -> None:
     raise SettingsError(f"line {place} is no example")  # it was one before
 
 
-def _vw_s(lines: Sequence[bytes], arguments: str) -> float:
+def _vw_s(examples: Sequence[Example], arguments: str) -> float:
     """Seconds of CPU of Vowpal Wabbit's own driver over a text file: of all lines less the first half."""
     import vowpalwabbit
 
-    texts = [_vw_text(text_json.loads(line)) for line in lines]
+    rows = Texts()
+    texts = list(map(rows.line, examples))
     spent: list[float] = []
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder:
         for part in (texts[: len(texts) // 2], texts):
@@ -109,32 +112,8 @@ def _vw_s(lines: Sequence[bytes], arguments: str) -> float:
     return spent[1] - spent[0]
 
 
-def _vw_text(fields: dict[str, Any]) -> str:
-    """A row as Vowpal Wabbit reads it: a namespace for each field."""
-    found = ["1" if fields["label"] else "-1"]
-    for number, (_, value) in enumerate(_features(fields)):
-        space = chr(97 + number) if number < 26 else chr(65 + number - 26) if number < 52 else "_"
-        if isinstance(value, float):
-            found.append(f"|{space} v:{math.copysign(math.log1p(abs(value)), value):.6g}")
-        else:
-            found.append(f"|{space} {value.translate(_VW_SIGNS)}")
-    return " ".join(found)
-
-
 # As its command line, with the options spelled as Python's.
 _VW_SETTINGS: Final = {"b": 22, "quiet": True, "no_stdin": True, "loss_function": "logistic", "link": "logistic"}
-_VW_SIGNS: Final = str.maketrans(" :|", "___")
-
-
-def _features(fields: dict[str, Any]) -> list[tuple[str, str | float]]:
-    """Name and value of each feature: text for categories."""
-    found: list[tuple[str, str | float]] = [(name, fields[name]) for name in _NAMED if fields.get(name) is not None]
-    found.append(("hour", str(fields["ts"] // _HOUR_MS % 24)))
-    for name, value in (fields.get("features") or {}).items():
-        found.append(
-            (name, value if isinstance(value, str) else str(value) if isinstance(value, bool) else float(value))
-        )
-    return found
 
 
 def _river_s(lines: Sequence[bytes]) -> float:
@@ -147,11 +126,9 @@ def _river_s(lines: Sequence[bytes]) -> float:
     for part in (lines[:half], lines[half:]):
         started_s = time.process_time()
         for line in part:
-            fields = orjson.loads(line)
-            given = {
-                (name if isinstance(value, float) else f"{name}={value}"): (value if isinstance(value, float) else 1.0)
-                for name, value in _features(fields)
-            }
+            example = read_example(line)
+            assert isinstance(example, Example)
+            given = river_features(example)
             model.predict_proba_one(given)
-            model.learn_one(given, fields["label"] == 1)
+            model.learn_one(given, example.label == 1)
     return time.process_time() - started_s

@@ -18,7 +18,8 @@ from online_models.mixture.layout import NAMED
 from online_models.mixture.model import Mixture
 from online_models.mixture.plain import Ftrl
 from online_models.mixture.reading import Reader
-from online_models.progressive import Measures, Predictions
+from online_models.mixture.row_model import RowModel
+from online_models.progressive import Predictions
 from schemas.compiled import load_kernels
 from schemas.errors import SettingsError
 from streams.cli.commands import options
@@ -34,7 +35,6 @@ _BATCH_ROWS: Final = 1_000
 _WAITING_PART: Final = 4
 _LINE_EVERY_S: Final = 5.0
 _REDRAW_EVERY_S: Final = 0.2
-_MOST_REASONS: Final = 10
 
 
 class ModelKind(StrEnum):
@@ -112,9 +112,7 @@ def learn(
 class _Run:
     """One pass over the rows: predicts, learns, measures, and keeps the time at each batch."""
 
-    def __init__(
-        self, log: LabelledLog, model: Mixture | Ftrl, predicted: Predictions, written: BinaryIO | None
-    ) -> None:
+    def __init__(self, log: LabelledLog, model: RowModel, predicted: Predictions, written: BinaryIO | None) -> None:
         self._log, self._model, self._predicted, self._written = log, model, predicted, written
         self._reader = Reader(model.known, model.selection)
         # Rows done, and seconds since the start.
@@ -163,7 +161,7 @@ class _Run:
             "without_label": self._log.without_label,
             "refused": [
                 {"lines": each.lines, "reason": each.reason, "first": str(each.first), "detail": each.detail}
-                for each in self._log.refusals()
+                for each in self._log.refused.refusals(self._log.files)
             ],
             "slices": {
                 name: {value: msgspec.structs.asdict(figures) for value, figures in values.items()}
@@ -216,16 +214,11 @@ def _created(path: Path) -> BinaryIO:
 
 
 def _show_refused(log: LabelledLog) -> None:
-    refusals = log.refusals()
-    if refusals:
-        lines = sum(each.lines for each in refusals)
-        said = "line is no outcome and was" if lines == 1 else "lines are no outcomes and were"
-        sys.stderr.write(f"{lines:,} {said} left out:\n")
-    for each in refusals[:_MOST_REASONS]:
-        sys.stderr.write(escaped(f"  {each.lines:,} {each.reason}, first {each.first}: {each.detail}") + "\n")
-    if len(refusals) > _MOST_REASONS:
-        rest = refusals[_MOST_REASONS:]
-        sys.stderr.write(f"  {sum(each.lines for each in rest):,} for {len(rest)} more reasons\n")
+    if not (lines := sum(each.lines for each in log.refused.refusals(log.files))):
+        return
+    said = "line is no outcome and was" if lines == 1 else "lines are no outcomes and were"
+    for text in (f"{lines:,} {said} left out:", *log.refused.lines(log.files)):
+        sys.stderr.write(escaped(text) + "\n")
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
@@ -247,8 +240,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield ""
         yield f"{name:<24}{'rows':>10}{'clicks':>9}{'NE':>9}{'AUC':>8}{'predicted / clicks':>20}"
         for value, figures in values.items():
-            of = msgspec.convert(figures, Measures)
             yield (
-                f"{value[:23]:<24}{of.rows:>10,}{of.clicks:>9,}{decimal(of.ne, 4):>9}{decimal(of.auc, 4):>8}"
-                f"{decimal(of.calibration, 3):>20}"
+                f"{value[:23]:<24}{figures['rows']:>10,}{figures['clicks']:>9,}{decimal(figures['ne'], 4):>9}"
+                f"{decimal(figures['auc'], 4):>8}{decimal(figures['calibration'], 3):>20}"
             )
