@@ -125,3 +125,23 @@ def test_the_benchmark_times_each_model_and_names_what_is_missing(outcomes: Path
     found = json.loads(result.stdout)
     assert found["rows_per_cpu_s"].keys() >= {"reading alone", "ftrl", "mixture", "river"}
     assert ("vowpalwabbit" in found["missing"]) == ("vw linear" not in found["rows_per_cpu_s"])
+
+
+def test_a_disk_that_takes_no_predictions_is_one_sentence(outcomes: Path) -> None:
+    with pytest.raises(SettingsError, match=r"predictions file /dev/full cannot be written: No space left on device"):
+        run(outcomes, "--predictions", "/dev/full")
+
+
+def test_a_log_that_is_newest_first_is_said(outcomes: Path, tmp_path: Path) -> None:
+    newest_first = tmp_path / "newest_first.jsonl"
+    newest_first.write_bytes(b"\n".join(reversed(outcomes.read_bytes().splitlines())) + b"\n")
+    assert "newest first; sort it by ts" in run(newest_first)[1]
+    assert "newest first" not in run(outcomes)[1]
+
+
+def test_the_remedy_for_a_packed_file_is_a_command_that_exists_whatever_the_name(tmp_path: Path) -> None:
+    packed = tmp_path / "INPUT LOG.zst"
+    packed.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(64))
+    with pytest.raises(SettingsError) as refused:
+        run(packed)
+    assert str(refused.value).endswith("INPUT LOG.zst' | clickfold learn -`")

@@ -37,4 +37,6 @@ class LabelledLog:
                 number, line = numbered[place]
                 self.refused.add("outcomes", reason=why.reason, detail=why.detail, offset=number, line=line)
 
-        return reader.read([line for _, line in numbered], refuse)
+        batch = reader.read([line for _, line in numbered], refuse)
+        self.files.order.add_times(batch.rows.ts)
+        return batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -104,7 +105,9 @@ class Source:
             self._stream = io.BufferedReader(_Rejoined(begin, packed), _BUFFER_BYTES)
         found = foreign(head, self._log, whole=whole)
         if found is not None:
-            remedy = found.remedy.replace("FILE", "…" if self.path == STDIN else self.name).replace("LOG", self._log)
+            words = {"FILE": "…" if self.path == STDIN else shlex.quote(self.name), "INPUT": _from_stdin(self._log)}
+            # In one go: the name of the file may have such a word too.
+            remedy = re.sub(r"\b(?:FILE|INPUT)\b", lambda word: words[word[0]], found.remedy)
             raise SettingsError(f"{self._subject} is {found.what}; {remedy}")
 
 
@@ -159,12 +162,17 @@ def _is_regular(path: Path, log: str) -> bool:
         raise _unreadable(path, log, error) from error
 
 
+def _from_stdin(log: str) -> str:
+    """What follows `clickfold` on the command line that reads this log from standard input."""
+    return "learn -" if log == "outcomes" else f"… --{log} -"
+
+
 def _missing(path: Path, log: str) -> str:
     """What a name of no file probably means, and what to give."""
     # A path has one slash where the address had two.
     address = re.match(r"([a-z][a-z0-9+]*):/+(?=[^/])", str(path))
     if address is not None:
-        return f": it is an address; send its lines to standard input: `DOWNLOAD | clickfold … --{log} -`"
+        return f": it is an address; send its lines to standard input: `DOWNLOAD | clickfold {_from_stdin(log)}`"
     if set("*?[") & set(str(path)):
         if glob(str(path)):
             return ": it is a pattern that the shell has not expanded; leave out the quotes"

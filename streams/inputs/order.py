@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 # A log counts as newest first when nearly all of its steps go back in time.
 _MOSTLY: Final = 9
 _MOST_OVERLAPS: Final = 3
+NEWEST_FIRST: Final = "the log is not in the order of time but newest first; sort it by ts, oldest first, as `tac` does"
 
 
 @dataclass(slots=True)
@@ -43,6 +47,12 @@ class Order:
             self.most_behind_ms = max(self.most_behind_ms, self._highest_ms - ts_ms)
             self._highest_ms = max(self._highest_ms, ts_ms)
         self._last_ms = ts_ms
+
+    def add_times(self, times_ms: npt.NDArray[np.int64]) -> None:
+        """The event times of many lines, in order, of which only the direction is noted."""
+        steps = np.diff(times_ms)
+        self.rising += int((steps > 0).sum())
+        self.falling += int((steps < 0).sum())
 
     @property
     def is_newest_first(self) -> bool:

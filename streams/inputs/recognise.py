@@ -16,7 +16,7 @@ HEAD_BYTES: Final = 1 << 16
 GZIP_MAGIC: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
-_UNPACK: Final = "unpack it first, or send its lines to standard input: `{command} FILE | clickfold … --LOG -`"
+_UNPACK: Final = "unpack it first, or send its lines to standard input: `{command} FILE | clickfold INPUT`"
 _EXPORT: Final = "clickfold reads JSON lines, plain or gzip: export it as one JSON object a line"
 
 # How files of a format begin. Behind three letters a byte must follow that is no text, because a line of text may begin

@@ -13,6 +13,7 @@ import xxhash
 from schemas.reading import Unreadable, read_click, read_impression
 from schemas.rejects import Reason, Rejected
 from streams.inputs.files import FileLog, Place
+from streams.inputs.order import NEWEST_FIRST
 from streams.inputs.refusals import why
 
 LOGS: Final = ("impressions", "clicks")
@@ -182,7 +183,7 @@ def _order(log: FileLog, groups: Sequence[_Group]) -> str:
     order, late = log.order, sum(group.count for group in groups)
     say = f"1 {log.log.removesuffix('s')} is late: " if late == 1 else f"{late:,} {log.log} are late: "
     if order.is_newest_first:
-        say += "the log is not in the order of time but newest first; sort it by ts, oldest first, as `tac` does"
+        say += NEWEST_FIRST
     else:
         say += "the log is not in the order of time; sort it by ts"
     most_ms = max(group.most_ahead_ms for group in groups) or order.most_behind_ms

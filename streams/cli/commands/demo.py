@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import signal
 import tempfile
 import threading
@@ -28,6 +29,7 @@ from streams.cli.render.live import Live
 from streams.cli.render.refused import show_refused
 from streams.cli.render.sources import Sources
 from streams.cli.render.summary import summary
+from streams.cli.written_file import written_file
 from streams.embedded.stack import Stack, require_embedded
 from streams.inputs.feed import Feed, as_records
 from streams.inputs.files import FileLog, read_campaigns, refuse_shared
@@ -258,12 +260,16 @@ def _show_ledger(counts: Mapping[str, Mapping[str, int]], console: Console) -> N
 def _export(stack: Stack, partitions: Iterable[int], counts: Mapping[str, Mapping[str, int]], folder: Path) -> None:
     """Writes outcomes.jsonl, and totals.csv and ledger.json with the sums over join partitions."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "outcomes.jsonl").open("wb") as file:
+    with written_file(folder / "outcomes.jsonl", "export") as file:
         for value in read_all(stack.cluster, "outcomes", 0):
             file.write(outcome_line(value))
-    with (folder / "totals.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
+    with (
+        written_file(folder / "totals.csv", "export") as file,
+        io.TextIOWrapper(file, encoding="utf-8", newline="") as text,
+    ):
+        rows = csv.writer(text)
         rows.writerow(["minute", *DIMENSIONS, *MEASURES])
         for key, measures in sorted(summed_totals(stack.cluster, partitions).items()):
             rows.writerow([*key, *measures.values()])
-    (folder / "ledger.json").write_bytes(orjson.dumps(counts) + b"\n")
+    with written_file(folder / "ledger.json", "export") as file:
+        file.write(orjson.dumps(counts) + b"\n")

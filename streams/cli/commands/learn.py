@@ -21,13 +21,14 @@ from online_models.mixture.reading import Reader
 from online_models.mixture.row_model import RowModel
 from online_models.progressive import Predictions
 from schemas.compiled import load_kernels
-from schemas.errors import SettingsError
 from streams.cli.commands import options
 from streams.cli.model_config import ModelConfig, check_slices, read_config
 from streams.cli.render.escape import escaped
 from streams.cli.render.figures import count, decimal
+from streams.cli.written_file import written_file
 from streams.inputs.files import FileLog
 from streams.inputs.labelled import LabelledLog
+from streams.inputs.order import NEWEST_FIRST
 
 # Small enough for progress that moves and for the time of half of a short file.
 _BATCH_ROWS: Final = 1_000
@@ -91,7 +92,9 @@ def learn(
         settings = msgspec.structs.replace(settings, delay_ms=options.duration_ms("--delay", delay))
     log = LabelledLog(FileLog(files, "outcomes"))
     with ExitStack() as opened:
-        written = opened.enter_context(_created(predictions)) if predictions is not None else None
+        written = None
+        if predictions is not None:
+            written = opened.enter_context(written_file(predictions, "predictions file"))
         learner = Mixture(settings) if model is ModelKind.MIXTURE else Ftrl(settings)
         run = _Run(log, learner, Predictions(chosen), written)
         load_kernels()
@@ -204,20 +207,12 @@ class _Progress:
             sys.stderr.write("\r\x1b[K")
 
 
-def _created(path: Path) -> BinaryIO:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        raise SettingsError(
-            f"predictions file {path} cannot be written: {error.strerror}; check its path and rights"
-        ) from error
-
-
 def _show_refused(log: LabelledLog) -> None:
-    if not (lines := sum(each.lines for each in log.refused.refusals(log.files))):
-        return
-    said = "line is no outcome and was" if lines == 1 else "lines are no outcomes and were"
-    for text in (f"{lines:,} {said} left out:", *log.refused.lines(log.files)):
+    texts = [f"note: {NEWEST_FIRST}"] if log.files.order.is_newest_first else []
+    if lines := sum(each.lines for each in log.refused.refusals(log.files)):
+        said = "line is no outcome and was" if lines == 1 else "lines are no outcomes and were"
+        texts += [f"{lines:,} {said} left out:", *log.refused.lines(log.files)]
+    for text in texts:
         sys.stderr.write(escaped(text) + "\n")
 
 
