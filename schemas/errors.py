@@ -24,7 +24,7 @@ EXIT_CODES: Final = {
     "error says which.",
     3: "`fold` and `demo`: the result cannot be used. No record of a log was accepted, more than half of a log "
     "was late or refused, or there are clicks and none matches an impression; standard error says which. `learn`: no "
-    "line has a label.",
+    "line has a label, or more than half of the lines were refused.",
     130: "Stopped by Ctrl-C.",
     141: "The reader of standard output or error ended before everything was written, as `| head` does.",
 }

@@ -19,9 +19,8 @@ MOST_GROWTH_OF = {"old parts": 1.0}
 # Files and heaps fill and are emptied again. So what is compared are the highest and the lowest values of so many spans
 # of time, each longer than one filling.
 SPANS = 6
-# What grows does so from nearly every span to nearly every later one. Of fifteen pairs, so many must rise: chance alone
-# gives that to one quantity in fifty, in both the highest and the lowest values to far fewer.
-RISING_PAIRS = 12
+# What grows, by steps or steadily, hardly ever falls from a span to a later one: at most in so many of fifteen pairs.
+FALLING_PAIRS = 3
 # Without this many readings after the warm-up nothing can be said.
 FEWEST = 12
 
@@ -59,16 +58,16 @@ def trend(who: str, what: str, readings: Sequence[tuple[float, float]]) -> Trend
         # A count goes up and down by a few. What leaks raises the lowest value, too.
         grows = bool(last.min() > first.min() and np.median(last) > level)
     else:
-        steady = all(rise.rising >= RISING_PAIRS for rise in rises)
+        steady = all(rise.falling <= FALLING_PAIRS for rise in rises)
         grows = steady and slope > MOST_GROWTH_OF.get(what, MOST_GROWTH) * level
     return Trend(who, what, level, float(np.median(last)), float(values.max()), slope, grows)
 
 
 class _Rise(NamedTuple):
-    """The median slope of all pairs of spans' extremes (Theil and Sen), and how many pairs rise (Kendall)."""
+    """The median slope of all pairs of spans' extremes (Theil and Sen), and how many pairs fall (Kendall)."""
 
     slope: float
-    rising: int
+    falling: int
 
 
 def _rise(at_h: Floats, values: Floats, extreme: Callable[[Floats], float]) -> _Rise:
@@ -76,4 +75,4 @@ def _rise(at_h: Floats, values: Floats, extreme: Callable[[Floats], float]) -> _
     extremes = np.array([extreme(span) for span in np.array_split(values, SPANS)])
     earlier, later = np.triu_indices(SPANS, 1)
     steps = extremes[later] - extremes[earlier]
-    return _Rise(float(np.median(steps / (middle[later] - middle[earlier]))), int((steps > 0).sum()))
+    return _Rise(float(np.median(steps / (middle[later] - middle[earlier]))), int((steps < 0).sum()))

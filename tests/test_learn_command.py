@@ -145,3 +145,10 @@ def test_the_remedy_for_a_packed_file_is_a_command_that_exists_whatever_the_name
     with pytest.raises(SettingsError) as refused:
         run(packed)
     assert str(refused.value).endswith("INPUT LOG.zst' | clickfold learn -`")
+
+
+@pytest.mark.parametrize(("refused", "code"), [(2_500, 0), (2_501, 3)])
+def test_a_log_of_which_more_than_half_is_refused_ends_with_code_3(outcomes: Path, refused: int, code: int) -> None:
+    outcomes.write_bytes(outcomes.read_bytes() + b"no json\n" * refused)
+    errors = run(outcomes, code=code)[1]
+    assert ("2,501 of 5,001 outcomes are late or refused, more than half" in errors) == (code == 3)

@@ -45,6 +45,10 @@ def test_a_few_files_that_come_and_go_do_not_grow_by_the_chance_of_when_they_are
     assert not of("disk MB", lambda at: (highest, lowest)[at % 2][at // 20]).grows
 
 
+def test_memory_that_rises_once_in_the_middle_and_stays_grows() -> None:
+    assert of("memory MB", lambda at: 300.0 if at >= 60 else 200.0).grows
+
+
 @pytest.mark.parametrize(("last", "grows"), [(250, False), (900, True)])
 def test_old_parts_may_double_in_an_hour(last: int, grows: bool) -> None:
     assert of("old parts", lambda at: 150 + (last - 150) * at / 120).grows == grows

@@ -148,6 +148,15 @@ def unusable(files: FileLog, tally: Tally) -> int:
     return count
 
 
+def fault(log: str, *, consumed: int, accepted: int, bad: int) -> list[str]:
+    """The sentence on why one log cannot be used; none when it can."""
+    if consumed and not accepted:
+        return [f"no record of {log} was accepted, of {consumed:,}"]
+    if 2 * bad > consumed:
+        return [f"{bad:,} of {consumed:,} {log} are late or refused, more than half"]
+    return []
+
+
 def faults(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Sentences on why the result of a run cannot be used; none when it can.
 
@@ -157,11 +166,8 @@ def faults(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     sentences = []
     for log in LOGS:
         of_log = counts[log]
-        consumed, bad = of_log["consumed"], of_log["late"] + of_log["rejected"]
-        if consumed and not of_log["accepted"]:
-            sentences.append(f"no record of {log} was accepted, of {consumed:,}")
-        elif 2 * bad > consumed:
-            sentences.append(f"{bad:,} of {consumed:,} {log} are late or refused, more than half")
+        bad = of_log["late"] + of_log["rejected"]
+        sentences += fault(log, consumed=of_log["consumed"], accepted=of_log["accepted"], bad=bad)
     clicks, impressions = counts["clicks"], counts["impressions"]
     if clicks["accepted"] and not impressions["consumed"]:
         sentences.append(f"there are {clicks['consumed']:,} clicks and no impressions; give the impressions too")

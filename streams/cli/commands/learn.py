@@ -29,6 +29,7 @@ from streams.cli.written_file import written_file
 from streams.inputs.files import FileLog
 from streams.inputs.labelled import LabelledLog
 from streams.inputs.order import NEWEST_FIRST
+from streams.inputs.tally import fault
 
 # Small enough for progress that moves and for the time of half of a short file.
 _BATCH_ROWS: Final = 1_000
@@ -82,7 +83,7 @@ def learn(
     """Predict each outcome of files, then learn it; say how good the predictions were.
 
     It needs no broker. A row is predicted with what was learned before it was shown. Lines that are no outcomes are
-    counted and named. Ends with code 3 when no line has a label.
+    counted and named. Ends with code 3 when no line has a label or more than half of them are refused.
     """
     declared = read_config(config) if config is not None else ModelConfig()
     chosen = options.names(slices) or declared.slices
@@ -108,7 +109,11 @@ def learn(
     else:
         for line in _lines(report):
             typer.echo(escaped(line))
-    if not report["rows"]:
+    bad, good = sum(each["lines"] for each in report["refused"]), report["rows"] + report["without_label"]
+    faults = fault("outcomes", consumed=good + bad, accepted=good, bad=bad)
+    for sentence in faults:
+        sys.stderr.write(f"clickfold: {sentence}\n")
+    if faults or not report["rows"]:
         raise typer.Exit(3)
 
 
