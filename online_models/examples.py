@@ -11,7 +11,7 @@ from schemas.reading import Unreadable, read
 from schemas.rejects import Reason
 
 # The label each kind of outcome must carry.
-LABELS: Final = {"click": 1, "unclicked": 0, "repeat": None, "orphan": None}
+LABELS: Final = {"click": 1, "unclicked": 0, "repeat": None, "orphan": None, "shown": None}
 _decode = decoder(Outcome).decode
 
 
@@ -19,7 +19,7 @@ def read_outcome(value: bytes | None) -> Outcome | Unreadable:
     """The outcome, or why the bytes are not one or why it contradicts itself.
 
     An outcome with a label is an example: it has a time, a campaign, a creative and a weight, all within bounds.
-    Repeats and orphans have no label, so nothing is learned from them.
+    Other kinds have no label, so nothing is learned from them.
     """
     outcome: Outcome | Unreadable = read(value, _decode, max_bytes=MAX_OWN_RECORD_BYTES)
     if isinstance(outcome, Unreadable):

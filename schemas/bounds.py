@@ -26,8 +26,8 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
     in the future iff its `ts` is more than `future_ms` above its Kafka timestamp. Of two on-time records with the same
     id whose `ts` are at most `dedupe_ms` apart the second is a duplicate if they are equal, else a conflict. A record
     whose `ts` is more than `jump_ms` above all before it waits for its confirmation. `negative_rate` is the share of
-    unclicked impressions that become outcomes. By default `dedupe_ms` is window + skew + lateness. See
-    docs/concepts/event-time.md.
+    impressions that become outcomes when they are shown, and again when they are not clicked. By default `dedupe_ms` is
+    window + skew + lateness. See docs/concepts/event-time.md.
     """
 
     window_ms: int = 30 * 60_000
@@ -43,7 +43,7 @@ class JoinBounds(msgspec.Struct, frozen=True, kw_only=True):
     jump_ms: int = 0
     """A record this far above the highest `ts` of its log needs no confirmation by later ones; 0: none ever does."""
     negative_rate: float = 0.05
-    """Share of unclicked impressions that become outcomes."""
+    """Share of impressions that become outcomes of kind `shown`, and of kind `unclicked` if nobody clicks."""
 
     def __post_init__(self) -> None:
         if self.dedupe_ms < 0:

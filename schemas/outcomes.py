@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from schemas.events import EventMs, Features
 
-OutcomeKind = Literal["click", "repeat", "unclicked", "orphan"]
+OutcomeKind = Literal["click", "repeat", "unclicked", "orphan", "shown"]
+# How the record of a shown impression begins, as the join writes it: readers can leave it out without decoding it.
+SHOWN: Final = b'{"kind":"shown"'
 # 1 / negative rate, for the smallest rate anybody should use. A record with a larger weight is damaged.
 MAX_WEIGHT = 1e6
 
@@ -18,9 +20,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `click`: the billable click on an impression. `repeat`: a later click on it, never billed. `unclicked`: the window
     passed without a click; only a share of these is kept, and each stands for `weight` of them. `orphan`: a click
-    without impression; only the fields of the click and `impression_id` are set. `label` is 1 for `click`, 0 for
-    `unclicked` and absent otherwise: a learner trains on labelled outcomes. `delay_ms` is `click_ts - ts`; it is
-    negative when clocks disagree.
+    without impression; only the fields of the click and `impression_id` are set. `shown`: an impression was accepted
+    and nothing is decided about it yet; the same share of impressions is kept as of the unclicked ones, with the same
+    weight, and each comes before all that is decided about it. `label` is 1 for `click`, 0 for `unclicked` and absent
+    otherwise: a learner trains on labelled outcomes. `delay_ms` is `click_ts - ts`; it is negative when clocks
+    disagree.
     """
 
     kind: OutcomeKind
@@ -30,13 +34,13 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     join_partition: int
     """Partition of the join that decided."""
     weight: float = 1.0
-    """How many unclicked impressions the record stands for; 1 for other kinds."""
+    """How many impressions a record of kind `unclicked` or `shown` stands for; 1 for other kinds."""
     label: int | None = None
     """1 for `click`, 0 for `unclicked`; absent otherwise."""
     click_id: str | None = None
-    """The click; absent for `unclicked`."""
+    """The click; absent for `unclicked` and `shown`."""
     click_ts: EventMs | None = None
-    """When it was clicked; absent for `unclicked`."""
+    """When it was clicked; absent for `unclicked` and `shown`."""
     delay_ms: int | None = None
     """`click_ts - ts`; negative when clocks disagree."""
     ts: EventMs | None = None

@@ -22,6 +22,11 @@ def outcomes_of(outs: Iterable[Out]) -> list[Outcome]:
     return [decode(out.value or b"", Outcome) for out in outs if out.topic == "outcomes"]
 
 
+def decided_of(outs: Iterable[Out]) -> list[Outcome]:
+    """The outcomes that are decisions: all but `shown`."""
+    return [outcome for outcome in outcomes_of(outs) if outcome.kind != "shown"]
+
+
 def partition_of(out: Out) -> int:
     """The join partition that a record of any topic of the join is of."""
     packed = out.topic in ("totals", "campaign_totals")

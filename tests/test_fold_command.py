@@ -91,7 +91,7 @@ def fold(
 
 
 def assert_true(folded: Folded, judged: Truth) -> None:
-    assert folded.outcomes == Counter(map(repr, judged.outcomes))
+    assert folded.outcomes == Counter(map(repr, judged.decided()))
     for name, log in (("impressions", judged.impressions), ("clicks", judged.clicks)):
         assert {key: folded.counts[name][key] for key in LOG_KEYS} == {key: log.counts[key] for key in LOG_KEYS}
     assert folded.counts["impressions"]["unclicked"] == judged.counts["unclicked"]
@@ -129,7 +129,7 @@ def judged(traffic: Sequence[Path], bounds: JoinBounds = BOUNDS) -> Truth:
 
 def test_outcomes_and_counts_equal_the_oracle(traffic: tuple[Path, Path]) -> None:
     found = judged(traffic)
-    kinds = Counter(outcome.kind for outcome in found.outcomes)
+    kinds = Counter(outcome.kind for outcome in found.decided())
     assert min(kinds[kind] for kind in ("click", "repeat", "unclicked", "orphan")) > 5
     fates = found.impressions.counts + found.clicks.counts
     assert min(fates[fate] for fate in ("late", "duplicate", "rejected")) > 5

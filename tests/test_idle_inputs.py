@@ -13,7 +13,7 @@ from streams.engine.pace import Pace
 from streams.join.fold import JoinFold
 from streams.verify.oracle import truth
 from tests.factories import click, impression
-from tests.judging import assert_agrees, outcomes_of
+from tests.judging import assert_agrees, decided_of
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life
 from tests.sizes import small_sizes
@@ -50,7 +50,7 @@ def press(life: Life, number: int, impression_id: str, ts: int) -> None:
 
 
 def test_impressions_close_though_clicks_have_stopped_for_an_hour(life: Life) -> None:
-    unclicked = {one.impression_id for one in outcomes_of(life.broker.outputs()) if one.kind == "unclicked"}
+    unclicked = {one.impression_id for one in decided_of(life.broker.outputs()) if one.kind == "unclicked"}
     assert any(isinstance(seal, Seal) and seal.input == "clicks" for seal in life.seals())
     assert len(unclicked) > 40
     life.check()
@@ -59,7 +59,7 @@ def test_impressions_close_though_clicks_have_stopped_for_an_hour(life: Life) ->
 def test_straggler_behind_a_seal_is_late_and_one_in_time_is_billed(life: Life) -> None:
     judged = truth([], life.broker.inputs["clicks", 0].records, BOUNDS, seals=life.seals(), ended=False).clicks
     assert judged.counts["late"] == 1
-    assert {one.click_id for one in outcomes_of(life.broker.outputs()) if one.kind == "click"} == {
+    assert {one.click_id for one in decided_of(life.broker.outputs()) if one.kind == "click"} == {
         "k0",
         "k1",
         "k2",
@@ -95,7 +95,7 @@ def test_when_all_inputs_are_silent_open_impressions_close_by_the_clock() -> Non
     press(life, 0, "i0", wall_ms - 900)
     with small_sizes():
         life.run(100, replace(PACE, close_idle_s=3.0))
-    kinds = Counter(one.kind for one in outcomes_of(life.broker.outputs()))
+    kinds = Counter(one.kind for one in decided_of(life.broker.outputs()))
     assert kinds == Counter(click=1, unclicked=4)
     life.check()
 
@@ -121,5 +121,5 @@ def test_transactions_of_one_output_each_decide_all_the_same() -> None:
         press(life, number, f"x{number}", T0 + 30 * number)
     with small_sizes():
         life.run(300, replace(PACE, transaction_outs=1))
-    assert sum(one.kind == "orphan" for one in outcomes_of(life.broker.outputs())) > 10
+    assert sum(one.kind == "orphan" for one in decided_of(life.broker.outputs())) > 10
     life.check()

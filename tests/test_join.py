@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+import msgspec
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ from streams.join.index import Hashes
 from streams.join.scanned import ScannedImpressions
 from streams.verify.oracle import truth
 from tests.factories import click, impression, numbered
-from tests.judging import assert_agrees, outcomes_of
+from tests.judging import assert_agrees, decided_of, outcomes_of
 from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
 from tests.strategies import BOUNDS, T0, bounds, click_logs, columns, impression_logs, side_log
@@ -81,7 +83,7 @@ def test_ids_whose_hashes_collide_are_told_apart(
 
 
 def kinds(impressions: list[Record], clicks: list[Record], limits: JoinBounds = BOUNDS) -> list[tuple[str, str]]:
-    """(kind, click or impression id) of every outcome, in order of the fold, which agrees with the truth."""
+    """(kind, click or impression id) of every decision, in order of the fold, which agrees with the truth."""
     impressions, clicks = numbered(impressions), numbered(clicks)
     fold = JoinFold(limits, SimulatedDisk())
     outs: list[Out] = []
@@ -92,7 +94,7 @@ def kinds(impressions: list[Record], clicks: list[Record], limits: JoinBounds = 
     outs += fold.sweep(1_000_000) + fold.report(1_000_000)
     fold.close()
     assert_agrees(outs, truth(impressions, clicks, limits))
-    return [(outcome.kind, outcome.click_id or outcome.impression_id) for outcome in outcomes_of(outs)]
+    return [(outcome.kind, outcome.click_id or outcome.impression_id) for outcome in decided_of(outs)]
 
 
 @pytest.mark.parametrize(("delay", "kind"), [(-11, "orphan"), (-10, "click"), (100, "click"), (101, "orphan")])
@@ -111,6 +113,22 @@ def test_record_is_late_just_below_the_lateness_bound(below: int, late: bool) ->
 def test_second_click_of_an_impression_is_a_repeat_and_not_billed() -> None:
     found = kinds([impression("a", T0)], [click("k2", "a", T0 + 20), click("k1", "a", T0 + 10)])
     assert found == [("click", "k2"), ("repeat", "k1")]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
+def test_each_sampled_impression_is_shown_once_when_it_is_accepted_and_before_what_is_decided(rate: float) -> None:
+    limits = msgspec.structs.replace(BOUNDS, negative_rate=rate)
+    names = [f"i{number}" for number in range(40)]
+    log = numbered([impression(name, T0) for name in [*names, "i3"]])
+    fold = JoinFold(limits, SimulatedDisk())
+    # A click that waits for its impression is decided in the step that accepts it.
+    outs = fold.step(columns("clicks", [click("k", "i3", T0 + 1)])) + fold.step(columns("impressions", log))
+    found = outcomes_of(outs)
+    sampled = [name for name in names if xxhash.xxh3_64_intdigest(name.encode()) < rate * 2**64]
+    assert [one.impression_id for one in found if one.kind == "shown"] == sampled
+    assert [one.kind for one in found][-1] == "click"
+    assert all(one.weight == 1 / rate and one.label is None for one in found if one.kind == "shown")
+    fold.close()
 
 
 def test_every_on_time_record_raises_the_watermark_a_conflict_too() -> None:

@@ -12,7 +12,7 @@ from tests.strategies import BOUNDS, T0, columns
 
 
 def test_the_dead_letter_of_a_late_record_names_the_record_that_made_it_late() -> None:
-    fold = JoinFold(BOUNDS, SimulatedDisk())
+    fold = JoinFold(BOUNDS, SimulatedDisk(), shown=False)
     log = numbered([impression("a", T0), impression("b", T0 + 500), impression("c", T0 + 499), impression("d", T0)])
     letters = [decode(out.value or b"", Rejected) for out in fold.step(columns("impressions", log))]
     assert [letter.offset for letter in letters] == [3]
@@ -25,7 +25,7 @@ def test_the_dead_letter_of_a_late_record_names_the_record_that_made_it_late() -
 
 def test_a_record_directly_behind_the_one_that_made_it_late_names_it() -> None:
     for log, ahead in ([("a", 0), ("b", 500), ("c", 0)], 1), ([("b", 500), ("c", 0)], 0):
-        fold = JoinFold(BOUNDS, SimulatedDisk())
+        fold = JoinFold(BOUNDS, SimulatedDisk(), shown=False)
         shown = numbered([impression(name, T0 + step_ms) for name, step_ms in log])
         (out,) = fold.step(columns("impressions", shown))
         detail = decode(out.value or b"", Rejected).detail

@@ -9,7 +9,7 @@ from schemas.errors import LostHistory
 from schemas.totals import Ledger
 from streams.engine.pace import Pace
 from tests.factories import click, impression
-from tests.judging import outcomes_of
+from tests.judging import decided_of
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.life import Life
 from tests.simulation.log import SimulatedLog
@@ -56,7 +56,7 @@ def ledger(life: Life) -> Ledger:
 
 
 def kinds(life: Life) -> dict[str, str]:
-    return {one.click_id or "": one.kind for one in outcomes_of(life.broker.outputs())}
+    return {one.click_id or "": one.kind for one in decided_of(life.broker.outputs())}
 
 
 def test_history_below_retention_stops_with_both_numbers_and_the_ways_out(life: Life) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.codec import decode
 from schemas.events import MIN_TS_MS, Click, Impression
-from schemas.outcomes import Outcome
+from schemas.outcomes import SHOWN, Outcome
 from streams.join.outcomes import Outcomes
 
 _texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
@@ -28,15 +28,16 @@ _impressions = st.builds(
 )
 
 
-@given(_impressions, _texts, st.sampled_from(["click", "repeat", "unclicked"]))
+@given(_impressions, _texts, st.sampled_from(["click", "repeat", "unclicked", "shown"]))
 def test_an_outcome_decodes_to_all_fields_of_its_impression(impression: Impression, click_id: str, kind: str) -> None:
-    outcomes = Outcomes(3, 4, unclicked_weight=20.0)
+    outcomes = Outcomes(3, 4, sampled_weight=20.0)
     click = Click(click_id, impression.impression_id, impression.ts + 7)
-    if kind == "unclicked":
-        out = outcomes.unclicked(impression)
-    else:
+    clicked = kind in {"click", "repeat"}
+    if clicked:
         out = outcomes.clicked(impression, click, repeat=kind == "repeat")
-    clicked = kind != "unclicked"
+    else:
+        out = outcomes.shown(impression) if kind == "shown" else outcomes.unclicked(impression)
+    assert (out.value or b"").startswith(SHOWN) == (kind == "shown")
     # Readers that do not know the default find it in the record.
     assert (b'"weight":1.0,' if clicked else b'"weight":20.0,') in (out.value or b"")
     assert decode(out.value or b"", Outcome) == Outcome(

@@ -41,7 +41,7 @@ def assert_owned(outs: list[Out], wanted: Truth, *, first_ms: int, end_ms: int) 
         key: {name: n for name, n in row.items() if n} for key, row in owned.items()
     }
     assert Counter(repr(one) for one in outcomes_of(outs) if minute_of(one) < end_ms) == Counter(
-        repr(one) for one in wanted.outcomes if first_ms <= minute_of(one) < end_ms
+        repr(one) for one in wanted.decided() if first_ms <= minute_of(one) < end_ms
     )
     return len(owned)
 

@@ -118,6 +118,17 @@ def test_an_unclicked_row_has_no_click() -> None:
     assert row["weight"] == 20.0
 
 
+def test_a_shown_impression_is_no_row_and_its_neighbours_keep_their_places() -> None:
+    known = [Outcome(kind=kind, impression_id=kind, join_partition=0, ts=MINUTE_MS) for kind in ("shown", "unclicked")]
+    shown, unclicked = map(encode, known)
+    for bad in (b"", b"{"):
+        rows, refused = rows_of("outcomes", [shown, unclicked, shown, bad, unclicked], run="")
+        assert [row["kind"] for row in rows_as_dicts(rows)] == ["unclicked", "unclicked"]
+        assert (list(rows.sources), [each.index for each in refused]) == ([1, 4], [3])
+    rows, refused = rows_of("outcomes", [shown, unclicked], run="")
+    assert (list(rows.sources), refused) == ([1], [])
+
+
 def test_a_decision_is_kept_under_its_minute() -> None:
     decision = PacingDecision("k1", 4, MINUTE_MS + 59_999, MINUTE_MS - 40_000, "ahead", 0.25, 100, 60, 50, 9, 2)
     row = only_row("pacing", decision)

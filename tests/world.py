@@ -197,8 +197,8 @@ def decisions() -> list[PacingDecision]:
 
 
 def outcomes() -> list[Outcome]:
-    """Every outcome, of all join partitions."""
-    return [outcome for expected in truths() for outcome in expected.outcomes]
+    """Every decision, of all join partitions."""
+    return [outcome for expected in truths() for outcome in expected.decided()]
 
 
 def _billed(campaign_id: str) -> list[Outcome]:

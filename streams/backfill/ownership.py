@@ -119,7 +119,14 @@ class OwningFold(JoinFold):
     ) -> None:
         """`complete`: the inputs end where the range ends, and `finish` will be called."""
         super().__init__(
-            bounds, disk, partition=partition, shards=shards, dimensions=dimensions, names=names, digest=digest
+            *(bounds, disk),
+            partition=partition,
+            shards=shards,
+            dimensions=dimensions,
+            names=names,
+            digest=digest,
+            # ClickHouse, which keeps what a replay writes, has no rows of them.
+            shown=False,
         )
         self._complete = complete
         self._dedupe_ms, self._window_ms, self._skew_ms = bounds.dedupe_ms, bounds.window_ms, bounds.skew_ms

@@ -45,12 +45,16 @@ class JoinFold(Fold):
         digest: str = "",
         former: str = "",
         belongs: Callable[[bytes], int] | None = None,
+        shown: bool = True,
     ) -> None:
         """`former`: the digest of the version before for these settings. `belongs`: the partition a key should be in,
-        if the partitioner is known; misplaced orphans are counted.
+        if the partitioner is known; misplaced orphans are counted. Without `shown` no outcomes of that kind are put
+        out: only a learner reads them.
         """
         self.state = JoinState(bounds, disk, dimensions, partition=partition, campaign_partitions=campaign_partitions)
-        self._rules = Matching(self.state, bounds, partition=partition, shards=shards, names=names, belongs=belongs)
+        self._rules = Matching(
+            self.state, bounds, partition=partition, shards=shards, names=names, belongs=belongs, shown=shown
+        )
         self._bounds = bounds
         self._partition = partition
         self._digest = digest or bounds.digest(*dimensions)

@@ -45,6 +45,7 @@ class Matching:
         shards: int,
         names: dict[str, str] | None,
         belongs: Callable[[bytes], int] | None,
+        shown: bool,
     ) -> None:
         """`belongs` gives the partition that a key belongs in; None if the partitioner is not known."""
         self.state = state
@@ -55,9 +56,10 @@ class Matching:
         # Features since start that no model can use; the cleaned impression is what is kept and compared.
         self.features_left_out = 0
         self._belongs = belongs
+        self._shown = shown
         self._names = names or {name: name for name in INPUTS}
         self._negatives = Negatives(bounds.negative_rate)
-        self._outcomes = Outcomes(partition, shards, unclicked_weight=self._negatives.weight)
+        self._outcomes = Outcomes(partition, shards, sampled_weight=self._negatives.weight)
         self._impression_decoder = ImpressionDecoder(bounds)
         self._click_decoder = ClickDecoder(bounds)
         self._former_decoders: dict[str, ImpressionDecoder | ClickDecoder] = {
@@ -192,6 +194,9 @@ class Matching:
             ts, hashes = ts[accepted], hashes[accepted]
         positions = state.store.append(ts, hashes, events.payloads(accepted))
         state.counting.add_impressions(events, accepted, ts)
+        if self._shown and not former:
+            # Before what is decided about them: a reader of outcomes meets each impression first.
+            outs.extend(self._outcomes.shown(events[place]) for place in self._sampled(accepted, hashes))
         clicked = []
         for number in state.accepted_clicks.awaited(hashes):
             impression = events[int(accepted[number])]
@@ -307,8 +312,11 @@ class Matching:
         self.state.decisions.closed += int(unclicked.sum())
         unclicked[clicked] = False
         self.state.decisions.unclicked += int(unclicked.sum())
-        sampled = accepted[unclicked & self._negatives.sampled(hashes)].tolist()
+        sampled = self._sampled(accepted[unclicked], hashes[unclicked])
         outs.extend(self._outcomes.unclicked(events[place]) for place in sampled)
+
+    def _sampled(self, places: Int64s, hashes: Hashes) -> list[int]:
+        return places[self._negatives.sampled(hashes)].tolist()  # type: ignore[no-any-return]  # tolist gives Any
 
     def can_sweep(self) -> bool:
         """Whether another `sweep` would decide something."""

@@ -1,7 +1,7 @@
-"""Samples negatives: decides which unclicked impressions become outcomes, and how many each stands for.
+"""Samples impressions: decides which become `shown` and `unclicked` outcomes, and how many each stands for.
 
-Impressions outnumber clicks a hundred to one. A share of the unclicked ones, chosen by the hash of their id, is enough
-to learn from, and the choice is the same on every replay.
+Impressions outnumber clicks a hundred to one. A share of them, chosen by the hash of their id, is enough to learn from,
+and the choice is the same on every replay, and the same for both kinds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class Negatives:
-    """Samples unclicked impressions at `rate`, 0 to 1. 1 keeps all, 0 none."""
+    """Samples impressions at `rate`, 0 to 1. 1 keeps all, 0 none."""
 
     def __init__(self, rate: float) -> None:
         # An id is sampled iff its hash / 2^64 < rate.

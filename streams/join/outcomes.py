@@ -15,12 +15,12 @@ _BEFORE_ID = len(b'{"impression_id":')
 class Outcomes:
     """Writes outcomes of one join partition to the model shard of their campaign; orphans go to shard 0."""
 
-    def __init__(self, partition: int, shards: int, *, unclicked_weight: float) -> None:
+    def __init__(self, partition: int, shards: int, *, sampled_weight: float) -> None:
         self._partition = partition
         self._shards = shards
-        # The text of an unclicked one around its id, which is all that differs: 5 % of impressions become one.
-        own = Outcome("unclicked", "", partition, weight=unclicked_weight, label=0)
-        self._around = encode(own)[:-1].split(b'""')
+        # The texts around the id, which is all that differs: 5 % of impressions become one of each.
+        self._around_shown = _around_id(Outcome("shown", "", partition, weight=sampled_weight))
+        self._around_unclicked = _around_id(Outcome("unclicked", "", partition, weight=sampled_weight, label=0))
 
     def clicked(self, impression: Impression, click: Click, *, repeat: bool) -> Out:
         """The billable click of an impression, or a later one."""
@@ -37,21 +37,34 @@ class Outcomes:
         shard = self._shard(impression)
         return Out("outcomes", str(shard).encode(), encode(own)[:-1] + _texts(impression)[1], shard)
 
+    def shown(self, impression: Impression) -> Out:
+        """The impression is accepted; nothing is decided about it yet."""
+        return self._sampled(impression, self._around_shown)
+
     def unclicked(self, impression: Impression) -> Out:
         """The window passed without a billable click."""
-        impression_id, after_id = _texts(impression)
-        shard, before, behind = self._shard(impression), *self._around
-        return Out("outcomes", str(shard).encode(), before + impression_id + behind + after_id, shard)
+        return self._sampled(impression, self._around_unclicked)
 
     def orphan(self, click: Click) -> Out:
         """No impression matches this click."""
         outcome = Outcome("orphan", click.impression_id, self._partition, click_id=click.click_id, click_ts=click.ts)
         return Out("outcomes", b"0", encode(outcome), 0)
 
+    def _sampled(self, impression: Impression, around: tuple[bytes, bytes]) -> Out:
+        impression_id, after_id = _texts(impression)
+        shard, (before, behind) = self._shard(impression), around
+        return Out("outcomes", str(shard).encode(), before + impression_id + behind + after_id, shard)
+
     def _shard(self, impression: Impression) -> int:
         if self._shards == 1:
             return 0
         return xxhash.xxh3_64_intdigest(impression.campaign_id.encode()) % self._shards
+
+
+def _around_id(outcome: Outcome) -> tuple[bytes, bytes]:
+    """The text before and after the id of an outcome whose id is empty."""
+    before, behind = encode(outcome)[:-1].split(b'""')
+    return before, behind
 
 
 def _texts(impression: Impression) -> tuple[bytes, bytes]:

@@ -122,7 +122,7 @@ class SinkChecks:
             if settled.has_outcomes_at(event_ms) and hash_of(row) not in hashes_to_sink:
                 found.add(row)
                 row_of[hash_of(row)] = row
-        for outcome in judged.outcomes:
+        for outcome in judged.decided():
             event_ms, row = written.event_ms(outcome), written.row_of(outcome)
             if (
                 settled.has_outcomes_at(event_ms)

@@ -49,6 +49,10 @@ class Truth:
     totals: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     campaigns: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
+    def decided(self) -> list[Outcome]:
+        """The outcomes that ClickHouse keeps: all but `shown`, which are no decisions."""
+        return [outcome for outcome in self.outcomes if outcome.kind != "shown"]
+
 
 def _judge_alone(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
     """The decoded event, or the reason it is rejected for by itself."""
@@ -247,6 +251,8 @@ def truth(
     orphan_ms = min(orphan_below_ms, END_OF_TIME_MS if ended else impressions_log.watermark_ms - bounds.skew_ms)
     by_id: dict[str, list[Impression]] = defaultdict(list)
     for impression in impressions_log.accepted:
+        if _is_sampled(impression, bounds):
+            result.outcomes.append(_sampled(impression, "shown", None, bounds, partition))
         by_id[impression.impression_id].append(impression)
         _count(result, impression, impression.ts, impressions=1, **_expected(impression))
     billed: set[tuple[str, int]] = set()
@@ -278,10 +284,14 @@ def truth(
         if (impression.impression_id, impression.ts) in billed:
             continue
         result.counts["unclicked"] += 1
-        # Python compares an int with a float exactly, so this is hash / 2^64 < rate without rounding.
-        if xxhash.xxh3_64_intdigest(impression.impression_id.encode()) < bounds.negative_rate * 2**64:
-            result.outcomes.append(_outcome(impression, "unclicked", partition, 0, weight=1 / bounds.negative_rate))
+        if _is_sampled(impression, bounds):
+            result.outcomes.append(_sampled(impression, "unclicked", 0, bounds, partition))
     return result
+
+
+def _is_sampled(impression: Impression, bounds: JoinBounds) -> bool:
+    # Python compares an int with a float exactly, so this is hash / 2^64 < rate without rounding.
+    return xxhash.xxh3_64_intdigest(impression.impression_id.encode()) < bounds.negative_rate * 2**64
 
 
 def _expected(impression: Impression) -> dict[str, int]:
@@ -302,6 +312,10 @@ def _count(result: Truth, impression: Impression, ts_ms: int, **measures: int) -
 def _outcome(impression: Impression, kind: str, partition: int, label: int | None, **more: Any) -> Outcome:
     fields = {**msgspec.structs.asdict(impression), "kind": kind, "join_partition": partition, "label": label, **more}
     return Outcome(**fields)
+
+
+def _sampled(impression: Impression, kind: str, label: int | None, bounds: JoinBounds, partition: int) -> Outcome:
+    return _outcome(impression, kind, partition, label, weight=1 / bounds.negative_rate)
 
 
 def _clicked(impression: Impression, click: Click, *, repeat: bool, partition: int) -> Outcome:

@@ -37,7 +37,7 @@ class Outcomes:
         self.hashes_to_sink: defaultdict[int, set[int]] = defaultdict(set)
         for shard, offset, outcome in self._read():
             self._hashed[outcome.join_partition].add(outcome, at_ms=event_ms(outcome))
-            if sink_offsets and offset >= sink_offsets[shard]:
+            if sink_offsets and offset >= sink_offsets[shard] and outcome.kind != "shown":
                 self.hashes_to_sink[outcome.join_partition].add(hash_of(row_of(outcome)))
 
     def _read(self) -> Iterator[tuple[int, int, Outcome]]:

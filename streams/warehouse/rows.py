@@ -112,23 +112,27 @@ def _decoded(
     shape: Shape, values: Sequence[bytes | None], start: int
 ) -> tuple[list[Any], Sequence[int], list[Refused]]:
     """Records, the index of each, and what is refused; the first value has the index `start`."""
+    indexes: Sequence[int] = range(start, start + len(values))
+    if shape.no_row:
+        indexes = [index for index in indexes if not (values[index - start] or b"").startswith(shape.no_row)]
+        values = [values[index - start] for index in indexes]
     try:
         # Nearly always all values are good: then no Python code runs for a record that is one row.
         if shape.rows_in is None and all_flat(values):  # type: ignore[arg-type]  # None raises TypeError
             records = list(map(shape.decode, values))  # type: ignore[arg-type]
-            return records, range(start, start + len(values)), []
+            return records, indexes, []
     except (ValueError, TypeError):
         pass
-    return _decoded_one_by_one(shape, values, start)
+    return _decoded_one_by_one(shape, values, indexes)
 
 
 def _decoded_one_by_one(
-    shape: Shape, values: Sequence[bytes | None], start: int
+    shape: Shape, values: Sequence[bytes | None], indexes: Sequence[int]
 ) -> tuple[list[Any], list[int], list[Refused]]:
     records: list[Any] = []
     sources: list[int] = []
     refused: list[Refused] = []
-    for index, value in enumerate(values, start):
+    for index, value in zip(indexes, values, strict=True):
         if value is None and shape.compacted:
             continue
         record = read(value, shape.decode, max_bytes=MAX_OWN_RECORD_BYTES, packed=shape.rows_in is not None)

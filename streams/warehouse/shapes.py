@@ -12,7 +12,7 @@ import xxhash
 from schemas.campaigns import CampaignChange
 from schemas.codec import decoder
 from schemas.models import ModelMetrics
-from schemas.outcomes import Outcome
+from schemas.outcomes import SHOWN, Outcome
 from schemas.pacing import PacingDecision
 from schemas.packed import minute_totals
 from schemas.rejects import Rejected
@@ -42,7 +42,7 @@ class Shape(NamedTuple):
 
     `compacted`: a record without a value is a deletion and not an error. `rows_in` returns how many rows a record is;
     None where each is one row. Records of many rows may be in MessagePack. `weight` says how much more memory a byte of
-    a value takes as rows than one of JSON does.
+    a value takes as rows than one of JSON does. Values that begin with `no_row` become no row; empty: all become one.
     """
 
     table: str
@@ -51,6 +51,7 @@ class Shape(NamedTuple):
     compacted: bool = False
     rows_in: Callable[[Any], int] | None = None
     weight: int = 1
+    no_row: bytes = b""
 
 
 def _without(kind: type[msgspec.Struct], name: str) -> type[msgspec.Struct]:
@@ -161,6 +162,8 @@ SHAPES: Final = {
             Field("user_hash", "UInt64", attrgetter("user_id"), _user_hashes),
             *_same("UInt32", "join_partition"),
         ),
+        # Each is followed by what was decided, with the same fields.
+        no_row=SHOWN,
     ),
     "pacing": Shape(
         "pacing_rows",

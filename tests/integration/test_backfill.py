@@ -116,7 +116,7 @@ class Setting:
         assert Counter(tuple(row[:4]) for row in outcomes if row[4] // MINUTE_MS * MINUTE_MS in owned) == Counter(
             (one.kind, one.impression_id, one.click_id or "", one.click_ts or 0)
             for judged in truths
-            for one in judged.outcomes
+            for one in judged.decided()
             if (one.ts if one.ts is not None else one.click_ts or 0) // MINUTE_MS * MINUTE_MS in owned
         )
         return len(found)

@@ -209,7 +209,7 @@ def test_demo_on_files_equals_the_batch_truth_and_clickfold_fold(demo: Demo, tmp
     for log in (judged.impressions, judged.clicks):
         assert all(log.counts[fate] > 3 for fate in ("accepted", "late", "duplicate", "rejected")), log.counts
     assert all(judged.counts[decision] > 20 for decision in ("billable", "repeat", "orphan", "unclicked"))
-    assert decided(exported.lines) == Counter(map(repr, judged.outcomes))
+    assert decided(exported.lines) == Counter(map(repr, judged.decided()))
     assert exported.measures() == {tuple(map(str, key)): dict(+row) for key, row in judged.totals.items()}
     command = [sys.executable, "-m", "streams.cli", "fold", *map(str, files), *OPTIONS]
     folded = subprocess.run(command, capture_output=True, timeout=60, check=True)

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from schemas.errors import ClickfoldError, SettingsError
 from schemas.events import Campaign
+from schemas.outcomes import SHOWN
 from schemas.records import Record
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.cli.commands import options
@@ -262,7 +263,8 @@ def _export(stack: Stack, partitions: Iterable[int], counts: Mapping[str, Mappin
     folder.mkdir(parents=True, exist_ok=True)
     with written_file(folder / "outcomes.jsonl", "export") as file:
         for value in read_all(stack.cluster, "outcomes", 0):
-            file.write(outcome_line(value))
+            if not value.startswith(SHOWN):
+                file.write(outcome_line(value))
     with (
         written_file(folder / "totals.csv", "export") as file,
         io.TextIOWrapper(file, encoding="utf-8", newline="") as text,

@@ -64,7 +64,7 @@ def fold(
     logs = {"impressions": FileLog(impressions, "impressions"), "clicks": FileLog(clicks, "clicks")}
     tally, left_out = Tally(), LeftOut()
     with tempfile.TemporaryDirectory(prefix="clickfold-fold-") as folder:
-        join = JoinFold(bounds, Folder(Path(folder)))
+        join = JoinFold(bounds, Folder(Path(folder)), shown=False)
         for records in interleaved({log: files.batches() for log, files in logs.items()}, interleave, join):
             outs = join.step(records)
             if join.features_left_out and left_out.offset < 0:
