@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest.mock import patch
 
 import msgspec
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 import streams.join.matching
 import streams.join.pending
 from schemas.bounds import JoinBounds
+from schemas.codec import decode
 from schemas.errors import BrokenInvariant, DamagedState, StateMismatch
+from schemas.outcomes import SHOWN, Outcome
+from schemas.reading import ReadImpression, read_impression
 from schemas.records import Out, Record
 from schemas.seals import Seal, SealRecord, Start
 from streams.join.fold import JoinFold
@@ -129,6 +133,29 @@ def test_each_sampled_impression_is_shown_once_when_it_is_accepted_and_before_wh
     assert [one.kind for one in found][-1] == "click"
     assert all(one.weight == 1 / rate and one.label is None for one in found if one.kind == "shown")
     fold.close()
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_a_shown_outcome_has_the_fields_of_its_impression_however_that_was_written(shards: int) -> None:
+    """Unknown fields of an impression may have the names of an outcome's fields."""
+    plain = impression("plain", T0, campaign_id="c9", country="日本", features={"a": 1})
+    spaced = impression("spaced", T0, campaign_id="c9")
+    named = impression("named", T0, campaign_id="c9", kind="click", label=1, click_id="k", weight=7.0, join_partition=9)
+    cleaned = impression("cleaned", T0, campaign_id="c9", features={"a": None, "b": 2})
+    log = numbered([plain, spaced, named, cleaned])
+    log[1] = replace(log[1], value=b"  " + (log[1].value or b"").replace(b",", b" , "))
+    fold = JoinFold(msgspec.structs.replace(BOUNDS, negative_rate=0.9999), SimulatedDisk(), partition=3, shards=shards)
+    outs = fold.step(columns("impressions", log))
+    fold.close()
+    assert len(outs) == len(log)
+    for record, out in zip(log, outs, strict=True):
+        shown = read_impression(record.value)
+        assert isinstance(shown, ReadImpression)
+        assert decode(out.value or b"", Outcome) == Outcome(
+            kind="shown", join_partition=3, weight=1 / 0.9999, **msgspec.structs.asdict(shown.impression)
+        )
+        assert out.partition == xxhash.xxh3_64_intdigest(b"c9") % shards
+        assert (out.value or b"").startswith(SHOWN)
 
 
 def test_every_on_time_record_raises_the_watermark_a_conflict_too() -> None:

@@ -24,7 +24,7 @@ from streams.kernels.names import (
     code_scanned,
     code_texts,
 )
-from streams.kernels.scan import DIMS, FIELDS, READ, ROW, scan
+from streams.kernels.scan import DIMS, FIELDS, PLAIN, ROW, scan
 from streams.kernels.slices import MARGIN, Slices
 from streams.kernels.totals import add_columns, fill_row_slots, find_rows, mark
 
@@ -78,7 +78,7 @@ def test_scan_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None
     refuses(scan, scan_arguments, name, bad)
     arguments = scan_arguments()
     assert scan(*arguments.values()) == 2
-    assert arguments["results"].tolist() == [READ, READ]
+    assert arguments["results"].tolist() == [PLAIN, PLAIN]
 
 
 def gather_arguments() -> Arguments:

@@ -16,7 +16,7 @@ import xxhash
 from schemas.compiled import KERNELS
 from streams.kernels.gather import STORED, describe, gather
 from streams.kernels.names import CODES, ENTRY, NEXT_CODES, STATE, code_texts
-from streams.kernels.scan import FIELDS, LEFT, READ, ROW, scan
+from streams.kernels.scan import FIELDS, LEFT, PLAIN, READ, ROW, scan
 from streams.kernels.slices import Slices
 from streams.kernels.totals import add_columns, find_rows
 from tests.canaries import guarded
@@ -46,9 +46,14 @@ def test_whatever_the_scanner_reads_msgspec_accepts_with_the_same_values(seed: i
 )
 def test_usual_records_stay_on_the_fast_path(rest: str) -> None:
     result, row = scanned(GOOD + rest.encode())
-    assert result == (LEFT if "[]" in rest else READ)
-    if result == READ:
+    assert result == (LEFT if "[]" in rest else PLAIN)
+    if result != LEFT:
         assert (int(row["ts"]), int(row["price"]), int(row["hash"])) == (1_700_000_000_000, 5, xxh3(b"i1"))
+
+
+@pytest.mark.parametrize("rest", [',"kind":"click"}', ',"label":1,"arm":"a"}', ',"":null}'])
+def test_a_record_with_an_unknown_field_is_read_and_not_plain(rest: str) -> None:
+    assert scanned(GOOD + rest.encode())[0] == READ
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_another_key_is_left_to_msgspec() -> None:
 def test_hashes_are_those_of_xxhash(length: int) -> None:
     key = (b"0123456789abcdef-" * 16)[:length]
     result, row = scanned(GOOD.replace(b'"i1"', b'"' + key + b'"') + b"}", key)
-    assert result == READ
+    assert result != LEFT
     assert int(row["hash"]) == xxh3(key)
 
 

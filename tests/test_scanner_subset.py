@@ -11,7 +11,7 @@ import pytest
 from schemas.events import MAX_FEATURES, MAX_ID_CHARS, MAX_PRICE_MICROS, MAX_TS_MS, MIN_TS_MS
 from schemas.reading import read_impression
 from schemas.totals import DIMENSIONS
-from streams.kernels.scan import FIELDS, LONGEST, NAMES, READ, ROW, scan
+from streams.kernels.scan import FIELDS, LEFT, LONGEST, NAMES, ROW, scan
 from streams.kernels.slices import Slices
 from tests.scanning import Record, equal
 from tests.subset import in_subset
@@ -145,7 +145,7 @@ def differing(records: list[Record]) -> list[Record]:
     values, keys = Slices.of([record.value for record in records]), Slices.of([record.key for record in records])
     rows, results = np.zeros(len(records), ROW), np.zeros(len(records), np.int8)
     scan(*values.arrays, *keys.arrays, rows, results, np.full(FIELDS + 1, FIELDS, np.int64))
-    reads = [result == READ for result in results.tolist()]
+    reads = [result != LEFT for result in results.tolist()]
     assert {True, False} == {*reads} or len(records) == 1
     return [
         record

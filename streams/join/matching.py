@@ -196,7 +196,7 @@ class Matching:
         state.counting.add_impressions(events, accepted, ts)
         if self._shown and not former:
             # Before what is decided about them: a reader of outcomes meets each impression first.
-            outs.extend(self._outcomes.shown(events[place]) for place in self._sampled(accepted, hashes))
+            outs.extend(self._shown_outcome(events, place) for place in self._sampled(accepted, hashes))
         clicked = []
         for number in state.accepted_clicks.awaited(hashes):
             impression = events[int(accepted[number])]
@@ -314,6 +314,10 @@ class Matching:
         self.state.decisions.unclicked += int(unclicked.sum())
         sampled = self._sampled(accepted[unclicked], hashes[unclicked])
         outs.extend(self._outcomes.unclicked(events[place]) for place in sampled)
+
+    def _shown_outcome(self, events: ScannedImpressions, place: int) -> Out:
+        plain = events.plain(place)
+        return self._outcomes.shown(events[place]) if plain is None else self._outcomes.shown_plain(*plain)
 
     def _sampled(self, places: Int64s, hashes: Hashes) -> list[int]:
         return places[self._negatives.sampled(hashes)].tolist()  # type: ignore[no-any-return]  # tolist gives Any

@@ -19,7 +19,7 @@ from schemas.rejects import Reason
 from streams.join.decode import DecodedBatch, misplaced
 from streams.join.former import read_former
 from streams.join.index import Hashes
-from streams.kernels.scan import FIELDS, LEFT, ROW, scan
+from streams.kernels.scan import CAMPAIGN, FIELDS, LEFT, PLAIN, ROW, scan
 from streams.kernels.slices import Slices
 
 Int64s = npt.NDArray[np.int64]
@@ -41,9 +41,11 @@ class ScannedImpressions(Sequence[Impression]):
         rows: npt.NDArray[np.void],
         values: Slices,
         left: dict[int, Impression],
+        plain: npt.NDArray[np.bool_],
         cleaned: Mapping[int, bytes] = MappingProxyType({}),
     ) -> None:
         """The values decode to the impressions, but for those that were `cleaned`, by place."""
+        self._plain = plain
         self._values = values
         self._cleaned = cleaned
         self.rows = rows
@@ -73,6 +75,15 @@ class ScannedImpressions(Sequence[Impression]):
 
     def _payload(self, place: int) -> bytes:
         return self._cleaned.get(place) or self._values[place] or b""
+
+    def plain(self, place: int) -> tuple[bytes, bytes] | None:
+        """Campaign and text of an impression that is one JSON object of known fields; None for any other."""
+        text = self._payload(place)
+        if not self._plain[place] or not text.startswith(b"{"):
+            return None
+        span = int(self.rows["spans"][place, CAMPAIGN])
+        start = span >> 16
+        return text[start : start + (span & 0xFFFF)], text
 
     def __iter__(self) -> Iterator[Impression]:
         return map(self.__getitem__, range(len(self)))
@@ -117,7 +128,7 @@ class ImpressionDecoder:
         stamped = np.asarray(records.timestamps, np.int64)
         doubtful = (results == LEFT) | ((rows["ts"] > stamped + self._future_ms) & (stamped >= 0))
         if not doubtful.any():
-            events = ScannedImpressions(rows, values, {})
+            events = ScannedImpressions(rows, values, {}, results == PLAIN)
             return DecodedBatch(range(len(rows)), events, events.ts, [])
         good = np.ones(len(records), np.bool_)
         refused: list[tuple[int, Reason, str]] = []
@@ -137,7 +148,8 @@ class ImpressionDecoder:
             for place, row in enumerate(chosen)
             if row in read and read[row].payload != records.values[row]
         }
-        events = ScannedImpressions(rows[places], values.at(places), left, cleaned)
+        plain = (results == PLAIN) & ~doubtful
+        events = ScannedImpressions(rows[places], values.at(places), left, plain[places], cleaned)
         features_left_out = sum(each.features_left_out for each in read.values())
         return DecodedBatch(chosen, events, events.ts, refused, features_left_out)
 

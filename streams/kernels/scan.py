@@ -61,7 +61,8 @@ ROW_BYTES = ROW.itemsize
 AT_TS, AT_PRICE, AT_PCTR, AT_HASH, AT_SPANS = (ROW.fields[name][1] for name in ROW.names)  # type: ignore[index,union-attr]
 # A start must fit 16 bits.
 LONGEST = 65_535
-LEFT, READ = 0, 1
+# PLAIN: it is read, and it has no unknown field.
+LEFT, READ, PLAIN = 0, 1, 2
 _MIN_TS_MS, _MAX_TS_MS, _MAX_MICROS = np.int64(MIN_TS_MS), np.int64(MAX_TS_MS), np.int64(MAX_PRICE_MICROS)
 _MAX_TEXT, _MAX_FEATURE_TEXT, _MAX_FEATURES = (
     np.int64(MAX_ID_CHARS),
@@ -144,7 +145,7 @@ def _features_end(at: Int, stop: Int) -> Int:
 
 @part
 def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after: Int, names: Int) -> Int:
-    """READ, and then its row is written; or LEFT. All of the value and MARGIN bytes beyond can be read.
+    """READ or PLAIN, and then its row is written; or LEFT. All of the value and MARGIN bytes beyond can be read.
 
     `after` remembers which field followed which: a producer writes them in one order nearly always.
     """
@@ -250,7 +251,7 @@ def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after:
             continue
         if closing != 125 or at != stop or (seen & REQUIRED) != REQUIRED:
             return LEFT
-        return READ
+        return READ if seen >> UNKNOWN & 1 else PLAIN
 
 
 Int64s = npt.NDArray[np.int64]
@@ -267,10 +268,11 @@ def scan(
     results: npt.NDArray[np.int8],
     after: Int64s,
 ) -> int:
-    """Reads records of which the key is the impression id. `results` says of each LEFT or READ. Returns how many READ.
+    """Reads records of which the key is the impression id. `results` says of each LEFT, READ or PLAIN.
 
-    `values` and `keys` have `MARGIN` bytes beyond each of their spans. `after` has FIELDS + 1 numbers, at first all
-    FIELDS; it is memory from call to call. Raises IndexError for a span that is not within its buffer.
+    Returns how many are not LEFT. `values` and `keys` have `MARGIN` bytes beyond each of their spans. `after` has
+    FIELDS + 1 numbers, at first all FIELDS; it is memory from call to call. Raises IndexError for a span that is not
+    within its buffer.
     """
     count = len(value_spans)
     if len(key_spans) < count or len(rows) < count or len(results) < count or len(after) < FIELDS + 1:
@@ -291,7 +293,7 @@ def scan(
                 raise IndexError("a key is not within its buffer")
             value, key, row = value_base + start, key_base + key_start, row_base + ROW_BYTES * number
             result = _scan_one(value, value + length, key, key_length, row, follows, names)
-            if result == READ:
+            if result != LEFT:
                 put_word(row + AT_HASH, xxh3(key, key_length))
                 found += 1
         results[number] = result
