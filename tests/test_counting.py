@@ -22,6 +22,7 @@ from schemas.records import Out, Records
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
 from streams.join.scanned import ImpressionDecoder, ScannedImpressions
 from streams.join.totals.counting import Counting
+from streams.join.totals.measures import SHOWN
 from streams.join.totals.names import CODE_COLUMNS, Names
 from streams.join.totals.tables import Int32s, Table
 from streams.kafka.partitioners import java_partition
@@ -151,6 +152,31 @@ def test_combinations_that_differ_in_one_code_only_are_told_apart() -> None:
     rows = table.rows_of(codes)
     assert table.count == len(codes)
     assert np.array_equal(table.codes[rows], codes)
+
+
+@pytest.mark.parametrize("first", [2**16 - 2, 2**16 - 1])
+def test_a_table_keeps_its_rows_when_a_code_needs_more_than_16_bits(first: int) -> None:
+    table = Table()
+    codes = np.zeros((300, CODE_COLUMNS), np.int32)
+    codes[:, 3] = np.arange(first - 298, first + 2)
+    rows = [table.rows_of(codes[start : start + 100]) for start in range(0, 300, 100)]
+    assert np.concatenate(rows).tolist() == list(range(300))
+    assert table.codes.itemsize == (2 if first + 1 < 2**16 else 4)
+    assert table.rows_of(codes).tolist() == list(range(300))
+    assert np.array_equal(table.codes[:300], codes)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_sums_go_on_when_one_needs_more_than_32_bits(more: int) -> None:
+    table, twice = Table(), np.zeros((2, CODE_COLUMNS), np.int32)
+    twice[1, 0] = 5
+    for added in (2**30, 2**30 - 1 + more):
+        table.add(twice, np.full((len(SHOWN), 2), added, np.int64) - np.array([0, 1]), SHOWN)
+    assert table.shown.itemsize == (4 if not more else 8)
+    assert table.measures(np.arange(2))[SHOWN, :].tolist() == [[2**31 - 1 + more, 2**31 - 3 + more]] * len(SHOWN)
+    restored = Table()
+    restored.put(np.arange(2, dtype=np.int32), twice, table.shown[:, :2].astype(np.int64))
+    assert np.array_equal(restored.measures(np.arange(2)), table.measures(np.arange(2)))
 
 
 @given(_steps, _steps, _steps)

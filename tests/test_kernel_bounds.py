@@ -26,7 +26,7 @@ from streams.kernels.names import (
 )
 from streams.kernels.scan import DIMS, FIELDS, PLAIN, ROW, scan
 from streams.kernels.slices import MARGIN, Slices
-from streams.kernels.totals import add_columns, fill_row_slots, find_rows, mark
+from streams.kernels.totals import add_columns, add_narrow, fill_row_slots, find_rows, mark
 
 GOOD = b'{"impression_id":"i1","ts":1700000000000,"campaign_id":"c","creative_id":"k","price_micros":5}'
 Arguments = dict[str, Any]
@@ -380,11 +380,15 @@ def test_find_places_refuses_what_is_not_within_its_arrays(name: str, bad: Any) 
 # ---- rows of totals -------------------------------------------------------------------------------------------------
 
 
+# A combination of codes of 16 bits.
+WORDS = CODES // 4
+
+
 def rows_arguments() -> Arguments:
     """One row known, two combinations asked, one of them new: the table has just room for both to be new."""
-    codes = np.zeros((2, CODES), np.int32)
+    codes = np.zeros((2, WORDS), np.uint64)
     codes[1, -1] = 7
-    slots, rows = np.full(8, -1, np.int32), np.zeros((3, CODES), np.int32)
+    slots, rows = np.full(8, -1, np.int32), np.zeros((3, WORDS), np.uint64)
     fill_row_slots(slots, rows, 1)
     return {"codes": codes, "slots": slots, "table": rows, "count": 1, "rows": np.full(2, 9, np.int32)}
 
@@ -393,10 +397,10 @@ def rows_arguments() -> Arguments:
     ("name", "bad"),
     [
         ("rows", i4(9)),
-        ("table", np.zeros((2, CODES), np.int32)),
+        ("table", np.zeros((2, WORDS), np.uint64)),
         ("slots", np.full(4, -1, np.int32)),
-        ("codes", np.zeros((2, CODES + 2), np.int32)),
-        ("table", np.zeros((3, CODES + 2), np.int32)),
+        ("codes", np.zeros((2, WORDS + 1), np.uint64)),
+        ("table", np.zeros((3, WORDS + 1), np.uint64)),
     ],
 )
 def test_find_rows_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
@@ -404,20 +408,20 @@ def test_find_rows_refuses_what_is_not_within_its_arrays(name: str, bad: Any) ->
     arguments = rows_arguments()
     assert find_rows(*arguments.values()) == 2
     assert arguments["rows"].tolist() == [0, 1]
-    assert arguments["table"][1].tolist() == [0] * (CODES - 1) + [7]
+    assert arguments["table"][1].tolist() == [0] * (WORDS - 1) + [7]
 
 
 def filling() -> Arguments:
     return {
         "slots": np.full(4, -1, np.int32),
-        "table": np.arange(2 * CODES, dtype=np.int32).reshape(2, CODES),
+        "table": np.arange(2 * WORDS, dtype=np.uint64).reshape(2, WORDS),
         "count": 2,
     }
 
 
 @pytest.mark.parametrize(
     ("name", "bad"),
-    [("count", 3), ("slots", np.full(2, -1, np.int32)), ("table", np.zeros((2, CODES + 2), np.int32))],
+    [("count", 3), ("slots", np.full(2, -1, np.int32)), ("table", np.zeros((1, WORDS), np.uint64))],
 )
 def test_fill_row_slots_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
     refuses(fill_row_slots, filling, name, bad)
@@ -444,6 +448,29 @@ def test_add_columns_refuses_what_is_not_within_its_arrays(name: str, bad: Any) 
     arguments = adding()
     add_columns(*arguments.values())
     assert arguments["sums"].tolist() == [[2, 0, 4], [20, 0, 40]]
+
+
+def adding_narrow() -> Arguments:
+    return {**adding(), "sums": np.zeros((2, 3), np.int32), "start": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("columns", i4(2, 0, 3)),
+        ("columns", i4(2, 0, -1)),
+        ("columns", i4(2, 0, 2, 1)),
+        ("sums", np.zeros((1, 3), np.int32)),
+        ("start", -1),
+    ],
+)
+def test_add_narrow_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
+    refuses(add_narrow, adding_narrow, name, bad)
+    arguments = adding_narrow()
+    assert add_narrow(*arguments.values()) == -1
+    assert arguments["sums"].tolist() == [[2, 0, 4], [20, 0, 40]]
+    assert add_narrow(*(arguments | {"start": 2}).values()) == -1
+    assert arguments["sums"].tolist() == [[2, 0, 7], [20, 0, 70]]
 
 
 def marking() -> Arguments:

@@ -124,9 +124,7 @@ def test_kernels_refuse_what_is_not_within_their_arrays() -> None:
     with pytest.raises(IndexError):
         add_columns(np.zeros((1, 2), np.int64), np.array([2], np.int32), np.ones((1, 1), np.int64))
     with pytest.raises(IndexError):
-        find_rows(
-            np.zeros((9, CODES), np.int32), np.full(64, -1, np.int32), np.zeros((8, CODES), np.int32), 0, rows_of(9)
-        )
+        find_rows(np.zeros((9, 2), np.uint64), np.full(64, -1, np.int32), np.zeros((8, 2), np.uint64), 0, rows_of(9))
     with pytest.raises(IndexError):
         add_name(np.array([[0, 2]], np.int64), dimension=CODES)
     with pytest.raises(IndexError):

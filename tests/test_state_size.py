@@ -44,7 +44,7 @@ def test_no_more_than_half_of_the_slots_of_a_table_are_taken() -> None:
 
 def test_a_total_is_reported_once_it_changed_and_all_of_them_when_they_are_final() -> None:
     made = table(3)
-    made.add(made.codes[1:2].copy(), np.ones((len(measures.SHOWN), 1), np.int64), measures.SHOWN)
+    made.add(made.codes[1:2].astype(np.int32), np.ones((len(measures.SHOWN), 1), np.int64), measures.SHOWN)
     assert made.take_dirty(final=False).tolist() == [1]
     assert made.take_dirty(final=False).tolist() == []
     assert made.take_dirty(final=True).tolist() == [0, 1, 2]

@@ -20,8 +20,8 @@ START, LENGTH, DIMENSION, CODE, HASH, ENTRY = range(6)
 NAMES, TEXT_BYTES = range(2)
 NEXT_CODES: Final = 2
 STATE: Final = NEXT_CODES + DIMS
-# Code columns: an even number, as codes are compared two at a time.
-CODES: Final = DIMS + DIMS % 2
+# Code columns: a multiple of four, as codes of 16 bits are compared four at a time.
+CODES: Final = -(-DIMS // 4) * 4
 # The longest name in UTF-8. Texts are compared in words, so that many bytes more than they have must be readable.
 MAX_NAME_BYTES: Final = 4 * MAX_ID_CHARS
 TEXT_MARGIN: Final = 8

@@ -200,7 +200,7 @@ def _minute_record(head: Head, names: Names, table: Table, rows: Int64s) -> Out:
         version=head.version,
         final=head.final,
         rows=len(rows),
-        dimensions=names.columns(table.codes[rows]),
+        dimensions=names.columns(table.codes[rows].astype(np.int32)),
         measures=[narrow(numbers) for numbers in table.measures(rows)],
     )
     return Out("totals", str(head.start_ms).encode(), msgspec.msgpack.encode(totals), head.join_partition)

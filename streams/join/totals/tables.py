@@ -1,7 +1,9 @@
 """Totals of one minute as arrays: a row for each combination of dimension names, found by hashing their codes.
 
-There may be as many totals as impressions. So a row is about 75 bytes of arrays, its hash slots included, and no Python
-object: a tuple of eight strings in a dict took ten times as much memory, and its checkpoint a hundred times as long.
+There may be as many totals as impressions. So a row is about 45 bytes of arrays, its hash slots included, and no Python
+object: a tuple of eight strings in a dict took twenty times as much memory, and its checkpoint a hundred times as long.
+Codes have 16 bits and sums of what impressions add 32, until one of a table needs more; then all of that table get
+twice as many.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ import numpy.typing as npt
 from schemas.totals import MEASURES
 from streams.join.totals.measures import CLICKED, SHOWN, Int64s
 from streams.join.totals.names import CODE_COLUMNS
-from streams.kernels.totals import add_columns, fill_row_slots, find_rows, mark
+from streams.kernels.totals import add_columns, add_narrow, fill_row_slots, find_rows, mark
 
 Int32s = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
 # Rows a table has room for at first: a minute of a small campaign. Room is doubled whenever it is full.
 _FIRST_ROWS = 64
+_LARGEST_CODE = np.iinfo(np.uint16).max
+_LARGEST_SUM = np.iinfo(np.int32).max
 
 
 class Table:
@@ -29,8 +33,8 @@ class Table:
 
     def __init__(self) -> None:
         self.count = 0
-        self.codes: Int32s = np.zeros((_FIRST_ROWS, CODE_COLUMNS), np.int32)
-        self.shown: Int64s = np.zeros((len(SHOWN), _FIRST_ROWS), np.int64)
+        self.codes: npt.NDArray[Any] = np.zeros((_FIRST_ROWS, CODE_COLUMNS), np.uint16)
+        self.shown: npt.NDArray[Any] = np.zeros((len(SHOWN), _FIRST_ROWS), np.int32)
         # For each row the column of `clicked` that has its clicks. Column 0 stays 0: it is shared by rows without any.
         self.clicked_column: Int32s = np.zeros(_FIRST_ROWS, np.int32)
         self.clicked: Int64s = np.zeros((len(CLICKED), 1), np.int64)
@@ -43,19 +47,26 @@ class Table:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        row_bytes = 4 * CODE_COLUMNS + 8 * len(SHOWN) + 4 + 2
+        row_bytes = self.codes.itemsize * CODE_COLUMNS + self.shown.itemsize * len(SHOWN) + 4 + 2
         return self.count * row_bytes + self.clicked.nbytes + self._slots.nbytes
 
     def rows_of(self, codes: Int32s) -> Int32s:
         """The row of each combination of codes, shape (n, CODE_COLUMNS). Adds new ones."""
         self._fit(len(codes))
+        given = self._as_wide(codes)
         if len(self._slots) < 2 * (self.count + len(codes)):
             room = max(256, 2 * len(self._slots), 2 * (self.count + len(codes)))
             self._slots = np.full(1 << (room - 1).bit_length(), -1, np.int32)
-            fill_row_slots(self._slots, self.codes, self.count)
+            fill_row_slots(self._slots, self.codes.view(np.uint64), self.count)
         rows = np.empty(len(codes), np.int32)
-        self.count = find_rows(codes, self._slots, self.codes, self.count, rows)
+        self.count = find_rows(given, self._slots, self.codes.view(np.uint64), self.count, rows)
         return rows
+
+    def _as_wide(self, codes: Int32s) -> npt.NDArray[np.uint64]:
+        """The codes as words, as wide as those of the table, which become wider if one of these needs it."""
+        if self.codes.itemsize == 2 and len(codes) and codes.max() > _LARGEST_CODE:
+            self.codes, self._slots = self.codes.astype(np.int32), np.empty(0, np.int32)
+        return np.ascontiguousarray(codes, self.codes.dtype).view(np.uint64)
 
     def add(self, codes: Int32s, added: Int64s, measures: Sequence[int]) -> None:
         """Adds to the totals of these combinations, shape (n, CODE_COLUMNS); a combination may come several times.
@@ -64,10 +75,19 @@ class Table:
         """
         rows = self.rows_of(codes)
         if measures is SHOWN:
-            add_columns(self.shown, rows, added)
+            self._add_shown(rows, added)
         else:
             add_columns(self.clicked_for(rows), self.clicked_column[rows], added)
         mark(self.dirty, self.unsaved, rows)
+
+    def _add_shown(self, rows: Int32s, added: Int64s) -> None:
+        done = 0
+        if self.shown.itemsize == 4:
+            done = add_narrow(self.shown, rows, added, 0)
+            if done < 0:
+                return
+            self.shown = self.shown.astype(np.int64)
+        add_columns(self.shown, rows[done:], np.ascontiguousarray(added[:, done:]))
 
     def clicked_for(self, rows: Int32s) -> Int64s:
         """`clicked`, after each of these rows was given a column of its own."""
@@ -95,10 +115,13 @@ class Table:
     def put(self, rows: Int32s, codes: Int32s, shown: Int64s) -> None:
         """Sets rows to what a journal has; `codes` belong to new rows, which follow the last one."""
         self._fit(len(codes))
-        self.codes[self.count : self.count + len(codes)] = codes
+        given = self._as_wide(codes)
+        self.codes.view(np.uint64)[self.count : self.count + len(codes)] = given
         self.count += len(codes)
         if len(codes):
             self._slots = np.empty(0, np.int32)
+        if self.shown.itemsize == 4 and shown.size and shown.max() > _LARGEST_SUM:
+            self.shown = self.shown.astype(np.int64)
         self.shown[:, rows] = shown
 
     def put_clicked(self, rows: Int32s, clicked: Int64s) -> None:
@@ -125,7 +148,7 @@ def _grown(array: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:
     return grown
 
 
-def _widened(array: Int64s, room: int) -> Int64s:
+def _widened(array: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:
     widened = np.zeros((len(array), room), array.dtype)
     widened[:, : array.shape[1]] = array
     return widened
