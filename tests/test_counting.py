@@ -246,6 +246,19 @@ def test_minute_that_was_final_at_the_checkpoint_is_not_read_back() -> None:
     assert {key[0] for key in totals_of(outs)} == {T0 + MINUTE_MS}
 
 
+@given(_steps)
+def test_totals_are_read_back_when_each_minute_is_an_entry(steps: list[tuple[list[Event], list[Event]]]) -> None:
+    disk = SimulatedDisk()
+    with patch.object(streams.join.totals.journal, "_ENTRY_ROW_BYTES", 0):
+        counting = Counting(disk)
+        count(counting, steps)
+        states = counting.snapshot()
+    again = Counting(disk)
+    again.restore(states)
+    again.all_dirty()
+    assert reported(again) == plainly(steps)
+
+
 def test_journal_that_keeps_rewriting_the_same_total_is_begun_anew() -> None:
     disk, event = SimulatedDisk(), ("a", "x", 0, 1)
     with patch.object(streams.join.totals.journal, "_SMALL_BYTES", 1_000):

@@ -66,11 +66,11 @@ def test_whatever_is_added_and_dropped_every_position_in_use_is_found(seed: int)
 
 def test_a_table_takes_the_rows_that_it_is_made_for_and_no_more() -> None:
     slot_bytes = np.dtype(np.uint64).itemsize
-    with patch.object(index_module, "SMALLEST_ROWS", 4):
+    with patch.object(index_module, "SMALLEST_ROWS", 6):
         index = Index()
-        added(index, [1 << 40, 2 << 40, 3 << 40, 4 << 40], [0, 1, 2, 3])
+        added(index, [number << 40 for number in range(1, 7)], [*range(6)])
         assert index.nbytes == 8 * slot_bytes
-        added(index, [5 << 40], [4])
+        added(index, [7 << 40], [6])
         assert index.nbytes == 2 * 8 * slot_bytes
 
 

@@ -28,6 +28,9 @@ _LENGTH_BYTES = 8
 # A file is written anew when it is four times as large as the totals in memory, and larger than 1 MiB.
 _WASTE = 4
 _SMALL_BYTES = 1 << 20
+# An entry ends with the minute that brings it to so many rows, of four bytes each: about 6 MB. Bytes of millions of
+# totals at once would be a quarter of a worker's memory.
+_ENTRY_ROW_BYTES = 4 * 100_000
 
 
 class QuarterState(msgspec.Struct, frozen=True):
@@ -109,9 +112,10 @@ class Journal:
                 self._kept.delete_later(file.name)
                 file = self._files[start_ms] = _File(start_ms, file.generation + 1)
                 quarter.all_unsaved()
-            entry = _changes(quarter, file)
-            if entry is not None:
+            before = file.length
+            for entry in _changes(quarter, file):
                 self._append(file, msgspec.msgpack.encode(entry))
+            if file.length > before:
                 self._disk.sync(file.name)
         self._kept.snapshot()
         return [
@@ -173,22 +177,23 @@ def _entries(data: bytes) -> Iterator[memoryview]:
         yield view[offset - length : offset]
 
 
-def _changes(quarter: Quarter, file: _File) -> QuarterChange | None:
-    """What is not in the file yet, None if nothing. From then on it counts as being in the file: append it."""
+def _changes(quarter: Quarter, file: _File) -> Iterator[QuarterChange]:
+    """What is not in the file yet, in entries of bounded size. From then on it counts as being there: append them."""
     names = [texts[written:] for texts, written in zip(quarter.names.texts, file.names, strict=True)]
-    minutes = [
-        _minute_change(minute_ms, table, file.rows.get(minute_ms, 0))
-        for minute_ms, table in quarter.minutes.items()
-        if table.unsaved[: table.count].any()
-    ]
+    minutes: list[MinuteChange] = []
+    for minute_ms, table in quarter.minutes.items():
+        if table.unsaved[: table.count].any():
+            minutes.append(_minute_change(minute_ms, table, file.rows.get(minute_ms, 0)))
+        if sum(len(change.rows) for change in minutes) > _ENTRY_ROW_BYTES:
+            yield QuarterChange(names, minutes, b"", b"")
+            names, minutes = [[] for _ in DIMENSIONS], []
     codes = np.flatnonzero(quarter.campaigns.unsaved).astype("<i4")
-    if not (minutes or len(codes) or any(names)):
-        return None
-    measures = quarter.campaigns.measures[:, codes].astype("<i8").tobytes()
+    if minutes or len(codes) or any(names):
+        measures = quarter.campaigns.measures[:, codes].astype("<i8").tobytes()
+        yield QuarterChange(names, minutes, codes.tobytes(), measures)
     file.names = quarter.names.counts
     file.rows = {minute_ms: table.count for minute_ms, table in quarter.minutes.items()}
     quarter.all_saved()
-    return QuarterChange(names, minutes, codes.tobytes(), measures)
 
 
 def _minute_change(minute_ms: int, table: Table, written_rows: int) -> MinuteChange:
