@@ -15,6 +15,10 @@ COMMANDS = {
         "streams.cli.bench.learn:learn",
         "Time the click models on files: rows for one second of CPU, beside Vowpal Wabbit and River if installed.",
     ),
+    "backfill": Lazy(
+        "streams.cli.bench.backfill:backfill",
+        "Compare the speed of a backfill with that of live workers over the same topics, both into ClickHouse.",
+    ),
     "recovery": Lazy(
         "streams.cli.bench.recovery:recovery",
         "Kill a join worker that has this many open impressions: seconds until it is live again, memory, disk space.",
