@@ -34,6 +34,7 @@ ALLOWED = {
         ("ensure_cache_path", "get_cache_path", "get_source_stamp", "get_disambiguator", "from_function"),
         "numba calls it",
     ),
+    "streams/kafka/fetch_connection.py": dict.fromkeys(("get_buffer", "buffer_updated"), "asyncio calls it"),
     "streams/kernels/machine.py": {"align": "LLVM's alignment of a load or store"},
     "streams/embedded/clickhouse/server.py": {"order_faults": "the tests' hold on a server that runs apart"},
     "streams/pacing/state.py": {"apply_changelog_batch": "Faust calls it"},

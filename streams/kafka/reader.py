@@ -1,21 +1,25 @@
 """Reads batches of records from given offsets of partitions: one client, in no group.
 
-`BatchReader` reads by librdkafka's functions and copies whole batches with kernels. `MessageReader` reads by
-confluent-kafka's Consumer, which makes an object of each message. It is for an installation whose librdkafka is not
-reached, and the tests hold the two equal.
+`RecordSetReader`, in a file of its own, fetches by Kafka's own requests and takes whole record sets apart with kernels.
+`BatchReader` reads by librdkafka's functions and copies whole batches with kernels: for settings that only librdkafka
+has. `MessageReader` reads by confluent-kafka's Consumer, which makes an object of each message. It is for an
+installation whose librdkafka is not reached. The tests hold the three equal.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from schemas.errors import SettingsError
 from schemas.records import Records
+from streams.kafka.aiokafka_settings import aiokafka_settings
+from streams.kafka.buffers import Buffers
 from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Reading
 from streams.kafka.librdkafka import RawConsumer, library
@@ -23,14 +27,13 @@ from streams.kafka.settings import bulk_reader_settings
 from streams.kernels.messages import COLUMNS, ERROR, OFFSET, PARTITION, TOPIC, look, take
 from streams.kernels.slices import MARGIN, Numbers, Slices
 
+log = structlog.get_logger(__name__)
+
 Int64s = npt.NDArray[np.int64]
 
-# A buffer that nobody refers to any more is used again: new memory of this size costs a page fault for every 4 KiB.
 _KEPT_BUFFERS: Final = 2
 # Twice what 10,000 records of the demo take. A batch of larger records gets a buffer of its own.
 _BUFFER_BYTES: Final = 8 << 20
-# What refers to a kept buffer that is free: the list, the variable of the search, and the argument of the question.
-_FREE: Final = 3
 
 
 class Reader(Protocol):
@@ -66,7 +69,17 @@ class Reader(Protocol):
 
 
 def open_reader(cluster: Cluster, reading: Reading) -> Reader:
-    """The fastest reader there is. `reading` keeps how far the partitions are read."""
+    """The fastest reader there is for this cluster. `reading` keeps how far the partitions are read."""
+    # Only workers that read in bulk need it.
+    from streams.kafka.record_set_reader import RecordSetReader
+
+    try:
+        if not RecordSetReader.refused:
+            return RecordSetReader(aiokafka_settings(cluster), reading)
+        why = RecordSetReader.refused
+    except SettingsError as unknown:
+        why = str(unknown)
+    log.warning("librdkafka reads, which takes more time", because=why)
     functions = library()
     if functions is None:
         return MessageReader(cluster, reading)
@@ -103,7 +116,7 @@ class BatchReader:
         self._reading = reading
         self._messages: Int64s = np.empty(0, np.int64)
         self._columns: Int64s = np.empty((0, COLUMNS), np.int64)
-        self._buffers: list[npt.NDArray[np.uint8]] = []
+        self._buffers = Buffers(_BUFFER_BYTES, _KEPT_BUFFERS)
         self.pause, self.resume = consumer.pause, consumer.resume
         self.drop, self.high, self.close = consumer.unassign, consumer.high, consumer.close
 
@@ -122,7 +135,7 @@ class BatchReader:
         columns = self._columns[:count]
         faults = self._faults(columns)
         names = {topic: self._consumer.topic_of(topic) for topic in np.unique(columns[:, TOPIC]).tolist() if topic}
-        buffer = self._buffer(size + MARGIN)
+        buffer = self._buffers.take(size + MARGIN)
         keys, values = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
         times = np.empty(count, np.int64)
         consumer = self._consumer
@@ -160,15 +173,3 @@ class BatchReader:
                 self._reading.records(names[topic], partition, offsets, stamps, keys.at(rows), values.at(rows))
             )
         return batches
-
-    def _buffer(self, size: int) -> npt.NDArray[np.uint8]:
-        """Memory for so many bytes that no records refer to."""
-        if size > _BUFFER_BYTES:
-            return np.empty(size, np.uint8)
-        for kept in self._buffers:
-            if sys.getrefcount(kept) == _FREE:
-                return kept
-        made = np.empty(_BUFFER_BYTES, np.uint8)
-        if len(self._buffers) < _KEPT_BUFFERS:
-            self._buffers.append(made)
-        return made

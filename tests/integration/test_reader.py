@@ -1,11 +1,11 @@
-"""Both readers give the records that were produced, whatever the producer did: they are each other's oracle."""
+"""All readers give the records that were produced, whatever the producer did: they are each other's oracle."""
 
 from __future__ import annotations
 
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from random import Random
@@ -17,10 +17,12 @@ from schemas.errors import LostHistory
 from schemas.records import Record, Records
 from streams.embedded.broker import Broker
 from streams.kafka.admin import REPLAYED, Admin
+from streams.kafka.aiokafka_settings import aiokafka_settings
 from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Reading
 from streams.kafka.librdkafka import RawConsumer, library
 from streams.kafka.reader import BatchReader, MessageReader, Reader
+from streams.kafka.record_set_reader import RecordSetReader
 from streams.kafka.settings import EXACT_DELIVERY, bulk_reader_settings, client_settings
 from streams.worker.memory import trim
 from tests.waiting import PATIENCE_S, eventually
@@ -46,6 +48,10 @@ def by_message(cluster: Cluster) -> Reader:
     return MessageReader(cluster, reading_of(cluster))
 
 
+def by_record_set(cluster: Cluster) -> Reader:
+    return RecordSetReader(aiokafka_settings(cluster), reading_of(cluster))
+
+
 @pytest.fixture
 def cluster(broker: Broker, topic_prefix: str) -> Cluster:
     made = Cluster(broker.bootstrap, prefix=topic_prefix)
@@ -54,7 +60,7 @@ def cluster(broker: Broker, topic_prefix: str) -> Cluster:
     return made
 
 
-@pytest.fixture(params=[by_batch, by_message], ids=["by batch", "by message"])
+@pytest.fixture(params=[by_record_set, by_batch, by_message], ids=["by record set", "by batch", "by message"])
 def reader(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Reader]:
     with closing(request.param(cluster)) as opened:
         yield opened
@@ -124,18 +130,18 @@ def test_what_was_produced_is_read_and_what_was_aborted_is_not(cluster: Cluster,
         assert offsets == sorted(set(offsets))
 
 
-def test_both_readers_give_the_same_offsets_times_keys_and_values(cluster: Cluster) -> None:
+def test_all_readers_give_the_same_offsets_times_keys_and_values(cluster: Cluster) -> None:
     random = Random(5)
     count = 0
     for codec, abort in (("lz4", None), ("zstd", False), ("gzip", True), ("none", None)):
         count += sum(map(len, produce(cluster, random, codec=codec, number=500, abort=abort).values()))
     read = []
-    for opened in (by_batch, by_message):
+    for opened in (by_record_set, by_batch, by_message):
         with closing(opened(cluster)) as reader:
             reader.place(all_places(cluster))
             reader.resume(all_places(cluster))
             read.append(read_until(reader, count))
-    assert read[0] == read[1]
+    assert read[0] == read[1] == read[2]
 
 
 def test_nothing_comes_of_a_partition_that_is_paused_or_dropped_and_a_new_place_begins_there(
@@ -174,9 +180,10 @@ def test_an_offset_that_kafka_does_not_have_is_lost_history(cluster: Cluster, re
     read()
 
 
-def test_reading_leaves_no_reference_cycle(cluster: Cluster) -> None:
+@pytest.mark.parametrize("opened", [by_record_set, by_batch])
+def test_reading_leaves_no_reference_cycle(cluster: Cluster, opened: Callable[[Cluster], Reader]) -> None:
     """Python looks for cycles seldom in a worker, so they would add up."""
-    with closing(by_batch(cluster)) as reader:
+    with closing(opened(cluster)) as reader:
         reader.place(all_places(cluster))
         reader.read(10, 0.0)
         gc.collect()

@@ -1,0 +1,98 @@
+"""Record batches of Kafka's format 2, decompressed, taken apart into columns: no Python object for a record."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.compiled import BYTES, INT64, kernel, part, read, written
+from streams.kernels.machine import Int, byte, start_of
+
+Int64s = npt.NDArray[np.int64]
+
+# Columns of a batch: where its records begin and end in the buffer, how many there are, the first offset, the first
+# timestamp, ms, and the broker's own timestamp, which all records have then, or -1.
+START: Final = 0
+STOP: Final = 1
+COUNT: Final = 2
+OFFSET: Final = 3
+TIME: Final = 4
+APPENDED: Final = 5
+BATCH: Final = 6
+# The shortest record: a byte each for length, attributes, two deltas, two lengths and the number of headers.
+LEAST_RECORD_BYTES: Final = 7
+_LAST_SHIFT: Final = np.uint64(63)
+
+
+@part
+def _number(at: Int, stop: Int) -> tuple[Int, Int]:
+    """A zigzag number of variable length at an address, and the address behind it: 0 if it does not end before
+    `stop`."""
+    bits, shift = np.uint64(0), np.uint64(0)
+    while at < stop and shift <= _LAST_SHIFT:
+        low = np.uint64(byte(at))
+        at += 1
+        bits |= (low & np.uint64(127)) << shift
+        if low < np.uint64(128):
+            return np.int64(bits >> np.uint64(1)) ^ -np.int64(bits & np.uint64(1)), at
+        shift += np.uint64(7)
+    return np.int64(0), np.int64(0)
+
+
+@kernel(BYTES, read("i8", 2), INT64, written("i8"), written("i8"), written("i8", 2), written("i8", 2))
+def take_apart(
+    buffer: npt.NDArray[np.uint8],
+    batches: Int64s,
+    wanted: int,
+    offsets: Int64s,
+    times: Int64s,
+    keys: Int64s,
+    values: Int64s,
+) -> int:
+    """Writes offset, time and the spans of key and value (length -1 for none) of each record from offset `wanted` on.
+
+    Returns how many there are, or -1 minus the number of the first batch that is malformed: its records do not fill it
+    exactly, or their offsets do not ascend. Headers of records are passed over. Raises IndexError for a batch that is
+    not within the buffer, or when an array is too short.
+    """
+    begin, done, last = start_of(buffer), 0, np.int64(-1)
+    room = min(len(offsets), len(times), len(keys), len(values))
+    for number in range(len(batches)):
+        start, stop, count = batches[number, START], batches[number, STOP], batches[number, COUNT]
+        first_ms, appended_ms = batches[number, TIME], batches[number, APPENDED]
+        if start < 0 or start > stop or stop > len(buffer) or count < 0 or count > room - done:
+            raise IndexError("a batch is not within its buffer, or an array is shorter than the records are many")
+        at, stop = begin + start, begin + stop
+        for _ in range(count):
+            length, at = _number(at, stop)
+            if at == 0 or length < 1 or length > stop - at:
+                return -1 - number
+            # Behind a byte of attributes, which has no meaning yet.
+            end = at + length
+            delta_ms, at = _number(at + 1, end)
+            if at == 0:
+                return -1 - number
+            delta, at = _number(at, end)
+            if at == 0:
+                return -1 - number
+            key_length, key = _number(at, end)
+            if key == 0 or key_length < -1 or key_length > end - key:
+                return -1 - number
+            value_length, value = _number(key + max(key_length, 0), end)
+            if value == 0 or value_length < -1 or value_length > end - value:
+                return -1 - number
+            offset = batches[number, OFFSET] + delta
+            if offset <= last:
+                return -1 - number
+            last, at = offset, end
+            if offset >= wanted:
+                offsets[done] = offset
+                times[done] = first_ms + delta_ms if appended_ms < 0 else appended_ms
+                keys[done, 0], keys[done, 1] = key - begin, key_length
+                values[done, 0], values[done, 1] = value - begin, value_length
+                done += 1
+        if at != stop:
+            return -1 - number
+    return done
