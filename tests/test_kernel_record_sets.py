@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,48 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.kernels.record_sets import BATCH, LEAST_RECORD_BYTES, take_apart
+from tests.batches import Rec, written
 from tests.canaries import guarded
 
 WRITTEN = (False, False, False, True, True, True, True)
-Header = tuple[bytes, bytes | None]
 FIRST, FIRST_MS = 70, 1_700_000_000_000
-
-
-class Rec(NamedTuple):
-    """A record to write: deltas from the batch's first offset and time."""
-
-    delta: int
-    delta_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[Header, ...] = ()
 
 
 class Malformed(Exception):
     """The bytes are no records."""
-
-
-def number(value: int) -> bytes:
-    """A zigzag number of variable length."""
-    left, written = (value << 1) ^ (value >> 63), bytearray()
-    while left > 127:
-        written.append(left & 127 | 128)
-        left >>= 7
-    return bytes([*written, left])
-
-
-def text(value: bytes | None) -> bytes:
-    return number(-1) if value is None else number(len(value)) + value
-
-
-def written(records: list[Rec]) -> bytes:
-    """The records of a batch as a producer writes them."""
-    parts = []
-    for each in records:
-        body = b"\0" + number(each.delta_ms) + number(each.delta) + text(each.key) + text(each.value)
-        body += number(len(each.headers)) + b"".join(text(part) for header in each.headers for part in header)
-        parts.append(number(len(body)) + body)
-    return b"".join(parts)
 
 
 Row = tuple[int, int, bytes | None, bytes | None]

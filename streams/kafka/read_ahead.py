@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from streams.kafka.record_sets import Columns
 
 # Decompressed, of all partitions: so much is fetched ahead. A partition has an equal share of it, so that one that is
-# paused does not keep others from being fetched; its last answer may exceed that share.
+# paused does not keep others from being fetched; its last two answers may exceed that share.
 _AHEAD_BYTES: Final = 32 << 20
 
 
@@ -129,13 +129,15 @@ class ReadAhead:
         return not place.ahead_bytes or place.ahead_bytes < _AHEAD_BYTES // max(len(self._places), 1)
 
     def put(self, ready: Ready) -> None:
-        """Adds what was fetched, if its place is not dropped."""
+        """Adds what was fetched, unless its place is dropped, or compaction has left no record in it."""
+        columns = ready.columns
         with self._lock:
-            if not ready.place.dropped:
-                self._ready.append(ready)
-                if ready.columns is not None:
-                    ready.place.ahead_bytes += ready.columns.size
-                self._lock.notify_all()
+            if ready.place.dropped or (columns is not None and not len(columns.offsets)):
+                return
+            self._ready.append(ready)
+            if columns is not None:
+                ready.place.ahead_bytes += columns.size
+            self._lock.notify_all()
 
     def fail(self, error: Exception) -> None:
         """Nothing more will be fetched."""
