@@ -30,7 +30,8 @@ class SecondBroker:
         self._first = first
         self._folder = folder
         self._port = free_port()
-        self.admin = AdminClient(client_settings(Cluster(first.bootstrap)))
+        # It may ask the one that a test has frozen.
+        self.admin = AdminClient(client_settings(Cluster(first.bootstrap), socket_timeout_ms=2_000))
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "data").mkdir(parents=True)
         voters = next(each for each in self._arguments() if each.startswith("controller.quorum.voters="))

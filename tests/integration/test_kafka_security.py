@@ -8,12 +8,14 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
     AclBinding,
     AclOperation,
@@ -21,18 +23,25 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
     AdminClient,
     ResourcePatternType,
     ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
 )
 
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, Transient
 from streams.embedded.broker import Broker
 from streams.embedded.ports import free_port
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.consumer import Reading
+from streams.kafka.reader import open_reader
+from streams.kafka.record_set_reader import RecordSetReader
 from streams.kafka.settings import client_settings
 from streams.warehouse.client import Warehouse
+from streams.worker.environment import Environment
 from tests.certificates import write_certificate
 from tests.integration.test_settings_errors import environment, running
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
 
@@ -67,12 +76,14 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(folder / "client.pem"),
         "ssl.client.auth": "required",
-        "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
+        "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER,SCRAM-SHA-256,SCRAM-SHA-512",
         # A topic without a rule is open to everybody.
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "true",
         "super.users": "User:ANONYMOUS",
         f"{listener}.plain.sasl.jaas.config": f'{LOGIN}.plain.PlainLoginModule required user_ads="right";',
+        f"{listener}.scram-sha-256.sasl.jaas.config": f"{LOGIN}.scram.ScramLoginModule required;",
+        f"{listener}.scram-sha-512.sasl.jaas.config": f"{LOGIN}.scram.ScramLoginModule required;",
         # Kafka's validator for tests: it takes unsigned tokens.
         f"{listener}.oauthbearer.sasl.jaas.config": (
             f'{LOGIN}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
@@ -143,9 +154,11 @@ def by_token(secured: Secured, provider: str, secret: str = "right") -> dict[str
     }
 
 
-def admin(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Admin:
-    from streams.worker.environment import Environment
+def by_challenge(secured: Secured, mechanism: str, password: str = "right") -> dict[str, str]:
+    return {**by_password(secured, password), "KAFKA_SASL_MECHANISM": mechanism}
 
+
+def admin(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Admin:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return Admin(Environment().cluster())
@@ -166,6 +179,68 @@ def test_workers_of_both_kinds_of_client_get_in(
         process.process.terminate()
         code, _, err = process.ended()
     assert code == 0, err
+
+
+def read_all(cluster: Cluster, topic: str, count: int) -> list[bytes | None]:
+    """The values of a topic's one partition, by the reader that workers prefer."""
+    place = TopicPartition(topic, 0, 0)
+    with closing(open_reader(cluster, Reading({topic: "impressions"}, taken="", remedy=""))) as reader:
+        assert isinstance(reader, RecordSetReader)
+        reader.place([place])
+        reader.resume([place])
+        values = list[bytes | None]()
+
+        def read() -> int:
+            for records in reader.read(100, 0.1):
+                values.extend(records.values)
+            return len(values)
+
+        eventually(read, equals=count)
+    return values
+
+
+@pytest.mark.parametrize("way", ["certificate", "password", "token", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_record_sets_are_fetched_whatever_kafka_wants_of_a_client(
+    secured: Secured, provider: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "certificate": by_certificate(secured),
+        "password": by_password(secured),
+        "token": by_token(secured, provider),
+    }.get(way, by_challenge(secured, way)).items():
+        monkeypatch.setenv(name, value)
+    cluster, topic = Environment().cluster(), f"read.{way}"
+    maker = Admin(Cluster(secured.open))
+    maker.create_topic(topic, partitions=1, config={})
+    if way.startswith("SCRAM"):
+        mechanism = {"SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256, "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512}[way]
+        wanted = UserScramCredentialUpsertion("ads", ScramCredentialInfo(mechanism, 4_096), b"right")
+        client = AdminClient(client_settings(Cluster(secured.open)))
+        for future in client.alter_user_scram_credentials([wanted]).values():
+            future.result(PATIENCE_S)
+    expected = [b"%d" % number * 100 for number in range(2_000)]
+    producer = Producer(client_settings(Cluster(secured.open), compression_type="lz4"))
+    for each in expected:
+        producer.produce(topic, each)
+    assert producer.flush(PATIENCE_S) == 0
+    assert read_all(cluster, topic, 2_000) == expected
+
+
+@pytest.mark.parametrize("way", ["certificate", "password", "token"])
+def test_a_reader_that_may_not_connect_leaves_reading_to_librdkafka_and_says_why(
+    secured: Secured, provider: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RecordSetReader, "refused", "")
+    monkeypatch.setattr("streams.kafka.record_set_reader._NEVER_HEARD_S", 1.0)
+    wrong = {
+        "certificate": by_certificate(secured, authority="stranger"),
+        "password": by_password(secured, "wrong"),
+        "token": by_token(secured, provider, "wrong"),
+    }[way]
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Transient, match=r"no broker has answered a fetch in 1 s .*: librdkafka reads from now on"):
+        read_all(Environment().cluster(), "ads.clicks", 1)
 
 
 def hide_settings(secured: Secured, prefix: str) -> None:

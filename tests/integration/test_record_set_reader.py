@@ -278,7 +278,8 @@ def test_records_go_on_when_leaders_die_freeze_and_move_back(
 
     def goes_on() -> None:
         nonlocal count
-        produce(cluster, topic, numbered(count, 300, 2))
+        # A broker that is frozen keeps the producer waiting as well.
+        produce(cluster, topic, numbered(count, 300, 2), socket_timeout_ms=2_000)
         count += 300
         eventually(lambda: add(reader, found), equals=2 * count, about=lambda: {p: len(r) for p, r in found.items()})
         assert whole(found, count)
