@@ -13,7 +13,7 @@ from streams.kernels.record_sets import BATCH, LEAST_RECORD_BYTES, take_apart
 from tests.batches import Rec, written
 from tests.canaries import guarded
 
-WRITTEN = (False, False, False, True, True, True, True)
+WRITTEN = (False, False, False, True, False, False, True, True, True, True)
 FIRST, FIRST_MS = 70, 1_700_000_000_000
 
 
@@ -69,17 +69,23 @@ def plainly(data: bytes, count: int) -> list[Row]:
 
 
 def taken(data: bytes, count: int, *, wanted: int = 0, appended_ms: int = -1, before: bytes = b"") -> list[Row]:
-    """The same by the kernel, between canaries, from a buffer that has `before` in front and nothing behind."""
-    buffer = np.frombuffer(before + data, np.uint8) if before + data else np.empty(0, np.uint8)
+    """The same by the kernel, between canaries, from a source that has `before` in front and nothing behind."""
+    source = np.frombuffer(before + data, np.uint8) if before + data else np.empty(0, np.uint8)
     batches = np.array([[len(before), len(before) + len(data), count, FIRST, FIRST_MS, appended_ms]], np.int64)
     columns = [np.full(shape, -7, np.int64) for shape in (count, count, (count, 2), (count, 2))]
-    found = guarded("take_apart", take_apart, WRITTEN, (buffer, batches, wanted, *columns))
+    room = np.full(len(before) + len(data) + 5, ord("?"), np.uint8)
+    start, stop = len(before), len(before) + len(data)
+    found = guarded("take_apart", take_apart, WRITTEN, (source, batches, wanted, room, start, stop, *columns))
+    assert room[:start].tobytes() + room[stop:].tobytes() == b"?" * (start + 5)
     if found < 0:
         assert found == -1
         raise Malformed
     offsets, times, keys, values = (column[:found].tolist() for column in columns)
+    # One behind the other from the start, and from the stop.
+    assert [at for at, _ in values] == [start + sum(max(size, 0) for _, size in values[:at]) for at in range(found)]
+    assert [at for at, _ in keys] == [stop - sum(max(size, 0) for _, size in keys[: at + 1]) for at in range(found)]
     strings = [
-        [None if length < 0 else bytes(buffer[at : at + length]) for at, length in each] for each in (keys, values)
+        [None if length < 0 else bytes(room[at : at + length]) for at, length in each] for each in (keys, values)
     ]
     return list(zip(offsets, times, *strings, strict=True))
 
@@ -148,16 +154,16 @@ def test_the_brokers_own_timestamp_takes_the_place_of_the_producers() -> None:
 
 def test_batches_of_one_buffer_follow_each_other_and_the_malformed_one_is_named() -> None:
     one, two = written(RECORDS), written(RECORDS[:1])
-    buffer = np.frombuffer(one + two, np.uint8)
+    source, room = np.frombuffer(one + two, np.uint8), np.zeros(99, np.uint8)
     rows = np.array([[0, len(one), 3, 70, 0, -1], [len(one), len(one) + len(two), 1, 80, 0, -1]], np.int64)
     columns = [np.zeros(shape, np.int64) for shape in (4, 4, (4, 2), (4, 2))]
-    assert take_apart(buffer, rows, 0, *columns) == 4
+    assert take_apart(source, rows, 0, room, 0, 99, *columns) == 4
     assert columns[0].tolist() == [70, 72, 73, 80]
     # Offsets ascend over the bounds of batches as well.
     rows[1, 3] = 73
-    assert take_apart(buffer, rows, 0, *columns) == -2
+    assert take_apart(source, rows, 0, room, 0, 99, *columns) == -2
     rows[1, 3] = 74
-    assert take_apart(buffer, rows, 0, *columns) == 4
+    assert take_apart(source, rows, 0, room, 0, 99, *columns) == 4
 
 
 def good() -> dict[str, Any]:
@@ -166,13 +172,20 @@ def good() -> dict[str, Any]:
     assert rows.shape[1] == BATCH
     columns = {name: np.zeros(3, np.int64) for name in ("offsets", "times")}
     spans = {name: np.zeros((3, 2), np.int64) for name in ("keys", "values")}
-    return {"buffer": data, "batches": rows, "wanted": 0, **columns, **spans}
+    # Keys and values have three bytes.
+    room = {"buffer": np.zeros(9, np.uint8), "start": 6, "stop": 9}
+    return {"source": data, "batches": rows, "wanted": 0, **room, **columns, **spans}
 
 
 @pytest.mark.parametrize(
     ("name", "bad"),
     [
-        ("buffer", np.frombuffer(written(RECORDS)[:-1], np.uint8)),
+        ("source", np.frombuffer(written(RECORDS)[:-1], np.uint8)),
+        ("buffer", np.zeros(8, np.uint8)),
+        ("start", 7),
+        ("start", 10),
+        ("start", -1),
+        ("stop", 8),
         ("batches", np.array([[-1, 5, 1, 0, 0, -1]], np.int64)),
         ("batches", np.array([[2, 1, 0, 0, 0, -1]], np.int64)),
         ("batches", np.array([[0, 5, -1, 0, 0, -1]], np.int64)),
@@ -184,5 +197,5 @@ def good() -> dict[str, Any]:
 )
 def test_what_is_not_within_the_arrays_is_refused(name: str, bad: Any) -> None:
     assert take_apart(*good().values()) == 3
-    with pytest.raises(IndexError, match="not within its buffer"):
+    with pytest.raises(IndexError, match=r"not within its|too short"):
         take_apart(*{**good(), name: bad}.values())

@@ -234,11 +234,14 @@ def test_a_marker_of_another_form_is_malformed(packed: bytes) -> None:
 
 
 def test_what_no_memory_could_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.kafka.record_sets._LARGEST_BATCH", 1 << 17)
-    fits, large = one(bytes((1 << 17) - MARGIN - 20)), one(bytes((1 << 18) + 1))
-    assert len(read(batch(5, fits, attributes=LZ4))) == 1
-    with pytest.raises(Transient, match=r"batch at offset 5 of .* cannot be decompressed into 131072 bytes"):
-        read(batch(5, large, attributes=LZ4))
+    monkeypatch.setattr("streams.kafka.record_sets._SOURCE_BYTES", 1 << 12)
+    monkeypatch.setattr("streams.kafka.record_sets._LARGEST_BATCH", 1 << 14)
+    least = len(written(one(bytes(1 << 13)))) - (1 << 13)
+    fits, large = one(bytes((1 << 14) - least)), one(bytes((1 << 14) - least + 1))
+    for codec in CODECS.values():
+        assert len(read(batch(5, fits, attributes=codec))) == 1
+        with pytest.raises(Transient, match=r"batch at offset 5 of .* cannot be decompressed into 16384 bytes"):
+            read(batch(5, large, attributes=codec))
 
 
 # ---- buffers --------------------------------------------------------------------------------------------------------
@@ -246,7 +249,11 @@ def test_what_no_memory_could_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("size", [64 + MARGIN, 1_000, 1 << 16])
-def test_batches_of_any_size_go_through_buffers_of_any_size(codec: str, size: int) -> None:
+@pytest.mark.parametrize("source", [64, 1 << 14])
+def test_batches_of_any_size_go_through_buffers_of_any_size(
+    codec: str, size: int, source: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.kafka.record_sets._SOURCE_BYTES", source)
     random = Random(size)
     unpacker, data, start = Unpacker(Buffers(size, 2)), b"", 0
     for _ in range(30):

@@ -93,7 +93,10 @@ class ReadAhead:
         return self._places.get((topic, partition))
 
     def take(self, limit: int, wait_s: float) -> list[Ready]:
-        """Up to so many records in the order they came, and what comes in place of records; waits for the first."""
+        """Up to so many records in the order they came, and what comes in place of records; waits for the first.
+
+        Pieces are not cut where that can be avoided: each costs the fold a step.
+        """
         with self._lock:
             self._lock.wait_for(
                 lambda: self._failure is not None or any(not each.place.paused for each in self._ready), wait_s
@@ -108,6 +111,10 @@ class ReadAhead:
                     continue
                 if columns is not None:
                     if len(columns.offsets) > limit:
+                        if any(each.columns for each in taken):
+                            left.append(ready)
+                            limit = 0
+                            continue
                         columns, rest = columns.split(limit)
                         left.append(ready._replace(columns=rest))
                     limit -= len(columns.offsets)

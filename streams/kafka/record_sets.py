@@ -35,8 +35,8 @@ _SNAPPY_JAVA_HEAD: Final = 16
 # A batch that does not fit is decompressed into twice the memory, up to this. Kafka's own bound for a batch is 1 MiB
 # compressed by default, and no codec makes a thousandth of JSON.
 _LARGEST_BATCH: Final = 1 << 30
-# Room that a batch is expected to need, over what the last one needed of its compressed size.
-_RESERVE: Final = 1.1
+# What an answer has of one partition, at four times its compressed size.
+_SOURCE_BYTES: Final = 4 << 20
 
 
 class UnknownFormat(Exception):
@@ -128,82 +128,73 @@ def _damaged(offset: int, where: str, why: str) -> Transient:
 
 
 class Unpacker:
-    """Decompresses batches one behind the other into buffers, and takes them apart. One thread uses it."""
+    """Decompresses batches, and copies their records into buffers. One thread uses it.
+
+    Copied, values follow each other, as the join's files want them, and headers are left behind; what is decompressed
+    lies in memory that is used again and again. A copy by the thread that folds took longer than this one.
+    """
 
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
         self._buffer = buffers.take(0)
         self._used = 0
-        # How many times as long as its compressed form the last batch was.
-        self._ratio = 1.0
+        self._source = np.empty(_SOURCE_BYTES, np.uint8)
 
     def columns(self, data: memoryview, batches: Sequence[Batch], *, wanted: int, where: str) -> Iterator[Columns]:
-        """The records of these batches from offset `wanted` on, in pieces of up to a buffer.
+        """The records of these batches from offset `wanted` on, in pieces.
 
         Raises Transient for a batch that is malformed, and UnknownFormat.
         """
         rows: list[tuple[int, ...]] = []
+        used = 0
         for batch in batches:
             packed = data[batch.start : batch.stop]
-            size = self._unpacked(packed, batch, where, expected=int(len(packed) * self._ratio * _RESERVE))
+            size = _decompressed(packed, batch, self._source.data[used:], where)
             if size is None:
-                # This buffer is full: what is in it goes on, and the batch gets a new one.
+                # The memory is full: what is in it goes on first.
                 if rows:
                     yield self._piece(rows, wanted, where)
-                rows = []
-                size = self._into_new(packed, batch, where)
+                rows, used, size = [], 0, self._decompressed_alone(packed, batch, where)
             if batch.records * LEAST_RECORD_BYTES > size:
                 raise _malformed(batch.offset, where)
-            self._ratio = size / max(len(packed), 1)
-            stop = self._used + size
-            rows.append((self._used, stop, batch.records, batch.offset, batch.time_ms, batch.appended_ms))
-            self._used = stop
+            rows.append((used, used + size, batch.records, batch.offset, batch.time_ms, batch.appended_ms))
+            used += size
         if rows:
             yield self._piece(rows, wanted, where)
 
-    def _unpacked(self, packed: memoryview, batch: Batch, where: str, *, expected: int = 0) -> int | None:
-        """Decompresses into what is left of the buffer. Returns how many bytes it were, None if it is too small."""
-        room = self._buffer.data[self._used : len(self._buffer) - MARGIN]
-        if expected > len(room):
-            return None
-        try:
-            return _decompress(packed, batch.codec, room)
-        except (cramjam.DecompressionError, _TooSmall):
-            return None
-        except KeyError as failure:
-            raise UnknownFormat(
-                f"the batch at offset {batch.offset} of {where} is compressed with codec {batch.codec}, which no "
-                "version of Kafka had when this was written"
-            ) from failure
-
-    def _into_new(self, packed: memoryview, batch: Batch, where: str) -> int:
-        self._used, room = 0, 0
-        while room <= _LARGEST_BATCH:
-            self._buffer = self._buffers.take(room)
-            size = self._unpacked(packed, batch, where)
+    def _decompressed_alone(self, packed: memoryview, batch: Batch, where: str) -> int:
+        """Decompresses into the whole memory, which grows as far as it has to."""
+        while True:
+            size = _decompressed(packed, batch, self._source.data, where)
             if size is not None:
                 return size
-            room = 2 * len(self._buffer)
-        raise Transient(
-            f"the batch at offset {batch.offset} of {where} cannot be decompressed into {_LARGEST_BATCH} bytes: its "
-            "producer compressed it wrongly, or it is too large"
-        )
+            if len(self._source) >= _LARGEST_BATCH:
+                raise Transient(
+                    f"the batch at offset {batch.offset} of {where} cannot be decompressed into {_LARGEST_BATCH} "
+                    "bytes: its producer compressed it wrongly, or it is too large"
+                )
+            self._source = np.empty(2 * len(self._source), np.uint8)
 
     def _piece(self, rows: list[tuple[int, ...]], wanted: int, where: str) -> Columns:
         table = np.array(rows, np.int64).reshape(-1, BATCH)
-        count = int(table[:, COUNT].sum())
+        count, size = int(table[:, COUNT].sum()), rows[-1][1]
+        if self._used + size + MARGIN > len(self._buffer):
+            self._buffer, self._used = self._buffers.take(size + MARGIN), 0
+        start, stop, buffer = self._used, self._used + size, self._buffer
         offsets, times = np.empty(count, np.int64), np.empty(count, np.int64)
         keys, values = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
-        buffer = self._buffer
-        found = take_apart(buffer, table, wanted, offsets, times, keys, values)
+        found = take_apart(self._source, table, wanted, buffer, start, stop, offsets, times, keys, values)
         if found < 0:
             raise _malformed(rows[-1 - found][3], where)
+        self._used = stop
+        if len(self._source) > _SOURCE_BYTES:
+            self._source = np.empty(_SOURCE_BYTES, np.uint8)
         return Columns(
-            Numbers(offsets[:found]),
-            Numbers(times[:found]),
-            Slices(buffer, keys[:found]),
-            Slices(buffer, values[:found]),
-            rows[-1][1] - rows[0][0],
+            offsets=Numbers(offsets[:found]),
+            times=Numbers(times[:found]),
+            keys=Slices(buffer, keys[:found]),
+            values=Slices(buffer, values[:found]),
+            size=size,
         )
 
 
@@ -214,25 +205,34 @@ def _malformed(offset: int, where: str) -> Transient:
     )
 
 
-class _TooSmall(Exception):
-    """The room given is too small."""
-
-
-def _decompress(packed: memoryview, codec: int, room: memoryview) -> int:
-    """Writes the decompressed bytes and returns how many there are. Raises KeyError for an unknown codec."""
-    if codec == 0:
+def _decompressed(packed: memoryview, batch: Batch, room: memoryview, where: str) -> int | None:
+    """Writes the decompressed bytes and returns how many there are, None if they are more than the room."""
+    if batch.codec == 0:
         if len(packed) > len(room):
-            raise _TooSmall
+            return None
         room[: len(packed)] = packed
         return len(packed)
-    if codec == _SNAPPY and bytes(packed[: len(_SNAPPY_JAVA)]) == _SNAPPY_JAVA:
-        at, done = _SNAPPY_JAVA_HEAD, 0
-        while at + 4 <= len(packed):
-            length = int.from_bytes(packed[at : at + 4], "big")
-            at += 4 + length
-            done += cramjam.snappy.decompress_raw_into(packed[at - length : at], room[done:])
-        return done
-    return int(_INTO[codec](packed, room))
+    if batch.codec not in _INTO:
+        raise UnknownFormat(
+            f"the batch at offset {batch.offset} of {where} is compressed with codec {batch.codec}, which is not known"
+        )
+    try:
+        if batch.codec == _SNAPPY and bytes(packed[: len(_SNAPPY_JAVA)]) == _SNAPPY_JAVA:
+            return _blocks(packed, room)
+        return int(_INTO[batch.codec](packed, room))
+    except cramjam.DecompressionError:
+        # It does not say whether the room was too small. Larger room is tried, up to a bound.
+        return None
+
+
+def _blocks(packed: memoryview, room: memoryview) -> int:
+    """Decompresses what snappy-java has written."""
+    at, done = _SNAPPY_JAVA_HEAD, 0
+    while at + 4 <= len(packed):
+        length = int.from_bytes(packed[at : at + 4], "big")
+        at += 4 + length
+        done += cramjam.snappy.decompress_raw_into(packed[at - length : at], room[done:])
+    return done
 
 
 _INTO: Final = {

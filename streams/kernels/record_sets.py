@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import BYTES, INT64, kernel, part, read, written
-from streams.kernels.machine import Int, byte, start_of
+from streams.kernels.machine import Int, byte, copy, start_of
 
 Int64s = npt.NDArray[np.int64]
 
@@ -41,33 +41,44 @@ def _number(at: Int, stop: Int) -> tuple[Int, Int]:
     return np.int64(0), np.int64(0)
 
 
-@kernel(BYTES, read("i8", 2), INT64, written("i8"), written("i8"), written("i8", 2), written("i8", 2))
+@kernel(
+    *(BYTES, read("i8", 2), INT64, written("u1"), INT64, INT64),
+    *(written("i8"), written("i8"), written("i8", 2), written("i8", 2)),
+)
 def take_apart(
-    buffer: npt.NDArray[np.uint8],
+    source: npt.NDArray[np.uint8],
     batches: Int64s,
     wanted: int,
+    buffer: npt.NDArray[np.uint8],
+    start: int,
+    stop: int,
     offsets: Int64s,
     times: Int64s,
     keys: Int64s,
     values: Int64s,
 ) -> int:
-    """Writes offset, time and the spans of key and value (length -1 for none) of each record from offset `wanted` on.
+    """Copies keys and values of the records from offset `wanted` on to `start` to `stop` of the buffer, and writes
+    offset, time and the spans of key and value (length -1 for none) of each.
 
-    Returns how many there are, or -1 minus the number of the first batch that is malformed: its records do not fill it
-    exactly, or their offsets do not ascend. Headers of records are passed over. Raises IndexError for a batch that is
-    not within the buffer, or when an array is too short.
+    The values lie one behind the other from `start`, as a file wants them, the keys before `stop`. Headers of records
+    are passed over. Returns how many records there are, or -1 minus the number of the first batch that is malformed:
+    its records do not fill it exactly, or their offsets do not ascend. Raises IndexError for a batch that is not within
+    the source, and when the room in the buffer or an array is too short.
     """
-    begin, done, last = start_of(buffer), 0, np.int64(-1)
+    begin, target, done, last = start_of(source), start_of(buffer), 0, np.int64(-1)
     room = min(len(offsets), len(times), len(keys), len(values))
+    if start < 0 or start > stop or stop > len(buffer):
+        raise IndexError("the room for keys and values is not within its buffer")
+    value_end, key_start = np.int64(start), np.int64(stop)
     for number in range(len(batches)):
-        start, stop, count = batches[number, START], batches[number, STOP], batches[number, COUNT]
+        first, until, count = batches[number, START], batches[number, STOP], batches[number, COUNT]
         first_ms, appended_ms = batches[number, TIME], batches[number, APPENDED]
-        if start < 0 or start > stop or stop > len(buffer) or count < 0 or count > room - done:
-            raise IndexError("a batch is not within its buffer, or an array is shorter than the records are many")
-        at, stop = begin + start, begin + stop
+        if first < 0 or first > until or until > len(source) or count < 0 or count > room - done:
+            raise IndexError("a batch is not within its source, or an array is shorter than the records are many")
+        at, until = begin + first, begin + until
         for _ in range(count):
-            length, at = _number(at, stop)
-            if at == 0 or length < 1 or length > stop - at:
+            length, at = _number(at, until)
+            if at == 0 or length < 1 or length > until - at:
                 return -1 - number
             # Behind a byte of attributes, which has no meaning yet.
             end = at + length
@@ -87,12 +98,21 @@ def take_apart(
             if offset <= last:
                 return -1 - number
             last, at = offset, end
-            if offset >= wanted:
-                offsets[done] = offset
-                times[done] = first_ms + delta_ms if appended_ms < 0 else appended_ms
-                keys[done, 0], keys[done, 1] = key - begin, key_length
-                values[done, 0], values[done, 1] = value - begin, value_length
-                done += 1
-        if at != stop:
+            if offset < wanted:
+                continue
+            key_start -= max(key_length, 0)
+            if value_end + max(value_length, 0) > key_start:
+                raise IndexError("the room for keys and values is too short")
+            if key_length > 0:
+                copy(target + key_start, key, key_length)
+            if value_length > 0:
+                copy(target + value_end, value, value_length)
+            offsets[done] = offset
+            times[done] = first_ms + delta_ms if appended_ms < 0 else appended_ms
+            keys[done, 0], keys[done, 1] = key_start, key_length
+            values[done, 0], values[done, 1] = value_end, value_length
+            value_end += max(value_length, 0)
+            done += 1
+        if at != until:
             return -1 - number
     return done
