@@ -180,6 +180,7 @@ class RecordSetReader:
     def _expect_an_answer(self) -> None:
         """Raises UnknownFormat if none came for long after it was wanted first."""
         if self._answers or not self._ahead.open_places():
+            self._awaited_s = None
             return
         self._awaited_s = self._awaited_s or self._loop.time()
         if self._loop.time() - self._awaited_s > _NEVER_HEARD_S:

@@ -25,10 +25,6 @@ _FORMAT: Final = 2
 # Attributes: the codec, then whether the broker has stamped the records, and whether they belong to a transaction.
 _CODEC, _APPENDED, _TRANSACTIONAL, _CONTROL = 7, 8, 16, 32
 _GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
-# A marker's record begins with four numbers of one byte: its length, attributes and deltas. Then come the length of the
-# key (4, as zigzag), and in the key a version and the kind, of which 0 is an abort.
-_MARKER: Final = struct.Struct(">4xbhh")
-_MARKER_KEY, _ABORT = 8, 0
 # What snappy-java writes before its blocks; each begins with its length. Others compress a batch as one block.
 _SNAPPY_JAVA: Final = b"\x82SNAPPY\x00"
 _SNAPPY_JAVA_HEAD: Final = 16
@@ -103,13 +99,8 @@ def batches_of(
         while pending and pending[-1][1] <= first + last:
             aborting.add(pending.pop()[0])
         if attributes & _CONTROL:
-            if stop - start < _MARKER.size:
-                raise _malformed(first, where)
-            key_length, _, kind = _MARKER.unpack_from(data, start)
-            if key_length != _MARKER_KEY:
-                raise _malformed(first, where)
-            if kind == _ABORT:
-                aborting.discard(producer)
+            # The end of a transaction of this producer. If that was one of those aborted, it is over.
+            aborting.discard(producer)
         elif count and first + last >= wanted and not (attributes & _TRANSACTIONAL and producer in aborting):
             appended_ms = most_ms if attributes & _APPENDED else -1
             found.append(Batch(start, stop, attributes & _CODEC, count, first, first_ms, appended_ms))

@@ -17,7 +17,8 @@ OTHERS: Final = {
     "KAFKA_CONFIG_…": (
         NONE,
         "Any other setting of librdkafka, by its name with `_` for `.`: `KAFKA_CONFIG_CLIENT_RACK=eu-1`. Every client "
-        "gets it. One that clickfold itself must set is refused, and `worker pace` refuses one that its client lacks.",
+        "gets it. One that clickfold itself must set is refused, and `worker pace` refuses one that its client lacks; "
+        "with such a one librdkafka reads for `worker join`, which takes more time.",
     ),
     "CLICKFOLD_CACHE": (
         "`~/.cache/clickfold`",
