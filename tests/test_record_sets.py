@@ -155,6 +155,12 @@ def test_a_set_is_read_up_to_the_batch_that_is_cut_off_and_from_the_wanted_offse
         assert after == (21 if cut == len(whole) else 14)
 
 
+def test_a_batch_that_ends_before_the_wanted_offset_is_not_unpacked() -> None:
+    data = batch(10, one(b"a"), last=4)
+    assert len(batches_of(memoryview(data), wanted=14, aborted=(), where=WHERE)[0]) == 1
+    assert batches_of(memoryview(data), wanted=15, aborted=(), where=WHERE) == ([], 15)
+
+
 def test_what_compaction_has_emptied_moves_the_offset_on() -> None:
     found, after = pieces(batch(10, [], last=9) + batch(30, one(b"a"), last=5), wanted=12)
     assert ([row[0] for row in rows_of(found)], after) == ([30], 36)
@@ -263,6 +269,19 @@ def test_batches_of_any_size_go_through_buffers_of_any_size(
     for piece in kept:
         for spans in (piece.keys.spans, piece.values.spans):
             assert (spans.sum(axis=1) + MARGIN <= len(piece.keys.buffer)).all()
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_margin_follows_the_last_byte_even_where_a_buffer_is_just_large_enough(missing: int) -> None:
+    packed = written([Rec(0, 0, b"key", b"value")])
+    buffers = Buffers(len(packed) + MARGIN - missing, 1)
+    kept = buffers.take(0).ctypes.data
+    (piece,), _ = pieces(
+        batch(0, [], last=0, packed=b"") + batch(1, [Rec(0, 0, b"key", b"value")]), unpacker=Unpacker(buffers)
+    )
+    # Keys end where the piece does.
+    assert piece.keys.spans.sum() + MARGIN <= len(piece.keys.buffer)
+    assert (piece.keys.buffer.ctypes.data == kept) == (missing == 0)
 
 
 def test_small_sets_share_a_buffer_and_a_buffer_nobody_refers_to_is_used_again() -> None:

@@ -243,11 +243,14 @@ class RecordSetReader:
                     continue
                 answer = await connection.answer()
                 sets = self._sets(client, answer, asked)
-                # The broker works on the next one meanwhile. Nothing of it is read before this loop waits again, so
-                # the data of this one stays.
-                asked = self._ask(client, node, connection)
-                for each in sets:
-                    self._unpack(each)
+                try:
+                    # The broker works on the next one meanwhile. Nothing of it is read before this loop waits again,
+                    # so the data of this one stays.
+                    asked = self._ask(client, node, connection)
+                finally:
+                    # Also where the connection is lost by now: the places have moved on.
+                    for each in sets:
+                        self._unpack(each)
                 await asyncio.sleep(answer.throttle_s)
         except (OSError, AIOKafkaError) as error:
             self._trouble = error
