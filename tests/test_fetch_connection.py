@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -190,8 +191,10 @@ def test_a_silent_broker_is_given_up_and_a_slow_one_is_not(monkeypatch: pytest.M
     async def silent(_correlation: bytes, _write: Write) -> None:
         await asyncio.Event().wait()
 
+    began_s = time.monotonic()
     with pytest.raises(TimeoutError, match="nothing came for 1 s"):
         connected(silent, fetch)
+    assert 1.0 <= time.monotonic() - began_s < 4.0
 
     async def slow(correlation: bytes, write: Write) -> None:
         # Twice the limit in all, and far below it between two bytes.
