@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.kernels.record_sets import BATCH, LEAST_RECORD_BYTES, take_apart
-from tests.batches import Rec, written
+from tests.batches import Rec, number, written
 from tests.canaries import guarded
 
 WRITTEN = (False, False, False, True, False, False, True, True, True, True)
@@ -135,6 +135,24 @@ def test_any_bytes_are_what_a_plain_parser_says(data: bytes, count: int) -> None
 
 
 RECORDS = [Rec(0, 5, b"k", b"v"), Rec(2, 6, None, b"w"), Rec(3, 4, b"", None, ((b"h", b"x"), (b"h", None)))]
+
+
+@pytest.mark.parametrize("length", [-(2**63), -2, 1, 2**31, 2**62, 2**63 - 1])
+@pytest.mark.parametrize("which", ["record", "key", "value"])
+def test_a_length_beyond_the_record_or_below_none_is_malformed(which: str, length: int) -> None:
+    """Also one that, added to an address, comes out below zero."""
+    head, key, rest = b"\0" + number(0) + number(0), number(-1), number(-1) + number(0)
+    if which == "key":
+        key, rest = number(length), b""
+    if which == "value":
+        rest = number(length)
+    body = head + key + rest
+    data = number(len(body)) + body
+    if which == "record":
+        data = number(length) + (body[:1] if length == 1 else body)
+    for parse in (taken, plainly):
+        with pytest.raises(Malformed):
+            parse(data, 1)
 
 
 def test_the_shortest_record_has_as_many_bytes_as_the_bound_says() -> None:

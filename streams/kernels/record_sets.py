@@ -78,9 +78,9 @@ def take_apart(
         at, until = begin + first, begin + until
         for _ in range(count):
             length, at = _number(at, until)
-            if at == 0 or length < 1 or length > until - at:
+            if at == 0 or length > until - at:
                 return -1 - number
-            # Behind a byte of attributes, which has no meaning yet.
+            # Behind a byte of attributes, which has no meaning yet. For a length below 1 no number follows.
             end = at + length
             delta_ms, at = _number(at + 1, end)
             if at == 0:
