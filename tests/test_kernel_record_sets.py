@@ -155,6 +155,13 @@ def test_a_length_beyond_the_record_or_below_none_is_malformed(which: str, lengt
             parse(data, 1)
 
 
+@pytest.mark.parametrize(("number_bytes", "right"), [(9, True), (10, False)])
+def test_a_number_has_at_most_ten_bytes(number_bytes: int, right: bool) -> None:
+    body = b"\0" + b"\x80" * number_bytes + b"\0" + number(0) + number(-1) + number(-1) + number(0)
+    for parse in (taken, plainly):
+        assert (outcome(parse, number(len(body)) + body, 1) is not None) == right
+
+
 def test_the_shortest_record_has_as_many_bytes_as_the_bound_says() -> None:
     assert len(written([Rec(0, 0, None, None)])) == LEAST_RECORD_BYTES
 
