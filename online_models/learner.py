@@ -20,8 +20,8 @@ import xxhash
 from online_models.drift import DriftState
 from online_models.examples import read_outcome
 from online_models.features import FEATURES_VERSION, hashed_features
+from online_models.former import MAX_WEIGHTS, weights_digest
 from online_models.model import Model
-from online_models.published import MAX_WEIGHTS, weights_digest
 from online_models.settings import LearnerSettings
 from online_models.snapshot import Header, LearnerCounts, decode_snapshot, encode_snapshot
 from online_models.waiting import WaitingClicks

@@ -20,7 +20,7 @@ from msgspec.inspect import ListType, Metadata, StructType, Type, UnionType
 
 from schemas.campaigns import CampaignChange
 from schemas.events import Campaign, Click, Impression
-from schemas.models import ModelMetrics, ModelVersion
+from schemas.models import ModelChoice, ModelManifest, ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.packed import PackedCampaignTotals, PackedMinuteTotals
@@ -53,7 +53,7 @@ KINDS: Final = {
     "rejected": Kind(Rejected, "rejects", "none"),
     "pacing_decision": Kind(PacingDecision, "pacing", "campaign_id"),
     "seal_record": Kind(SealRecord, "seals", "partition"),
-    "model_version": Kind(ModelVersion, "models", "model and shard"),
+    "model": Kind(ModelManifest | ModelChoice, "models", "model, shard and place"),
     "model_metrics": Kind(ModelMetrics, "model_metrics", "model, shard, window and slice"),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models import published
+from online_models import former as published
 from online_models.features import hashed_features
 from online_models.learner import Learner
 from online_models.metrics import score

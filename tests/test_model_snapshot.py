@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models import published
+from online_models import former as published
 from online_models.features import intercept_index
 from online_models.ftrl_core import FtrlCore, FtrlSettings
 from online_models.learner import Learner

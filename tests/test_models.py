@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models import published
+from online_models import former as published
 from online_models.features import FEATURES_VERSION, hashed_features, intercept_index
 from online_models.learner import Learner
 from online_models.model import Model

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from online_models.experiments import Arm, compare
 from online_models.features import FEATURES_VERSION, bucket, intercept_index
-from online_models.published import weights_digest
+from online_models.former import weights_digest
 from schemas.events import Impression
 from schemas.models import ModelMetrics, ModelVersion
 from streams.cli.commands.models import measures_table, models_table, prediction_table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from online_models.mixture.counts import FIRST_COUNT_WEIGHT, FIRST_GRADIENT
@@ -45,12 +47,13 @@ from online_models.mixture.pairs import FIRST_CROSS_WEIGHT
 from online_models.mixture.row_model import PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
-from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
 from online_models.mixture.step import step
 
 
 class Mixture(RowModel):
     """A mixture of experts that has learned nothing yet."""
+
+    kind = "mixture"
 
     def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
         super().__init__(settings)
@@ -74,9 +77,15 @@ class Mixture(RowModel):
         self._stacks[:, :INPUTS] = FIRST_STACK_WEIGHTS
         self._spreads = np.array([np.eye(WEIGHTS) * variance for variance in STACK_VARIANCES])
 
-    def _step(self, every: Rows, cursor: np.ndarray) -> None:
+    def _step(self, every: Rows, cursor: np.ndarray, delay_ms: int) -> None:
         given = (*every.columns(), *self._state(), self._options, cursor)
-        step(*given, self._settings.delay_ms)  # type: ignore[call-arg,arg-type]  # by position
+        step(*given, delay_ms)  # type: ignore[call-arg,arg-type]  # by position
+
+    def predict(self, rows: Rows) -> np.ndarray:
+        # Showing a row notes which pairs of fields there are, before it is learned. So that is done on a copy.
+        apart = copy(self)
+        apart._choices = self._choices.copy()
+        return super(Mixture, apart).predict(rows)
 
     def shares(self) -> dict[str, float]:
         learned = self._totals[LEARNED]
@@ -84,19 +93,6 @@ class Mixture(RowModel):
         return {
             name: float(total / learned) if learned else 0.0 for name, total in zip(OPINION_NAMES, sums, strict=True)
         }
-
-    def snapshot(self) -> bytes:
-        """The whole state, canonical: equal states give equal bytes."""
-        return encode_snapshot(self._settings.as_data(), (*self._state(), self.known.hashes, *self._waiting.columns()))
-
-    def restore(self, data: bytes) -> None:
-        """Takes the state of a snapshot in place of what was learned. Raises DamagedState or StateMismatch."""
-        found = decode_snapshot(data, self._settings.as_data())
-        state = self._state()
-        for own, kept in zip(state, found, strict=False):
-            own[...] = kept
-        self.known.take(found[len(state)])
-        self._waiting = Rows(*found[len(state) + 1 :])
 
     def _state(self) -> tuple[np.ndarray, ...]:
         return (

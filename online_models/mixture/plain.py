@@ -75,15 +75,17 @@ def plain_step(
 class Ftrl(RowModel):
     """FTRL that has learned nothing yet."""
 
+    kind = "ftrl"
+
     def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
         super().__init__(settings)
         self._slots = np.zeros(((1 << settings.slot_bits) + 1, 2))
         self._totals: Final = np.array([PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE])
 
-    def _step(self, every: Rows, cursor: np.ndarray) -> None:
+    def _step(self, every: Rows, cursor: np.ndarray, delay_ms: int) -> None:
         plain_step(
             *(every.start, every.keys, every.values, every.labels, every.weights, every.ts, every.predicted),
-            *(self._slots, self._totals, cursor, self._settings.delay_ms),
+            *(self._slots, self._totals, cursor, delay_ms),
         )
 
     def _state(self) -> tuple[np.ndarray, ...]:

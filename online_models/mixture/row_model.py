@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import xxhash
 
-from online_models.mixture.rows import Fields, Rows
+from online_models.features import Shown
+from online_models.mixture.rows import Fields, Rows, rows_of
 from online_models.mixture.selection import Selection
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
+from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
 from online_models.mixture.step import END, NEW, OLD
 from schemas.codec import encode
+from schemas.errors import DamagedState
 
 # The base rate before the first row, with two rows' worth of evidence, so that it is gone after a few. It matters when
 # labels come late: until then .15 loses .16 nats a row at a true rate of .002, .34 at .5, and under .02 from .1 to .2.
 PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
+# A delay after which no row is ever due: rows are shown and not learned.
+_NEVER: Final = 1 << 61
 
 
 class RowModel(ABC):
     """A model that has learned nothing yet.
 
     `run` predicts a batch of rows and learns those that are due, at once or after the delay of its settings. Batches of
-    any size give the same arrays, to the bit. Rows are read with `known` and `selection`.
+    any size give the same arrays, to the bit. Rows are read with `known` and `selection`. `kind` names it in settings
+    and published models.
     """
+
+    kind: ClassVar[str]
 
     def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
         self._settings = settings
@@ -32,8 +42,11 @@ class RowModel(ABC):
         self._waiting = Rows.none()
 
     @abstractmethod
-    def _step(self, every: Rows, cursor: np.ndarray) -> None:
-        """Predicts the rows from `cursor[NEW]` to `cursor[END]`, learns those that are due, and moves the cursor."""
+    def _step(self, every: Rows, cursor: np.ndarray, delay_ms: int) -> None:
+        """Predicts the rows from `cursor[NEW]` to `cursor[END]`, learns those that are due, and moves the cursor.
+
+        With nothing due it changes no state.
+        """
 
     @abstractmethod
     def _state(self) -> tuple[np.ndarray, ...]:
@@ -49,9 +62,51 @@ class RowModel(ABC):
         every = self._waiting.followed_by(rows)
         cursor = np.zeros(3, np.int64)
         cursor[NEW], cursor[END] = waiting, len(every)
-        self._step(every, cursor)
+        self._step(every, cursor, self._settings.delay_ms)
         self._waiting = every.behind(int(cursor[OLD]))
         return every.predicted[waiting:]
+
+    def rows(self, shown: Iterable[Shown]) -> Rows:
+        """The rows of impressions as this model sees them. A field that it does not know gets no number of its own."""
+        own = rows_of(shown, self.known.copy())
+        columns = self.selection.of(own.start, own.keys, own.values, own.numbers, own.fields)
+        return Rows.of(*columns, own.labels, own.weights, own.ts)
+
+    def predict(self, rows: Rows) -> np.ndarray:
+        """The click probability of each row, to the bit what `run` would give first. It changes nothing.
+
+        Several threads may call it at once.
+        """
+        cursor = np.zeros(3, np.int64)
+        cursor[END] = len(rows)
+        self._step(rows, cursor, _NEVER)
+        return rows.predicted
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory the arrays take at most."""
+        return sum(array.nbytes for array in self._state())
+
+    def config(self) -> dict[str, Any]:
+        """The settings as a snapshot keeps them."""
+        return self._settings.as_data()
+
+    def snapshot(self) -> bytes:
+        """The whole state, canonical: equal states give equal bytes."""
+        return encode_snapshot(
+            {"kind": self.kind, **self.config()}, (*self._state(), self.known.hashes, *self._waiting.columns())
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Takes the state of a snapshot in place of what was learned. Raises DamagedState or StateMismatch."""
+        found = decode_snapshot(data, {"kind": self.kind, **self.config()})
+        state = (*self._state(), self.known.hashes)
+        if [(own.dtype, own.shape) for own in state] != [(kept.dtype, kept.shape) for kept in found[: len(state)]]:
+            raise DamagedState(f"the snapshot of a {self.kind} has other arrays than this one")
+        for own, kept in zip(self._state(), found, strict=False):
+            own[...] = kept
+        self.known.take(found[len(state) - 1])
+        self._waiting = Rows(*found[len(state) :])
 
     @property
     def waiting(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final
@@ -13,6 +14,8 @@ from online_models.features import Shown, scaled
 from online_models.mixture.layout import FIELDS, HOUR, NAMED, SERVED_COLUMNS
 from schemas.totals import HOUR_MS
 
+# Raise it when the same outcome gets other slots. Models of another version are refused.
+HASH_VERSION: Final = 1
 # FNV-1a, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo): a byte a step, so a scanner hashes while it looks for the end.
 SEED: Final = 0xCBF29CE484222325
 PRIME: Final = 0x100000001B3
@@ -92,6 +95,17 @@ class Rows:
         }
         return Rows(**columns | {"start": self.start[own] - self.start[row]})
 
+    def ordered(self, order: np.ndarray) -> Rows:
+        """The rows with these numbers, in this order."""
+        lengths = np.diff(self.start)[order]
+        start = np.zeros(len(order) + 1, np.int64)
+        np.cumsum(lengths, out=start[1:])
+        slots = np.arange(start[-1]) + np.repeat(self.start[:-1][order] - start[:-1], lengths)
+        columns = {
+            each.name: getattr(self, each.name)[slots if each.name in _OF_SLOTS else order] for each in fields(self)[1:]
+        }
+        return Rows(start, **columns)
+
 
 class Fields:
     """The numbers of fields, given in the order in which they appear. The last number is shared by all further ones."""
@@ -103,6 +117,12 @@ class Fields:
         self._numbers: dict[int, int] = {}
         for name in (*NAMED, "hour"):
             self.number(text_hash(name))
+
+    def copy(self) -> Fields:
+        """The same numbers, apart."""
+        found = Fields()
+        found.take(self.hashes)
+        return found
 
     def take(self, hashes: np.ndarray) -> None:
         """Takes the numbers that others have given."""
@@ -149,6 +169,26 @@ def slots_of(shown: Shown, known: Fields) -> list[tuple[int, int, float, bool]]:
         elif math.isfinite(value):
             slots.append((known.number(hashed), hashed, scaled(value), True))
     return slots
+
+
+def rows_of(shown: Iterable[Shown], known: Fields) -> Rows:
+    """The rows of impressions, without labels: each of weight 1 and not clicked."""
+    start, slots, ts = [0], list[tuple[int, int, float, bool]](), list[int]()
+    for each in shown:
+        slots += sorted(slots_of(each, known), key=lambda slot: slot[0])
+        start.append(len(slots))
+        ts.append(each.ts or 0)
+    field_of, keys, values, numbers = zip(*slots, strict=True) if slots else ((), (), (), ())
+    return Rows.of(
+        np.array(start, np.int64),
+        np.array(keys, np.uint64),
+        np.array(values, np.float64),
+        np.array(numbers, np.uint8),
+        np.array(field_of, np.int64),
+        np.zeros(len(ts), np.int8),
+        np.ones(len(ts)),
+        np.array(ts, np.int64),
+    )
 
 
 @lru_cache(maxsize=_CACHED)

@@ -7,6 +7,7 @@ Equal states give equal bytes. Arrays are little-endian.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,12 +16,16 @@ import msgspec
 import numpy as np
 
 from schemas.codec import decode, encode
-from schemas.errors import StateMismatch
+from schemas.errors import DamagedState, StateMismatch
 from schemas.frame import Frame
 
 # Raise the number when the layout of an array changes, or the hash of a slot.
 _FRAME: Final = Frame(magic=b"clkmixtr", format=(1).to_bytes(4, "little"), checksum_last=True)
 _HEADER_LENGTH: Final = struct.Struct("<I")
+# The types of arrays that there are: numbers, and nothing that a reader would run.
+_KINDS: Final = ("<f8", "<i8", "<u8", "|u1", "|i1")
+# 2^26 lines of pairs, four columns each.
+_MOST_CELLS: Final = 1 << 28
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -41,9 +46,9 @@ def encode_snapshot(settings: dict[str, Any], arrays: Sequence[np.ndarray]) -> b
     kept, parts = list[_Kept](), list[bytes]()
     for array in arrays:
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        # By their bytes, because a negative zero is kept too.
-        width = little.nbytes // len(little) if len(little) else 1
-        lines = np.flatnonzero(little.view(np.uint8).reshape(len(little), width).any(axis=1)).astype("<i8")
+        # By their bits, because a negative zero is kept too.
+        bits = little.view(f"u{little.itemsize}").reshape(len(little), -1 if len(little) else 0)
+        lines = np.flatnonzero(bits.any(axis=1)).astype("<i8")
         kept.append(_Kept(little.dtype.str, list(little.shape), len(lines)))
         parts += (lines.tobytes(), little[lines].tobytes())
     text = encode(_Header(settings, kept))
@@ -66,11 +71,12 @@ def decode_snapshot(data: bytes, settings: dict[str, Any]) -> list[np.ndarray]:
             raise StateMismatch(f"snapshot of a mixture has {name} {kept}, this one has {ours}; give the former {name}")
     found = []
     for each in header.arrays:
+        if each.kind not in _KINDS or math.prod(each.shape) > _MOST_CELLS:
+            raise DamagedState(f"the snapshot of a mixture has an array of {each.kind} and shape {each.shape}")
         array = np.zeros(each.shape, each.kind)
         lines = np.frombuffer(body, "<i8", each.lines, at)
         at += lines.nbytes
-        width = int(np.prod(each.shape[1:], dtype=np.int64))
-        cells = np.frombuffer(body, each.kind, each.lines * width, at)
+        cells = np.frombuffer(body, each.kind, each.lines * math.prod(each.shape[1:]), at)
         at += cells.nbytes
         array[lines] = cells.reshape(each.lines, *each.shape[1:])
         found.append(array)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import exp
 from random import Random
 
-import numpy as np
-
+from online_models.mixture import rows
 from online_models.mixture.examples import Example
-from online_models.mixture.rows import Fields, Rows, slots_of
+from online_models.mixture.rows import Fields, Rows
 
 
-def examples(rows: int, *, seed: int = 1, rate_log_odds: float = -1.5, negative_weight: float = 1.0) -> list[Example]:
+def examples(count: int, *, seed: int = 1, rate_log_odds: float = -1.5, negative_weight: float = 1.0) -> list[Example]:
     """Rows a second apart. Non-clicks are kept with the inverse of their weight."""
     random = Random(seed)
     effects = {("campaign_id", f"c{value}"): random.gauss(0.0, 0.7) for value in range(5)}
     effects |= {("site", f"s{value}"): random.gauss(0.0, 0.7) for value in range(30)}
     found: list[Example] = []
-    while len(found) < rows:
+    while len(found) < count:
         campaign, site = f"c{random.randrange(5)}", f"s{int(30 * random.random() ** 2)}"
         price, is_new = round(random.expovariate(0.1), 2), random.random() < 0.3
         log_odds = rate_log_odds + effects["campaign_id", campaign] + effects["site", site] + 0.5 * is_new
@@ -43,24 +42,9 @@ def examples(rows: int, *, seed: int = 1, rate_log_odds: float = -1.5, negative_
     return found
 
 
-def rows_of(found: Iterable[Example], known: Fields) -> Rows:
+def rows_of(found: Sequence[Example], known: Fields) -> Rows:
     """The rows of examples, by `slots_of` alone."""
-    start, slots = [0], list[tuple[int, int, float, bool]]()
-    labels, weights, ts = list[int](), list[float](), list[int]()
-    for each in found:
-        slots += sorted(slots_of(each, known), key=lambda slot: slot[0])
-        start.append(len(slots))
-        labels.append(each.label or 0)
-        weights.append(each.weight)
-        ts.append(each.ts or 0)
-    field_of, keys, values, numbers = zip(*slots, strict=True) if slots else ((), (), (), ())
-    return Rows.of(
-        np.array(start, np.int64),
-        np.array(keys, np.uint64),
-        np.array(values, np.float64),
-        np.array(numbers, np.uint8),
-        np.array(field_of, np.int64),
-        np.array(labels, np.int8),
-        np.array(weights, np.float64),
-        np.array(ts, np.int64),
-    )
+    made = rows.rows_of(found, known)
+    made.labels[:] = [each.label or 0 for each in found]
+    made.weights[:] = [each.weight for each in found]
+    return made

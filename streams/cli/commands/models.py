@@ -76,7 +76,7 @@ def config() -> None:
 
 def report(cluster: Cluster, impression: Impression | None = None) -> list[RenderableType]:
     """The output of `models show`. Raises SettingsError without a topic or a model, Transient without a broker."""
-    from online_models.published import check, latest  # numpy
+    from online_models.former import check, latest  # numpy
     from streams.kafka.admin import Admin
 
     Admin(cluster).check(("models", "model_metrics"), ("outcomes",))
@@ -131,7 +131,7 @@ def measures_table(windows: Iterable[ModelMetrics]) -> RenderableType:
 
 def prediction_table(version: ModelVersion, impression: Impression | Outcome) -> RenderableType:
     """The click probability of one impression, and how much each feature adds to its log odds, largest first."""
-    from online_models.published import contributions, predict
+    from online_models.former import contributions, predict
 
     sentence = f"Shard {version.shard}: impression {escaped(impression.impression_id)} is clicked with probability "
     table = _table("What each feature adds", ("feature", "category"), (), ())
