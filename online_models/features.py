@@ -1,4 +1,4 @@
-"""From an impression to hashed features: pinned and versioned, because weights mean nothing under another hash.
+"""What a model may see of an impression, and how models of 0.1 hash it; `mixture.rows` hashes it for all others.
 
 A feature was known before the auction, and no model has decided it. Price, pCTR, arm and user id are never features:
 the first two would feed the past decisions of the model back to it, the arm is what an experiment compares, and a user
@@ -19,9 +19,6 @@ from schemas.totals import HOUR_MS
 # Raise it when the same impression gets other indices or values. Snapshots and published weights of another version are
 # refused.
 FEATURES_VERSION: Final = "2"
-INTERCEPT: Final = "intercept"
-MIN_BITS: Final = 8
-MAX_BITS: Final = 24
 
 _SEED: Final = 0x636C69636B666F6C  # "clickfol" in ASCII. Any constant would do, but it must never change.
 # Entries in the cache of hashes, at most about 20 MB. A day has few distinct feature texts: with the cache ten features
@@ -97,11 +94,3 @@ def bucket(name: str, category: str | None, bits: int) -> int:
 def intercept_index(bits: int) -> int:
     """The index of the intercept, behind all buckets: every prediction uses it, so no feature may collide with it."""
     return 1 << bits
-
-
-def hashed_features(shown: Shown, bits: int) -> list[tuple[int, float]]:
-    """Index and value of each feature but the intercept. Two may share an index; then their contributions add up.
-
-    The order is that of `named_features`.
-    """
-    return [(bucket(name, category, bits), value) for name, category, value in named_features(shown)]

@@ -1,4 +1,4 @@
-"""FTRL-proximal logistic regression over indices, as a `model.Model`. `features` hashes, `ftrl` is for River.
+"""FTRL-proximal logistic regression over indices, one example at a time: the core of the River estimator in `ftrl`.
 
 McMahan et al., "Ad click prediction: a view from the trenches", KDD 2013, algorithm 1. Each coordinate has two
 numbers, `z` and `n`; its weight is computed from them whenever it is needed:
@@ -20,13 +20,12 @@ was useless in both ways. Keep r at 0.02 or more, or use a smaller alpha.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable
 from math import log, sqrt
 
 import msgspec
-import numpy as np
 
-from online_models.model import HashedFeatures, probability
+from online_models.model import probability
 from schemas.errors import SettingsError
 
 
@@ -77,16 +76,6 @@ class FtrlCore:
         prior = settings.prior
         self.z[intercept] = -log(prior / (1.0 - prior)) * settings.beta / settings.alpha
 
-    @property
-    def nbytes(self) -> int:
-        """See `model.Model`."""
-        return 16 * len(self.z)
-
-    @property
-    def column_count(self) -> int:
-        """See `model.Model`."""
-        return 3
-
     def grow(self) -> int:
         """Adds one index with weight zero, and returns it."""
         self.z.append(0.0)
@@ -105,15 +94,15 @@ class FtrlCore:
             return (-l1 - z) / self._strength(index, l2=settings.l2)
         return 0.0
 
-    def predict(self, features: HashedFeatures) -> float:
-        """See `model.Model`."""
+    def predict(self, features: Iterable[tuple[int, float]]) -> float:
+        """Click probability of an example, strictly between 0 and 1."""
         margin = self.weight(self.intercept)
         for index, value in features:
             margin += self.weight(index) * value
         return probability(margin)
 
-    def learn(self, features: HashedFeatures, label: int, weight: float = 1.0) -> float:
-        """See `model.Model`. Repeats the formulas of `weight` and `predict`: calling them would double the cost."""
+    def learn(self, features: Iterable[tuple[int, float]], label: int, weight: float = 1.0) -> float:
+        """Learns one example; returns what `predict` gave before. Calls of the methods above would double the cost."""
         settings = self.settings
         alpha, beta, l1, l2 = settings.alpha, settings.beta, settings.l1, settings.l2
         zs, ns, intercept = self.z, self.n, self.intercept
@@ -141,35 +130,6 @@ class FtrlCore:
             zs[index] += weight * gradient - (sqrt(n_after) - sqrt(n)) / alpha * w
             ns[index] = n_after
         return predicted
-
-    def columns(self) -> list[bytes]:
-        """Index (u32), z and n (f64) of every index that learned something, by ascending index."""
-        z, n = np.array(self.z), np.array(self.n)
-        learned = np.flatnonzero((z != 0.0) | (n != 0.0))
-        return [learned.astype("<u4").tobytes(), z[learned].astype("<f8").tobytes(), n[learned].astype("<f8").tobytes()]
-
-    def restore(self, columns: Sequence[bytes]) -> None:
-        """See `model.Model`: for `columns` of a core with the same settings and size."""
-        fresh = FtrlCore(self.settings, size=len(self.z), intercept=self.intercept)
-        z, n = np.array(fresh.z), np.array(fresh.n)
-        learned = np.frombuffer(columns[0], "<u4")
-        z[learned], n[learned] = np.frombuffer(columns[1], "<f8"), np.frombuffer(columns[2], "<f8")
-        self.z, self.n = array("d", z.tobytes()), array("d", n.tobytes())
-
-    def weights(self, most: int) -> dict[str, float]:
-        """See `model.Model`."""
-        settings = self.settings
-        z, n = np.array(self.z), np.array(self.n)
-        strength = (settings.beta + np.sqrt(n)) / settings.alpha + settings.l2
-        weights = np.where(np.abs(z) > settings.l1, (np.sign(z) * settings.l1 - z) / strength, 0.0)
-        weights[self.intercept] = 0.0
-        indices = np.flatnonzero(weights)
-        if len(indices) >= most:
-            heaviest = np.argsort(-np.abs(weights[indices]), kind="stable")[: most - 1]
-            indices = np.sort(indices[heaviest])
-        published = {str(index): float(weights[index]) for index in indices.tolist()}
-        published[str(self.intercept)] = self.weight(self.intercept)
-        return published
 
     def _strength(self, index: int, *, l2: float) -> float:
         settings = self.settings

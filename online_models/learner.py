@@ -1,80 +1,75 @@
-"""Drives a model: a fold over one partition of `outcomes`, which is one shard of the model.
-
-The order of learning. A click is decided at once, a non-click only when its attribution window has passed. So the log
-holds the clicks of a minute half an hour before the non-clicks of that minute. Learned in log order, a new model would
-see nothing but clicks for half an hour (tried: it then predicted 0.91 where the truth was 0.03), and every rise of
-traffic would look like a rise of click probability. The learner therefore holds a click back until a non-click arrives
-whose impression is of the same time or later. Both classes are then learned by impression time, one attribution window
-late. Where several join partitions feed a shard, the one that is furthest ahead releases the clicks: clicks of a
-partition that lags are learned before its non-clicks, by as much time as it lags.
-"""
+"""Drives models: a fold over one partition of `outcomes`, one shard of the model. `order` says when it learns."""
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
-import xxhash
+import numpy as np
+from numpy.typing import NDArray
 
 from online_models.drift import DriftState
-from online_models.examples import read_outcome
-from online_models.features import FEATURES_VERSION, hashed_features
-from online_models.former import MAX_WEIGHTS, weights_digest
-from online_models.model import Model
+from online_models.lineup import Lineup
+from online_models.mixture.layout import NAMED
+from online_models.mixture.reading import Batch, Reader
+from online_models.mixture.rows import HASH_VERSION, Rows
+from online_models.mixture.trail import follow
+from online_models.order import arrivals, learning_order
+from online_models.publishing import model_digest, model_records, place_of
+from online_models.release import Held, Publisher, Recent, last_day, measured
 from online_models.settings import LearnerSettings
 from online_models.snapshot import Header, LearnerCounts, decode_snapshot, encode_snapshot
 from online_models.waiting import WaitingClicks
-from online_models.windows import Window, Windows
-from schemas.codec import decode, encode
+from online_models.windows import Measured, Window, Windows
+from schemas.codec import encode
 from schemas.errors import BrokenInvariant
 from schemas.events import MIN_TS_MS
-from schemas.models import ModelMetrics, ModelVersion
-from schemas.outcomes import Outcome
+from schemas.models import MODEL_FORMAT, ModelManifest, ModelMetrics
+from schemas.outcomes import SHOWN
 from schemas.reading import Unreadable
 from schemas.records import Out, Records
 
 _LOG: Final = "outcomes"
-# No join waits longer than 31 days for a click, so one day more is enough. Without a bound, a join that keeps no
-# non-clicks at all (negative rate 0) would fill the memory with clicks.
-_LONGEST_WAIT_MS: Final = 32 * 86_400_000
-_TRAIL: Final = struct.Struct("<Qqd")
 
 
 class Learner:
     """Learns one shard of a click model from outcomes; `streams.learn.fold` makes it the fold of a worker.
 
-    `model` is a new one; by default the one that the settings name. `step` and `sweep` return the metrics of the
-    windows they close, so each is written once, in the transaction of the record that closed the window. `report`
-    returns the model, because only its last version matters.
-
-    About 11 µs an outcome with nine features: decode 1.5, features 3, predict and learn 3.5, hold, hash and count 3.
+    `step` and `sweep` return the metrics of the windows they close, so each is written once, in the transaction of the
+    record that closed the window. `report` returns the model, because only its last version matters.
     """
 
-    def __init__(self, settings: LearnerSettings, *, shard: int, model: Model | None = None) -> None:
+    def __init__(self, settings: LearnerSettings, *, shard: int) -> None:
         self.settings = settings
         self.shard = shard
-        self.model = settings.new_model() if model is None else model
+        self.lineup = Lineup(settings)
         self.counts = LearnerCounts()
         self.drift = DriftState()
         self._settings_digest = settings.digest()
+        self._reader = Reader(self.lineup.known)
+        self._columns = [NAMED.index(name) for name in settings.slices]
         self._waiting = WaitingClicks()
-        self._windows = Windows(window_ms=settings.window_ms, grace_ms=settings.grace_ms, dimensions=settings.slices)
+        self._windows = Windows(
+            window_ms=settings.window_ms,
+            grace_ms=settings.grace_ms,
+            dimensions=settings.slices,
+            models=len(self.lineup.entrants),
+        )
+        self._recent: list[list[Recent]] = [[] for _ in self.lineup.entrants]
         self._next_offset = 0
         # The impression time up to which examples are learned, and the latest impression time seen.
         self._event_ms = MIN_TS_MS
         self._latest_ms = MIN_TS_MS
         # A running hash over (offset, prediction) of every example: learners with equal trails learned the same.
-        self._trail = 0
+        self._trail = np.zeros(1, np.uint64)
         self._ended = False
-        # Not part of the state: after a restart the current version is published again, which changes nothing.
-        self._published_offset = -1
-        self._published_ms = MIN_TS_MS
+        self._publishers = [Publisher() for _ in self.lineup.entrants]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory the model takes."""
-        return self.model.nbytes
+        """Bytes of memory the models take at most."""
+        return self.lineup.nbytes
 
     def step(self, records: Records) -> list[Out]:
         """Learns the records; returns the metrics of windows they close."""
@@ -85,29 +80,95 @@ class Learner:
                 f"learner of {_LOG} {self.shard} at offset {self._next_offset} was given {records.log} "
                 f"{records.partition} from offset {records.offsets[0]}; restart it from its snapshot"
             )
-        outs: list[Out] = []
+        return [out for part in self._between_starts(records) for out in self._step(part)]
+
+    def _between_starts(self, records: Records) -> Iterator[Records]:
+        """The records in parts within which no challenger begins."""
+        start = 0
+        while start < len(records):
+            begins = self.lineup.next_start(records.offsets[start])
+            stop = len(records) if begins is None else int(np.searchsorted(np.array(records.offsets), begins))
+            yield records.slice(start, stop)
+            start = stop
+
+    def _step(self, records: Records) -> list[Out]:
         counts = self.counts
-        for offset, value in zip(records.offsets, records.values, strict=True):
-            self._next_offset = offset + 1
-            counts.consumed += 1
-            outcome = read_outcome(value)
-            if isinstance(outcome, Unreadable) or value is None:
-                counts.rejected += 1
-                continue
-            if outcome.label is None or outcome.ts is None:
-                counts.unlabelled += 1
-                continue
-            ts_ms = outcome.ts
-            self._latest_ms = max(self._latest_ms, ts_ms)
-            learn_until_ms = self._latest_ms - _LONGEST_WAIT_MS if outcome.label else ts_ms
-            if learn_until_ms > self._event_ms:
-                outs += self._advance(learn_until_ms)
-            if ts_ms > self._event_ms:
-                self._waiting.hold(ts_ms, offset=offset, value=value)
-                counts.waiting += 1
-            else:
-                self._learn(outcome, offset=offset)
+        # Records of kind `shown` are left out without decoding: nothing is learned of them.
+        kept = [place for place, value in enumerate(records.values) if value is None or not value.startswith(SHOWN)]
+        values = [records.values[place] or b"" for place in kept]
+        for publisher in self._publishers:
+            publisher.read(sum(map(len, values)))
+        examples = np.ones(len(values), np.bool_)
+
+        def refused(place: int, why: Unreadable | None) -> None:
+            examples[place] = False
+            counts.rejected += why is not None
+            counts.unlabelled += why is None
+
+        # Texts of slices are needed for as long as a batch is measured.
+        self._reader.texts.clear()
+        batch = self._reader.read(values, refused)
+        counts.consumed += len(records)
+        counts.unlabelled += len(records) - len(kept)
+        places = np.flatnonzero(examples)
+        outs: list[Out] = []
+        if len(places):
+            offsets = np.array(records.offsets, np.int64)[kept][places]
+            outs = self._learn(batch, offsets, [values[each] for each in places])
+        self._next_offset = records.next_offset
         return outs
+
+    def _learn(self, batch: Batch, offsets: NDArray[np.int64], values: Sequence[bytes]) -> list[Out]:
+        """Learns the examples of a batch, in log order, that are due, and clicks that they release."""
+        ts = batch.rows.ts
+        moved = arrivals(ts, batch.rows.labels, event_ms=self._event_ms, latest_ms=self._latest_ms)
+        for place in np.flatnonzero(moved.held).tolist():
+            self._waiting.hold(int(ts[place]), offset=int(offsets[place]), value=values[place])
+        self._event_ms, self._latest_ms = int(moved.event_ms[-1]), moved.latest_ms
+        released, released_offsets = self._release(None)
+        order, arrived = learning_order(moved.event_ms, moved.held, released.rows.ts, released_offsets)
+        closed = np.concatenate(([self._windows.closed_ms], self._windows.closed_by(moved.event_ms)))
+        self._run(
+            batch.rows.followed_by(released.rows).ordered(order),
+            np.concatenate((offsets, released_offsets))[order],
+            np.concatenate((batch.named_keys, released.named_keys))[order],
+            closed[arrived],
+            int(offsets[0]),
+        )
+        outs: list[Out] = []
+        for place in np.flatnonzero(np.diff(closed)).tolist():
+            for start_ms, window in self._windows.close(int(closed[place + 1])):
+                outs += self._metrics(start_ms, window, version=int(offsets[place]) + 1)
+        return outs
+
+    def _release(self, limit: int | None) -> tuple[Batch, NDArray[np.int64]]:
+        """Clicks that waited and are due, read again, with their offsets."""
+        due = list(self._waiting.release(self._event_ms, limit=limit))
+        self.counts.waiting = len(self._waiting)
+
+        def refused(place: int, _: Unreadable | None) -> None:
+            raise BrokenInvariant(f"the outcome at offset {due[place][0]} waited as a click, and now is none")
+
+        batch = self._reader.read([value for _, value in due], refused)
+        return batch, np.array([offset for offset, _ in due], np.int64)
+
+    def _run(
+        self,
+        rows: Rows,
+        offsets: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        closed_ms: NDArray[np.int64],
+        first_offset: int,
+    ) -> None:
+        """Predicts, then learns, rows in the order of learning, and measures the predictions."""
+        predicted = self.lineup.run(rows, offset=first_offset)
+        main = predicted[0]
+        if main is None:
+            raise BrokenInvariant("the main model learns from the first offset on")
+        follow(self._trail, offsets.astype(np.uint64), main.view(np.uint64))
+        self.counts.learned += len(rows)
+        examples = Measured(rows.ts, rows.labels, rows.weights, predicted, keys[:, self._columns])
+        self.counts.late += self._windows.add(examples, closed_ms, self._reader.texts)
 
     def sweep(self, limit: int) -> list[Out]:
         """After `finish`: learns clicks that still wait, at most `limit`, then closes the windows that are open."""
@@ -115,9 +176,13 @@ class Learner:
         if not self._ended:
             return outs
         self._event_ms = max(self._event_ms, self._latest_ms)
-        self._learn_waiting(limit=limit)
+        self._reader.texts.clear()
+        released, offsets = self._release(limit)
+        if len(offsets):
+            closed_ms = np.full(len(offsets), self._windows.closed_ms)
+            self._run(released.rows, offsets, released.named_keys, closed_ms, self._next_offset)
         while not self._waiting and self._windows and len(outs) < limit:
-            outs += self._metrics(*self._windows.close_first())
+            outs += self._metrics(*self._windows.close_first(), version=self._next_offset)
         return outs
 
     def can_sweep(self) -> bool:
@@ -125,18 +190,70 @@ class Learner:
         return self._ended and bool(self._waiting or self._windows)
 
     def report(self, limit: int) -> list[Out]:
-        """The model as it is now, if it has learned since it was last published, and a version is due.
+        """The models as they are now, each if it is due and nothing is wrong with it; see `release`.
 
-        A version is due `publish_ms` of event time after the last one, and at the end. Its number is the next offset,
-        which only grows. After a restart a version may be published again, with the same content.
+        A version is due `publish_ms` of event time after the last one, and at the end. Its number is twice the next
+        offset, and one more at the end: then clicks that waited are learned at an offset that may have been published.
         """
-        learned = self.counts.learned and self._next_offset > self._published_offset
-        due = self._ended or self._event_ms - self._published_ms >= self.settings.publish_ms
-        if limit < 1 or not (learned and due) or self.can_sweep():
+        if limit < 1 or not self.counts.learned or self.can_sweep():
             return []
-        self._published_offset, self._published_ms = self._next_offset, self._event_ms
-        version = self.version()
-        return [Out("models", f"{version.model}/{version.shard}".encode(), encode(version))]
+        outs: list[Out] = []
+        for number, publisher in enumerate(self._publishers):
+            publisher.starve(consumed=self.counts.consumed, learned=self.counts.learned)
+            if publisher.is_due(
+                offset=self._next_offset,
+                event_ms=self._event_ms,
+                publish_ms=self.settings.publish_ms,
+                ended=self._ended,
+            ):
+                outs += self._published(number, publisher)
+        return outs
+
+    def _published(self, number: int, publisher: Publisher) -> list[Out]:
+        entrant, recent = self.lineup.entrants[number], self._recent[number]
+        place = place_of(publisher.published, event_ms=self._event_ms, before_ms=publisher.event_ms)
+        publisher.tried(offset=self._next_offset, event_ms=self._event_ms, ended=self._ended)
+        fault: Held = entrant.model.fault()
+        data = entrant.model.snapshot() if not fault else b""
+        digest = model_digest(data)
+        learned = self.counts.learned
+        if not publisher.judge(digest, learned=learned, fault=fault, recent=recent):
+            return []
+        manifest = ModelManifest(
+            format=MODEL_FORMAT,
+            model=entrant.name,
+            shard=self.shard,
+            version=2 * self._next_offset + self._ended,
+            next_offset=self._next_offset,
+            event_ms=self._event_ms,
+            kind=entrant.model.kind,
+            hash_version=HASH_VERSION,
+            settings=entrant.model.config(),
+            parts=0,
+            bytes=0,
+            digest=digest,
+            measures=measured(recent),
+        )
+        records = model_records(manifest, data, place)
+        publisher.sent(digest, learned=learned, length=sum(len(record.value or b"") for record in records))
+        return records
+
+    def resumed(self) -> None:
+        """The state is the one that was committed, so what was due at its offset is published already."""
+        for publisher in self._publishers:
+            publisher.tried(offset=self._next_offset, event_ms=0)
+
+    @property
+    def held(self) -> dict[str, Held]:
+        """Why the last version of each model was not published; empty if it was."""
+        names = (each.name for each in self.lineup.entrants)
+        return {name: publisher.held for name, publisher in zip(names, self._publishers, strict=True)}
+
+    @property
+    def published(self) -> dict[str, int]:
+        """How many versions of each model were published since the start."""
+        names = (each.name for each in self.lineup.entrants)
+        return {name: publisher.published for name, publisher in zip(names, self._publishers, strict=True)}
 
     def finish(self) -> None:
         """No more outcomes will come."""
@@ -147,98 +264,62 @@ class Learner:
         return {_LOG: self._next_offset}
 
     def snapshot(self) -> bytes:
-        """Everything a restart needs, canonical: equal states give equal bytes. About 10 ms for a million weights."""
+        """Everything a restart needs, canonical: equal states give equal bytes."""
         names, window_columns = self._windows.state()
         header = Header(
             model=self.settings.model,
             shard=self.shard,
             settings=self._settings_digest,
-            features_version=FEATURES_VERSION,
+            models=[each.kept() for each in self.lineup.entrants],
             next_offset=self._next_offset,
             event_ms=self._event_ms,
             latest_ms=self._latest_ms,
-            trail=self._trail,
+            trail=int(self._trail[0]),
             counts=self.counts,
             drift=self.drift,
+            recent=self._recent,
             closed_ms=self._windows.closed_ms,
             windows=names,
             columns=[],
         )
-        return encode_snapshot(header, [*self.model.columns(), *self._waiting.columns(), *window_columns])
+        return encode_snapshot(header, [*self.lineup.snapshots(), *self._waiting.columns(), *window_columns])
 
     def restore(self, snapshot: bytes) -> None:
         """Goes on where `snapshot` was taken. Raises StateMismatch or DamagedState, and then changes nothing."""
         header, columns = decode_snapshot(
             snapshot, model=self.settings.model, shard=self.shard, settings=self._settings_digest
         )
-        waiting_from = self.model.column_count
+        waiting_from = len(header.models)
         windows_from = waiting_from + self._waiting.column_count
-        self.model.restore(columns[:waiting_from])
+        places = self.lineup.restore(header.models, columns[:waiting_from])
         self._waiting.restore(columns[waiting_from:windows_from])
-        self._windows.restore(closed_ms=header.closed_ms, names=header.windows, columns=columns[windows_from:])
-        self.counts, self.drift, self._trail = header.counts, header.drift, header.trail
+        self._windows.restore(
+            closed_ms=header.closed_ms, names=header.windows, columns=columns[windows_from:], models=places
+        )
+        self._recent = [header.recent[place] if place is not None else [] for place in places]
+        self.counts, self.drift, self._trail[0] = header.counts, header.drift, header.trail
         self._next_offset, self._event_ms, self._latest_ms = header.next_offset, header.event_ms, header.latest_ms
 
     @property
     def trail(self) -> str:
         """A hash of every example learned, in order, with what was predicted of it: equal for equal histories."""
-        return f"{self._trail:016x}"
+        return f"{int(self._trail[0]):016x}"
 
-    def version(self) -> ModelVersion:
-        """The model as it is now, as it is published. A large one leaves its smallest weights out."""
-        weights = self.model.weights(MAX_WEIGHTS)
-        return ModelVersion(
-            model=self.settings.model,
-            shard=self.shard,
-            version=self._next_offset,
-            next_offset=self._next_offset,
-            event_ms=self._event_ms,
-            features_version=FEATURES_VERSION,
-            bits=self.settings.bits,
-            digest=weights_digest(weights),
-            weights=weights,
-        )
-
-    def _advance(self, event_ms: int) -> list[Out]:
-        self._event_ms = event_ms
-        self._learn_waiting(limit=None)
-        outs: list[Out] = []
-        for start_ms, window in self._windows.advance(event_ms):
-            outs += self._metrics(start_ms, window)
-        return outs
-
-    def _learn_waiting(self, *, limit: int | None) -> None:
-        for offset, value in self._waiting.release(self._event_ms, limit=limit):
-            self.counts.waiting -= 1
-            self._learn(decode(value, Outcome), offset=offset)
-
-    def _learn(self, outcome: Outcome, *, offset: int) -> None:
-        """Predicts, then learns, one labelled outcome."""
-        label, ts_ms = outcome.label or 0, outcome.ts or 0
-        features = hashed_features(outcome, self.settings.bits)
-        prediction = self.model.learn(features, label, outcome.weight)
-        self._trail = xxhash.xxh3_64_intdigest(_TRAIL.pack(self._trail, offset, prediction))
-        self.counts.learned += 1
-        values = [getattr(outcome, name) or "" for name in self.settings.slices]
-        if not self._windows.add(ts_ms, prediction, label=label, weight=outcome.weight, values=values):
-            self.counts.late += 1
-
-    def _metrics(self, start_ms: int, window: Window) -> list[Out]:
+    def _metrics(self, start_ms: int, window: Window, *, version: int) -> Iterable[Out]:
         """The metrics of a window that was just closed, slice 'all' first."""
         settings = self.settings
-        outs: list[Out] = []
         for name, scores in window.scores(settings.slices, max_slices=settings.max_slices):
             if name == "all":
                 self.drift = self.drift.after(clicks=scores.clicks, predicted_clicks=scores.predicted_clicks)
+                self._recent[0] = last_day(self._recent[0], Recent.of(start_ms, scores))
             metrics = ModelMetrics(
                 model=settings.model,
                 shard=self.shard,
-                version=self._next_offset,
+                version=version,
                 window_start=start_ms,
                 window_end=start_ms + settings.window_ms,
                 slice=name,
                 **msgspec.structs.asdict(scores),
             )
             key = f"{settings.model}/{self.shard}/{start_ms}/{name}".encode()
-            outs.append(Out("model_metrics", key, encode(metrics)))
-        return outs
+            yield Out("model_metrics", key, encode(metrics))

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import cramjam
+import msgspec
 import xxhash
 
 from schemas.codec import encode
@@ -35,6 +36,11 @@ _DAYS_KEPT: Final = 7
 DAY_MS: Final = 86_400_000
 
 
+def packed(data: bytes) -> bytes:
+    """A model's bytes, compressed."""
+    return bytes(cramjam.zstd.compress(data, level=_LEVEL))
+
+
 def model_digest(data: bytes) -> str:
     """What a manifest says of the model's bytes."""
     return xxhash.xxh3_128_hexdigest(data)
@@ -50,12 +56,8 @@ def place_of(number: int, *, event_ms: int, before_ms: int) -> str:
 
 def model_records(manifest: ModelManifest, data: bytes, place: str) -> list[Out]:
     """The records of a model in this order, to be written in one transaction. Fills what the manifest says of them."""
-    packed = bytes(cramjam.zstd.compress(data, level=_LEVEL))
-    parts = list(_parts(packed, manifest.version))
-    whole = ModelManifest(
-        **{name: getattr(manifest, name) for name in manifest.__struct_fields__}
-        | {"parts": len(parts), "bytes": len(data), "digest": model_digest(data)}
-    )
+    parts = list(_parts(packed(data), manifest.version))
+    whole = msgspec.structs.replace(manifest, parts=len(parts), bytes=len(data), digest=model_digest(data))
     key = f"{manifest.model}/{manifest.shard}/{place}"
     records = [Out("models", f"{key}/{number}".encode(), part) for number, part in enumerate(parts)]
     return [*records, Out("models", key.encode(), encode(whole))]
@@ -66,8 +68,8 @@ def choice_record(choice: ModelChoice) -> Out:
     return Out("models", f"{choice.model}/{choice.shard}/choice".encode(), encode(choice))
 
 
-def _parts(packed: bytes, version: int) -> Iterator[bytes]:
-    starts = range(0, len(packed), PART_BYTES)
+def _parts(whole: bytes, version: int) -> Iterator[bytes]:
+    starts = range(0, len(whole), PART_BYTES)
     for number, start in enumerate(starts):
         head = PART_HEAD.pack(version, number, len(starts))
-        yield PART.wrap(head + packed[start : start + PART_BYTES])
+        yield PART.wrap(head + whole[start : start + PART_BYTES])

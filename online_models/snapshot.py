@@ -1,4 +1,4 @@
-"""A learner's whole state as bytes: the model, the next offset, clicks that wait, and windows that are open.
+"""A learner's whole state as bytes: its models, the next offset, clicks that wait, and windows that are open.
 
     'clkmodel' | format, u32 | header length, u32 | header, JSON | columns, end to end | xxh3-128 of all before
 
@@ -15,14 +15,14 @@ from typing import Final
 import msgspec
 
 from online_models.drift import DriftState
-from online_models.features import FEATURES_VERSION
+from online_models.release import Recent
 from online_models.windows import WindowNames
 from schemas.codec import decode, encode
 from schemas.errors import StateMismatch
 from schemas.frame import Frame
 
 # Raise the number when the layout of header or columns changes.
-_FRAME: Final = Frame(magic=b"clkmodel", format=(1).to_bytes(4, "little"), checksum_last=True)
+_FRAME: Final = Frame(magic=b"clkmodel", format=(2).to_bytes(4, "little"), checksum_last=True)
 _HEADER_LENGTH: Final = struct.Struct("<I")
 
 
@@ -41,22 +41,32 @@ class LearnerCounts(msgspec.Struct):
     late: int = 0
 
 
+class KeptModel(msgspec.Struct, frozen=True):
+    """A model of the snapshot: its name, its settings' digest, and the offset from which it learned."""
+
+    name: str
+    digest: str
+    start: int
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is not a long column. `columns` are the lengths of the columns in bytes, in order.
 
-    First come the columns of the model, then those of the waiting clicks, then those of each open window.
+    First comes the snapshot of each model, then the waiting clicks, then each open window. `recent` has for each model
+    its last windows.
     """
 
     model: str
     shard: int
     settings: str
-    features_version: str
+    models: list[KeptModel]
     next_offset: int
     event_ms: int
     latest_ms: int
     trail: int
     counts: LearnerCounts
     drift: DriftState
+    recent: list[list[Recent]]
     closed_ms: int
     windows: list[WindowNames]
     columns: list[int]
@@ -72,7 +82,7 @@ def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tu
     """Header and columns of a snapshot of this model, shard and settings digest.
 
     Raises DamagedState when the bytes are not what was written, and StateMismatch when they are, but by a newer program
-    or for another model, shard, settings or feature hash.
+    or for another model, shard or settings.
     """
     body = _FRAME.unwrap(data, f"the model snapshot of {model} shard {shard}")
     (length,) = _HEADER_LENGTH.unpack_from(body)
@@ -81,7 +91,6 @@ def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tu
     for name, kept, ours, remedy in (
         ("model", header.model, model, "give each model its own state"),
         ("shard", header.shard, shard, "give each shard its own state"),
-        ("feature hash", header.features_version, FEATURES_VERSION, "use the former program, or a new model name"),
         ("settings digest", header.settings, settings, "use the former settings, or a new model name to learn anew"),
     ):
         if kept != ours:

@@ -17,7 +17,8 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="record
 
     Its key is `model/shard/place`, those of its parts `model/shard/place/0` and so on. A part is the
     letters "clkmpart", the format (u32, 1), the xxh3-128 of the rest, then version (u64), number of the part and of all
-    parts (u32 each), and bytes. The bytes of all parts together are the model, compressed with zstd. `digest` is the xxh3-128 of the model.
+    parts (u32 each), and bytes. The bytes of all parts together are the model, compressed with zstd. `digest` is the
+    xxh3-128 of the model.
     """
 
     format: int

@@ -97,10 +97,10 @@ def test_each_key_of_a_file_reaches_the_model() -> None:
     """
     found = config_of(tomllib.loads(text))
     assert found.slices == ("device", "country")
-    assert found.model == MixtureSettings(**{**OTHERS, "leave_out": (), "novelty": True})
-    assert config_of(tomllib.loads('fields.leave_out = ["device"]\nexperts.novelty = false')).model == MixtureSettings(
-        leave_out=("device",), novelty=False
-    )
+    assert found.learns.mixture == MixtureSettings(**{**OTHERS, "leave_out": (), "novelty": True})
+    assert config_of(
+        tomllib.loads('fields.leave_out = ["device"]\nexperts.novelty = false')
+    ).learns.mixture == MixtureSettings(leave_out=("device",), novelty=False)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -143,7 +143,7 @@ def test_numbers_that_are_names_are_categories_by_their_value() -> None:
     field = known.count - 1
     values, fields = np.array([0.0, -0.0, 1.0, 1.0, 1.0]), np.array([field, field, field, field, field + 1])
     numbers, keys = np.array([1, 1, 1, 0, 1], np.uint8), np.full(5, 7, np.uint64)
-    _, keys, values, numbers, _ = selection.of(np.array([0, 5]), keys, values, numbers, fields)
+    _, keys, values, numbers, _ = selection.of(known, np.array([0, 5]), keys, values, numbers, fields)
     assert keys[0] == keys[1] != keys[2]
     # Neither the field's texts nor other fields.
     assert keys[3:].tolist() == [7, 7]

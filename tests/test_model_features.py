@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from online_models.features import (
     FEATURES_VERSION,
-    MAX_BITS,
     bucket,
-    hashed_features,
     intercept_index,
     named_features,
 )
@@ -37,6 +35,10 @@ SHOWN = Impression(
     arm="b",
     features={"topic": "sport", "returning": True, "age": 99, "change": -99.0, "zero": 0},
 )
+
+
+def hashed_features(shown: Impression | Outcome, bits: int) -> list[tuple[int, float]]:
+    return [(bucket(name, category, bits), value) for name, category, value in named_features(shown)]
 
 
 def test_indices_are_pinned_for_this_features_version() -> None:
@@ -108,7 +110,7 @@ def test_hours_are_utc() -> None:
 def test_no_name_shares_a_weight_with_another_name_and_its_category() -> None:
     """`{"a=b": 1}` is a number named a=b, `{"a": "b"}` a category: as one text they would be the same."""
     looks_alike = [("features.a=b", None), ("features.a", "b"), ("features.a", ""), ("features.a", None)]
-    assert len({bucket(name, category, MAX_BITS) for name, category in looks_alike}) == len(looks_alike)
+    assert len({bucket(name, category, 24) for name, category in looks_alike}) == len(looks_alike)
 
 
 # xxh3-64 of 'length:name=category', or of 'length:name', under the pinned seed, low 20 bits.

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models.features import hashed_features, intercept_index
+from online_models.features import bucket, intercept_index, named_features
 from online_models.ftrl_core import FtrlCore, FtrlSettings
 from schemas.errors import SettingsError
+from schemas.outcomes import Outcome
 from tests.models.traffic import outcomes, true_probability
 
 _INTERCEPT = 0
@@ -30,6 +31,10 @@ EXAMPLES = st.lists(
 
 def core(**settings: float) -> FtrlCore:
     return FtrlCore(FtrlSettings(**settings), size=10, intercept=_INTERCEPT)
+
+
+def hashed_features(outcome: Outcome, bits: int) -> list[tuple[int, float]]:
+    return [(bucket(name, category, bits), value) for name, category, value in named_features(outcome)]
 
 
 @given(EXAMPLES)

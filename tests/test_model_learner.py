@@ -13,19 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models import former as published
-from online_models.features import hashed_features
+from online_models.kinds import new_model
 from online_models.learner import Learner
 from online_models.metrics import score
-from online_models.settings import LearnerSettings
-from schemas.codec import decode, encode
+from online_models.mixture.rows import rows_of
+from online_models.mixture.settings import MixtureSettings
+from online_models.settings import LearnerSettings, ModelSettings
+from schemas.codec import decode
 from schemas.errors import BrokenInvariant, SettingsError
-from schemas.models import ModelMetrics, ModelVersion
+from schemas.models import ModelManifest, ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.records import Out, Records
 from tests.models.traffic import START_MS, outcomes, records, true_probability
 
-SETTINGS = LearnerSettings(bits=12, l1=0.1, window_ms=60_000, grace_ms=30_000, slices=("campaign_id", "device"))
+SMALL = MixtureSettings(slot_bits=10, pair_bits=12)
+SETTINGS = LearnerSettings(
+    learns=ModelSettings(mixture=SMALL), window_ms=60_000, grace_ms=30_000, slices=("campaign_id", "device")
+)
 # A short attribution window, so that in a few hundred outcomes windows open, close and clicks wait.
 STREAM = outcomes(3_000, negative_rate=0.1, window_ms=120_000)
 _BAD: list[bytes | None] = [None, b"", b"{", b'{"kind":"click","impression_id":"\xff","join_partition":0}']
@@ -45,6 +49,14 @@ def finished(fold: Learner, *, limit: int = 1_000) -> list[Out]:
 
 def metrics(written: Sequence[Out]) -> list[ModelMetrics]:
     return [decode(out.value or b"", ModelMetrics) for out in written if out.topic == "model_metrics"]
+
+
+def manifests(written: Sequence[Out]) -> list[ModelManifest]:
+    return [
+        decode(out.value or b"", ModelManifest)
+        for out in written
+        if out.topic == "models" and (out.value or b"").startswith(b"{")
+    ]
 
 
 def whole() -> tuple[Learner, list[Out], bytes]:
@@ -75,7 +87,6 @@ def test_any_batching_and_a_restart_anywhere_give_the_same_model_and_outputs(
     written += finished(ours, limit=limit)
     assert written == WRITTEN
     assert (ours.trail, ours.positions()) == (WHOLE.trail, WHOLE.positions())
-    assert ours.model.columns() == WHOLE.model.columns()
 
 
 @given(st.lists(st.integers(0, len(RECORDS)), min_size=1, max_size=4))
@@ -84,28 +95,29 @@ def test_reports_at_any_time_change_no_state_and_versions_only_grow(cuts: list[i
     versions: list[int] = []
     for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), len(RECORDS)], strict=True):
         ours.step(RECORDS.slice(start, stop))
-        versions += [decode(out.value or b"", ModelVersion).version for out in ours.report(10)]
+        versions += [each.version for each in manifests(ours.report(10))]
     assert versions == sorted(set(versions))
     assert ours.snapshot() == BEFORE_END
 
 
 def test_metrics_of_a_window_are_of_what_was_predicted_before_learning() -> None:
-    replayed = learner()
-    core = replayed.model
+    # One row at a time, by the same model.
+    model = new_model("mixture", SMALL)
     window: dict[int, list[tuple[float, int, float]]] = {}
-    # The order the learner's docstring promises: clicks when a non-click of their time or later arrives.
+    # The order that `online_models.order` promises: clicks when a non-click of their time or later arrives.
     waiting: list[Outcome] = []
     for outcome in [*STREAM, None]:
         if outcome is not None and outcome.label:
+            rows_of([outcome], model.known)  # fields are numbered as they appear in the log
             waiting.append(outcome)
             continue
         now_ms = sys.maxsize if outcome is None else outcome.ts or 0
         due = sorted((each for each in waiting if (each.ts or 0) <= now_ms), key=lambda each: each.ts or 0)
         waiting = [each for each in waiting if (each.ts or 0) > now_ms]
         for each in [*due, *([outcome] if outcome else [])]:
-            features = hashed_features(each, SETTINGS.bits)
-            predicted = core.predict(features)
-            core.learn(features, each.label or 0, each.weight)
+            rows = rows_of([each], model.known)
+            rows.labels[0], rows.weights[0] = each.label or 0, each.weight
+            predicted = float(model.run(rows)[0])
             start_ms = (each.ts or 0) // 60_000 * 60_000
             window.setdefault(start_ms, []).append((predicted, each.label or 0, each.weight))
     found = {entry.window_start: entry for entry in metrics(WRITTEN) if entry.slice == "all"}
@@ -150,8 +162,6 @@ def unclicked(**changes: object) -> Outcome:
         {"label": None},
         {"ts": None},
         {"ts": START_MS // 1_000},
-        {"campaign_id": None},
-        {"creative_id": None},
         {"weight": 0.0},
         {"weight": 1e7},
         {"kind": "click"},
@@ -162,14 +172,26 @@ def test_an_outcome_that_says_something_impossible_is_counted_and_teaches_nothin
     ours = learner()
     ours.step(records([unclicked(**changes)]))
     assert (ours.counts.rejected, ours.counts.learned) == (1, 0)
-    assert ours.model.columns() == learner().model.columns()
+    assert ours.lineup.main.digest() == learner().lineup.main.digest()
     assert ours.positions() == {"outcomes": 1}
 
 
 def test_repeats_and_orphans_teach_nothing() -> None:
     ours = learner()
     ours.step(records([unclicked(kind="repeat", label=None), Outcome("orphan", "i", 0, click_id="c")]))
-    assert (ours.counts.unlabelled, ours.model.columns()) == (2, learner().model.columns())
+    assert (ours.counts.unlabelled, ours.lineup.main.digest()) == (2, learner().lineup.main.digest())
+
+
+def test_shown_impressions_teach_nothing_and_shift_no_offset() -> None:
+    shown = [unclicked(kind="shown", label=None)] * 3
+    ours, without = learner(), learner()
+    ours.step(records([*shown, unclicked(), *shown, unclicked(kind="click", label=1, weight=1.0), *shown]))
+    ours.step(records([*shown, unclicked()], start=11))
+    without.step(Records("outcomes", 0, [3, 7, 14], [-1] * 3, [b"k"] * 3, [
+        encode(unclicked()), encode(unclicked(kind="click", label=1, weight=1.0)), encode(unclicked())
+    ]))
+    assert ours.counts.unlabelled == 12
+    assert (ours.trail, ours.positions()) == (without.trail, without.positions())
 
 
 def test_clicks_wait_until_a_non_click_of_their_time_arrives() -> None:
@@ -212,27 +234,6 @@ def test_records_of_elsewhere_or_before_stop_the_worker(given_: Records) -> None
         ours.step(given_)
 
 
-def test_a_model_is_published_when_event_time_moved_and_not_when_nothing_was_learned() -> None:
-    ours = learner()
-    assert ours.report(10) == []
-    ours.step(records([unclicked()]))
-    (first,) = ours.report(10)
-    assert (first.topic, first.key) == ("models", b"ctr/0")
-    ours.step(records([unclicked(ts=START_MS + 59_999)], start=1))
-    assert ours.report(10) == []
-    ours.step(records([unclicked(ts=START_MS + 60_000)], start=2))
-    assert [decode(out.value or b"", ModelVersion).version for out in ours.report(10)] == [3]
-    assert ours.report(10) == []
-
-
-def test_a_published_model_predicts_to_the_bit_what_the_learner_does() -> None:
-    version = decode(encode(WHOLE.version()), ModelVersion)
-    published.check(version)
-    for outcome in STREAM[:50]:
-        ours = WHOLE.model.predict(hashed_features(outcome, SETTINGS.bits))
-        assert published.predict(version, outcome) == ours
-
-
 def test_learning_beats_the_best_constant_and_comes_near_the_truth() -> None:
     stream = outcomes(120_000, negative_rate=0.05)
     ours = Learner(LearnerSettings(), shard=0)
@@ -262,13 +263,28 @@ def test_learning_beats_the_best_constant_and_comes_near_the_truth() -> None:
     ("changes", "message"),
     [
         ({"model": "a/b"}, "model is 'a/b'; give 1 to 64 letters"),
-        ({"bits": 25}, "bits is 25; give one from 8 to 24"),
+        ({"learns": {"kind": "forest"}}, "a model of kind 'forest' is not known; give mixture or ftrl"),
+        ({"challengers": [{"name": "rollback"}]}, "challenger name is 'rollback'"),
+        ({"challengers": [{"name": "a/b"}]}, "challenger name is 'a/b'; give 1 to 32 letters"),
+        ({"challengers": [{"name": "b"}, {"name": "b"}]}, "challengers b, b have one name twice"),
+        ({"challengers": [{"name": f"b{n}"} for n in range(41)]}, "number of challengers is 41; give one from 0 to 40"),
         ({"window_ms": 999}, "window_ms is 999; give one from 1000"),
-        ({"slices": ("user_id",)}, "slice 'user_id' is not a dimension; give some of advertiser_id"),
-        ({"slices": ("arm", "arm")}, "name one dimension twice"),
-        ({"alpha": -1.0}, "alpha is -1.0"),
+        ({"slices": ("user_id",)}, "slice 'user_id' is not a field to measure by; give some of campaign_id"),
+        ({"slices": ("device", "device")}, "name one field twice"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_words(changes: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         msgspec.convert(changes, LearnerSettings)
+
+
+def test_the_digest_is_the_same_for_batches_of_any_size_and_both_kinds_learn() -> None:
+    for kind in ("mixture", "ftrl"):
+        settings = msgspec.structs.replace(SETTINGS, learns=ModelSettings(kind=kind, mixture=SMALL))
+        found = set()
+        for batch in (1, 137, 1_000):
+            ours = learner(settings)
+            for start in range(0, len(RECORDS), batch):
+                ours.step(RECORDS.slice(start, start + batch))
+            found.add((ours.snapshot(), ours.lineup.main.digest(), ours.trail))
+        assert len(found) == 1

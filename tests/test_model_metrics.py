@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from online_models.drift import DriftState
 from online_models.metrics import Scores, auc, calibration_ratio, score
-from online_models.windows import Windows
+from online_models.windows import Measured, Windows
 
 # Few distinct predictions, so that ties are common; 0 and 1 among them.
 EXAMPLES = st.lists(
@@ -75,24 +75,37 @@ def test_no_ratio_without_clicks() -> None:
     assert calibration_ratio(predicted_clicks=3.0, clicks=2.0) == 1.5
 
 
+def example(ts_ms: int, *, weight: float = 1.0, key: int = 0) -> Measured:
+    """One example of one slice dimension."""
+    one = np.array([ts_ms], np.int64), np.array([1], np.int8), np.array([weight])
+    return Measured(*one, [np.array([0.5])], np.array([[key]], np.uint64))
+
+
 def test_a_window_closes_when_grace_has_passed_and_not_a_millisecond_before() -> None:
-    windows = Windows(window_ms=1_000, grace_ms=500, dimensions=())
-    assert windows.add(10_000, 0.5, label=1, weight=1.0, values=())
-    assert windows.add(10_999, 0.5, label=0, weight=1.0, values=())
-    assert windows.advance(11_499) == []
-    ((start_ms, window),) = windows.advance(11_500)
-    assert (start_ms, len(window.labels)) == (10_000, 2)
-    assert not windows.add(10_999, 0.5, label=1, weight=1.0, values=())
-    assert windows.add(11_000, 0.5, label=1, weight=1.0, values=())
+    windows = Windows(window_ms=1_000, grace_ms=500, dimensions=("device",))
+    none_closed = np.zeros(1, np.int64)
+    assert windows.add(example(10_000), none_closed, {}) == 0
+    assert windows.add(example(10_999), none_closed, {}) == 0
+    closed = windows.closed_by(np.array([11_499, 11_500]))
+    assert windows.close(int(closed[0])) == []
+    ((start_ms, window),) = windows.close(int(closed[1]))
+    assert (start_ms, len(window.columns_of(0)[0])) == (10_000, 2)
+    assert windows.add(example(10_999), closed[1:], {}) == 1
+    assert windows.add(example(11_000), closed[1:], {}) == 0
 
 
-def test_slices_are_the_heaviest_values_in_order_of_name() -> None:
+def test_slices_are_the_heaviest_values_in_order_of_name_and_an_empty_one_is_as_none() -> None:
     windows = Windows(window_ms=1_000, grace_ms=0, dimensions=("campaign_id",))
-    for value, weight in (("c", 1.0), ("b", 20.0), ("a", 2.0), ("b", 1.0)):
-        windows.add(0, 0.5, label=1, weight=weight, values=(value,))
-    _, window = windows.close_first()
+    texts = {7: "c", 8: "b", 9: "a", 5: ""}
+    for key, weight in ((7, 1.0), (8, 20.0), (9, 2.0), (8, 1.0), (0, 3.0), (5, 3.0)):
+        windows.add(example(0, weight=weight, key=key), np.zeros(1, np.int64), texts)
+    names, columns = windows.state()
+    again = Windows(window_ms=1_000, grace_ms=0, dimensions=("campaign_id",))
+    again.restore(closed_ms=0, names=names, columns=columns, models=[0])
+    assert again.state() == (names, columns)
+    _, window = again.close_first()
     found = {name: scores.weight for name, scores in window.scores(("campaign_id",), max_slices=2)}
-    assert found == {"all": 24.0, "campaign_id=a": 2.0, "campaign_id=b": 21.0}
+    assert found == {"all": 30.0, "campaign_id=": 6.0, "campaign_id=b": 21.0}
 
 
 def test_a_quiet_model_raises_no_drift_and_a_shift_is_seen_in_its_direction() -> None:

@@ -8,11 +8,11 @@ from rich.console import Console, RenderableType
 
 from online_models.experiments import Arm, compare
 from online_models.features import FEATURES_VERSION, bucket, intercept_index
-from online_models.former import weights_digest
+from online_models.former import FormerModel, weights_digest
 from schemas.events import Impression
 from schemas.models import ModelMetrics, ModelVersion
-from streams.cli.commands.models import measures_table, models_table, prediction_table
 from streams.cli.render.measures import Measures
+from streams.cli.render.models import measures_table, prediction_table
 from streams.cli.render.summary import arms, days, model, pacing, rates, verdict
 from tests.world import HOUR_MS
 
@@ -102,24 +102,15 @@ def test_measures_add_up_by_weight() -> None:
     assert (nothing.log_loss, nothing.calibration, nothing.constant_log_loss) == (None, None, None)
 
 
-def model_version(**weights: float) -> ModelVersion:
-    """A version of 8 bits with an intercept of -2 and weights by campaign."""
-    found = {str(intercept_index(8)): -2.0}
-    found |= {str(bucket("campaign_id", name, 8)): weight for name, weight in weights.items()}
-    return ModelVersion("ctr", 0, 41, 41, HOUR_MS, FEATURES_VERSION, 8, weights_digest(found), found)
-
-
 def test_a_prediction_is_taken_apart_largest_first() -> None:
-    version = model_version(k1=0.5)
-    impression = Impression("i1", HOUR_MS, "k1", "r1", 5)
-    shown = text_of([models_table([version]), prediction_table(version, impression)])
-    assert "2023-11-14 22:00" in shown
-    assert "impression i1 is clicked with probability 18.243 %" in shown  # 1 / (1 + e^1.5)
+    found = {str(intercept_index(8)): -2.0, str(bucket("campaign_id", "k1", 8)): 0.5}
+    found[str(bucket("device", "phone", 8))] = -0.75
+    model = FormerModel(ModelVersion("ctr", 0, 41, 41, HOUR_MS, FEATURES_VERSION, 8, weights_digest(found), found))
+    shown = text_of([prediction_table(model, Impression("i1", HOUR_MS, "k1", "r1", 5, device="phone"))])
+    assert "ctr/0@41: impression i1 is clicked with probability 9.535 %" in shown  # 1 / (1 + e^2.25)
     rows = [row.split() for row in shown.splitlines()]
-    assert ["intercept", "1.000", "-2.0000", "-2.0000"] in rows
-    assert rows.index(["intercept", "1.000", "-2.0000", "-2.0000"]) + 1 == rows.index(
-        ["campaign_id", "k1", "1.000", "+0.5000", "+0.5000"]
-    )
+    assert rows.index(["device", "phone", "-0.7500"]) + 1 == rows.index(["campaign_id", "k1", "+0.5000"])
+    assert ["creative_id", "r1", "+0.0000"] in rows
 
 
 def test_a_window_written_again_counts_once() -> None:

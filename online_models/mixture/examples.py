@@ -1,17 +1,19 @@
-"""Reads one line of a file of outcomes for the mixture: what it predicts and learns from, or why it cannot."""
+"""Reads one outcome, of a file or `ads.outcomes`, for a model: what it predicts and learns from, or why it cannot."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from online_models.examples import LABELS
 from schemas.codec import decoder
 from schemas.events import MAX_OWN_RECORD_BYTES, MAX_TS_MS, MIN_TS_MS, EventMs, Features
 from schemas.outcomes import MAX_WEIGHT, OutcomeKind
 from schemas.reading import Unreadable, read
 from schemas.rejects import Reason
+
+# The label each kind of outcome must carry.
+LABELS: Final = {"click": 1, "unclicked": 0, "repeat": None, "orphan": None, "shown": None}
 
 
 class Example(msgspec.Struct, frozen=True, gc=False):
@@ -34,7 +36,7 @@ _decode: Any = decoder(Example).decode
 
 
 def read_example(line: bytes) -> Example | Unreadable | None:
-    """The example of a line; None for a repeat or an orphan, which has no label; or why the line is no outcome."""
+    """The example of a line; None for one that has no label, as a repeat; or why the line is no outcome."""
     found: Example | Unreadable = read(line, _decode, max_bytes=MAX_OWN_RECORD_BYTES)
     if isinstance(found, Unreadable):
         return found

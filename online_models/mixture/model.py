@@ -8,6 +8,8 @@ import numpy as np
 
 from online_models.mixture.counts import FIRST_COUNT_WEIGHT, FIRST_GRADIENT
 from online_models.mixture.layout import (
+    ADA_WEIGHT,
+    BAYES,
     BIAS_GRADIENT,
     CARRIED,
     CLICKS,
@@ -30,6 +32,7 @@ from online_models.mixture.layout import (
     OPINIONS,
     OPTION_COLUMNS,
     PAIR_COLUMNS,
+    PAIR_WEIGHT,
     SHARE,
     SLOT_COLUMNS,
     STACKS,
@@ -45,7 +48,7 @@ from online_models.mixture.layout import (
 from online_models.mixture.mixing import FIRST_STACK_WEIGHTS, STACK_VARIANCES
 from online_models.mixture.pairs import FIRST_CROSS_WEIGHT
 from online_models.mixture.row_model import PRIOR_RATE, PRIOR_ROWS, RowModel
-from online_models.mixture.rows import Rows
+from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.step import step
 
@@ -55,8 +58,8 @@ class Mixture(RowModel):
 
     kind = "mixture"
 
-    def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: MixtureSettings = DEFAULTS, known: Fields | None = None) -> None:
+        super().__init__(settings, known)
         self._options = _options(settings)
         # Zeros take no memory until they are written.
         self._slots = np.zeros(((1 << settings.slot_bits) + 1 + FIELDS * NOVELTIES, SLOT_COLUMNS))
@@ -86,6 +89,16 @@ class Mixture(RowModel):
         apart = copy(self)
         apart._choices = self._choices.copy()
         return super(Mixture, apart).predict(rows)
+
+    def _weights(self) -> tuple[np.ndarray, ...]:
+        slots = self._slots[:, [BAYES, BAYES + 2, BAYES + 4, ADA_WEIGHT]]
+        return (
+            slots,
+            self._pairs[:, PAIR_WEIGHT],
+            self._fields[:, [COUNT_WEIGHT, NOVELTY_WEIGHT]],
+            self._crosses[:, CROSS_WEIGHT],
+            self._stacks,
+        )
 
     def shares(self) -> dict[str, float]:
         learned = self._totals[LEARNED]

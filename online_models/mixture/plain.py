@@ -14,7 +14,7 @@ from online_models.mixture.descent import ALPHA, BETA, ftrl_step
 from online_models.mixture.hashing import mixed, probability
 from online_models.mixture.layout import ROW_SLOTS
 from online_models.mixture.row_model import PRIOR_RATE, PRIOR_ROWS, RowModel
-from online_models.mixture.rows import Rows
+from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.step import END, NEW, OLD
 from schemas.compiled import INT64, kernel, read, written
@@ -77,8 +77,8 @@ class Ftrl(RowModel):
 
     kind = "ftrl"
 
-    def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: MixtureSettings = DEFAULTS, known: Fields | None = None) -> None:
+        super().__init__(settings, known)
         self._slots = np.zeros(((1 << settings.slot_bits) + 1, 2))
         self._totals: Final = np.array([PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE])
 
@@ -90,6 +90,9 @@ class Ftrl(RowModel):
 
     def _state(self) -> tuple[np.ndarray, ...]:
         return self._slots, self._totals
+
+    def _weights(self) -> tuple[np.ndarray, ...]:
+        return (self._slots[:, _Z] * ALPHA / (BETA + np.sqrt(self._slots[:, _N])),)
 
     def shares(self) -> dict[str, float]:
         return {"ftrl": 1.0}

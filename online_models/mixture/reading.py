@@ -81,7 +81,7 @@ class Reader:
         own, its = slice(row), slice(slot)
         slots_columns = (start[: row + 1], keys[its], values[its], numbers[its], field_of[its])
         if self._selection is not None:
-            slots_columns = self._selection.of(*slots_columns)
+            slots_columns = self._selection.of(self._known, *slots_columns)
         return Batch(
             Rows.of(*slots_columns, labels[own], weights[own], ts[own]),
             [by_hand.get(number) or joined[at:to] for number, (at, to) in enumerate(ids[own].tolist())],

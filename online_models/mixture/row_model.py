@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import xxhash
@@ -21,6 +21,8 @@ from schemas.errors import DamagedState
 # The base rate before the first row, with two rows' worth of evidence, so that it is gone after a few. It matters when
 # labels come late: until then .15 loses .16 nats a row at a true rate of .002, .34 at .5, and under .02 from .1 to .2.
 PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
+# The log odds of a prediction end at 35. A weight of an input near 1 that is so far beyond it has diverged.
+MOST_WEIGHT: Final = 1e4
 # A delay after which no row is ever due: rows are shown and not learned.
 _NEVER: Final = 1 << 61
 
@@ -35,10 +37,10 @@ class RowModel(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, settings: MixtureSettings = DEFAULTS) -> None:
+    def __init__(self, settings: MixtureSettings = DEFAULTS, known: Fields | None = None) -> None:
         self._settings = settings
-        self.known = Fields()
-        self.selection = Selection(settings, self.known)
+        self.known = Fields() if known is None else known
+        self.selection = Selection(settings, self.known, reserve=known is None)
         self._waiting = Rows.none()
 
     @abstractmethod
@@ -51,6 +53,10 @@ class RowModel(ABC):
     @abstractmethod
     def _state(self) -> tuple[np.ndarray, ...]:
         """The arrays of what was learned."""
+
+    @abstractmethod
+    def _weights(self) -> Iterable[np.ndarray]:
+        """The weights among the arrays: numbers that stay small while all is well."""
 
     @abstractmethod
     def shares(self) -> dict[str, float]:
@@ -68,9 +74,16 @@ class RowModel(ABC):
 
     def rows(self, shown: Iterable[Shown]) -> Rows:
         """The rows of impressions as this model sees them. A field that it does not know gets no number of its own."""
-        own = rows_of(shown, self.known.copy())
-        columns = self.selection.of(own.start, own.keys, own.values, own.numbers, own.fields)
-        return Rows.of(*columns, own.labels, own.weights, own.ts)
+        known = self.known.copy()
+        return self.selected(rows_of(shown, known), known)
+
+    def selected(self, rows: Rows, known: Fields | None = None) -> Rows:
+        """Rows that were not shown yet, as this model sees them; they share the columns it does not change.
+
+        Their fields are numbered by `known`, by default the model's own.
+        """
+        columns = self.selection.of(known or self.known, rows.start, rows.keys, rows.values, rows.numbers, rows.fields)
+        return Rows.of(*columns, rows.labels, rows.weights, rows.ts)
 
     def predict(self, rows: Rows) -> np.ndarray:
         """The click probability of each row, to the bit what `run` would give first. It changes nothing.
@@ -86,6 +99,16 @@ class RowModel(ABC):
     def nbytes(self) -> int:
         """Bytes of memory the arrays take at most."""
         return sum(array.nbytes for array in self._state())
+
+    def fault(self) -> Literal["", "not_finite", "weights"]:
+        """What is wrong with the state; empty if nothing is."""
+        for array in self._state():
+            # The sum of a number that is not finite is not finite.
+            if array.dtype.kind == "f" and not np.isfinite(array.sum()):
+                return "not_finite"
+        if any(max(-array.min(), array.max()) > MOST_WEIGHT for array in self._weights()):
+            return "weights"
+        return ""
 
     def config(self) -> dict[str, Any]:
         """The settings as a snapshot keeps them."""

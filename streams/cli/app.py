@@ -32,7 +32,9 @@ COMMANDS: Final = {
         "streams.cli.commands.promote:promote",
         "Show a run's figures in place of live work's, in views and queries: minutes, outcomes and clicks.",
     ),
-    "models": Lazy("streams.cli.commands.models:app", "Look at the models the learner publishes."),
+    "models": Lazy(
+        "streams.cli.commands.models:app", "Look at the models the learner publishes, and choose which is served."
+    ),
     "verify": Lazy(
         "streams.cli.commands.verify:verify",
         "Recompute from Kafka alone what a run must have written, and compare.",

@@ -1,4 +1,4 @@
-"""The TOML of `clickfold learn --config`: what it may say, the default, and each mistake in a sentence."""
+"""The TOML of `--config`, of the command and the worker `learn`: what it may say, the default, and each mistake."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from online_models.kinds import KINDS
 from online_models.mixture.layout import NAMED
 from online_models.mixture.settings import DEFAULTS, WHOLE, MixtureSettings
+from online_models.settings import Challenger, LearnerSettings, ModelSettings
 from schemas.bounds import parse_duration_ms
 from schemas.errors import SettingsError
 
@@ -22,10 +24,28 @@ _REMEDY: Final = "`clickfold models config` prints all settings"
 
 
 class ModelConfig(msgspec.Struct, frozen=True):
-    """What a file declares: the model, and the fields to measure by."""
+    """What a file declares: the model, its challengers, and the fields to measure by."""
 
-    model: MixtureSettings = DEFAULTS
+    learns: ModelSettings = ModelSettings()
     slices: tuple[str, ...] = SLICES
+    challengers: tuple[Challenger, ...] = ()
+
+    def learner(self, *, kind: str | None = None, grace_ms: int) -> LearnerSettings:
+        """The settings of a worker. It learns a label when it comes, so `delay` is of no use to it."""
+        learns = self.learns if kind is None else msgspec.structs.replace(self.learns, kind=kind)
+        return LearnerSettings(
+            learns=_at_once(learns),
+            challengers=tuple(map(_at_once, self.challengers)),
+            slices=self.slices,
+            grace_ms=grace_ms,
+        )
+
+
+M = TypeVar("M", bound=ModelSettings)
+
+
+def _at_once(model: M) -> M:
+    return msgspec.structs.replace(model, mixture=msgspec.structs.replace(model.mixture, delay_ms=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,12 @@ def _whole(value: Any) -> int:
 def _on(value: Any) -> bool:
     if not isinstance(value, bool):
         raise SettingsError(f"is {_shown(value)}; give true or false")
+    return value
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, str) or value not in KINDS:
+        raise SettingsError(f"is {_shown(value)}; give {' or '.join(KINDS)}")
     return value
 
 
@@ -79,6 +105,7 @@ def _whole_setting(field: str, comment: str) -> _Setting:
 # By section and key, in the order of the file. A key is that of `ModelConfig` or of `MixtureSettings`.
 _SETTINGS: Final[Mapping[str, Mapping[str, _Setting]]] = {
     "": {
+        "kind": _Setting(_kind, "mixture", "What learns: mixture, or ftrl, which is FTRL alone."),
         "slices": _Setting(_slices, list(SLICES), f"Fields to measure by: some of {', '.join(NAMED)}."),
         "delay": _Setting(_delay, "0s", "How long after an impression was shown its label is known, up to 31d."),
     },
@@ -113,18 +140,27 @@ _SETTINGS: Final[Mapping[str, Mapping[str, _Setting]]] = {
     },
 }
 _MODEL_NAMES: Final = {"delay": "delay_ms"}
+_CHALLENGERS: Final = "challengers"
+_EXAMPLE: Final = """
+# Models that learn beside this one from the same outcomes, in the worker `learn`, any number of them; `clickfold models
+# compare` says which is better. Each has a name, and what it leaves out is as above.
+# [[challengers]]
+# name = "no-pairs"
+# crosses.kept = 0
+"""
 
 
 def default_text() -> str:
     """The default configuration as TOML with comments. Read again, it gives the defaults."""
     lines = [
-        "# The click model of `clickfold learn`, as it is without a file. What a file leaves out stays as it is here."
+        "# The click model of the command and the worker `learn`, as it is without a file. What a file leaves out",
+        "# stays as it is here.",
     ]
     for section, settings in _SETTINGS.items():
         lines += ["", f"[{section}]"] if section else [""]
         for name, setting in settings.items():
             lines += [f"# {setting.comment}", f"{name} = {json.dumps(setting.default)}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _EXAMPLE
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -143,11 +179,33 @@ def read_config(path: Path) -> ModelConfig:
 
 def config_of(document: Mapping[str, Any]) -> ModelConfig:
     """The configuration of a TOML document. Raises SettingsError without the name of the file."""
-    taken = dict(_taken(document))
+    main = dict(document)
+    challengers = main.pop(_CHALLENGERS, [])
+    taken = dict(_taken(main))
     slices = taken.pop("slices", SLICES)
-    return ModelConfig(
-        MixtureSettings(**{_MODEL_NAMES.get(name, name): value for name, value in taken.items()}), slices
-    )
+    return ModelConfig(ModelSettings(**_model(taken)), slices, tuple(_challengers(taken, challengers)))
+
+
+def _model(taken: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {_MODEL_NAMES.get(name, name): value for name, value in taken.items() if name != "kind"}
+    return {"kind": taken.get("kind", "mixture"), "mixture": MixtureSettings(**rest)}
+
+
+def _challengers(main: Mapping[str, Any], found: Any) -> Iterator[Challenger]:
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
+        raise SettingsError(f"{_CHALLENGERS} is {_shown(found)}; write [[{_CHALLENGERS}]] on a line of its own")
+    for number, each in enumerate(found, 1):
+        own = dict(each)
+        name = own.pop("name", None)
+        if not isinstance(name, str):
+            raise SettingsError(f'challenger {number} has the name {_shown(name)}; give it a text, such as "b"')
+        try:
+            taken = dict(_taken(own))
+            if "slices" in taken:
+                raise SettingsError("slices are those of all models; give them once, at the top")
+            yield Challenger(name=name, **_model({**main, **taken}))
+        except SettingsError as error:
+            raise SettingsError(f"challenger {name}: {error}") from error
 
 
 def check_slices(names: tuple[str, ...]) -> None:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from online_models.learner import Learner
 from online_models.settings import LearnerSettings
+from online_models.snapshot import KeptModel
 from schemas.codec import decode, encode
 from schemas.errors import BrokenInvariant, StateMismatch
 from schemas.records import Out
 from streams.engine.fold import Fold
 
+# Of a challenger's settings digest: enough to see that it is another one, and few bytes.
+_SHORT: Final = 8
+
 
 class LearnMark(msgspec.Struct, frozen=True):
     """Commit metadata of a learn task. `start`: the offset from which this model is learned.
 
-    `trail` is empty where the program before learned in another way: then the trail is not compared.
+    `trail` is empty where the program before learned in another way: then the trail is not compared. `challengers` has
+    the first letters of each one's settings digest and the offset from which it learns: 60 bytes each, of 4,000.
     """
 
     settings: str
     next_offset: int
     trail: str
     start: int = 0
+    challengers: dict[str, tuple[str, int]] = {}
 
 
 class LearnFold(Learner, Fold):
@@ -41,12 +48,17 @@ class LearnFold(Learner, Fold):
         return {log: max(offset, self._start) for log, offset in super().positions().items()}
 
     def state_bytes(self) -> int:
-        """Memory of the weights, which is allocated at the start."""
+        """Memory of the arrays of all models, whether they are in use yet or not."""
         return self.nbytes
 
     def mark(self) -> bytes:
-        """Settings, next offset and trail of the learner, and the offset where it began."""
-        return encode(LearnMark(self.settings.digest(), super().positions()["outcomes"], self.trail, self._start))
+        """Settings, next offset and trail of the learner, and the offset where it and each challenger began."""
+        challengers = {each.name: (each.digest[:_SHORT], each.start or 0) for each in self.lineup.entrants[1:]}
+        if self._committed is not None:
+            # What is committed is ahead of this learner, which replays.
+            return encode(msgspec.structs.replace(self._committed, challengers=challengers))
+        offset = super().positions()["outcomes"]
+        return encode(LearnMark(self.settings.digest(), offset, self.trail, self._start, challengers))
 
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:  # noqa: ARG002
         """Takes ownership. Versions of a model follow its offset, so no epoch is needed."""
@@ -55,6 +67,11 @@ class LearnFold(Learner, Fold):
         else:
             self._committed = self._checked(mark)
             self._start = self._committed.start
+        starts = self._committed.challengers if self._committed is not None else {}
+        self.lineup.begin(
+            {name: KeptModel(name, digest, start) for name, (digest, start) in starts.items()},
+            self.positions()["outcomes"],
+        )
         return []
 
     def rebuild_offsets(self, mark: bytes) -> dict[str, int]:
@@ -69,6 +86,7 @@ class LearnFold(Learner, Fold):
         """Raises BrokenInvariant when the trail is not the committed one: replay has learned something else."""
         committed = self._checked(mark)
         self._committed = None
+        self.resumed()
         if committed.trail not in ("", self.trail) and not self._lossy:
             raise BrokenInvariant(
                 f"recovery of model shard {self.shard} came to trail {self.trail} at offset {committed.next_offset}, "
@@ -82,7 +100,7 @@ class LearnFold(Learner, Fold):
 
     def _checked(self, mark: bytes) -> LearnMark:
         committed, digest = decode(mark, LearnMark), self.settings.digest()
-        if committed.settings == self.settings.former_digest():
+        if committed.settings in self.settings.former_digests():
             raise StateMismatch(
                 f"model shard {self.shard} was learned by the version before; stop all workers of the group, run "
                 "`clickfold upgrade`, and start this one again"

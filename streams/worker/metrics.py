@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from online_models.release import HELD
 from streams.engine.pace import RunnerProgress
 from streams.engine.ports import SharedProgress
 from streams.engine.runner import Runner
@@ -87,6 +88,10 @@ CATALOGUE: Final = {
         _counter("join", "decisions", "decisions", "What was decided.", "decision", "partition"),
         _gauge("join", "watermark_seconds", "Unix seconds", "Event time; a record below is late.", "log", "partition"),
         _gauge("learn", "outcomes", "outcomes", "Outcomes by fate.", "fate", "shard"),
+        _gauge(
+            "learn", "model_held", "", "1 while a model's newest version is not published.", "model", "reason", "shard"
+        ),
+        _counter("learn", "model_versions", "versions", "Versions published since the start.", "model", "shard"),
         _gauge("learn", "drift", "", "1 while predictions drift off.", "direction", "shard"),
         _gauge(
             "pace",
@@ -131,9 +136,10 @@ LABELS: Final = {
     "or late; of `campaign_records`: accepted, unchanged or the reason of the refusal",
     "decision": "closed, unclicked, billable, repeat or orphan",
     "shard": "model shard: the partition of `ads.outcomes`",
+    "model": "model; that of a challenger ends with a dot and its name",
     "direction": "more_clicks or fewer_clicks than predicted",
     "reason": "of `sink_rejected`: as in `ads.rejects`; of `pacing_passed_over`: undecodable, wrong_key, "
-    "unknown_timezone, off_grid, expired or folded",
+    "unknown_timezone, off_grid, expired or folded; of `model_held`: not_finite, weights, calibration or frozen",
     "campaign": "campaign id",
     "table": "ClickHouse table",
     "error": "ClickHouse's name of the error, or what failed before it could answer",
@@ -213,6 +219,11 @@ def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
     counts = fold.counts
     for fate in ("learned", "waiting", "unlabelled", "rejected", "late"):
         yield sample("outcomes", getattr(counts, fate), fate=fate, shard=partition)
+    for model, versions in fold.published.items():
+        yield sample("model_versions", versions, model=model, shard=partition)
+    for model, held in fold.held.items():
+        for reason in HELD:
+            yield sample("model_held", float(held == reason), model=model, reason=reason, shard=partition)
     for direction in ("more_clicks", "fewer_clicks"):
         drifting = float(fold.drift.direction == direction)
         yield sample("drift", drifting, direction=direction, shard=partition)

@@ -187,6 +187,8 @@ def learn_runner(
     watch.look()
     Admin(settings.cluster).check(("outcomes",), ("models", "model_metrics"))
     share = _share(settings, warn)
+    # Before the group waits for this worker: they may have to be compiled.
+    load_kernels()
     slot = slot_of(settings)
     with held_folder(settings, slot, warn, beat) as folder, watch:
 

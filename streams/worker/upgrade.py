@@ -55,7 +55,7 @@ def upgrade_join(
 
 
 def upgrade_learn(cluster: Cluster, group: str, settings: LearnerSettings, *, dry_run: bool) -> Moved:
-    """Moves a learner's group: it learns anew from the first outcome it learned, as features are hashed otherwise now.
+    """Moves a learner's group: it learns anew from the first outcome it learned, as another model learns now.
 
     Raises as `upgrade_join`.
     """
@@ -67,10 +67,10 @@ def upgrade_learn(cluster: Cluster, group: str, settings: LearnerSettings, *, dr
         mark = decode(commit.mark, LearnMark)
         if mark.settings == settings.digest():
             continue
-        if mark.settings != settings.former_digest():
+        if mark.settings not in settings.former_digests():
             raise StateMismatch(
-                f"model shard {shard} was learned under settings {mark.settings}; those of the version before are "
-                f"{settings.former_digest()}: learn under another --group"
+                f"model shard {shard} was learned under settings {mark.settings}; those of the versions before are "
+                f"{' and '.join(settings.former_digests())}: learn under another --group"
             )
         # No trail: the same outcomes come to other weights now.
         mark = msgspec.structs.replace(mark, settings=settings.digest(), trail="")

@@ -19,6 +19,7 @@ from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.sink.settings import Progress, SinkSettings
 from streams.state.disk import Folder
 from streams.worker.heartbeat import QUIET_S, Heartbeat
+from streams.worker.held import HeldWatch
 from streams.worker.late import LateWatch
 from streams.worker.lifecycle import Log, Signals
 from streams.worker.memory import collect, collect_rarely, trim
@@ -59,10 +60,13 @@ class RunnerWorker:
     def work(self, signals: Signals, log: Log) -> None:
         """Opens a runner and lets it work until a signal."""
 
-        late = LateWatch(lambda text: log.warning("late records", text=text))
+        watches = (
+            LateWatch(lambda text: log.warning("late records", text=text)),
+            HeldWatch(lambda text: log.warning("model", text=text)),
+        )
 
         def stopped() -> bool:
-            self._now_and_then(late)
+            self._now_and_then(watches)
             return signals.stop.is_set()
 
         def warn(text: str) -> None:
@@ -81,12 +85,13 @@ class RunnerWorker:
             finally:
                 self._runner = None
 
-    def _now_and_then(self, late: LateWatch) -> None:
+    def _now_and_then(self, watches: tuple[LateWatch, HeldWatch]) -> None:
         now_s = time.monotonic()
         if now_s - self._trimmed_s > _TRIM_EVERY_S:
             trim()
             if self._runner is not None:
-                late.look(self._runner.folds())
+                for watch in watches:
+                    watch.look(self._runner.folds())
             self._trimmed_s = now_s
 
     def advanced(self) -> bool:

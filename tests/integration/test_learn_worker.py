@@ -18,9 +18,11 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from online_models.learner import Learner
+from online_models.published import PublishedModels
+from online_models.publishing import model_digest
 from online_models.settings import LearnerSettings
 from schemas.codec import decode, encode
-from schemas.models import ModelMetrics, ModelVersion
+from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.records import Out
 from streams.embedded.broker import Broker
@@ -167,8 +169,17 @@ def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_ki
     mark = orjson.loads(worker.committed().metadata or "")
     assert mark["trail"] == learner.trail
     assert mark["next_offset"] == worker.committed().offset == learner.positions()["outcomes"]
-    versions = [decode(value, ModelVersion) for value in read_all(cluster, "models", 0)]
-    assert max(versions, key=lambda each: each.version) == learner.version()
+    models = PublishedModels()
+    for record in read_log(cluster, "models", 0):
+        models.take(record.key, record.value)
+    assert models.update() == []
+    served = models.current["ctr", 0]
+    assert served.manifest.next_offset == learner.positions()["outcomes"]
+    assert served.manifest.digest == model_digest(learner.lineup.main.snapshot())
+    shown = outcomes(50)
+    assert served.predict(served.rows(shown)).tolist() == (
+        learner.lineup.main.predict(learner.lineup.main.rows(shown)).tolist()
+    )
     wanted = [decode(out.value or b"", ModelMetrics) for out in outs if out.topic == "model_metrics"]
     found = [decode(value, ModelMetrics) for value in read_all(cluster, "model_metrics", 0)]
     assert len(wanted) > 20

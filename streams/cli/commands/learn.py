@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -14,9 +13,8 @@ import msgspec
 import orjson
 import typer
 
+from online_models.kinds import new_model
 from online_models.mixture.layout import NAMED
-from online_models.mixture.model import Mixture
-from online_models.mixture.plain import Ftrl
 from online_models.mixture.reading import Reader
 from online_models.mixture.row_model import RowModel
 from online_models.progressive import Predictions
@@ -37,13 +35,6 @@ _BATCH_ROWS: Final = 1_000
 _WAITING_PART: Final = 4
 _LINE_EVERY_S: Final = 5.0
 _REDRAW_EVERY_S: Final = 0.2
-
-
-class ModelKind(StrEnum):
-    """The models that learn from files."""
-
-    MIXTURE = "mixture"
-    FTRL = "ftrl"
 
 
 def learn(
@@ -67,14 +58,8 @@ def learn(
             "[default: campaign_id, or those of --config]"
         ),
     ] = "",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML with the settings of the model; `clickfold models config` prints the default.",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[ModelKind, typer.Option(help="What learns: the mixture, or FTRL alone.")] = ModelKind.MIXTURE,
+    config: options.ModelConfigFile = None,
+    model: options.LearnedModel = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Write impression_id and p of each row here, as JSON lines.", show_default=False)
     ] = None,
@@ -88,7 +73,7 @@ def learn(
     declared = read_config(config) if config is not None else ModelConfig()
     chosen = options.names(slices) or declared.slices
     check_slices(chosen)
-    settings = declared.model
+    settings, kind = declared.learns.mixture, model.value if model is not None else declared.learns.kind
     if delay:
         settings = msgspec.structs.replace(settings, delay_ms=options.duration_ms("--delay", delay))
     log = LabelledLog(FileLog(files, "outcomes"))
@@ -96,7 +81,7 @@ def learn(
         written = None
         if predictions is not None:
             written = opened.enter_context(written_file(predictions, "predictions file"))
-        learner = Mixture(settings) if model is ModelKind.MIXTURE else Ftrl(settings)
+        learner = new_model(kind, settings)
         run = _Run(log, learner, Predictions(chosen), written)
         load_kernels()
         run.to_the_end(_Progress())

@@ -1,39 +1,27 @@
-"""`clickfold models`: the published models, their measures, one prediction explained; and the default settings."""
+"""`clickfold models`: the published models, their measures and predictions; export, roll back, compare, promote."""
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
-import rich.table
 import typer
-from confluent_kafka import Consumer, TopicPartition
-from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from schemas.codec import decode
 from schemas.errors import SettingsError
 from schemas.events import Impression
-from schemas.models import ModelMetrics, ModelVersion
-from schemas.outcomes import Outcome
+from schemas.models import MODEL_FORMAT, ModelChoice, ModelMetrics
+from schemas.records import Out
 from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
 from streams.cli.render.escape import escaped
-from streams.cli.render.figures import count, decimal, moment, percent
-from streams.cli.render.measures import Measures
 from streams.kafka.cluster import Cluster
-from streams.kafka.reads import log_bounds, read_all
-from streams.kafka.settings import reader_settings
+from streams.kafka.reads import read_all
 
-_NEWEST_WINDOWS: Final = 5
-# Offsets read from the end of the log. Some are markers of transactions, orphans or repeats, so one would not do.
-_NEWEST_OUTCOMES: Final = 200
-_READ_TIMEOUT_S: Final = 5.0
 # Predicted for when neither an option nor the log has an impression.
 _EXAMPLE: Final = Impression(
     impression_id="example",
@@ -42,137 +30,151 @@ _EXAMPLE: Final = Impression(
     creative_id="example",
     price_micros=0,
 )
+Model = Annotated[str, typer.Argument(help="ctr, ctr@VERSION, ctr/SHARD@VERSION, or a file that was exported.")]
+ImpressionJson = Annotated[
+    str, typer.Option(help="Impression as JSON, to predict its clicks. [default: the newest outcome of each shard]")
+]
+
+app = command_group("Look at the models the learner publishes, and choose which is served.", no_args_is_help=True)
 
 
-app = command_group("Look at the models the learner publishes.", no_args_is_help=True)
+@app.command(name="list")
+def list_() -> None:
+    """List every version of every model in the topic, and which is in use."""
+    from streams.cli.model_store import read_models
+    from streams.cli.render.models import models_table
 
-
-# Typer turns a group with one command and no callback into that command.
-@app.callback()
-def models() -> None:
-    """Look at the models the learner publishes."""
+    models, said = read_models(kafka_cluster())
+    console = Console()
+    console.print(models_table(models, models.versions()))
+    _say(said)
+    for model, shard in sorted(models.current):
+        choice = models.choice(model, shard)
+        if choice is not None and choice.follow != model:
+            console.print(escaped(f"{model}/{shard} follows {choice.follow}, by choice {choice.number}"))
 
 
 @app.command()
 def show(
-    impression: Annotated[
-        str, typer.Option(help="Impression as JSON, to predict its clicks. [default: the newest outcome of each shard]")
-    ] = "",
+    model: Annotated[str, typer.Argument(help=f"{Model.__metadata__[0].help} [default: all in use]")] = "",
+    impression: ImpressionJson = "",
 ) -> None:
-    """Show the current model of each shard, its latest measures, and a prediction with the part of each feature."""
+    """Show models in use, their latest measures, and a prediction with what each feature adds."""
     given = _impression(impression) if impression else None
     console = Console()
-    for part in report(kafka_cluster(), given):
+    for part in report(model, given):
         console.print(part)
 
 
 @app.command()
+def diff(one: Model, other: Model) -> None:
+    """Show how two models differ: settings, measures, and what they predict of the newest outcomes."""
+    from streams.cli.model_store import named_model, newest_outcomes
+    from streams.cli.render.models import difference
+
+    from_files = Path(one).is_file() and Path(other).is_file()
+    cluster = None if from_files else kafka_cluster()
+    first, second = (named_model(each, cluster) for each in (one, other))
+    shown = newest_outcomes(cluster, first.manifest.shard) if cluster is not None else []
+    console = Console()
+    for part in difference(first, second, shown):
+        console.print(part)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="ctr, ctr@VERSION or ctr/SHARD@VERSION.")],
+    file: Annotated[Path, typer.Argument(help="File to write.")],
+) -> None:
+    """Write one version of a model to one file, which `show`, `diff` and `rollback` read."""
+    from streams.cli.model_store import Reference, find, read_models, write_file
+    from streams.cli.render.models import named_shard
+
+    models, _ = read_models(kafka_cluster())
+    manifest = find(models, Reference.of(model)).manifest
+    write_file(file, *models.data(manifest.model, manifest.shard, manifest.version))
+    typer.echo(escaped(f"wrote {named_shard(manifest)} to {file}"))
+
+
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="Model to roll back: ctr, or ctr/SHARD.")] = "ctr",
+    to: Annotated[str, typer.Option(help="Version in the topic, or a file that was exported.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Serve what the learner publishes again.")] = False,
+) -> None:
+    """Publish an older model under a new, higher version, which is served until `--resume`."""
+    from online_models.publishing import choice_record, model_records
+    from online_models.settings import ROLLBACK
+    from streams.cli.model_store import Reference, find, read_file, read_models, republished
+
+    if bool(to) == resume:
+        raise SettingsError("give either --to, with a version or a file, or --resume")
+    cluster = kafka_cluster()
+    models, _ = read_models(cluster)
+    name, shard, _version = Reference.of(model)
+    outs: list[Out] = []
+    follow = name
+    if to:
+        follow = f"{name}.{ROLLBACK}"
+        if Path(to).is_file():
+            manifest, data = read_file(Path(to))
+        else:
+            found = find(models, Reference.of(f"{name}/{shard}@{to}")).manifest
+            manifest, data = models.data(found.model, found.shard, found.version)
+        if (manifest.model, manifest.shard) != (name, shard):
+            raise SettingsError(f"{to} is model {manifest.model}/{manifest.shard}, not {name}/{shard}; give one of it")
+        copied = republished(models, manifest, follow)
+        outs += model_records(copied, data, "even" if copied.version % 2 else "odd")
+        said = f"version {manifest.version} of {name}/{shard} is published as version {copied.version}, and served"
+    else:
+        said = f"{name}/{shard} is served as the learner publishes it, from its next version on"
+    before = models.choice(name, shard)
+    number = before.number + 1 if before is not None else 1
+    outs.append(choice_record(ModelChoice(format=MODEL_FORMAT, model=name, shard=shard, number=number, follow=follow)))
+    _write(cluster, outs)
+    typer.echo(escaped(said))
+
+
+@app.command()
 def config() -> None:
-    """Print the default settings of `clickfold learn` as TOML with comments, for --config."""
+    """Print the default settings of the command and the worker `learn` as TOML with comments, for --config."""
     from streams.cli.model_config import default_text  # numpy
 
     typer.echo(default_text(), nl=False)
 
 
-def report(cluster: Cluster, impression: Impression | None = None) -> list[RenderableType]:
+def report(model: str = "", impression: Impression | None = None) -> list[RenderableType]:
     """The output of `models show`. Raises SettingsError without a topic or a model, Transient without a broker."""
-    from online_models.former import check, latest  # numpy
-    from streams.kafka.admin import Admin
+    from streams.cli.model_store import named_model, newest_outcomes, read_models
+    from streams.cli.render.models import measures_table, models_table, prediction_table
 
-    Admin(cluster).check(("models", "model_metrics"), ("outcomes",))
-    versions = latest(decode(value, ModelVersion) for value in read_all(cluster, "models", 0))
-    if not versions:
-        raise SettingsError("no model is published yet; start `clickfold worker learn`, or wait for its first version")
+    if model and Path(model).is_file():
+        return [prediction_table(named_model(model, None), impression or _EXAMPLE)]
+    cluster = kafka_cluster()
+    models, said = read_models(cluster)
+    chosen = [named_model(model, cluster, models)] if model else [each for _, each in sorted(models.current.items())]
     windows = [decode(value, ModelMetrics) for value in read_all(cluster, "model_metrics", 0)]
-    parts: list[RenderableType] = [models_table(versions.values()), Text(), measures_table(windows)]
-    for version in versions.values():
-        check(version)
-        parts += [Text(), prediction_table(version, impression or _newest(cluster, version.shard) or _EXAMPLE)]
+    if model:
+        windows = [each for each in windows if each.model == chosen[0].manifest.model]
+    parts: list[RenderableType] = [models_table(models, (each.manifest for each in chosen)), Text()]
+    parts.append(measures_table(windows))
+    for each in chosen:
+        newest = newest_outcomes(cluster, each.manifest.shard)
+        parts += [Text(), prediction_table(each, impression or (newest[-1] if newest else _EXAMPLE))]
+    _say(said)
     return parts
 
 
-def models_table(versions: Iterable[ModelVersion]) -> RenderableType:
-    """A table of the models, a line for each shard: the event time it has learned up to, and its size."""
-    table = _table(
-        "Current models", ("model",), ("shard", "version", "weights", "bits"), ("learned to (UTC)", "digest")
-    )
-    for each in sorted(versions, key=lambda each: (each.model, each.shard)):
-        table.add_row(
-            Text(escaped(each.model)), str(each.shard), count(each.version), count(len(each.weights)), str(each.bits),
-            moment(each.event_ms), each.digest[:12],
-        )  # fmt: skip
-    return table
+def _say(sentences: list[str]) -> None:
+    for sentence in sentences:
+        typer.echo(escaped(sentence), err=True)
 
 
-def measures_table(windows: Iterable[ModelMetrics]) -> RenderableType:
-    """A table of the measures of each shard: its newest windows, and all windows together. Slices are left out."""
-    # A window may be written again after a restart; the record of the highest version holds.
-    newest: dict[tuple[str, int, int], ModelMetrics] = {}
-    for each in windows:
-        key = (each.model, each.shard, each.window_start)
-        if each.slice == "all" and (key not in newest or each.version >= newest[key].version):
-            newest[key] = each
-    if not newest:
-        return Text("Measures: no window is complete yet.")
-    by_shard: defaultdict[tuple[str, int], list[ModelMetrics]] = defaultdict(list)
-    for (model, shard, _), each in sorted(newest.items()):
-        by_shard[model, shard].append(each)
-    names = ("outcomes", "clicks", "predicted", "calibration", "log loss", "AUC")
-    table = _table("Predicted before learned", ("shard", "window from (UTC)"), names, ())
-    for (model, shard), of_shard in by_shard.items():
-        shown = Text(escaped(f"{model}/{shard}"))
-        for each in of_shard[-_NEWEST_WINDOWS:]:
-            figures = measures_of(each).figures()
-            table.add_row(shown, moment(each.window_start), *figures, decimal(each.auc, 3))
-        total = sum((measures_of(each) for each in of_shard), Measures())
-        table.add_row(shown, f"all {len(of_shard)} windows", *total.figures(), "", style="bold")
-    return table
+def _write(cluster: Cluster, outs: list[Out]) -> None:
+    """Writes records in one transaction, as a learner does: a reader sees all of them or none."""
+    from streams.kafka.writes import write_together
 
-
-def prediction_table(version: ModelVersion, impression: Impression | Outcome) -> RenderableType:
-    """The click probability of one impression, and how much each feature adds to its log odds, largest first."""
-    from online_models.former import contributions, predict
-
-    sentence = f"Shard {version.shard}: impression {escaped(impression.impression_id)} is clicked with probability "
-    table = _table("What each feature adds", ("feature", "category"), (), ())
-    for name in ("value", "weight", "log odds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for each in sorted(contributions(version, impression), key=lambda each: -abs(each.value * each.weight)):
-        adds = each.value * each.weight
-        style = "dim" if not adds else "green" if adds > 0.0 else "magenta"
-        table.add_row(
-            Text(escaped(each.name)), Text(escaped(each.category)), decimal(each.value, 3), f"{each.weight:+.4f}",
-            Text(f"{adds:+.4f}", style=style),
-        )  # fmt: skip
-    note = Text("A weight of 0: the model has not seen the feature, or it makes no difference.", style="dim")
-    return Group(Text.assemble(sentence, (percent(predict(version, impression), 3), "bold")), table, note)
-
-
-def measures_of(window: ModelMetrics) -> Measures:
-    """The measures of a window as sums."""
-    return Measures(
-        window.examples, window.weight, window.clicks, window.predicted_clicks, window.log_loss * window.weight
-    )
-
-
-def _newest(cluster: Cluster, shard: int) -> Outcome | None:
-    """The newest outcome of the shard that has an impression, or None. Reads only the end of the log."""
-    topic = cluster.topic("outcomes")
-    consumer = Consumer(reader_settings(cluster))
-    try:
-        low, high = log_bounds(consumer, topic, shard)
-        consumer.assign([TopicPartition(topic, shard, max(low, high - _NEWEST_OUTCOMES))])
-        newest, until_s, ended = None, time.monotonic() + _READ_TIMEOUT_S, high <= low
-        while not ended and time.monotonic() < until_s:
-            for message in consumer.consume(_NEWEST_OUTCOMES, 0.2):
-                if message.error() is not None:
-                    ended = True
-                    continue
-                outcome = decode(message.value() or b"", Outcome)
-                newest = outcome if outcome.label is not None else newest
-        return newest
-    finally:
-        consumer.close()
+    write_together(cluster, f"{cluster.prefix}models", outs)
 
 
 def _impression(text: str) -> Impression:
@@ -180,18 +182,3 @@ def _impression(text: str) -> Impression:
         return decode(text.encode(), Impression)
     except msgspec.MsgspecError as error:
         raise SettingsError(f"--impression {text[:80]!r} is not an impression: {error}") from error
-
-
-def _table(title: str, texts: tuple[str, ...], numbers: tuple[str, ...], more: tuple[str, ...]) -> rich.table.Table:
-    table = rich.table.Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for names, right in ((texts, False), (numbers, True), (more, False)):
-        for name in names:
-            table.add_column(name, justify="right" if right else "left", no_wrap=not texts.count(name))
-    return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -14,6 +15,7 @@ from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
 
 if TYPE_CHECKING:
+    from online_models.settings import LearnerSettings
     from streams.kafka.cluster import Cluster
 
 ImpressionFiles = Annotated[
@@ -92,6 +94,31 @@ AcceptLoss = Annotated[
     bool, typer.Option("--accept-loss", help="Continue although records that are needed are no longer in Kafka.")
 ]
 Slot = Annotated[str, typer.Option(help="Name of this worker, unique in its group and the same at every start.")]
+
+
+class ModelKind(StrEnum):
+    """The models that can be named by an option."""
+
+    MIXTURE = "mixture"
+    FTRL = "ftrl"
+
+
+LearnedModel = Annotated[
+    ModelKind | None,
+    typer.Option(
+        help="What learns: the mixture, or FTRL alone. [default: mixture, or that of --config]", show_default=False
+    ),
+]
+ModelConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML with the settings of the model; `clickfold models config` prints the default.", show_default=False
+    ),
+]
+Grace = Annotated[
+    str,
+    typer.Option(help="How far apart join partitions may be in event time; outcomes that are later are not measured."),
+]
 MetricsPort = Annotated[
     int,
     typer.Option(
@@ -127,6 +154,14 @@ def join_bounds(
         negative_rate=negative_rate,
         jump_ms=jump_ms,
     )
+
+
+def learner_settings(*, model: ModelKind | None, config: Path | None, grace: str) -> LearnerSettings:
+    """The models of a worker as given on the command line and in a file. Raises SettingsError."""
+    from streams.cli.model_config import ModelConfig, read_config  # numpy
+
+    declared = read_config(config) if config is not None else ModelConfig()
+    return declared.learner(kind=model and model.value, grace_ms=duration_ms("--grace", grace))
 
 
 def jump_ms(text: str) -> int:

@@ -19,7 +19,9 @@ def upgrade(
     jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
-    grace: Annotated[str, typer.Option(help="The option of `clickfold worker learn`.")] = "15m",
+    model: options.LearnedModel = None,
+    config: options.ModelConfigFile = None,
+    grace: options.Grace = "15m",
     join_group: Annotated[str, typer.Option(help="The join's consumer group. [default: topic prefix + join]")] = "",
     learn_group: Annotated[str, typer.Option(help="The learner's group. [default: topic prefix + learn]")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
@@ -29,7 +31,6 @@ def upgrade(
     Stop their workers first, then run this with the options they had, then start the workers of this version. What is
     moved already stays as it is, so the command may be repeated.
     """
-    from online_models.settings import LearnerSettings
     from streams.worker.upgrade import Moved, upgrade_join, upgrade_learn
 
     cluster = kafka_cluster()
@@ -42,7 +43,7 @@ def upgrade(
         negative_rate=negative_rate,
         jump_ms=options.jump_ms(jump),
     )
-    learner = LearnerSettings(grace_ms=options.duration_ms("--grace", grace))
+    learner = options.learner_settings(model=model, config=config, grace=grace)
     groups = [
         options.plain_name("--join-group", join_group or cluster.group("join")),
         options.plain_name("--learn-group", learn_group or cluster.group("learn")),

@@ -97,12 +97,9 @@ def join(
 @app.command()
 def learn(
     group: options.Group = "",
-    grace: Annotated[
-        str,
-        typer.Option(
-            help="How far apart join partitions may be in event time; outcomes that are later are not measured."
-        ),
-    ] = "15m",
+    model: options.LearnedModel = None,
+    config: options.ModelConfigFile = None,
+    grace: options.Grace = "15m",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
     snapshots: options.Snapshots = "",
     snapshot_every: options.SnapshotEvery = "60s",
@@ -113,7 +110,6 @@ def learn(
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Learn the click probability from outcomes: models and their metrics."""
-    from online_models.settings import LearnerSettings
     from streams.worker.lifecycle import run_worker
     from streams.worker.runners import LearnSettings, learn_runner
     from streams.worker.workers import RunnerWorker
@@ -129,7 +125,7 @@ def learn(
         slot=slot,
         static=static,
         accept_loss=accept_loss,
-        model=LearnerSettings(grace_ms=options.duration_ms("--grace", grace)),
+        model=options.learner_settings(model=model, config=config, grace=grace),
     )
     worker = RunnerWorker("learn", partial(learn_runner, settings))
     run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port)
