@@ -19,7 +19,7 @@ from online_models.metrics import score
 from online_models.mixture.rows import rows_of
 from online_models.mixture.settings import MixtureSettings
 from online_models.settings import LearnerSettings, ModelSettings
-from schemas.codec import decode
+from schemas.codec import decode, encode
 from schemas.errors import BrokenInvariant, SettingsError
 from schemas.models import ModelManifest, ModelMetrics
 from schemas.outcomes import Outcome
@@ -187,9 +187,16 @@ def test_shown_impressions_teach_nothing_and_shift_no_offset() -> None:
     ours, without = learner(), learner()
     ours.step(records([*shown, unclicked(), *shown, unclicked(kind="click", label=1, weight=1.0), *shown]))
     ours.step(records([*shown, unclicked()], start=11))
-    without.step(Records("outcomes", 0, [3, 7, 14], [-1] * 3, [b"k"] * 3, [
-        encode(unclicked()), encode(unclicked(kind="click", label=1, weight=1.0)), encode(unclicked())
-    ]))
+    without.step(
+        Records(
+            "outcomes",
+            0,
+            [3, 7, 14],
+            [-1] * 3,
+            [b"k"] * 3,
+            [encode(unclicked()), encode(unclicked(kind="click", label=1, weight=1.0)), encode(unclicked())],
+        )
+    )
     assert ours.counts.unlabelled == 12
     assert (ours.trail, ours.positions()) == (without.trail, without.positions())
 
