@@ -4,8 +4,9 @@ The surprise of a window is (clicks - predicted) / sqrt(predicted). While predic
 normal, because clicks are rare and so nearly Poisson. An online learner corrects itself, so a sum that stays high says
 that it cannot keep up: a feature is broken, the click rate keeps changing, or clicks have stopped arriving.
 
-E. S. Page, "Continuous inspection schemes", Biometrika 41 (1954). River's ADWIN was not taken: it would load 117 MB to
-watch one number, and its threshold has no unit.
+E. S. Page, "Continuous inspection schemes", Biometrika 41 (1954). River's ADWIN was not taken. Its window is a compiled
+object that can only be pickled, and a learner's state is plain numbers; here it is two of them. It also looks at the
+loss, which rises and falls with the rate of clicks while predictions are right, and it would load 117 MB.
 """
 
 from __future__ import annotations

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.drift import DriftState
 from online_models.lineup import Lineup
+from online_models.measuring import Measuring
 from online_models.mixture.layout import NAMED
 from online_models.mixture.reading import Batch, Reader
-from online_models.mixture.rows import HASH_VERSION, Rows
+from online_models.mixture.rows import Rows
 from online_models.mixture.trail import follow
+from online_models.offers import Offers
 from online_models.order import arrivals, learning_order
-from online_models.publishing import model_digest, model_records, place_of
-from online_models.release import Held, Publisher, Recent, last_day, measured
 from online_models.settings import LearnerSettings
 from online_models.snapshot import Header, LearnerCounts, decode_snapshot, encode_snapshot
 from online_models.waiting import WaitingClicks
-from online_models.windows import Measured, Window, Windows
-from schemas.codec import encode
+from online_models.windows import Measured, Windows
 from schemas.errors import BrokenInvariant
 from schemas.events import MIN_TS_MS
-from schemas.models import MODEL_FORMAT, ModelManifest, ModelMetrics
 from schemas.outcomes import SHOWN
 from schemas.reading import Unreadable
 from schemas.records import Out, Records
@@ -45,7 +41,6 @@ class Learner:
         self.shard = shard
         self.lineup = Lineup(settings)
         self.counts = LearnerCounts()
-        self.drift = DriftState()
         self._settings_digest = settings.digest()
         self._reader = Reader(self.lineup.known)
         self._columns = [NAMED.index(name) for name in settings.slices]
@@ -56,7 +51,8 @@ class Learner:
             dimensions=settings.slices,
             models=len(self.lineup.entrants),
         )
-        self._recent: list[list[Recent]] = [[] for _ in self.lineup.entrants]
+        self.measuring = Measuring(settings, shard, self.lineup.entrants)
+        self.offers = Offers(shard=shard, publish_ms=settings.publish_ms, models=len(self.lineup.entrants))
         self._next_offset = 0
         # The impression time up to which examples are learned, and the latest impression time seen.
         self._event_ms = MIN_TS_MS
@@ -64,7 +60,6 @@ class Learner:
         # A running hash over (offset, prediction) of every example: learners with equal trails learned the same.
         self._trail = np.zeros(1, np.uint64)
         self._ended = False
-        self._publishers = [Publisher() for _ in self.lineup.entrants]
 
     @property
     def nbytes(self) -> int:
@@ -96,8 +91,7 @@ class Learner:
         # Records of kind `shown` are left out without decoding: nothing is learned of them.
         kept = [place for place, value in enumerate(records.values) if value is None or not value.startswith(SHOWN)]
         values = [records.values[place] or b"" for place in kept]
-        for publisher in self._publishers:
-            publisher.read(sum(map(len, values)))
+        self.offers.read(sum(map(len, values)))
         examples = np.ones(len(values), np.bool_)
 
         def refused(place: int, why: Unreadable | None) -> None:
@@ -132,13 +126,14 @@ class Learner:
             batch.rows.followed_by(released.rows).ordered(order),
             np.concatenate((offsets, released_offsets))[order],
             np.concatenate((batch.named_keys, released.named_keys))[order],
+            np.concatenate((batch.served, released.served))[order],
             closed[arrived],
             int(offsets[0]),
         )
         outs: list[Out] = []
         for place in np.flatnonzero(np.diff(closed)).tolist():
             for start_ms, window in self._windows.close(int(closed[place + 1])):
-                outs += self._metrics(start_ms, window, version=int(offsets[place]) + 1)
+                outs += self.measuring.metrics(start_ms, window, version=int(offsets[place]) + 1)
         return outs
 
     def _release(self, limit: int | None) -> tuple[Batch, NDArray[np.int64]]:
@@ -157,6 +152,7 @@ class Learner:
         rows: Rows,
         offsets: NDArray[np.int64],
         keys: NDArray[np.uint64],
+        served: NDArray[np.float64],
         closed_ms: NDArray[np.int64],
         first_offset: int,
     ) -> None:
@@ -167,7 +163,7 @@ class Learner:
             raise BrokenInvariant("the main model learns from the first offset on")
         follow(self._trail, offsets.astype(np.uint64), main.view(np.uint64))
         self.counts.learned += len(rows)
-        examples = Measured(rows.ts, rows.labels, rows.weights, predicted, keys[:, self._columns])
+        examples = Measured(rows.ts, rows.labels, rows.weights, served, predicted, keys[:, self._columns])
         self.counts.late += self._windows.add(examples, closed_ms, self._reader.texts)
 
     def sweep(self, limit: int) -> list[Out]:
@@ -180,9 +176,9 @@ class Learner:
         released, offsets = self._release(limit)
         if len(offsets):
             closed_ms = np.full(len(offsets), self._windows.closed_ms)
-            self._run(released.rows, offsets, released.named_keys, closed_ms, self._next_offset)
+            self._run(released.rows, offsets, released.named_keys, released.served, closed_ms, self._next_offset)
         while not self._waiting and self._windows and len(outs) < limit:
-            outs += self._metrics(*self._windows.close_first(), version=self._next_offset)
+            outs += self.measuring.metrics(*self._windows.close_first(), version=self._next_offset)
         return outs
 
     def can_sweep(self) -> bool:
@@ -190,70 +186,17 @@ class Learner:
         return self._ended and bool(self._waiting or self._windows)
 
     def report(self, limit: int) -> list[Out]:
-        """The models as they are now, each if it is due and nothing is wrong with it; see `release`.
-
-        A version is due `publish_ms` of event time after the last one, and at the end. Its number is twice the next
-        offset, and one more at the end: then clicks that waited are learned at an offset that may have been published.
-        """
+        """The models as they are now, each if it is due and nothing is wrong with it; see `offers`."""
         if limit < 1 or not self.counts.learned or self.can_sweep():
             return []
-        outs: list[Out] = []
-        for number, publisher in enumerate(self._publishers):
-            publisher.starve(consumed=self.counts.consumed, learned=self.counts.learned)
-            if publisher.is_due(
-                offset=self._next_offset,
-                event_ms=self._event_ms,
-                publish_ms=self.settings.publish_ms,
-                ended=self._ended,
-            ):
-                outs += self._published(number, publisher)
-        return outs
-
-    def _published(self, number: int, publisher: Publisher) -> list[Out]:
-        entrant, recent = self.lineup.entrants[number], self._recent[number]
-        place = place_of(publisher.published, event_ms=self._event_ms, before_ms=publisher.event_ms)
-        publisher.tried(offset=self._next_offset, event_ms=self._event_ms, ended=self._ended)
-        fault: Held = entrant.model.fault()
-        data = entrant.model.snapshot() if not fault else b""
-        digest = model_digest(data)
-        learned = self.counts.learned
-        if not publisher.judge(digest, learned=learned, fault=fault, recent=recent):
-            return []
-        manifest = ModelManifest(
-            format=MODEL_FORMAT,
-            model=entrant.name,
-            shard=self.shard,
-            version=2 * self._next_offset + self._ended,
-            next_offset=self._next_offset,
+        return self.offers.due(
+            self.lineup.entrants,
+            self.measuring.recent,
+            counts=self.counts,
+            offset=self._next_offset,
             event_ms=self._event_ms,
-            kind=entrant.model.kind,
-            hash_version=HASH_VERSION,
-            settings=entrant.model.config(),
-            parts=0,
-            bytes=0,
-            digest=digest,
-            measures=measured(recent),
+            ended=self._ended,
         )
-        records = model_records(manifest, data, place)
-        publisher.sent(digest, learned=learned, length=sum(len(record.value or b"") for record in records))
-        return records
-
-    def resumed(self) -> None:
-        """The state is the one that was committed, so what was due at its offset is published already."""
-        for publisher in self._publishers:
-            publisher.tried(offset=self._next_offset, event_ms=0)
-
-    @property
-    def held(self) -> dict[str, Held]:
-        """Why the last version of each model was not published; empty if it was."""
-        names = (each.name for each in self.lineup.entrants)
-        return {name: publisher.held for name, publisher in zip(names, self._publishers, strict=True)}
-
-    @property
-    def published(self) -> dict[str, int]:
-        """How many versions of each model were published since the start."""
-        names = (each.name for each in self.lineup.entrants)
-        return {name: publisher.published for name, publisher in zip(names, self._publishers, strict=True)}
 
     def finish(self) -> None:
         """No more outcomes will come."""
@@ -276,8 +219,8 @@ class Learner:
             latest_ms=self._latest_ms,
             trail=int(self._trail[0]),
             counts=self.counts,
-            drift=self.drift,
-            recent=self._recent,
+            drift=self.measuring.drift,
+            recent=self.measuring.recent,
             closed_ms=self._windows.closed_ms,
             windows=names,
             columns=[],
@@ -296,30 +239,12 @@ class Learner:
         self._windows.restore(
             closed_ms=header.closed_ms, names=header.windows, columns=columns[windows_from:], models=places
         )
-        self._recent = [header.recent[place] if place is not None else [] for place in places]
-        self.counts, self.drift, self._trail[0] = header.counts, header.drift, header.trail
+        self.measuring.recent = [header.recent[place] if place is not None else [] for place in places]
+        self.measuring.drift = header.drift
+        self.counts, self._trail[0] = header.counts, header.trail
         self._next_offset, self._event_ms, self._latest_ms = header.next_offset, header.event_ms, header.latest_ms
 
     @property
     def trail(self) -> str:
         """A hash of every example learned, in order, with what was predicted of it: equal for equal histories."""
         return f"{int(self._trail[0]):016x}"
-
-    def _metrics(self, start_ms: int, window: Window, *, version: int) -> Iterable[Out]:
-        """The metrics of a window that was just closed, slice 'all' first."""
-        settings = self.settings
-        for name, scores in window.scores(settings.slices, max_slices=settings.max_slices):
-            if name == "all":
-                self.drift = self.drift.after(clicks=scores.clicks, predicted_clicks=scores.predicted_clicks)
-                self._recent[0] = last_day(self._recent[0], Recent.of(start_ms, scores))
-            metrics = ModelMetrics(
-                model=settings.model,
-                shard=self.shard,
-                version=version,
-                window_start=start_ms,
-                window_end=start_ms + settings.window_ms,
-                slice=name,
-                **msgspec.structs.asdict(scores),
-            )
-            key = f"{settings.model}/{self.shard}/{start_ms}/{name}".encode()
-            yield Out("model_metrics", key, encode(metrics))

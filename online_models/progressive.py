@@ -7,7 +7,6 @@ nothing else (X. He et al., ADKDD 2014). A hundredth of it is a point.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log
 from typing import Any
 
 import msgspec
@@ -93,15 +92,8 @@ def measures(predicted: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any
     return Measures(
         rows=len(labels),
         clicks=int(np.count_nonzero(labels)),
-        ne=normalised(scores.log_loss, scores.clicks / scores.weight),
+        ne=scores.ne,
         log_loss=scores.log_loss,
         auc=scores.auc,
         calibration=scores.calibration,
     )
-
-
-def normalised(log_loss: float, rate: float) -> float | None:
-    """Log loss over the entropy of a rate; None for a rate of 0 or 1, which has none."""
-    if not 0.0 < rate < 1.0:
-        return None
-    return log_loss / -(rate * log(rate) + (1.0 - rate) * log(1.0 - rate))

@@ -12,8 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from online_models.metrics import Scores
-from online_models.progressive import normalised
+from online_models.metrics import Scores, normalised
 
 # Why a model is held back.
 Held = Literal["", "not_finite", "weights", "calibration", "frozen"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -18,25 +18,31 @@ from numpy.typing import NDArray
 from online_models.metrics import Scores, score
 from online_models.mixture.rows import text_hash
 
+# Columns of a window before those of models.
+_PLAIN: Final = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Examples in the order of learning, as columns: all that windows keep of them.
 
-    `predicted` has a column for each model, None for one that has not begun. `keys` has a column for each slice
-    dimension, 0 where an example has none.
+    `served` is what the bidder sent, NaN without it. `predicted` has a column for each model, None for one that has not
+    begun. `keys` has a column for each slice dimension, 0 where an example has none.
     """
 
     ts: NDArray[np.int64]
     labels: NDArray[np.int8]
     weights: NDArray[np.float64]
+    served: NDArray[np.float64]
     predicted: Sequence[NDArray[np.float64] | None]
     keys: NDArray[np.uint64]
 
     def of(self, rows: NDArray[Any]) -> Measured:
         """Some of the examples."""
         predicted = [None if column is None else column[rows] for column in self.predicted]
-        return Measured(self.ts[rows], self.labels[rows], self.weights[rows], predicted, self.keys[rows])
+        return Measured(
+            self.ts[rows], self.labels[rows], self.weights[rows], self.served[rows], predicted, self.keys[rows]
+        )
 
 
 class WindowNames(msgspec.Struct, frozen=True):
@@ -52,11 +58,12 @@ class Window:
     A model that began later has predictions of the last examples only.
     """
 
-    __slots__ = ("codes", "labels", "predicted", "values", "weights")
+    __slots__ = ("codes", "labels", "predicted", "served", "values", "weights")
 
     def __init__(self, *, models: int, dimensions: int) -> None:
         self.labels: list[NDArray[np.int8]] = []
         self.weights: list[NDArray[np.float64]] = []
+        self.served: list[NDArray[np.float64]] = []
         self.predicted: list[list[NDArray[np.float64]]] = [[] for _ in range(models)]
         self.codes: list[list[NDArray[np.uint32]]] = [[] for _ in range(dimensions)]
         # Key of a value to its code and text.
@@ -66,6 +73,7 @@ class Window:
         """Adds examples; `texts` has the text of each key."""
         self.labels.append(examples.labels)
         self.weights.append(examples.weights)
+        self.served.append(examples.served)
         for own, predicted in zip(self.predicted, examples.predicted, strict=True):
             if predicted is not None:
                 own.append(predicted)
@@ -76,6 +84,15 @@ class Window:
             for key in (named[place] for place in np.argsort(firsts)):
                 code_of.setdefault(key, (len(code_of), texts.get(key, "")))
             codes.append(np.array([code_of[key][0] for key in named], np.uint32)[places])
+
+    def beside_served(self) -> Iterator[tuple[str, Scores]]:
+        """Figures of the examples that came with a prediction of the bidder: of that, and of the first model."""
+        labels, weights, predicted = self.columns_of(0)
+        served = np.concatenate(self.served)
+        sent = np.flatnonzero(~np.isnan(served))
+        if len(sent):
+            for name, given in (("served", served), ("beside served", predicted)):
+                yield name, score(given[sent], labels=labels[sent], weights=weights[sent])
 
     def scores(self, dimensions: Sequence[str], *, max_slices: int) -> Iterator[tuple[str, Scores]]:
         """Slice name and figures of the first model: 'all', then of each dimension the `max_slices` heaviest values."""
@@ -91,22 +108,23 @@ class Window:
 
     def columns_of(self, model: int) -> tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
         """Labels, weights and predictions of the examples that a model has predicted."""
-        predicted = np.concatenate(self.predicted[model])
+        predicted = np.concatenate((np.zeros(0), *self.predicted[model]))
         first = len(np.concatenate(self.labels)) - len(predicted)
         return np.concatenate(self.labels)[first:], np.concatenate(self.weights)[first:], predicted
 
     def columns(self) -> list[bytes]:
-        """The columns as little-endian bytes: labels, weights, predictions of each model, codes of each dimension."""
+        """As little-endian bytes: labels, weights, served, predictions of each model, codes of each dimension."""
         return [
             np.concatenate(self.labels).tobytes(),
             np.concatenate(self.weights).astype("<f8").tobytes(),
-            *(np.concatenate(predicted).astype("<f8").tobytes() for predicted in self.predicted),
+            np.concatenate(self.served).astype("<f8").tobytes(),
+            *(np.concatenate((np.zeros(0), *predicted)).astype("<f8").tobytes() for predicted in self.predicted),
             *(np.concatenate(codes).astype("<u4").tobytes() for codes in self.codes),
         ]
 
 
 class Windows:
-    """The open windows. 21 bytes an example with one slice dimension; 4 more for each further one, 8 for each model."""
+    """The open windows. 29 bytes an example with one slice dimension; 4 more for each further one, 8 for each model."""
 
     def __init__(self, *, window_ms: int, grace_ms: int, dimensions: Sequence[str], models: int = 1) -> None:
         self.window_ms = window_ms
@@ -165,16 +183,17 @@ class Windows:
         self.closed_ms = closed_ms
         self._open = {}
         of_window = len(columns) // len(names) if names else 0
-        predictions = of_window - 2 - len(self.dimensions)
+        predictions = of_window - _PLAIN - len(self.dimensions)
         for number, named in enumerate(names):
             own = columns[number * of_window : (number + 1) * of_window]
             window = self._open[named.start_ms] = Window(models=self.models, dimensions=len(self.dimensions))
             window.labels = [np.frombuffer(own[0], np.int8)]
             window.weights = [np.frombuffer(own[1], "<f8")]
+            window.served = [np.frombuffer(own[2], "<f8")]
             window.predicted = [
-                [np.frombuffer(own[2 + kept], "<f8") if kept is not None else np.zeros(0)] for kept in models
+                [np.frombuffer(own[_PLAIN + kept], "<f8") if kept is not None else np.zeros(0)] for kept in models
             ]
-            window.codes = [[np.frombuffer(codes, "<u4")] for codes in own[2 + predictions :]]
+            window.codes = [[np.frombuffer(codes, "<u4")] for codes in own[_PLAIN + predictions :]]
             window.values = [
                 {text_hash(name, text) if text else 0: (code, text) for code, text in enumerate(values)}
                 for name, values in zip(self.dimensions, named.values, strict=True)

@@ -101,7 +101,8 @@ class ModelMetrics(msgspec.Struct, frozen=True):
 
     Sums are weighted by the weights of the outcomes. `auc` is exact within the window; it is null when the window has
     only clicks or only non-clicks. `calibration` is predicted over observed clicks, null without clicks. `slice` is
-    'all' or 'dimension=value'.
+    'all' or 'dimension=value'; 'served' has the predictions that came with impressions (`pctr`), and 'beside served'
+    the model's own of the same outcomes.
     """
 
     model: str
@@ -115,7 +116,7 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     window_end: EventMs
     """First moment after the window."""
     slice: str
-    """`all`, or `dimension=value`."""
+    """`all`, `dimension=value`, `served` or `beside served`."""
     examples: int
     """Labelled outcomes."""
     weight: float
@@ -130,3 +131,27 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     """Exact within the window; null when it has only clicks or only non-clicks."""
     calibration: float | None
     """Predicted over observed clicks; null without clicks."""
+    ne: float | None = None
+    """Normalised entropy: log loss over the entropy of the click rate; null for a rate of 0 or 1."""
+    calibration_low: float | None = None
+    """Lower 95 % limit of `calibration`, with clicks as Poisson; null without clicks."""
+    calibration_high: float | None = None
+    """Upper 95 % limit; null without clicks, or where there is none."""
+    ece: float = 0.0
+    """Expected calibration error: mean distance of predicted and actual rate, over fixed bins."""
+    bins: list[list[float]] = []
+    """Weight, clicks and predicted clicks by bin of the prediction; of slice `all` only."""
+    settings: str = ""
+    """Digest of the model's settings."""
+    against: str = ""
+    """Of a challenger: the model that its losses are compared with, on the same outcomes."""
+    against_settings: str = ""
+    """Digest of that model's settings."""
+    loss_difference: float = 0.0
+    """Sum of weight times own loss less that of `against`, nats."""
+    weight_squared: float = 0.0
+    """Sum of squared weights."""
+    loss_products: float = 0.0
+    """Sum of squared weight times that difference."""
+    loss_squared: float = 0.0
+    """Sum of squared weight times squared difference."""

@@ -131,7 +131,9 @@ def insert_golden(ads: Client) -> None:
     announce(ads, *CAMPAIGNS)
     insert(ads, "pacing", decisions(), inserted_at=inserted_at)
     window = (HOUR_MS + 60 * MINUTE_MS, HOUR_MS + 75 * MINUTE_MS)
-    metrics = ModelMetrics("ctr", 0, 5, *window, "all", 21, 32.0, 10.0, 8.5, 0.52, 0.61, 0.85)
+    metrics = ModelMetrics(
+        "ctr", 0, 5, *window, "all", 21, 32.0, 10.0, 8.5, 0.52, 0.61, 0.85, 0.8379, 0.4683, 1.7725, 0.05
+    )
     insert(ads, "model_metrics", [metrics], inserted_at=inserted_at)
 
 

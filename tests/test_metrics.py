@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
+from schemas.models import ModelMetrics
 from schemas.pacing import PacingDecision
 from streams.engine.pace import RunnerProgress
 from streams.engine.ports import SharedProgress
@@ -32,10 +33,13 @@ VIEW = WorkerView(
 
 def runner() -> Runner:
     """As much of a runner as its metrics ask: a join of partition 0 and a learner of partition 1."""
+    learner = LearnFold(LearnerSettings(), shard=1)
     folds = {
         0: JoinFold(JoinBounds(), SimulatedDisk(), partition=0),
-        1: LearnFold(LearnerSettings(), shard=1),
+        1: learner,
     }
+    figures = (21, 32.0, 10.0, 8.5, 0.52, 0.61, 0.85, 0.9, 0.8, 0.9, 0.01)
+    learner.measuring.last["ctr"] = ModelMetrics("ctr", 1, 5, 0, 1, "all", *figures)
     asked = SimpleNamespace(
         backpressure=SimpleNamespace(state_bytes=0, budget_bytes=0),
         folds=lambda: folds,

@@ -263,7 +263,7 @@ def test_learning_beats_the_best_constant_and_comes_near_the_truth() -> None:
     clicks, predicted = sum(entry.clicks for entry in found), sum(entry.predicted_clicks for entry in found)
     # About 1,700 clicks in the later half: two standard errors.
     assert predicted / clicks == pytest.approx(1.0, abs=0.05)
-    assert ours.drift.direction == "none"
+    assert ours.measuring.drift.direction == "none"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chi2
 
 from online_models.drift import DriftState
-from online_models.metrics import Scores, auc, calibration_ratio, score
+from online_models.metrics import BIN_EDGES, Scores, auc, calibration_interval, calibration_ratio, score
 from online_models.windows import Measured, Windows
 
 # Few distinct predictions, so that ties are common; 0 and 1 among them.
@@ -61,6 +63,32 @@ def test_figures_equal_their_definitions(examples: Examples) -> None:
     assert found.predicted_clicks == predicted
     assert found.log_loss == pytest.approx(loss)
     assert found.calibration == (predicted / clicks if clicks else None)
+    rate = clicks / weight
+    entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate)) if 0 < rate < 1 else 0.0
+    assert found.ne == (pytest.approx(loss / entropy) if entropy else None)
+    edges = [0.0, *BIN_EDGES, 2.0]
+    error = 0.0
+    for number, (low, high) in enumerate(itertools.pairwise(edges)):
+        members = [each for each in examples if low <= each[0] < high]
+        own_clicks = math.fsum(w for _, y, w in members if y)
+        own_predicted = math.fsum(w * p for p, _, w in members)
+        assert found.bins[number] == (math.fsum(w for _, _, w in members), own_clicks, own_predicted)
+        error += abs(own_predicted - own_clicks)
+    assert found.ece == pytest.approx(error / weight)
+
+
+@pytest.mark.parametrize("clicks", [5, 30, 400])
+def test_limits_of_calibration_are_the_exact_ones_of_a_poisson_mean_within_a_hundredth(clicks: int) -> None:
+    low, high = calibration_interval(predicted_clicks=10.0, clicks=clicks)
+    most, least = chi2.ppf(0.975, 2 * clicks + 2) / 2, chi2.ppf(0.025, 2 * clicks) / 2
+    assert low == pytest.approx(10.0 / most, rel=0.01)
+    assert high == pytest.approx(10.0 / least, rel=0.015)
+
+
+def test_without_clicks_calibration_has_no_limits() -> None:
+    assert calibration_interval(predicted_clicks=10.0, clicks=0.0) == (None, None)
+    low, high = calibration_interval(predicted_clicks=10.0, clicks=0.01)
+    assert (low is not None, high) == (True, None)
 
 
 @given(EXAMPLES, st.randoms(use_true_random=False))
@@ -78,7 +106,7 @@ def test_no_ratio_without_clicks() -> None:
 def example(ts_ms: int, *, weight: float = 1.0, key: int = 0) -> Measured:
     """One example of one slice dimension."""
     one = np.array([ts_ms], np.int64), np.array([1], np.int8), np.array([weight])
-    return Measured(*one, [np.array([0.5])], np.array([[key]], np.uint64))
+    return Measured(*one, np.array([np.nan]), [np.array([0.5])], np.array([[key]], np.uint64))
 
 
 def test_a_window_closes_when_grace_has_passed_and_not_a_millisecond_before() -> None:

@@ -39,6 +39,9 @@ def assert_same(lines: list[bytes]) -> None:
     assert refused == [place for place, line in enumerate(lines) if not isinstance(read_example(line), Example)]
     good = [each for each in map(read_example, lines) if isinstance(each, Example)]
     assert [each.decode() for each in batch.ids] == [each.impression_id for each in good]
+    assert [None if np.isnan(each) else each for each in batch.served] == [
+        each.pctr if each.pctr is not None and 0.0 <= each.pctr <= 1.0 else None for each in good
+    ]
     assert [reader.texts.get(key) for key in batch.named_keys[:, 0].tolist()] == [each.campaign_id for each in good]
 
 
@@ -60,6 +63,10 @@ def left_to_msgspec(line: bytes, monkeypatch: pytest.MonkeyPatch) -> bool:
     [
         *(b"}", b',"weight":20,"country":null,"device":"phone","features":{}}', b', "features" : {"a" : -0.5} }'),
         b',"features":{"x":true,"tag_a":true,"tag_b":false,"n":-0,"m":-0.0,"big":123456789012345,"":"","s":"1"}}',
+        b',"pctr":0.012345678901234567,"bid_micros":1e3}',
+        b',"pctr":1e-5,"x":-0.0E+17,"y":123456789012345678901234567890}',
+        b',"pctr":null}',
+        b',"pctr":1.5}',
         b',"price_micros":12,"click_id":"c","pctr":0.02,"unknown":null,"flag":false,"features":{"one":1.25}}',
     ],
 )
@@ -71,6 +78,8 @@ def test_usual_lines_are_read_in_place_as_msgspec_reads_them(rest: bytes, monkey
 @pytest.mark.parametrize(
     "line",
     [
+        *(GOOD + b',"pctr":01}', GOOD + b',"pctr":1.}', GOOD + b',"pctr":.5}', GOOD + b',"pctr":1e}'),
+        *(GOOD + b',"pctr":true}', GOOD + b',"pctr":0.5,"pctr":0.5}', GOOD + b',"x":-}', GOOD + b',"x":1e+}'),
         *(b"", b"{}", b"null", b"[]", GOOD, GOOD + b"}}", GOOD + b",}", GOOD + b',"label":1}', GOOD + b',"a":{"b":1}}'),
         *(GOOD + b',"weight":0}', GOOD + b',"weight":1e3}', GOOD + b',"weight":1000001}', GOOD + b',"weight":"1"}'),
         *(GOOD + b',"features":{"a":1,"a":2}}', GOOD + b',"features":{"a":null}}', GOOD + b',"features":{"a":01}}'),

@@ -112,7 +112,7 @@ def test_at_the_end_nothing_is_published_that_is_published_already() -> None:
     while ours.can_sweep():
         ours.sweep(100)
     assert ours.report(10) == []
-    assert ours.held == {"ctr": "", "ctr.b": ""}
+    assert ours.offers.held(ours.lineup.entrants) == {"ctr": "", "ctr.b": ""}
 
 
 def test_what_is_committed_is_not_published_again_at_a_start() -> None:
@@ -120,7 +120,7 @@ def test_what_is_committed_is_not_published_again_at_a_start() -> None:
     ours.step(records(STREAM))
     again = learner()
     again.restore(ours.snapshot())
-    again.resumed()
+    again.offers.resumed(len(STREAM))
     assert again.report(10) == []
     again.step(records([unclicked((STREAM[-1].ts or 0) + 1)], start=len(STREAM)))
     assert versions(again.report(10)) == [("ctr", 2 * len(STREAM) + 2), ("ctr.b", 2 * len(STREAM) + 2)]
@@ -132,7 +132,7 @@ def test_a_model_that_is_not_finite_is_held_back_and_its_challenger_is_not(wrong
     ours.step(records(STREAM))
     ours.lineup.main._state()[0][3, 3] = wrong
     assert versions(ours.report(10)) == [("ctr.b", 2 * len(STREAM))]
-    assert ours.held == {"ctr": "not_finite", "ctr.b": ""}
+    assert ours.offers.held(ours.lineup.entrants) == {"ctr": "not_finite", "ctr.b": ""}
 
 
 def test_a_model_whose_state_does_not_move_although_rows_are_learned_is_frozen() -> None:
@@ -200,8 +200,8 @@ def test_a_model_that_predicts_far_too_many_clicks_stays_unpublished() -> None:
     ours.step(records([each for each in STREAM if true_probability(each) < 2.0]))
     assert versions(ours.report(10)) == [("ctr", 2 * len(STREAM)), ("ctr.b", 2 * len(STREAM))]
     # From now on nobody clicks, and the windows of a day say so.
-    ours._recent[0] = [window(START_MS, clicks=10.0, predicted=500.0)]
+    ours.measuring.recent[0] = [window(START_MS, clicks=10.0, predicted=500.0)]
     later = [unclicked((STREAM[-1].ts or 0) + 60_000 + number) for number in range(3_000)]
     ours.step(records(later, start=len(STREAM)))
     assert versions(ours.report(10)) == [("ctr.b", 2 * len(STREAM) + 6_000)]
-    assert ours.held["ctr"] == "calibration"
+    assert ours.offers.held(ours.lineup.entrants)["ctr"] == "calibration"

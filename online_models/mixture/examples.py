@@ -29,6 +29,7 @@ class Example(msgspec.Struct, frozen=True, gc=False):
     placement: str | None = None
     country: str | None = None
     device: str | None = None
+    pctr: float | None = None
     features: Features | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,11 +24,15 @@ _MARGIN: Final = b"\n" * 8
 
 @dataclass(slots=True)
 class Batch:
-    """Rows, the ids of their impressions as UTF-8, and the key of each field of `NAMED`, 0 where a row has none."""
+    """Rows, the ids of their impressions as UTF-8, and the key of each field of `NAMED`, 0 where a row has none.
+
+    `served` is the probability that the bidder sent, NaN without one.
+    """
 
     rows: Rows
     ids: Sequence[bytes]
     named_keys: np.ndarray
+    served: np.ndarray
 
 
 class Reader:
@@ -48,17 +52,18 @@ class Reader:
         np.cumsum([len(line) + 1 for line in lines], out=starts[1:])
         rows, slots = len(lines), len(joined) // _SLOT_BYTES + _OTHER_SLOTS * len(lines) + ROW_SLOTS
         start, labels, weights = np.zeros(rows + 1, np.int64), np.empty(rows, np.int8), np.empty(rows)
-        ts, ids = np.empty(rows, np.int64), np.zeros((rows, 2), np.int64)
+        ts, ids, served = np.empty(rows, np.int64), np.zeros((rows, 2), np.int64), np.zeros((rows, 2), np.int64)
         spans, named = np.zeros((rows, len(NAMED), 2), np.int64), np.zeros((rows, len(NAMED)), np.uint64)
         keys, values, numbers = np.empty(slots, np.uint64), np.empty(slots), np.empty(slots, np.uint8)
         field_of, slot_names = np.empty(slots, np.int64), np.empty(slots, np.uint64)
         text = np.frombuffer(joined, np.uint8)
         state = np.array([0, 0, 0, self._known.count], np.int64)
         by_hand: dict[int, bytes] = {}
+        sent = dict[int, float]()
         while True:
             scan(
                 *(text, starts, state, self._known.hashes, start, keys, values, numbers, field_of, slot_names),
-                *(labels, weights, ts, ids, spans, named),
+                *(labels, weights, ts, ids, served, spans, named),
             )
             self._known.count = int(state[KNOWN])
             line, row, slot = int(state[LINE]), int(state[ROW]), int(state[SLOT])
@@ -73,7 +78,9 @@ class Reader:
             end = slot + len(found)
             field_of[slot:end], keys[slot:end], values[slot:end], numbers[slot:end] = zip(*found, strict=True)
             labels[row], weights[row], ts[row] = example.label or 0, example.weight, example.ts or 0
-            by_hand[row] = example.impression_id.encode()
+            by_hand[row], served[row] = example.impression_id.encode(), 0
+            if example.pctr is not None:
+                sent[row] = example.pctr
             self._name(example, named[row])
             start[row + 1] = end
             state[ROW], state[SLOT], state[KNOWN] = row + 1, end, self._known.count
@@ -86,6 +93,7 @@ class Reader:
             Rows.of(*slots_columns, labels[own], weights[own], ts[own]),
             [by_hand.get(number) or joined[at:to] for number, (at, to) in enumerate(ids[own].tolist())],
             named[own],
+            _served(joined, served[own], sent),
         )
 
     def _name(self, example: Example, named: np.ndarray) -> None:
@@ -104,6 +112,17 @@ class Reader:
                 if key and key not in self.texts:
                     at, to = spans[first, number].tolist()
                     self.texts[key] = joined[at:to].decode("ascii")
+
+
+def _served(joined: bytes, spans: np.ndarray, sent: Mapping[int, float]) -> np.ndarray:
+    """The probabilities at these places of the text, and those that were read by hand; NaN elsewhere."""
+    found = np.full(len(spans), np.nan)
+    for row in np.flatnonzero(spans[:, 1]).tolist():
+        at, to = spans[row].tolist()
+        found[row] = float(joined[at:to])
+    for row, value in sent.items():
+        found[row] = value
+    return np.where((found >= 0.0) & (found <= 1.0), found, np.nan)
 
 
 assert FIELDS > _OTHER_SLOTS, "fields of `features` have numbers of their own"

@@ -22,8 +22,8 @@ from schemas.totals import HOUR_MS
 # Where a scan stands: the next line, rows so far, slots so far, fields that have a number.
 LINE, ROW, SLOT, KNOWN = 0, 1, 2, 3
 # Known names of an outcome by number: those of slots come first.
-_OTHERS = ("kind", "impression_id", "ts", "label", "weight", "features")
-_KIND, _ID, _TS, _LABEL, _WEIGHT, _FEATURES = range(len(NAMED), len(NAMED) + len(_OTHERS))
+_OTHERS = ("kind", "impression_id", "ts", "label", "weight", "features", "pctr")
+_KIND, _ID, _TS, _LABEL, _WEIGHT, _FEATURES, _PCTR = range(len(NAMED), len(NAMED) + len(_OTHERS))
 _UNKNOWN = len(NAMED) + len(_OTHERS)
 _NAMES = np.array([text_hash(name) for name in (*NAMED, *_OTHERS)], np.uint64)
 _NEEDED = sum(1 << number for number in (_KIND, _ID, _TS, _LABEL))
@@ -33,7 +33,8 @@ _SEED, _PRIME, _BOUND = np.uint64(SEED), np.uint64(PRIME), np.uint64(BOUND)
 _NAMELESS = np.uint64(text_hash(""))
 _DOT = np.uint64(ord("."))
 _QUOTE, _SPACE, _COMMA, _COLON, _OPEN, _CLOSE, _ESCAPE = 34, 32, 44, 58, 123, 125, 92
-_MINUS, _POINT, _ZERO, _NINE, _SCORE = 45, 46, 48, 57, 95
+_PLUS, _MINUS, _POINT, _ZERO, _NINE, _SCORE = 43, 45, 46, 48, 57, 95
+_SMALL_E, _LARGE_E = 101, 69
 _T, _F, _N = 116, 102, 110
 _DIGITS = 15
 _TENS = np.array([10.0**power for power in range(_DIGITS + 1)])
@@ -112,6 +113,33 @@ def _number(text: np.ndarray, at: int, value: np.ndarray) -> int:
         value[0] = -found if negative and (found != 0.0 or not is_whole) else found
         value[1] = 1.0 if is_whole else 0.0
     return end
+
+
+@part
+def _digits(text: np.ndarray, at: int) -> int:
+    while _ZERO <= text[at] <= _NINE:
+        at += 1
+    return at
+
+
+@part
+def _skipped(text: np.ndarray, at: int) -> int:
+    """The end of any number of JSON, or _LEFT."""
+    if text[at] == _MINUS:
+        at += 1
+    end = _digits(text, at)
+    good = end > at and (text[at] != _ZERO or end == at + 1)
+    if text[end] == _POINT:
+        at = end + 1
+        end = _digits(text, at)
+        good = good and end > at
+    if text[end] == _SMALL_E or text[end] == _LARGE_E:
+        at = end + 1
+        if text[at] == _PLUS or text[at] == _MINUS:
+            at += 1
+        end = _digits(text, at)
+        good = good and end > at
+    return end if good else _LEFT
 
 
 @part
@@ -217,7 +245,8 @@ def _sort(
 @kernel(
     *(BYTES, read("i8"), written("i8"), written("u8")),
     *(written("i8"), written("u8"), written("f8"), written("u1"), written("i8"), written("u8")),
-    *(written("i1"), written("f8"), written("i8"), written("i8", 2), written("i8", 3), written("u8", 2)),
+    *(written("i1"), written("f8"), written("i8"), written("i8", 2), written("i8", 2)),
+    *(written("i8", 3), written("u8", 2)),
 )
 def scan(
     text: np.ndarray,
@@ -234,13 +263,14 @@ def scan(
     weights: np.ndarray,
     ts: np.ndarray,
     ids: np.ndarray,
+    served: np.ndarray,
     named_spans: np.ndarray,
     named_keys: np.ndarray,
 ) -> None:
     """Reads lines from `state[LINE]` on, until one is left to msgspec or the lines end. Moves `state`.
 
-    `ids` has where the impression's id begins and ends in `text`, `named_spans` the same for each field of `NAMED`, and
-    `named_keys` their keys, 0 for none.
+    `ids` has where the impression's id begins and ends in `text`, `served` the same for `pctr`, 0 and 0 without one,
+    `named_spans` for each field of `NAMED`, and `named_keys` their keys, 0 for none.
     """
     hashed, value = np.zeros(2, np.uint64), np.zeros(2)
     while state[LINE] < len(line_starts) - 1:
@@ -249,6 +279,7 @@ def scan(
         at, slot, seen, features, guess = line_starts[state[LINE]], first, 0, 0, HOUR + 1
         kind = np.uint64(0)
         labels[row], weights[row] = -1, 1.0
+        served[row, 0], served[row, 1] = 0, 0
         for number in range(len(NAMED)):
             named_keys[row, number] = 0
         inside, good = False, text[at] == _OPEN
@@ -315,12 +346,21 @@ def scan(
                 elif byte == _T or byte == _F or byte == _N:
                     at = _word(text, at)
                     # Null stands for an absent optional field; a boolean for none that is known.
-                    good = at != _LEFT and (field == _UNKNOWN or (byte == _N and (field < _KIND or field == _FEATURES)))
+                    optional = field < _KIND or field == _FEATURES or field == _PCTR
+                    good = at != _LEFT and (field == _UNKNOWN or (byte == _N and optional))
                     if not good:
                         break
+                elif field == _UNKNOWN or field == _PCTR:
+                    begin = at
+                    at = _skipped(text, at)
+                    good = at != _LEFT
+                    if not good:
+                        break
+                    if field == _PCTR:
+                        served[row, 0], served[row, 1] = begin, at
                 else:
                     at = _number(text, at, value)
-                    good = at != _LEFT and (field == _UNKNOWN or field == _TS or field == _LABEL or field == _WEIGHT)
+                    good = at != _LEFT and (field == _TS or field == _LABEL or field == _WEIGHT)
                     if not good:
                         break
                     if field == _TS:

@@ -86,7 +86,7 @@ class LearnFold(Learner, Fold):
         """Raises BrokenInvariant when the trail is not the committed one: replay has learned something else."""
         committed = self._checked(mark)
         self._committed = None
-        self.resumed()
+        self.offers.resumed(committed.next_offset)
         if committed.trail not in ("", self.trail) and not self._lossy:
             raise BrokenInvariant(
                 f"recovery of model shard {self.shard} came to trail {self.trail} at offset {committed.next_offset}, "

@@ -192,7 +192,9 @@ SHAPES: Final = {
             *_same("UInt64", "version"),
             *_same("Int64", "examples"),
             *_same("Float64", "weight", "clicks", "predicted_clicks", "log_loss"),
-            *_same("Nullable(Float64)", "auc", "calibration"),
+            *_same("Nullable(Float64)", "auc", "calibration", "ne", "calibration_low", "calibration_high"),
+            *_same(LOW, "settings", "against", "against_settings"),
+            *_same("Float64", "ece", "loss_difference", "weight_squared", "loss_products", "loss_squared"),
         ),
     ),
     "ledger": Shape(

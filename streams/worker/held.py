@@ -28,7 +28,7 @@ class HeldWatch:
         """Compares with the last look."""
         for shard, fold in folds.items():
             if isinstance(fold, LearnFold):
-                for model, reason in fold.held.items():
+                for model, reason in fold.offers.held(fold.lineup.entrants).items():
                     if reason != self._before.get((shard, model), ""):
                         self._warn(_sentence(model, shard, reason))
                     self._before[shard, model] = reason

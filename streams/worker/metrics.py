@@ -92,6 +92,11 @@ CATALOGUE: Final = {
             "learn", "model_held", "", "1 while a model's newest version is not published.", "model", "reason", "shard"
         ),
         _counter("learn", "model_versions", "versions", "Versions published since the start.", "model", "shard"),
+        _gauge("learn", "model_ne", "", "Normalised entropy of the last closed window.", "model", "shard"),
+        _gauge("learn", "model_log_loss", "nats", "Log loss of the last closed window.", "model", "shard"),
+        _gauge("learn", "model_auc", "", "AUC of the last closed window.", "model", "shard"),
+        _gauge("learn", "model_calibration", "", "Predicted over actual clicks in the last window.", "model", "shard"),
+        _gauge("learn", "model_ece", "", "Expected calibration error of the last closed window.", "model", "shard"),
         _gauge("learn", "drift", "", "1 while predictions drift off.", "direction", "shard"),
         _gauge(
             "pace",
@@ -219,13 +224,18 @@ def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
     counts = fold.counts
     for fate in ("learned", "waiting", "unlabelled", "rejected", "late"):
         yield sample("outcomes", getattr(counts, fate), fate=fate, shard=partition)
-    for model, versions in fold.published.items():
+    for model, window in fold.measuring.last.items():
+        for figure in ("ne", "log_loss", "auc", "calibration", "ece"):
+            value = getattr(window, figure)
+            if value is not None:
+                yield sample(f"model_{figure}", value, model=model, shard=partition)
+    for model, versions in fold.offers.published(fold.lineup.entrants).items():
         yield sample("model_versions", versions, model=model, shard=partition)
-    for model, held in fold.held.items():
+    for model, held in fold.offers.held(fold.lineup.entrants).items():
         for reason in HELD:
             yield sample("model_held", float(held == reason), model=model, reason=reason, shard=partition)
     for direction in ("more_clicks", "fewer_clicks"):
-        drifting = float(fold.drift.direction == direction)
+        drifting = float(fold.measuring.drift.direction == direction)
         yield sample("drift", drifting, direction=direction, shard=partition)
 
 

@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from online_models.learner import Learner
+from online_models.mixture.settings import MixtureSettings
 from online_models.published import PublishedModels
+from online_models.settings import Challenger, LearnerSettings, ModelSettings
 from schemas.codec import encode
 from schemas.records import Out
 from streams.embedded.broker import Broker
@@ -18,7 +22,7 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_log
 from streams.kafka.writes import write_together
 from tests.models.published import learned, records_of
-from tests.models.traffic import outcomes
+from tests.models.traffic import outcomes, records
 
 
 class Commands:
@@ -104,6 +108,50 @@ def test_models_are_listed_exported_rolled_back_and_resumed(commands: Commands, 
     assert version() == 31, "a version never goes back"
     commands.publish(records_of(learned(950), 40, "odd"))
     assert version() == 40
+
+
+@pytest.mark.broker
+def test_a_challenger_is_compared_and_promoted_by_a_person_or_only_if_it_is_better(commands: Commands) -> None:
+    assert "no challenger has a window yet" in commands.refuses("compare")
+    small = MixtureSettings(slot_bits=10, pair_bits=12)
+    blind = msgspec.structs.replace(small, only=("hour",))
+    settings = LearnerSettings(
+        learns=ModelSettings(kind="ftrl", mixture=blind),
+        challengers=(Challenger(name="worse", kind="ftrl", mixture=blind), Challenger(name="better", mixture=small)),
+        window_ms=60_000,
+        grace_ms=30_000,
+    )
+    learner = Learner(settings, shard=0)
+    learner.lineup.begin({}, 0)
+    outs = learner.step(records(outcomes(30_000, negative_rate=0.2, window_ms=120_000)))
+    commands.publish(outs)
+    assert "nothing is promoted" in commands.says("promote", "worse", "--auto")
+    assert "no model is published yet" in commands.refuses("promote", "better")
+    commands.publish(learner.report(1_000))
+    rows = {line.split()[0]: line.split()[-1] for line in commands.says("compare").splitlines() if line[:4] == "ctr."}
+    assert rows == {"ctr.better": "better", "ctr.worse": "undecided"}
+    assert "ctr.other is not published; there are ctr.better, ctr.worse" in commands.refuses("promote", "other")
+    assert "give the name of a challenger, or --auto" in commands.refuses("promote")
+    assert "nothing is promoted" in commands.says("promote", "worse", "--auto")
+
+    def served() -> str:
+        models = PublishedModels({"ctr"})
+        for record in read_log(commands.cluster, "models", 0):
+            models.take(record.key, record.value)
+        assert models.update() == []
+        return models.current["ctr", 0].manifest.model
+
+    assert served() == "ctr"
+    assert "ctr follows ctr.better on 1 shards" in commands.says("promote", "--auto")
+    assert served() == "ctr.better"
+    assert "ctr follows ctr.better already" in commands.says("promote", "--auto")
+    commands.says("promote", "worse")
+    assert served() == "ctr.worse"
+    commands.says("rollback", "--resume")
+    assert served() == "ctr"
+    drawn = commands.says("chart", "ctr")
+    assert "Normalised entropy of each window" in drawn
+    assert "Reliability" in drawn
 
 
 @pytest.mark.broker

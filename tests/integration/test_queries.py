@@ -145,6 +145,30 @@ def insert_few(ads: Client) -> None:
                     0.1,
                     0.75,
                     1.25,
+                    None,
+                    0,
+                ]
+            ],
+        ),
+        (
+            "model_quality",
+            {},
+            # The limits of `online_models.metrics.calibration_interval`.
+            [
+                [
+                    "2023-11-14 22:00:00",
+                    "m",
+                    "all",
+                    9,
+                    10,
+                    1,
+                    0.2972,
+                    0.1,
+                    0.75,
+                    1.25,
+                    0.2247,
+                    95.6233,
+                    0,
                 ]
             ],
         ),

@@ -13,14 +13,17 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
+from online_models.learner import Learner
 from online_models.mixture.examples import Example, read_example
 from online_models.mixture.model import Mixture
 from online_models.mixture.plain import Ftrl
 from online_models.mixture.reading import Reader
 from online_models.mixture.row_model import RowModel
 from online_models.mixture.rows import Fields
+from online_models.settings import Challenger, LearnerSettings, ModelSettings
 from schemas.compiled import load_kernels
 from schemas.errors import SettingsError
+from schemas.records import Records
 from streams.cli.bench.reporting import print_nothing, print_progress
 from streams.cli.bench.vw_text import Texts, river_features
 from streams.inputs.files import FileLog
@@ -28,6 +31,7 @@ from streams.inputs.files import FileLog
 _BATCH: Final = 1_000
 # River takes 50 µs and more a row.
 _RIVER_ROWS: Final = 20_000
+_CHALLENGERS: Final = 8
 
 
 def learn(
@@ -38,7 +42,8 @@ def learn(
 ) -> None:
     """Time the click models on files: rows for one second of CPU, beside Vowpal Wabbit and River if installed.
 
-    Each is timed on the second half of the rows. Vowpal Wabbit reads its own text, which is made before.
+    Each is timed on the second half of the rows. A worker also orders and measures them; with eight challengers FTRL
+    and eight more learn the rows, which are read once. Vowpal Wabbit reads its own text, which is made before.
     """
     say = print_nothing if json else print_progress
     load_kernels()
@@ -54,6 +59,9 @@ def learn(
         "reading alone": lambda: _models_s(lines, None),
         "ftrl": lambda: _models_s(lines, Ftrl()),
         "mixture": lambda: _models_s(lines, Mixture()),
+        "worker": lambda: _worker_s(lines, "mixture"),
+        "worker, ftrl": lambda: _worker_s(lines, "ftrl"),
+        f"{_CHALLENGERS} challengers": lambda: _worker_s(lines, "ftrl", challengers=_CHALLENGERS),
     }
     missing = [name for name in ("vowpalwabbit", "river") if find_spec(name) is None]
     if "vowpalwabbit" not in missing:
@@ -88,6 +96,22 @@ def _models_s(lines: Sequence[bytes], model: RowModel | None) -> float:
             batch = reader.read(part[start : start + _BATCH], _not_refused)
             if model is not None:
                 model.run(batch.rows)
+    return time.process_time() - started_s
+
+
+def _worker_s(lines: Sequence[bytes], kind: str, *, challengers: int = 0) -> float:
+    """Seconds of CPU of a worker's learner for the second half of the lines; challengers are FTRL."""
+    others = tuple(Challenger(name=f"c{number}", kind="ftrl") for number in range(challengers))
+    learner = Learner(LearnerSettings(learns=ModelSettings(kind=kind), challengers=others), shard=0)
+    learner.lineup.begin({}, 0)
+    started_s = 0.0
+    half = len(lines) // 2
+    for start in (*range(0, half, _BATCH), *range(half, len(lines), _BATCH)):
+        if start == half:
+            started_s = time.process_time()
+        values = lines[start : min(start + _BATCH, half if start < half else len(lines))]
+        none = [None] * len(values)
+        learner.step(Records("outcomes", 0, range(start, start + len(values)), [-1] * len(values), none, values))
     return time.process_time() - started_s
 
 

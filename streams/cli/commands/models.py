@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
@@ -21,6 +21,9 @@ from streams.cli.lazy import command_group
 from streams.cli.render.escape import escaped
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
+
+if TYPE_CHECKING:
+    from streams.cli.model_comparison import Compared
 
 # Predicted for when neither an option nor the log has an impression.
 _EXAMPLE: Final = Impression(
@@ -136,6 +139,78 @@ def rollback(
 
 
 @app.command()
+def compare() -> None:
+    """Compare challengers with the model: the difference of losses, with an interval that is right at every look."""
+    from streams.cli.render.models import comparison_table
+
+    console = Console()
+    found = _compared(kafka_cluster())
+    if not found:
+        raise SettingsError("no challenger has a window yet; declare [[challengers]] in the TOML of `worker learn`")
+    console.print(comparison_table(found))
+    console.print(
+        "In hundredths of normalised entropy; below 0 the challenger is better. Outcomes count as independent.",
+        style="dim",
+    )
+
+
+@app.command()
+def promote(
+    challenger: Annotated[str, typer.Argument(help="Name of the challenger. [default with --auto: the best]")] = "",
+    model: Annotated[str, typer.Option(help="Model whose readers follow it.")] = "ctr",
+    auto: Annotated[bool, typer.Option("--auto", help="Only if it is better, by `models compare`.")] = False,
+) -> None:
+    """Serve a challenger in place of the model, until another is promoted or `rollback --resume`."""
+    from online_models.publishing import choice_record
+    from streams.cli.model_store import read_models
+
+    if not challenger and not auto:
+        raise SettingsError("give the name of a challenger, or --auto")
+    cluster = kafka_cluster()
+    if auto:
+        better = [each for each in _compared(cluster) if each.against == model and each.verdict == "better"]
+        if challenger:
+            better = [each for each in better if each.challenger == f"{model}.{challenger}"]
+        if not better:
+            typer.echo("nothing is promoted: no challenger is better than the model with certainty")
+            return
+        challenger = min(better, key=lambda each: each.sums.difference).challenger.removeprefix(f"{model}.")
+    models, _ = read_models(cluster)
+    follow = f"{model}.{challenger}"
+    shards = sorted({each.shard for each in models.versions() if each.model == follow})
+    if not shards:
+        there = sorted({each.model for each in models.versions() if each.model.startswith(f"{model}.")})
+        raise SettingsError(f"{follow} is not published; there are {', '.join(there) or 'no challengers'}")
+    before = {shard: models.choice(model, shard) for shard in shards}
+    if all(choice is not None and choice.follow == follow for choice in before.values()):
+        typer.echo(escaped(f"{model} follows {follow} already"))
+        return
+    numbers = {shard: choice.number + 1 if choice is not None else 1 for shard, choice in before.items()}
+    choices = (
+        ModelChoice(format=MODEL_FORMAT, model=model, shard=shard, number=number, follow=follow)
+        for shard, number in numbers.items()
+    )
+    _write(cluster, [choice_record(each) for each in choices])
+    typer.echo(escaped(f"{model} follows {follow} on {len(shards)} shards"))
+
+
+@app.command()
+def chart(
+    model: Annotated[str, typer.Argument(help="Only this model and its challengers.")] = "",
+    height: Annotated[int, typer.Option(min=5, max=200, help="Lines of the chart of NE.")] = 20,
+) -> None:
+    """Draw normalised entropy over time, and the reliability of predictions."""
+    from streams.cli.render.charts import Canvas
+    from streams.cli.render.models import charts
+
+    windows = [each for each in _windows(kafka_cluster()) if not model or f"{each.model}.".startswith(f"{model}.")]
+    console = Console()
+    colours = console.color_system is not None and not console.no_color
+    for part in charts(windows, Canvas(console.width, height, colours=colours)):
+        console.print(part)
+
+
+@app.command()
 def config() -> None:
     """Print the default settings of the command and the worker `learn` as TOML with comments, for --config."""
     from streams.cli.model_config import default_text  # numpy
@@ -163,6 +238,20 @@ def report(model: str = "", impression: Impression | None = None) -> list[Render
         parts += [Text(), prediction_table(each, impression or (newest[-1] if newest else _EXAMPLE))]
     _say(said)
     return parts
+
+
+def _windows(cluster: Cluster) -> list[ModelMetrics]:
+    from streams.kafka.admin import Admin
+
+    Admin(cluster).check(("models", "model_metrics"), ("outcomes",))
+    return [decode(value, ModelMetrics) for value in read_all(cluster, "model_metrics", 0)]
+
+
+def _compared(cluster: Cluster) -> list[Compared]:
+    from streams.cli.model_comparison import compared
+    from streams.cli.render.models import newest_windows
+
+    return compared(newest_windows(_windows(cluster)))
 
 
 def _say(sentences: list[str]) -> None:

@@ -14,11 +14,15 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from online_models.metrics import BIN_EDGES
 from online_models.mixture.layout import NAMED
 from online_models.published import PublishedModel, PublishedModels
+from schemas.clickhouse.queries import Chart, Table
 from schemas.events import Impression
 from schemas.models import ModelManifest, ModelMetrics
 from schemas.outcomes import Outcome
+from streams.cli.model_comparison import Compared
+from streams.cli.render.charts import Canvas, draw
 from streams.cli.render.escape import escaped
 from streams.cli.render.figures import count, decimal, moment, percent
 from streams.cli.render.measures import Measures
@@ -61,6 +65,56 @@ def measures_table(windows: Iterable[ModelMetrics]) -> RenderableType:
         total = sum((measures_of(each) for each in of_shard), Measures())
         table.add_row(shown, f"all {len(of_shard)} windows", *total.figures(), "", style="bold")
     return table
+
+
+def comparison_table(found: Sequence[Compared]) -> RenderableType:
+    """A table of challengers: the mean difference of their losses, with an interval that is right at every look."""
+    names, numbers = ("challenger", "against"), ("windows", "outcomes", "points of NE", "from", "to", "p")
+    table = table_of("Loss of challengers less that of the model", names, numbers, ("verdict",))
+    for each in found:
+        points = 100.0 / each.entropy if each.entropy else 0.0
+        low, high = each.sums.interval()
+        table.add_row(
+            Text(escaped(each.challenger)), Text(escaped(each.against)), count(each.windows), count(each.sums.examples),
+            *(f"{value * points:+.3f}" for value in (each.sums.difference, low, high)),
+            decimal(each.sums.p_value(), 4), each.verdict,
+        )  # fmt: skip
+    return table
+
+
+def charts(windows: Iterable[ModelMetrics], canvas: Canvas) -> list[RenderableType]:
+    """NE over time, a line for each model, and the reliability diagram of all windows."""
+    newest = newest_windows(windows)
+    columns = ("window_start", "model", "ne")
+    rows = [[moment(each.window_start), each.model, each.ne] for each in newest]
+    over_time = Chart("line", "Normalised entropy of each window", "window_start", "ne", by="model", at=1.0)
+    return [
+        draw(Table(columns, ("DateTime", "String", "Float64"), rows), over_time, canvas),
+        Text(),
+        reliability_table(newest),
+    ]
+
+
+def reliability_table(windows: Iterable[ModelMetrics]) -> RenderableType:
+    """For each model and bin of predictions: what was predicted, and the click rate; a bar for each."""
+    table = table_of("Reliability", ("model", "predicted from"), ("impressions", "clicks", "predicted", "clicked"), ())
+    for (model, least), (weight, clicks, predicted) in reliability_sums(windows).items():
+        table.add_row(
+            Text(escaped(model)), f"{least:g}", count(weight), count(clicks), percent(predicted / weight, 3),
+            percent(clicks / weight, 3),
+        )  # fmt: skip
+    return table
+
+
+def reliability_sums(windows: Iterable[ModelMetrics]) -> dict[tuple[str, float], tuple[float, float, float]]:
+    """Weight, clicks and predicted clicks by model and lower end of the bin, without empty bins."""
+    found: dict[tuple[str, float], tuple[float, float, float]] = {}
+    for each in windows:
+        for least, (weight, clicks, predicted) in zip((0.0, *BIN_EDGES), each.bins, strict=False):
+            if weight:
+                before = found.get((each.model, least), (0.0, 0.0, 0.0))
+                found[each.model, least] = before[0] + weight, before[1] + clicks, before[2] + predicted
+    return dict(sorted(found.items()))
 
 
 def newest_windows(windows: Iterable[ModelMetrics]) -> list[ModelMetrics]:
