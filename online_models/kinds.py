@@ -1,4 +1,8 @@
-"""The models that learn rows of outcomes, by the names that settings and published models give them."""
+"""The models that learn rows of outcomes, by the names that settings and published models give them.
+
+A name that begins with "river." is that of a River classifier. River takes 2 s and 117 MB to import, so it is imported
+only for one.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,20 @@ from online_models.mixture.rows import Fields
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from schemas.errors import SettingsError
 
+_RIVER: Final = "river."
 KINDS: Final[dict[str, type[RowModel]]] = {made.kind: made for made in (Mixture, Ftrl)}
 
 
 def check_kind(kind: str) -> None:
     """Raises SettingsError for a kind that there is not."""
-    if kind not in KINDS:
-        raise SettingsError(f"a model of kind {kind!r} is not known; give {' or '.join(KINDS)}")
+    if kind in KINDS:
+        return
+    if not kind.startswith(_RIVER):
+        raise SettingsError(
+            f"a model of kind {kind[:80]!r} is not known; give {', '.join(KINDS)}, or a classifier of River, such as "
+            "river.linear_model.LogisticRegression"
+        )
+    new_model(kind)
 
 
 def new_model(kind: str, settings: MixtureSettings = DEFAULTS, known: Fields | None = None) -> RowModel:
@@ -25,5 +36,9 @@ def new_model(kind: str, settings: MixtureSettings = DEFAULTS, known: Fields | N
 
     Raises SettingsError for a kind that there is not.
     """
+    if kind.startswith(_RIVER):
+        from online_models.river_model import RiverModel
+
+        return RiverModel(kind, settings, known)
     check_kind(kind)
     return KINDS[kind](settings, known)

@@ -270,7 +270,7 @@ def test_learning_beats_the_best_constant_and_comes_near_the_truth() -> None:
     ("changes", "message"),
     [
         ({"model": "a/b"}, "model is 'a/b'; give 1 to 64 letters"),
-        ({"learns": {"kind": "forest"}}, "a model of kind 'forest' is not known; give mixture or ftrl"),
+        ({"learns": {"kind": "forest"}}, "a model of kind 'forest' is not known; give mixture, ftrl, or a classifier"),
         ({"challengers": [{"name": "rollback"}]}, "challenger name is 'rollback'"),
         ({"challengers": [{"name": "a/b"}]}, "challenger name is 'a/b'; give 1 to 32 letters"),
         ({"challengers": [{"name": "b"}, {"name": "b"}]}, "challengers b, b have one name twice"),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from schemas.codec import decode, encode
 from schemas.models import ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.records import Out
+from streams.cli.model_config import config_of
 from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -35,6 +37,13 @@ from tests.waiting import PATIENCE_S, eventually
 
 WINDOW_MS = 1_800_000
 CHUNK = 60
+# With a challenger that sees other fields.
+CONFIG = """
+[[challengers]]
+name = "b"
+kind = "ftrl"
+fields.leave_out = ["creative_id", "features.topic"]
+"""
 
 
 class Worker:
@@ -45,6 +54,8 @@ class Worker:
         self.group = f"{cluster.prefix}learn"
         self.state_dir = folder / "state"
         self.log_path = folder / "worker.log"
+        self.config = folder / "models.toml"
+        self.config.write_text(CONFIG)
 
     def start(self) -> subprocess.Popen[bytes]:
         environment = {
@@ -54,6 +65,7 @@ class Worker:
             "CLICKFOLD_STATE_DIR": str(self.state_dir),
         }
         command = [sys.executable, "-m", "streams.cli", "worker", "learn", "--group", self.group]
+        command += ["--config", str(self.config)]
         with self.log_path.open("ab") as log:
             return subprocess.Popen(command, env=environment, stderr=log, stdout=log)
 
@@ -128,7 +140,9 @@ class Load:
 def never_stopped(cluster: Cluster) -> tuple[Learner, list[Out]]:
     """A learner that read the committed log in one go, and all it put out until both ends."""
     log = read_log(cluster, "outcomes", 0)
-    learner = Learner(LearnerSettings(), shard=0)
+    settings = config_of(tomllib.loads(CONFIG)).learner(grace_ms=LearnerSettings().grace_ms)
+    learner = Learner(settings, shard=0)
+    learner.lineup.begin({}, 0)
     outs: list[Out] = []
     for record in log:
         outs += learner.step(records([record.value], start=record.offset))
@@ -173,13 +187,12 @@ def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_ki
     for record in read_log(cluster, "models", 0):
         models.take(record.key, record.value)
     assert models.update() == []
-    served = models.current["ctr", 0]
-    assert served.manifest.next_offset == learner.positions()["outcomes"]
-    assert served.manifest.digest == model_digest(learner.lineup.main.snapshot())
     shown = outcomes(50)
-    assert served.predict(served.rows(shown)).tolist() == (
-        learner.lineup.main.predict(learner.lineup.main.rows(shown)).tolist()
-    )
+    for entrant in learner.lineup.entrants:
+        served = models.current[entrant.name, 0]
+        assert served.manifest.next_offset == learner.positions()["outcomes"]
+        assert served.manifest.digest == model_digest(entrant.model.snapshot())
+        assert served.predict(served.rows(shown)).tolist() == entrant.model.predict(entrant.model.rows(shown)).tolist()
     wanted = [decode(out.value or b"", ModelMetrics) for out in outs if out.topic == "model_metrics"]
     found = [decode(value, ModelMetrics) for value in read_all(cluster, "model_metrics", 0)]
     assert len(wanted) > 20
