@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,11 +17,13 @@ from online_models.mixture.settings import MixtureSettings
 from online_models.paired import Paired, paired
 from online_models.settings import Challenger, LearnerSettings, ModelSettings
 from schemas.codec import decode
+from schemas.errors import SettingsError
 from schemas.models import ModelMetrics
 from schemas.records import Out
 from streams.cli.model_comparison import compared
 from streams.cli.render.charts import Canvas
 from streams.cli.render.models import charts, comparison_table, newest_windows, reliability_sums
+from streams.cli.render.plots import write_png
 from tests.models.traffic import outcomes, records
 from tests.test_summary import text_of
 
@@ -158,3 +162,17 @@ def test_reliability_adds_up_to_all_and_is_drawn() -> None:
     assert "Normalised entropy of each window" in shown
     assert "Reliability" in shown
     assert normalised(1.0, 0.0) is None
+
+
+def test_a_png_is_drawn_of_the_same_windows(tmp_path: Path) -> None:
+    path = tmp_path / "models.png"
+    write_png(path, newest_windows(MEASURED))
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SettingsError, match="no window is complete yet"):
+        write_png(path, [])
+
+
+def test_without_matplotlib_a_sentence_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(SettingsError, match="install clickfold with the extra `plots`"):
+        write_png(tmp_path / "models.png", newest_windows(MEASURED))

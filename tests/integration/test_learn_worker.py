@@ -137,10 +137,10 @@ class Load:
         self.sent += 1
 
 
-def never_stopped(cluster: Cluster) -> tuple[Learner, list[Out]]:
-    """A learner that read the committed log in one go, and all it put out until both ends."""
+def never_stopped(cluster: Cluster, config: str = "") -> tuple[Learner, list[Out]]:
+    """A learner of this TOML that read the committed log in one go, and all it put out until both ends."""
     log = read_log(cluster, "outcomes", 0)
-    settings = config_of(tomllib.loads(CONFIG)).learner(grace_ms=LearnerSettings().grace_ms)
+    settings = config_of(tomllib.loads(config)).learner(grace_ms=LearnerSettings().grace_ms)
     learner = Learner(settings, shard=0)
     learner.lineup.begin({}, 0)
     outs: list[Out] = []
@@ -178,7 +178,7 @@ def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_ki
     process.send_signal(signal.SIGUSR1)
     assert process.wait(PATIENCE_S) == 0, worker.said()[-2_000:]
 
-    learner, outs = never_stopped(cluster)
+    learner, outs = never_stopped(cluster, CONFIG)
     assert learner.counts.rejected == load.sent - load.sent // 5
     mark = orjson.loads(worker.committed().metadata or "")
     assert mark["trail"] == learner.trail

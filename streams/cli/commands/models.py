@@ -198,12 +198,22 @@ def promote(
 def chart(
     model: Annotated[str, typer.Argument(help="Only this model and its challengers.")] = "",
     height: Annotated[int, typer.Option(min=5, max=200, help="Lines of the chart of NE.")] = 20,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Write a PNG file and draw nothing; needs the extra `plots`.", show_default=False),
+    ] = None,
 ) -> None:
     """Draw normalised entropy over time, and the reliability of predictions."""
     from streams.cli.render.charts import Canvas
-    from streams.cli.render.models import charts
+    from streams.cli.render.models import charts, newest_windows
 
     windows = [each for each in _windows(kafka_cluster()) if not model or f"{each.model}.".startswith(f"{model}.")]
+    if png is not None:
+        from streams.cli.render.plots import write_png
+
+        write_png(png, newest_windows(windows))
+        typer.echo(escaped(f"wrote {png}"))
+        return
     console = Console()
     colours = console.color_system is not None and not console.no_color
     for part in charts(windows, Canvas(console.width, height, colours=colours)):
