@@ -120,7 +120,7 @@ class Learner:
             self._waiting.hold(int(ts[place]), offset=int(offsets[place]), value=values[place])
         self._event_ms, self._latest_ms = int(moved.event_ms[-1]), moved.latest_ms
         released, released_offsets = self._release(None)
-        order, arrived = learning_order(moved.event_ms, moved.held, released.rows.ts, released_offsets)
+        order, arrived = learning_order(moved.event_ms, moved.held, released.rows.ts)
         closed = np.concatenate(([self._windows.closed_ms], self._windows.closed_by(moved.event_ms)))
         self._run(
             batch.rows.followed_by(released.rows).ordered(order),

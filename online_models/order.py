@@ -45,20 +45,18 @@ def arrivals(ts: Times, labels: NDArray[np.int8], *, event_ms: int, latest_ms: i
     return Arrivals(event, clicked & (ts > event), int(latest[-1]))
 
 
-def learning_order(event_ms: Times, held: NDArray[np.bool_], released_ts: Times, released: Times) -> tuple[Any, Any]:
+def learning_order(event_ms: Times, held: NDArray[np.bool_], released_ts: Times) -> tuple[Any, Any]:
     """Which example is learned when: numbers of examples in order, and for each the arrival at which it is learned.
 
     Numbers below `len(held)` are those of the batch, in log order; those from there on are of clicks that waited and
-    are released, which are given by their times and offsets. Of one arrival the released clicks come first, by time
-    and offset. Each must be due: of a time up to the last of `event_ms`.
+    are released, which are given by their times, in the order of time and offset. Of one arrival the released clicks
+    come first, in that order. Each must be due: of a time up to the last of `event_ms`.
     """
     own = np.flatnonzero(~held)
     due = np.searchsorted(event_ms, released_ts, side="left")
     place = np.concatenate((own, due))
     behind = np.repeat((1, 0), (len(own), len(due)))
-    ts = np.concatenate((np.zeros(len(own), np.int64), released_ts))
-    offsets = np.concatenate((np.zeros(len(own), np.int64), released))
-    order = np.lexsort((offsets, ts, behind, place))
+    order = np.lexsort((behind, place))
     numbers = np.concatenate((own, len(held) + np.arange(len(due))))
     # A released click belongs to the arrival before, as far as windows are concerned: it is learned before they close.
     return numbers[order], (place + behind)[order]

@@ -53,6 +53,10 @@ def values_of(kind: inspect.Type, *, large_floats: bool) -> st.SearchStrategy[An
             return st.sampled_from(list(kind.cls))
         case inspect.LiteralType():
             return st.sampled_from(kind.values)
+        case inspect.AnyType():
+            return st.one_of(
+                st.booleans(), st.integers(0, 99), st.text(max_size=8), st.lists(st.text(max_size=8), max_size=3)
+            )
         case inspect.UnionType():
             return st.one_of([values_of(one, large_floats=large_floats) for one in kind.types])
         case inspect.ListType():

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chi2
 
 from online_models.drift import DriftState
 from online_models.metrics import BIN_EDGES, Scores, auc, calibration_interval, calibration_ratio, score
@@ -79,6 +78,8 @@ def test_figures_equal_their_definitions(examples: Examples) -> None:
 
 @pytest.mark.parametrize("clicks", [5, 30, 400])
 def test_limits_of_calibration_are_the_exact_ones_of_a_poisson_mean_within_a_hundredth(clicks: int) -> None:
+    from scipy.stats import chi2
+
     low, high = calibration_interval(predicted_clicks=10.0, clicks=clicks)
     most, least = chi2.ppf(0.975, 2 * clicks + 2) / 2, chi2.ppf(0.025, 2 * clicks) / 2
     assert low == pytest.approx(10.0 / most, rel=0.01)

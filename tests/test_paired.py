@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from pathlib import Path
@@ -40,7 +41,8 @@ SETTINGS = LearnerSettings(
 )
 
 
-def metrics(count: int = 30_000) -> list[ModelMetrics]:
+@functools.cache
+def measured(count: int = 30_000) -> list[ModelMetrics]:
     ours = Learner(SETTINGS, shard=0)
     ours.lineup.begin({}, 0)
     outs: list[Out] = ours.step(records(outcomes(count, negative_rate=0.2, window_ms=120_000)))
@@ -48,9 +50,6 @@ def metrics(count: int = 30_000) -> list[ModelMetrics]:
     while ours.can_sweep():
         outs += ours.sweep(1_000)
     return [decode(out.value or b"", ModelMetrics) for out in outs]
-
-
-MEASURED = metrics()
 
 
 def drawn(seed: int, count: int, *, shift: float = 0.0) -> tuple[np.ndarray, ...]:
@@ -111,13 +110,13 @@ def test_of_equal_models_looked_at_each_hour_few_are_ever_decided_and_a_better_o
 
 
 def test_a_challenger_with_the_settings_of_the_model_differs_by_nothing_and_a_blind_one_is_worse() -> None:
-    by_name = {each.challenger: each for each in compared(newest_windows(MEASURED))}
+    by_name = {each.challenger: each for each in compared(newest_windows(measured()))}
     assert by_name.keys() == {"ctr.same", "ctr.blind"}
     same, blind = by_name["ctr.same"], by_name["ctr.blind"]
     assert (same.sums.difference, same.verdict, same.sums.p_value()) == (0.0, "undecided", 1.0)
     assert (blind.against, blind.verdict) == ("ctr", "worse")
     # The difference of the mean losses, which are in the records too.
-    own, main = ([each for each in newest_windows(MEASURED) if each.model == name] for name in ("ctr.blind", "ctr"))
+    own, main = ([each for each in newest_windows(measured()) if each.model == name] for name in ("ctr.blind", "ctr"))
     losses = [
         sum(each.log_loss * each.weight for each in part) / sum(each.weight for each in part) for part in (own, main)
     ]
@@ -126,7 +125,7 @@ def test_a_challenger_with_the_settings_of_the_model_differs_by_nothing_and_a_bl
 
 
 def test_windows_of_former_settings_do_not_count() -> None:
-    windows = newest_windows(MEASURED)
+    windows = newest_windows(measured())
     blind = [each for each in windows if each.model == "ctr.blind"]
     former = [msgspec.structs.replace(each, settings="former") for each in blind[:10]]
     other = [msgspec.structs.replace(each, against_settings="former") for each in blind[10:15]]
@@ -136,7 +135,9 @@ def test_windows_of_former_settings_do_not_count() -> None:
 
 def test_served_predictions_are_measured_beside_the_own_ones_of_the_same_outcomes() -> None:
     by_slice = {
-        each.slice: each for each in MEASURED if each.model == "ctr" and each.window_start == MEASURED[0].window_start
+        each.slice: each
+        for each in measured()
+        if each.model == "ctr" and each.window_start == measured()[0].window_start
     }
     served, beside, whole = by_slice["served"], by_slice["beside served"], by_slice["all"]
     # All outcomes came with a pctr of one half.
@@ -151,14 +152,14 @@ def test_served_predictions_are_measured_beside_the_own_ones_of_the_same_outcome
 
 
 def test_reliability_adds_up_to_all_and_is_drawn() -> None:
-    windows = newest_windows(MEASURED)
+    windows = newest_windows(measured())
     sums = reliability_sums(windows)
     for model in ("ctr", "ctr.blind"):
         own = [value for (name, _), value in sums.items() if name == model]
         assert math.fsum(weight for weight, _, _ in own) == pytest.approx(
             math.fsum(each.weight for each in windows if each.model == model)
         )
-    shown = text_of(charts(MEASURED, Canvas(100, 12, colours=False)))
+    shown = text_of(charts(measured(), Canvas(100, 12, colours=False)))
     assert "Normalised entropy of each window" in shown
     assert "Reliability" in shown
     assert normalised(1.0, 0.0) is None
@@ -166,7 +167,7 @@ def test_reliability_adds_up_to_all_and_is_drawn() -> None:
 
 def test_a_png_is_drawn_of_the_same_windows(tmp_path: Path) -> None:
     path = tmp_path / "models.png"
-    write_png(path, newest_windows(MEASURED))
+    write_png(path, newest_windows(measured()))
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SettingsError, match="no window is complete yet"):
         write_png(path, [])
@@ -175,4 +176,4 @@ def test_a_png_is_drawn_of_the_same_windows(tmp_path: Path) -> None:
 def test_without_matplotlib_a_sentence_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(SettingsError, match="install clickfold with the extra `plots`"):
-        write_png(tmp_path / "models.png", newest_windows(MEASURED))
+        write_png(tmp_path / "models.png", newest_windows(measured()))

@@ -9,14 +9,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from river import linear_model, naive_bayes, optim
-from river.utils import VectorDict
 
 from online_models.kinds import new_model
 from online_models.learner import Learner
 from online_models.metrics import score
 from online_models.published import PublishedModels
-from online_models.river_state import NotPlain, packed, unpacked
 from online_models.settings import LearnerSettings, ModelSettings
 from schemas.errors import DamagedState, SettingsError
 from tests.models.clicks import examples, rows_of
@@ -74,6 +71,11 @@ def test_a_classifier_that_cannot_be_saved_is_refused_at_the_start_by_name(name:
 
 
 def test_state_goes_to_plain_data_and_back() -> None:
+    from river import linear_model, naive_bayes, optim  # 2 s to import
+    from river.utils import VectorDict
+
+    from online_models.river_state import packed, unpacked
+
     model = linear_model.LogisticRegression(optim.FTRLProximal())
     for number in range(30):
         model.learn_one({number % 5: 1.0, "a": 0.1 * number}, number % 3 == 0)
@@ -92,6 +94,8 @@ def test_state_goes_to_plain_data_and_back() -> None:
 
 @pytest.mark.parametrize("value", [random.Random(1), np.zeros(1), print, lambda: None, {1}, defaultdict(list), 1j])
 def test_a_type_that_is_not_on_the_list_is_refused_with_the_way_to_it(value: object) -> None:
+    from online_models.river_state import NotPlain, packed
+
     with pytest.raises(NotPlain, match=r"it\['a'\]\[1\] is a "):
         packed({"a": [0, value]})
 
@@ -101,6 +105,7 @@ def test_a_type_that_is_not_on_the_list_is_refused_with_the_way_to_it(value: obj
     [
         ["object", "os.system", []],
         ["object", "river.optim.base.Nothing", []],
+        ["object", "types.SimpleNamespace", []],
         ["object", "builtins.eval", []],
         ["defaultdict", "eval", []],
         ["set", [1]],
@@ -108,6 +113,8 @@ def test_a_type_that_is_not_on_the_list_is_refused_with_the_way_to_it(value: obj
     ],
 )
 def test_data_that_names_anything_else_is_refused(data: object) -> None:
+    from online_models.river_state import unpacked
+
     with pytest.raises(DamagedState):
         unpacked(data)
 
