@@ -55,6 +55,8 @@ def backfill(
             "--models", help="Learn models from outcomes instead of joining; offsets are written as outcomes:0=5."
         ),
     ] = False,
+    model: options.LearnedModel = None,
+    config: options.ModelConfigFile = None,
     processes: Annotated[
         int, typer.Option(min=0, help="Processes that share the partitions. [default: one for each core]")
     ] = 0,
@@ -77,9 +79,8 @@ def backfill(
     cluster, clickhouse = kafka_cluster(), warehouse()
     folder = state_dir / "backfill" / options.plain_name("--run", run)
     if models:
-        from online_models.settings import LearnerSettings
-
-        learning = ModelsOptions(run=run, from_=from_, to=to, model=LearnerSettings())
+        settings = options.learner_settings(model=model, config=config, grace="15m")
+        learning = ModelsOptions(run=run, from_=from_, to=to, model=settings)
         texts, make = option_texts(learning, cluster), lambda: models_plan(learning, cluster)
     else:
         bounds = options.join_bounds(
