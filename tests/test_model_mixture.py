@@ -159,3 +159,10 @@ def test_fields_beyond_the_last_number_share_it() -> None:
     assert numbers[:3] == [6, 7, 8]
     assert set(numbers[FIELDS - 7 :]) == {FIELDS - 1}
     assert known.number(1) == 6
+
+
+def test_a_number_whose_square_is_zero_is_learned() -> None:
+    model = Mixture(SMALL)
+    predicted = model.run(rows([Example("click", "i", ts=1, label=1, features={"n": 1.5e-273})], model.known))
+    assert 0.0 < predicted[0] < 1.0
+    assert len(model.run(rows(examples(2), model.known))) == 2

@@ -15,7 +15,9 @@ ALPHA, BETA = 0.1, 1.0
 def adagrad_step(table: np.ndarray, line: int, weight: int, squares: int, rate: float, gradient: float) -> None:
     """Moves the weight in one column by its gradient; the other column has the sum of squared gradients."""
     table[line, squares] += gradient * gradient
-    table[line, weight] -= rate * gradient / math.sqrt(table[line, squares])
+    # The square of a gradient below 1e-162 is 0.
+    if table[line, squares] > 0.0:
+        table[line, weight] -= rate * gradient / math.sqrt(table[line, squares])
 
 
 @inlined
