@@ -121,7 +121,7 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     """The most it bids. ClickHouse shows it; clickfold does not enforce it."""
 
 
-Event = TypeVar("Event", Impression, Click, Campaign)
+Event = TypeVar("Event", bound=msgspec.Struct)
 
 # The fields above that hold integers. A test compares this list with the types.
 INTEGER_FIELDS: Final = frozenset(
@@ -135,7 +135,7 @@ def decode_event(data: bytes, kind: type[Event]) -> Event:
     """The record of `kind` in these bytes; an integer field may be written as 1.7e12 or 1700000000000.0.
 
     Raises ValueError naming the field and bound, RecursionError when nested too deeply. Costs a second decoding only
-    for a record that the strict decoder refuses.
+    for a record that the strict decoder refuses. For `kind` with other fields, those of the same names are integers.
     """
     try:
         return decode(data, kind)

@@ -58,9 +58,9 @@ TOPICS: Final = {
         Topic("ledger", "join", "join", ("sink",), _retained(7)),
         # The third input of the join. Kept at least as long as the others, and never compacted.
         Topic("seals", "join", "join", ("join",), _retained(30)),
-        Topic("models", "one", "learn", ("your bidder",), _COMPACTED),
+        Topic("models", "one", "learn", ("serve", "your bidder"), _COMPACTED),
         Topic("model_metrics", "one", "learn", ("sink",), _retained(30)),
-        Topic("pacing", "campaign", "pace", ("your bidder", "sink"), _COMPACTED),
+        Topic("pacing", "campaign", "pace", ("serve", "your bidder", "sink"), _COMPACTED),
     )
 }
 

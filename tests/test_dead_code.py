@@ -44,6 +44,7 @@ ALLOWED = {
         "getmany": "Faust calls it",
     },
     "streams/pacing/worker.py": {"in_worker": "read by Mode"},
+    "streams/serve/limits.py": {"send_400_response": "uvicorn calls it"},
     "streams/warehouse/client.py": {"http_retries": "read by clickhouse-connect"},
     "streams/worker/observe.py": {"should_exit": "read by uvicorn"},
     "tests/integration/test_broker.py": {"log_message": "http.server calls it"},

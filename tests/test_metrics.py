@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import cast
 
@@ -18,8 +19,11 @@ from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
 from streams.pacing.view import WorkerView
+from streams.serve.models import Models
+from streams.serve.progress import Serving
 from streams.sink.settings import Progress as SinkProgress
-from streams.worker.metrics import CATALOGUE, LABELS, pace_metrics, runner_metrics, sample, sink_metrics
+from streams.worker.metrics import CATALOGUE, LABELS, pace_metrics, runner_metrics, sample, serve_metrics, sink_metrics
+from tests.models.published import learned, records_of
 from tests.simulation.disk import SimulatedDisk
 
 DECISION = SimpleNamespace(admit=0.5, spend_micros=2_000_000, plan_micros=3_000_000)
@@ -60,7 +64,17 @@ def served() -> dict[str, list[Metric]]:
         "join, learn": list(runner_metrics(RunnerProgress(), runner())),
         "pace": list(pace_metrics(0, {"accepted": 1}, VIEW)),
         "sink": list(sink_metrics(progress)),
+        "serve": list(serve_metrics(serving())),
     }
+
+
+def serving() -> Serving:
+    """What a server has done that has a model."""
+    models = Models("ctr", 0)
+    for _, key, value, _ in records_of(learned(0), 3):
+        models.take(key, value)
+    models.update()
+    return Serving(models, requests=Counter({"200": 1}), refused=Counter({"models": 1}))
 
 
 def test_workers_serve_every_declared_metric_under_its_name_with_its_type() -> None:
@@ -73,7 +87,7 @@ def test_workers_serve_every_declared_metric_under_its_name_with_its_type() -> N
     assert found == {(row.exposed, row.kind, row.help) for row in CATALOGUE.values()}
 
 
-@pytest.mark.parametrize("worker", ["join, learn", "pace", "sink"])
+@pytest.mark.parametrize("worker", ["join, learn", "pace", "sink", "serve"])
 def test_a_metric_is_declared_for_the_workers_that_serve_it(worker: str) -> None:
     declared = {row.exposed for row in CATALOGUE.values() if set(row.workers.split(", ")) & set(worker.split(", "))}
     assert {sample.name for metric in served()[worker] for sample in metric.samples} == declared

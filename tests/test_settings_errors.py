@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,16 @@ def test_without_a_broker_named_a_worker_says_which_variable_to_set(
     assert sentence(command, "worker", name).startswith(
         "KAFKA_BOOTSTRAP_SERVERS is empty; set it, or use `clickfold up`"
     )
+
+
+def test_a_server_without_a_broker_or_a_free_port_says_so(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = sentence(command, "serve", "--port", str(port))
+    assert told == f"--port {port} on 127.0.0.1 cannot be served (Address already in use); give another"
+    assert sentence(command, "serve", "--model", "a/b").startswith("--model is 'a/b'; give a name")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
+    assert sentence(command, "serve").startswith("KAFKA_BOOTSTRAP_SERVERS is empty; set it")
 
 
 def test_without_clickhouse_named_the_sink_says_which_variable_to_set(command: list[str]) -> None:

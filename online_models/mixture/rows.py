@@ -128,13 +128,17 @@ class Fields:
         self.count = int(np.count_nonzero(hashes))
         self._numbers = {}
 
-    def number(self, name: int) -> int:
-        """The number of the field with this hash."""
+    def known(self, name: int) -> int:
+        """The number of the field with this hash; -1 if it has none."""
         if len(self._numbers) != self.count:
             # The scanner has given numbers since.
             self._numbers = {each: number for number, each in enumerate(self.hashes[: self.count].tolist())}
-        known = self._numbers.get(name)
-        if known is not None:
+        return self._numbers.get(name, -1)
+
+    def number(self, name: int) -> int:
+        """The number of the field with this hash, given if it is new."""
+        known = self.known(name)
+        if known >= 0:
             return known
         if self.count >= FIELDS - 1:
             return FIELDS - 1

@@ -59,6 +59,10 @@ COMMANDS: Final = {
         "streams.cli.commands.worker:app",
         "Run one always-on worker against the Kafka and ClickHouse named by the environment.",
     ),
+    "serve": Lazy(
+        "streams.cli.commands.serve:serve",
+        "Answer calls over HTTP: click probabilities of candidates, pacing decisions on their campaigns.",
+    ),
     "bench": Lazy("streams.cli.bench:app", "Measure speed, and in the same run what the machine could reach at most."),
 }
 

@@ -149,6 +149,11 @@ def reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:
     )
 
 
+def follower_settings(cluster: Cluster) -> dict[str, Any]:
+    """A reader of whole partitions that then waits for what follows. It reports the end of each partition."""
+    return {**reader_settings(cluster), "fetch.wait.max.ms": FETCH_WAIT_MS, **cluster.passed}
+
+
 def bulk_reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:
     """A reader of many records, from given offsets, which Kafka must have: a worker, or a backfill."""
     return client_settings(

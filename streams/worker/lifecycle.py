@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Final, Protocol
@@ -20,7 +20,7 @@ from streams.kafka.slots import Fences, taken_twice
 from streams.kafka.topic_settings import check_topic_settings
 from streams.worker.heartbeat import Heartbeat, watched
 from streams.worker.metrics import OF_RUN
-from streams.worker.observe import Collected, Health, Page, log_to_stderr, require_free_port, served
+from streams.worker.observe import Collected, Health, log_to_stderr, require_free_port, served
 
 Log = structlog.stdlib.BoundLogger
 # A worker that fails to come back this often in a row ends, so that whoever supervises it can see.
@@ -53,12 +53,16 @@ class Signals:
         self.stop.set()
 
 
+# Serves something while its block runs, health and metrics with it.
+Web = Callable[[Health, Collected], AbstractContextManager[object]]
+
+
 class Worker(Protocol):
     """What the lifecycle needs of a worker."""
 
     @property
     def name(self) -> str:
-        """Its name in the log: join, learn, pace, sink."""
+        """Its name in the log: join, learn, pace, sink, serve."""
         ...
 
     def work(self, signals: Signals, log: Log) -> None:
@@ -89,13 +93,12 @@ def run_worker(
     *,
     metrics_host: str,
     metrics_port: int,
-    web: tuple[str, int] | None = None,
-    pages: Mapping[str, Page] | None = None,
+    web: Web | None = None,
 ) -> None:
     """Runs a worker until a signal ends it; serves its health and metrics unless the port is 0.
 
-    `pages` of the worker, and health and metrics too, are served on the host and port `web`. A worker that is stuck
-    ends its process, see `heartbeat.watched`.
+    `web` serves what the worker has beside them, while it works. A worker that is stuck ends its process, see
+    `heartbeat.watched`.
 
     Raises SettingsError, Transient when no broker answers at the start, ClickfoldError after too many faults in a row.
     """
@@ -111,8 +114,7 @@ def run_worker(
     with ExitStack() as stack:
         stack.enter_context(served(host=metrics_host, port=metrics_port, health=health, collected=collected))
         if web is not None:
-            host, port = web
-            stack.enter_context(served(host=host, port=port, health=health, collected=collected, pages=pages))
+            stack.enter_context(web(health, collected))
         stack.enter_context(watched(heartbeat, log))
         persistently(
             lambda: worker.work(signals, log), signals.stop, log, advanced=worker.advanced, beat=heartbeat.beat

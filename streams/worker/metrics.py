@@ -22,6 +22,7 @@ from streams.sink.settings import Progress
 
 if TYPE_CHECKING:
     from streams.pacing.view import WorkerView
+    from streams.serve.progress import Serving
 
 PREFIX: Final = "clickfold_"
 Kind = Literal["counter", "gauge"]
@@ -56,7 +57,7 @@ def _gauge(workers: str, name: str, unit: str, text: str, *labels: str) -> Decla
 
 
 _BOTH: Final = "join, learn"
-_ALL: Final = "join, learn, pace, sink"
+_ALL: Final = "join, learn, pace, sink, serve"
 CATALOGUE: Final = {
     row.name: row
     for row in (
@@ -130,6 +131,16 @@ CATALOGUE: Final = {
             "Charged in the last 24 hours although one of the same id had been; absent while unknown.",
         ),
         _gauge("sink", "sink_last_commit_seconds", "Unix seconds", "When offsets were last committed."),
+        _counter("serve", "serve_requests", "requests", "Calls of /v1/predict answered.", "status"),
+        _counter("serve", "serve_candidates", "candidates", "Candidates predicted."),
+        _counter("serve", "serve_busy_seconds", "seconds", "Time in which answers were computed."),
+        _gauge("serve", "serve_running", "calls", "Calls under way, those included whose body is awaited."),
+        _gauge("serve", "serve_connections", "connections", "Open connections."),
+        _gauge("serve", "serve_model_version", "version", "Version of the model that serves; absent before one."),
+        _gauge("serve", "serve_model_event_seconds", "Unix seconds", "Event time up to which it has learned."),
+        _counter("serve", "serve_swaps", "models", "Times another version began to serve."),
+        _counter("serve", "serve_refused", "records", "Models and decisions not used; the former serve.", "topic"),
+        _gauge("serve", "serve_campaigns", "campaigns", "Campaigns with a pacing decision."),
     )
 }
 # Counters that go on from the first record of the run, whoever works on a partition.
@@ -149,6 +160,8 @@ LABELS: Final = {
     "table": "ClickHouse table",
     "error": "ClickHouse's name of the error, or what failed before it could answer",
     "stage": "read, decode or insert",
+    "status": "HTTP status of the answer",
+    "topic": "role of the topic: models or pacing",
 }
 
 
@@ -284,3 +297,22 @@ def sink_metrics(progress: Progress) -> Iterator[Metric]:
     if progress.shared_clicks is not None:
         yield sample("sink_shared_clicks", progress.shared_clicks)
     yield sample("sink_last_commit_seconds", progress.last_commit_ms / 1e3)
+
+
+def serve_metrics(serving: Serving) -> Iterator[Metric]:
+    """What was answered, what goes on now, and which model serves."""
+    yield sample("recoveries", serving.recoveries)
+    for status, requests in dict(serving.requests).items():
+        yield sample("serve_requests", requests, status=status)
+    yield sample("serve_candidates", serving.candidates)
+    yield sample("serve_busy_seconds", serving.busy_s)
+    yield sample("serve_running", serving.running)
+    yield sample("serve_connections", len(serving.connections))
+    served = serving.models.served
+    if served is not None:
+        yield sample("serve_model_version", served.facts.version)
+        yield sample("serve_model_event_seconds", served.facts.event_ms / 1e3)
+    yield sample("serve_swaps", serving.swaps)
+    for topic, records in dict(serving.refused).items():
+        yield sample("serve_refused", records, topic=topic)
+    yield sample("serve_campaigns", len(serving.decisions))

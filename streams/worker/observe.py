@@ -112,6 +112,28 @@ def require_free_port(option: str, host: str, port: int) -> None:
         raise SettingsError(f"{option} {port} on {host} cannot be served ({why}); give another") from error
 
 
+def health_routes(health: Health, collected: Collected) -> list[Route]:
+    """/livez, /readyz and /metrics. Plain functions run in threads of their own, so that a slow one holds up none."""
+    registry = CollectorRegistry()
+    registry.register(collected)
+
+    def probe(good: Callable[[], bool]) -> Callable[[Request], Response]:
+        def answer(_: Request) -> Response:
+            fine = good()
+            return PlainTextResponse("ok\n" if fine else "not yet\n", 200 if fine else 503)
+
+        return answer
+
+    def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return [
+        Route("/livez", probe(health.live)),
+        Route("/readyz", probe(health.ready)),
+        Route("/metrics", metrics),
+    ]
+
+
 @contextlib.contextmanager
 def served(
     *,
@@ -125,15 +147,6 @@ def served(
     if port == 0:
         yield
         return
-    registry = CollectorRegistry()
-    registry.register(collected)
-
-    def probe(good: Callable[[], bool]) -> Callable[[Request], Response]:
-        def answer(_: Request) -> Response:
-            fine = good()
-            return PlainTextResponse("ok\n" if fine else "not yet\n", 200 if fine else 503)
-
-        return answer
 
     def page(answer: Page) -> Callable[[Request], Response]:
         def respond(request: Request) -> Response:
@@ -142,26 +155,33 @@ def served(
 
         return respond
 
-    def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    routes = [*health_routes(health, collected), *(Route(path, page(answer)) for path, answer in (pages or {}).items())]
+    # Named, because with uvloop and httptools installed uvicorn would take those, for nothing.
+    config = uvicorn.Config(
+        Starlette(routes=routes),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        loop="asyncio",
+        http="h11",
+    )
+    with listening(config, stop_s=5.0):
+        yield
 
-    # Plain functions run in threads of their own, so that a slow one does not hold up the others.
-    routes = [
-        Route("/livez", probe(health.live)),
-        Route("/readyz", probe(health.ready)),
-        Route("/metrics", metrics),
-        *(Route(path, page(answer)) for path, answer in (pages or {}).items()),
-    ]
-    config = uvicorn.Config(Starlette(routes=routes), host=host, port=port, log_level="warning", access_log=False)
+
+@contextlib.contextmanager
+def listening(config: uvicorn.Config, *, stop_s: float) -> Iterator[uvicorn.Server]:
+    """A server in a thread of its own while the block runs; its end is waited for so long."""
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="metrics", daemon=True)
+    thread = threading.Thread(target=server.run, name="http", daemon=True)
     thread.start()
     while not server.started:
         thread.join(0.02)
         if not thread.is_alive():
-            raise SettingsError(f"metrics port {port} on {host} cannot be served; give another --metrics-port")
+            raise SettingsError(f"port {config.port} on {config.host} cannot be served; give another one")
     try:
-        yield
+        yield server
     finally:
         server.should_exit = True
-        thread.join(5.0)
+        thread.join(stop_s)

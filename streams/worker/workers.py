@@ -24,7 +24,7 @@ from streams.worker.late import LateWatch
 from streams.worker.lifecycle import Log, Signals
 from streams.worker.memory import collect, collect_rarely, trim
 from streams.worker.metrics import pace_metrics, runner_metrics, sink_metrics
-from streams.worker.observe import Answer, Page, require_free_port
+from streams.worker.observe import Answer, Collected, Health, Page, require_free_port, served
 from streams.worker.slot_folder import held_slot
 
 if TYPE_CHECKING:
@@ -228,10 +228,11 @@ class PacingWorker:
             self._view = views.worker() or self._view
         return pace_metrics(self._progress.recoveries, self._judged, self._view)
 
-    @property
-    def pages(self) -> Mapping[str, Page]:
-        """`/pacing` with all campaigns of this worker, and `/pacing/{campaign_id}` with the days of one."""
-        return {"/pacing": self._worker_page, "/pacing/{campaign_id}": self._campaign_page}
+    def web(self, health: Health, collected: Collected) -> AbstractContextManager[None]:
+        """Serves `/pacing` with all campaigns of this worker, and `/pacing/{campaign_id}` with the days of one."""
+        pages: dict[str, Page] = {"/pacing": self._worker_page, "/pacing/{campaign_id}": self._campaign_page}
+        host, port = self._settings.web_host, self._settings.web_port
+        return served(host=host, port=port, health=health, collected=collected, pages=pages)
 
     def _worker_page(self, _: Mapping[str, str]) -> Answer:
         views = self._progress.views

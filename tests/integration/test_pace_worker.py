@@ -101,8 +101,7 @@ run_worker(
     settings.cluster,
     metrics_host="127.0.0.1",
     metrics_port=int(sys.argv[2]),
-    web=("127.0.0.1", settings.web_port),
-    pages=worker.pages,
+    web=worker.web,
 )
 """
 # Kafka refuses one record in the midst of counting.

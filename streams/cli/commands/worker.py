@@ -158,8 +158,7 @@ def pace(
         slot=slot,
     )
     worker = PacingWorker(settings)
-    web = (web_host, web_port)
-    run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port, web=web, pages=worker.pages)
+    run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port, web=worker.web)
 
 
 @app.command()

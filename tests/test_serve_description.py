@@ -1,0 +1,48 @@
+"""The server against its own description: schemathesis makes calls of it, good and bad, and checks each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+
+from streams.serve.openapi import document
+from tests.serving.server import server, serving_of
+
+SCHEMA = schemathesis.openapi.from_dict(document())
+POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[str]:
+    with server(serving_of()) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "mode", "expected"),
+    [
+        ("/v1/predict", "POST", POSITIVE, {200}),
+        ("/v1/predict", "POST", NEGATIVE, {400, 422}),
+        ("/v1/model", "GET", POSITIVE, {200}),
+    ],
+)
+def test_every_answer_is_as_described(
+    path: str, method: str, mode: GenerationMode, expected: set[int], running: str
+) -> None:
+    statuses = set()
+
+    @settings(max_examples=200)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        case: Any = data.draw(SCHEMA[path][method].as_strategy(generation_mode=mode))
+        statuses.add(case.call_and_validate(base_url=running).status_code)
+
+    check()
+    assert statuses <= expected
+    assert statuses
