@@ -1,15 +1,18 @@
 """`clickfold bench …` on little: that it measures what it says, not how fast."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import orjson
 import pytest
 from typer.testing import CliRunner
 
 from schemas.clickhouse.queries import queries
+from schemas.codec import encode
 from streams.cli.bench import app
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
+from tests.models.clicks import examples
 
 Run = Callable[..., str]
 
@@ -87,3 +90,14 @@ def test_bench_latency_times_every_click_through_every_stage(bench: Run) -> None
     for times in measured["stages"].values():
         assert (times["missing"], times["clicks"] > 20) == (0, True)
         assert 0 < times["p50_ms"] <= times["p99_ms"] <= times["p99.9_ms"]
+
+
+def test_bench_serve_times_calls_before_http_and_over_it(bench: Run, tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    path.write_bytes(b"\n".join(map(encode, examples(500))))
+    found = orjson.loads(
+        bench("serve", str(path), "--seconds", "1", "--rate", "20", "--candidates", "10", "--rows", "600", "--json")
+    )
+    assert (found["rows"], found["own client"]["calls"], found["own client"]["failed"]) == (600, 20, 0)
+    assert 0 < found["own client"]["p50_ms"] <= found["own client"]["p99_ms"]
+    assert 0 < found["cpu_ms_before_http"]["median"] < found["cpu_ms_a_call"] * 10

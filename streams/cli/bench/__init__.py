@@ -31,6 +31,10 @@ COMMANDS = {
         "streams.cli.bench.growth:growth",
         "Measure speed and memory of the join as state, partitions, sizes, clicks, keys and duplicates grow.",
     ),
+    "serve": Lazy(
+        "streams.cli.bench.serve:serve",
+        "Time calls of `clickfold serve`: CPU before HTTP, and latencies at a rate, with the server on one core.",
+    ),
     "sink": Lazy(
         "streams.cli.bench.sink:sink",
         "Compare the speed of the sink, from Kafka to acknowledged rows, with clickhouse-connect and the engine alone.",
