@@ -186,7 +186,7 @@ class Learner:
         return self._ended and bool(self._waiting or self._windows)
 
     def report(self, limit: int) -> list[Out]:
-        """The models as they are now, each if it is due and nothing is wrong with it; see `offers`."""
+        """One of the models as it is now, if it is due and nothing is wrong with it; see `offers`."""
         if limit < 1 or not self.counts.learned or self.can_sweep():
             return []
         return self.offers.due(

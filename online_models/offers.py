@@ -40,42 +40,63 @@ class Offers:
         event_ms: int,
         ended: bool,
     ) -> list[Out]:
-        """The records of every model that is due, with its measures from `recent`.
+        """The records of one model that is due, with its measures from `recent`; the one that waits longest goes first.
 
-        A version is due some event time after the last one, and at the end. Its number is twice the next offset, and
-        one more at the end: then clicks that waited are learned at an offset that may have been published.
+        So a transaction has one model at most, however many challengers there are. A version is due some event time
+        after the last one, and at the end. Its number is twice the next offset, and one more at the end: then clicks
+        that waited are learned at an offset that may have been published.
         """
-        outs: list[Out] = []
-        for entrant, publisher, windows in zip(entrants, self._publishers, recent, strict=True):
+        for publisher in self._publishers:
             publisher.starve(consumed=counts.consumed, learned=counts.learned)
-            if not publisher.is_due(offset=offset, event_ms=event_ms, publish_ms=self._publish_ms, ended=ended):
-                continue
-            place = place_of(publisher.published, event_ms=event_ms, before_ms=publisher.event_ms)
-            publisher.tried(offset=offset, event_ms=event_ms, ended=ended)
-            fault: Held = entrant.model.fault()
-            data = entrant.model.snapshot() if not fault else b""
-            digest = model_digest(data)
-            if not publisher.judge(digest, learned=counts.learned, fault=fault, recent=windows):
-                continue
-            manifest = ModelManifest(
-                format=MODEL_FORMAT,
-                model=entrant.name,
-                shard=self._shard,
-                version=2 * offset + ended,
-                next_offset=offset,
-                event_ms=event_ms,
-                kind=entrant.model.kind,
-                hash_version=HASH_VERSION,
-                settings=entrant.model.config(),
-                parts=0,
-                bytes=0,
-                digest=digest,
-                measures=measured(windows),
-            )
-            records = model_records(manifest, data, place)
-            publisher.sent(digest, learned=counts.learned, length=sum(len(record.value or b"") for record in records))
-            outs += records
-        return outs
+        for number in sorted(range(len(entrants)), key=lambda number: self._publishers[number].event_ms):
+            publisher = self._publishers[number]
+            if publisher.is_due(offset=offset, event_ms=event_ms, publish_ms=self._publish_ms, ended=ended):
+                place = place_of(publisher.published, event_ms=event_ms, before_ms=publisher.event_ms)
+                publisher.tried(offset=offset, event_ms=event_ms, ended=ended)
+                version = self._version(entrants[number], recent[number], offset=offset, event_ms=event_ms, ended=ended)
+                records = self._offered(entrants[number], publisher, version, recent[number], counts.learned, place)
+                if records:
+                    return records
+        return []
+
+    def _version(
+        self, entrant: Entrant, recent: Sequence[Recent], *, offset: int, event_ms: int, ended: bool
+    ) -> ModelManifest:
+        """The manifest of a model as it is now, without what its bytes decide."""
+        return ModelManifest(
+            format=MODEL_FORMAT,
+            model=entrant.name,
+            shard=self._shard,
+            version=2 * offset + ended,
+            next_offset=offset,
+            event_ms=event_ms,
+            kind=entrant.model.kind,
+            hash_version=HASH_VERSION,
+            settings=entrant.model.config(),
+            parts=0,
+            bytes=0,
+            digest="",
+            measures=measured(recent),
+        )
+
+    def _offered(
+        self,
+        entrant: Entrant,
+        publisher: Publisher,
+        version: ModelManifest,
+        recent: Sequence[Recent],
+        learned: int,
+        place: str,
+    ) -> list[Out]:
+        """The records of a version; none if something is wrong with it, or nothing was learned since the last one."""
+        fault: Held = entrant.model.fault()
+        data = entrant.model.snapshot() if not fault else b""
+        digest = model_digest(data)
+        if not publisher.judge(digest, learned=learned, fault=fault, recent=recent):
+            return []
+        records = model_records(version, data, place)
+        publisher.sent(digest, learned=learned, length=sum(len(record.value or b"") for record in records))
+        return records
 
     def held(self, entrants: Sequence[Entrant]) -> dict[str, Held]:
         """Why the last version of each model was not published; empty if it was."""

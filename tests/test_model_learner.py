@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,6 +28,7 @@ from schemas.models import ModelManifest, ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.records import Out, Records
 from tests.models.traffic import START_MS, outcomes, records, true_probability
+from tests.sources import ROOT
 
 SMALL = MixtureSettings(slot_bits=10, pair_bits=12)
 SETTINGS = LearnerSettings(
@@ -307,3 +310,29 @@ def test_the_digest_is_the_same_for_batches_of_any_size_and_both_kinds_learn() -
                 ours.step(RECORDS.slice(start, start + batch))
             found.add((ours.snapshot(), ours.lineup.main.digest(), ours.trail))
         assert len(found) == 1
+
+
+UNCOMPILED = """
+from tests.test_model_learner import trail_of
+import numpy as np
+with np.errstate(over="ignore"):
+    print(trail_of())
+"""
+
+
+def trail_of() -> str:
+    ours = learner()
+    ours.step(RECORDS.slice(0, 150))
+    return ours.trail
+
+
+def test_the_same_source_uncompiled_comes_to_the_same_trail() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", UNCOMPILED],
+        cwd=ROOT,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.split() == [trail_of()]

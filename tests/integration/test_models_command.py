@@ -127,7 +127,8 @@ def test_a_challenger_is_compared_and_promoted_by_a_person_or_only_if_it_is_bett
     commands.publish(outs)
     assert "nothing is promoted" in commands.says("promote", "worse", "--auto")
     assert "no model is published yet" in commands.refuses("promote", "better")
-    commands.publish(learner.report(1_000))
+    while versions := learner.report(1_000):
+        commands.publish(versions)
     rows = {line.split()[0]: line.split()[-1] for line in commands.says("compare").splitlines() if line[:4] == "ctr."}
     assert rows == {"ctr.better": "better", "ctr.worse": "undecided"}
     assert "ctr.other is not published; there are ctr.better, ctr.worse" in commands.refuses("promote", "other")
