@@ -1,7 +1,8 @@
 """A River classifier as a model: by its dotted name, with its default settings, fed with the hashed slots of rows.
 
 A category is a feature of value 1 and a number has its value, as in `mixture.plain`. A classifier whose `learn_one`
-takes a weight is given it; another learns each row once, so with sampled negatives its predictions are too high.
+takes a weight is given it; another learns each row once, so with sampled negatives its predictions are too high. River
+takes nothing back, so a negative stays learned when a click comes; see `policies`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import msgspec
 import numpy as np
 from river import base
 
-from online_models.mixture.row_model import RowModel
+from online_models.mixture.actions import CLICKED, LEARN, SHOW, Actions
+from online_models.mixture.row_model import NO_GRADIENTS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
-from online_models.mixture.step import END, NEW, OLD
 from online_models.river_state import NotPlain, packed, unpacked
 from schemas.errors import DamagedState, SettingsError
 
@@ -57,29 +58,23 @@ class RiverModel(RowModel):
         if not same:
             raise SettingsError(f"{self.kind} learns otherwise once it is saved as plain data; give another classifier")
 
-    def _step(self, every: Rows, cursor: np.ndarray, delay_ms: int) -> None:
-        ts = every.ts
-        while cursor[NEW] < cursor[END]:
-            old, new = cursor[OLD], cursor[NEW]
-            late = bool(old < new and ts[old] + delay_ms <= ts[new])
-            row = int(old if late else new)
-            slots = slice(int(every.start[row]), int(every.start[row + 1]))
+    def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:  # noqa: ARG002
+        for row, kind, weight in zip(*(column.tolist() for column in actions), strict=True):
+            slots = slice(int(rows.start[row]), int(rows.start[row + 1]))
             given: dict[int, float] = {}
-            for key, value in zip(every.keys[slots].tolist(), every.values[slots].tolist(), strict=True):
+            for key, value in zip(rows.keys[slots].tolist(), rows.values[slots].tolist(), strict=True):
                 given[key] = given.get(key, 0.0) + value
-            if not late:
+            if kind & SHOW:
                 chance = self._classifier.predict_proba_one(given).get(True, 0.0)
-                every.predicted[row] = min(1.0 - _LEAST, max(_LEAST, float(chance)))
-                cursor[NEW] += 1
-                if delay_ms > 0:
-                    continue
-            label = bool(every.labels[row])
+                rows.predicted[row] = min(1.0 - _LEAST, max(_LEAST, float(chance)))
+            if not kind & LEARN:
+                continue
+            label = bool(kind & CLICKED)
             if self._weighted:
-                self._classifier.learn_one(given, label, w=float(every.weights[row]))
+                self._classifier.learn_one(given, label, w=weight)
             else:
                 self._classifier.learn_one(given, label)
             self._trained += 1
-            cursor[OLD] += 1
 
     def _state(self) -> tuple[np.ndarray, ...]:
         data = msgspec.msgpack.encode([self._trained, packed(self._classifier)])

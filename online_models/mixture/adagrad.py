@@ -12,10 +12,20 @@ import math
 
 import numpy as np
 
-from online_models.mixture.descent import adagrad_step
+from online_models.mixture.descent import adagrad_back, adagrad_step
 from online_models.mixture.entries import PAIRS, PLAIN
 from online_models.mixture.hashing import probability
-from online_models.mixture.layout import ADA_GRADIENT, ADA_WEIGHT, INPUTS_SEEN, LEARNED, PAIR_GRADIENT, PAIR_WEIGHT
+from online_models.mixture.layout import (
+    ADA_ERROR,
+    ADA_GRADIENT,
+    ADA_WEIGHT,
+    CROSS_SINCE,
+    INPUTS_SEEN,
+    LEARNED,
+    LEARNED_EPOCH,
+    PAIR_GRADIENT,
+    PAIR_WEIGHT,
+)
 from schemas.compiled import inlined
 
 RATE = 0.05
@@ -51,11 +61,13 @@ def learn_adagrad(
     entry_x: np.ndarray,
     pair_at: np.ndarray,
     sizes: np.ndarray,
+    taken: np.ndarray,
 ) -> None:
     """One step from the log odds that the expert gave."""
     totals[INPUTS_SEEN] += sizes[PLAIN] + sizes[PAIRS]
     rate = RATE * math.sqrt(totals[LEARNED] / totals[INPUTS_SEEN])
     error = (probability(log_odds) - label) * weight
+    taken[ADA_ERROR] = error
     for entry in range(sizes[PLAIN]):
         line = entry_at[entry]
         gradient = error * entry_x[entry]
@@ -63,3 +75,25 @@ def learn_adagrad(
             adagrad_step(slots, line, ADA_WEIGHT, ADA_GRADIENT, rate, gradient)
     for pair in range(sizes[PAIRS]):
         adagrad_step(pairs, pair_at[pair], PAIR_WEIGHT, PAIR_GRADIENT, rate, error)
+
+
+@inlined
+def reverse_adagrad(
+    slots: np.ndarray,
+    pairs: np.ndarray,
+    crosses: np.ndarray,
+    totals: np.ndarray,
+    entry_at: np.ndarray,
+    entry_x: np.ndarray,
+    pair_at: np.ndarray,
+    pair_cross: np.ndarray,
+    sizes: np.ndarray,
+    taken: np.ndarray,
+) -> None:
+    """Takes the gradients of a row back, but not of pairs that were not counted when it was learned."""
+    rate, error = RATE * math.sqrt(totals[LEARNED] / totals[INPUTS_SEEN]), taken[ADA_ERROR]
+    for entry in range(sizes[PLAIN]):
+        adagrad_back(slots, entry_at[entry], ADA_WEIGHT, ADA_GRADIENT, rate, error * entry_x[entry])
+    for pair in range(sizes[PAIRS]):
+        if crosses[pair_cross[pair], CROSS_SINCE] <= taken[LEARNED_EPOCH]:
+            adagrad_back(pairs, pair_at[pair], PAIR_WEIGHT, PAIR_GRADIENT, rate, error)

@@ -10,10 +10,11 @@ import math
 
 import numpy as np
 
-from online_models.mixture.descent import adagrad_step
+from online_models.mixture.descent import adagrad_back, adagrad_step
 from online_models.mixture.entries import CATEGORIES, PLAIN
 from online_models.mixture.layout import (
     CLICKED,
+    COUNT_ERROR,
     COUNT_GRADIENT,
     COUNT_WEIGHT,
     NOVELTY_GRADIENT,
@@ -109,3 +110,28 @@ def learn_counts(
         line = entry_at[sizes[PLAIN] + category]
         slots[line, SHOWN] += weight
         slots[line, CLICKED] += clicks
+
+
+@inlined
+def reverse_counts(
+    weight: float,
+    slots: np.ndarray,
+    fields: np.ndarray,
+    entry_at: np.ndarray,
+    category_at: np.ndarray,
+    category_field: np.ndarray,
+    sizes: np.ndarray,
+    count_delta: np.ndarray,
+    novelty_delta: np.ndarray,
+    taken: np.ndarray,
+) -> None:
+    """Takes the gradients of a row that was learned without a click back, and does not count it any more."""
+    error = taken[COUNT_ERROR]
+    for category in range(sizes[CATEGORIES]):
+        field = category_field[category]
+        adagrad_back(fields, field, COUNT_WEIGHT, COUNT_GRADIENT, COUNT_RATE, error * count_delta[category])
+        adagrad_back(fields, field, NOVELTY_WEIGHT, NOVELTY_GRADIENT, COUNT_RATE, error * novelty_delta[category])
+        line = category_at[category]
+        slots[line, SEEN] -= 1.0
+        slots[line, SHOWN] -= weight
+        slots[entry_at[sizes[PLAIN] + category], SHOWN] -= weight

@@ -21,6 +21,13 @@ def adagrad_step(table: np.ndarray, line: int, weight: int, squares: int, rate: 
 
 
 @inlined
+def adagrad_back(table: np.ndarray, line: int, weight: int, squares: int, rate: float, gradient: float) -> None:
+    """Takes a gradient back, at the pace of now; the sum of squares stays."""
+    if table[line, squares] > 0.0:
+        table[line, weight] += rate * gradient / math.sqrt(table[line, squares])
+
+
+@inlined
 def ftrl_step(table: np.ndarray, line: int, z: int, n: int, root: float, gradient: float, weight: float) -> None:
     """Takes a gradient into both columns of a line; `root` is the square root of `n` before."""
     after = table[line, n] + weight * gradient * gradient

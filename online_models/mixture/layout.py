@@ -53,7 +53,8 @@ CROSS_GRADIENT: Final = 1
 CROSS_SLOPE: Final = 2  # sum of residual times input, and of variance times input squared: its evidence
 CROSS_CURVE: Final = 3
 CROSS_ROWS: Final = 4
-CROSS_COLUMNS: Final = 5
+CROSS_SINCE: Final = 5  # the epoch from which its pairs are counted
+CROSS_COLUMNS: Final = 6
 
 # `choices`, one byte for a pair of fields: whether a row had both, and whether such pairs are counted. It is apart from
 # `crosses`, so that a row looks at no more than one line of cache for 64 pairs that are not counted.
@@ -93,6 +94,19 @@ OPTION_COLUMNS: Final = MIXED + OPINIONS
 SERVED_INPUTS: Final = 0
 SERVED_OPINIONS: Final = SERVED_INPUTS + INPUTS
 SERVED_COLUMNS: Final = SERVED_OPINIONS + OPINIONS
+
+# `gradients`, one line for a row that was learned as a negative and may be reversed: what was learned of it then. The
+# step of each Bayesian expert and of each stack, and weighted errors: of FTRL, of AdaGrad, of the counts, and of what
+# the categories alone predicted.
+BAYES_STEP: Final = 0
+FTRL_ERROR: Final = BAYES_STEP + PRIORS
+ADA_ERROR: Final = FTRL_ERROR + 1
+COUNT_ERROR: Final = FTRL_ERROR + 2
+PARENT_ERROR: Final = FTRL_ERROR + 3
+STACK_STEP: Final = FTRL_ERROR + 4
+SHARE_WEIGHT: Final = STACK_STEP + STACKS  # the weight with which the shares learned it
+LEARNED_EPOCH: Final = SHARE_WEIGHT + 1
+GRADIENT_COLUMNS: Final = SHARE_WEIGHT + 2
 
 # `totals`, one line for the whole model.
 WEIGHT: Final = 0  # weight of all rows learned, with the prior

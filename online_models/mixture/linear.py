@@ -15,7 +15,7 @@ import numpy as np
 from online_models.mixture.descent import ALPHA, BETA, ftrl_step
 from online_models.mixture.entries import PLAIN, WHOLE
 from online_models.mixture.hashing import probability
-from online_models.mixture.layout import BAYES, FTRL_INPUT, FTRL_N, FTRL_Z, PRIORS
+from online_models.mixture.layout import BAYES, BAYES_STEP, FTRL_ERROR, FTRL_INPUT, FTRL_N, FTRL_Z, PRIORS
 from schemas.compiled import inlined
 
 VARIANCES = (0.05, 0.2, 1.0)
@@ -74,6 +74,7 @@ def learn_linear(
     sizes: np.ndarray,
     margins: np.ndarray,
     spreads: np.ndarray,
+    taken: np.ndarray,
 ) -> None:
     """Takes one step of each expert from what `predict_linear` found for the row."""
     for expert in range(PRIORS if bayes else 0):
@@ -81,6 +82,7 @@ def learn_linear(
         mean = probability(margin)
         curve = mean * (1.0 - mean) * weight
         step = (label - mean) * weight / (1.0 + curve * spread)
+        taken[BAYES_STEP + expert] = step
         entries = sizes[WHOLE] if expert == _NOVEL else sizes[PLAIN]
         for entry in range(entries):
             line, x = entry_at[entry], entry_x[entry]
@@ -90,6 +92,28 @@ def learn_linear(
             slots[line, BAYES + 2 * expert] += variance * x * step
             slots[line, BAYES + 2 * expert + 1] = variance / (1.0 + variance * curve * x * x)
     error = probability(margins[FTRL_INPUT]) - label
+    taken[FTRL_ERROR] = weight * error
     for entry in range(sizes[PLAIN] if ftrl else 0):
         line = entry_at[entry]
         ftrl_step(slots, line, FTRL_Z, FTRL_N, math.sqrt(slots[line, FTRL_N]), error * entry_x[entry], weight)
+
+
+@inlined
+def reverse_linear(
+    bayes: bool,
+    ftrl: bool,
+    slots: np.ndarray,
+    entry_at: np.ndarray,
+    entry_x: np.ndarray,
+    sizes: np.ndarray,
+    taken: np.ndarray,
+) -> None:
+    """Takes the step of each expert back, by the variances of now; these and FTRL's `n` stay."""
+    for expert in range(PRIORS if bayes else 0):
+        entries = sizes[WHOLE] if expert == _NOVEL else sizes[PLAIN]
+        for entry in range(entries):
+            line = entry_at[entry]
+            variance = slots[line, BAYES + 2 * expert + 1]
+            slots[line, BAYES + 2 * expert] -= variance * entry_x[entry] * taken[BAYES_STEP + expert]
+    for entry in range(sizes[PLAIN] if ftrl else 0):
+        slots[entry_at[entry], FTRL_Z] -= taken[FTRL_ERROR] * entry_x[entry]

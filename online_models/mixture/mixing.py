@@ -23,6 +23,8 @@ from online_models.mixture.layout import (
     SERVED_INPUTS,
     SERVED_OPINIONS,
     SHARE,
+    SHARE_WEIGHT,
+    STACK_STEP,
     STACKS,
     WEIGHTS,
 )
@@ -67,6 +69,7 @@ def learn_stacks(
     served: np.ndarray,
     row: int,
     moved: np.ndarray,
+    taken: np.ndarray,
 ) -> None:
     """One Newton step of each stack, from the inputs in `served`."""
     for stack in range(STACKS):
@@ -84,6 +87,7 @@ def learn_stacks(
             spread += total * (served[row, SERVED_INPUTS + one] if one < INPUTS else 1.0)
         shrink = 1.0 / (1.0 + curve * spread)
         step = (label - chance) * weight * shrink
+        taken[STACK_STEP + stack] = step
         for one in range(WEIGHTS):
             stacks[stack, one] += moved[one] * step
             for other in range(WEIGHTS):
@@ -107,3 +111,23 @@ def learn_shares(
     for opinion in range(OPINIONS):
         if options[MIXED + opinion] != 0:
             totals[SHARE + opinion] = totals[SHARE + opinion] / total * (1.0 - _SHARED) + _SHARED / opinions
+
+
+@inlined
+def reverse_mixing(
+    stacks: np.ndarray, spreads: np.ndarray, totals: np.ndarray, served: np.ndarray, row: int, taken: np.ndarray
+) -> None:
+    """Takes the steps of the stacks back, by their covariance of now, and what the shares learned."""
+    for stack in range(STACKS):
+        for one in range(WEIGHTS):
+            total = spreads[stack, one, INPUTS]
+            for other in range(INPUTS):
+                total += spreads[stack, one, other] * served[row, SERVED_INPUTS + other]
+            stacks[stack, one] -= total * taken[STACK_STEP + stack]
+    sum_of_shares = 0.0
+    for opinion in range(OPINIONS):
+        chance = probability(served[row, SERVED_OPINIONS + opinion])
+        totals[SHARE + opinion] /= math.exp(_RATE * taken[SHARE_WEIGHT] * math.log(1.0 - chance))
+        sum_of_shares += totals[SHARE + opinion]
+    for opinion in range(OPINIONS):
+        totals[SHARE + opinion] /= sum_of_shares

@@ -6,6 +6,7 @@ from copy import copy
 
 import numpy as np
 
+from online_models.mixture.actions import Actions
 from online_models.mixture.counts import FIRST_COUNT_WEIGHT, FIRST_GRADIENT
 from online_models.mixture.layout import (
     ADA_WEIGHT,
@@ -47,7 +48,7 @@ from online_models.mixture.layout import (
 )
 from online_models.mixture.mixing import FIRST_STACK_WEIGHTS, STACK_VARIANCES
 from online_models.mixture.pairs import FIRST_CROSS_WEIGHT
-from online_models.mixture.row_model import PRIOR_RATE, PRIOR_ROWS, RowModel
+from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.step import step
@@ -80,9 +81,10 @@ class Mixture(RowModel):
         self._stacks[:, :INPUTS] = FIRST_STACK_WEIGHTS
         self._spreads = np.array([np.eye(WEIGHTS) * variance for variance in STACK_VARIANCES])
 
-    def _step(self, every: Rows, cursor: np.ndarray, delay_ms: int) -> None:
-        given = (*every.columns(), *self._state(), self._options, cursor)
-        step(*given, delay_ms)  # type: ignore[call-arg,arg-type]  # by position
+    def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
+        columns = (rows.start, rows.keys, rows.values, rows.numbers, rows.fields, rows.seen, rows.served)
+        given = (*columns, rows.predicted, gradients, *self._state(), self._options, *actions)
+        step(*given)
 
     def predict(self, rows: Rows) -> np.ndarray:
         # Showing a row notes which pairs of fields there are, before it is learned. So that is done on a copy.

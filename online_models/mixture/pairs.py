@@ -14,25 +14,29 @@ import math
 import numpy as np
 
 from online_models.mixture.counts import COUNT_RATE
-from online_models.mixture.descent import adagrad_step
+from online_models.mixture.descent import adagrad_back, adagrad_step
 from online_models.mixture.entries import CATEGORIES, PAIRS
 from online_models.mixture.hashing import paired
 from online_models.mixture.layout import (
     ACTIVE,
+    COUNT_ERROR,
     CROSS_CURVE,
     CROSS_GRADIENT,
     CROSS_ROWS,
+    CROSS_SINCE,
     CROSS_SLOPE,
     CROSS_WEIGHT,
     EPOCHS,
     FIELDS,
     IDLE,
     LEARNED,
+    LEARNED_EPOCH,
     MOST_CROSSES,
     MOST_EARLY,
     NEXT_CROSS,
     PAIR_CLICKED,
     PAIR_SHOWN,
+    PARENT_ERROR,
     ROW_PAIRS,
     UNSEEN,
 )
@@ -125,6 +129,26 @@ def learn_pairs(
         pairs[line, PAIR_CLICKED] += clicks
 
 
+@inlined
+def reverse_pairs(
+    weight: float,
+    pairs: np.ndarray,
+    crosses: np.ndarray,
+    sizes: np.ndarray,
+    pair_at: np.ndarray,
+    pair_cross: np.ndarray,
+    pair_delta: np.ndarray,
+    taken: np.ndarray,
+) -> None:
+    """Takes a row that was learned without a click back, but not from pairs that were not counted then."""
+    for pair in range(sizes[PAIRS]):
+        cross, delta = pair_cross[pair], pair_delta[pair]
+        if crosses[cross, CROSS_SINCE] <= taken[LEARNED_EPOCH]:
+            crosses[cross, CROSS_SLOPE] -= taken[PARENT_ERROR] * delta
+            adagrad_back(crosses, cross, CROSS_WEIGHT, CROSS_GRADIENT, COUNT_RATE, taken[COUNT_ERROR] * delta)
+            pairs[pair_at[pair], PAIR_SHOWN] -= weight
+
+
 @part
 def evidence(slope: float, curve: float, rows: float) -> float:
     """How much loss an input saves in a row, less what noise would seem to save; 0 or more."""
@@ -153,7 +177,8 @@ def choose_crosses(options: np.ndarray, crosses: np.ndarray, choices: np.ndarray
     kept = 0
     for cross in range(len(crosses)):
         if present <= most + TRIED:
-            choices[cross] = ACTIVE if choices[cross] != UNSEEN else UNSEEN
+            if choices[cross] == IDLE:
+                choices[cross], crosses[cross, CROSS_SINCE] = ACTIVE, totals[EPOCHS]
         else:
             stays = worth[cross] > 0.0 and worth[cross] >= least and kept < most
             kept += int(stays)
@@ -166,7 +191,7 @@ def choose_crosses(options: np.ndarray, crosses: np.ndarray, choices: np.ndarray
         if present <= most + TRIED or tried == TRIED:
             break
         if choices[cross] == IDLE:
-            choices[cross] = ACTIVE
+            choices[cross], crosses[cross, CROSS_SINCE] = ACTIVE, totals[EPOCHS]
             for column in (CROSS_SLOPE, CROSS_CURVE, CROSS_ROWS):
                 crosses[cross, column] = 0.0
             tried += 1

@@ -10,44 +10,41 @@ from typing import Final
 
 import numpy as np
 
+from online_models.mixture.actions import CLICKED, KEEP, LEARN, REVERSE, SHOW, Actions
 from online_models.mixture.descent import ALPHA, BETA, ftrl_step
 from online_models.mixture.hashing import mixed, probability
-from online_models.mixture.layout import ROW_SLOTS
-from online_models.mixture.row_model import PRIOR_RATE, PRIOR_ROWS, RowModel
+from online_models.mixture.layout import FTRL_ERROR, ROW_SLOTS
+from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
-from online_models.mixture.step import END, NEW, OLD
-from schemas.compiled import INT64, kernel, read, written
+from schemas.compiled import kernel, read, written
 
 _Z, _N = 0, 1
 _SHOWN, _CLICKED = 0, 1
 
 
 @kernel(
-    *(read("i8"), read("u8"), read("f8"), read("i1"), read("f8"), read("i8"), written("f8")),
-    *(written("f8", 2), written("f8"), written("i8"), INT64),
+    *(read("i8"), read("u8"), read("f8"), written("f8"), written("f8", 2), written("f8", 2), written("f8")),
+    *(read("i8"), read("u1"), read("f8")),
 )
 def plain_step(
     start: np.ndarray,
     keys: np.ndarray,
     values: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    ts: np.ndarray,
     predicted: np.ndarray,
+    gradients: np.ndarray,
     slots: np.ndarray,
     totals: np.ndarray,
-    cursor: np.ndarray,
-    delay: int,
+    action_rows: np.ndarray,
+    action_kinds: np.ndarray,
+    action_weights: np.ndarray,
 ) -> None:
-    """Predicts all rows from `cursor[NEW]`, and learns those that are due, as `step.step` does."""
+    """Does all actions in their order, as `step.step` does."""
     at, x, root = np.empty(ROW_SLOTS + 1, np.int64), np.empty(ROW_SLOTS + 1), np.empty(ROW_SLOTS + 1)
     mask = np.uint64(len(slots) - 2)
     at[0], x[0] = len(slots) - 1, 1.0
-    while cursor[NEW] < cursor[END]:
-        old, new = cursor[OLD], cursor[NEW]
-        late = old < new and ts[old] + delay <= ts[new]
-        row = old if late else new
+    for action in range(len(action_rows)):
+        row, kind, weight = action_rows[action], action_kinds[action], action_weights[action]
         rate = totals[_CLICKED] / totals[_SHOWN]
         log_odds = math.log(rate / (1.0 - rate))
         entries = start[row + 1] - start[row] + 1
@@ -59,17 +56,21 @@ def plain_step(
             root[entry] = math.sqrt(slots[line, _N])
             log_odds -= slots[line, _Z] * ALPHA / (BETA + root[entry]) * x[entry]
         chance = probability(log_odds)
-        if not late:
+        if kind & SHOW != 0:
             predicted[row] = chance
-            cursor[NEW] += 1
-            if delay > 0:
-                continue
-        label, weight = int(labels[row]), weights[row]
+        if kind & REVERSE != 0:
+            for entry in range(entries):
+                slots[at[entry], _Z] -= gradients[row, FTRL_ERROR] * x[entry]
+            totals[_SHOWN] -= weight
+        if kind & LEARN == 0:
+            continue
+        label = 1 if kind & CLICKED != 0 else 0
+        if kind & KEEP != 0:
+            gradients[row, FTRL_ERROR] = weight * (chance - label)
         for entry in range(entries):
             ftrl_step(slots, at[entry], _Z, _N, root[entry], (chance - label) * x[entry], weight)
         totals[_SHOWN] += weight
         totals[_CLICKED] += label * weight
-        cursor[OLD] += 1
 
 
 class Ftrl(RowModel):
@@ -82,13 +83,10 @@ class Ftrl(RowModel):
         self._slots = np.zeros(((1 << settings.slot_bits) + 1, 2))
         self._totals: Final = np.array([PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE])
 
-    def _step(self, every: Rows, cursor: np.ndarray, delay_ms: int) -> None:
-        plain_step(
-            *(every.start, every.keys, every.values, every.labels, every.weights, every.ts, every.predicted),
-            *(self._slots, self._totals, cursor, delay_ms),
-        )
+    def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
+        plain_step(rows.start, rows.keys, rows.values, rows.predicted, gradients, *self._state(), *actions)
 
-    def _state(self) -> tuple[np.ndarray, ...]:
+    def _state(self) -> tuple[np.ndarray, np.ndarray]:
         return self._slots, self._totals
 
     def _weights(self) -> tuple[np.ndarray, ...]:

@@ -10,11 +10,12 @@ import numpy as np
 import xxhash
 
 from online_models.features import Shown
+from online_models.mixture.actions import Actions, after_delay, shown_only
+from online_models.mixture.layout import GRADIENT_COLUMNS
 from online_models.mixture.rows import Fields, Rows, rows_of
 from online_models.mixture.selection import Selection
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
-from online_models.mixture.step import END, NEW, OLD
 from schemas.codec import encode
 from schemas.errors import DamagedState
 
@@ -23,8 +24,8 @@ from schemas.errors import DamagedState
 PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
 # The log odds of a prediction end at 35. A weight of an input near 1 that is so far beyond it has diverged.
 MOST_WEIGHT: Final = 1e4
-# A delay after which no row is ever due: rows are shown and not learned.
-_NEVER: Final = 1 << 61
+# For actions that neither keep nor reverse.
+NO_GRADIENTS: Final = np.zeros((0, GRADIENT_COLUMNS))
 
 
 class RowModel(ABC):
@@ -44,10 +45,10 @@ class RowModel(ABC):
         self._waiting = Rows.none()
 
     @abstractmethod
-    def _step(self, every: Rows, cursor: np.ndarray, delay_ms: int) -> None:
-        """Predicts the rows from `cursor[NEW]` to `cursor[END]`, learns those that are due, and moves the cursor.
+    def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
+        """Does the actions on the rows, in order; fills what they have of being shown, and `gradients` that are kept.
 
-        With nothing due it changes no state.
+        If it only shows rows it changes no state.
         """
 
     @abstractmethod
@@ -66,10 +67,11 @@ class RowModel(ABC):
         """The click probability of each row, as it was when the row was shown: in order, strictly between 0 and 1."""
         waiting = len(self._waiting)
         every = self._waiting.followed_by(rows)
-        cursor = np.zeros(3, np.int64)
-        cursor[NEW], cursor[END] = waiting, len(every)
-        self._step(every, cursor, self._settings.delay_ms)
-        self._waiting = every.behind(int(cursor[OLD]))
+        actions, learned = after_delay(
+            every.ts, every.labels, every.weights, waiting=waiting, delay_ms=self._settings.delay_ms
+        )
+        self.act(every, actions)
+        self._waiting = every.behind(learned)
         return every.predicted[waiting:]
 
     def rows(self, shown: Iterable[Shown]) -> Rows:
@@ -90,9 +92,7 @@ class RowModel(ABC):
 
         Several threads may call it at once.
         """
-        cursor = np.zeros(3, np.int64)
-        cursor[END] = len(rows)
-        self._step(rows, cursor, _NEVER)
+        self.act(rows, shown_only(len(rows)))
         return rows.predicted
 
     @property
