@@ -1,4 +1,7 @@
-"""Drives models: a fold over one partition of `outcomes`, one shard of the model. `order` says when it learns."""
+"""Drives models: a fold over one partition of `outcomes`, one shard of the model.
+
+`order` says when it learns under the policy `wait`, `open_impressions` and `policies` say it for the others.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from online_models.mixture.reading import Batch, Reader
 from online_models.mixture.rows import Rows
 from online_models.mixture.trail import follow
 from online_models.offers import Offers
+from online_models.open_impressions import CLICKED, SHOWN, OpenImpressions, keys_of
 from online_models.order import arrivals, learning_order
 from online_models.settings import LearnerSettings
 from online_models.snapshot import Header, LearnerCounts, decode_snapshot, encode_snapshot
@@ -22,11 +26,12 @@ from online_models.waiting import WaitingClicks
 from online_models.windows import Measured, Windows
 from schemas.errors import BrokenInvariant
 from schemas.events import MIN_TS_MS
-from schemas.outcomes import SHOWN
+from schemas.outcomes import SHOWN as SHOWN_KIND
 from schemas.reading import Unreadable
 from schemas.records import Out, Records
 
 _LOG: Final = "outcomes"
+_DAY_MS: Final = 86_400_000
 
 
 class Learner:
@@ -44,7 +49,12 @@ class Learner:
         self._settings_digest = settings.digest()
         self._reader = Reader(self.lineup.known)
         self._columns = [NAMED.index(name) for name in settings.slices]
+        self._shown_reader = Reader(self.lineup.known, shown=True)
+        self._shown_reader.texts = self._reader.texts
         self._waiting = WaitingClicks()
+        self._open = OpenImpressions(settings.policy)
+        # Whether impressions are followed. A log of a join that writes none is learned as with the policy `wait`.
+        self._follows = False
         self._windows = Windows(
             window_ms=settings.window_ms,
             grace_ms=settings.grace_ms,
@@ -87,9 +97,27 @@ class Learner:
             start = stop
 
     def _step(self, records: Records) -> list[Out]:
-        counts = self.counts
-        # Records of kind `shown` are left out without decoding: nothing is learned of them.
-        kept = [place for place, value in enumerate(records.values) if value is None or not value.startswith(SHOWN)]
+        if self.settings.policy == "wait" or self._follows:
+            return self._take(records)
+        shown = (place for place, value in enumerate(records.values) if value and value.startswith(SHOWN_KIND))
+        first = next(shown, None)
+        if first is None:
+            return self._take(records)
+        outs = self._take(records.slice(0, first)) if first else []
+        # Clicks that waited wait no longer: negatives will not be late any more.
+        self._learn_waiting(self._latest_ms, limit=None, offset=records.offsets[first])
+        self._follows = True
+        return outs + self._take(records.slice(first, len(records)))
+
+    def _take(self, records: Records) -> list[Out]:
+        """Learns records, all of which are followed or none."""
+        counts, follows = self.counts, self._follows
+        # Records of kind `shown` that are not followed are left out without decoding.
+        kept = [
+            place
+            for place, value in enumerate(records.values)
+            if follows or value is None or not value.startswith(SHOWN_KIND)
+        ]
         values = [records.values[place] or b"" for place in kept]
         self.offers.read(sum(map(len, values)))
         examples = np.ones(len(values), np.bool_)
@@ -101,16 +129,71 @@ class Learner:
 
         # Texts of slices are needed for as long as a batch is measured.
         self._reader.texts.clear()
-        batch = self._reader.read(values, refused)
+        batch = (self._shown_reader if follows else self._reader).read(values, refused)
         counts.consumed += len(records)
         counts.unlabelled += len(records) - len(kept)
         places = np.flatnonzero(examples)
         outs: list[Out] = []
         if len(places):
             offsets = np.array(records.offsets, np.int64)[kept][places]
-            outs = self._learn(batch, offsets, [values[each] for each in places])
+            if follows:
+                outs = self._follow(batch, offsets)
+            else:
+                outs = self._learn(batch, offsets, [values[each] for each in places])
         self._next_offset = records.next_offset
         return outs
+
+    def _follow(self, batch: Batch, offsets: NDArray[np.int64]) -> list[Out]:
+        """Shows and learns what the records of a batch say, in log order; measures rows whose label came."""
+        rows, before_ms = batch.rows, self._latest_ms
+        events, self._latest_ms = self._open.follow(
+            keys_of(batch.ids),
+            rows.ts.tolist(),
+            rows.labels.tolist(),
+            rows.weights.tolist(),
+            latest_ms=self._latest_ms,
+        )
+        predicted, reversed_ = self.lineup.follow(events, rows, offset=int(offsets[0]))
+        main = _main(predicted)
+        # Each prediction once: when its impression was shown, or when a label came of one that was not.
+        first = (events.whats == SHOWN) | (events.serials < 0)
+        follow(self._trail, offsets[events.records[first]].astype(np.uint64), main[first].view(np.uint64))
+        labelled = events.whats >= CLICKED
+        places = events.records[labelled]
+        self.counts.learned += len(places)
+        self.counts.shown += len(events.born)
+        self.counts.unlabelled += len(rows) - len(places) - len(events.born)
+        self.counts.reversed += reversed_
+        columns = [None if each is None else each[labelled] for each in predicted]
+        outs = self._measured_at(batch, places, columns, offsets)
+        if self._latest_ms // _DAY_MS != before_ms // _DAY_MS:
+            self._forget()
+        return outs
+
+    def _measured_at(
+        self,
+        batch: Batch,
+        places: NDArray[np.int64],
+        predicted: list[NDArray[np.float64] | None],
+        offsets: NDArray[np.int64],
+    ) -> list[Out]:
+        """Measures the labels of a batch, and closes windows as labels of their time come."""
+        rows = batch.rows
+        if not len(places):
+            return []
+        moved = arrivals(rows.ts[places], rows.labels[places], event_ms=self._event_ms, latest_ms=self._latest_ms)
+        self._event_ms = int(moved.event_ms[-1])
+        closed = np.concatenate(([self._windows.closed_ms], self._windows.closed_by(moved.event_ms)))
+        keys = batch.named_keys[places][:, self._columns]
+        examples = Measured(
+            rows.ts[places], rows.labels[places], rows.weights[places], batch.served[places], predicted, keys
+        )
+        self.counts.late += self._windows.add(examples, closed[:-1], self._reader.texts)
+        return self._close(closed, offsets[places])
+
+    def _forget(self) -> None:
+        self._open.forget(self._latest_ms)
+        self.lineup.keep_only(self._open.serials())
 
     def _learn(self, batch: Batch, offsets: NDArray[np.int64], values: Sequence[bytes]) -> list[Out]:
         """Learns the examples of a batch, in log order, that are due, and clicks that they release."""
@@ -119,7 +202,7 @@ class Learner:
         for place in np.flatnonzero(moved.held).tolist():
             self._waiting.hold(int(ts[place]), offset=int(offsets[place]), value=values[place])
         self._event_ms, self._latest_ms = int(moved.event_ms[-1]), moved.latest_ms
-        released, released_offsets = self._release(None)
+        released, released_offsets = self._release(self._event_ms, None)
         order, arrived = learning_order(moved.event_ms, moved.held, released.rows.ts)
         closed = np.concatenate(([self._windows.closed_ms], self._windows.closed_by(moved.event_ms)))
         self._run(
@@ -130,15 +213,19 @@ class Learner:
             closed[arrived],
             int(offsets[0]),
         )
+        return self._close(closed, offsets)
+
+    def _close(self, closed_ms: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[Out]:
+        """Closes windows; `closed_ms` is what is closed before the records at these offsets and behind each."""
         outs: list[Out] = []
-        for place in np.flatnonzero(np.diff(closed)).tolist():
-            for start_ms, window in self._windows.close(int(closed[place + 1])):
+        for place in np.flatnonzero(np.diff(closed_ms)).tolist():
+            for start_ms, window in self._windows.close(int(closed_ms[place + 1])):
                 outs += self.measuring.metrics(start_ms, window, version=int(offsets[place]) + 1)
         return outs
 
-    def _release(self, limit: int | None) -> tuple[Batch, NDArray[np.int64]]:
+    def _release(self, until_ms: int, limit: int | None) -> tuple[Batch, NDArray[np.int64]]:
         """Clicks that waited and are due, read again, with their offsets."""
-        due = list(self._waiting.release(self._event_ms, limit=limit))
+        due = list(self._waiting.release(until_ms, limit=limit))
         self.counts.waiting = len(self._waiting)
 
         def refused(place: int, _: Unreadable | None) -> None:
@@ -158,9 +245,7 @@ class Learner:
     ) -> None:
         """Predicts, then learns, rows in the order of learning, and measures the predictions."""
         predicted = self.lineup.run(rows, offset=first_offset)
-        main = predicted[0]
-        if main is None:
-            raise BrokenInvariant("the main model learns from the first offset on")
+        main = _main(predicted)
         follow(self._trail, offsets.astype(np.uint64), main.view(np.uint64))
         self.counts.learned += len(rows)
         examples = Measured(rows.ts, rows.labels, rows.weights, served, predicted, keys[:, self._columns])
@@ -172,14 +257,18 @@ class Learner:
         if not self._ended:
             return outs
         self._event_ms = max(self._event_ms, self._latest_ms)
-        self._reader.texts.clear()
-        released, offsets = self._release(limit)
-        if len(offsets):
-            closed_ms = np.full(len(offsets), self._windows.closed_ms)
-            self._run(released.rows, offsets, released.named_keys, released.served, closed_ms, self._next_offset)
+        self._learn_waiting(self._event_ms, limit=limit, offset=self._next_offset)
         while not self._waiting and self._windows and len(outs) < limit:
             outs += self.measuring.metrics(*self._windows.close_first(), version=self._next_offset)
         return outs
+
+    def _learn_waiting(self, until_ms: int, *, limit: int | None, offset: int) -> None:
+        """Learns clicks that wait, at most `limit`, of impressions up to a time, before the record at this offset."""
+        self._reader.texts.clear()
+        released, offsets = self._release(until_ms, limit)
+        if len(offsets):
+            closed_ms = np.full(len(offsets), self._windows.closed_ms)
+            self._run(released.rows, offsets, released.named_keys, released.served, closed_ms, offset)
 
     def can_sweep(self) -> bool:
         """Whether another `sweep` would do something: after `finish`, clicks wait or windows are open."""
@@ -194,9 +283,19 @@ class Learner:
             self.measuring.recent,
             counts=self.counts,
             offset=self._next_offset,
-            event_ms=self._event_ms,
+            event_ms=self._learned_ms,
             ended=self._ended,
         )
+
+    @property
+    def _learned_ms(self) -> int:
+        """The impression time up to which something is learned."""
+        return self._latest_ms if self._follows else self._event_ms
+
+    @property
+    def open(self) -> int:
+        """Impressions that were shown and have no label yet."""
+        return len(self._open)
 
     def finish(self) -> None:
         """No more outcomes will come."""
@@ -208,6 +307,7 @@ class Learner:
 
     def snapshot(self) -> bytes:
         """Everything a restart needs, canonical: equal states give equal bytes."""
+        self._forget()
         names, window_columns = self._windows.state()
         header = Header(
             model=self.settings.model,
@@ -217,6 +317,7 @@ class Learner:
             next_offset=self._next_offset,
             event_ms=self._event_ms,
             latest_ms=self._latest_ms,
+            follows=self._follows,
             trail=int(self._trail[0]),
             counts=self.counts,
             drift=self.measuring.drift,
@@ -225,17 +326,20 @@ class Learner:
             windows=names,
             columns=[],
         )
-        return encode_snapshot(header, [*self.lineup.snapshots(), *self._waiting.columns(), *window_columns])
+        late = (*self._waiting.columns(), *self._open.columns())
+        return encode_snapshot(header, [*self.lineup.snapshots(), *late, *window_columns])
 
     def restore(self, snapshot: bytes) -> None:
         """Goes on where `snapshot` was taken. Raises StateMismatch or DamagedState, and then changes nothing."""
         header, columns = decode_snapshot(
             snapshot, model=self.settings.model, shard=self.shard, settings=self._settings_digest
         )
-        waiting_from = len(header.models)
-        windows_from = waiting_from + self._waiting.column_count
+        waiting_from = 2 * len(header.models)
+        open_from = waiting_from + self._waiting.column_count
+        windows_from = open_from + self._open.column_count
         places = self.lineup.restore(header.models, columns[:waiting_from])
-        self._waiting.restore(columns[waiting_from:windows_from])
+        self._waiting.restore(columns[waiting_from:open_from])
+        self._open.restore(columns[open_from:windows_from])
         self._windows.restore(
             closed_ms=header.closed_ms, names=header.windows, columns=columns[windows_from:], models=places
         )
@@ -243,8 +347,16 @@ class Learner:
         self.measuring.drift = header.drift
         self.counts, self._trail[0] = header.counts, header.trail
         self._next_offset, self._event_ms, self._latest_ms = header.next_offset, header.event_ms, header.latest_ms
+        self._follows = header.follows
 
     @property
     def trail(self) -> str:
         """A hash of every example learned, in order, with what was predicted of it: equal for equal histories."""
         return f"{int(self._trail[0]):016x}"
+
+
+def _main(predicted: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64]:
+    main = predicted[0]
+    if main is None:
+        raise BrokenInvariant("the main model learns from the first offset on")
+    return main

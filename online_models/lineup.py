@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from online_models.kinds import new_model
 from online_models.mixture.row_model import RowModel
 from online_models.mixture.rows import Rows
+from online_models.open_impressions import Events
+from online_models.policies import LateLabels
 from online_models.settings import LearnerSettings
 from online_models.snapshot import KeptModel
 
@@ -22,6 +24,7 @@ class Entrant:
     name: str
     digest: str
     model: RowModel
+    late: LateLabels
     start: int | None
 
     def kept(self) -> KeptModel:
@@ -36,15 +39,16 @@ class Lineup:
         main = new_model(settings.learns.kind, settings.learns.mixture)
         self.main = main
         self.known = main.known
-        self.entrants = [Entrant(settings.model, settings.learns.digest(), main, 0)]
+        self.entrants = [Entrant(settings.model, settings.learns.digest(), main, LateLabels(main, settings.policy), 0)]
         for each in settings.challengers:
             model = new_model(each.kind, each.mixture, main.known)
-            self.entrants.append(Entrant(f"{settings.model}.{each.name}", each.digest(), model, None))
+            late = LateLabels(model, settings.policy)
+            self.entrants.append(Entrant(f"{settings.model}.{each.name}", each.digest(), model, late, None))
 
     @property
     def nbytes(self) -> int:
-        """Memory that all arrays take at most."""
-        return sum(each.model.nbytes for each in self.entrants)
+        """Memory that all arrays take at most, with the rows that are kept now."""
+        return sum(each.model.nbytes + each.late.kept.nbytes for each in self.entrants)
 
     def begin(self, starts: Mapping[str, KeptModel], offset: int) -> None:
         """Settles from where each challenger without a state learns: as in `starts`, and not before `offset`."""
@@ -67,9 +71,25 @@ class Lineup:
             for each in self.entrants
         ]
 
+    def follow(self, events: Events, rows: Rows, *, offset: int) -> tuple[list[NDArray[np.float64] | None], int]:
+        """The same by events: the prediction that belongs to each, and how many negatives the main model reversed."""
+        found = [
+            each.late.run(events, each.model.selected(rows))
+            if each.start is not None and each.start <= offset
+            else None
+            for each in self.entrants
+        ]
+        main = found[0]
+        return [each and each[0] for each in found], main[1] if main is not None else 0
+
+    def keep_only(self, serials: NDArray[np.int64]) -> None:
+        """All other impressions were forgotten."""
+        for each in self.entrants:
+            each.late.kept.only(serials)
+
     def snapshots(self) -> list[bytes]:
-        """The state of each."""
-        return [each.model.snapshot() for each in self.entrants]
+        """The state of each model, then the rows that each keeps."""
+        return [each.model.snapshot() for each in self.entrants] + [each.late.kept.snapshot() for each in self.entrants]
 
     def restore(self, kept: Sequence[KeptModel], snapshots: Sequence[bytes]) -> list[int | None]:
         """Takes the states of models with the same name and settings; returns where each was, None: it is new."""
@@ -79,5 +99,6 @@ class Lineup:
         for each, place in zip(self.entrants, found, strict=True):
             if place is not None:
                 each.model.restore(snapshots[place])
+                each.late.kept.restore(snapshots[len(kept) + place])
                 each.start = kept[place].start
         return found

@@ -12,6 +12,7 @@ from online_models.kinds import check_kind
 from online_models.mixture.layout import NAMED
 from online_models.mixture.rows import HASH_VERSION
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
+from online_models.open_impressions import DEFAULT_POLICY, POLICIES, Policy
 from schemas.codec import encode
 from schemas.errors import SettingsError
 
@@ -59,7 +60,7 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     A metrics window lasts `window_ms` and closes `grace_ms` after its end, in event time. `slices` are fields that
     metrics are also split by, for the `max_slices` heaviest values in a window. `publish_ms` is the least event time
-    between two published versions.
+    between two published versions. `policy` says when a negative is learned; see `policies`.
     """
 
     model: str = "ctr"
@@ -70,6 +71,7 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     slices: tuple[str, ...] = ("campaign_id",)
     max_slices: int = 50
     publish_ms: int = 60_000
+    policy: Policy = DEFAULT_POLICY
 
     def __post_init__(self) -> None:
         # The name is part of Kafka keys and metric labels.
@@ -89,6 +91,8 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise SettingsError(f"slice {name!r} is not a field to measure by; give some of {', '.join(NAMED)}")
         if len(set(self.slices)) != len(self.slices):
             raise SettingsError(f"slices {', '.join(self.slices)} name one field twice; name each once")
+        if self.policy not in POLICIES:
+            raise SettingsError(f"policy is {self.policy!r}; give {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
         names = [each.name for each in self.challengers]
         if len(set(names)) != len(names):
             raise SettingsError(f"challengers {', '.join(names)} have one name twice; name each once")
@@ -99,7 +103,7 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
         `max_slices` and `publish_ms` only decide how much is written, and may be changed at any time. So may the
         challengers: one with other settings than before begins anew.
         """
-        fields = [self.learns.digest(), self.window_ms, self.grace_ms, self.slices]
+        fields = [self.learns.digest(), self.window_ms, self.grace_ms, self.slices, self.policy]
         return xxhash.xxh3_64_hexdigest(encode(fields))
 
     def former_digests(self) -> tuple[str, ...]:

@@ -22,15 +22,17 @@ from schemas.errors import StateMismatch
 from schemas.frame import Frame
 
 # Raise the number when the layout of header or columns changes.
-_FRAME: Final = Frame(magic=b"clkmodel", format=(2).to_bytes(4, "little"), checksum_last=True)
+_FRAME: Final = Frame(magic=b"clkmodel", format=(3).to_bytes(4, "little"), checksum_last=True)
 _HEADER_LENGTH: Final = struct.Struct("<I")
 
 
 class LearnerCounts(msgspec.Struct):
-    """What became of the records so far: `consumed = learned + waiting + unlabelled + rejected`. Counted in place.
+    """What became of the records so far: `consumed = learned + waiting + shown + unlabelled + rejected`.
 
-    `waiting`: clicks held back until non-clicks of their time arrive. `unlabelled`: repeats and orphans. `rejected`:
-    not an outcome, or one that contradicts itself. `late`: learned after their metrics window closed, so not measured.
+    `learned`: labels, some of whose negatives were learned before. `waiting`: clicks held back until non-clicks of
+    their time arrive. `shown`: impressions that wait for their label, or did. `unlabelled`: repeats, orphans, and shown
+    impressions that are not followed. `rejected`: not an outcome, or one that contradicts itself. `late`: learned after
+    their metrics window closed, so not measured. `reversed`: negatives that were taken back because of a click.
     """
 
     consumed: int = 0
@@ -39,6 +41,8 @@ class LearnerCounts(msgspec.Struct):
     unlabelled: int = 0
     rejected: int = 0
     late: int = 0
+    shown: int = 0
+    reversed: int = 0
 
 
 class KeptModel(msgspec.Struct, frozen=True):
@@ -52,8 +56,9 @@ class KeptModel(msgspec.Struct, frozen=True):
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is not a long column. `columns` are the lengths of the columns in bytes, in order.
 
-    First comes the snapshot of each model, then the waiting clicks, then each open window. `recent` has for each model
-    its last windows.
+    First comes the snapshot of each model, then the rows each keeps, the waiting clicks, the open impressions, and each
+    open window. `recent` has for each model its last windows. `follows`: the log has shown impressions, so they are
+    followed.
     """
 
     model: str
@@ -63,6 +68,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     next_offset: int
     event_ms: int
     latest_ms: int
+    follows: bool
     trail: int
     counts: LearnerCounts
     drift: DriftState

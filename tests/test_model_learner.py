@@ -188,9 +188,10 @@ def test_repeats_and_orphans_teach_nothing() -> None:
     assert (ours.counts.unlabelled, ours.lineup.main.digest()) == (2, learner().lineup.main.digest())
 
 
-def test_shown_impressions_teach_nothing_and_shift_no_offset() -> None:
+def test_shown_impressions_teach_nothing_with_wait_and_shift_no_offset() -> None:
     shown = [unclicked(kind="shown", label=None)] * 3
-    ours, without = learner(), learner()
+    waits = msgspec.structs.replace(SETTINGS, policy="wait")
+    ours, without = learner(waits), learner(waits)
     ours.step(records([*shown, unclicked(), *shown, unclicked(kind="click", label=1, weight=1.0), *shown]))
     ours.step(records([*shown, unclicked()], start=11))
     without.step(

@@ -36,14 +36,17 @@ class Example(msgspec.Struct, frozen=True, gc=False):
 _decode: Any = decoder(Example).decode
 
 
-def read_example(line: bytes) -> Example | Unreadable | None:
-    """The example of a line; None for one that has no label, as a repeat; or why the line is no outcome."""
+def read_example(line: bytes, *, shown: bool = False) -> Example | Unreadable | None:
+    """The example of a line; None for one that has no label, as a repeat; or why the line is no outcome.
+
+    With `shown` an impression that was shown is an example without label.
+    """
     found: Example | Unreadable = read(line, _decode, max_bytes=MAX_OWN_RECORD_BYTES)
     if isinstance(found, Unreadable):
         return found
     if found.label != LABELS[found.kind]:
         return Unreadable(Reason.UNDECODABLE, f"the label of kind {found.kind} is not {found.label}")
-    if found.label is None:
+    if found.label is None and not (shown and found.kind == "shown"):
         return None
     if found.ts is None or not MIN_TS_MS <= found.ts <= MAX_TS_MS:
         return Unreadable(Reason.UNDECODABLE, f"ts is {found.ts}; it must be from {MIN_TS_MS} to {MAX_TS_MS}, in ms")

@@ -36,10 +36,13 @@ class Batch:
 
 
 class Reader:
-    """Reads batches of lines. `texts` has the text of each key of a field of `NAMED` that a row had."""
+    """Reads batches of lines; with `shown`, impressions that were shown are rows too, with the label -1.
 
-    def __init__(self, known: Fields, selection: Selection | None = None) -> None:
-        self._known, self._selection = known, selection
+    `texts` has the text of each key of a field of `NAMED` that a row had.
+    """
+
+    def __init__(self, known: Fields, selection: Selection | None = None, *, shown: bool = False) -> None:
+        self._known, self._selection, self._shown = known, selection, shown
         self.texts: dict[int, str] = {}
 
     def read(self, lines: Sequence[bytes], refused: Callable[[int, Unreadable | None], None]) -> Batch:
@@ -57,7 +60,7 @@ class Reader:
         keys, values, numbers = np.empty(slots, np.uint64), np.empty(slots), np.empty(slots, np.uint8)
         field_of, slot_names = np.empty(slots, np.int64), np.empty(slots, np.uint64)
         text = np.frombuffer(joined, np.uint8)
-        state = np.array([0, 0, 0, self._known.count], np.int64)
+        state = np.array([0, 0, 0, self._known.count, self._shown], np.int64)
         by_hand: dict[int, bytes] = {}
         sent = dict[int, float]()
         while True:
@@ -69,7 +72,7 @@ class Reader:
             line, row, slot = int(state[LINE]), int(state[ROW]), int(state[SLOT])
             if line == len(lines):
                 break
-            example = read_example(lines[line])
+            example = read_example(lines[line], shown=self._shown)
             state[LINE] += 1
             if example is None or isinstance(example, Unreadable):
                 refused(line, example)
@@ -77,7 +80,8 @@ class Reader:
             found = sorted(slots_of(example, self._known), key=lambda each: each[0])
             end = slot + len(found)
             field_of[slot:end], keys[slot:end], values[slot:end], numbers[slot:end] = zip(*found, strict=True)
-            labels[row], weights[row], ts[row] = example.label or 0, example.weight, example.ts or 0
+            label = -1 if example.label is None else example.label
+            labels[row], weights[row], ts[row] = label, example.weight, example.ts or 0
             by_hand[row], served[row] = example.impression_id.encode(), 0
             if example.pctr is not None:
                 sent[row] = example.pctr

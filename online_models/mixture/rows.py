@@ -96,13 +96,15 @@ class Rows:
         return Rows(**columns | {"start": self.start[own] - self.start[row]})
 
     def ordered(self, order: np.ndarray) -> Rows:
-        """The rows with these numbers, in this order; they must not have been shown yet."""
+        """The rows with these numbers, in this order."""
         lengths = np.diff(self.start)[order]
         start = np.zeros(len(order) + 1, np.int64)
         np.cumsum(lengths, out=start[1:])
         slots = np.arange(start[-1]) + np.repeat(self.start[:-1][order] - start[:-1], lengths)
-        of_slots = (self.keys[slots], self.values[slots], self.numbers[slots], self.fields[slots])
-        return Rows.of(start, *of_slots, self.labels[order], self.weights[order], self.ts[order])
+        columns = {
+            each.name: getattr(self, each.name)[slots if each.name in _OF_SLOTS else order] for each in fields(self)[1:]
+        }
+        return Rows(start, **columns)
 
 
 class Fields:

@@ -19,15 +19,18 @@ from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_TS
 from schemas.outcomes import MAX_WEIGHT
 from schemas.totals import HOUR_MS
 
-# Where a scan stands: the next line, rows so far, slots so far, fields that have a number.
-LINE, ROW, SLOT, KNOWN = 0, 1, 2, 3
+# Where a scan stands: the next line, rows so far, slots so far, fields that have a number. Then 1 if impressions that
+# were shown are rows.
+LINE, ROW, SLOT, KNOWN, WITH_SHOWN = 0, 1, 2, 3, 4
 # Known names of an outcome by number: those of slots come first.
 _OTHERS = ("kind", "impression_id", "ts", "label", "weight", "features", "pctr")
 _KIND, _ID, _TS, _LABEL, _WEIGHT, _FEATURES, _PCTR = range(len(NAMED), len(NAMED) + len(_OTHERS))
 _UNKNOWN = len(NAMED) + len(_OTHERS)
 _NAMES = np.array([text_hash(name) for name in (*NAMED, *_OTHERS)], np.uint64)
-_NEEDED = sum(1 << number for number in (_KIND, _ID, _TS, _LABEL))
+_NEEDED = sum(1 << number for number in (_KIND, _ID, _TS))
+# The kind of each label; a row without one has the label -1, and the kind of a shown impression.
 _CLICK, _UNCLICKED = np.uint64(text_hash("", "click")), np.uint64(text_hash("", "unclicked"))
+_SHOWN = np.uint64(text_hash("", "shown"))
 _HOURS = np.array([text_hash("hour", str(hour)) for hour in range(24)], np.uint64)
 _SEED, _PRIME, _BOUND = np.uint64(SEED), np.uint64(PRIME), np.uint64(BOUND)
 _NAMELESS = np.uint64(text_hash(""))
@@ -385,7 +388,10 @@ def scan(
                 break
         if good:
             at = _spaces(text, at + 1)
-            agrees = kind == (_CLICK if labels[row] == 1 else _UNCLICKED)
+            if labels[row] == -1:
+                agrees = kind == _SHOWN and state[WITH_SHOWN] != 0
+            else:
+                agrees = kind == (_CLICK if labels[row] == 1 else _UNCLICKED)
             good = at == line_starts[state[LINE] + 1] - 1 and agrees and seen & _NEEDED == _NEEDED
         if good:
             hour = ts[row] // HOUR_MS % 24

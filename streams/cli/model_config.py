@@ -15,6 +15,7 @@ import msgspec
 from online_models.kinds import check_kind
 from online_models.mixture.layout import NAMED
 from online_models.mixture.settings import DEFAULTS, WHOLE, MixtureSettings
+from online_models.open_impressions import DEFAULT_POLICY, POLICIES, Policy
 from online_models.settings import Challenger, LearnerSettings, ModelSettings
 from schemas.bounds import parse_duration_ms
 from schemas.errors import SettingsError
@@ -28,15 +29,17 @@ class ModelConfig(msgspec.Struct, frozen=True):
 
     learns: ModelSettings = ModelSettings()
     slices: tuple[str, ...] = SLICES
+    policy: Policy = DEFAULT_POLICY
     challengers: tuple[Challenger, ...] = ()
 
     def learner(self, *, kind: str | None = None, grace_ms: int) -> LearnerSettings:
-        """The settings of a worker. It learns a label when it comes, so `delay` is of no use to it."""
+        """The settings of a worker. Its labels come in time, by `policy`, so `delay` is of no use to it."""
         learns = self.learns if kind is None else msgspec.structs.replace(self.learns, kind=kind)
         return LearnerSettings(
             learns=_at_once(learns),
             challengers=tuple(map(_at_once, self.challengers)),
             slices=self.slices,
+            policy=self.policy,
             grace_ms=grace_ms,
         )
 
@@ -88,6 +91,12 @@ def _slices(value: Any) -> tuple[str, ...]:
     return found
 
 
+def _policy(value: Any) -> str:
+    if value not in POLICIES:
+        raise SettingsError(f"is {_shown(value)}; give {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
+    return str(value)
+
+
 def _delay(value: Any) -> int:
     if not isinstance(value, str):
         raise SettingsError(f'is {_shown(value)}; give a duration as text, such as "30m"')
@@ -114,6 +123,15 @@ _SETTINGS: Final[Mapping[str, Mapping[str, _Setting]]] = {
         ),
         "slices": _Setting(_slices, list(SLICES), f"Fields to measure by: some of {', '.join(NAMED)}."),
         "delay": _Setting(_delay, "0s", "How long after an impression was shown its label is known, up to 31d."),
+    },
+    "labels": {
+        "policy": _Setting(
+            _policy,
+            DEFAULT_POLICY,
+            "When the worker learns that an impression was not clicked. matched: after as long as clicks take, and it\n"
+            "# is taken back if a click comes later. reversal: at once, and taken back. fake_negative: at once, for\n"
+            "# good. wait: when the window has passed, and clicks as late; so is a log without shown impressions.",
+        ),
     },
     "fields": {
         "only": _Setting(
@@ -188,8 +206,8 @@ def config_of(document: Mapping[str, Any]) -> ModelConfig:
     main = dict(document)
     challengers = main.pop(_CHALLENGERS, [])
     taken = dict(_taken(main))
-    slices = taken.pop("slices", SLICES)
-    return ModelConfig(ModelSettings(**_model(taken)), slices, tuple(_challengers(taken, challengers)))
+    slices, policy = taken.pop("slices", SLICES), taken.pop("policy", DEFAULT_POLICY)
+    return ModelConfig(ModelSettings(**_model(taken)), slices, policy, tuple(_challengers(taken, challengers)))
 
 
 def _model(taken: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,6 +227,8 @@ def _challengers(main: Mapping[str, Any], found: Any) -> Iterator[Challenger]:
             taken = dict(_taken(own))
             if "slices" in taken:
                 raise SettingsError("slices are those of all models; give them once, at the top")
+            if "policy" in taken:
+                raise SettingsError("labels.policy is that of all models; give it once, for the main model")
             yield Challenger(name=name, **_model({**main, **taken}))
         except SettingsError as error:
             raise SettingsError(f"challenger {name}: {error}") from error

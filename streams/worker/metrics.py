@@ -89,6 +89,8 @@ CATALOGUE: Final = {
         _counter("join", "decisions", "decisions", "What was decided.", "decision", "partition"),
         _gauge("join", "watermark_seconds", "Unix seconds", "Event time; a record below is late.", "log", "partition"),
         _gauge("learn", "outcomes", "outcomes", "Outcomes by fate.", "fate", "shard"),
+        _gauge("learn", "unlabelled_impressions", "impressions", "Shown, and without a label yet.", "shard"),
+        _gauge("learn", "reversed_negatives", "impressions", "Learned as negatives, then clicked.", "shard"),
         _gauge(
             "learn", "model_held", "", "1 while a model's newest version is not published.", "model", "reason", "shard"
         ),
@@ -148,8 +150,8 @@ OF_RUN: Final = (PREFIX + "ledger", PREFIX + "decisions")
 LABELS: Final = {
     "partition": "partition of the input",
     "log": "role of the input: impressions, clicks or outcomes",
-    "fate": "of `ledger`: accepted, late, duplicate or rejected; of `outcomes`: learned, waiting, unlabelled, rejected "
-    "or late; of `campaign_records`: accepted, unchanged or the reason of the refusal",
+    "fate": "of `ledger`: accepted, late, duplicate or rejected; of `outcomes`: learned, waiting, shown, unlabelled, "
+    "rejected or late; of `campaign_records`: accepted, unchanged or the reason of the refusal",
     "decision": "closed, unclicked, billable, repeat or orphan",
     "shard": "model shard: the partition of `ads.outcomes`",
     "model": "model; that of a challenger ends with a dot and its name",
@@ -235,8 +237,10 @@ def _join_metrics(partition: str, fold: JoinFold) -> Iterator[Metric]:
 
 def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
     counts = fold.counts
-    for fate in ("learned", "waiting", "unlabelled", "rejected", "late"):
+    for fate in ("learned", "waiting", "shown", "unlabelled", "rejected", "late"):
         yield sample("outcomes", getattr(counts, fate), fate=fate, shard=partition)
+    yield sample("unlabelled_impressions", fold.open, shard=partition)
+    yield sample("reversed_negatives", counts.reversed, shard=partition)
     for model, window in fold.measuring.last.items():
         for figure in ("ne", "log_loss", "auc", "calibration", "ece"):
             value = getattr(window, figure)

@@ -6,6 +6,8 @@ import math
 import random
 from collections.abc import Sequence
 
+import msgspec
+
 from schemas.bounds import JoinBounds
 from schemas.codec import encode
 from schemas.outcomes import Outcome
@@ -19,9 +21,18 @@ _DEVICES = {"phone": 0.3, "desktop": -0.3}
 
 
 def outcomes(
-    count: int, *, negative_rate: float = 0.05, spacing_ms: int = 200, window_ms: int = 1_800_000, seed: int = 1
+    count: int,
+    *,
+    negative_rate: float = 0.05,
+    spacing_ms: int = 200,
+    window_ms: int = 1_800_000,
+    seed: int = 1,
+    shown: bool = False,
 ) -> list[Outcome]:
-    """What a join decides of `count` impressions: clicks when they happen, a share of the rest when the window ends."""
+    """What a join decides of `count` impressions: clicks when they happen, a share of the rest when the window ends.
+
+    With `shown` also that they were shown, for the same share.
+    """
     random_ = random.Random(seed)
     bounds = JoinBounds(negative_rate=negative_rate, window_ms=window_ms)
     decided: list[tuple[int, int, Outcome]] = []
@@ -54,6 +65,12 @@ def outcomes(
             user_id=f"u{number}",
             features={"age_minutes": minutes, "returning": minutes % 2 == 0, "topic": f"t{minutes % 7}"},
         )
+        if shown and kept:
+            weight = 1 / bounds.negative_rate
+            early = msgspec.structs.replace(
+                outcome, kind="shown", label=None, weight=weight, click_id=None, click_ts=None, delay_ms=None
+            )
+            decided.append((ts_ms, number, early))
         decided.append((ts_ms + (delay_ms if clicked else window_ms), number, outcome))
     return [outcome for _, _, outcome in sorted(decided, key=lambda entry: entry[:2])]
 

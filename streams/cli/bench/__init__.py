@@ -19,6 +19,10 @@ COMMANDS = {
         "streams.cli.bench.backfill:backfill",
         "Compare the speed of a backfill with that of live workers over the same topics, both into ClickHouse.",
     ),
+    "delay": Lazy(
+        "streams.cli.bench.delay:delay",
+        "Learn a made-up stream under each policy for late labels; compare with labels that are known at once.",
+    ),
     "recovery": Lazy(
         "streams.cli.bench.recovery:recovery",
         "Kill a join worker that has this many open impressions: seconds until it is live again, memory, disk space.",
