@@ -12,7 +12,7 @@ from online_models.kinds import check_kind
 from online_models.mixture.layout import NAMED
 from online_models.mixture.rows import HASH_VERSION
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
-from online_models.open_impressions import DEFAULT_POLICY, POLICIES, Policy
+from online_models.open_impressions import DEFAULT_POLICY, Policy
 from schemas.codec import encode
 from schemas.errors import SettingsError
 
@@ -91,8 +91,6 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise SettingsError(f"slice {name!r} is not a field to measure by; give some of {', '.join(NAMED)}")
         if len(set(self.slices)) != len(self.slices):
             raise SettingsError(f"slices {', '.join(self.slices)} name one field twice; name each once")
-        if self.policy not in POLICIES:
-            raise SettingsError(f"policy is {self.policy!r}; give {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
         names = [each.name for each in self.challengers]
         if len(set(names)) != len(names):
             raise SettingsError(f"challengers {', '.join(names)} have one name twice; name each once")

@@ -82,13 +82,14 @@ def test_the_printed_default_is_what_holds_without_a_file(outcomes: Path, tmp_pa
 def test_the_printed_default_names_every_setting() -> None:
     printed = tomllib.loads(default_text())
     names = {key for value in printed.values() if isinstance(value, dict) for key in value}
-    assert names | {"delay_ms"} == set(MixtureSettings.__struct_fields__) == set(OTHERS)
+    assert (names - {"policy"}) | {"delay_ms"} == set(MixtureSettings.__struct_fields__) == set(OTHERS)
 
 
 def test_each_key_of_a_file_reaches_the_model() -> None:
     text = """
         slices = ["device", "country"]
         delay = "5s"
+        labels.policy = "reversal"
         fields.only = ["campaign_id", "features.site"]
         numbers.as_categories = ["features.price"]
         crosses = {kept = 0, kept_early = 1}
@@ -97,6 +98,8 @@ def test_each_key_of_a_file_reaches_the_model() -> None:
     """
     found = config_of(tomllib.loads(text))
     assert found.slices == ("device", "country")
+    assert found.learner(grace_ms=0).policy == "reversal"
+    assert config_of({}).learner(grace_ms=0).policy == "matched"
     assert found.learns.mixture == MixtureSettings(**{**OTHERS, "leave_out": (), "novelty": True})
     assert config_of(
         tomllib.loads('fields.leave_out = ["device"]\nexperts.novelty = false')
@@ -202,6 +205,11 @@ def test_a_name_that_no_row_has_is_said(outcomes: Path, tmp_path: Path) -> None:
         ('numbers.as_categories = ["device"]', "numbers.as_categories has 'device', .*; give features.NAME"),
         (f"fields.only = {[f'features.{n}' for n in range(58)]}", "58 features; name at most 57"),
         ('slices = ["user_id"]', "slice 'user_id' is not a field to measure by"),
+        ('labels.policy = "never"', "labels.policy is 'never'; give wait, fake_negative, reversal or matched"),
+        (
+            'challengers = [{name = "b", labels = {policy = "wait"}}]',
+            "challenger b: labels.policy is that of all models",
+        ),
         ("delay = 30", "delay is 30; give a duration as text"),
         ('delay = "30"', "delay is no duration: .* write it as 30m"),
         ('delay = "32d"', "delay is 2764800000 ms; give a duration from 0s to 31d"),

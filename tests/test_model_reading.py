@@ -15,7 +15,7 @@ import pytest
 from online_models.mixture import reading
 from online_models.mixture.examples import Example, read_example
 from online_models.mixture.reading import Reader
-from online_models.mixture.rows import Fields, Rows
+from online_models.mixture.rows import Fields
 from schemas.reading import Unreadable
 from tests.effort import tries
 from tests.models.clicks import examples, rows_of
@@ -24,20 +24,17 @@ ROOT = Path(__file__).parent.parent
 GOOD = b'{"kind":"click","impression_id":"i1","ts":1700000000000,"label":1'
 
 
-def by_hand(lines: list[bytes], known: Fields) -> Rows:
-    return rows_of([each for each in map(read_example, lines) if isinstance(each, Example)], known)
-
-
-def assert_same(lines: list[bytes]) -> None:
+def assert_same(lines: list[bytes], *, shown: bool = False) -> None:
     refused: list[int] = []
-    reader, known = Reader(Fields()), Fields()
+    reader, known = Reader(Fields(), shown=shown), Fields()
     batch = reader.read(lines, lambda place, _: refused.append(place))
-    expected = by_hand(lines, known)
+    found = [read_example(line, shown=shown) for line in lines]
+    good = [each for each in found if isinstance(each, Example)]
+    expected = rows_of(good, known)
     assert all(
         np.array_equal(ours, theirs) for ours, theirs in zip(batch.rows.columns(), expected.columns(), strict=True)
     )
-    assert refused == [place for place, line in enumerate(lines) if not isinstance(read_example(line), Example)]
-    good = [each for each in map(read_example, lines) if isinstance(each, Example)]
+    assert refused == [place for place, each in enumerate(found) if not isinstance(each, Example)]
     assert [each.decode() for each in batch.ids] == [each.impression_id for each in good]
     assert [None if np.isnan(each) else each for each in batch.served] == [
         each.pctr if each.pctr is not None and 0.0 <= each.pctr <= 1.0 else None for each in good
@@ -45,16 +42,16 @@ def assert_same(lines: list[bytes]) -> None:
     assert [reader.texts.get(key) for key in batch.named_keys[:, 0].tolist()] == [each.campaign_id for each in good]
 
 
-def left_to_msgspec(line: bytes, monkeypatch: pytest.MonkeyPatch) -> bool:
+def left_to_msgspec(line: bytes, monkeypatch: pytest.MonkeyPatch, *, shown: bool = False) -> bool:
     left: list[bytes] = []
 
-    def spy(one: bytes) -> Example | Unreadable | None:
+    def spy(one: bytes, *, shown: bool) -> Example | Unreadable | None:
         left.append(one)
-        return read_example(one)
+        return read_example(one, shown=shown)
 
     with monkeypatch.context() as patched:
         patched.setattr(reading, "read_example", spy)
-        Reader(Fields()).read([line], lambda *_: None)
+        Reader(Fields(), shown=shown).read([line], lambda *_: None)
     return bool(left)
 
 
@@ -101,10 +98,27 @@ def test_what_the_scanner_is_not_sure_of_msgspec_decides(line: bytes, monkeypatc
     assert_same([GOOD + b',"features":{"z":1}}', line, GOOD + b',"features":{"y":2,"z":1}}'])
 
 
+def test_impressions_that_were_shown_are_rows_without_label_only_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = b'{"kind":"shown","impression_id":"i1","weight":20,"ts":1700000000000,"country":"de","features":{"a":1}}'
+    labelled, unlabelled = shown[:-1] + b',"label":0}', GOOD.replace(b',"label":1', b"") + b"}"
+    for line, is_read in ((shown, True), (labelled, False), (unlabelled, False)):
+        assert left_to_msgspec(line, monkeypatch, shown=True) != is_read
+        assert left_to_msgspec(line, monkeypatch)
+        for wanted in (True, False):
+            assert_same([GOOD + b"}", line, GOOD + b"}"], shown=wanted)
+    assert Reader(Fields(), shown=True).read([shown], print).rows.labels.tolist() == [-1]
+    assert len(Reader(Fields()).read([shown], lambda *_: None).rows) == 0
+
+
+@pytest.mark.parametrize("shown", [False, True])
 @pytest.mark.parametrize("seed", range(tries(20)))
-def test_mutated_lines_give_the_same_rows_as_msgspec(seed: int) -> None:
+def test_mutated_lines_give_the_same_rows_as_msgspec(seed: int, shown: bool) -> None:
     random = Random(seed)
-    lines = [msgspec.json.encode(each) for each in examples(200, seed=seed, negative_weight=2.0)]
+    found = examples(200, seed=seed, negative_weight=2.0)
+    found[::3] = [msgspec.structs.replace(each, kind="shown", label=None) for each in found[::3]]
+    lines = [msgspec.json.encode(each) for each in found]
     for place in random.sample(range(len(lines)), 120):
         line = bytearray(lines[place])
         for _ in range(random.choice((1, 1, 2))):
@@ -113,7 +127,7 @@ def test_mutated_lines_give_the_same_rows_as_msgspec(seed: int) -> None:
                 random.choices(b' "{}[]:,.-0159eEtfn\\_a\xc3\x7f', k=random.randint(0, 2))
             )
         lines[place] = bytes(line).replace(b"\n", b"")
-    assert_same(lines)
+    assert_same(lines, shown=shown)
 
 
 SCAN_UNCOMPILED = """

@@ -45,6 +45,6 @@ def examples(count: int, *, seed: int = 1, rate_log_odds: float = -1.5, negative
 def rows_of(found: Sequence[Example], known: Fields) -> Rows:
     """The rows of examples, by `slots_of` alone."""
     made = rows.rows_of(found, known)
-    made.labels[:] = [each.label or 0 for each in found]
+    made.labels[:] = [-1 if each.label is None else each.label for each in found]
     made.weights[:] = [each.weight for each in found]
     return made
