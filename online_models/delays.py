@@ -19,7 +19,7 @@ _PRIOR_MS: Final = (1_000, 1_800_000)
 
 
 def part_of(delay_ms: int) -> int:
-    """The part a delay belongs to: four to each power of two, each of whole ms, as in HdrHistogram (G. Tene)."""
+    """The part a delay belongs to: four to each power of two, each of whole ms, as in an HDR histogram (G. Tene)."""
     power = max(0, delay_ms.bit_length() - 3)
     return 4 * power + (delay_ms >> power)
 

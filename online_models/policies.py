@@ -1,6 +1,6 @@
 """From events to what a model does with its rows, by the policy for labels that come late.
 
-`fake_negative` learns a negative at once and then, if there is one, the click (S. I. Ktena et al., RecSys 2019).
+`fake_negative` learns a negative at once and then, if there is one, the click (S. I. Ktena et al., 2019).
 `reversal` takes the negative back before it learns the click. `matched` does too, and learns the negative after as long
 as clicks take, so that at each time both labels are there in their true proportion, and few negatives are reversed.
 """

@@ -159,7 +159,7 @@ def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_ki
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=1)
     worker = Worker(cluster, tmp_path)
-    load = Load(cluster, outcomes(200_000, negative_rate=0.1, spacing_ms=500, window_ms=WINDOW_MS))
+    load = Load(cluster, outcomes(200_000, negative_rate=0.1, spacing_ms=500, window_ms=WINDOW_MS, shown=True))
     load.transaction()
     for _ in range(2):
         with load.flowing():
@@ -180,6 +180,7 @@ def test_model_trail_and_metrics_equal_those_of_a_learner_never_stopped_after_ki
 
     learner, outs = never_stopped(cluster, CONFIG)
     assert learner.counts.rejected == load.sent - load.sent // 5
+    assert learner.counts.reversed > 0
     mark = orjson.loads(worker.committed().metadata or "")
     assert mark["trail"] == learner.trail
     assert mark["next_offset"] == worker.committed().offset == learner.positions()["outcomes"]
