@@ -249,6 +249,17 @@ def test_a_day_later_a_learner_has_no_rows_of_what_it_forgot() -> None:
     assert len(ours.lineup.entrants[0].late.kept) == 1
 
 
+def test_a_snapshot_has_nothing_that_could_be_forgotten_however_the_log_was_cut() -> None:
+    hour_ms = 3_600_000
+    times = (5 * hour_ms, LONGEST_WAIT_MS + hour_ms, LONGEST_WAIT_MS + 6 * hour_ms)
+    log = records([outcome("shown", f"{passed_ms}", START_MS + passed_ms) for passed_ms in times])
+    one_by_one = Learner(settings("reversal"), shard=0)
+    for place in range(len(log)):
+        one_by_one.step(log.slice(place, place + 1))
+    assert one_by_one.snapshot() == learned("reversal", log).snapshot()
+    assert one_by_one.open == 2
+
+
 def test_negatives_are_due_in_the_order_of_their_times() -> None:
     open_ = OpenImpressions("matched")
     keys = [2**63, 2**62, 2**61]
