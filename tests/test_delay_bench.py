@@ -17,7 +17,7 @@ def test_stream_has_the_clicks_and_delays_that_it_says() -> None:
     assert clicks == pytest.approx(made.chances.sum(), abs=4 * clicks**0.5)
     assert made.delays_ms.max() == WINDOW_MS
     assert sorted(made.delays_ms[made.clicked].tolist())[clicks // 2] == pytest.approx(75_000, rel=0.15)
-    assert 0.98 < WITHIN_WINDOW < 0.99
+    assert 0.97 < WITHIN_WINDOW < 0.98
     assert sorted(made.rows.ts.tolist()) == made.rows.ts.tolist()
 
 

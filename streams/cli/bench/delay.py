@@ -30,7 +30,7 @@ _MEASURES: Final = ("early", "later", "hour_after_shift", "calibration", "revers
 def delay(
     impressions: Annotated[int, typer.Option(min=1_000, help="Impressions of a stream.")] = 1_000_000,
     hours: Annotated[int, typer.Option(min=6, help="How long it is; half-way click rates shift.")] = 24,
-    seeds: Annotated[int, typer.Option(min=1, help="Streams to take the mean of; each takes a minute.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="Streams to take the mean of; each takes a minute.")] = 3,
     negative_rate: Annotated[float, typer.Option(min=0.001, max=1.0, help="As that of the join.")] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:
