@@ -185,6 +185,15 @@ def test_a_negative_is_learned_just_when_its_delay_has_passed() -> None:
         assert reversed_of(outcome("shown", "a"), later, outcome("click", "a")) == expected
 
 
+def test_a_negative_is_learned_and_taken_back_with_the_weight_of_its_own_impression() -> None:
+    log = [outcome("shown", "a"), outcome("shown", "b", due_ms("a"), weight=8.0), outcome("click", "a")]
+    # The prior is two rows.
+    for count, weight in ((2, 2.0 + 4.0), (3, 2.0 + 1.0)):
+        model = learned("matched", records(log[:count])).lineup.main
+        assert isinstance(model, Mixture)
+        assert model._totals[WEIGHT] == weight
+
+
 def test_a_click_before_its_delay_is_as_if_there_had_been_no_negative() -> None:
     ours = learned("matched", records([outcome("shown", "a"), outcome("click", "a")]))
     theirs = learned("matched", records([outcome("shown", "b"), outcome("click", "a")]))
