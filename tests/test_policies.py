@@ -30,6 +30,7 @@ from online_models.mixture.layout import (
     CROSS_SINCE,
     GRADIENT_COLUMNS,
     NUMBERS,
+    PAIR_CLICKED,
     PAIR_SHOWN,
     PAIR_WEIGHT,
     SEEN,
@@ -348,6 +349,18 @@ def test_a_reversal_takes_nothing_from_pairs_that_were_not_counted_then(since: f
     acted(model, rows, REVERSE, gradients=gradients)
     assert np.array_equal(model._pairs[:, PAIR_SHOWN], np.zeros_like(before) if restored else before)
     assert np.array_equal(model._pairs[:, PAIR_WEIGHT], weights) != restored
+
+
+def test_a_pair_never_has_fewer_rows_than_clicks() -> None:
+    # A row can have more pairs than are counted; after another choice of crosses it may be others that are not.
+    model = Mixture(SMALL)
+    rows, gradients = one_row(model), np.zeros((1, GRADIENT_COLUMNS))
+    acted(model, rows, SHOW, LEARN | KEEP, gradients=gradients)
+    counted = model._pairs[:, PAIR_SHOWN] > 0.0
+    model._pairs[counted, PAIR_SHOWN], model._pairs[counted, PAIR_CLICKED] = 30.0, 12.0
+    acted(model, rows, REVERSE, SHOW, gradients=gradients)
+    assert (model._pairs[:, PAIR_SHOWN] >= model._pairs[:, PAIR_CLICKED]).all()
+    assert 0.0 < rows.predicted[0] < 1.0
 
 
 def test_a_mean_square_never_becomes_negative() -> None:

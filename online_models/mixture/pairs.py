@@ -146,7 +146,9 @@ def reverse_pairs(
         if crosses[cross, CROSS_SINCE] <= taken[LEARNED_EPOCH]:
             crosses[cross, CROSS_SLOPE] -= taken[PARENT_ERROR] * delta
             adagrad_back(crosses, cross, CROSS_WEIGHT, CROSS_GRADIENT, COUNT_RATE, taken[COUNT_ERROR] * delta)
-            pairs[pair_at[pair], PAIR_SHOWN] -= weight
+            # Of a row with more pairs than are counted, others may have been: clicks are never more than rows.
+            line = pair_at[pair]
+            pairs[line, PAIR_SHOWN] = max(pairs[line, PAIR_CLICKED], pairs[line, PAIR_SHOWN] - weight)
 
 
 @part
