@@ -16,6 +16,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Produc
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # not in its __all__
 
 from schemas.bounds import JoinBounds
+from schemas.codec import decode
 from schemas.errors import TopicsChanged
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
@@ -24,8 +25,10 @@ from streams.engine.pace import RunnerProgress
 from streams.kafka import topic_watch
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.groups import offsets_now
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
+from streams.kafka.topic_facts import Note
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import join_topics
 from streams.pacing.settings import PacingSettings
@@ -183,6 +186,8 @@ def test_partitions_added_under_a_join_end_it_with_their_counts_and_so_does_ever
     join = opened(system.join())
     join.start()
     eventually(lambda: _committed(system, "join", "impressions"), equals=[2, 1])
+    # The worker's last note may be of the moments before that.
+    eventually(lambda: _noted(system, "join", "impressions"), equals=(1, 2))
     system.add_partitions("impressions", 3)
     sentence = r"impressions was given other partitions \(2 -> 3\): at .* group .*join had committed offset"
     with pytest.raises(TopicsChanged, match=sentence):
@@ -318,6 +323,16 @@ def _wait_until_noted(system: System) -> None:
     for role in ("impressions", "clicks"):
         eventually(partial(_committed, system, "join", role), equals=[0, 0])
     TopicWatch(system.cluster, join_topics(system.cluster, system.cluster.group("join"))).look()
+
+
+def _noted(system: System, group: str, role: str) -> tuple[int, int]:
+    """The lowest and the highest committed offset that the newest note has."""
+    topic = system.cluster.topic(role)
+    (place,) = offsets_now(
+        system.cluster, f"{system.cluster.group(group)}{topic_watch.NOTES}", [TopicPartition(topic, 0)]
+    )
+    noted = decode((place.metadata or "").encode(), Note).topics[topic]
+    return noted.lowest, noted.highest
 
 
 def _committed(system: System, group: str, role: str) -> list[int]:

@@ -121,7 +121,8 @@ def test_beside_a_live_worker_what_is_settled_agrees_and_is_most_of_it(ran: Ran)
     assert ran.live["events"]["impressions"] >= 60_000
     # The last half minute of window is open, and the last minutes are not final.
     assert counts["outcomes"] > 10_000
-    assert counts["outcomes in ClickHouse"] == counts["outcomes"]
+    # Nearly every other outcome is one of a shown impression, which ClickHouse does not keep.
+    assert 0.45 < counts["outcomes in ClickHouse"] / counts["outcomes"] < 0.6
     assert counts["minute totals"] > 50
     assert counts["minute totals in ClickHouse"] == counts["minute totals"]
 
