@@ -327,11 +327,10 @@ def _wait_until_noted(system: System) -> None:
 
 def _noted(system: System, group: str, role: str) -> tuple[int, int]:
     """The lowest and the highest committed offset that the newest note has."""
-    topic = system.cluster.topic(role)
-    (place,) = offsets_now(
-        system.cluster, f"{system.cluster.group(group)}{topic_watch.NOTES}", [TopicPartition(topic, 0)]
-    )
-    noted = decode((place.metadata or "").encode(), Note).topics[topic]
+    topic, notes = system.cluster.topic(role), f"{system.cluster.group(group)}{topic_watch.NOTES}"
+    places = offsets_now(system.cluster, notes, [TopicPartition(topic, 0)])
+    assert places is not None
+    noted = decode((places[0].metadata or "").encode(), Note).topics[topic]
     return noted.lowest, noted.highest
 
 
