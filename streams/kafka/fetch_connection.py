@@ -61,7 +61,6 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # as above
         given = {**settings, "request_timeout_ms": answer_s * 1_000, "max_idle_ms": None}
         super().__init__(*address, **given)
         self._answer_s = answer_s
-        self._answers = _Answers()
 
     async def connect(self) -> None:
         """Connects and signs in. Raises UnknownFormat if the broker does not have the version of the request."""
@@ -72,7 +71,9 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # as above
                 f"the broker {self.host}:{self.port} answers fetches of version {least} to {most}, not "
                 f"{_REQUEST.API_VERSION}"
             )
-        # Everything that was asked is answered, so nothing is lost between the two readers.
+        # Everything that was asked is answered, so nothing is lost between the two readers. Its memory is made only
+        # now: while a broker is down, ten tries a second would each take it.
+        self._answers = _Answers()
         self._read_task.cancel()
         self._writer.transport.set_protocol(self._answers)
 
