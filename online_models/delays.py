@@ -8,8 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.topics import DAY_MS
+
 # No join waits longer than 31 days for a click, so one day more is enough for everything that waits for one.
-LONGEST_WAIT_MS: Final = 32 * 86_400_000
+LONGEST_WAIT_MS: Final = 32 * DAY_MS
 # Each click makes all before it count so much less: a window of about 2,000 clicks, so that a share is known to a
 # hundredth.
 _KEPT: Final = 1.0 - 1.0 / 2_000.0

@@ -29,9 +29,9 @@ from schemas.events import MIN_TS_MS
 from schemas.outcomes import SHOWN as SHOWN_KIND
 from schemas.reading import Unreadable
 from schemas.records import Out, Records
+from schemas.topics import DAY_MS
 
 _LOG: Final = "outcomes"
-_DAY_MS: Final = 86_400_000
 
 
 class Learner:
@@ -166,7 +166,7 @@ class Learner:
         self.counts.reversed += reversed_
         columns = [None if each is None else each[labelled] for each in predicted]
         outs = self._measured_at(batch, places, columns, offsets)
-        if self._latest_ms // _DAY_MS != before_ms // _DAY_MS:
+        if self._latest_ms // DAY_MS != before_ms // DAY_MS:
             self._forget()
         return outs
 

@@ -12,14 +12,12 @@ non-clicks, by as much time as it lags.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# No join waits longer than 31 days for a click, so one day more is enough. Without a bound, a join that keeps no
-# non-clicks at all (negative rate 0) would fill the memory with clicks.
-_LONGEST_WAIT_MS: Final = 32 * 86_400_000
+from online_models.delays import LONGEST_WAIT_MS
 
 Times = NDArray[np.int64]
 
@@ -39,9 +37,10 @@ class Arrivals:
 
 def arrivals(ts: Times, labels: NDArray[np.int8], *, event_ms: int, latest_ms: int) -> Arrivals:
     """Moves event time by one or more examples: a non-click moves it to its own time, a click to 32 days before."""
+    # Without a bound, a join that keeps no non-clicks at all (negative rate 0) would fill the memory with clicks.
     clicked = labels == 1
     latest = np.maximum.accumulate(np.maximum(ts, latest_ms))
-    event = np.maximum.accumulate(np.maximum(np.where(clicked, latest - _LONGEST_WAIT_MS, ts), event_ms))
+    event = np.maximum.accumulate(np.maximum(np.where(clicked, latest - LONGEST_WAIT_MS, ts), event_ms))
     return Arrivals(event, clicked & (ts > event), int(latest[-1]))
 
 

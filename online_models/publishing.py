@@ -24,6 +24,7 @@ from schemas.codec import encode
 from schemas.frame import Frame
 from schemas.models import ModelChoice, ModelManifest
 from schemas.records import Out
+from schemas.topics import DAY_MS
 
 PART: Final = Frame(magic=b"clkmpart", format=(1).to_bytes(4, "little"))
 # Version, number of the part, number of all parts.
@@ -33,7 +34,6 @@ PART_BYTES: Final = 900_000
 # The fastest: a higher level saves a tenth, in three times the time.
 _LEVEL: Final = 1
 _DAYS_KEPT: Final = 7
-DAY_MS: Final = 86_400_000
 
 
 def packed(data: bytes) -> bytes:

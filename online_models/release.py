@@ -13,11 +13,11 @@ from typing import Final, Literal
 import msgspec
 
 from online_models.metrics import Scores, normalised
+from schemas.topics import DAY_MS
 
 # Why a model is held back.
 Held = Literal["", "not_finite", "weights", "calibration", "frozen"]
 HELD: Final[tuple[Held, ...]] = ("not_finite", "weights", "calibration", "frozen")
-DAY_MS: Final = 86_400_000
 CALIBRATED: Final = (0.5, 2.0)
 # With fewer clicks and predicted clicks together, a day of chance alone reaches those bounds.
 LEAST_CLICKS: Final = 30.0

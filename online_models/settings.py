@@ -15,10 +15,10 @@ from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.open_impressions import DEFAULT_POLICY, Policy
 from schemas.codec import encode
 from schemas.errors import SettingsError
+from schemas.topics import DAY_MS
 
 # Raise it when a newer program would learn the same outcomes differently under the same settings.
 LEARNER_VERSION: Final = 2
-_DAY_MS: Final = 86_400_000
 _NAME: Final = r"[A-Za-z0-9._-]{1,64}"
 _CHALLENGER: Final = r"[A-Za-z0-9_-]{1,32}"
 # The name of the copy that a rollback publishes, behind the model's.
@@ -78,10 +78,10 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
         if not re.fullmatch(_NAME, self.model):
             raise SettingsError(f"model is {self.model!r}; give 1 to 64 letters, digits, dots, dashes or underscores")
         for name, value, least, most in (
-            ("window_ms", self.window_ms, 1_000, 31 * _DAY_MS),
-            ("grace_ms", self.grace_ms, 0, 31 * _DAY_MS),
+            ("window_ms", self.window_ms, 1_000, 31 * DAY_MS),
+            ("grace_ms", self.grace_ms, 0, 31 * DAY_MS),
             ("max_slices", self.max_slices, 0, 10_000),
-            ("publish_ms", self.publish_ms, 0, 31 * _DAY_MS),
+            ("publish_ms", self.publish_ms, 0, 31 * DAY_MS),
             ("the number of challengers", len(self.challengers), 0, MOST_CHALLENGERS),
         ):
             if not least <= value <= most:

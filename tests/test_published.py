@@ -17,10 +17,11 @@ from online_models.kinds import new_model
 from online_models.mixture.row_model import RowModel
 from online_models.mixture.settings import MixtureSettings
 from online_models.published import PublishedModels
-from online_models.publishing import DAY_MS, choice_record, place_of
+from online_models.publishing import choice_record, place_of
 from schemas.codec import decode, encode
 from schemas.models import MODEL_FORMAT, ModelChoice, ModelManifest, ModelVersion
 from schemas.records import Out
+from schemas.topics import DAY_MS
 from tests.models.clicks import examples, rows_of
 from tests.models.published import SMALL, learned, manifest_of, records_of
 

@@ -9,10 +9,11 @@ import pytest
 from online_models.learner import Learner
 from online_models.mixture.settings import MixtureSettings
 from online_models.published import PublishedModels
-from online_models.release import DAY_MS, STARVED, Publisher, Recent, last_day, measured, miscalibrated
+from online_models.release import STARVED, Publisher, Recent, last_day, measured, miscalibrated
 from online_models.settings import Challenger, LearnerSettings, ModelSettings
 from schemas.outcomes import Outcome
 from schemas.records import Out
+from schemas.topics import DAY_MS
 from tests.models.traffic import START_MS, outcomes, records, true_probability
 
 SMALL = MixtureSettings(slot_bits=8, pair_bits=8)

@@ -11,10 +11,9 @@ from typing import Final
 import numpy as np
 
 from online_models.mixture.layout import GRADIENT_COLUMNS, SERVED_COLUMNS
-from online_models.mixture.rows import Rows
+from online_models.mixture.rows import OF_SLOTS, Rows, gathered
 from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
 
-_OF_SLOTS: Final = ("keys", "values", "numbers", "fields", "seen")
 # Closed rows stay until they are a fifth of all, and at least so many.
 _FEW: Final = 1_000
 
@@ -53,7 +52,7 @@ class KeptRows:
 
     def add(self, serials: np.ndarray, rows: Rows, gradients: np.ndarray) -> None:
         """Adds rows that were shown, with serials above all there are."""
-        for name in _OF_SLOTS:
+        for name in OF_SLOTS:
             self._append(name, self._slots, getattr(rows, name))
         lengths = np.diff(rows.start)
         for name, values in (
@@ -88,11 +87,8 @@ class KeptRows:
     def take(self, places: np.ndarray) -> tuple[Rows, np.ndarray]:
         """A copy of the rows at these places, and of their gradients."""
         kept = self._columns
-        lengths = kept["lengths"][places]
-        start = np.zeros(len(places) + 1, np.int64)
-        np.cumsum(lengths, out=start[1:])
-        slots = np.arange(start[-1]) + np.repeat(kept["starts"][places] - start[:-1], lengths)
-        keys, values, numbers, field_of, seen = (kept[name][slots] for name in _OF_SLOTS)
+        start, slots = gathered(kept["starts"][places], kept["lengths"][places])
+        keys, values, numbers, field_of, seen = (kept[name][slots] for name in OF_SLOTS)
         none = np.zeros(len(places), np.int64)
         rows = Rows(
             *(start, keys, values, numbers, field_of.astype(np.int64), none.astype(np.int8), none.astype(np.float64)),

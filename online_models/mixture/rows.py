@@ -25,7 +25,7 @@ BOUND: Final = 0x100
 # A long text is hashed byte by byte; most texts repeat.
 _CACHED: Final = 1 << 16
 # Columns of `Rows` with an entry for each slot; the others have one for each row.
-_OF_SLOTS: Final = ("keys", "values", "numbers", "fields", "seen")
+OF_SLOTS: Final = ("keys", "values", "numbers", "fields", "seen")
 
 
 @dataclass(slots=True)
@@ -90,21 +90,24 @@ class Rows:
         """The rows from this one on."""
         slots, own = slice(int(self.start[row]), None), slice(row, None)
         columns = {
-            each.name: getattr(self, each.name)[slots if each.name in _OF_SLOTS else own].copy()
-            for each in fields(self)
+            each.name: getattr(self, each.name)[slots if each.name in OF_SLOTS else own].copy() for each in fields(self)
         }
         return Rows(**columns | {"start": self.start[own] - self.start[row]})
 
     def ordered(self, order: np.ndarray) -> Rows:
         """The rows with these numbers, in this order."""
-        lengths = np.diff(self.start)[order]
-        start = np.zeros(len(order) + 1, np.int64)
-        np.cumsum(lengths, out=start[1:])
-        slots = np.arange(start[-1]) + np.repeat(self.start[:-1][order] - start[:-1], lengths)
+        start, slots = gathered(self.start[:-1][order], np.diff(self.start)[order])
         columns = {
-            each.name: getattr(self, each.name)[slots if each.name in _OF_SLOTS else order] for each in fields(self)[1:]
+            each.name: getattr(self, each.name)[slots if each.name in OF_SLOTS else order] for each in fields(self)[1:]
         }
         return Rows(start, **columns)
+
+
+def gathered(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For rows whose slots begin at `starts`: where each begins if they are put end to end, and all their slots."""
+    start = np.zeros(len(starts) + 1, np.int64)
+    np.cumsum(lengths, out=start[1:])
+    return start, np.arange(start[-1]) + np.repeat(starts - start[:-1], lengths)
 
 
 class Fields:

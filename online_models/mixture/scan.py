@@ -14,6 +14,22 @@ import numpy as np
 
 from online_models.mixture.layout import FIELDS, HOUR, NAMED
 from online_models.mixture.rows import BOUND, PRIME, SEED, text_hash
+from online_models.mixture.tokens import (
+    CLOSE,
+    COLON,
+    COMMA,
+    FALSE,
+    LEFT,
+    NULL,
+    OPEN,
+    QUOTE,
+    TRUE,
+    number_end,
+    read_number,
+    space_end,
+    text_end,
+    word_end,
+)
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
 from schemas.outcomes import MAX_WEIGHT
@@ -35,114 +51,6 @@ _HOURS = np.array([text_hash("hour", str(hour)) for hour in range(24)], np.uint6
 _SEED, _PRIME, _BOUND = np.uint64(SEED), np.uint64(PRIME), np.uint64(BOUND)
 _NAMELESS = np.uint64(text_hash(""))
 _DOT = np.uint64(ord("."))
-_QUOTE, _SPACE, _COMMA, _COLON, _OPEN, _CLOSE, _ESCAPE = 34, 32, 44, 58, 123, 125, 92
-_PLUS, _MINUS, _POINT, _ZERO, _NINE, _SCORE = 43, 45, 46, 48, 57, 95
-_SMALL_E, _LARGE_E = 101, 69
-_T, _F, _N = 116, 102, 110
-_DIGITS = 15
-_TENS = np.array([10.0**power for power in range(_DIGITS + 1)])
-_LEFT = -1
-
-
-@part
-def _spaces(text: np.ndarray, at: int) -> int:
-    while text[at] == _SPACE:
-        at += 1
-    return at
-
-
-@part
-def _word(text: np.ndarray, at: int) -> int:
-    """The end of `true`, `false` or `null`, or _LEFT."""
-    if text[at] == _T and text[at + 1] == 114 and text[at + 2] == 117 and text[at + 3] == 101:
-        return at + 4
-    if text[at] == _F and text[at + 1] == 97 and text[at + 2] == 108 and text[at + 3] == 115 and text[at + 4] == 101:
-        return at + 5
-    if text[at] == _N and text[at + 1] == 117 and text[at + 2] == 108 and text[at + 3] == 108:
-        return at + 4
-    return _LEFT
-
-
-@inlined
-def _string(text: np.ndarray, at: int, hashed: np.ndarray) -> int:
-    """The end of the string that begins behind a quote, or _LEFT.
-
-    `hashed[0]` goes on from what it was; `hashed[1]` is what it was behind the first underscore, 0 without one.
-    """
-    found, group = hashed[0], np.uint64(0)
-    end = at
-    while text[end] != _QUOTE:
-        byte = text[end]
-        if byte < _SPACE or byte == _ESCAPE or byte > 126:
-            end = _LEFT
-            break
-        found = (found ^ np.uint64(byte)) * _PRIME
-        if byte == _SCORE and group == 0:
-            group = found
-        end += 1
-    hashed[0], hashed[1] = found, group
-    return end
-
-
-@inlined
-def _number(text: np.ndarray, at: int, value: np.ndarray) -> int:
-    """The end of the number, or _LEFT; `value` has the number, and 1 if it is whole."""
-    end, negative, digits, places = at, False, 0, 0
-    whole = np.int64(0)
-    if text[end] == _MINUS:
-        negative = True
-        end += 1
-    first = end
-    while _ZERO <= text[end] <= _NINE and digits <= _DIGITS:
-        whole = whole * 10 + (np.int64(text[end]) - _ZERO)
-        digits += 1
-        end += 1
-    good = digits > 0 and not (text[first] == _ZERO and digits > 1)
-    is_whole = text[end] != _POINT
-    if not is_whole:
-        end += 1
-        while _ZERO <= text[end] <= _NINE and digits <= _DIGITS:
-            whole = whole * 10 + (np.int64(text[end]) - _ZERO)
-            digits += 1
-            places += 1
-            end += 1
-        good = good and places > 0
-    # An exponent, or a further digit, is not followed by what the caller wants.
-    if not good or digits > _DIGITS:
-        end = _LEFT
-    else:
-        found = float(whole) / _TENS[places]
-        # A whole -0 is an integer, which has no sign.
-        value[0] = -found if negative and (found != 0.0 or not is_whole) else found
-        value[1] = 1.0 if is_whole else 0.0
-    return end
-
-
-@part
-def _digits(text: np.ndarray, at: int) -> int:
-    while _ZERO <= text[at] <= _NINE:
-        at += 1
-    return at
-
-
-@part
-def _skipped(text: np.ndarray, at: int) -> int:
-    """The end of any number of JSON, or _LEFT."""
-    if text[at] == _MINUS:
-        at += 1
-    end = _digits(text, at)
-    good = end > at and (text[at] != _ZERO or end == at + 1)
-    if text[end] == _POINT:
-        at = end + 1
-        end = _digits(text, at)
-        good = good and end > at
-    if text[end] == _SMALL_E or text[end] == _LARGE_E:
-        at = end + 1
-        if text[at] == _PLUS or text[at] == _MINUS:
-            at += 1
-        end = _digits(text, at)
-        good = good and end > at
-    return end if good else _LEFT
 
 
 @part
@@ -180,39 +88,39 @@ def _feature(
     field_of: np.ndarray,
     slot_names: np.ndarray,
 ) -> int:
-    """The end of a feature whose name begins at `at`, and its slot filled; or _LEFT."""
+    """The end of a feature whose name begins at `at`, and its slot filled; or LEFT."""
     hashed[0] = (_SEED ^ _DOT) * _PRIME
-    end = _string(text, at, hashed)
-    good = end != _LEFT and end - at <= MAX_ID_CHARS
+    end = text_end(text, at, hashed)
+    good = end != LEFT and end - at <= MAX_ID_CHARS
     if good:
         name, group = hashed[0], hashed[1]
-        end = _spaces(text, end + 1)
-        good = text[end] == _COLON
+        end = space_end(text, end + 1)
+        good = text[end] == COLON
     if good:
-        end = _spaces(text, end + 1)
+        end = space_end(text, end + 1)
         slot_names[slot], numbers[slot], values[slot] = name, 0, 1.0
         first = text[end]
-        if first == _QUOTE:
+        if first == QUOTE:
             hashed[0] = (name ^ _BOUND) * _PRIME
             start = end + 1
-            end = _string(text, start, hashed)
-            good = end != _LEFT and end - start <= MAX_FEATURE_CHARS
+            end = text_end(text, start, hashed)
+            good = end != LEFT and end - start <= MAX_FEATURE_CHARS
             keys[slot] = hashed[0]
             end += 1
-        elif first == _T or first == _F:
-            end = _word(text, end)
-            good = end != _LEFT
+        elif first == TRUE or first == FALSE:
+            end = word_end(text, end)
+            good = end != LEFT
             keys[slot] = ((name ^ _BOUND) * _PRIME ^ np.uint64(first)) * _PRIME
             if group != 0:
                 name = group
         else:
-            end = _number(text, end, value)
-            good = end != _LEFT
+            end = read_number(text, end, value)
+            good = end != LEFT
             keys[slot], numbers[slot] = name, 1
             values[slot] = math.copysign(math.log1p(abs(value[0])), value[0])
         if good:
             field_of[slot] = _field(name, guess, names, state)
-    return end if good else _LEFT
+    return end if good else LEFT
 
 
 @inlined
@@ -285,11 +193,11 @@ def scan(
         served[row, 0], served[row, 1] = 0, 0
         for number in range(len(NAMED)):
             named_keys[row, number] = 0
-        inside, good = False, text[at] == _OPEN
-        at = _spaces(text, at + 1) if good else at
+        inside, good = False, text[at] == OPEN
+        at = space_end(text, at + 1) if good else at
         # Each turn reads a name and its value, or closes an object. `inside`: within `features`.
         while good:
-            if text[at] != _QUOTE:
+            if text[at] != QUOTE:
                 good = False
                 break
             field = _UNKNOWN
@@ -298,15 +206,15 @@ def scan(
                     text, at + 1, slot, guess, hashed, value, names, state, keys, values, numbers, field_of, slot_names
                 )
                 features += 1
-                good = at != _LEFT and features <= MAX_FEATURES
+                good = at != LEFT and features <= MAX_FEATURES
                 if not good:
                     break
                 guess = field_of[slot] + 1
                 slot += 1
             else:
                 hashed[0] = _SEED
-                at = _string(text, at + 1, hashed)
-                if at == _LEFT:
+                at = text_end(text, at + 1, hashed)
+                if at == LEFT:
                     good = False
                     break
                 for number in range(_UNKNOWN):
@@ -316,23 +224,23 @@ def scan(
                 good = field == _UNKNOWN or (seen >> field) & 1 == 0
                 if field != _UNKNOWN:
                     seen |= 1 << field
-                at = _spaces(text, at + 1)
-                if not good or text[at] != _COLON:
+                at = space_end(text, at + 1)
+                if not good or text[at] != COLON:
                     good = False
                     break
-                at = _spaces(text, at + 1)
+                at = space_end(text, at + 1)
                 byte = text[at]
-                if byte == _OPEN and field == _FEATURES:
+                if byte == OPEN and field == _FEATURES:
                     inside = True
-                    at = _spaces(text, at + 1)
-                    if text[at] != _CLOSE:
+                    at = space_end(text, at + 1)
+                    if text[at] != CLOSE:
                         continue
-                elif byte == _QUOTE:
+                elif byte == QUOTE:
                     begin = at + 1
                     name = hashed[0]
                     hashed[0] = ((_NAMELESS if field == _KIND else name) ^ _BOUND) * _PRIME
-                    at = _string(text, begin, hashed)
-                    good = at != _LEFT and (field <= _ID or field == _UNKNOWN)
+                    at = text_end(text, begin, hashed)
+                    good = at != LEFT and (field <= _ID or field == _UNKNOWN)
                     if not good:
                         break
                     if field < len(NAMED):
@@ -346,24 +254,24 @@ def scan(
                     elif field == _ID:
                         ids[row, 0], ids[row, 1] = begin, at
                     at += 1
-                elif byte == _T or byte == _F or byte == _N:
-                    at = _word(text, at)
+                elif byte == TRUE or byte == FALSE or byte == NULL:
+                    at = word_end(text, at)
                     # Null stands for an absent optional field; a boolean for none that is known.
                     optional = field < _KIND or field == _FEATURES or field == _PCTR
-                    good = at != _LEFT and (field == _UNKNOWN or (byte == _N and optional))
+                    good = at != LEFT and (field == _UNKNOWN or (byte == NULL and optional))
                     if not good:
                         break
                 elif field == _UNKNOWN or field == _PCTR:
                     begin = at
-                    at = _skipped(text, at)
-                    good = at != _LEFT
+                    at = number_end(text, at)
+                    good = at != LEFT
                     if not good:
                         break
                     if field == _PCTR:
                         served[row, 0], served[row, 1] = begin, at
                 else:
-                    at = _number(text, at, value)
-                    good = at != _LEFT and (field == _TS or field == _LABEL or field == _WEIGHT)
+                    at = read_number(text, at, value)
+                    good = at != LEFT and (field == _TS or field == _LABEL or field == _WEIGHT)
                     if not good:
                         break
                     if field == _TS:
@@ -377,17 +285,17 @@ def scan(
                         good = 0.0 < value[0] <= MAX_WEIGHT
                     if not good:
                         break
-            at = _spaces(text, at)
-            if inside and text[at] == _CLOSE:
+            at = space_end(text, at)
+            if inside and text[at] == CLOSE:
                 inside = False
-                at = _spaces(text, at + 1)
-            if text[at] == _COMMA:
-                at = _spaces(text, at + 1)
+                at = space_end(text, at + 1)
+            if text[at] == COMMA:
+                at = space_end(text, at + 1)
             else:
-                good = not inside and text[at] == _CLOSE
+                good = not inside and text[at] == CLOSE
                 break
         if good:
-            at = _spaces(text, at + 1)
+            at = space_end(text, at + 1)
             if labels[row] == -1:
                 agrees = kind == _SHOWN and state[WITH_SHOWN] != 0
             else:

@@ -16,7 +16,8 @@ from online_models.mixture.settings import MixtureSettings
 from online_models.open_impressions import SHOWN, OpenImpressions, Policy
 from online_models.policies import LateLabels
 from schemas.compiled import load_kernels
-from streams.cli.bench.delayed_stream import HOUR_MS, WINDOW_MS, Stream, stream
+from schemas.totals import HOUR_MS
+from streams.cli.bench.delayed_stream import WINDOW_MS, Stream, stream
 from streams.cli.bench.reporting import print_nothing, print_progress
 
 _BATCH: Final = 20_000

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from online_models.mixture.rows import Rows, text_hash
+from schemas.totals import HOUR_MS
 
-HOUR_MS: Final = 3_600_000
 WINDOW_MS: Final = 30 * 60_000
 _START_MS: Final = 1_767_225_600_000  # 2026-01-01 UTC
 # Half of the clicks come within 75 s, a hundredth after 50 minutes, which is behind the window.
