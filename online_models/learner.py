@@ -18,7 +18,7 @@ from online_models.mixture.reading import Batch, Reader
 from online_models.mixture.rows import Rows
 from online_models.mixture.trail import follow
 from online_models.offers import Offers
-from online_models.open_impressions import CLICKED, SHOWN, OpenImpressions, keys_of
+from online_models.open_impressions import CLICKED, SHOWN, Followed, OpenImpressions, keys_of
 from online_models.order import arrivals, learning_order
 from online_models.settings import LearnerSettings
 from online_models.snapshot import Header, LearnerCounts, decode_snapshot, encode_snapshot
@@ -146,13 +146,8 @@ class Learner:
     def _follow(self, batch: Batch, offsets: NDArray[np.int64]) -> list[Out]:
         """Shows and learns what the records of a batch say, in log order; measures rows whose label came."""
         rows, before_ms = batch.rows, self._latest_ms
-        events, self._latest_ms = self._open.follow(
-            keys_of(batch.ids),
-            rows.ts.tolist(),
-            rows.labels.tolist(),
-            rows.weights.tolist(),
-            latest_ms=self._latest_ms,
-        )
+        columns = (each.tolist() for each in (rows.ts, rows.labels, rows.weights, batch.partitions, batch.delays_ms))
+        events, self._latest_ms = self._open.follow(Followed(keys_of(batch.ids), *columns), latest_ms=self._latest_ms)
         predicted, reversed_ = self.lineup.follow(events, rows, offset=int(offsets[0]))
         main = _main(predicted)
         # Each prediction once: when its impression was shown, or when a label came of one that was not.
@@ -164,8 +159,8 @@ class Learner:
         self.counts.shown += len(events.born)
         self.counts.unlabelled += len(rows) - len(places) - len(events.born)
         self.counts.reversed += reversed_
-        columns = [None if each is None else each[labelled] for each in predicted]
-        outs = self._measured_at(batch, places, columns, offsets)
+        measured = [None if each is None else each[labelled] for each in predicted]
+        outs = self._measured_at(batch, places, measured, offsets)
         if self._latest_ms // DAY_MS != before_ms // DAY_MS:
             self._forget()
         return outs

@@ -1,21 +1,22 @@
 """Impressions whose label is not known yet, and what each record of the log says about them.
 
-Time is the latest impression time that the log has had. A click is as late as that time is behind its impression, which
-is how late a learner sees it.
+Each join partition has a clock of its own, which its labels move (`label_clock`). A click is as late as that clock is
+behind its impression, which is how late a learner sees it.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from online_models.delays import LONGEST_WAIT_MS, Delays
+from online_models.label_clock import LabelClock
 
 Policy = Literal["wait", "fake_negative", "reversal", "matched"]
 POLICIES: Final[tuple[Policy, ...]] = ("wait", "fake_negative", "reversal", "matched")
@@ -25,6 +26,9 @@ DEFAULT_POLICY: Final[Policy] = "matched"
 # What an event is: an impression was shown, its negative is due, or its label came.
 SHOWN, DUE, CLICKED, UNCLICKED = 0, 1, 2, 3
 _NONE: Final = -1
+# Before a join partition has a label, its clicks may be few or late. Negatives of so many impressions are learned at
+# most, as if its clicks were not late: with them a new model predicts .003, and clicks on ads are about as rare.
+_UNSEEN_WEIGHT: Final = 100.0
 
 
 def keys_of(ids: Iterable[bytes]) -> list[int]:
@@ -39,6 +43,35 @@ class _Open:
     due_ms: int
     weight: float
     learned: bool
+    partition: int
+
+
+class _Partition:
+    """The clock of a join partition, and the due times of its negatives, with serial and id, as a heap.
+
+    One whose impression has its label by then is passed over.
+    """
+
+    __slots__ = ("clock", "due")
+
+    def __init__(self) -> None:
+        self.clock = LabelClock()
+        self.due: list[tuple[int, int, int]] = []
+
+
+class Followed(NamedTuple):
+    """Records as columns, in the order of the log. `keys` are those of `keys_of`.
+
+    A label is -1 for `shown`. `partitions` are those of the join; `delays_ms` say how long after its impression it was
+    clicked, 0 for what is no click.
+    """
+
+    keys: Sequence[int]
+    ts: Sequence[int]
+    labels: Sequence[int]
+    weights: Sequence[float]
+    partitions: Sequence[int]
+    delays_ms: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,58 +98,51 @@ class OpenImpressions:
     One that gets no label is forgotten 32 days later, so it has those of the longest window at most.
     """
 
-    column_count: Final = 7
+    column_count: Final = 9
 
     def __init__(self, policy: Policy) -> None:
         self._matched = policy == "matched"
         self.delays = Delays()
         self._open: dict[int, _Open] = {}
-        # Due times of negatives, with serial and id. One whose impression has its label by then is passed over.
-        self._due: list[tuple[int, int, int]] = []
+        self._partitions: dict[int, _Partition] = {}
         self._next_serial = 0
+        # The impressions whose negatives were learned although their partition had no label.
+        self._unseen_weight = 0.0
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def follow(
-        self, keys: Sequence[int], ts: Sequence[int], labels: Sequence[int], weights: Sequence[float], *, latest_ms: int
-    ) -> tuple[Events, int]:
-        """Takes records in the order of the log; returns what happens, and the latest impression time.
-
-        `keys` are those of `keys_of`. A label is -1 for `shown`.
-        """
+    def follow(self, records: Followed, *, latest_ms: int) -> tuple[Events, int]:
+        """Takes records in the order of the log; returns what happens, and the latest impression time."""
         found: list[tuple[int, int, int, bool, float]] = []
         first, born = self._next_serial, list[int]()
-        for record, (key, ts_ms, label, weight) in enumerate(zip(keys, ts, labels, weights, strict=True)):
+        for record, (key, ts_ms, label, weight, partition, delay_ms) in enumerate(zip(*records, strict=True)):
             latest_ms = max(latest_ms, ts_ms)
-            while self._due and self._due[0][0] <= latest_ms:
-                _, serial, due_key = heapq.heappop(self._due)
-                due = self._open.get(due_key)
-                if due is not None and due.serial == serial:
-                    due.learned = True
-                    found.append((DUE, serial, record, False, due.weight))
+            least_ms = latest_ms - LONGEST_WAIT_MS
+            if self._matched:
+                self._move(partition, ts_ms, label, delay_ms)
+                for due in self._due(partition, least_ms):
+                    found.append((DUE, due.serial, record, False, due.weight))
             own = self._open.get(key)
-            if own is not None and own.ts_ms < latest_ms - LONGEST_WAIT_MS:
+            if own is not None and own.ts_ms < least_ms:
                 own = None
             if label < 0:
                 if own is None:
                     found.append((SHOWN, self._next_serial, record, False, weight))
                     born.append(record)
-                    self._show(key, ts_ms, weight)
+                    self._show(key, ts_ms, weight, partition)
                 continue
-            if label and self._matched:
-                self.delays.add(latest_ms - ts_ms)
             what = CLICKED if label else UNCLICKED
             if own is None:
                 found.append((what, _NONE, record, False, 0.0))
             else:
                 found.append((what, own.serial, record, own.learned, own.weight))
                 del self._open[key]
-        whats, serials, records, learned, all_weights = zip(*found, strict=True) if found else ((), (), (), (), ())
+        whats, serials, numbers, learned, all_weights = zip(*found, strict=True) if found else ((), (), (), (), ())
         events = Events(
             np.array(whats, np.uint8),
             np.array(serials, np.int64),
-            np.array(records, np.int64),
+            np.array(numbers, np.int64),
             np.array(learned, np.bool_),
             np.array(all_weights, np.float64),
             first,
@@ -124,21 +150,48 @@ class OpenImpressions:
         )
         return events, latest_ms
 
-    def _show(self, key: int, ts_ms: int, weight: float) -> None:
+    def _move(self, partition: int, ts_ms: int, label: int, delay_ms: int) -> None:
+        """Moves the clock of the record's partition; learns how late its click is."""
+        if (its := self._partitions.get(partition)) is None:
+            its = self._partitions[partition] = _Partition()
+        if label < 0:
+            its.clock.shown(ts_ms)
+        elif label:
+            its.clock.clicked(ts_ms, ts_ms + min(max(delay_ms, 0), LONGEST_WAIT_MS))
+            self.delays.add(its.clock.reached_ms - ts_ms)
+        else:
+            its.clock.unclicked(ts_ms)
+
+    def _due(self, partition: int, least_ms: int) -> Iterator[_Open]:
+        """The impressions of a partition whose negatives are due now."""
+        its = self._partitions[partition]
+        until_ms = its.clock.reached_ms if its.clock.labelled else its.clock.latest_ms
+        while its.due and its.due[0][0] <= until_ms:
+            if not its.clock.labelled and self._unseen_weight >= _UNSEEN_WEIGHT:
+                return
+            _, serial, key = heapq.heappop(its.due)
+            own = self._open.get(key)
+            if own is None or own.serial != serial or own.ts_ms < least_ms:
+                continue
+            if not its.clock.labelled:
+                self._unseen_weight += own.weight
+            own.learned = True
+            yield own
+
+    def _show(self, key: int, ts_ms: int, weight: float, partition: int) -> None:
         # An expired one with this id goes first: the order of what is kept is that of serials.
         self._open.pop(key, None)
-        own = _Open(self._next_serial, ts_ms, ts_ms, weight, learned=not self._matched)
+        own = _Open(self._next_serial, ts_ms, ts_ms, weight, learned=not self._matched, partition=partition)
         if self._matched:
             own.due_ms += self.delays.draw(key / 2**64)
-            heapq.heappush(self._due, (own.due_ms, own.serial, key))
+            heapq.heappush(self._partitions[partition].due, (own.due_ms, own.serial, key))
         self._open[key] = own
         self._next_serial += 1
 
     def forget(self, latest_ms: int) -> None:
         """Forgets impressions that can get no label any more. It changes nothing that `follow` returns."""
         least_ms = latest_ms - LONGEST_WAIT_MS
-        # A negative that is not learned yet stays: it is due with the next record.
-        for key in [key for key, own in self._open.items() if own.ts_ms < least_ms and own.learned]:
+        for key in [key for key, own in self._open.items() if own.ts_ms < least_ms]:
             del self._open[key]
 
     def serials(self) -> NDArray[np.int64]:
@@ -148,6 +201,7 @@ class OpenImpressions:
     def columns(self) -> list[bytes]:
         """The state as little-endian columns for `restore`."""
         every = list(self._open.values())
+        clocks = [(partition, *its.clock.state()) for partition, its in self._partitions.items()]
         return [
             np.array([self._next_serial, *(own.serial for own in every)], "<i8").tobytes(),
             np.array(list(self._open), "<u8").tobytes(),
@@ -155,16 +209,27 @@ class OpenImpressions:
             np.array([own.due_ms for own in every], "<i8").tobytes(),
             np.array([own.weight for own in every], "<f8").tobytes(),
             np.array([own.learned for own in every], np.uint8).tobytes(),
-            self.delays.clicks.astype("<f8").tobytes(),
+            np.array([own.partition for own in every], "<i8").tobytes(),
+            np.array(clocks, "<i8").tobytes(),
+            np.array([self._unseen_weight, *self.delays.clicks], "<f8").tobytes(),
         ]
 
     def restore(self, columns: Sequence[bytes]) -> None:
         """Takes `columns`, in place of what there is."""
-        kinds = ("<i8", "<u8", "<i8", "<i8", "<f8", "u1", "<f8")
-        serials, keys, ts, due, weights, learned, clicks = map(np.frombuffer, columns, kinds)
+        kinds = ("<i8", "<u8", "<i8", "<i8", "<f8", "u1", "<i8", "<i8", "<f8")
+        serials, keys, *others, learned, partitions, clocks, clicks = map(np.frombuffer, columns, kinds)
         self._next_serial, *numbers = serials.tolist()
-        each = zip(numbers, ts.tolist(), due.tolist(), weights.tolist(), learned.astype(bool).tolist(), strict=True)
+        rows = (*(each.tolist() for each in others), learned.astype(bool).tolist(), partitions.tolist())
+        each = zip(numbers, *rows, strict=True)
         self._open = {key: _Open(*own) for key, own in zip(keys.tolist(), each, strict=True)}
-        self._due = [(own.due_ms, own.serial, key) for key, own in self._open.items() if not own.learned]
-        heapq.heapify(self._due)
-        self.delays.take(clicks)
+        self._partitions = {}
+        for partition, *state in clocks.reshape(-1, 5).tolist():
+            self._partitions[partition] = _Partition()
+            self._partitions[partition].clock.restore(state)
+        for key, own in self._open.items():
+            if not own.learned:
+                self._partitions[own.partition].due.append((own.due_ms, own.serial, key))
+        for its in self._partitions.values():
+            heapq.heapify(its.due)
+        self._unseen_weight = float(clicks[0])
+        self.delays.take(clicks[1:])

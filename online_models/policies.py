@@ -69,7 +69,7 @@ class LateLabels:
         rows: Rows,
         gradients: NDArray[np.float64],
     ) -> None:
-        self.kept.learned(places, gradients[: len(stored)])
+        self.kept.learned(places, rows.served[: len(stored)], gradients[: len(stored)])
         closed = events.serials[(events.whats == CLICKED) | (events.whats == UNCLICKED)]
         self.kept.close(places[np.isin(stored, closed)])
         born = events.first + np.arange(len(events.born))

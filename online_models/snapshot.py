@@ -22,7 +22,7 @@ from schemas.errors import StateMismatch
 from schemas.frame import Frame
 
 # Raise the number when the layout of header or columns changes.
-_FRAME: Final = Frame(magic=b"clkmodel", format=(3).to_bytes(4, "little"), checksum_last=True)
+_FRAME: Final = Frame(magic=b"clkmodel", format=(4).to_bytes(4, "little"), checksum_last=True)
 _HEADER_LENGTH: Final = struct.Struct("<I")
 
 

@@ -42,7 +42,16 @@ from online_models.mixture.model import Mixture
 from online_models.mixture.rows import Rows
 from online_models.mixture.settings import MixtureSettings
 from online_models.open_impressions import CLICKED as CLICK_CAME
-from online_models.open_impressions import DUE, POLICIES, UNCLICKED, OpenImpressions, Policy, keys_of
+from online_models.open_impressions import (
+    DUE,
+    POLICIES,
+    UNCLICKED,
+    Events,
+    Followed,
+    OpenImpressions,
+    Policy,
+    keys_of,
+)
 from online_models.open_impressions import SHOWN as WAS_SHOWN
 from online_models.settings import Challenger, LearnerSettings, ModelSettings
 from schemas.codec import decode
@@ -170,6 +179,14 @@ def outcome(kind: Any, name: str, ts_ms: int = START_MS, **changes: Any) -> Outc
     return msgspec.structs.replace(usual, **changes)
 
 
+def follow(
+    open_: OpenImpressions, keys: list[int], ts: list[int], labels: list[int], *, latest_ms: int = 0
+) -> tuple[Events, int]:
+    """Follows records of weight 1 of one join partition; each click came at once."""
+    count = len(keys)
+    return open_.follow(Followed(keys, ts, labels, [1.0] * count, [0] * count, [0] * count), latest_ms=latest_ms)
+
+
 def due_ms(name: str) -> int:
     """When the negative of the first impression of a log is due: after a delay drawn from the prior."""
     return START_MS + OpenImpressions("matched").delays.draw(keys_of([name.encode()])[0] / 2**64)
@@ -243,9 +260,9 @@ def test_delays_are_drawn_evenly_for_impressions_that_are_sampled() -> None:
 @pytest.mark.parametrize(("passed_ms", "label_is_of_it"), [(LONGEST_WAIT_MS, True), (LONGEST_WAIT_MS + 1, False)])
 def test_an_impression_without_a_label_is_forgotten_after_32_days(passed_ms: int, label_is_of_it: bool) -> None:
     open_ = OpenImpressions("reversal")
-    first, latest_ms = open_.follow([1], [START_MS], [-1], [1.0], latest_ms=0)
+    first, latest_ms = follow(open_, [1], [START_MS], [-1])
     assert first.whats.tolist() == [WAS_SHOWN]
-    events, latest_ms = open_.follow([2, 1], [START_MS + passed_ms, START_MS], [-1, 1], [1.0] * 2, latest_ms=latest_ms)
+    events, latest_ms = follow(open_, [2, 1], [START_MS + passed_ms, START_MS], [-1, 1], latest_ms=latest_ms)
     assert events.whats.tolist() == [WAS_SHOWN, CLICK_CAME]
     assert (events.serials[1] == 0) == label_is_of_it
     open_.forget(latest_ms)
@@ -273,8 +290,8 @@ def test_a_snapshot_has_nothing_that_could_be_forgotten_however_the_log_was_cut(
 def test_negatives_are_due_in_the_order_of_their_times() -> None:
     open_ = OpenImpressions("matched")
     keys = [2**63, 2**62, 2**61]
-    open_.follow(keys, [START_MS] * 3, [-1] * 3, [1.0] * 3, latest_ms=0)
-    events, _ = open_.follow([5, 2**61], [START_MS + 10**7, START_MS], [-1, 0], [1.0] * 2, latest_ms=START_MS)
+    follow(open_, keys, [START_MS] * 3, [-1] * 3)
+    events, _ = follow(open_, [5, 2**61], [START_MS + 10**7, START_MS], [-1, 0], latest_ms=START_MS)
     assert events.whats.tolist() == [DUE, DUE, DUE, WAS_SHOWN, UNCLICKED]
     assert events.serials.tolist() == [2, 1, 0, 3, 2]
     assert events.learned.tolist() == [False, False, False, False, True]
@@ -282,10 +299,9 @@ def test_negatives_are_due_in_the_order_of_their_times() -> None:
 
 def test_a_due_time_of_an_impression_that_has_its_label_is_not_that_of_a_later_one_with_its_id() -> None:
     open_ = OpenImpressions("matched")
-    columns = ([7] * 3, [START_MS] * 3, [-1, 0, -1], [1.0] * 3)
-    _, latest_ms = open_.follow(*columns, latest_ms=0)
-    events, _ = open_.follow([8], [START_MS + 10**7], [-1], [1.0], latest_ms=latest_ms)
-    assert list(zip(events.whats.tolist(), events.serials.tolist(), strict=True)) == [(DUE, 1), (WAS_SHOWN, 2)]
+    _, latest_ms = follow(open_, [7] * 3, [START_MS] * 3, [-1, 0, -1])
+    events, _ = follow(open_, [8, 9], [START_MS + 10**7] * 2, [-1, 1], latest_ms=latest_ms)
+    assert list(zip(events.whats.tolist(), events.serials.tolist(), strict=True))[:2] == [(WAS_SHOWN, 2), (DUE, 1)]
 
 
 def acted(model: Mixture, rows: Rows, *kinds: int, gradients: np.ndarray | None = None, weight: float = 20.0) -> None:

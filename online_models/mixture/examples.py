@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -16,11 +16,17 @@ from schemas.rejects import Reason
 LABELS: Final = {"click": 1, "unclicked": 0, "repeat": None, "orphan": None, "shown": None}
 
 
+# A float holds it exactly, as the scanner reads it.
+SafeInt = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+
+
 class Example(msgspec.Struct, frozen=True, gc=False):
     """The fields of an outcome that a model may see, its label and weight. See `schemas.outcomes.Outcome`."""
 
     kind: OutcomeKind
     impression_id: str
+    join_partition: SafeInt | None = None
+    delay_ms: SafeInt | None = None
     ts: EventMs | None = None
     label: int | None = None
     weight: float = 1.0

@@ -96,8 +96,9 @@ class KeptRows:
         )
         return rows, kept["gradients"][places]
 
-    def learned(self, places: np.ndarray, gradients: np.ndarray) -> None:
-        """What was learned of the rows at these places."""
+    def learned(self, places: np.ndarray, served: np.ndarray, gradients: np.ndarray) -> None:
+        """What was learned of the rows at these places, and what the experts said then."""
+        self._columns["served"][places] = served
         self._columns["gradients"][places] = gradients
 
     def close(self, places: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 A stack is a logistic regression on what each expert adds to the base rate. Its inputs agree with each other, so it
 keeps the whole covariance of its weights (online Newton, as in the extended Kalman filter); three prior variances. The
 last mixture weighs opinions by how well they predicted, and lets each come back (fixed share; M. Herbster and
-M. Warmuth, Machine Learning 32, 1998). Both learn from what was predicted when the row was shown.
+M. Warmuth, Machine Learning 32, 1998). Both learn from what the experts say when the label comes.
 """
 
 from __future__ import annotations

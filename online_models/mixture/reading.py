@@ -26,13 +26,16 @@ _MARGIN: Final = b"\n" * 8
 class Batch:
     """Rows, the ids of their impressions as UTF-8, and the key of each field of `NAMED`, 0 where a row has none.
 
-    `served` is the probability that the bidder sent, NaN without one.
+    `served` is the probability that the bidder sent, NaN without one. `partitions` are those of the join, and
+    `delays_ms` how long after its impression it was clicked, 0 where an outcome does not say it.
     """
 
     rows: Rows
     ids: Sequence[bytes]
     named_keys: np.ndarray
     served: np.ndarray
+    partitions: np.ndarray
+    delays_ms: np.ndarray
 
 
 class Reader:
@@ -56,6 +59,7 @@ class Reader:
         rows, slots = len(lines), len(joined) // _SLOT_BYTES + _OTHER_SLOTS * len(lines) + ROW_SLOTS
         start, labels, weights = np.zeros(rows + 1, np.int64), np.empty(rows, np.int8), np.empty(rows)
         ts, ids, served = np.empty(rows, np.int64), np.zeros((rows, 2), np.int64), np.zeros((rows, 2), np.int64)
+        decided = np.zeros((rows, 2), np.int64)
         spans, named = np.zeros((rows, len(NAMED), 2), np.int64), np.zeros((rows, len(NAMED)), np.uint64)
         keys, values, numbers = np.empty(slots, np.uint64), np.empty(slots), np.empty(slots, np.uint8)
         field_of, slot_names = np.empty(slots, np.int64), np.empty(slots, np.uint64)
@@ -66,7 +70,7 @@ class Reader:
         while True:
             scan(
                 *(text, starts, state, self._known.hashes, start, keys, values, numbers, field_of, slot_names),
-                *(labels, weights, ts, ids, served, spans, named),
+                *(labels, weights, ts, ids, served, decided, spans, named),
             )
             self._known.count = int(state[KNOWN])
             line, row, slot = int(state[LINE]), int(state[ROW]), int(state[SLOT])
@@ -83,6 +87,7 @@ class Reader:
             label = -1 if example.label is None else example.label
             labels[row], weights[row], ts[row] = label, example.weight, example.ts or 0
             by_hand[row], served[row] = example.impression_id.encode(), 0
+            decided[row] = example.join_partition or 0, example.delay_ms or 0
             if example.pctr is not None:
                 sent[row] = example.pctr
             self._name(example, named[row])
@@ -98,6 +103,7 @@ class Reader:
             [by_hand.get(number) or joined[at:to] for number, (at, to) in enumerate(ids[own].tolist())],
             named[own],
             _served(joined, served[own], sent),
+            *(column.copy() for column in decided[own].T),
         )
 
     def _name(self, example: Example, named: np.ndarray) -> None:

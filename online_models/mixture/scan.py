@@ -39,8 +39,8 @@ from schemas.totals import HOUR_MS
 # were shown are rows.
 LINE, ROW, SLOT, KNOWN, WITH_SHOWN = 0, 1, 2, 3, 4
 # Known names of an outcome by number: those of slots come first.
-_OTHERS = ("kind", "impression_id", "ts", "label", "weight", "features", "pctr")
-_KIND, _ID, _TS, _LABEL, _WEIGHT, _FEATURES, _PCTR = range(len(NAMED), len(NAMED) + len(_OTHERS))
+_OTHERS = ("kind", "impression_id", "ts", "label", "weight", "features", "pctr", "join_partition", "delay_ms")
+_KIND, _ID, _TS, _LABEL, _WEIGHT, _FEATURES, _PCTR, _PARTITION, _DELAY = range(len(NAMED), len(NAMED) + len(_OTHERS))
 _UNKNOWN = len(NAMED) + len(_OTHERS)
 _NAMES = np.array([text_hash(name) for name in (*NAMED, *_OTHERS)], np.uint64)
 _NEEDED = sum(1 << number for number in (_KIND, _ID, _TS))
@@ -157,7 +157,7 @@ def _sort(
     *(BYTES, read("i8"), written("i8"), written("u8")),
     *(written("i8"), written("u8"), written("f8"), written("u1"), written("i8"), written("u8")),
     *(written("i1"), written("f8"), written("i8"), written("i8", 2), written("i8", 2)),
-    *(written("i8", 3), written("u8", 2)),
+    *(written("i8", 2), written("i8", 3), written("u8", 2)),
 )
 def scan(
     text: np.ndarray,
@@ -175,13 +175,15 @@ def scan(
     ts: np.ndarray,
     ids: np.ndarray,
     served: np.ndarray,
+    decided: np.ndarray,
     named_spans: np.ndarray,
     named_keys: np.ndarray,
 ) -> None:
     """Reads lines from `state[LINE]` on, until one is left to msgspec or the lines end. Moves `state`.
 
     `ids` has where the impression's id begins and ends in `text`, `served` the same for `pctr`, 0 and 0 without one,
-    `named_spans` for each field of `NAMED`, and `named_keys` their keys, 0 for none.
+    `named_spans` for each field of `NAMED`, and `named_keys` their keys, 0 for none. `decided` has the partition of the
+    join and the delay of the click, 0 without one.
     """
     hashed, value = np.zeros(2, np.uint64), np.zeros(2)
     while state[LINE] < len(line_starts) - 1:
@@ -191,6 +193,7 @@ def scan(
         kind = np.uint64(0)
         labels[row], weights[row] = -1, 1.0
         served[row, 0], served[row, 1] = 0, 0
+        decided[row, 0], decided[row, 1] = 0, 0
         for number in range(len(NAMED)):
             named_keys[row, number] = 0
         inside, good = False, text[at] == OPEN
@@ -257,7 +260,7 @@ def scan(
                 elif byte == TRUE or byte == FALSE or byte == NULL:
                     at = word_end(text, at)
                     # Null stands for an absent optional field; a boolean for none that is known.
-                    optional = field < _KIND or field == _FEATURES or field == _PCTR
+                    optional = field < _KIND or field >= _FEATURES
                     good = at != LEFT and (field == _UNKNOWN or (byte == NULL and optional))
                     if not good:
                         break
@@ -271,18 +274,21 @@ def scan(
                         served[row, 0], served[row, 1] = begin, at
                 else:
                     at = read_number(text, at, value)
-                    good = at != LEFT and (field == _TS or field == _LABEL or field == _WEIGHT)
+                    whole = field == _TS or field == _LABEL or field >= _PARTITION
+                    good = at != LEFT and (field == _WEIGHT or (whole and value[1] == 1.0))
                     if not good:
                         break
                     if field == _TS:
                         ts[row] = np.int64(value[0])
-                        good = value[1] == 1.0 and MIN_TS_MS <= ts[row] <= MAX_TS_MS
+                        good = MIN_TS_MS <= ts[row] <= MAX_TS_MS
                     elif field == _LABEL:
-                        good = value[1] == 1.0 and (value[0] == 0.0 or value[0] == 1.0)
+                        good = value[0] == 0.0 or value[0] == 1.0
                         labels[row] = 1 if value[0] == 1.0 else 0
                     elif field == _WEIGHT:
                         weights[row] = value[0]
                         good = 0.0 < value[0] <= MAX_WEIGHT
+                    else:
+                        decided[row, field - _PARTITION] = np.int64(value[0])
                     if not good:
                         break
             at = space_end(text, at)

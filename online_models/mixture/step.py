@@ -80,7 +80,9 @@ def step(
     action_kinds: np.ndarray,
     action_weights: np.ndarray,
 ) -> None:
-    """Does all actions in their order. Fills `predicted`, `served` and `seen` of rows that are shown.
+    """Does all actions in their order. Fills `predicted` and `seen` of rows that are shown.
+
+    `served` has what the experts added and each opinion was, when a row was last shown or learned.
 
     The slots of row i are `start[i]` to `start[i + 1]`, in the order of their fields. `gradients` needs a line for each
     row only where actions keep or reverse.
@@ -118,14 +120,17 @@ def step(
             raw = predict_adagrad(slots, pairs, entry_at, entry_x, pair_at, sizes)
         parents = base + totals[BIAS] + sums[0] + sums[1]
         counts = parents + sums[2]
-        if not late:
+        # What a reversal takes back was learned from what is there.
+        if kind & REVERSE == 0:
             for each in range(FTRL_INPUT + 1):
                 served[row, SERVED_INPUTS + each] = inputs[each]
             served[row, SERVED_INPUTS + ADA_INPUT] = raw
             served[row, SERVED_INPUTS + MAIN_INPUT] = sums[0]
             served[row, SERVED_INPUTS + NOVELTY_INPUT] = sums[1]
             served[row, SERVED_INPUTS + PAIR_INPUT] = sums[2]
-            predicted[row] = predict_mixture(base, counts, stacks, totals, served, row)
+            mixed = predict_mixture(base, counts, stacks, totals, served, row)
+            if not late:
+                predicted[row] = mixed
         if kind & REVERSE != 0:
             for column in range(GRADIENT_COLUMNS):
                 taken[column] = gradients[row, column]
