@@ -39,6 +39,8 @@ def assert_same(lines: list[bytes], *, shown: bool = False) -> None:
     assert [None if np.isnan(each) else each for each in batch.served] == [
         each.pctr if each.pctr is not None and 0.0 <= each.pctr <= 1.0 else None for each in good
     ]
+    assert batch.partitions.tolist() == [each.join_partition or 0 for each in good]
+    assert batch.delays_ms.tolist() == [each.delay_ms or 0 for each in good]
     assert [reader.texts.get(key) for key in batch.named_keys[:, 0].tolist()] == [each.campaign_id for each in good]
 
 
@@ -64,6 +66,8 @@ def left_to_msgspec(line: bytes, monkeypatch: pytest.MonkeyPatch, *, shown: bool
         b',"pctr":1e-5,"x":-0.0E+17,"y":123456789012345678901234567890}',
         b',"pctr":null}',
         b',"pctr":1.5}',
+        b',"join_partition":7,"delay_ms":-5000}',
+        b',"delay_ms":null,"join_partition":null}',
         b',"price_micros":12,"click_id":"c","pctr":0.02,"unknown":null,"flag":false,"features":{"one":1.25}}',
     ],
 )
@@ -89,6 +93,8 @@ def test_usual_lines_are_read_in_place_as_msgspec_reads_them(rest: bytes, monkey
         *(GOOD + b',"country":"\xe6\x97\xa5"}', GOOD + b',"country":"\xff"}', GOOD + b',"country":"a\\n"}'),
         *(GOOD + b',"features":{"a":"' + b"x" * 1_025 + b'"}}', GOOD + b',"features":{"' + b"n" * 257 + b'":1}}'),
         *(GOOD.replace(b"click", b"unclicked") + b"}", GOOD.replace(b"1700000000000", b"1700000000") + b"}"),
+        *(GOOD + b',"delay_ms":1.5}', GOOD + b',"delay_ms":"1"}', GOOD + b',"join_partition":true}'),
+        *(GOOD + b',"delay_ms":1234567890123456}', GOOD + b',"delay_ms":12345678901234567890}'),
         b'{"kind":"orphan","impression_id":"i1"}',
         GOOD + b',"features":{' + b",".join(b'"f%d":1' % number for number in range(257)) + b"}}",
     ],
@@ -117,6 +123,7 @@ def test_impressions_that_were_shown_are_rows_without_label_only_where_they_are_
 def test_mutated_lines_give_the_same_rows_as_msgspec(seed: int, shown: bool) -> None:
     random = Random(seed)
     found = examples(200, seed=seed, negative_weight=2.0)
+    found = [msgspec.structs.replace(each, join_partition=place % 4) for place, each in enumerate(found)]
     found[::3] = [msgspec.structs.replace(each, kind="shown", label=None) for each in found[::3]]
     lines = [msgspec.json.encode(each) for each in found]
     for place in random.sample(range(len(lines)), 120):

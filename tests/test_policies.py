@@ -30,10 +30,12 @@ from online_models.mixture.layout import (
     CROSS_SINCE,
     GRADIENT_COLUMNS,
     NUMBERS,
+    OPINIONS,
     PAIR_CLICKED,
     PAIR_SHOWN,
     PAIR_WEIGHT,
     SEEN,
+    SHARE,
     SHOWN,
     SQUARES,
     WEIGHT,
@@ -68,7 +70,7 @@ SMALL = MixtureSettings(slot_bits=10, pair_bits=12)
 FOLLOWED: tuple[Policy, ...] = POLICIES[1:]
 followed = pytest.mark.parametrize("policy", FOLLOWED)
 # Clicks come at any time of the window, so about half of them after the negative was learned.
-STREAM = outcomes(3_000, negative_rate=0.3, window_ms=120_000, shown=True)
+STREAM = outcomes(3_000, negative_rate=0.3, window_ms=120_000, shown=True, partitions=3)
 # A join that writes no shown impressions, and then one that does.
 GROWN = [each for each in STREAM[:1_000] if each.kind != "shown"] + STREAM[1_000:]
 LOGS = {"followed": records([*STREAM[:100], b"{", None, *STREAM[100:]], start=7), "grown": records(GROWN)}
@@ -180,11 +182,19 @@ def outcome(kind: Any, name: str, ts_ms: int = START_MS, **changes: Any) -> Outc
 
 
 def follow(
-    open_: OpenImpressions, keys: list[int], ts: list[int], labels: list[int], *, latest_ms: int = 0
+    open_: OpenImpressions,
+    keys: list[int],
+    ts: list[int],
+    labels: list[int],
+    *,
+    partitions: list[int] | None = None,
+    delays_ms: list[int] | None = None,
+    latest_ms: int = 0,
 ) -> tuple[Events, int]:
-    """Follows records of weight 1 of one join partition; each click came at once."""
-    count = len(keys)
-    return open_.follow(Followed(keys, ts, labels, [1.0] * count, [0] * count, [0] * count), latest_ms=latest_ms)
+    """Follows records of weight 1; without more they are of one join partition, and each click came at once."""
+    none = [0] * len(keys)
+    given = Followed(keys, ts, labels, [1.0] * len(keys), partitions or none, delays_ms or none)
+    return open_.follow(given, latest_ms=latest_ms)
 
 
 def due_ms(name: str) -> int:
@@ -304,6 +314,55 @@ def test_a_due_time_of_an_impression_that_has_its_label_is_not_that_of_a_later_o
     assert list(zip(events.whats.tolist(), events.serials.tolist(), strict=True))[:2] == [(WAS_SHOWN, 2), (DUE, 1)]
 
 
+def test_negatives_wait_for_the_clicks_of_their_time_however_far_impressions_are_ahead() -> None:
+    hour_ms, open_ = 3_600_000, OpenImpressions("matched")
+    # An impression and, a second later, its click: until then nothing says that clicks are not behind.
+    follow(open_, [1, 1], [START_MS] * 2, [-1, 1], delays_ms=[0, 1_000])
+    # A join that catches up writes an hour of impressions, then the clicks of that time. A key is the drawn share.
+    minutes = [START_MS + 60_000 * minute for minute in range(1, 61)]
+    ahead, _ = follow(open_, list(range(2, 62)), minutes, [-1] * 60)
+    before = int((ahead.whats == DUE).sum())
+    first, _ = follow(open_, [2, 100], [minutes[0], START_MS + hour_ms], [1, -1], delays_ms=[500, 0])
+    assert before > 50
+    # Now the lag is known: what was shown since waits, and a click of that time carries the clock on.
+    second, _ = follow(open_, list(range(200, 260)), [each + hour_ms for each in minutes], [-1] * 60)
+    third, _ = follow(open_, [300], [START_MS + hour_ms], [1], delays_ms=[hour_ms])
+    assert (first.whats == DUE).sum() == 0
+    # A sixteenth of the lag has faded.
+    assert (second.whats == DUE).sum() <= 60 // 16 * 2
+    assert (third.whats == DUE).sum() > 50
+
+
+def test_the_clicks_of_one_join_partition_say_nothing_of_another_one() -> None:
+    open_ = OpenImpressions("matched")
+    # Both have a label, and the second one is an hour behind with its clicks.
+    hour_ms = 3_600_000
+    follow(open_, [1, 2, 3], [START_MS, START_MS + hour_ms, START_MS], [1, -1, 1], partitions=[0, 1, 1])
+    follow(open_, [4, 5], [START_MS + hour_ms] * 2, [-1, -1], partitions=[0, 1])
+    events, _ = follow(open_, [6, 7], [START_MS + hour_ms + 1_000] * 2, [1, 1], partitions=[0, 0])
+    assert events.whats.tolist() == [DUE, CLICK_CAME, CLICK_CAME]
+    assert events.serials.tolist()[0] == 1
+    kept = OpenImpressions("matched")
+    kept.restore(open_.columns())
+    found = [follow(each, [8], [START_MS + hour_ms], [1], partitions=[1], delays_ms=[60_000])[0] for each in (open_, kept)]
+    assert [each.serials.tolist() for each in found] == [[0, 2, -1]] * 2
+
+
+def test_before_a_join_partition_has_a_label_negatives_of_a_hundred_impressions_are_learned() -> None:
+    open_, later_ms = OpenImpressions("matched"), START_MS + 10**8
+    # Two partitions share the hundred.
+    partitions = [number % 2 for number in range(300)]
+    follow(open_, list(range(300)), [START_MS] * 300, [-1] * 300, partitions=partitions)
+    events, latest_ms = follow(open_, [400, 401], [later_ms] * 2, [-1] * 2, partitions=[0, 1])
+    assert (events.whats == DUE).sum() == 100
+    kept = OpenImpressions("matched")
+    kept.restore(open_.columns())
+    assert (follow(kept, [402], [later_ms], [-1], latest_ms=latest_ms)[0].whats == DUE).sum() == 0
+    # The first click of a partition: now its own are learned.
+    events, _ = follow(kept, [500], [later_ms], [1], latest_ms=latest_ms)
+    assert (events.whats == DUE).sum() == 50
+
+
 def acted(model: Mixture, rows: Rows, *kinds: int, gradients: np.ndarray | None = None, weight: float = 20.0) -> None:
     given = np.zeros((len(rows), GRADIENT_COLUMNS)) if gradients is None else gradients
     count = len(kinds)
@@ -365,6 +424,20 @@ def test_a_reversal_takes_nothing_from_pairs_that_were_not_counted_then(since: f
     acted(model, rows, REVERSE, gradients=gradients)
     assert np.array_equal(model._pairs[:, PAIR_SHOWN], np.zeros_like(before) if restored else before)
     assert np.array_equal(model._pairs[:, PAIR_WEIGHT], weights) != restored
+
+
+def test_mixing_learns_from_what_experts_say_when_the_label_comes() -> None:
+    # All rows are shown before anything is learned: then all experts said the base rate.
+    model, found = Mixture(SMALL), examples(400)
+    rows = rows_of(found, model.known)
+    before, every = model._totals[SHARE : SHARE + OPINIONS].copy(), np.arange(400)
+    model.act(rows, Actions(every, np.full(400, SHOW, np.uint8), np.ones(400)))
+    assert len(set(rows.predicted.tolist())) == 1
+    learn = np.where(rows.labels == 1, np.uint8(LEARN | CLICK), np.uint8(LEARN))
+    model.act(rows, Actions(every, learn, np.ones(400)))
+    assert np.abs(model._totals[SHARE : SHARE + OPINIONS] - before).max() > 0.01
+    # What was shown stays the prediction that is measured.
+    assert len(set(rows.predicted.tolist())) == 1
 
 
 def test_a_pair_never_has_fewer_rows_than_clicks() -> None:

@@ -28,6 +28,7 @@ def outcomes(
     window_ms: int = 1_800_000,
     seed: int = 1,
     shown: bool = False,
+    partitions: int = 1,
 ) -> list[Outcome]:
     """What a join decides of `count` impressions: clicks when they happen, a share of the rest when the window ends.
 
@@ -48,7 +49,7 @@ def outcomes(
         outcome = Outcome(
             kind="click" if clicked else "unclicked",
             impression_id=f"i{number}",
-            join_partition=0,
+            join_partition=number % partitions,
             weight=1.0 if clicked else 1 / bounds.negative_rate,
             label=1 if clicked else 0,
             click_id=f"c{number}" if clicked else None,

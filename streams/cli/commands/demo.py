@@ -22,6 +22,7 @@ from schemas.errors import ClickfoldError, SettingsError
 from schemas.events import Campaign
 from schemas.outcomes import SHOWN
 from schemas.records import Record
+from schemas.topics import DAY_MS
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.cli.commands import options
 from streams.cli.commands.fold import outcome_line, summed_summary
@@ -52,6 +53,8 @@ _DRAIN_S = 600.0
 _CATCH_UP_S = 120.0
 # An idle input is found by the wall clock. Here event time runs thousands of times faster, so no input may be idle.
 _NEVER_IDLE = "30d"
+# In a partition the clicks of the sample are hours apart. With the usual hour each would wait for ten others, so a day.
+_SAMPLE_JUMP_MS = DAY_MS
 # Join partitions write outcomes at different times, once a commit: at this speed hours of event time lie between them.
 _GRACE = "24h"
 
@@ -95,10 +98,16 @@ def demo(
     Your files are checked first: when no record of a log can be used, nothing is started. Ends with code 3 when the
     result cannot be used, as `fold` does.
     """
-    bounds = options.join_bounds(
-        window=window, skew=skew, lateness=lateness, future="60s", dedupe="", negative_rate=negative_rate
-    )
     source = _input(impressions or [], clicks or [], campaigns or [], speed)
+    bounds = options.join_bounds(
+        window=window,
+        skew=skew,
+        lateness=lateness,
+        future="60s",
+        dedupe="",
+        negative_rate=negative_rate,
+        jump_ms=options.jump_ms(options.AUTO) if source.logs else _SAMPLE_JUMP_MS,
+    )
     _require_usable(source.logs)
     require_embedded()
     console = Console()
@@ -106,7 +115,7 @@ def demo(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness]
-    join_options += ["--negative-rate", str(negative_rate), "--idle", _NEVER_IDLE]
+    join_options += ["--negative-rate", str(negative_rate), "--jump", f"{bounds.jump_ms}ms", "--idle", _NEVER_IDLE]
     worker_options = {"join": join_options, "learn": ["--grace", _GRACE]}
     with (
         tempfile.TemporaryDirectory(prefix="clickfold-demo-", ignore_cleanup_errors=True) as folder,
