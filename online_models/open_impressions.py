@@ -121,8 +121,7 @@ class OpenImpressions:
             least_ms = latest_ms - LONGEST_WAIT_MS
             if self._matched:
                 self._move(partition, ts_ms, label, delay_ms)
-                for due in self._due(partition, least_ms):
-                    found.append((DUE, due.serial, record, False, due.weight))
+                found += [(DUE, due.serial, record, False, due.weight) for due in self._due(partition, least_ms)]
             own = self._open.get(key)
             if own is not None and own.ts_ms < least_ms:
                 own = None

@@ -344,7 +344,9 @@ def test_the_clicks_of_one_join_partition_say_nothing_of_another_one() -> None:
     assert events.serials.tolist()[0] == 1
     kept = OpenImpressions("matched")
     kept.restore(open_.columns())
-    found = [follow(each, [8], [START_MS + hour_ms], [1], partitions=[1], delays_ms=[60_000])[0] for each in (open_, kept)]
+    found = [
+        follow(each, [8], [START_MS + hour_ms], [1], partitions=[1], delays_ms=[60_000])[0] for each in (open_, kept)
+    ]
     assert [each.serials.tolist() for each in found] == [[0, 2, -1]] * 2
 
 
