@@ -16,6 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from online_models.delays import LONGEST_WAIT_MS, Delays
+from online_models.turns import EVERYTHING, TURNS, Turn, latest
 
 Policy = Literal["wait", "fake_negative", "reversal", "matched"]
 POLICIES: Final[tuple[Policy, ...]] = ("wait", "fake_negative", "reversal", "matched")
@@ -39,6 +40,8 @@ class _Open:
     due_ms: int
     weight: float
     learned: bool
+    # Whether a checkpoint has it, perhaps as it was before.
+    saved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class OpenImpressions:
     One that gets no label is forgotten 32 days later, so it has those of the longest window at most.
     """
 
-    column_count: Final = 7
+    column_count: Final = 8
 
     def __init__(self, policy: Policy) -> None:
         self._matched = policy == "matched"
@@ -74,6 +77,11 @@ class OpenImpressions:
         # Due times of negatives, with serial and id. One whose impression has its label by then is passed over.
         self._due: list[tuple[int, int, int]] = []
         self._next_serial = 0
+        # Since the last checkpoint: keys of what is new or changed, and serials it has that are not open any more.
+        self._unsaved: dict[int, None] = {}
+        self._gone: list[int] = []
+        # Keys of what is saved, by turn. Those that are not open any more stay until it is their turn.
+        self._turns: list[list[int]] = [[] for _ in range(TURNS)]
 
     def __len__(self) -> int:
         return len(self._open)
@@ -94,6 +102,7 @@ class OpenImpressions:
                 due = self._open.get(due_key)
                 if due is not None and due.serial == serial:
                     due.learned = True
+                    self._unsaved[due_key] = None
                     found.append((DUE, serial, record, False, due.weight))
             own = self._open.get(key)
             if own is not None and own.ts_ms < latest_ms - LONGEST_WAIT_MS:
@@ -111,7 +120,7 @@ class OpenImpressions:
                 found.append((what, _NONE, record, False, 0.0))
             else:
                 found.append((what, own.serial, record, own.learned, own.weight))
-                del self._open[key]
+                self._drop(key)
         whats, serials, records, learned, all_weights = zip(*found, strict=True) if found else ((), (), (), (), ())
         events = Events(
             np.array(whats, np.uint8),
@@ -126,45 +135,80 @@ class OpenImpressions:
 
     def _show(self, key: int, ts_ms: int, weight: float) -> None:
         # An expired one with this id goes first: the order of what is kept is that of serials.
-        self._open.pop(key, None)
+        self._drop(key)
         own = _Open(self._next_serial, ts_ms, ts_ms, weight, learned=not self._matched)
         if self._matched:
             own.due_ms += self.delays.draw(key / 2**64)
             heapq.heappush(self._due, (own.due_ms, own.serial, key))
         self._open[key] = own
+        self._unsaved[key] = None
         self._next_serial += 1
+
+    def _drop(self, key: int) -> None:
+        gone = self._open.pop(key, None)
+        self._unsaved.pop(key, None)
+        if gone is not None and gone.saved:
+            self._gone.append(gone.serial)
 
     def forget(self, latest_ms: int) -> None:
         """Forgets impressions that can get no label any more. It changes nothing that `follow` returns."""
         least_ms = latest_ms - LONGEST_WAIT_MS
         # A negative that is not learned yet stays: it is due with the next record.
         for key in [key for key, own in self._open.items() if own.ts_ms < least_ms and own.learned]:
-            del self._open[key]
+            self._drop(key)
 
     def serials(self) -> NDArray[np.int64]:
         """Of all open impressions, ascending."""
         return np.array([own.serial for own in self._open.values()], np.int64)
 
-    def columns(self) -> list[bytes]:
-        """The state as little-endian columns for `restore`."""
-        every = list(self._open.values())
+    def columns(self, turn: Turn = EVERYTHING) -> list[bytes]:
+        """What the turn selects of the state, as little-endian columns for `restore`."""
+        keys = self._open if turn.part is None else [*self._unsaved, *self._of_turn(turn.part)]
+        chosen = [(key, self._open[key]) for key in keys]
         return [
-            np.array([self._next_serial, *(own.serial for own in every)], "<i8").tobytes(),
-            np.array(list(self._open), "<u8").tobytes(),
-            np.array([own.ts_ms for own in every], "<i8").tobytes(),
-            np.array([own.due_ms for own in every], "<i8").tobytes(),
-            np.array([own.weight for own in every], "<f8").tobytes(),
-            np.array([own.learned for own in every], np.uint8).tobytes(),
+            np.array([self._next_serial, *(own.serial for _, own in chosen)], "<i8").tobytes(),
+            np.array([key for key, _ in chosen], "<u8").tobytes(),
+            np.array([own.ts_ms for _, own in chosen], "<i8").tobytes(),
+            np.array([own.due_ms for _, own in chosen], "<i8").tobytes(),
+            np.array([own.weight for _, own in chosen], "<f8").tobytes(),
+            np.array([own.learned for _, own in chosen], np.uint8).tobytes(),
+            np.array([] if turn.part is None else self._gone, "<i8").tobytes(),
             self.delays.clicks.astype("<f8").tobytes(),
         ]
 
-    def restore(self, columns: Sequence[bytes]) -> None:
-        """Takes `columns`, in place of what there is."""
-        kinds = ("<i8", "<u8", "<i8", "<i8", "<f8", "u1", "<f8")
-        serials, keys, ts, due, weights, learned, clicks = map(np.frombuffer, columns, kinds)
-        self._next_serial, *numbers = serials.tolist()
-        each = zip(numbers, ts.tolist(), due.tolist(), weights.tolist(), learned.astype(bool).tolist(), strict=True)
-        self._open = {key: _Open(*own) for key, own in zip(keys.tolist(), each, strict=True)}
+    def _of_turn(self, part: int) -> list[int]:
+        """Keys of saved impressions whose turn it is."""
+        found = [key for key in self._turns[part] if (own := self._open.get(key)) and own.serial % TURNS == part]
+        self._turns[part] = found
+        return found
+
+    def saved(self) -> None:
+        """What `columns` would give now is saved."""
+        for key in self._unsaved:
+            self._save(key, self._open[key])
+        self._unsaved.clear()
+        self._gone.clear()
+
+    def _save(self, key: int, own: _Open) -> None:
+        if not own.saved:
+            own.saved = True
+            self._turns[own.serial % TURNS].append(key)
+
+    def restore(self, saved: Sequence[Sequence[bytes]]) -> None:
+        """Takes columns by turns in their order, in place of what there is."""
+        kinds = ("<i8", "<u8", "<i8", "<i8", "<f8", "u1", "<i8", "<f8")
+        found = [tuple(map(np.frombuffer, columns, kinds)) for columns in saved]
+        every = [found_serials[1:] for found_serials, *_ in found]
+        gone = np.concatenate([columns[6] for columns in found])
+        serials = np.concatenate(every)
+        places = latest([serials], np.setdiff1d(serials, gone))
+        columns = [np.concatenate([each[number] for each in found])[places].tolist() for number in range(1, 6)]
+        numbers, (keys, ts, due, weights, learned) = serials[places].tolist(), columns
+        each_own = zip(numbers, ts, due, weights, map(bool, learned), strict=True)
+        self._open = {key: _Open(*own) for key, own in zip(keys, each_own, strict=True)}
         self._due = [(own.due_ms, own.serial, key) for key, own in self._open.items() if not own.learned]
         heapq.heapify(self._due)
-        self.delays.take(clicks)
+        self._unsaved, self._turns = dict.fromkeys(self._open), [[] for _ in range(TURNS)]
+        self.saved()
+        self._next_serial = int(found[-1][0][0])
+        self.delays.take(found[-1][7])

@@ -130,7 +130,7 @@ def test_slices_are_the_heaviest_values_in_order_of_name_and_an_empty_one_is_as_
         windows.add(example(0, weight=weight, key=key), np.zeros(1, np.int64), texts)
     names, columns = windows.state()
     again = Windows(window_ms=1_000, grace_ms=0, dimensions=("campaign_id",))
-    again.restore(closed_ms=0, names=names, columns=columns, models=[0])
+    again.restore([(names, columns)], closed_ms=0, models=[0])
     assert again.state() == (names, columns)
     _, window = again.close_first()
     found = {name: scores.weight for name, scores in window.scores(("campaign_id",), max_slices=2)}
