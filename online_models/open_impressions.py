@@ -15,8 +15,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from online_models.by_serial import BySerial
 from online_models.delays import LONGEST_WAIT_MS, Delays
-from online_models.turns import EVERYTHING, TURNS, Turn, latest
+from online_models.turns import EVERYTHING, Turn, latest
 
 Policy = Literal["wait", "fake_negative", "reversal", "matched"]
 POLICIES: Final[tuple[Policy, ...]] = ("wait", "fake_negative", "reversal", "matched")
@@ -26,6 +27,16 @@ DEFAULT_POLICY: Final[Policy] = "matched"
 # What an event is: an impression was shown, its negative is due, or its label came.
 SHOWN, DUE, CLICKED, UNCLICKED = 0, 1, 2, 3
 _NONE: Final = -1
+# What a checkpoint has of each impression and the types, and the serials of those that are not open any more.
+_SAVED: Final = {
+    "serials": "<i8",
+    "keys": "<u8",
+    "ts": "<i8",
+    "due": "<i8",
+    "weights": "<f8",
+    "learned": "u1",
+    "gone": "<i8",
+}
 
 
 def keys_of(ids: Iterable[bytes]) -> list[int]:
@@ -37,11 +48,8 @@ def keys_of(ids: Iterable[bytes]) -> list[int]:
 class _Open:
     serial: int
     ts_ms: int
-    due_ms: int
     weight: float
     learned: bool
-    # Whether a checkpoint has it, perhaps as it was before.
-    saved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class OpenImpressions:
     One that gets no label is forgotten 32 days later, so it has those of the longest window at most.
     """
 
-    column_count: Final = 8
+    column_count: Final = len(_SAVED) + 2
 
     def __init__(self, policy: Policy) -> None:
         self._matched = policy == "matched"
@@ -77,11 +85,12 @@ class OpenImpressions:
         # Due times of negatives, with serial and id. One whose impression has its label by then is passed over.
         self._due: list[tuple[int, int, int]] = []
         self._next_serial = 0
-        # Since the last checkpoint: keys of what is new or changed, and serials it has that are not open any more.
-        self._unsaved: dict[int, None] = {}
-        self._gone: list[int] = []
-        # Keys of what is saved, by turn. Those that are not open any more stay until it is their turn.
-        self._turns: list[list[int]] = [[] for _ in range(TURNS)]
+        # The same as `_open` in columns, for checkpoints.
+        self._columns = BySerial(
+            {name: np.zeros(0, kind) for name, kind in _SAVED.items() if name not in ("serials", "gone")}
+        )
+        # Serials of impressions that were forgotten because another one with their id was shown.
+        self._replaced: list[int] = []
 
     def __len__(self) -> int:
         return len(self._open)
@@ -94,7 +103,7 @@ class OpenImpressions:
         `keys` are those of `keys_of`. A label is -1 for `shown`.
         """
         found: list[tuple[int, int, int, bool, float]] = []
-        first, born = self._next_serial, list[int]()
+        first, born, due_ms = self._next_serial, list[int](), list[int]()
         for record, (key, ts_ms, label, weight) in enumerate(zip(keys, ts, labels, weights, strict=True)):
             latest_ms = max(latest_ms, ts_ms)
             while self._due and self._due[0][0] <= latest_ms:
@@ -102,7 +111,6 @@ class OpenImpressions:
                 due = self._open.get(due_key)
                 if due is not None and due.serial == serial:
                     due.learned = True
-                    self._unsaved[due_key] = None
                     found.append((DUE, serial, record, False, due.weight))
             own = self._open.get(key)
             if own is not None and own.ts_ms < latest_ms - LONGEST_WAIT_MS:
@@ -111,7 +119,7 @@ class OpenImpressions:
                 if own is None:
                     found.append((SHOWN, self._next_serial, record, False, weight))
                     born.append(record)
-                    self._show(key, ts_ms, weight)
+                    due_ms.append(self._show(key, ts_ms, weight))
                 continue
             if label and self._matched:
                 self.delays.add(latest_ms - ts_ms)
@@ -120,7 +128,7 @@ class OpenImpressions:
                 found.append((what, _NONE, record, False, 0.0))
             else:
                 found.append((what, own.serial, record, own.learned, own.weight))
-                self._drop(key)
+                del self._open[key]
         whats, serials, records, learned, all_weights = zip(*found, strict=True) if found else ((), (), (), (), ())
         events = Events(
             np.array(whats, np.uint8),
@@ -131,84 +139,90 @@ class OpenImpressions:
             first,
             np.array(born, np.int64),
         )
+        self._note(events, keys, ts, due_ms, weights)
         return events, latest_ms
 
-    def _show(self, key: int, ts_ms: int, weight: float) -> None:
-        # An expired one with this id goes first: the order of what is kept is that of serials.
-        self._drop(key)
-        own = _Open(self._next_serial, ts_ms, ts_ms, weight, learned=not self._matched)
-        if self._matched:
-            own.due_ms += self.delays.draw(key / 2**64)
-            heapq.heappush(self._due, (own.due_ms, own.serial, key))
-        self._open[key] = own
-        self._unsaved[key] = None
-        self._next_serial += 1
+    def _note(
+        self, events: Events, keys: Sequence[int], ts: Sequence[int], due_ms: Sequence[int], weights: Sequence[float]
+    ) -> None:
+        """Does in the columns what was done to `_open`."""
+        born = events.born
+        self._columns.add(
+            events.first + np.arange(len(born)),
+            keys=np.array(keys, np.uint64)[born],
+            ts=np.array(ts, np.int64)[born],
+            due=np.array(due_ms, np.int64),
+            weights=np.array(weights, np.float64)[born],
+            learned=np.full(len(born), not self._matched),
+        )
+        self._columns.change(self._columns.find(events.serials[events.whats == DUE])[1], learned=True)
+        gone = events.serials[(events.whats >= CLICKED) & (events.serials >= 0)]
+        self._close(np.concatenate((gone, np.array(self._replaced, np.int64))))
+        self._replaced.clear()
 
-    def _drop(self, key: int) -> None:
-        gone = self._open.pop(key, None)
-        self._unsaved.pop(key, None)
-        if gone is not None and gone.saved:
-            self._gone.append(gone.serial)
+    def _close(self, serials: NDArray[np.int64]) -> None:
+        if self._columns.close(self._columns.find(serials)[1]):
+            self._columns.keep(self._columns.open())
+
+    def _show(self, key: int, ts_ms: int, weight: float) -> int:
+        """Opens an impression; returns when its negative is due."""
+        # An expired one with this id goes first: the order of what is kept is that of serials.
+        if key in self._open:
+            self._replaced.append(self._open.pop(key).serial)
+        own, due_ms = _Open(self._next_serial, ts_ms, weight, learned=not self._matched), ts_ms
+        if self._matched:
+            due_ms += self.delays.draw(key / 2**64)
+            heapq.heappush(self._due, (due_ms, own.serial, key))
+        self._open[key] = own
+        self._next_serial += 1
+        return due_ms
 
     def forget(self, latest_ms: int) -> None:
         """Forgets impressions that can get no label any more. It changes nothing that `follow` returns."""
         least_ms = latest_ms - LONGEST_WAIT_MS
         # A negative that is not learned yet stays: it is due with the next record.
-        for key in [key for key, own in self._open.items() if own.ts_ms < least_ms and own.learned]:
-            self._drop(key)
+        places = self._columns.open()
+        learned, ts = self._columns.column("learned")[places], self._columns.column("ts")[places]
+        places = places[(learned != 0) & (ts < least_ms)]
+        for key in self._columns.column("keys")[places].tolist():
+            del self._open[key]
+        self._close(self._columns.column("serials")[places])
 
     def serials(self) -> NDArray[np.int64]:
         """Of all open impressions, ascending."""
-        return np.array([own.serial for own in self._open.values()], np.int64)
+        found: NDArray[np.int64] = self._columns.column("serials")[self._columns.open()]
+        return found
 
     def columns(self, turn: Turn = EVERYTHING) -> list[bytes]:
         """What the turn selects of the state, as little-endian columns for `restore`."""
-        keys = self._open if turn.part is None else [*self._unsaved, *self._of_turn(turn.part)]
-        chosen = [(key, self._open[key]) for key in keys]
-        return [
-            np.array([self._next_serial, *(own.serial for _, own in chosen)], "<i8").tobytes(),
-            np.array([key for key, _ in chosen], "<u8").tobytes(),
-            np.array([own.ts_ms for _, own in chosen], "<i8").tobytes(),
-            np.array([own.due_ms for _, own in chosen], "<i8").tobytes(),
-            np.array([own.weight for _, own in chosen], "<f8").tobytes(),
-            np.array([own.learned for _, own in chosen], np.uint8).tobytes(),
-            np.array([] if turn.part is None else self._gone, "<i8").tobytes(),
-            self.delays.clicks.astype("<f8").tobytes(),
-        ]
-
-    def _of_turn(self, part: int) -> list[int]:
-        """Keys of saved impressions whose turn it is."""
-        found = [key for key in self._turns[part] if (own := self._open.get(key)) and own.serial % TURNS == part]
-        self._turns[part] = found
-        return found
+        places = self._columns.open(turn)
+        found = {name: self._columns.column(name)[places] for name in _SAVED if name != "gone"}
+        found["gone"] = self._columns.gone(turn)
+        columns = [found[name].astype(kind).tobytes() for name, kind in _SAVED.items()]
+        return [*columns, np.array([self._next_serial], "<i8").tobytes(), self.delays.clicks.astype("<f8").tobytes()]
 
     def saved(self) -> None:
         """What `columns` would give now is saved."""
-        for key in self._unsaved:
-            self._save(key, self._open[key])
-        self._unsaved.clear()
-        self._gone.clear()
-
-    def _save(self, key: int, own: _Open) -> None:
-        if not own.saved:
-            own.saved = True
-            self._turns[own.serial % TURNS].append(key)
+        self._columns.saved()
 
     def restore(self, saved: Sequence[Sequence[bytes]]) -> None:
         """Takes columns by turns in their order, in place of what there is."""
-        kinds = ("<i8", "<u8", "<i8", "<i8", "<f8", "u1", "<i8", "<f8")
-        found = [tuple(map(np.frombuffer, columns, kinds)) for columns in saved]
-        every = [found_serials[1:] for found_serials, *_ in found]
-        gone = np.concatenate([columns[6] for columns in found])
-        serials = np.concatenate(every)
+        found = {
+            name: np.concatenate([np.frombuffer(columns[place], kind) for columns in saved])
+            for place, (name, kind) in enumerate(_SAVED.items())
+        }
+        gone, serials = found.pop("gone"), found["serials"]
         places = latest([serials], np.setdiff1d(serials, gone))
-        columns = [np.concatenate([each[number] for each in found])[places].tolist() for number in range(1, 6)]
-        numbers, (keys, ts, due, weights, learned) = serials[places].tolist(), columns
-        each_own = zip(numbers, ts, due, weights, map(bool, learned), strict=True)
-        self._open = {key: _Open(*own) for key, own in zip(keys, each_own, strict=True)}
-        self._due = [(own.due_ms, own.serial, key) for key, own in self._open.items() if not own.learned]
+        values = {name: column[places] for name, column in found.items()}
+        keys, learned = values["keys"].tolist(), values["learned"].astype(bool).tolist()
+        own = (values[name].tolist() for name in ("serials", "ts", "weights"))
+        self._open = {key: _Open(*each) for key, *each in zip(keys, *own, learned, strict=True)}
+        due = zip(values["due"].tolist(), values["serials"].tolist(), keys, learned, strict=True)
+        self._due = [(due_ms, serial, key) for due_ms, serial, key, known in due if not known]
         heapq.heapify(self._due)
-        self._unsaved, self._turns = dict.fromkeys(self._open), [[] for _ in range(TURNS)]
+        self._columns.keep(np.zeros(0, np.int64))
+        self._columns.add(values.pop("serials"), **values)
         self.saved()
-        self._next_serial = int(found[-1][0][0])
-        self.delays.take(found[-1][7])
+        *_, next_serial, clicks = saved[-1]
+        self._next_serial = int(np.frombuffer(next_serial, "<i8")[0])
+        self.delays.take(np.frombuffer(clicks, "<f8"))

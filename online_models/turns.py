@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,14 +45,3 @@ def latest(numbers: Sequence[NDArray[np.int64]], kept: NDArray[np.int64] | None 
     _, from_end = np.unique(every[::-1], return_index=True)
     places = len(every) - 1 - from_end
     return places if kept is None else places[np.isin(every[places], kept)]
-
-
-def extended(column: NDArray[Any], used: int, values: NDArray[Any]) -> NDArray[Any]:
-    """The column with `values` behind its first `used` entries; if it was full, another one with a quarter more."""
-    end = used + len(values)
-    if end > len(column):
-        wider = np.empty((max(end, len(column) + len(column) // 4), *column.shape[1:]), column.dtype)
-        wider[:used] = column[:used]
-        column = wider
-    column[used:end] = values
-    return column

@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from online_models.by_serial import extended
 from online_models.metrics import Scores, score
 from online_models.mixture.rows import text_hash
-from online_models.turns import EVERYTHING, Turn, extended, latest
+from online_models.turns import EVERYTHING, Turn, latest
 
 # The columns of a window and their types as they are saved.
 _SAVED: Final = {"labels": "i1", "weights": "<f8", "served": "<f8", "predicted": "<f8", "codes": "<u4"}

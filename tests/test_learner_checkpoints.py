@@ -264,7 +264,4 @@ def test_what_was_read_while_no_checkpoint_was_written_takes_no_memory_once_it_h
     """A rebuild may read for hours without one."""
     fold = LearnFold(settings(), shard=0)
     step_to(fold, len(LOG))
-    open_ = fold._open
-    assert len(open_._unsaved) == len(open_)
-    assert open_._gone == []
-    assert sum(map(len, open_._turns)) == 0
+    assert sum(map(len, fold._open._columns._gone)) == 0
