@@ -69,12 +69,12 @@ class BySerial:
         self._columns["unsaved"][places] = True
 
     def close(self, places: NDArray[np.int64]) -> bool:
-        """The entries at these places are not asked for any more. Returns whether so many are closed that it is time
-        to `keep` the open ones.
-        """
+        """Closes the entries at these places. Returns whether it is time to `keep` those that are open."""
         self._columns["closed"][places] = True
         self._closed += len(places)
-        self._gone.append(self._columns["serials"][places[self._columns["saved"][places]]])
+        gone = self._columns["serials"][places[self._columns["saved"][places]]]
+        if len(gone):
+            self._gone.append(gone)
         return self._closed > max(_FEW, self._count // 5)
 
     def keep(self, places: NDArray[np.int64]) -> None:

@@ -138,7 +138,10 @@ class Window:
 
 
 class Windows:
-    """The open windows. 29 bytes an example with one slice dimension; 4 more for each further one, 8 for each model."""
+    """The open windows. 29 bytes an example with one slice dimension; 4 more for each further one, 8 for each model.
+
+    Room to grow takes up to a quarter more.
+    """
 
     def __init__(self, *, window_ms: int, grace_ms: int, dimensions: Sequence[str], models: int = 1) -> None:
         self.window_ms = window_ms

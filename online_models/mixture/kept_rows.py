@@ -38,6 +38,9 @@ class KeptRows:
     column_count: Final = len(_SAVED)
 
     def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self._rows = BySerial(
             {
                 "starts": np.zeros(0, np.int64),
@@ -137,7 +140,7 @@ class KeptRows:
         rows = _rows(
             start, {name: found[name][slots] for name in OF_SLOTS}, found["served"][chosen], found["predicted"][chosen]
         )
-        self.__init__()  # type: ignore[misc]  # empty again
+        self._clear()
         self.add(found["serials"][chosen], rows, found["gradients"][chosen])
         self.saved()
 
