@@ -170,7 +170,8 @@ class Learner:
         self.counts.unlabelled += len(rows) - len(places) - len(events.born)
         self.counts.reversed += reversed_
         columns = [None if each is None else each[labelled] for each in predicted]
-        outs = self._measured_at(batch, places, columns, offsets)
+        latest_ms = np.maximum.accumulate(np.maximum(rows.ts, before_ms))[places]
+        outs = self._measured_at(batch, places, columns, offsets, latest_ms)
         if self._latest_ms // DAY_MS != before_ms // DAY_MS:
             self._forget()
         return outs
@@ -181,12 +182,16 @@ class Learner:
         places: NDArray[np.int64],
         predicted: list[NDArray[np.float64] | None],
         offsets: NDArray[np.int64],
+        latest_ms: NDArray[np.int64],
     ) -> list[Out]:
-        """Measures the labels of a batch, and closes windows as labels of their time come."""
+        """Measures the labels of a batch, and closes windows as labels of their time come.
+
+        `latest_ms` is the latest impression time up to each label.
+        """
         rows = batch.rows
         if not len(places):
             return []
-        moved = arrivals(rows.ts[places], rows.labels[places], event_ms=self._event_ms, latest_ms=self._latest_ms)
+        moved = arrivals(rows.ts[places], rows.labels[places], event_ms=self._event_ms, latest_ms=latest_ms)
         self._event_ms = int(moved.event_ms[-1])
         closed = np.concatenate(([self._windows.closed_ms], self._windows.closed_by(moved.event_ms)))
         keys = batch.named_keys[places][:, self._columns]

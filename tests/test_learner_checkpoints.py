@@ -32,8 +32,8 @@ from tests.simulation.filesystem import Filesystem
 
 ROOT = Path(__file__).parent.parent
 SMALL = MixtureSettings(slot_bits=10, pair_bits=12)
-# Many windows open and close, and half of the clicks come after their negative was learned.
-LOG = records(outcomes(2_000, negative_rate=0.4, window_ms=60_000, shown=True))
+# Impressions and windows stay open for longer than a round of checkpoints every `STEP` records, and many are closed.
+LOG = records(outcomes(2_000, negative_rate=0.4, window_ms=180_000, shown=True))
 STEP = 40
 CUTS = [*range(0, len(LOG), STEP), len(LOG)]
 
@@ -41,7 +41,7 @@ CUTS = [*range(0, len(LOG), STEP), len(LOG)]
 def settings(policy: Policy = "matched", kind: str = "mixture", *names: str) -> LearnerSettings:
     learns = ModelSettings(kind=kind, mixture=SMALL)
     challengers = tuple(Challenger(name=name, kind="ftrl", mixture=SMALL) for name in names)
-    return LearnerSettings(learns=learns, challengers=challengers, window_ms=60_000, grace_ms=20_000, policy=policy)
+    return LearnerSettings(learns=learns, challengers=challengers, window_ms=150_000, grace_ms=20_000, policy=policy)
 
 
 def opened(disk: Disk, own: LearnerSettings) -> Task:

@@ -101,6 +101,19 @@ def test_any_batching_and_a_restart_anywhere_give_the_same_state(
     assert ours.snapshot() == whole(policy, name)
 
 
+def test_event_time_before_the_first_unclicked_label_is_the_same_for_batches_of_any_size() -> None:
+    """It is 32 days before the latest impression, which is that of the record and not that of its batch."""
+    early = outcomes(300, negative_rate=0.4, window_ms=180_000, shown=True)[:132]
+    assert {each.label for each in early} == {None, 1}
+    log, found = records(early), set()
+    for batch in (1, 40, 132):
+        ours = Learner(settings("matched"), shard=0)
+        for start in range(0, len(log), batch):
+            ours.step(log.slice(start, start + batch))
+        found.add(ours.snapshot())
+    assert len(found) == 1
+
+
 @followed
 @pytest.mark.parametrize("kind", ["mixture", "ftrl"])
 def test_the_digest_is_the_same_for_batches_of_any_size(policy: Policy, kind: str) -> None:
