@@ -23,8 +23,8 @@ from online_models.turns import EVERYTHING, Turn, latest
 
 # The columns of a window and their types as they are saved.
 _SAVED: Final = {"labels": "i1", "weights": "<f8", "served": "<f8", "predicted": "<f8", "codes": "<u4"}
-# The same and the numbers of examples.
-COLUMNS: Final = len(_SAVED) + 1
+# The same, the numbers of examples, and where each model began.
+_COLUMNS: Final = len(_SAVED) + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,15 @@ class WindowNames(msgspec.Struct, frozen=True):
 class Window:
     """The examples of one window, in columns that have room for more.
 
-    Each slice dimension has the code of each example's value: 0, 1, … as they appeared. `predicted` is NaN of a model
-    that had not begun. `saved` is how many examples a checkpoint has.
+    Each slice dimension has the code of each example's value: 0, 1, … as they appeared. A model that began later has
+    predictions from the example on that `firsts` says. `saved` is how many examples a checkpoint has.
     """
 
-    __slots__ = ("_columns", "count", "saved", "values")
+    __slots__ = ("_columns", "count", "firsts", "saved", "values")
 
     def __init__(self, *, models: int, dimensions: int) -> None:
         self.count = self.saved = 0
+        self.firsts = [0] * models
         self._columns: dict[str, NDArray[Any]] = {
             "labels": np.zeros(0, np.int8),
             "weights": np.zeros(0),
@@ -91,6 +92,9 @@ class Window:
                 code_of.setdefault(key, (len(code_of), texts.get(key, "")))
             codes[:, dimension] = np.array([code_of[key][0] for key in named], np.uint32)[places]
         self.take(examples.labels, examples.weights, examples.served, predicted, codes)
+        for model, column in enumerate(examples.predicted):
+            if column is None:
+                self.firsts[model] = self.count
 
     def take(self, *columns: NDArray[Any]) -> None:
         """Adds examples as columns, in the order of those here."""
@@ -123,17 +127,19 @@ class Window:
 
     def columns_of(self, model: int) -> tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
         """Labels, weights and predictions of the examples that a model has predicted."""
-        predicted = self._column("predicted")[:, model]
-        begun = ~np.isnan(predicted)
-        return self._column("labels")[begun], self._column("weights")[begun], predicted[begun]
+        begun = slice(self.firsts[model], None)
+        # Sums over numbers that are not side by side may differ in the last bit.
+        predicted = np.ascontiguousarray(self._column("predicted")[begun, model])
+        return self._column("labels")[begun], self._column("weights")[begun], predicted
 
     def columns(self, turn: Turn) -> list[bytes]:
-        """The examples that the turn selects, as little-endian bytes: their numbers, and each column."""
+        """The examples that the turn selects, as little-endian bytes: their numbers, each column, and `firsts`."""
         numbers = np.arange(self.count)
         chosen = np.flatnonzero(turn.has(numbers, numbers >= self.saved))
         return [
             chosen.astype("<i8").tobytes(),
             *(self._column(name)[chosen].astype(kind).tobytes() for name, kind in _SAVED.items()),
+            np.array(self.firsts, "<i8").tobytes(),
         ]
 
 
@@ -214,12 +220,14 @@ class Windows:
         columns_of: dict[int, list[Sequence[bytes]]] = defaultdict(list)
         for names, columns in saved:
             for number, named in enumerate(names):
-                columns_of[named.start_ms].append(columns[number * COLUMNS : (number + 1) * COLUMNS])
+                columns_of[named.start_ms].append(columns[number * _COLUMNS : (number + 1) * _COLUMNS])
         for named in saved[-1][0]:
             window = Window(models=self.models, dimensions=len(self.dimensions))
             self._open[named.start_ms] = window
             window.take(*_examples(columns_of[named.start_ms], models, len(self.dimensions)))
             window.saved = window.count
+            firsts = np.frombuffer(columns_of[named.start_ms][-1][-1], "<i8").tolist()
+            window.firsts = [window.count if kept is None else firsts[kept] for kept in models]
             window.values = [
                 {text_hash(name, text) if text else 0: (code, text) for code, text in enumerate(values)}
                 for name, values in zip(self.dimensions, named.values, strict=True)
@@ -230,7 +238,7 @@ def _examples(
     saved: Sequence[Sequence[bytes]], models: Sequence[int | None], dimensions: int
 ) -> tuple[NDArray[Any], ...]:
     """The columns of a window from those that were saved by turns, with the predictions of these models."""
-    columns = [b"".join(each[number] for each in saved) for number in range(COLUMNS)]
+    columns = [b"".join(each[number] for each in saved) for number in range(1 + len(_SAVED))]
     places = latest([np.frombuffer(columns[0], "<i8")])
     labels, weights, served, predicted, codes = (
         np.frombuffer(column, kind) for column, kind in zip(columns[1:], _SAVED.values(), strict=True)
