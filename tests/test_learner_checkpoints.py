@@ -158,7 +158,7 @@ def test_whenever_it_ends_the_state_is_that_of_a_checkpoint_and_learns_on_as_if_
 
 
 def test_a_process_that_is_killed_again_and_again_loses_no_checkpoint(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from tests.test_learner_checkpoints import work; work()", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.test_learner_checkpoints", str(tmp_path)]
     reached = 0
     for number in range(3):
         with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -265,3 +265,7 @@ def test_what_was_read_while_no_checkpoint_was_written_takes_no_memory_once_it_h
     fold = LearnFold(settings(), shard=0)
     step_to(fold, len(LOG))
     assert fold._open._columns._gone == []
+
+
+if __name__ == "__main__":
+    work()
