@@ -40,6 +40,8 @@ class BySerial:
 
     def add(self, serials: NDArray[np.int64], **values: NDArray[Any]) -> None:
         """Adds entries with serials above all there are."""
+        if not len(serials):
+            return
         for name, given in (("serials", serials), *values.items()):
             self._columns[name] = extended(self._columns[name], self._count, given)
         for name, flag in (("closed", False), ("unsaved", True), ("saved", False)):
@@ -64,12 +66,16 @@ class BySerial:
 
     def change(self, places: NDArray[np.int64], **values: Any) -> None:
         """Changes the entries at these places."""
+        if not len(places):
+            return
         for name, given in values.items():
             self._columns[name][places] = given
         self._columns["unsaved"][places] = True
 
     def close(self, places: NDArray[np.int64]) -> bool:
         """Closes the entries at these places. Returns whether it is time to `keep` those that are open."""
+        if not len(places):
+            return False
         self._columns["closed"][places] = True
         self._closed += len(places)
         gone = self._columns["serials"][places[self._columns["saved"][places]]]
