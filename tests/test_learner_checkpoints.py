@@ -103,6 +103,7 @@ def test_files_older_than_a_round_of_turns_are_not_needed() -> None:
         step_to(task.fold, stop)
         write_checkpoint(task, last=False)
         assert len(task.fold.files()) == min(TURNS, number)
+    assert disk.names() == sorted([*task.fold.files(), MANIFEST])
     assert len(CUTS) > 2 * TURNS
     assert min(int(name.rpartition("-")[2]) for name in task.fold.files()) == len(CUTS) - 1 - TURNS
     assert whole(opened(disk, settings()).fold) == alone(settings(), len(LOG))
@@ -223,6 +224,25 @@ def test_a_file_that_is_missing_or_shorter_is_noticed() -> None:
             disk.delete(name)
         with pytest.raises(DamagedState, match="checkpoint names learned-0, which is"):
             opened(disk, settings())
+
+
+def test_a_whole_file_in_the_place_of_another_is_noticed() -> None:
+    disk, files = SimulatedDisk(), kept_files()
+    for name, other in (("learned-0", "learned-0"), ("learned-1", "learned-0"), (MANIFEST, MANIFEST)):
+        disk.append(name, files[other].ljust(len(files[name]), b"0")[: len(files[name])])
+    with pytest.raises(DamagedState, match="checkpoint names learned-1, which is"):
+        opened(disk, settings())
+
+
+def test_what_was_not_finished_is_deleted_by_the_next_start_and_its_name_is_used_again() -> None:
+    disk = SimulatedDisk()
+    for name, data in (kept_files() | {"learned-2": b"not finished"}).items():
+        disk.append(name, data)
+    task = opened(disk, settings())
+    assert disk.names() == sorted(kept_files())
+    step_to(task.fold, 700)
+    write_checkpoint(task, last=False)
+    assert whole(opened(disk, settings()).fold) == alone(settings(), 700)
 
 
 def test_the_first_file_with_other_challengers_has_everything_and_stands_alone() -> None:
