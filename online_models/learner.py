@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from online_models.lineup import Lineup
 from online_models.measuring import Measuring
+from online_models.mixture.kept_rows import KeptRows
 from online_models.mixture.layout import NAMED
 from online_models.mixture.reading import Batch, Reader
 from online_models.mixture.rows import Rows
@@ -22,6 +24,7 @@ from online_models.open_impressions import CLICKED, SHOWN, Followed, OpenImpress
 from online_models.order import arrivals, learning_order
 from online_models.settings import LearnerSettings
 from online_models.snapshot import Header, LearnerCounts, decode_snapshot, encode_snapshot
+from online_models.turns import EVERYTHING, Turn
 from online_models.waiting import WaitingClicks
 from online_models.windows import Measured, Windows
 from schemas.errors import BrokenInvariant
@@ -70,6 +73,8 @@ class Learner:
         # A running hash over (offset, prediction) of every example: learners with equal trails learned the same.
         self._trail = np.zeros(1, np.uint64)
         self._ended = False
+        # Whether `save` goes on from what was restored: the same models learn.
+        self.continues = True
 
     @property
     def nbytes(self) -> int:
@@ -160,7 +165,8 @@ class Learner:
         self.counts.unlabelled += len(rows) - len(places) - len(events.born)
         self.counts.reversed += reversed_
         measured = [None if each is None else each[labelled] for each in predicted]
-        outs = self._measured_at(batch, places, measured, offsets)
+        latest_ms = np.maximum.accumulate(np.maximum(rows.ts, before_ms))[places]
+        outs = self._measured_at(batch, places, measured, offsets, latest_ms)
         if self._latest_ms // DAY_MS != before_ms // DAY_MS:
             self._forget()
         return outs
@@ -171,12 +177,16 @@ class Learner:
         places: NDArray[np.int64],
         predicted: list[NDArray[np.float64] | None],
         offsets: NDArray[np.int64],
+        latest_ms: NDArray[np.int64],
     ) -> list[Out]:
-        """Measures the labels of a batch, and closes windows as labels of their time come."""
+        """Measures the labels of a batch, and closes windows as labels of their time come.
+
+        `latest_ms` is the latest impression time up to each label.
+        """
         rows = batch.rows
         if not len(places):
             return []
-        moved = arrivals(rows.ts[places], rows.labels[places], event_ms=self._event_ms, latest_ms=self._latest_ms)
+        moved = arrivals(rows.ts[places], rows.labels[places], event_ms=self._event_ms, latest_ms=latest_ms)
         self._event_ms = int(moved.event_ms[-1])
         closed = np.concatenate(([self._windows.closed_ms], self._windows.closed_by(moved.event_ms)))
         keys = batch.named_keys[places][:, self._columns]
@@ -303,7 +313,17 @@ class Learner:
     def snapshot(self) -> bytes:
         """Everything a restart needs, canonical: equal states give equal bytes."""
         self._forget()
-        names, window_columns = self._windows.state()
+        return self._encoded(EVERYTHING)
+
+    def save(self, turn: Turn) -> bytes:
+        """What changed since the last call, and what the turn selects of the rest, for `restore`."""
+        found = self._encoded(turn)
+        for each in (self.lineup, self._open, self._windows):
+            each.saved()
+        return found
+
+    def _encoded(self, turn: Turn) -> bytes:
+        names, window_columns = self._windows.state(turn)
         header = Header(
             model=self.settings.model,
             shard=self.shard,
@@ -321,22 +341,38 @@ class Learner:
             windows=names,
             columns=[],
         )
-        late = (*self._waiting.columns(), *self._open.columns())
-        return encode_snapshot(header, [*self.lineup.snapshots(), *late, *window_columns])
+        late = (*self._waiting.columns(), *self._open.columns(turn))
+        return encode_snapshot(header, [*self.lineup.columns(turn), *late, *window_columns])
 
-    def restore(self, snapshot: bytes) -> None:
-        """Goes on where `snapshot` was taken. Raises StateMismatch or DamagedState, and then changes nothing."""
-        header, columns = decode_snapshot(
-            snapshot, model=self.settings.model, shard=self.shard, settings=self._settings_digest
+    def restore(self, *saved: bytes) -> None:
+        """Goes on where a snapshot was taken, or where the last of what `save` gave was, in the order of the calls.
+
+        These must be all since the state was empty, or the last `TURNS`, with the same models. Raises StateMismatch or
+        DamagedState, and then changes nothing.
+        """
+        found = [
+            decode_snapshot(each, model=self.settings.model, shard=self.shard, settings=self._settings_digest)
+            for each in saved
+        ]
+        header, models = found[-1][0], len(found[-1][0].models)
+        sizes = (
+            models * (1 + KeptRows.column_count),
+            self._waiting.column_count,
+            self._open.column_count,
+            len(found[-1][1]),
         )
-        waiting_from = 2 * len(header.models)
-        open_from = waiting_from + self._waiting.column_count
-        windows_from = open_from + self._open.column_count
-        places = self.lineup.restore(header.models, columns[:waiting_from])
-        self._waiting.restore(columns[waiting_from:open_from])
-        self._open.restore(columns[open_from:windows_from])
+        every = [
+            [columns[start:stop] for start, stop in pairwise(accumulate(sizes, initial=0))] for _, columns in found
+        ]
+        of_models, waiting, open_, windows = zip(*every, strict=True)
+        self._open.restore(open_)
+        places = self.lineup.restore(header.models, of_models, self._open.serials())
+        self.continues = places == list(range(models))
+        self._waiting.restore(waiting[-1])
         self._windows.restore(
-            closed_ms=header.closed_ms, names=header.windows, columns=columns[windows_from:], models=places
+            [(each.windows, own) for (each, _), own in zip(found, windows, strict=True)],
+            closed_ms=header.closed_ms,
+            models=places,
         )
         self.measuring.recent = [header.recent[place] if place is not None else [] for place in places]
         self.measuring.drift = header.drift

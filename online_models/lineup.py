@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from online_models.kinds import new_model
+from online_models.mixture.kept_rows import KeptRows
 from online_models.mixture.row_model import RowModel
 from online_models.mixture.rows import Rows
 from online_models.open_impressions import Events
 from online_models.policies import LateLabels
 from online_models.settings import LearnerSettings
 from online_models.snapshot import KeptModel
+from online_models.turns import EVERYTHING, Turn
 
 
 @dataclass(slots=True)
@@ -87,18 +89,31 @@ class Lineup:
         for each in self.entrants:
             each.late.kept.only(serials)
 
-    def snapshots(self) -> list[bytes]:
-        """The state of each model, then the rows that each keeps."""
-        return [each.model.snapshot() for each in self.entrants] + [each.late.kept.snapshot() for each in self.entrants]
+    def columns(self, turn: Turn = EVERYTHING) -> list[bytes]:
+        """What the turn selects: the state of each model, then the rows that each keeps."""
+        kept = [column for each in self.entrants for column in each.late.kept.columns(turn)]
+        return [each.model.snapshot(turn) for each in self.entrants] + kept
 
-    def restore(self, kept: Sequence[KeptModel], snapshots: Sequence[bytes]) -> list[int | None]:
-        """Takes the states of models with the same name and settings; returns where each was, None: it is new."""
+    def saved(self) -> None:
+        """What `columns` would give now is saved."""
+        for each in self.entrants:
+            each.model.saved()
+            each.late.kept.saved()
+
+    def restore(
+        self, kept: Sequence[KeptModel], saved: Sequence[Sequence[bytes]], serials: NDArray[np.int64]
+    ) -> list[int | None]:
+        """Takes the states of models with the same name and settings; returns where each was, None: it is new.
+
+        `saved` are columns by turns in their order, `serials` those of the open impressions.
+        """
         places = {(each.name, each.digest): number for number, each in enumerate(kept)}
         found = [places.get((each.name, each.digest)) for each in self.entrants]
         # Before a state of the main model is taken, which numbers the fields of all.
         for each, place in zip(self.entrants, found, strict=True):
             if place is not None:
-                each.model.restore(snapshots[place])
-                each.late.kept.restore(snapshots[len(kept) + place])
+                each.model.restore(*(columns[place] for columns in saved))
+                rows = slice(len(kept) + place * KeptRows.column_count, len(kept) + (place + 1) * KeptRows.column_count)
+                each.late.kept.restore([columns[rows] for columns in saved], serials)
                 each.start = kept[place].start
         return found

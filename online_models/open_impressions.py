@@ -15,8 +15,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from online_models.by_serial import BySerial
 from online_models.delays import LONGEST_WAIT_MS, Delays
 from online_models.label_clock import LabelClock
+from online_models.turns import EVERYTHING, Turn, latest
 
 Policy = Literal["wait", "fake_negative", "reversal", "matched"]
 POLICIES: Final[tuple[Policy, ...]] = ("wait", "fake_negative", "reversal", "matched")
@@ -29,6 +31,17 @@ _NONE: Final = -1
 # Before a join partition has a label, its clicks may be few or late. Negatives of so many impressions are learned at
 # most, as if its clicks were not late: with them a new model predicts .003, and clicks on ads are about as rare.
 _UNSEEN_WEIGHT: Final = 100.0
+# What a checkpoint has of each impression and the types, and the serials of those that are not open any more.
+_SAVED: Final = {
+    "serials": "<i8",
+    "keys": "<u8",
+    "ts": "<i8",
+    "due": "<i8",
+    "weights": "<f8",
+    "partitions": "<i8",
+    "learned": "u1",
+    "gone": "<i8",
+}
 
 
 def keys_of(ids: Iterable[bytes]) -> list[int]:
@@ -40,10 +53,8 @@ def keys_of(ids: Iterable[bytes]) -> list[int]:
 class _Open:
     serial: int
     ts_ms: int
-    due_ms: int
     weight: float
     learned: bool
-    partition: int
 
 
 class _Partition:
@@ -98,7 +109,7 @@ class OpenImpressions:
     One that gets no label is forgotten 32 days later, so it has those of the longest window at most.
     """
 
-    column_count: Final = 9
+    column_count: Final = len(_SAVED) + 3
 
     def __init__(self, policy: Policy) -> None:
         self._matched = policy == "matched"
@@ -108,6 +119,12 @@ class OpenImpressions:
         self._next_serial = 0
         # The impressions whose negatives were learned although their partition had no label.
         self._unseen_weight = 0.0
+        # The same as `_open` in columns, for checkpoints.
+        self._columns = BySerial(
+            {name: np.zeros(0, kind) for name, kind in _SAVED.items() if name not in ("serials", "gone")}
+        )
+        # Serials of impressions that were forgotten because another one with their id was shown.
+        self._replaced: list[int] = []
 
     def __len__(self) -> int:
         return len(self._open)
@@ -115,7 +132,7 @@ class OpenImpressions:
     def follow(self, records: Followed, *, latest_ms: int) -> tuple[Events, int]:
         """Takes records in the order of the log; returns what happens, and the latest impression time."""
         found: list[tuple[int, int, int, bool, float]] = []
-        first, born = self._next_serial, list[int]()
+        first, born, due_ms = self._next_serial, list[int](), list[int]()
         for record, (key, ts_ms, label, weight, partition, delay_ms) in enumerate(zip(*records, strict=True)):
             latest_ms = max(latest_ms, ts_ms)
             least_ms = latest_ms - LONGEST_WAIT_MS
@@ -129,7 +146,7 @@ class OpenImpressions:
                 if own is None:
                     found.append((SHOWN, self._next_serial, record, False, weight))
                     born.append(record)
-                    self._show(key, ts_ms, weight, partition)
+                    due_ms.append(self._show(key, ts_ms, weight, partition))
                 continue
             what = CLICKED if label else UNCLICKED
             if own is None:
@@ -147,6 +164,7 @@ class OpenImpressions:
             first,
             np.array(born, np.int64),
         )
+        self._note(events, records, due_ms)
         return events, latest_ms
 
     def _move(self, partition: int, ts_ms: int, label: int, delay_ms: int) -> None:
@@ -177,58 +195,97 @@ class OpenImpressions:
             own.learned = True
             yield own
 
-    def _show(self, key: int, ts_ms: int, weight: float, partition: int) -> None:
+    def _note(self, events: Events, records: Followed, due_ms: Sequence[int]) -> None:
+        """Does in the columns what was done to `_open`."""
+        born = events.born
+        self._columns.add(
+            events.first + np.arange(len(born)),
+            keys=np.array(records.keys, np.uint64)[born],
+            ts=np.array(records.ts, np.int64)[born],
+            due=np.array(due_ms, np.int64),
+            weights=np.array(records.weights, np.float64)[born],
+            partitions=np.array(records.partitions, np.int64)[born],
+            learned=np.full(len(born), not self._matched),
+        )
+        self._columns.change(self._columns.find(events.serials[events.whats == DUE])[1], learned=True)
+        gone = events.serials[(events.whats >= CLICKED) & (events.serials >= 0)]
+        self._close(np.concatenate((gone, np.array(self._replaced, np.int64))))
+        self._replaced.clear()
+
+    def _close(self, serials: NDArray[np.int64]) -> None:
+        if self._columns.close(self._columns.find(serials)[1]):
+            self._columns.keep(self._columns.open())
+
+    def _show(self, key: int, ts_ms: int, weight: float, partition: int) -> int:
+        """Opens an impression; returns when its negative is due."""
         # An expired one with this id goes first: the order of what is kept is that of serials.
-        self._open.pop(key, None)
-        own = _Open(self._next_serial, ts_ms, ts_ms, weight, learned=not self._matched, partition=partition)
+        if key in self._open:
+            self._replaced.append(self._open.pop(key).serial)
+        own, due_ms = _Open(self._next_serial, ts_ms, weight, learned=not self._matched), ts_ms
         if self._matched:
-            own.due_ms += self.delays.draw(key / 2**64)
-            heapq.heappush(self._partitions[partition].due, (own.due_ms, own.serial, key))
+            due_ms += self.delays.draw(key / 2**64)
+            heapq.heappush(self._partitions[partition].due, (due_ms, own.serial, key))
         self._open[key] = own
         self._next_serial += 1
+        return due_ms
 
     def forget(self, latest_ms: int) -> None:
         """Forgets impressions that can get no label any more. It changes nothing that `follow` returns."""
         least_ms = latest_ms - LONGEST_WAIT_MS
-        for key in [key for key, own in self._open.items() if own.ts_ms < least_ms]:
+        places = self._columns.open()
+        places = places[self._columns.column("ts")[places] < least_ms]
+        for key in self._columns.column("keys")[places].tolist():
             del self._open[key]
+        self._close(self._columns.column("serials")[places])
 
     def serials(self) -> NDArray[np.int64]:
         """Of all open impressions, ascending."""
-        return np.array([own.serial for own in self._open.values()], np.int64)
+        found: NDArray[np.int64] = self._columns.column("serials")[self._columns.open()]
+        return found
 
-    def columns(self) -> list[bytes]:
-        """The state as little-endian columns for `restore`."""
-        every = list(self._open.values())
+    def columns(self, turn: Turn = EVERYTHING) -> list[bytes]:
+        """What the turn selects of the state, as little-endian columns for `restore`."""
+        places = self._columns.open(turn)
+        found = {name: self._columns.column(name)[places] for name in _SAVED if name != "gone"}
+        found["gone"] = self._columns.gone(turn)
         clocks = [(partition, *its.clock.state()) for partition, its in self._partitions.items()]
         return [
-            np.array([self._next_serial, *(own.serial for own in every)], "<i8").tobytes(),
-            np.array(list(self._open), "<u8").tobytes(),
-            np.array([own.ts_ms for own in every], "<i8").tobytes(),
-            np.array([own.due_ms for own in every], "<i8").tobytes(),
-            np.array([own.weight for own in every], "<f8").tobytes(),
-            np.array([own.learned for own in every], np.uint8).tobytes(),
-            np.array([own.partition for own in every], "<i8").tobytes(),
+            *(found[name].astype(kind).tobytes() for name, kind in _SAVED.items()),
+            np.array([self._next_serial], "<i8").tobytes(),
             np.array(clocks, "<i8").tobytes(),
             np.array([self._unseen_weight, *self.delays.clicks], "<f8").tobytes(),
         ]
 
-    def restore(self, columns: Sequence[bytes]) -> None:
-        """Takes `columns`, in place of what there is."""
-        kinds = ("<i8", "<u8", "<i8", "<i8", "<f8", "u1", "<i8", "<i8", "<f8")
-        serials, keys, *others, learned, partitions, clocks, clicks = map(np.frombuffer, columns, kinds)
-        self._next_serial, *numbers = serials.tolist()
-        rows = (*(each.tolist() for each in others), learned.astype(bool).tolist(), partitions.tolist())
-        each = zip(numbers, *rows, strict=True)
-        self._open = {key: _Open(*own) for key, own in zip(keys.tolist(), each, strict=True)}
+    def saved(self) -> None:
+        """What `columns` would give now is saved."""
+        self._columns.saved()
+
+    def restore(self, saved: Sequence[Sequence[bytes]]) -> None:
+        """Takes columns by turns in their order, in place of what there is."""
+        found = {
+            name: np.concatenate([np.frombuffer(columns[place], kind) for columns in saved])
+            for place, (name, kind) in enumerate(_SAVED.items())
+        }
+        *_, next_serial, clocks, clicks = saved[-1]
+        self._next_serial = int(np.frombuffer(next_serial, "<i8")[0])
+        self._unseen_weight, *counted = np.frombuffer(clicks, "<f8").tolist()
+        self.delays.take(np.array(counted))
         self._partitions = {}
-        for partition, *state in clocks.reshape(-1, 5).tolist():
+        for partition, *state in np.frombuffer(clocks, "<i8").reshape(-1, 5).tolist():
             self._partitions[partition] = _Partition()
             self._partitions[partition].clock.restore(state)
-        for key, own in self._open.items():
-            if not own.learned:
-                self._partitions[own.partition].due.append((own.due_ms, own.serial, key))
+        gone, serials = found.pop("gone"), found["serials"]
+        places = latest([serials], np.setdiff1d(serials, gone))
+        values = {name: column[places] for name, column in found.items()}
+        keys, learned = values["keys"].tolist(), values["learned"].astype(bool).tolist()
+        own = (values[name].tolist() for name in ("serials", "ts", "weights"))
+        self._open = {key: _Open(*each) for key, *each in zip(keys, *own, learned, strict=True)}
+        due = (values[name].tolist() for name in ("partitions", "due", "serials"))
+        for partition, due_ms, serial, key, known in zip(*due, keys, learned, strict=True):
+            if not known:
+                self._partitions[partition].due.append((due_ms, serial, key))
         for its in self._partitions.values():
             heapq.heapify(its.due)
-        self._unseen_weight = float(clicks[0])
-        self.delays.take(clicks[1:])
+        self._columns.keep(np.zeros(0, np.int64))
+        self._columns.add(values.pop("serials"), **values)
+        self.saved()

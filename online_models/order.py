@@ -35,8 +35,11 @@ class Arrivals:
     latest_ms: int
 
 
-def arrivals(ts: Times, labels: NDArray[np.int8], *, event_ms: int, latest_ms: int) -> Arrivals:
-    """Moves event time by one or more examples: a non-click moves it to its own time, a click to 32 days before."""
+def arrivals(ts: Times, labels: NDArray[np.int8], *, event_ms: int, latest_ms: int | Times) -> Arrivals:
+    """Moves event time by one or more examples: a non-click moves it to its own time, a click to 32 days before.
+
+    `latest_ms` is the latest impression time before all of them, or up to each.
+    """
     # Without a bound, a join that keeps no non-clicks at all (negative rate 0) would fill the memory with clicks.
     clicked = labels == 1
     latest = np.maximum.accumulate(np.maximum(ts, latest_ms))

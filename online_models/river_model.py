@@ -8,6 +8,7 @@ takes nothing back, so a negative stays learned when a click comes; see `policie
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from online_models.mixture.actions import CLICKED, LEARN, SHOW, Actions
 from online_models.mixture.row_model import NO_GRADIENTS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
-from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
+from online_models.mixture.snapshot import decode_snapshot
 from online_models.river_state import NotPlain, packed, unpacked
 from schemas.errors import DamagedState, SettingsError
 
@@ -81,7 +82,7 @@ class RiverModel(RowModel):
         padded = data + bytes(-len(data) % _LINE)
         return np.array([len(data)], np.int64), np.frombuffer(padded, np.uint8).reshape(-1, _LINE)
 
-    def _weights(self) -> tuple[np.ndarray, ...]:
+    def _weights(self, state: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:  # noqa: ARG002
         return ()
 
     @property
@@ -92,13 +93,10 @@ class RiverModel(RowModel):
     def shares(self) -> dict[str, float]:
         return {self.kind: 1.0}
 
-    def snapshot(self) -> bytes:
-        return encode_snapshot(
-            {"kind": self.kind, **self.config()}, (*self._state(), self.known.hashes, *self._waiting.columns())
-        )
-
-    def restore(self, data: bytes) -> None:
-        length, state, hashes, *waiting = decode_snapshot(data, {"kind": self.kind, **self.config()})
+    def restore(self, *saved: bytes) -> None:
+        # Each has the whole state, because what of a classifier has changed is not known.
+        found = decode_snapshot(saved[-1], {"kind": self.kind, **self.config()})
+        length, state, hashes, *waiting = (kept.whole() for kept in found)
         try:
             trained, plain = msgspec.msgpack.decode(state.tobytes()[: int(length[0])])
             classifier = unpacked(plain)

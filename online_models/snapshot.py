@@ -1,8 +1,10 @@
-"""A learner's whole state as bytes: its models, the next offset, clicks that wait, and windows that are open.
+"""A learner's state as bytes: its models, the next offset, clicks that wait, and windows that are open.
+
+It is all of the state, or what a turn selects of it: see `turns`.
 
     'clkmodel' | format, u32 | header length, u32 | header, JSON | columns, end to end | xxh3-128 of all before
 
-The bytes are canonical: equal states give equal bytes. So two states are equal if the last 16 bytes are.
+The bytes of a whole state are canonical: equal states give equal bytes, so two are equal if the last 16 bytes are.
 """
 
 from __future__ import annotations
@@ -56,9 +58,9 @@ class KeptModel(msgspec.Struct, frozen=True):
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is not a long column. `columns` are the lengths of the columns in bytes, in order.
 
-    First comes the snapshot of each model, then the rows each keeps, the waiting clicks, the open impressions, and each
-    open window. `recent` has for each model its last windows. `follows`: the log has shown impressions, so they are
-    followed.
+    First comes the snapshot of each model, then the rows that each keeps, the waiting clicks, the open impressions, and
+    each open window. `recent` has for each model its last windows. `follows`: the log has shown impressions, so they
+    are followed.
     """
 
     model: str
@@ -81,7 +83,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 def encode_snapshot(header: Header, columns: Sequence[bytes]) -> bytes:
     """The snapshot's bytes; `header.columns` is taken from `columns`."""
     text = encode(msgspec.structs.replace(header, columns=[len(column) for column in columns]))
-    return _FRAME.wrap(b"".join((_HEADER_LENGTH.pack(len(text)), text, *columns)))
+    return _FRAME.wrap(_HEADER_LENGTH.pack(len(text)), text, *columns)
 
 
 def decode_snapshot(data: bytes, *, model: str, shard: int, settings: str) -> tuple[Header, list[bytes]]:

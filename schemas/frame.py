@@ -26,12 +26,12 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     format: bytes = b""
     checksum_last: bool = False
 
-    def wrap(self, body: bytes) -> bytes:
-        """The framed body. The same body gives the same bytes."""
+    def wrap(self, *body: bytes | memoryview) -> bytes:
+        """The framed body, which may be given in parts: they are copied once. The same body gives the same bytes."""
         head = self.magic + self.format
         if self.checksum_last:
-            return b"".join((head, body, self._checksum(head, body)))
-        return b"".join((head, self._checksum(head, body), body))
+            return b"".join((head, *body, self._checksum(head, *body)))
+        return b"".join((head, self._checksum(head, *body), *body))
 
     def unwrap(self, data: bytes, what: str) -> memoryview:
         """The body of `data`, as a view and not a copy. `what` names the state in error texts: "the checkpoint of p3".
@@ -57,9 +57,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
             raise DamagedState(f"{what} is not what was written: its checksum differs")
         return body
 
-    def _checksum(self, head: bytes, body: bytes | memoryview) -> bytes:
+    def _checksum(self, head: bytes, *body: bytes | memoryview) -> bytes:
         digest = xxhash.xxh3_128(head if self.checksum_last else b"")
-        digest.update(body)
+        for part in body:
+            digest.update(part)
         return digest.digest()
 
 

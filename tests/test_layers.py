@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "streams/inputs": {"schemas", "online_models", "streams/kafka"},
     "streams/campaigns": {"schemas", "streams/engine"},
     "streams/join": {"schemas", "streams/engine", "streams/state", "streams/kernels"},
-    "streams/learn": {"schemas", "online_models", "streams/engine"},
+    "streams/learn": {"schemas", "online_models", "streams/engine", "streams/state"},
     "streams/pacing": {"schemas", "streams/kafka"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/serve": {"schemas", "online_models", "streams/kafka"},

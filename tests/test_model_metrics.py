@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_slices_are_the_heaviest_values_in_order_of_name_and_an_empty_one_is_as_
         windows.add(example(0, weight=weight, key=key), np.zeros(1, np.int64), texts)
     names, columns = windows.state()
     again = Windows(window_ms=1_000, grace_ms=0, dimensions=("campaign_id",))
-    again.restore(closed_ms=0, names=names, columns=columns, models=[0])
+    again.restore([(names, columns)], closed_ms=0, models=[0])
     assert again.state() == (names, columns)
     _, window = again.close_first()
     found = {name: scores.weight for name, scores in window.scores(("campaign_id",), max_slices=2)}
@@ -154,3 +155,17 @@ def test_windows_too_small_to_tell_leave_drift_as_it_was() -> None:
     state = DriftState(more=3.0, fewer=1.0)
     assert state.after(clicks=5.0, predicted_clicks=math.nextafter(1.0, 0.0)) == state
     assert state.after(clicks=1.0, predicted_clicks=1.0) == DriftState(more=2.5, fewer=0.5)
+
+
+def test_a_prediction_that_is_not_a_number_is_measured_and_is_not_taken_for_one_before_the_model_began() -> None:
+    windows = Windows(window_ms=1_000, grace_ms=0, dimensions=(), models=2)
+    for chances in ((0.5, None), (math.nan, math.nan), (0.5, 0.25)):
+        one = example(0)
+        predicted = [None if chance is None else np.full(1, chance) for chance in chances]
+        windows.add(replace(one, predicted=predicted, keys=one.keys[:, :0]), np.zeros(1, np.int64), {})
+    again = Windows(window_ms=1_000, grace_ms=0, dimensions=(), models=3)
+    again.restore([windows.state()], closed_ms=0, models=[1, None, 0])
+    _, window = again.close_first()
+    lengths = [[len(column) for column in window.columns_of(model)] for model in range(3)]
+    assert lengths == [[2, 2, 2], [0, 0, 0], [3, 3, 3]]
+    assert np.isnan(window.columns_of(2)[2]).tolist() == [False, True, False]

@@ -50,8 +50,8 @@ def test_any_truncation_is_noticed(share: float) -> None:
 
 
 def test_a_newer_format_is_refused_with_both_numbers() -> None:
-    newer = snapshot()[:8] + struct.pack("<I", 4) + snapshot()[12:]
-    with pytest.raises(StateMismatch, match="format 4, this program reads up to 3"):
+    newer = snapshot()[:8] + struct.pack("<I", 5) + snapshot()[12:]
+    with pytest.raises(StateMismatch, match="format 5, this program reads up to 4"):
         Learner(SETTINGS, shard=0).restore(newer)
 
 

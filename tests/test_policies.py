@@ -112,6 +112,19 @@ def test_any_batching_and_a_restart_anywhere_give_the_same_state(
     assert ours.snapshot() == whole(policy, name)
 
 
+def test_event_time_before_the_first_unclicked_label_is_the_same_for_batches_of_any_size() -> None:
+    """It is 32 days before the latest impression, which is that of the record and not that of its batch."""
+    early = outcomes(300, negative_rate=0.4, window_ms=180_000, shown=True)[:132]
+    assert {each.label for each in early} == {None, 1}
+    log, found = records(early), set()
+    for batch in (1, 40, 132):
+        ours = Learner(settings("matched"), shard=0)
+        for start in range(0, len(log), batch):
+            ours.step(log.slice(start, start + batch))
+        found.add(ours.snapshot())
+    assert len(found) == 1
+
+
 @followed
 @pytest.mark.parametrize("kind", ["mixture", "ftrl"])
 def test_the_digest_is_the_same_for_batches_of_any_size(policy: Policy, kind: str) -> None:
@@ -343,7 +356,7 @@ def test_the_clicks_of_one_join_partition_say_nothing_of_another_one() -> None:
     assert events.whats.tolist() == [DUE, CLICK_CAME, CLICK_CAME]
     assert events.serials.tolist()[0] == 1
     kept = OpenImpressions("matched")
-    kept.restore(open_.columns())
+    kept.restore([open_.columns()])
     found = [
         follow(each, [8], [START_MS + hour_ms], [1], partitions=[1], delays_ms=[60_000])[0] for each in (open_, kept)
     ]
@@ -358,7 +371,7 @@ def test_before_a_join_partition_has_a_label_negatives_of_a_hundred_impressions_
     events, latest_ms = follow(open_, [400, 401], [later_ms] * 2, [-1] * 2, partitions=[0, 1])
     assert (events.whats == DUE).sum() == 100
     kept = OpenImpressions("matched")
-    kept.restore(open_.columns())
+    kept.restore([open_.columns()])
     assert (follow(kept, [402], [later_ms], [-1], latest_ms=latest_ms)[0].whats == DUE).sum() == 0
     # The first click of a partition: now its own are learned.
     events, _ = follow(kept, [500], [later_ms], [1], latest_ms=latest_ms)
@@ -518,7 +531,7 @@ def test_kept_rows_are_those_that_were_added_and_not_closed(turns: list[tuple[in
         kept.close(kept.find(gone)[1])
         for each in gone.tolist():
             del expected[each]
-        kept.restore(kept.snapshot())
+        kept.restore([kept.columns()], np.arange(serial))
     wanted = np.array(sorted(expected), np.int64)
     here, places = kept.find(wanted)
     assert here.all()

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from online_models.mixture.hashing import bucketed, mixed
-from online_models.mixture.layout import FIELDS, NOVELTIES, NUMBERS, SEEN, SQUARES
+from online_models.mixture.layout import FIELDS, NOVELTIES, NUMBERS, SEEN, SQUARES, UNSAVED
 from schemas.compiled import inlined, part
 
 # Sizes of a row, in `sizes`: entries without novelties, all entries, categories, pairs.
@@ -75,3 +75,14 @@ def expand(
         entry_x[entries] = 1.0
         entries += 1
     sizes[WHOLE] = entries
+
+
+@inlined
+def mark_lines(
+    slot_marks: np.ndarray, pair_marks: np.ndarray, entry_at: np.ndarray, pair_at: np.ndarray, sizes: np.ndarray
+) -> None:
+    """Marks the lines of a row's entries, which include its categories, and of its pairs."""
+    for entry in range(sizes[WHOLE]):
+        slot_marks[entry_at[entry]] = UNSAVED
+    for pair in range(sizes[PAIRS]):
+        pair_marks[pair_at[pair]] = UNSAVED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 
 import numpy as np
@@ -80,10 +81,11 @@ class Mixture(RowModel):
         self._stacks = np.zeros((STACKS, WEIGHTS))
         self._stacks[:, :INPUTS] = FIRST_STACK_WEIGHTS
         self._spreads = np.array([np.eye(WEIGHTS) * variance for variance in STACK_VARIANCES])
+        self._marks = tuple(np.zeros(len(array), np.uint8) for array in (self._slots, self._pairs))
 
     def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
         columns = (rows.start, rows.keys, rows.values, rows.numbers, rows.fields, rows.seen, rows.served)
-        given = (*columns, rows.predicted, gradients, *self._state(), self._options, *actions)
+        given = (*columns, rows.predicted, gradients, *self._state(), *self._marks, self._options, *actions)
         step(*given)
 
     def predict(self, rows: Rows) -> np.ndarray:
@@ -92,14 +94,14 @@ class Mixture(RowModel):
         apart._choices = self._choices.copy()
         return super(Mixture, apart).predict(rows)
 
-    def _weights(self) -> tuple[np.ndarray, ...]:
-        slots = self._slots[:, [BAYES, BAYES + 2, BAYES + 4, ADA_WEIGHT]]
+    def _weights(self, state: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        slots, pairs, fields, crosses, _, _, stacks, _ = state
         return (
-            slots,
-            self._pairs[:, PAIR_WEIGHT],
-            self._fields[:, [COUNT_WEIGHT, NOVELTY_WEIGHT]],
-            self._crosses[:, CROSS_WEIGHT],
-            self._stacks,
+            slots[:, [BAYES, BAYES + 2, BAYES + 4, ADA_WEIGHT]],
+            pairs[:, PAIR_WEIGHT],
+            fields[:, [COUNT_WEIGHT, NOVELTY_WEIGHT]],
+            crosses[:, CROSS_WEIGHT],
+            stacks,
         )
 
     def shares(self) -> dict[str, float]:

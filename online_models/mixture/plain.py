@@ -6,6 +6,7 @@ As the expert in `linear`, but over hashed categories and the numbers as they ar
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from online_models.mixture.actions import CLICKED, KEEP, LEARN, REVERSE, SHOW, Actions
 from online_models.mixture.descent import ALPHA, BETA, ftrl_step
 from online_models.mixture.hashing import mixed, probability
-from online_models.mixture.layout import FTRL_ERROR, ROW_SLOTS
+from online_models.mixture.layout import FTRL_ERROR, ROW_SLOTS, UNSAVED
 from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
@@ -25,7 +26,7 @@ _SHOWN, _CLICKED = 0, 1
 
 @kernel(
     *(read("i8"), read("u8"), read("f8"), written("f8"), written("f8", 2), written("f8", 2), written("f8")),
-    *(read("i8"), read("u1"), read("f8")),
+    *(written("u1"), read("i8"), read("u1"), read("f8")),
 )
 def plain_step(
     start: np.ndarray,
@@ -35,6 +36,7 @@ def plain_step(
     gradients: np.ndarray,
     slots: np.ndarray,
     totals: np.ndarray,
+    slot_marks: np.ndarray,
     action_rows: np.ndarray,
     action_kinds: np.ndarray,
     action_weights: np.ndarray,
@@ -58,6 +60,9 @@ def plain_step(
         chance = probability(log_odds)
         if kind & SHOW != 0:
             predicted[row] = chance
+        if kind & (LEARN | REVERSE) != 0:
+            for entry in range(entries):
+                slot_marks[at[entry]] = UNSAVED
         if kind & REVERSE != 0:
             for entry in range(entries):
                 slots[at[entry], _Z] -= gradients[row, FTRL_ERROR] * x[entry]
@@ -82,15 +87,18 @@ class Ftrl(RowModel):
         super().__init__(settings, known)
         self._slots = np.zeros(((1 << settings.slot_bits) + 1, 2))
         self._totals: Final = np.array([PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE])
+        self._marks = (np.zeros(len(self._slots), np.uint8),)
 
     def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
-        plain_step(rows.start, rows.keys, rows.values, rows.predicted, gradients, *self._state(), *actions)
+        (marks,) = self._marks
+        plain_step(rows.start, rows.keys, rows.values, rows.predicted, gradients, *self._state(), marks, *actions)
 
     def _state(self) -> tuple[np.ndarray, np.ndarray]:
         return self._slots, self._totals
 
-    def _weights(self) -> tuple[np.ndarray, ...]:
-        return (self._slots[:, _Z] * ALPHA / (BETA + np.sqrt(self._slots[:, _N])),)
+    def _weights(self, state: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        slots = state[0]
+        return (slots[:, _Z] * ALPHA / (BETA + np.sqrt(slots[:, _N])),)
 
     def shares(self) -> dict[str, float]:
         return {"ftrl": 1.0}

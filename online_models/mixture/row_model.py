@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -11,11 +11,12 @@ import xxhash
 
 from online_models.features import Shown
 from online_models.mixture.actions import Actions, after_delay, shown_only
-from online_models.mixture.layout import GRADIENT_COLUMNS
+from online_models.mixture.layout import GRADIENT_COLUMNS, SAVED, UNSAVED, UNUSED
 from online_models.mixture.rows import Fields, Rows, rows_of
 from online_models.mixture.selection import Selection
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
+from online_models.turns import EVERYTHING, TURNS, Turn
 from schemas.codec import encode
 from schemas.errors import DamagedState
 
@@ -26,6 +27,8 @@ PRIOR_ROWS, PRIOR_RATE = 2.0, 0.15
 MOST_WEIGHT: Final = 1e4
 # For actions that neither keep nor reverse.
 NO_GRADIENTS: Final = np.zeros((0, GRADIENT_COLUMNS))
+# Lines that are looked at together: about 2 MB, which stay in the processor's cache.
+_BLOCK: Final = 1 << 14
 
 
 class RowModel(ABC):
@@ -43,6 +46,8 @@ class RowModel(ABC):
         self.known = Fields() if known is None else known
         self.selection = Selection(settings, self.known, reserve=known is None)
         self._waiting = Rows.none()
+        # Of the first arrays of the state, a byte for each line: SAVED, UNSAVED, or UNUSED and zero.
+        self._marks: tuple[np.ndarray, ...] = ()
 
     @abstractmethod
     def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
@@ -56,8 +61,8 @@ class RowModel(ABC):
         """The arrays of what was learned."""
 
     @abstractmethod
-    def _weights(self) -> Iterable[np.ndarray]:
-        """The weights among the arrays: numbers that stay small while all is well."""
+    def _weights(self, state: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+        """The weights among these lines of the arrays: numbers that stay small while all is well."""
 
     @abstractmethod
     def shares(self) -> dict[str, float]:
@@ -98,38 +103,74 @@ class RowModel(ABC):
     @property
     def nbytes(self) -> int:
         """Bytes of memory the arrays take at most."""
-        return sum(array.nbytes for array in self._state())
+        return sum(array.nbytes for array in (*self._state(), *self._marks))
 
     def fault(self) -> Literal["", "not_finite", "weights"]:
         """What is wrong with the state; empty if nothing is."""
-        for array in self._state():
+        diverged = False
+        for state in self._used():
             # The sum of a number that is not finite is not finite.
-            if array.dtype.kind == "f" and not np.isfinite(array.sum()):
+            if not all(np.isfinite(array.sum()) for array in state if array.dtype.kind == "f"):
                 return "not_finite"
-        if any(max(-array.min(), array.max()) > MOST_WEIGHT for array in self._weights()):
-            return "weights"
-        return ""
+            found = (array for array in self._weights(state) if array.size)
+            diverged |= any(max(-array.min(), array.max()) > MOST_WEIGHT for array in found)
+        return "weights" if diverged else ""
+
+    def _used(self) -> Iterator[tuple[np.ndarray, ...]]:
+        """The arrays: first without those that have marks, then of these the lines in use, some at a time."""
+        state, marked = self._state(), len(self._marks)
+        none = tuple(array[:0] for array in state)
+        yield (*none[:marked], *state[marked:])
+        for number, marks in enumerate(self._marks):
+            lines = np.flatnonzero(marks != UNUSED)
+            for start in range(0, len(lines), _BLOCK):
+                yield *none[:number], state[number][lines[start : start + _BLOCK]], *none[number + 1 :]
 
     def config(self) -> dict[str, Any]:
         """The settings as a snapshot keeps them."""
         return self._settings.as_data()
 
-    def snapshot(self) -> bytes:
-        """The whole state, canonical: equal states give equal bytes."""
+    def snapshot(self, turn: Turn = EVERYTHING) -> bytes:
+        """The whole state, canonical: equal states give equal bytes. With a turn: the lines that it selects."""
+        lines = []
+        for marks in self._marks:
+            chosen = marks != UNUSED
+            if turn.part is not None:
+                rest = chosen[turn.part :: TURNS].copy()
+                chosen = marks == UNSAVED
+                chosen[turn.part :: TURNS] = rest
+            lines.append(np.flatnonzero(chosen))
         return encode_snapshot(
-            {"kind": self.kind, **self.config()}, (*self._state(), self.known.hashes, *self._waiting.columns())
+            {"kind": self.kind, **self.config()}, (*self._state(), self.known.hashes, *self._waiting.columns()), lines
         )
 
-    def restore(self, data: bytes) -> None:
-        """Takes the state of a snapshot in place of what was learned. Raises DamagedState or StateMismatch."""
-        found = decode_snapshot(data, {"kind": self.kind, **self.config()})
+    def saved(self) -> None:
+        """What `snapshot` would give now is saved."""
+        for marks in self._marks:
+            np.minimum(marks, SAVED, out=marks)
+
+    def restore(self, *saved: bytes) -> None:
+        """Takes the state of a snapshot, or of snapshots by turns in their order, in place of what was learned.
+
+        Raises DamagedState or StateMismatch.
+        """
+        every = [decode_snapshot(data, {"kind": self.kind, **self.config()}) for data in saved]
         state = (*self._state(), self.known.hashes)
-        if [(own.dtype, own.shape) for own in state] != [(kept.dtype, kept.shape) for kept in found[: len(state)]]:
+        ours = [(own.dtype, own.shape) for own in state]
+        if any([(kept.cells.dtype, kept.shape) for kept in found[: len(state)]] != ours for found in every):
             raise DamagedState(f"the snapshot of a {self.kind} has other arrays than this one")
-        for own, kept in zip(self._state(), found, strict=False):
-            own[...] = kept
-        self.known.take(found[len(state) - 1])
-        self._waiting = Rows(*found[len(state) :])
+        last, marked = every[-1], len(self._marks)
+        for number, (own, marks) in enumerate(zip(state, self._marks, strict=False)):
+            # Only what is in use, because the other lines take no memory until they are written.
+            own[marks != UNUSED] = 0.0
+            marks[:] = UNUSED
+            for found in every:
+                own[found[number].numbers] = found[number].cells
+                marks[found[number].numbers] = SAVED
+        for own, kept in zip(self._state()[marked:], last[marked:], strict=False):
+            own[...] = kept.whole()
+        self.known.take(last[len(state) - 1].whole())
+        self._waiting = Rows(*(kept.whole() for kept in last[len(state) :]))
 
     @property
     def waiting(self) -> int:

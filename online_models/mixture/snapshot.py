@@ -1,8 +1,8 @@
-"""The whole state of a mixture as bytes: of each array the lines that are not zero.
+"""The state of a mixture as bytes: of each array some lines, by default those that are not zero.
 
     'clkmixtr' | format, u32 | header length, u32 | header, JSON | arrays, end to end | xxh3-128 of all before
 
-Equal states give equal bytes. Arrays are little-endian.
+The same arrays and lines give the same bytes. Arrays are little-endian.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from typing import Any, Final
+from itertools import chain, repeat
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,22 +42,40 @@ class _Header(msgspec.Struct, frozen=True):
     arrays: list[_Kept]
 
 
-def encode_snapshot(settings: dict[str, Any], arrays: Sequence[np.ndarray]) -> bytes:
-    """The snapshot's bytes."""
-    kept, parts = list[_Kept](), list[bytes]()
-    for array in arrays:
+class Lines(NamedTuple):
+    """What is kept of one array: its shape, the numbers of the lines, and what is in each."""
+
+    shape: tuple[int, ...]
+    numbers: np.ndarray
+    cells: np.ndarray
+
+    def whole(self) -> np.ndarray:
+        """The array, if all other lines are zero."""
+        found = np.zeros(self.shape, self.cells.dtype)
+        found[self.numbers] = self.cells
+        return found
+
+
+def encode_snapshot(settings: dict[str, Any], arrays: Sequence[np.ndarray], lines: Sequence[np.ndarray] = ()) -> bytes:
+    """The snapshot's bytes. Of the first arrays `lines` are kept, of the others those that are not zero."""
+    kept, parts = list[_Kept](), list[memoryview]()
+    for array, chosen in zip(arrays, chain(lines, repeat(None)), strict=False):
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        # By their bits, because a negative zero is kept too.
-        bits = little.view(f"u{little.itemsize}").reshape(len(little), -1 if len(little) else 0)
-        lines = np.flatnonzero(bits.any(axis=1)).astype("<i8")
-        kept.append(_Kept(little.dtype.str, list(little.shape), len(lines)))
-        parts += (lines.tobytes(), little[lines].tobytes())
+        numbers = np.ascontiguousarray(_not_zero(little) if chosen is None else chosen, "<i8")
+        kept.append(_Kept(little.dtype.str, list(little.shape), len(numbers)))
+        parts += (numbers.data, little[numbers].data)
     text = encode(_Header(settings, kept))
-    return _FRAME.wrap(b"".join((_HEADER_LENGTH.pack(len(text)), text, *parts)))
+    return _FRAME.wrap(_HEADER_LENGTH.pack(len(text)), text, *parts)
 
 
-def decode_snapshot(data: bytes, settings: dict[str, Any]) -> list[np.ndarray]:
-    """The arrays of a snapshot with these settings.
+def _not_zero(array: np.ndarray) -> np.ndarray:
+    # By their bits, because a negative zero is kept too.
+    bits = array.view(f"u{array.itemsize}").reshape(len(array), -1 if len(array) else 0)
+    return np.flatnonzero(bits.any(axis=1))
+
+
+def decode_snapshot(data: bytes, settings: dict[str, Any]) -> list[Lines]:
+    """What a snapshot with these settings keeps of each array.
 
     Raises DamagedState when the bytes are not what was written, and StateMismatch when they are, but by a newer program
     or with other settings.
@@ -73,11 +92,9 @@ def decode_snapshot(data: bytes, settings: dict[str, Any]) -> list[np.ndarray]:
     for each in header.arrays:
         if each.kind not in _KINDS or math.prod(each.shape) > _MOST_CELLS:
             raise DamagedState(f"the snapshot of a mixture has an array of {each.kind} and shape {each.shape}")
-        array = np.zeros(each.shape, each.kind)
-        lines = np.frombuffer(body, "<i8", each.lines, at)
-        at += lines.nbytes
+        numbers = np.frombuffer(body, "<i8", each.lines, at)
+        at += numbers.nbytes
         cells = np.frombuffer(body, each.kind, each.lines * math.prod(each.shape[1:]), at)
         at += cells.nbytes
-        array[lines] = cells.reshape(each.lines, *each.shape[1:])
-        found.append(array)
+        found.append(Lines(tuple(each.shape), numbers, cells.reshape(each.lines, *each.shape[1:])))
     return found

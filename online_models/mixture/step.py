@@ -9,7 +9,7 @@ import numpy as np
 from online_models.mixture.actions import CLICKED, KEEP, LEARN, REVERSE, SHOW
 from online_models.mixture.adagrad import learn_adagrad, predict_adagrad, reverse_adagrad
 from online_models.mixture.counts import BIAS_RATE, count_inputs, learn_counts, reverse_counts
-from online_models.mixture.entries import expand
+from online_models.mixture.entries import expand, mark_lines
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import (
     ADA_INPUT,
@@ -55,7 +55,7 @@ from schemas.compiled import kernel, read, written
     *(read("i8"), read("u8"), read("f8"), read("u1"), read("i8")),
     *(written("u1"), written("f8", 2), written("f8"), written("f8", 2)),
     *(written("f8", 2), written("f8", 2), written("f8", 2), written("f8", 2), written("u1"), written("f8")),
-    *(written("f8", 2), written("f8", 3), read("i8"), read("i8"), read("u1"), read("f8")),
+    *(written("f8", 2), written("f8", 3), written("u1"), written("u1"), read("i8"), read("i8"), read("u1"), read("f8")),
 )
 def step(
     start: np.ndarray,
@@ -75,6 +75,8 @@ def step(
     totals: np.ndarray,
     stacks: np.ndarray,
     spreads: np.ndarray,
+    slot_marks: np.ndarray,
+    pair_marks: np.ndarray,
     options: np.ndarray,
     action_rows: np.ndarray,
     action_kinds: np.ndarray,
@@ -85,7 +87,7 @@ def step(
     `served` has what the experts added and each opinion was, when a row was last shown or learned.
 
     The slots of row i are `start[i]` to `start[i + 1]`, in the order of their fields. `gradients` needs a line for each
-    row only where actions keep or reverse.
+    row only where actions keep or reverse. The marks get each line of `slots` and `pairs` that is written.
     """
     entry_at, entry_x = np.empty(ENTRIES + ROW_SLOTS + 1, np.int64), np.empty(ENTRIES + ROW_SLOTS + 1)
     category_at, category_field = np.empty(ROW_SLOTS, np.int64), np.empty(ROW_SLOTS, np.int64)
@@ -131,6 +133,8 @@ def step(
             mixed = predict_mixture(base, counts, stacks, totals, served, row)
             if not late:
                 predicted[row] = mixed
+        if kind & (LEARN | REVERSE) != 0:
+            mark_lines(slot_marks, pair_marks, entry_at, pair_at, sizes)
         if kind & REVERSE != 0:
             for column in range(GRADIENT_COLUMNS):
                 taken[column] = gradients[row, column]

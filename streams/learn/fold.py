@@ -10,10 +10,13 @@ import msgspec
 from online_models.learner import Learner
 from online_models.settings import LearnerSettings
 from online_models.snapshot import KeptModel
+from online_models.turns import EVERYTHING
 from schemas.codec import decode, encode
 from schemas.errors import BrokenInvariant, StateMismatch
 from schemas.records import Out
 from streams.engine.fold import Fold
+from streams.engine.ports import Disk
+from streams.learn.saves import Saves
 
 # Of a challenger's settings digest: enough to see that it is another one, and few bytes.
 _SHORT: Final = 8
@@ -36,8 +39,10 @@ class LearnMark(msgspec.Struct, frozen=True):
 class LearnFold(Learner, Fold):
     """One model shard: a `Learner` with an owner. It has no side log, no seals, and needs no epoch."""
 
-    def __init__(self, settings: LearnerSettings, *, shard: int) -> None:
+    def __init__(self, settings: LearnerSettings, *, shard: int, disk: Disk | None = None) -> None:
+        """Without a disk a snapshot is the whole state."""
         super().__init__(settings, shard=shard)
+        self._saves = Saves(disk) if disk is not None else None
         self._start = 0
         self._lossy = False
         # What the former owner committed, until this one has caught up with it.
@@ -81,6 +86,30 @@ class LearnFold(Learner, Fold):
     def rebuild(self, mark: bytes) -> None:
         """Starts empty at that outcome."""
         self._start = self._checked(mark).start
+        if self._saves is not None:
+            self._saves.clear()
+
+    def snapshot(self) -> bytes:
+        """The manifest of the files that have the state, of which this call wrote the last one."""
+        if self._saves is None:
+            return super().snapshot()
+        if not self.continues:
+            self.continues = True
+            return self._saves.add(self.save(EVERYTHING), alone=True)
+        return self._saves.add(self.save(self._saves.turn))
+
+    def restore(self, *saved: bytes) -> None:
+        """Takes the state of a snapshot. Raises StateMismatch or DamagedState."""
+        super().restore(*(saved if self._saves is None else self._saves.read(saved[-1])))
+
+    def files(self) -> Mapping[str, int]:
+        """The files that the last snapshot names, with their lengths."""
+        return self._saves.files() if self._saves is not None else {}
+
+    def snapshot_kept(self) -> None:
+        """The last snapshot is durable: deletes the files that it does not name."""
+        if self._saves is not None:
+            self._saves.kept()
 
     def resume(self, mark: bytes) -> None:
         """Raises BrokenInvariant when the trail is not the committed one: replay has learned something else."""

@@ -193,7 +193,8 @@ def learn_runner(
     with held_folder(settings, slot, warn, beat) as folder, watch:
 
         def make(partition: int) -> tuple[Fold, Disk]:
-            return LearnFold(settings.model, shard=partition), Folder(folder / str(partition))
+            disk = Folder(folder / str(partition))
+            return LearnFold(settings.model, shard=partition, disk=disk), disk
 
         log = KafkaLog(
             settings.cluster,

@@ -133,6 +133,9 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     system.does("up", *OPTIONS)
     started = system.pids()
     assert set(started) == set(PARTS)
+    priorities = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in started.items()}
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert priorities == {name: min(19, own + 10) if name == "learn" else own for name in PARTS}
     system.assert_all_workers_show_their_health()
     assert "no model is published yet" in system.refuses("models", "show")
     system.produce_clicked(20)
