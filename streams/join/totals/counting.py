@@ -69,7 +69,7 @@ class Counting:
     def add_impressions(self, impressions: ScannedImpressions, accepted: Int64s, ts_ms: Int64s) -> None:
         """Counts the impressions at the `accepted` places in their own minutes; `ts_ms` are their event times."""
         added = added_by_impressions(*impressions.prices_and_pctrs(accepted))
-        for start_ms, rows in groups(ts_ms - ts_ms % QUARTER_MS):
+        for start_ms, rows in groups(ts_ms, QUARTER_MS):
             quarter, places = self._quarter(start_ms), accepted[rows]
             codes = quarter.names.coded(impressions, places, self._dimensions)
             campaigns = codes if self._by_campaign else quarter.names.coded(impressions, places, [CAMPAIGN])
@@ -91,7 +91,7 @@ class Counting:
         impressions, times, kinds = zip(*self._clicks, strict=True)
         self._clicks = []
         times_ms, added = np.array(times, np.int64), added_by_clicks(impressions, kinds)
-        for start_ms, rows in groups(times_ms - times_ms % QUARTER_MS):
+        for start_ms, rows in groups(times_ms, QUARTER_MS):
             quarter, events = self._quarter(start_ms), [impressions[row] for row in rows.tolist()]
             codes = quarter.coded(events, self._dimensions)
             campaigns = codes if self._by_campaign else quarter.coded(events, [CAMPAIGN])
