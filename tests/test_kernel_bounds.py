@@ -12,12 +12,11 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.packed import NameColumn, narrow
+from schemas.packed import NameColumn
 from streams.kafka.partitioners import java_partition
 from streams.kernels.columns import (
     NUMBERS_HEAD,
     find_partitions,
-    find_places,
     write_dimensions,
     write_names,
     write_numbers,
@@ -38,6 +37,7 @@ from streams.kernels.names import (
 from streams.kernels.scan import DIMS, FIELDS, PLAIN, ROW, scan, scan_stored
 from streams.kernels.slices import MARGIN, Slices
 from streams.kernels.totals import add_columns, add_narrow, fill_row_slots, find_rows, mark
+from tests.factories import narrow
 
 GOOD = b'{"impression_id":"i1","ts":1700000000000,"campaign_id":"c","creative_id":"k","price_micros":5}'
 Arguments = dict[str, Any]
@@ -385,34 +385,6 @@ def test_partitions_are_those_of_javas_partitioner(length: int) -> None:
     assert found.tolist() == [java_partition(name, 1_000_003) for name in names]
 
 
-def placing() -> Arguments:
-    return {
-        "codes": i4([0, 5], [0, 3], [0, 5]),
-        "column": 1,
-        "marks": np.zeros(6, np.int32),
-        "distinct": np.full(3, 9, np.int32),
-        "places": np.full(3, 9, np.int32),
-    }
-
-
-@pytest.mark.parametrize(
-    ("name", "bad"),
-    [
-        ("column", 2),
-        ("column", -1),
-        ("marks", np.zeros(5, np.int32)),
-        ("codes", i4([0, 5], [0, -1])),
-        ("distinct", i4(9, 9)),
-        ("places", i4(9, 9)),
-    ],
-)
-def test_find_places_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
-    refuses(find_places, placing, name, bad)
-    arguments = placing()
-    assert find_places(*arguments.values()) == 2
-    assert [arguments[each].tolist() for each in ("distinct", "places", "marks")] == [[5, 3, 9], [0, 1, 0], [0] * 6]
-
-
 def dimensions_arguments() -> Arguments:
     """Two rows of two dimensions, whose names are the same."""
     given = named(b"ab", b"c")
@@ -459,7 +431,7 @@ def test_dimensions_are_written_only_where_they_fit() -> None:
 
 @pytest.mark.parametrize("largest", [0, 1, 0xFF, 0x100, 0xFFFF, 0x10000, 0xFFFFFFFF, 0x100000000, 2**63 - 1])
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 0xFFFF, 0x10000])
-def test_numbers_are_written_as_narrow_writes_them(largest: int, count: int) -> None:
+def test_numbers_are_written_as_narrow_as_the_largest_of_a_row_allows(largest: int, count: int) -> None:
     numbers = np.zeros((2, count), np.int64)
     numbers[0, -1:], numbers[1, :1] = largest, min(largest, 3)
     room = NUMBERS_HEAD * 3 + 16 * count

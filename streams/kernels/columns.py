@@ -37,6 +37,10 @@ _POSITIVE = np.uint64(0x7FFFFFFF)
 
 @part
 def _find_places(codes: Int32s, column: int, marks: Int32s, distinct: Int32s, places: Int32s) -> int:
+    """Writes the different codes of a column in the order in which they come, and each row's place among them.
+
+    Returns how many there are. `marks` has a 0 for each code, before and after.
+    """
     if column < 0 or column >= codes.shape[1] or len(distinct) < len(codes) or len(places) < len(codes):
         raise IndexError("an array is shorter than the rows are many")
     for row in range(len(codes)):
@@ -53,15 +57,6 @@ def _find_places(codes: Int32s, column: int, marks: Int32s, distinct: Int32s, pl
     for number in range(count):
         marks[distinct[number]] = 0
     return count
-
-
-@kernel(read("i4", 2), INT64, written("i4"), written("i4"), written("i4"))
-def find_places(codes: Int32s, column: int, marks: Int32s, distinct: Int32s, places: Int32s) -> int:
-    """Writes the different codes of a column in the order in which they come, and each row's place among them.
-
-    Returns how many there are. `marks` has a 0 for each code, before and after.
-    """
-    return _find_places(codes, column, marks, distinct, places)
 
 
 @inlined
@@ -127,7 +122,7 @@ def write_names(codes: Int32s, numbers: Int32s, entries: Int64s, texts: Bytes, t
 
 @inlined
 def _write_narrow(numbers: Int, count: Int, largest: Int, target: Int, at: Int) -> Int:
-    """Writes the first numbers as bytes, as `schemas.packed.narrow` does. There is room for them at `at`."""
+    """Writes the first numbers as bytes, as `schemas.packed.wide` reads them. There is room for them at `at`."""
     width = 8
     while width and largest <= _LARGEST_BELOW[width]:
         width >>= 1
@@ -168,9 +163,9 @@ def write_dimensions(
 ) -> int:
     """Writes the names of rows of codes, a column for each row of `numbers`, as a list of `NameColumn` in MessagePack.
 
-    `numbers` has the entries of the codes of each dimension, as `write_names` takes them. `marks`, `distinct` and
-    `places` are those of `find_places`. Returns the bytes it takes, or a number above the length of `target` when that
-    is too short; what is in it then means nothing.
+    `numbers` has the entries of the codes of each dimension, as `write_names` takes them, and `marks` a 0 for each
+    code, before and after; `distinct` and `places` have room for a number of each row. Returns the bytes it takes, or a
+    number above the length of `target` when that is too short; what is in it then means nothing.
     """
     columns, rows = len(numbers), len(codes)
     if columns > codes.shape[1] or columns > _MOST_COLUMNS:
@@ -199,7 +194,7 @@ def write_dimensions(
 
 @kernel(read("i8", 2), written("u1"))
 def write_numbers(numbers: Int64s, target: Bytes) -> int:
-    """Writes each row of numbers, none below 0, as `schemas.packed.narrow` does: a list of bytes in MessagePack.
+    """Writes each row of numbers, none below 0, as `schemas.packed.wide` reads them: a list of bytes in MessagePack.
 
     Returns the bytes it takes. `target` must have room for numbers of eight bytes each.
     """
