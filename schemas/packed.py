@@ -120,18 +120,8 @@ def campaign_totals(value: bytes) -> list[CampaignTotal]:
     ]
 
 
-def narrow(numbers: npt.NDArray[np.integer[Any]]) -> bytes:
-    """Numbers from 0 to 2^63 - 1 as bytes, as narrow as the largest allows."""
-    largest = int(numbers.max(initial=0))
-    if not largest:
-        return b""
-    width = next(width for width in _TYPES if largest < 1 << (8 * width))
-    narrowed: bytes = numbers.astype(_TYPES[width]).tobytes()
-    return narrowed
-
-
 def wide(data: bytes, count: int) -> Int64s:
-    """`count` numbers of `narrow`. Raises ValueError when the length is not that of so many."""
+    """`count` numbers of a column. Raises ValueError when the length is not that of so many."""
     if not data:
         return np.zeros(count, np.int64)
     width, rest = divmod(len(data), count) if count else (0, len(data))

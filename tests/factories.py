@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ import orjson
 from schemas.campaigns import CampaignChange
 from schemas.codec import encode
 from schemas.events import Campaign
-from schemas.packed import NameColumn, PackedCampaignTotals, PackedMinuteTotals, narrow
+from schemas.packed import NameColumn, PackedCampaignTotals, PackedMinuteTotals
 from schemas.records import Record
 from schemas.totals import MEASURES, CampaignTotal, MinuteTotals
 
@@ -79,6 +79,13 @@ def pack_minute_totals(totals: MinuteTotals) -> bytes:
             measures=[narrow(np.array(numbers, np.int64)) for numbers in totals.measures],
         )
     )
+
+
+def narrow(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> bytes:
+    """A column of numbers from 0 to 2^63 - 1, as narrow as the largest allows."""
+    largest = int(numbers.max(initial=0))
+    width = next(width for width in (0, 1, 2, 4, 8) if largest < 256**width)
+    return b"".join(number.to_bytes(width, "little") for number in numbers.tolist()) if width else b""
 
 
 def _name_column(names: Sequence[str]) -> NameColumn:

@@ -18,7 +18,7 @@ import xxhash
 
 from schemas.reading import ReadImpression, read_impression
 from schemas.totals import DIMENSIONS
-from streams.kernels.scan import FIELDS, LEFT, NAMES, PLAIN, ROW, scan
+from streams.kernels.scan import FIELDS, LEFT, NAMES, PLAIN, ROW, scan, scan_stored
 from streams.kernels.slices import Slices
 from tests.subset import in_subset
 
@@ -77,7 +77,8 @@ class Record(NamedTuple):
 class Compared(NamedTuple):
     """How many records there were, how many msgspec accepted, how many the scanner read, and which differ.
 
-    A record differs that was read though it is not in the subset, or was not read though it is, or with other values.
+    A record differs that was read though it is not in the subset, or was not read though it is, or with other values,
+    or that was read otherwise without its key.
     """
 
     records: int
@@ -97,14 +98,28 @@ def compare(seed: int, records: int) -> Compared:
         rows, results = np.empty(len(batch), ROW), np.empty(len(batch), np.int8)
         values = Slices.of([record.value for record in batch])
         read += scan(*values.arrays, *Slices.of([record.key for record in batch]).arrays, rows, results, after)
-        for record, row, result in zip(batch, rows, results.tolist(), strict=True):
+        stored, again = np.empty(len(batch), ROW), np.empty(len(batch), np.int8)
+        scan_stored(*values.arrays, stored, again, after)
+        alone = zip(stored, again.tolist(), strict=True)
+        for record, row, result, found in zip(batch, rows, results.tolist(), alone, strict=True):
             decoded = read_impression(record.value)
             accepted += isinstance(decoded, ReadImpression)
             reads = result != LEFT
             same = reads == in_subset(record.key, record.value) and (not reads or equal(record, decoded, row))
+            same &= same_alone(found, (row, result), decoded)
             if not same or (reads and (result == PLAIN) != known_only(record)):
                 different.append(record)
     return Compared(done, accepted, read, different)
+
+
+def same_alone(alone: tuple[np.void, int], keyed: tuple[np.void, int], decoded: object) -> bool:
+    """Whether a value is read without its key as it is with it. A key that is not the id may be why it was not read."""
+    (row, result), (keyed_row, keyed_result) = alone, keyed
+    if keyed_result == LEFT:
+        return result == LEFT or (isinstance(decoded, ReadImpression) and not decoded.features_left_out)
+    without_hash = keyed_row.copy()
+    without_hash["hash"] = 0
+    return result == keyed_result and row.tobytes() == without_hash.tobytes()
 
 
 def known_only(record: Record) -> bool:

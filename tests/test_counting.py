@@ -26,7 +26,7 @@ from streams.join.totals.measures import SHOWN
 from streams.join.totals.names import CODE_COLUMNS, Names
 from streams.join.totals.tables import Int32s, Table
 from streams.kafka.partitioners import java_partition
-from streams.kernels.columns import find_partitions, find_places, write_names
+from streams.kernels.columns import find_partitions, write_names
 from streams.kernels.slices import MARGIN
 from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
@@ -385,15 +385,9 @@ def test_a_code_or_a_name_that_is_not_there_is_an_error_and_nothing_is_written_b
             write_names(codes * 0 + wrong, *table, outer)
         with pytest.raises(IndexError, match="no such code"):
             find_partitions(codes * 0 + wrong, *table, 3, found)
-        with pytest.raises(IndexError, match="no such code"):
-            find_places(np.full((2, 1), wrong, np.int32), 0, found.copy(), found, found)
     with pytest.raises(IndexError, match="no such name"):
         write_names(codes, table[0] + 10_000, *table[1:], outer)
     with pytest.raises(IndexError, match="not within its buffer"):
         write_names(codes, *table[:2], names._texts[:3], outer)
     with pytest.raises(IndexError, match="shorter"):
         find_partitions(codes, *table, 3, found[:1])
-    with pytest.raises(IndexError, match="shorter"):
-        find_places(np.zeros((2, 1), np.int32), 0, found, found[:1], found)
-    with pytest.raises(IndexError, match="shorter"):
-        find_places(np.zeros((2, 1), np.int32), 1, found, found, found)

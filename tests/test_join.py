@@ -136,7 +136,10 @@ def test_each_sampled_impression_is_shown_once_when_it_is_accepted_and_before_wh
 
 
 @pytest.mark.parametrize("shards", [1, 4])
-def test_a_shown_outcome_has_the_fields_of_its_impression_however_that_was_written(shards: int) -> None:
+@pytest.mark.parametrize("closed", ["at once", "by a sweep"])
+def test_sampled_outcomes_have_the_fields_of_their_impression_however_that_was_written(
+    closed: str, shards: int
+) -> None:
     """Unknown fields of an impression may have the names of an outcome's fields."""
     plain = impression("plain", T0, campaign_id="c9", country="日本", features={"a": 1})
     spaced = impression("spaced", T0, campaign_id="c9")
@@ -145,17 +148,30 @@ def test_a_shown_outcome_has_the_fields_of_its_impression_however_that_was_writt
     log = numbered([plain, spaced, named, cleaned])
     log[1] = replace(log[1], value=b"  " + (log[1].value or b"").replace(b",", b" , "))
     fold = JoinFold(msgspec.structs.replace(BOUNDS, negative_rate=0.9999), SimulatedDisk(), partition=3, shards=shards)
+    far = columns("clicks", [click("far", "far", T0 + 10_000)])
+    if closed == "at once":
+        fold.step(far)
+        fold.sweep(100)
     outs = fold.step(columns("impressions", log))
+    if closed == "by a sweep":
+        assert len(outs) == len(log)
+        fold.step(far)
+        outs += fold.sweep(100)
     fold.close()
-    assert len(outs) == len(log)
-    for record, out in zip(log, outs, strict=True):
-        shown = read_impression(record.value)
-        assert isinstance(shown, ReadImpression)
-        assert decode(out.value or b"", Outcome) == Outcome(
-            kind="shown", join_partition=3, weight=1 / 0.9999, **msgspec.structs.asdict(shown.impression)
-        )
-        assert out.partition == xxhash.xxh3_64_intdigest(b"c9") % shards
-        assert (out.value or b"").startswith(SHOWN)
+    kinds = [("shown", None, outs[: len(log)]), ("unclicked", 0, outs[len(log) :])]
+    for kind, label, put_out in kinds:
+        for record, out in zip(log, put_out, strict=True):
+            read = read_impression(record.value)
+            assert isinstance(read, ReadImpression)
+            assert decode(out.value or b"", Outcome) == Outcome(
+                kind=kind,  # type: ignore[arg-type]  # a Literal
+                join_partition=3,
+                weight=1 / 0.9999,
+                label=label,
+                **msgspec.structs.asdict(read.impression),
+            )
+            assert out.partition == xxhash.xxh3_64_intdigest(b"c9") % shards
+            assert (out.value or b"").startswith(SHOWN) == (kind == "shown")
 
 
 def test_every_on_time_record_raises_the_watermark_a_conflict_too() -> None:

@@ -9,10 +9,20 @@ import msgspec
 import numpy as np
 import pytest
 import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
 
+from schemas.packed import NameColumn
 from streams.kafka.partitioners import java_partition
-from streams.kernels.columns import find_partitions, find_places, write_names
+from streams.kernels.columns import (
+    NUMBERS_HEAD,
+    find_partitions,
+    write_dimensions,
+    write_names,
+    write_numbers,
+)
 from streams.kernels.gather import STORED, describe, gather
+from streams.kernels.groups import find_repeated, group_times
 from streams.kernels.index import MOST_POSITIONS, find, insert
 from streams.kernels.names import (
     _PER_DIMENSION,
@@ -24,9 +34,10 @@ from streams.kernels.names import (
     code_scanned,
     code_texts,
 )
-from streams.kernels.scan import DIMS, FIELDS, PLAIN, ROW, scan
+from streams.kernels.scan import DIMS, FIELDS, PLAIN, ROW, scan, scan_stored
 from streams.kernels.slices import MARGIN, Slices
 from streams.kernels.totals import add_columns, add_narrow, fill_row_slots, find_rows, mark
+from tests.factories import narrow
 
 GOOD = b'{"impression_id":"i1","ts":1700000000000,"campaign_id":"c","creative_id":"k","price_micros":5}'
 Arguments = dict[str, Any]
@@ -79,6 +90,31 @@ def test_scan_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None
     arguments = scan_arguments()
     assert scan(*arguments.values()) == 2
     assert arguments["results"].tolist() == [PLAIN, PLAIN]
+
+
+def scan_stored_arguments() -> Arguments:
+    given = scan_arguments()
+    del given["keys"], given["key_spans"]
+    return given
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("values", Slices.of([GOOD, GOOD]).buffer[:-1]),
+        ("value_spans", i8([0, len(GOOD)], [-1, len(GOOD)])),
+        ("rows", np.zeros(1, ROW)),
+        ("results", np.zeros(1, np.int8)),
+        ("after", np.full(FIELDS, FIELDS)),
+        ("after", i8(*[FIELDS] * FIELDS, FIELDS + 1)),
+    ],
+)
+def test_scan_stored_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
+    refuses(scan_stored, scan_stored_arguments, name, bad)
+    arguments = scan_stored_arguments()
+    scan_stored(*arguments.values())
+    assert arguments["results"].tolist() == [PLAIN, PLAIN]
+    assert arguments["rows"]["hash"].tolist() == [0, 0]
 
 
 def gather_arguments() -> Arguments:
@@ -349,32 +385,123 @@ def test_partitions_are_those_of_javas_partitioner(length: int) -> None:
     assert found.tolist() == [java_partition(name, 1_000_003) for name in names]
 
 
-def placing() -> Arguments:
+def dimensions_arguments() -> Arguments:
+    """Two rows of two dimensions, whose names are the same."""
+    given = named(b"ab", b"c")
+    numbers, marks = np.stack([given["numbers"]] * 2), np.zeros(3, np.int32)
+    scratch = {"marks": marks, "distinct": i4(9, 9), "places": i4(9, 9)}
     return {
-        "codes": i4([0, 5], [0, 3], [0, 5]),
-        "column": 1,
-        "marks": np.zeros(6, np.int32),
-        "distinct": np.full(3, 9, np.int32),
-        "places": np.full(3, 9, np.int32),
+        "codes": i4([1, 2], [0, 2]),
+        "numbers": numbers,
+        "entries": given["entries"],
+        "texts": given["texts"],
+        **scratch,
+        "target": np.zeros(200, np.uint8),
     }
 
 
 @pytest.mark.parametrize(
     ("name", "bad"),
     [
-        ("column", 2),
-        ("column", -1),
-        ("marks", np.zeros(5, np.int32)),
-        ("codes", i4([0, 5], [0, -1])),
-        ("distinct", i4(9, 9)),
-        ("places", i4(9, 9)),
+        ("codes", i4([1], [0])),
+        ("codes", i4([1, 3], [0, 2])),
+        ("numbers", np.zeros((16, 3), np.int32)),
+        ("numbers", i4([0, 1, 2], [0, 1, 3])),
+        ("entries", i8([0] * ENTRY, [0, 2, 0, 0, 0], [2, 2, 0, 0, 0])),
+        ("marks", i4(0, 0)),
+        ("distinct", i4(9)),
+        ("places", i4(9)),
     ],
 )
-def test_find_places_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
-    refuses(find_places, placing, name, bad)
-    arguments = placing()
-    assert find_places(*arguments.values()) == 2
-    assert [arguments[each].tolist() for each in ("distinct", "places", "marks")] == [[5, 3, 9], [0, 1, 0], [0] * 6]
+def test_write_dimensions_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
+    refuses(write_dimensions, dimensions_arguments, name, bad)
+
+
+def test_dimensions_are_written_only_where_they_fit() -> None:
+    expected = [NameColumn(["ab", ""], b"\x00\x01"), NameColumn(["c"], b"")]
+    fitted = 0
+    for room in range(200):
+        arguments = {**dimensions_arguments(), "target": np.zeros(room, np.uint8)}
+        size = write_dimensions(*arguments.values())
+        if size <= room:
+            fitted += 1
+            assert arguments["target"][:size].tobytes() == msgspec.msgpack.encode(expected)
+    assert 0 < fitted < 200 - len(msgspec.msgpack.encode(expected))
+
+
+@pytest.mark.parametrize("largest", [0, 1, 0xFF, 0x100, 0xFFFF, 0x10000, 0xFFFFFFFF, 0x100000000, 2**63 - 1])
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 0xFFFF, 0x10000])
+def test_numbers_are_written_as_narrow_as_the_largest_of_a_row_allows(largest: int, count: int) -> None:
+    numbers = np.zeros((2, count), np.int64)
+    numbers[0, -1:], numbers[1, :1] = largest, min(largest, 3)
+    room = NUMBERS_HEAD * 3 + 16 * count
+    target = np.zeros(room, np.uint8)
+    size = write_numbers(numbers, target)
+    assert target[:size].tobytes() == msgspec.msgpack.encode([narrow(each) for each in numbers])
+    with pytest.raises(IndexError):
+        write_numbers(numbers, target[:-1])
+
+
+def test_write_numbers_refuses_more_rows_than_a_short_list_has() -> None:
+    write_numbers(np.zeros((15, 0), np.int64), np.zeros(80, np.uint8))
+    with pytest.raises(IndexError):
+        write_numbers(np.zeros((16, 0), np.int64), np.zeros(85, np.uint8))
+
+
+# ---- groups ---------------------------------------------------------------------------------------------------------
+
+
+def group_arguments() -> Arguments:
+    arrays = {name: np.full(4, -7, np.int64) for name in ("starts", "ends", "places")}
+    return {"times": i8(25, 3, 29, -1), "span": 10, **arrays}
+
+
+@pytest.mark.parametrize(("name", "bad"), [("span", 0), ("starts", i8(1)), ("ends", i8(1)), ("places", i8(1, 2, 3))])
+def test_group_times_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
+    refuses(group_times, group_arguments, name, bad)
+    arguments = group_arguments()
+    assert group_times(*arguments.values()) == 3
+    found = [arguments[each].tolist() for each in ("starts", "ends", "places")]
+    assert found == [[-10, 0, 20, -7], [1, 2, 4, -7], [3, 1, 0, 2]]
+
+
+@given(st.lists(st.integers(-50, 50) | st.sampled_from([2**40, -(2**40)]), max_size=30), st.integers(1, 20))
+def test_times_are_grouped_by_their_spans(times: list[int], span: int) -> None:
+    starts, ends, places = (np.zeros(len(times), np.int64) for _ in range(3))
+    count = group_times(np.array(times, np.int64), span, starts, ends, places)
+    expected = sorted({time - time % span for time in times})
+    assert starts[:count].tolist() == expected
+    found = np.split(places, ends[:count])
+    assert [each.tolist() for each in found[:count]] == [
+        [place for place, time in enumerate(times) if time - time % span == start] for start in expected
+    ]
+
+
+def repeated_arguments() -> Arguments:
+    hashes = np.array([5, 9, 5, 13], np.uint64)
+    return {"hashes": hashes, "slots": np.zeros(8, np.int32), "repeated": np.ones(4, np.bool_)}
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("slots", np.zeros(4, np.int32)),
+        ("slots", np.zeros(12, np.int32)),
+        ("slots", np.full(8, 9, np.int32)),
+        ("slots", np.full(8, -1, np.int32)),
+        ("repeated", np.ones(3, np.bool_)),
+    ],
+)
+def test_find_repeated_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
+    refuses(find_repeated, repeated_arguments, name, bad)
+
+
+@given(st.lists(st.integers(0, 12) | st.sampled_from([2**63, 2**63 + 8, 2**64 - 1]), max_size=30))
+def test_hashes_that_come_more_than_once_are_found(hashes: list[int]) -> None:
+    repeated = np.ones(len(hashes), np.bool_)
+    slots = np.zeros(1 << len(hashes).bit_length(), np.int32)
+    find_repeated(np.array(hashes, np.uint64), slots, repeated)
+    assert repeated.tolist() == [hashes.count(each) > 1 for each in hashes]
 
 
 # ---- rows of totals -------------------------------------------------------------------------------------------------

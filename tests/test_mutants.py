@@ -94,7 +94,7 @@ def test_a_file_is_put_back_with_its_time_after_an_interruption(tmp_path: Path) 
 def test_kernels_that_a_mutant_may_have_changed_are_compiled_again(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     checkout.kernels.mkdir(parents=True)
-    for name in ("scan.scan-1.nbi", "names.code_texts-1.nbi", "index.find-1.nbi", "columns.find_places-1.nbi"):
+    for name in ("scan.scan-1.nbi", "names.code_texts-1.nbi", "index.find-1.nbi", "columns.write_names-1.nbi"):
         (checkout.kernels / name).touch()
     with checkout.mutated("streams/kernels/names.py", "") as folder:
         assert sorted(file.name for file in folder.iterdir()) == ["index.find-1.nbi", "scan.scan-1.nbi"]

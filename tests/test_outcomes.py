@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import decode
+from schemas.bounds import JoinBounds
+from schemas.codec import decode, encode
 from schemas.events import MIN_TS_MS, Click, Impression
 from schemas.outcomes import SHOWN, Outcome
+from schemas.records import Records
 from streams.join.outcomes import Outcomes
+from streams.join.scanned import ImpressionDecoder, ScannedImpressions
 
 _texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 _labels = st.none() | _texts
@@ -28,15 +32,24 @@ _impressions = st.builds(
 )
 
 
+def _scanned(impression: Impression) -> ScannedImpressions:
+    key, value = impression.impression_id.encode(), encode(impression)
+    records = Records("impressions", 0, [0], [-1], [key], [value])
+    events = ImpressionDecoder(JoinBounds()).decode(records).events
+    assert isinstance(events, ScannedImpressions)
+    return events
+
+
 @given(_impressions, _texts, st.sampled_from(["click", "repeat", "unclicked", "shown"]))
 def test_an_outcome_decodes_to_all_fields_of_its_impression(impression: Impression, click_id: str, kind: str) -> None:
-    outcomes = Outcomes(3, 4, sampled_weight=20.0)
+    outcomes, first = Outcomes(3, 4, sampled_weight=20.0), np.zeros(1, np.int64)
     click = Click(click_id, impression.impression_id, impression.ts + 7)
     clicked = kind in {"click", "repeat"}
     if clicked:
         out = outcomes.clicked(impression, click, repeat=kind == "repeat")
     else:
-        out = outcomes.shown(impression) if kind == "shown" else outcomes.unclicked(impression)
+        put_out = outcomes.shown if kind == "shown" else outcomes.unclicked
+        (out,) = put_out(_scanned(impression), first)
     assert (out.value or b"").startswith(SHOWN) == (kind == "shown")
     # Readers that do not know the default find it in the record.
     assert (b'"weight":1.0,' if clicked else b'"weight":20.0,') in (out.value or b"")

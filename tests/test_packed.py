@@ -17,11 +17,11 @@ from schemas.packed import (
     PackedMinuteTotals,
     campaign_totals,
     minute_totals,
-    narrow,
     wide,
 )
 from schemas.reading import Unreadable, read
 from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, MinuteTotals
+from streams.kernels.columns import NUMBERS_HEAD, write_numbers
 from tests.factories import pack_minute_totals
 
 _numbers = st.integers(0, 2**63 - 1) | st.sampled_from([0, 1, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32])
@@ -45,7 +45,9 @@ def test_packed_totals_are_read_back(made: MinuteTotals) -> None:
 
 @given(st.lists(_numbers))
 def test_column_is_as_narrow_as_its_largest_number_allows(numbers: list[int]) -> None:
-    data = narrow(np.array(numbers, np.int64))
+    target = np.zeros(2 * NUMBERS_HEAD + 8 * len(numbers), np.uint8)
+    size = write_numbers(np.array([numbers], np.int64), target)
+    (data,) = msgspec.msgpack.decode(target[:size].tobytes(), type=list[bytes])
     assert wide(data, len(numbers)).tolist() == numbers
     largest = max(numbers, default=0)
     width = 0 if not largest else next(width for width in (1, 2, 4, 8) if largest < 256**width)

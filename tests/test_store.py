@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import streams.join.store
+from schemas.errors import DamagedState
+from streams.join.impressions import stored_impressions
 from streams.join.index import SMALLEST_ROWS
 from streams.join.store import ROW_BITS, Store
 from streams.kernels.slices import Slices
+from tests.factories import T0, impression_json
 from tests.simulation.disk import SimulatedDisk
 
 # Rows are needed for so long; one arrives each second.
@@ -97,7 +100,7 @@ def test_payloads_are_read_in_long_pieces_and_only_from_the_first_to_the_last() 
     store = Store(disk, none_sampled)
     rows = np.arange(1_000)
     positions = store.append(rows, rows.astype(np.uint64), Slices.of([b"payload"] * len(rows)))
-    assert len(list(store.payloads(positions[100:200:3]))) == 34
+    assert sum(map(len, store.payloads(positions[100:200:3]))) == 34
     assert (disk.reads, disk.read_bytes) == (1, 100 * len(b"payload"))
 
 
@@ -119,7 +122,7 @@ def test_payloads_that_are_read_together_are_those_of_their_rows(monkeypatch: py
     rows = np.arange(len(payloads))
     positions = store.append(rows, rows.astype(np.uint64), Slices.of(payloads))
     for step in (1, 7, 300):
-        assert list(store.payloads(positions[::step])) == payloads[::step]
+        assert [payload for piece in store.payloads(positions[::step]) for payload in piece] == payloads[::step]
     assert [store.payload(position) for position in positions.tolist()] == payloads
 
 
@@ -154,3 +157,35 @@ def test_a_readers_buffer_is_in_use_as_long_as_its_payloads_are_not_written() ->
     assert sys.getrefcount(buffer) > before
     disk.given.clear()
     assert sys.getrefcount(buffer) == before
+
+
+def damaged_store() -> tuple[SimulatedDisk, Store, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Three payloads, of which the last does not decode."""
+    disk = SimulatedDisk()
+    store = Store(disk, none_sampled)
+    rows = np.arange(3)
+    payloads = Slices.of([impression_json("a", T0), impression_json("b", T0), b"{}"])
+    return disk, store, store.append(rows, rows.astype(np.uint64), payloads)
+
+
+def test_of_payloads_that_are_read_together_one_that_changed_on_disk_is_an_error() -> None:
+    disk, store, positions = damaged_store()
+    disk.files["seg-0000000000.payload"][20] ^= 1
+    with pytest.raises(DamagedState, match=r"row 0 of seg-0000000000\.payload"):
+        list(store.payloads(positions))
+    assert [len(piece) for piece in store.payloads(positions[1:])] == [2]
+
+
+def test_of_payloads_that_are_read_together_one_that_was_cut_off_is_an_error() -> None:
+    disk, store, positions = damaged_store()
+    del disk.files["seg-0000000000.payload"][-1:]
+    with pytest.raises(DamagedState, match=r"row 2 of seg-0000000000\.payload"):
+        list(store.payloads(positions))
+
+
+def test_a_stored_impression_that_does_not_decode_is_an_error() -> None:
+    _, store, positions = damaged_store()
+    (read,) = stored_impressions(store, positions[:2])
+    assert [event.impression_id for event in read] == ["a", "b"]
+    with pytest.raises(DamagedState, match="a stored impression is damaged"):
+        list(stored_impressions(store, positions))

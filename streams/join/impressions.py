@@ -12,8 +12,11 @@ from schemas.errors import DamagedState
 from schemas.events import Impression, decode_event
 from streams.join.index import Hashes
 from streams.join.judge import Fate, Int64s
+from streams.join.scanned import ScannedImpressions
 from streams.join.seen import Seen, fate_beside
 from streams.join.store import Store
+from streams.kernels.groups import find_repeated
+from streams.kernels.scan import FIELDS, LEFT, PLAIN, ROW, scan_stored
 
 
 class Twins:
@@ -32,18 +35,14 @@ class Twins:
         self._conflicts = conflicts
         self._events = events
         self._dedupe_ms = bounds.dedupe_ms
-        order = np.argsort(hashes, kind="stable")
-        ascending = hashes[order]
-        asked, positions = store.find(ascending)
+        places, positions = store.find(hashes)
         # Place in the batch -> positions in the store with the same hash.
         self._stored: dict[int, list[int]] = defaultdict(list)
-        for place, position in zip(order[asked].tolist(), positions.tolist(), strict=True):
+        for place, position in zip(places.tolist(), positions.tolist(), strict=True):
             self._stored[place].append(position)
-        equal = ascending[1:] == ascending[:-1]
-        repeated = np.zeros(len(hashes), np.bool_)
-        repeated[1:] |= equal
-        repeated[:-1] |= equal
-        self.suspects = sorted({*self._stored, *order[repeated].tolist(), *conflicts.places(hashes)})
+        repeated = np.empty(len(hashes), np.bool_)
+        find_repeated(hashes, np.zeros(1 << (2 * len(hashes)).bit_length(), np.int32), repeated)
+        self.suspects = sorted({*self._stored, *np.flatnonzero(repeated).tolist(), *conflicts.places(hashes)})
         self._accepted: defaultdict[str, list[Impression]] = defaultdict(list)
 
     def judge(self, place: int) -> Fate:
@@ -77,9 +76,13 @@ def stored_impression(store: Store, position: int) -> Impression:
     return _decoded(store.payload(position))
 
 
-def stored_impressions(store: Store, positions: Int64s) -> Iterator[Impression]:
-    """The same of many positions, which ascend."""
-    return map(_decoded, store.payloads(positions))
+def stored_impressions(store: Store, positions: Int64s) -> Iterator[ScannedImpressions]:
+    """The same of many positions, which ascend, in pieces."""
+    for payloads in store.payloads(positions):
+        rows, results = np.empty(len(payloads), ROW), np.empty(len(payloads), np.int8)
+        scan_stored(*payloads.arrays, rows, results, np.full(FIELDS + 1, FIELDS, np.int64))
+        left = {place: _decoded(payloads[place] or b"") for place in np.flatnonzero(results == LEFT).tolist()}
+        yield ScannedImpressions(rows, payloads, left, results == PLAIN)
 
 
 def _decoded(payload: bytes) -> Impression:

@@ -196,7 +196,7 @@ class Matching:
         state.counting.add_impressions(events, accepted, ts)
         if self._shown and not former:
             # Before what is decided about them: a reader of outcomes meets each impression first.
-            outs.extend(self._shown_outcome(events, place) for place in self._sampled(accepted, hashes))
+            outs += self._outcomes.shown(events, self._sampled(accepted, hashes))
         clicked = []
         for number in state.accepted_clicks.awaited(hashes):
             impression = events[int(accepted[number])]
@@ -312,15 +312,10 @@ class Matching:
         self.state.decisions.closed += int(unclicked.sum())
         unclicked[clicked] = False
         self.state.decisions.unclicked += int(unclicked.sum())
-        sampled = self._sampled(accepted[unclicked], hashes[unclicked])
-        outs.extend(self._outcomes.unclicked(events[place]) for place in sampled)
+        outs += self._outcomes.unclicked(events, self._sampled(accepted[unclicked], hashes[unclicked]))
 
-    def _shown_outcome(self, events: ScannedImpressions, place: int) -> Out:
-        plain = events.plain(place)
-        return self._outcomes.shown(events[place]) if plain is None else self._outcomes.shown_plain(*plain)
-
-    def _sampled(self, places: Int64s, hashes: Hashes) -> list[int]:
-        return places[self._negatives.sampled(hashes)].tolist()  # type: ignore[no-any-return]  # tolist gives Any
+    def _sampled(self, places: Int64s, hashes: Hashes) -> Int64s:
+        return places[self._negatives.sampled(hashes)]
 
     def can_sweep(self) -> bool:
         """Whether another `sweep` would decide something."""
@@ -348,7 +343,8 @@ class Matching:
             closed, unclicked, sampled = state.store.unclicked_between(reached.close_ms, reached_ms)
             state.decisions.closed += closed
             state.decisions.unclicked += unclicked
-            outs.extend(map(self._outcomes.unclicked, stored_impressions(state.store, sampled)))
+            for stored in stored_impressions(state.store, sampled):
+                outs += self._outcomes.unclicked(stored, np.arange(len(stored)))
             reached.close_ms = reached_ms
             state.changed = True
 

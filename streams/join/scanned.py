@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ Float64s = npt.NDArray[np.float64]
 
 _decode: Callable[[bytes], Impression] = decoder(Impression).decode
 _hash = xxhash.xxh3_64_intdigest
+_BRACE: Final = ord("{")
 
 
 class ScannedImpressions(Sequence[Impression]):
@@ -76,14 +77,22 @@ class ScannedImpressions(Sequence[Impression]):
     def _payload(self, place: int) -> bytes:
         return self._cleaned.get(place) or self._values[place] or b""
 
-    def plain(self, place: int) -> tuple[bytes, bytes] | None:
-        """Campaign and text of an impression that is one JSON object of known fields; None for any other."""
-        text = self._payload(place)
-        if not self._plain[place] or not text.startswith(b"{"):
-            return None
-        span = int(self.rows["spans"][place, CAMPAIGN])
-        start = span >> 16
-        return text[start : start + (span & 0xFFFF)], text
+    def plain(self, places: Int64s) -> Iterator[tuple[bytes, bytes] | None]:
+        """Of each impression at these places that is one JSON object of known fields, the campaign, and the text behind
+        the opening brace; None for any other.
+        """
+        text = self.buffer.data
+        values, campaigns = self._values.spans[places].tolist(), self.rows["spans"][places, CAMPAIGN].tolist()
+        for plain, (start, length), span in zip(self._plain[places].tolist(), values, campaigns, strict=True):
+            # There may be spaces before the brace.
+            if plain and text[start] == _BRACE:
+                campaign = start + (span >> 16)
+                yield (
+                    text[campaign : campaign + (span & 0xFFFF)].tobytes(),
+                    text[start + 1 : start + length].tobytes(),
+                )
+            else:
+                yield None
 
     def __iter__(self) -> Iterator[Impression]:
         return map(self.__getitem__, range(len(self)))

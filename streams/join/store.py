@@ -20,7 +20,7 @@ import xxhash
 from schemas.errors import DamagedState
 from streams.engine.ports import Disk
 from streams.join.index import Hashes, Index, Positions
-from streams.kernels.gather import STORED, describe, gather
+from streams.kernels.gather import STORED, describe
 from streams.kernels.slices import Slices
 from streams.state.kept import KeptFiles
 
@@ -104,11 +104,23 @@ class Segment:
         self.check, self.sampled = self.check[: self.count].copy(), self.sampled[: self.count].copy()
         self.clicked = self.clicked[: self.count].copy()
 
-    def checked(self, row: int, payload: bytes, length: int) -> bytes:
-        """The payload that was read of a row. Raises DamagedState if it is not what was written."""
-        if len(payload) != length or _check(payload) & 0xFFFFFFFF != int(self.check[row]):
-            raise DamagedState(f"row {row} of {self.name}.payload is not what was written: {len(payload)} bytes read")
-        return payload
+    def checked(self, rows: Int64s, data: bytes, spans: Int64s) -> Slices:
+        """The payloads of rows, which were read at these spans of `data`. Raises DamagedState if one is not what was
+        written.
+        """
+        if int(spans[-1].sum()) > len(data):
+            raise self.damaged(int(rows[-1]))
+        payloads = Slices.copied(np.frombuffer(data, np.uint8), spans)
+        found, zeros = np.empty(len(rows), STORED), np.zeros(len(rows), np.int64)
+        describe(*payloads.arrays, zeros, zeros.view(np.uint64), 0, found)
+        other = np.flatnonzero(found["check"] != self.check[rows])
+        if len(other):
+            raise self.damaged(int(rows[other[0]]))
+        return payloads
+
+    def damaged(self, row: int) -> DamagedState:
+        """What to raise when the payload of a row is shorter than it was, or its checksum is another."""
+        return DamagedState(f"row {row} of {self.name}.payload is not what was written")
 
 
 class Store:
@@ -165,15 +177,18 @@ class Store:
         """The impression as it arrived."""
         segment, row = self._segments[position >> ROW_BITS], position & (SEGMENT_ROWS - 1)
         start, end = int(segment.end[row - 1]) if row else 0, int(segment.end[row])
-        return segment.checked(row, self._disk.read(f"{segment.name}.payload", start, end - start), end - start)
+        payload = self._disk.read(f"{segment.name}.payload", start, end - start)
+        if len(payload) != end - start or _check(payload) & 0xFFFFFFFF != int(segment.check[row]):
+            raise segment.damaged(row)
+        return payload
 
-    def payloads(self, positions: Int64s) -> Iterator[bytes]:
-        """The impressions at these positions, which ascend, as they arrived."""
+    def payloads(self, positions: Int64s) -> Iterator[Slices]:
+        """The impressions at these positions, which ascend, as they arrived, in pieces."""
         numbers, rows = positions >> ROW_BITS, positions & (SEGMENT_ROWS - 1)
         for number in np.unique(numbers).tolist():
             yield from self._payloads(self._segments[number], rows[numbers == number])
 
-    def _payloads(self, segment: Segment, rows: Int64s) -> Iterator[bytes]:
+    def _payloads(self, segment: Segment, rows: Int64s) -> Iterator[Slices]:
         """Payloads of rows that ascend. What lies between two of them is read too."""
         starts, ends = np.where(rows > 0, segment.end[rows - 1], 0), segment.end[rows]
         done = 0
@@ -181,11 +196,8 @@ class Store:
             first = int(starts[done])
             stop = max(done + 1, int(np.searchsorted(ends, first + _READ_BYTES, side="right")))
             data = self._disk.read(f"{segment.name}.payload", first, int(ends[stop - 1]) - first)
-            part = slice(done, stop)
-            spans = zip(
-                rows[part].tolist(), (starts[part] - first).tolist(), (ends[part] - first).tolist(), strict=True
-            )
-            yield from (segment.checked(row, data[start:end], end - start) for row, start, end in spans)
+            spans = np.stack((starts[done:stop] - first, ends[done:stop] - starts[done:stop]), axis=1)
+            yield segment.checked(rows[done:stop], data, spans)
             done = stop
 
     def click(self, position: int) -> bool:
@@ -330,6 +342,4 @@ def _joined(payloads: Slices) -> memoryview:
     (starts, lengths), buffer = payloads.spans.T, payloads.buffer
     if (starts[1:] == starts[:-1] + lengths[:-1]).all():
         return buffer[starts[0] : starts[-1] + lengths[-1]].data
-    copied = np.empty(int(lengths.sum()), np.uint8)
-    gather(buffer, payloads.spans, copied)
-    return copied.data
+    return Slices.copied(buffer, payloads.spans).buffer[: int(lengths.sum())].data

@@ -147,7 +147,8 @@ def _features_end(at: Int, stop: Int) -> Int:
 def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after: Int, names: Int) -> Int:
     """READ or PLAIN, and then its row is written; or LEFT. All of the value and MARGIN bytes beyond can be read.
 
-    `after` remembers which field followed which: a producer writes them in one order nearly always.
+    The id must be the key, unless `key_length` is negative. `after` remembers which field followed which: a producer
+    writes them in one order nearly always.
     """
     at = space_end(value, stop)
     if at >= stop or byte(at) != 123:
@@ -193,7 +194,7 @@ def _scan_one(value: Int, stop: Int, key: Int, key_length: Int, row: Int, after:
                 if length > 0:
                     put_half(row + AT_SPANS + 4 * field, (at - value) << 16 | length)
             elif field == ID:
-                if length == 0 or length != key_length or not same_bytes(at, key, length):
+                if length == 0 or (key_length >= 0 and (length != key_length or not same_bytes(at, key, length))):
                     return LEFT
             elif field != USER and field != MODEL and field != UNKNOWN:
                 return LEFT
@@ -258,6 +259,16 @@ Int64s = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 
+@inlined
+def _require_fields(after: Int) -> Int:
+    if len(after) < FIELDS + 1:
+        raise IndexError("an array is shorter than the fields are many")
+    for number in range(len(after)):
+        if after[number] < 0 or after[number] > FIELDS:
+            raise IndexError("no field has such a number")
+    return len(after)
+
+
 @kernel(BYTES, read("i8", 2), BYTES, read("i8", 2), written(ROW), written("i1"), written("i8"))
 def scan(
     values: Bytes,
@@ -275,11 +286,9 @@ def scan(
     within its buffer.
     """
     count = len(value_spans)
-    if len(key_spans) < count or len(rows) < count or len(results) < count or len(after) < FIELDS + 1:
+    if len(key_spans) < count or len(rows) < count or len(results) < count:
         raise IndexError("an array is shorter than the records are many")
-    for number in range(len(after)):
-        if after[number] < 0 or after[number] > FIELDS:
-            raise IndexError("no field has such a number")
+    _require_fields(after)
     value_base, key_base, row_base = start_of(values), start_of(keys), start_of(rows)
     follows, names, found = start_of(after), start_of(_TABLE), 0
     for number in range(count):
@@ -298,3 +307,26 @@ def scan(
                 found += 1
         results[number] = result
     return found
+
+
+@kernel(BYTES, read("i8", 2), written(ROW), written("i1"), written("i8"))
+def scan_stored(
+    values: Bytes, spans: Int64s, rows: npt.NDArray[np.void], results: npt.NDArray[np.int8], after: Int64s
+) -> None:
+    """Reads impressions that were accepted before: as `scan`, but whatever their ids, whose hashes are left at 0."""
+    count = len(spans)
+    if len(rows) < count or len(results) < count:
+        raise IndexError("an array is shorter than the records are many")
+    _require_fields(after)
+    base, row, follows, names = start_of(values), start_of(rows), start_of(after), start_of(_TABLE)
+    for number in range(count):
+        start, length = spans[number, 0], spans[number, 1]
+        result = LEFT
+        if length > 0 and length <= LONGEST:
+            if start < 0 or start + length + MARGIN > len(values):
+                raise IndexError("a value is not within its buffer")
+            value = base + start
+            result = _scan_one(value, value + length, np.int64(0), np.int64(-1), row, follows, names)
+            put_word(row + AT_HASH, np.uint64(0))
+        results[number] = result
+        row += ROW_BYTES

@@ -8,6 +8,8 @@ from typing import Any, Final, overload
 import numpy as np
 import numpy.typing as npt
 
+from streams.kernels.gather import gather
+
 # Kernels may read so far beyond the last byte of a string.
 MARGIN: Final = 64
 
@@ -43,6 +45,14 @@ class Slices(Sequence[bytes | None]):
     def arrays(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """Buffer and spans, as kernels take them."""
         return self.buffer, self.spans
+
+    @classmethod
+    def copied(cls, buffer: npt.NDArray[np.uint8], spans: npt.NDArray[np.int64]) -> Slices:
+        """The strings at these spans, none of them None, one behind the other in a buffer of their own."""
+        ends = np.cumsum(spans[:, 1])
+        copied = np.empty((int(ends[-1]) if len(ends) else 0) + MARGIN, np.uint8)
+        gather(buffer, spans, copied)
+        return cls(copied, np.stack((ends - spans[:, 1], spans[:, 1]), axis=1))
 
     def __len__(self) -> int:
         return len(self.spans)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from schemas.events import Impression
-from schemas.packed import PackedCampaignTotals, PackedMinuteTotals, narrow
+from schemas.packed import PackedCampaignTotals, PackedMinuteTotals
 from schemas.records import Out
 from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS
 from streams.engine.ports import Disk
@@ -29,6 +29,7 @@ from streams.join.totals.measures import (
 from streams.join.totals.names import Int32s, Names
 from streams.join.totals.quarter import CAMPAIGN, Quarter, groups
 from streams.join.totals.tables import Table
+from streams.kernels.columns import NUMBERS_HEAD, write_numbers
 
 Numbers = TypeVar("Numbers", Int32s, Int64s)
 
@@ -69,7 +70,7 @@ class Counting:
     def add_impressions(self, impressions: ScannedImpressions, accepted: Int64s, ts_ms: Int64s) -> None:
         """Counts the impressions at the `accepted` places in their own minutes; `ts_ms` are their event times."""
         added = added_by_impressions(*impressions.prices_and_pctrs(accepted))
-        for start_ms, rows in groups(ts_ms - ts_ms % QUARTER_MS):
+        for start_ms, rows in groups(ts_ms, QUARTER_MS):
             quarter, places = self._quarter(start_ms), accepted[rows]
             codes = quarter.names.coded(impressions, places, self._dimensions)
             campaigns = codes if self._by_campaign else quarter.names.coded(impressions, places, [CAMPAIGN])
@@ -91,7 +92,7 @@ class Counting:
         impressions, times, kinds = zip(*self._clicks, strict=True)
         self._clicks = []
         times_ms, added = np.array(times, np.int64), added_by_clicks(impressions, kinds)
-        for start_ms, rows in groups(times_ms - times_ms % QUARTER_MS):
+        for start_ms, rows in groups(times_ms, QUARTER_MS):
             quarter, events = self._quarter(start_ms), [impressions[row] for row in rows.tolist()]
             codes = quarter.coded(events, self._dimensions)
             campaigns = codes if self._by_campaign else quarter.coded(events, [CAMPAIGN])
@@ -200,8 +201,8 @@ def _minute_record(head: Head, names: Names, table: Table, rows: Int64s) -> Out:
         version=head.version,
         final=head.final,
         rows=len(rows),
-        dimensions=names.columns(table.codes[rows].astype(np.int32)),
-        measures=[narrow(numbers) for numbers in table.measures(rows)],
+        dimensions=names.columns(table.codes[rows].astype(np.int32)),  # type: ignore[arg-type]  # as it is encoded
+        measures=_encoded(table.measures(rows)),  # type: ignore[arg-type]  # as it is encoded
     )
     return Out("totals", str(head.start_ms).encode(), msgspec.msgpack.encode(totals), head.join_partition)
 
@@ -214,9 +215,15 @@ def _campaign_record(head: Head, home: int, quarter: Quarter, codes: Int32s) -> 
         version=head.version,
         final=head.final,
         campaigns=quarter.names.written(CAMPAIGN, codes),  # type: ignore[arg-type]  # as it is encoded
-        measures=[narrow(numbers) for numbers in quarter.campaigns.measures[:, codes]],
+        measures=_encoded(quarter.campaigns.measures[:, codes]),  # type: ignore[arg-type]  # as it is encoded
     )
     return Out("campaign_totals", str(head.start_ms).encode(), msgspec.msgpack.encode(totals), home)
+
+
+def _encoded(measures: Int64s) -> msgspec.Raw:
+    """A list of each measure's numbers as bytes."""
+    target = np.empty(NUMBERS_HEAD * (1 + len(measures)) + measures.size * 8, np.uint8)
+    return msgspec.Raw(target[: write_numbers(np.ascontiguousarray(measures), target)].tobytes())
 
 
 def _records(numbers: Numbers, record: Callable[[Numbers], Out]) -> Iterator[Out]:

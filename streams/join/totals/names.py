@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from schemas.packed import NameColumn, narrow
 from schemas.totals import DIMENSIONS
 from streams.join.scanned import ScannedImpressions
 from streams.kernels import names as kernels
-from streams.kernels.columns import find_partitions, find_places, write_names
+from streams.kernels.columns import find_partitions, write_dimensions, write_names
 from streams.kernels.slices import Slices
 
 Int32s = npt.NDArray[np.int32]
@@ -67,27 +66,26 @@ class Names:
                 texts.append(data[start : start + length].decode())
         return texts
 
-    def columns(self, codes: Int32s) -> list[NameColumn]:
-        """The names of codes, shape (n, CODE_COLUMNS), as they are written: a column for each dimension."""
+    def columns(self, codes: Int32s) -> msgspec.Raw:
+        """The names of codes, shape (n, CODE_COLUMNS), as a list of a `NameColumn` for each dimension, encoded."""
         self._number_new()
+        if len(self._marks) < self._numbers.shape[1]:
+            self._marks = np.zeros(self._numbers.shape[1], np.int32)
         distinct, places = np.empty(len(codes), np.int32), np.empty(len(codes), np.int32)
-        made = []
-        for dimension in range(len(DIMENSIONS)):
-            if len(self._marks) < self._numbers.shape[1]:
-                self._marks = np.zeros(self._numbers.shape[1], np.int32)
-            count = find_places(codes, dimension, self._marks, distinct, places)
-            made.append(NameColumn(self.written(dimension, distinct[:count]), narrow(places)))  # type: ignore[arg-type]  # as it is encoded
-        return made
+        table = self._numbers, self._entries, self._texts, self._marks
+        return self._encoded(lambda target: write_dimensions(codes, *table, distinct, places, target))
 
     def written(self, dimension: int, codes: Int32s) -> msgspec.Raw:
         """The names of codes of one dimension as a list in MessagePack."""
         self._number_new()
-        while True:
-            table = self._numbers[dimension], self._entries, self._texts
-            size = write_names(codes, *table, self._written)
-            if size <= len(self._written):
-                return msgspec.Raw(self._written[:size].tobytes())
+        table = self._numbers[dimension], self._entries, self._texts
+        return self._encoded(lambda target: write_names(codes, *table, target))
+
+    def _encoded(self, write: Callable[[npt.NDArray[np.uint8]], int]) -> msgspec.Raw:
+        """What `write` puts into an array, which is made larger until that suffices."""
+        while (size := write(self._written)) > len(self._written):
             self._written = np.empty(2 * size, np.uint8)
+        return msgspec.Raw(self._written[:size].tobytes())
 
     def partitions(self, dimension: int, codes: Int32s, partitions: int) -> Int32s:
         """The partition in which Java's partitioner puts each code's name."""

@@ -12,6 +12,7 @@ from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
 from streams.join.totals.measures import Int64s
 from streams.join.totals.names import CODE_COLUMNS, Names
 from streams.join.totals.tables import Int32s, Table
+from streams.kernels.groups import group_times
 from streams.kernels.totals import add_columns, mark
 
 CAMPAIGN = DIMENSIONS.index("campaign_id")
@@ -76,7 +77,7 @@ class Quarter:
 
     def add(self, codes: Int32s, campaigns: Int32s, ts_ms: Int64s, added: Int64s, measures: Sequence[int]) -> None:
         """Adds to the totals of the minutes at these times, by codes, and to those of the campaigns."""
-        for minute_ms, members in groups(ts_ms - ts_ms % MINUTE_MS):
+        for minute_ms, members in groups(ts_ms, MINUTE_MS):
             self.table(minute_ms).add(codes[members], np.ascontiguousarray(added[:, members]), measures)
         self.campaigns.add(np.ascontiguousarray(campaigns), measures, added)
 
@@ -106,11 +107,11 @@ class Quarter:
         return table
 
 
-def groups(values: Int64s) -> Iterator[tuple[int, Int64s]]:
-    """Each distinct value, ascending, with the indexes that have it."""
-    low, high = int(values.min()), int(values.max())
-    if low == high:
-        yield low, np.arange(len(values))
-        return
-    for value in np.unique(values).tolist():
-        yield value, np.flatnonzero(values == value)
+def groups(ts_ms: Int64s, span_ms: int) -> Iterator[tuple[int, Int64s]]:
+    """The start of each minute or quarter-hour that has some of these times, ascending, with the places of those."""
+    starts, ends, places = (np.empty(len(ts_ms), np.int64) for _ in range(3))
+    count = group_times(ts_ms, span_ms, starts, ends, places)
+    first = 0
+    for start_ms, end in zip(starts[:count].tolist(), ends[:count].tolist(), strict=True):
+        yield start_ms, places[first:end]
+        first = end
