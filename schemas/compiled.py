@@ -93,11 +93,15 @@ class Deferred:
 KERNELS: Final[list[Deferred]] = []
 
 
-def kernel(*arguments: Argument) -> Callable[[F], F]:
-    """A function for exactly these types of arguments. It runs without the interpreter's lock."""
+def kernel(*arguments: Argument, floats: bool = False) -> Callable[[F], F]:
+    """A function for exactly these types of arguments. It runs without the interpreter's lock.
+
+    With `floats` a division by zero is infinite or NaN instead of an error, so that loops of divisions are compiled to
+    instructions that do several at once.
+    """
 
     def deferred(function: F) -> F:
-        made = Deferred(function, lambda given: _compiled(given, arguments), arguments)
+        made = Deferred(function, lambda given: _compiled(given, arguments, floats=floats), arguments)
         KERNELS.append(made)
         return cast(F, made)
 
@@ -114,9 +118,19 @@ def inlined(function: F) -> F:
     return cast(F, Deferred(function, lambda given: _numba().njit(inline="always")(given)))
 
 
-def instruction(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function for kernels only, given as the LLVM instructions it becomes; its first argument is numba's."""
-    return Deferred(function, lambda given: _numba().extending.intrinsic(given))
+def instruction(
+    function: Callable[..., Any], *, uncompiled: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """A function for kernels only, given as the LLVM instructions it becomes; its first argument is numba's.
+
+    `uncompiled` is what a kernel calls that runs without the compiler.
+    """
+
+    def made(given: Callable[..., Any]) -> Any:
+        numba = _numba()
+        return uncompiled if uncompiled and numba.config.DISABLE_JIT else numba.extending.intrinsic(given)
+
+    return Deferred(function, made)
 
 
 def load_kernels() -> None:
@@ -135,7 +149,7 @@ def _numba() -> Any:
     return numba
 
 
-def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...]) -> Any:
+def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...], *, floats: bool) -> Any:
     numba = _numba()
     types = numba.core.types
 
@@ -151,7 +165,12 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...]) -> 
     before = numba.config.CACHE_LOCATOR_CLASSES
     numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Locator.__name__}"
     try:
-        return numba.njit(tuple(map(type_of, arguments)), nogil=True, cache=folder is not None)(function)
+        return numba.njit(
+            tuple(map(type_of, arguments)),
+            nogil=True,
+            cache=folder is not None,
+            error_model="numpy" if floats else "python",
+        )(function)
     finally:
         numba.config.CACHE_LOCATOR_CLASSES = before
 

@@ -27,6 +27,7 @@ _PROBIT = math.pi / 8.0
 
 @inlined
 def predict_linear(
+    turn: int,
     base: float,
     bayes: bool,
     ftrl: bool,
@@ -44,9 +45,9 @@ def predict_linear(
     """
     for expert in range(PRIORS if bayes else 0):
         margin, spread = base, 0.0
-        entries = sizes[WHOLE] if expert == _NOVEL else sizes[PLAIN]
+        entries = sizes[turn, WHOLE] if expert == _NOVEL else sizes[turn, PLAIN]
         for entry in range(entries):
-            line, x = entry_at[entry], entry_x[entry]
+            line, x = entry_at[turn, entry], entry_x[entry]
             variance = slots[line, BAYES + 2 * expert + 1]
             if variance == 0.0:
                 variance = VARIANCES[expert]
@@ -55,8 +56,8 @@ def predict_linear(
         margins[expert], spreads[expert] = margin, spread
         inputs[expert] = (margin - base) / math.sqrt(1.0 + _PROBIT * spread)
     margin = base
-    for entry in range(sizes[PLAIN] if ftrl else 0):
-        line = entry_at[entry]
+    for entry in range(sizes[turn, PLAIN] if ftrl else 0):
+        line = entry_at[turn, entry]
         margin -= slots[line, FTRL_Z] * ALPHA / (BETA + math.sqrt(slots[line, FTRL_N])) * entry_x[entry]
     margins[FTRL_INPUT] = margin
     inputs[FTRL_INPUT] = margin - base
@@ -64,6 +65,7 @@ def predict_linear(
 
 @inlined
 def learn_linear(
+    turn: int,
     bayes: bool,
     ftrl: bool,
     label: int,
@@ -83,9 +85,9 @@ def learn_linear(
         curve = mean * (1.0 - mean) * weight
         step = (label - mean) * weight / (1.0 + curve * spread)
         taken[BAYES_STEP + expert] = step
-        entries = sizes[WHOLE] if expert == _NOVEL else sizes[PLAIN]
+        entries = sizes[turn, WHOLE] if expert == _NOVEL else sizes[turn, PLAIN]
         for entry in range(entries):
-            line, x = entry_at[entry], entry_x[entry]
+            line, x = entry_at[turn, entry], entry_x[entry]
             variance = slots[line, BAYES + 2 * expert + 1]
             if variance == 0.0:
                 variance = VARIANCES[expert]
@@ -93,13 +95,14 @@ def learn_linear(
             slots[line, BAYES + 2 * expert + 1] = variance / (1.0 + variance * curve * x * x)
     error = probability(margins[FTRL_INPUT]) - label
     taken[FTRL_ERROR] = weight * error
-    for entry in range(sizes[PLAIN] if ftrl else 0):
-        line = entry_at[entry]
+    for entry in range(sizes[turn, PLAIN] if ftrl else 0):
+        line = entry_at[turn, entry]
         ftrl_step(slots, line, FTRL_Z, FTRL_N, math.sqrt(slots[line, FTRL_N]), error * entry_x[entry], weight)
 
 
 @inlined
 def reverse_linear(
+    turn: int,
     bayes: bool,
     ftrl: bool,
     slots: np.ndarray,
@@ -110,10 +113,10 @@ def reverse_linear(
 ) -> None:
     """Takes the step of each expert back, by the variances of now; these and FTRL's `n` stay."""
     for expert in range(PRIORS if bayes else 0):
-        entries = sizes[WHOLE] if expert == _NOVEL else sizes[PLAIN]
+        entries = sizes[turn, WHOLE] if expert == _NOVEL else sizes[turn, PLAIN]
         for entry in range(entries):
-            line = entry_at[entry]
+            line = entry_at[turn, entry]
             variance = slots[line, BAYES + 2 * expert + 1]
             slots[line, BAYES + 2 * expert] -= variance * entry_x[entry] * taken[BAYES_STEP + expert]
-    for entry in range(sizes[PLAIN] if ftrl else 0):
-        slots[entry_at[entry], FTRL_Z] -= taken[FTRL_ERROR] * entry_x[entry]
+    for entry in range(sizes[turn, PLAIN] if ftrl else 0):
+        slots[entry_at[turn, entry], FTRL_Z] -= taken[FTRL_ERROR] * entry_x[entry]

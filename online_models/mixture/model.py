@@ -47,7 +47,7 @@ from online_models.mixture.layout import (
     WITH_NOVELTY,
 )
 from online_models.mixture.mixing import FIRST_STACK_WEIGHTS, STACK_VARIANCES
-from online_models.mixture.pairs import FIRST_CROSS_WEIGHT
+from online_models.mixture.crosses import FIRST_CROSS_WEIGHT
 from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings

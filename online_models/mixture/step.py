@@ -9,7 +9,14 @@ import numpy as np
 from online_models.mixture.actions import CLICKED, KEEP, LEARN, REVERSE, SHOW
 from online_models.mixture.adagrad import learn_adagrad, predict_adagrad, reverse_adagrad
 from online_models.mixture.counts import BIAS_RATE, count_inputs, learn_counts, reverse_counts
-from online_models.mixture.entries import expand
+from online_models.mixture.crosses import (
+    EPOCH,
+    choose_crosses,
+    load_crosses,
+    meet_fields,
+    store_crosses,
+)
+from online_models.mixture.entries import CATEGORIES, SIZES, locate_pairs, locate_slots, scale_entries
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import (
     ADA_INPUT,
@@ -17,8 +24,10 @@ from online_models.mixture.layout import (
     BIAS_GRADIENT,
     CLICKS,
     COUNT_ERROR,
+    CROSS_COLUMNS,
     ENTRIES,
     EPOCHS,
+    FIELDS,
     FTRL_INPUT,
     GRADIENT_COLUMNS,
     INPUTS,
@@ -47,7 +56,7 @@ from online_models.mixture.layout import (
 )
 from online_models.mixture.linear import learn_linear, predict_linear, reverse_linear
 from online_models.mixture.mixing import learn_shares, learn_stacks, predict_mixture, reverse_mixing
-from online_models.mixture.pairs import EPOCH, choose_crosses, learn_pairs, pair_inputs, reverse_pairs
+from online_models.mixture.pairs import PAIR_VALUES, learn_pairs, pair_inputs, reverse_pairs
 from schemas.compiled import kernel, read, written
 
 
@@ -56,6 +65,7 @@ from schemas.compiled import kernel, read, written
     *(written("u1"), written("f8", 2), written("f8"), written("f8", 2)),
     *(written("f8", 2), written("f8", 2), written("f8", 2), written("f8", 2), written("u1"), written("f8")),
     *(written("f8", 2), written("f8", 3), read("i8"), read("i8"), read("u1"), read("f8")),
+    floats=True,
 )
 def step(
     start: np.ndarray,
@@ -85,37 +95,73 @@ def step(
     The slots of row i are `start[i]` to `start[i + 1]`, in the order of their fields. `gradients` needs a line for each
     row only where actions keep or reverse.
     """
-    entry_at, entry_x = np.empty(ENTRIES + ROW_SLOTS + 1, np.int64), np.empty(ENTRIES + ROW_SLOTS + 1)
-    category_at, category_field = np.empty(ROW_SLOTS, np.int64), np.empty(ROW_SLOTS, np.int64)
-    category_key = np.empty(ROW_SLOTS, np.uint64)
+    # Two of what is located: of the action that is done, and of the next one. Its number modulo 2 is its turn.
+    entry_at, entry_x = np.empty((2, ENTRIES + ROW_SLOTS + 1), np.int64), np.empty(ENTRIES + ROW_SLOTS + 1)
+    category_at, category_field = np.empty((2, ROW_SLOTS), np.int64), np.empty((2, ROW_SLOTS), np.int64)
+    category_key, sizes = np.empty((2, ROW_SLOTS), np.uint64), np.zeros((2, SIZES), np.int64)
+    pair_at, pair_cross = np.empty((2, ROW_PAIRS), np.int64), np.empty((2, ROW_PAIRS), np.int64)
+    pair_one, pair_other = np.empty((2, ROW_PAIRS), np.int64), np.empty((2, ROW_PAIRS), np.int64)
+    pair_values, ratios = np.empty((PAIR_VALUES, ROW_PAIRS)), np.empty(ROW_PAIRS)
+    bits = ratios.view(np.int64)
     odds, count_delta, novelty_delta = np.empty(ROW_SLOTS), np.empty(ROW_SLOTS), np.empty(ROW_SLOTS)
-    pair_at, pair_cross = np.empty(ROW_PAIRS, np.int64), np.empty(ROW_PAIRS, np.int64)
-    pair_odds, pair_delta = np.empty(ROW_PAIRS), np.empty(ROW_PAIRS)
-    sizes, sums, taken = np.empty(4, np.int64), np.empty(3), np.zeros(GRADIENT_COLUMNS)
+    sums, taken, powers = np.zeros(4), np.zeros(GRADIENT_COLUMNS), np.empty(ROW_SLOTS)
     margins, variances, inputs, moved = np.empty(PRIORS + 1), np.empty(PRIORS), np.zeros(INPUTS), np.empty(WEIGHTS)
-    bayes, ftrl = options[WITH_BAYES] != 0, options[WITH_FTRL] != 0
-    for action in range(len(action_rows)):
+    begins, ends = np.empty(FIELDS, np.int64), np.empty(FIELDS, np.int64)
+    ids, counted = np.empty(ROW_PAIRS, np.int64), np.empty((CROSS_COLUMNS, ROW_PAIRS))
+    met, crossed, changed = np.empty(FIELDS, np.uint64), 0, False
+    bayes, ftrl, with_pairs = options[WITH_BAYES] != 0, options[WITH_FTRL] != 0, options[MOST_CROSSES] > 0
+    if with_pairs:
+        crossed = load_crosses(crosses, choices, ids, counted, met)
+    chosen = False
+    for action in range(-1, len(action_rows)):
+        turn, following = action & 1, (action + 1) & 1
+        if action + 1 < len(action_rows):
+            row = action_rows[action + 1]
+            locate_slots(
+                following, start[row], start[row + 1], keys, values, numbers, field_of, slots, entry_at, category_at,
+                category_key, category_field, sizes,
+            )  # fmt: skip
+            locate_pairs(
+                following, crossed, ids, category_key, category_field, pairs, begins, ends, pair_at, pair_cross,
+                pair_one, pair_other, sizes,
+            )  # fmt: skip
+        if action < 0:
+            continue
         row, kind, weight = action_rows[action], action_kinds[action], action_weights[action]
         late = kind & SHOW == 0
         first, last = start[row], start[row + 1]
         rate = totals[CLICKS] / totals[WEIGHT]
         base = math.log(rate / (1.0 - rate))
-        expand(
-            first, last, late, keys, values, numbers, field_of, seen, slots, fields, entry_at, entry_x,
-            category_at, category_key, category_field, sizes,
+        grown = False
+        if with_pairs:
+            grown = meet_fields(turn, category_field, sizes[turn, CATEGORIES], met, choices, totals)
+        if grown or chosen:
+            if grown:
+                if changed:
+                    store_crosses(crossed, crosses, ids, counted)
+                crossed = load_crosses(crosses, choices, ids, counted, met)
+            locate_pairs(
+                turn, crossed, ids, category_key, category_field, pairs, begins, ends, pair_at, pair_cross, pair_one,
+                pair_other, sizes,
+            )  # fmt: skip
+            # The next row was located by the former list.
+            chosen = grown
+        scale_entries(
+            turn, first, last, late, values, numbers, field_of, seen, slots, fields, entry_at, entry_x, category_at,
+            sizes,
         )  # fmt: skip
-        predict_linear(base, bayes, ftrl, slots, entry_at, entry_x, sizes, margins, variances, inputs)
+        predict_linear(turn, base, bayes, ftrl, slots, entry_at, entry_x, sizes, margins, variances, inputs)
         count_inputs(
-            rate, options[WITH_COUNTS] != 0, options[WITH_NOVELTY] != 0, slots, fields, entry_at, category_at,
-            category_field, sizes, odds, count_delta, novelty_delta, sums,
+            turn, rate, options[WITH_COUNTS] != 0, options[WITH_NOVELTY] != 0, slots, fields, entry_at, category_at,
+            category_field, sizes, odds, count_delta, novelty_delta, powers, ratios, bits, sums,
         )  # fmt: skip
         pair_inputs(
-            rate, options, pairs, crosses, choices, totals, category_key, category_field, sizes, odds, pair_at,
-            pair_cross, pair_odds, pair_delta, sums,
+            turn, rate, pairs, counted, odds, pair_at, pair_cross, pair_one, pair_other, sizes, pair_values, ratios,
+            bits, sums,
         )  # fmt: skip
         raw = 0.0
         if options[WITH_ADAGRAD] != 0:
-            raw = predict_adagrad(slots, pairs, entry_at, entry_x, pair_at, sizes)
+            raw = predict_adagrad(turn, slots, entry_at, entry_x, sizes, sums)
         parents = base + totals[BIAS] + sums[0] + sums[1]
         counts = parents + sums[2]
         if not late:
@@ -126,20 +172,22 @@ def step(
             served[row, SERVED_INPUTS + NOVELTY_INPUT] = sums[1]
             served[row, SERVED_INPUTS + PAIR_INPUT] = sums[2]
             predicted[row] = predict_mixture(base, counts, stacks, totals, served, row)
+        changed = changed or kind & (REVERSE | LEARN) != 0
         if kind & REVERSE != 0:
             for column in range(GRADIENT_COLUMNS):
                 taken[column] = gradients[row, column]
             reverse_mixing(stacks, spreads, totals, served, row, taken)
             totals[BIAS] += BIAS_RATE * taken[COUNT_ERROR] / math.sqrt(totals[BIAS_GRADIENT])
-            reverse_pairs(weight, pairs, crosses, sizes, pair_at, pair_cross, pair_delta, taken)
+            reverse_pairs(turn, weight, pairs, counted, pair_at, pair_cross, sizes, pair_values, taken)
             reverse_counts(
-                weight, slots, fields, entry_at, category_at, category_field, sizes, count_delta, novelty_delta, taken
-            )
+                turn, weight, slots, fields, entry_at, category_at, category_field, sizes, count_delta, novelty_delta,
+                taken,
+            )  # fmt: skip
             if options[WITH_ADAGRAD] != 0:
                 reverse_adagrad(
-                    slots, pairs, crosses, totals, entry_at, entry_x, pair_at, pair_cross, sizes, taken
+                    turn, slots, pairs, counted, totals, entry_at, entry_x, pair_at, pair_cross, sizes, taken
                 )  # fmt: skip
-            reverse_linear(bayes, ftrl, slots, entry_at, entry_x, sizes, taken)
+            reverse_linear(turn, bayes, ftrl, slots, entry_at, entry_x, sizes, taken)
             for slot in range(first, last):
                 if numbers[slot]:
                     field = field_of[slot]
@@ -163,16 +211,19 @@ def step(
         taken[COUNT_ERROR], taken[PARENT_ERROR] = error, (label - chance) * weight
         taken[SHARE_WEIGHT], taken[LEARNED_EPOCH] = relative, totals[EPOCHS]
         learn_pairs(
-            error, (label - chance) * weight, chance * (1.0 - chance) * weight, label, weight, pairs, crosses, sizes,
-            pair_at, pair_cross, pair_delta,
+            turn, error, (label - chance) * weight, chance * (1.0 - chance) * weight, label, weight, pairs, counted,
+            pair_at, pair_cross, sizes, pair_values,
         )  # fmt: skip
         learn_counts(
-            error, label, weight, slots, fields, entry_at, category_at, category_field, sizes, count_delta,
+            turn, error, label, weight, slots, fields, entry_at, category_at, category_field, sizes, count_delta,
             novelty_delta,
         )  # fmt: skip
         if options[WITH_ADAGRAD] != 0:
-            learn_adagrad(base + raw, label, weight, slots, pairs, totals, entry_at, entry_x, pair_at, sizes, taken)
-        learn_linear(bayes, ftrl, label, weight, slots, entry_at, entry_x, sizes, margins, variances, taken)
+            learn_adagrad(
+                turn, base + raw, label, weight, slots, pairs, totals, entry_at, entry_x, pair_at, sizes, pair_values,
+                taken,
+            )  # fmt: skip
+        learn_linear(turn, bayes, ftrl, label, weight, slots, entry_at, entry_x, sizes, margins, variances, taken)
         for slot in range(first, last):
             if numbers[slot]:
                 fields[field_of[slot], NUMBERS] += 1.0
@@ -182,5 +233,9 @@ def step(
         if kind & KEEP != 0:
             for column in range(GRADIENT_COLUMNS):
                 gradients[row, column] = taken[column]
-        if options[MOST_CROSSES] > 0 and int(totals[LEARNED]) % EPOCH == 0:
+        if with_pairs and int(totals[LEARNED]) % EPOCH == 0:
+            store_crosses(crossed, crosses, ids, counted)
             choose_crosses(options, crosses, choices, totals)
+            crossed, chosen = load_crosses(crosses, choices, ids, counted, met), True
+    if changed:
+        store_crosses(crossed, crosses, ids, counted)

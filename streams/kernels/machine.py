@@ -121,24 +121,6 @@ def copy(_context: Any, _to: Any, _address: Any, _length: Any) -> Any:
 
 
 @instruction
-def prefetch(_context: Any, _address: Any) -> Any:
-    """Fetches what is at an address into the processor's cache; any address may be given."""
-    llvm = _llvm()
-
-    def build(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kinds = [llvm.pointer, *[llvm.bits[32]] * 3]
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch", fnty=llvm.ir.FunctionType(llvm.ir.VoidType(), kinds)
-        )
-        # To be read, with no hurry to be evicted, as data.
-        hints = [llvm.constant(32, 0), llvm.constant(32, 3), llvm.constant(32, 1)]
-        builder.call(function, [builder.inttoptr(args[0], llvm.pointer), *hints])
-        return context.get_dummy_value()
-
-    return llvm.types.void(llvm.types.int64), build
-
-
-@instruction
 def message_time(_context: Any, _function: Any, _message: Any) -> Any:
     """`rd_kafka_message_timestamp`, at the address given first, of a message: ms, -1 for none."""
     llvm = _llvm()
