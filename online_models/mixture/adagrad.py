@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from online_models.mixture.descent import adagrad_back, adagrad_step
-from online_models.mixture.entries import PAIRS, PLAIN
+from online_models.mixture.entries import PAIRS, PLAIN, fetch_some
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import (
     ADA_ERROR,
@@ -58,6 +58,7 @@ def learn_adagrad(
     sizes: np.ndarray,
     pair_values: np.ndarray,
     taken: np.ndarray,
+    ahead: np.ndarray,
 ) -> None:
     """One step from the log odds that the expert gave."""
     many = sizes[turn, PAIRS]
@@ -75,6 +76,7 @@ def learn_adagrad(
     if square > 0.0:
         for pair in range(many):
             pair_values[STEP, pair] = pace / math.sqrt(pair_values[GRADIENT, pair] + square)
+        fetch_some(ahead)
         for pair in range(many):
             line = pair_at[turn, pair]
             pairs[line, PAIR_WEIGHT] -= pair_values[STEP, pair]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from online_models.mixture.descent import adagrad_back, adagrad_step
-from online_models.mixture.entries import CATEGORIES, PLAIN
+from online_models.mixture.entries import CATEGORIES, PLAIN, fetch_some
 from online_models.mixture.layout import (
     CLICKED,
     COUNT_ERROR,
@@ -57,6 +57,7 @@ def count_inputs(
     ratios: np.ndarray,
     bits: np.ndarray,
     sums: np.ndarray,
+    ahead: np.ndarray,
 ) -> None:
     """Fills the odds and log odds beyond the base of each category and novelty, and their two weighted sums.
 
@@ -71,11 +72,13 @@ def count_inputs(
     if counts:
         for category in range(many):
             ratios[category] = odds[category] * by_base
+        fetch_some(ahead)
         take_logarithms(many, ratios, bits, powers, count_delta)
     if novelties:
         for category in range(many):
             line = entry_at[turn, sizes[turn, PLAIN] + category]
             ratios[category] = shrunk_odds(slots[line, CLICKED], slots[line, SHOWN], rate, prior) * by_base
+        fetch_some(ahead)
         take_logarithms(many, ratios, bits, powers, novelty_delta)
     main = new = 0.0
     for category in range(many):

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from online_models.mixture.descent import ALPHA, BETA, ftrl_step
-from online_models.mixture.entries import PLAIN, WHOLE
+from online_models.mixture.entries import PLAIN, WHOLE, fetch_some
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import BAYES, BAYES_STEP, FTRL_ERROR, FTRL_INPUT, FTRL_N, FTRL_Z, PRIORS
 from schemas.compiled import inlined
@@ -38,12 +38,14 @@ def predict_linear(
     margins: np.ndarray,
     spreads: np.ndarray,
     inputs: np.ndarray,
+    ahead: np.ndarray,
 ) -> None:
     """Fills `margins` (log odds of the mean weights), `spreads` (their variance) and `inputs` (what each predicts).
 
     Of an expert that is off, `inputs` is 0.
     """
     for expert in range(PRIORS if bayes else 0):
+        fetch_some(ahead)
         margin, spread = base, 0.0
         entries = sizes[turn, WHOLE] if expert == _NOVEL else sizes[turn, PLAIN]
         for entry in range(entries):
@@ -77,9 +79,11 @@ def learn_linear(
     margins: np.ndarray,
     spreads: np.ndarray,
     taken: np.ndarray,
+    ahead: np.ndarray,
 ) -> None:
     """Takes one step of each expert from what `predict_linear` found for the row."""
     for expert in range(PRIORS if bayes else 0):
+        fetch_some(ahead)
         margin, spread = margins[expert], spreads[expert]
         mean = probability(margin)
         curve = mean * (1.0 - mean) * weight

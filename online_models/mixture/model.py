@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import Final
 
 import numpy as np
 
@@ -54,6 +55,9 @@ from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.step import step
 
 
+_CACHE_BYTES: Final = 64
+
+
 class Mixture(RowModel):
     """A mixture of experts that has learned nothing yet."""
 
@@ -62,9 +66,8 @@ class Mixture(RowModel):
     def __init__(self, settings: MixtureSettings = DEFAULTS, known: Fields | None = None) -> None:
         super().__init__(settings, known)
         self._options = _options(settings)
-        # Zeros take no memory until they are written.
-        self._slots = np.zeros(((1 << settings.slot_bits) + 1 + FIELDS * NOVELTIES, SLOT_COLUMNS))
-        self._pairs = np.zeros((1 << settings.pair_bits, PAIR_COLUMNS))
+        self._slots = _table((1 << settings.slot_bits) + 1 + FIELDS * NOVELTIES, SLOT_COLUMNS)
+        self._pairs = _table(1 << settings.pair_bits, PAIR_COLUMNS)
         self._fields = np.zeros((FIELDS, FIELD_COLUMNS))
         self._fields[:, [COUNT_WEIGHT, NOVELTY_WEIGHT]] = FIRST_COUNT_WEIGHT
         self._fields[:, [COUNT_GRADIENT, NOVELTY_GRADIENT]] = FIRST_GRADIENT
@@ -114,6 +117,17 @@ class Mixture(RowModel):
             *(self._slots, self._pairs, self._fields, self._crosses, self._choices),
             *(self._totals, self._stacks, self._spreads),
         )
+
+
+def _table(lines: int, columns: int) -> np.ndarray:
+    """Lines of zeros, which take no memory until they are written.
+
+    It begins where a line of the processor's cache does, so that a line of pairs is not on two of these.
+    """
+    width = _CACHE_BYTES // 8
+    cells = np.zeros(lines * columns + width)
+    first = -(cells.ctypes.data // 8) % width
+    return cells[first : first + lines * columns].reshape(lines, columns)
 
 
 def _options(settings: MixtureSettings) -> np.ndarray:

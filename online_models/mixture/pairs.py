@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from online_models.mixture.counts import COUNT_RATE
-from online_models.mixture.entries import PAIRS
+from online_models.mixture.entries import PAIRS, fetch_some
 from online_models.mixture.layout import (
     COUNT_ERROR,
     CROSS_CURVE,
@@ -54,6 +54,7 @@ def pair_inputs(
     ratios: np.ndarray,
     bits: np.ndarray,
     sums: np.ndarray,
+    ahead: np.ndarray,
 ) -> None:
     """Fills what there is of each pair of the row, their inputs, and two sums: of weighted inputs, of AdaGrad's weights."""
     many = sizes[turn, PAIRS]
@@ -66,13 +67,16 @@ def pair_inputs(
         pair_values[WEIGHT, pair] = pairs[line, PAIR_WEIGHT]
         pair_values[GRADIENT, pair] = pairs[line, PAIR_GRADIENT]
         pair_values[PARENTS, pair] = odds[pair_one[turn, pair]] * odds[pair_other[turn, pair]]
+    fetch_some(ahead)
     for pair in range(many):
         rows, clicks = pair_values[SHOWN, pair], pair_values[CLICKED, pair]
         parents = pair_values[PARENTS, pair] * by_base
         rest = prior / (1.0 + parents)
         ratio = (clicks + parents * rest) / ((rows - clicks + rest) * parents)
         ratios[pair] = ratio if rows > 0.0 else 1.0
+    fetch_some(ahead)
     take_logarithms(many, ratios, bits, pair_values[POWER], pair_values[DELTA])
+    fetch_some(ahead)
     total = raw = 0.0
     for pair in range(many):
         total += counted[CROSS_WEIGHT, pair_cross[turn, pair]] * pair_values[DELTA, pair]

@@ -16,7 +16,7 @@ from online_models.mixture.crosses import (
     meet_fields,
     store_crosses,
 )
-from online_models.mixture.entries import CATEGORIES, SIZES, locate_pairs, locate_slots, scale_entries
+from online_models.mixture.entries import AHEAD, CATEGORIES, SIZES, fetch_some, locate_pairs, locate_slots, scale_entries
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import (
     ADA_INPUT,
@@ -40,6 +40,7 @@ from online_models.mixture.layout import (
     PAIR_INPUT,
     PARENT_ERROR,
     PRIORS,
+    PAIR_STRIDE,
     ROW_PAIRS,
     ROW_SLOTS,
     ROW_WEIGHT,
@@ -99,15 +100,16 @@ def step(
     entry_at, entry_x = np.empty((2, ENTRIES + ROW_SLOTS + 1), np.int64), np.empty(ENTRIES + ROW_SLOTS + 1)
     category_at, category_field = np.empty((2, ROW_SLOTS), np.int64), np.empty((2, ROW_SLOTS), np.int64)
     category_key, sizes = np.empty((2, ROW_SLOTS), np.uint64), np.zeros((2, SIZES), np.int64)
-    pair_at, pair_cross = np.empty((2, ROW_PAIRS), np.int64), np.empty((2, ROW_PAIRS), np.int64)
-    pair_one, pair_other = np.empty((2, ROW_PAIRS), np.int64), np.empty((2, ROW_PAIRS), np.int64)
-    pair_values, ratios = np.empty((PAIR_VALUES, ROW_PAIRS)), np.empty(ROW_PAIRS)
+    pair_at, pair_cross = np.empty((2, PAIR_STRIDE), np.int64), np.empty((2, PAIR_STRIDE), np.int64)
+    pair_one, pair_other = np.empty((2, PAIR_STRIDE), np.int64), np.empty((2, PAIR_STRIDE), np.int64)
+    pair_values, ratios = np.empty((PAIR_VALUES, PAIR_STRIDE)), np.empty(ROW_PAIRS)
     bits = ratios.view(np.int64)
     odds, count_delta, novelty_delta = np.empty(ROW_SLOTS), np.empty(ROW_SLOTS), np.empty(ROW_SLOTS)
     sums, taken, powers = np.zeros(4), np.zeros(GRADIENT_COLUMNS), np.empty(ROW_SLOTS)
     margins, variances, inputs, moved = np.empty(PRIORS + 1), np.empty(PRIORS), np.zeros(INPUTS), np.empty(WEIGHTS)
     begins, ends = np.empty(FIELDS, np.int64), np.empty(FIELDS, np.int64)
-    ids, counted = np.empty(ROW_PAIRS, np.int64), np.empty((CROSS_COLUMNS, ROW_PAIRS))
+    ids, counted = np.empty(ROW_PAIRS, np.int64), np.empty((CROSS_COLUMNS, PAIR_STRIDE))
+    ahead = np.zeros(AHEAD, np.int64)
     met, crossed, changed = np.empty(FIELDS, np.uint64), 0, False
     bayes, ftrl, with_pairs = options[WITH_BAYES] != 0, options[WITH_FTRL] != 0, options[MOST_CROSSES] > 0
     if with_pairs:
@@ -119,11 +121,11 @@ def step(
             row = action_rows[action + 1]
             locate_slots(
                 following, start[row], start[row + 1], keys, values, numbers, field_of, slots, entry_at, category_at,
-                category_key, category_field, sizes,
+                category_key, category_field, sizes, ahead,
             )  # fmt: skip
             locate_pairs(
                 following, crossed, ids, category_key, category_field, pairs, begins, ends, pair_at, pair_cross,
-                pair_one, pair_other, sizes,
+                pair_one, pair_other, sizes, ahead,
             )  # fmt: skip
         if action < 0:
             continue
@@ -142,23 +144,27 @@ def step(
                 crossed = load_crosses(crosses, choices, ids, counted, met)
             locate_pairs(
                 turn, crossed, ids, category_key, category_field, pairs, begins, ends, pair_at, pair_cross, pair_one,
-                pair_other, sizes,
+                pair_other, sizes, ahead,
             )  # fmt: skip
             # The next row was located by the former list.
             chosen = grown
+        fetch_some(ahead)
         scale_entries(
             turn, first, last, late, values, numbers, field_of, seen, slots, fields, entry_at, entry_x, category_at,
             sizes,
         )  # fmt: skip
-        predict_linear(turn, base, bayes, ftrl, slots, entry_at, entry_x, sizes, margins, variances, inputs)
+        predict_linear(turn, base, bayes, ftrl, slots, entry_at, entry_x, sizes, margins, variances, inputs, ahead)
+        fetch_some(ahead)
         count_inputs(
             turn, rate, options[WITH_COUNTS] != 0, options[WITH_NOVELTY] != 0, slots, fields, entry_at, category_at,
-            category_field, sizes, odds, count_delta, novelty_delta, powers, ratios, bits, sums,
+            category_field, sizes, odds, count_delta, novelty_delta, powers, ratios, bits, sums, ahead,
         )  # fmt: skip
+        fetch_some(ahead)
         pair_inputs(
             turn, rate, pairs, counted, odds, pair_at, pair_cross, pair_one, pair_other, sizes, pair_values, ratios,
-            bits, sums,
+            bits, sums, ahead,
         )  # fmt: skip
+        fetch_some(ahead)
         raw = 0.0
         if options[WITH_ADAGRAD] != 0:
             raw = predict_adagrad(turn, slots, entry_at, entry_x, sizes, sums)
@@ -172,6 +178,7 @@ def step(
             served[row, SERVED_INPUTS + NOVELTY_INPUT] = sums[1]
             served[row, SERVED_INPUTS + PAIR_INPUT] = sums[2]
             predicted[row] = predict_mixture(base, counts, stacks, totals, served, row)
+        fetch_some(ahead)
         changed = changed or kind & (REVERSE | LEARN) != 0
         if kind & REVERSE != 0:
             for column in range(GRADIENT_COLUMNS):
@@ -202,18 +209,21 @@ def step(
         totals[ROW_WEIGHT] += weight
         # By the mean weight, so that a mixture learns at the same pace whatever a row stands for.
         relative = weight * totals[LEARNED] / totals[ROW_WEIGHT]
+        fetch_some(ahead)
         learn_shares(label, relative, options, totals, served, row)
-        learn_stacks(base, label, relative, stacks, spreads, served, row, moved, taken)
+        learn_stacks(base, label, relative, stacks, spreads, served, row, moved, taken, ahead)
         error = (probability(counts) - label) * weight
         totals[BIAS_GRADIENT] += error * error
         totals[BIAS] -= BIAS_RATE * error / math.sqrt(totals[BIAS_GRADIENT])
         chance = probability(parents)
         taken[COUNT_ERROR], taken[PARENT_ERROR] = error, (label - chance) * weight
         taken[SHARE_WEIGHT], taken[LEARNED_EPOCH] = relative, totals[EPOCHS]
+        fetch_some(ahead)
         learn_pairs(
             turn, error, (label - chance) * weight, chance * (1.0 - chance) * weight, label, weight, pairs, counted,
             pair_at, pair_cross, sizes, pair_values,
         )  # fmt: skip
+        fetch_some(ahead)
         learn_counts(
             turn, error, label, weight, slots, fields, entry_at, category_at, category_field, sizes, count_delta,
             novelty_delta,
@@ -221,9 +231,9 @@ def step(
         if options[WITH_ADAGRAD] != 0:
             learn_adagrad(
                 turn, base + raw, label, weight, slots, pairs, totals, entry_at, entry_x, pair_at, sizes, pair_values,
-                taken,
+                taken, ahead,
             )  # fmt: skip
-        learn_linear(turn, bayes, ftrl, label, weight, slots, entry_at, entry_x, sizes, margins, variances, taken)
+        learn_linear(turn, bayes, ftrl, label, weight, slots, entry_at, entry_x, sizes, margins, variances, taken, ahead)
         for slot in range(first, last):
             if numbers[slot]:
                 fields[field_of[slot], NUMBERS] += 1.0
