@@ -93,15 +93,16 @@ class Deferred:
 KERNELS: Final[list[Deferred]] = []
 
 
-def kernel(*arguments: Argument, floats: bool = False) -> Callable[[F], F]:
+def kernel(*arguments: Argument, floats: bool = False, allocates: bool = True) -> Callable[[F], F]:
     """A function for exactly these types of arguments. It runs without the interpreter's lock.
 
     With `floats` a division by zero is infinite or NaN instead of an error, so that loops of divisions are compiled to
-    instructions that do several at once.
+    instructions that do several at once. One that allocates no array counts no references to those it is given: each
+    count is an atomic operation, wherever an array is handed on.
     """
 
     def deferred(function: F) -> F:
-        made = Deferred(function, lambda given: _compiled(given, arguments, floats=floats), arguments)
+        made = Deferred(function, lambda given: _compiled(given, arguments, floats, allocates), arguments)
         KERNELS.append(made)
         return cast(F, made)
 
@@ -149,7 +150,7 @@ def _numba() -> Any:
     return numba
 
 
-def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...], *, floats: bool) -> Any:
+def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...], floats: bool, allocates: bool) -> Any:
     numba = _numba()
     types = numba.core.types
 
@@ -170,6 +171,7 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...], *, 
             nogil=True,
             cache=folder is not None,
             error_model="numpy" if floats else "python",
+            _nrt=allocates,
         )(function)
     finally:
         numba.config.CACHE_LOCATOR_CLASSES = before

@@ -11,14 +11,14 @@ import numpy as np
 from online_models.mixture.examples import Example, read_example
 from online_models.mixture.layout import FIELDS, NAMED, ROW_SLOTS
 from online_models.mixture.rows import Fields, Rows, slots_of, text_hash
-from online_models.mixture.scan import KNOWN, LINE, ROW, SLOT, scan
+from online_models.mixture.scan import FORMER, KNOWN, LINE, PLACES, ROW, SLOT, scan
 from online_models.mixture.selection import Selection
 from schemas.reading import Unreadable
 
 # The shortest feature, `"":1,`, has five bytes. A row has up to six slots besides.
 _SLOT_BYTES: Final = 5
 _OTHER_SLOTS: Final = len(NAMED) + 1
-# Behind the last line. The scanner looks at up to five bytes of a word at once.
+# Behind the last line. The scanner looks at up to eight bytes at once.
 _MARGIN: Final = b"\n" * 8
 
 
@@ -59,14 +59,14 @@ class Reader:
         spans, named = np.zeros((rows, len(NAMED), 2), np.int64), np.zeros((rows, len(NAMED)), np.uint64)
         keys, values, numbers = np.empty(slots, np.uint64), np.empty(slots), np.empty(slots, np.uint8)
         field_of, slot_names = np.empty(slots, np.int64), np.empty(slots, np.uint64)
-        text = np.frombuffer(joined, np.uint8)
+        text, former = np.frombuffer(joined, np.uint8), np.zeros((PLACES, FORMER), np.uint64)
         state = np.array([0, 0, 0, self._known.count, self._shown], np.int64)
         by_hand: dict[int, bytes] = {}
         sent = dict[int, float]()
         while True:
             scan(
                 *(text, starts, state, self._known.hashes, start, keys, values, numbers, field_of, slot_names),
-                *(labels, weights, ts, ids, served, spans, named),
+                *(labels, weights, ts, ids, served, spans, named, former, np.zeros(2, np.uint64), np.zeros(2)),
             )
             self._known.count = int(state[KNOWN])
             line, row, slot = int(state[LINE]), int(state[ROW]), int(state[SLOT])

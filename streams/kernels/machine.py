@@ -11,9 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas.compiled import inlined, instruction
-
-# An integer of a kernel: signed or not, as numba has inferred it.
-Int = Any
+from schemas.memory import Int as Int
 
 # How many bytes `quotes` looks at, and so how far beyond their last byte strings must be readable.
 TEXT_BYTES = 64
@@ -92,8 +90,7 @@ def _store(bits: int, argument: str) -> Callable[..., Any]:
     return store
 
 
-# Of the bytes at an address, lowest first: eight as an unsigned number, four and one as unsigned numbers.
-word = _load(64, "uint64")
+# Of the bytes at an address, lowest first: four and one as unsigned numbers.
 half = _load(32, "uint64")
 byte = _load(8, "int64")
 # The same as signed numbers.
