@@ -28,6 +28,7 @@ from online_models.mixture.layout import (
 )
 from online_models.mixture.pairs import GRADIENT, STEP
 from schemas.compiled import inlined
+from schemas.instructions import root
 
 RATE = 0.05
 
@@ -75,7 +76,7 @@ def learn_adagrad(
     # The square of an error below 1e-162 is 0.
     if square > 0.0:
         for pair in range(many):
-            pair_values[STEP, pair] = pace / math.sqrt(pair_values[GRADIENT, pair] + square)
+            pair_values[STEP, pair] = pace / root(pair_values[GRADIENT, pair] + square)
         fetch_some(ahead)
         for pair in range(many):
             line = pair_at[turn, pair]

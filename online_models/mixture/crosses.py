@@ -112,29 +112,40 @@ def evidence(slope: float, curve: float, rows: float) -> float:
 
 
 @inlined
-def choose_crosses(options: np.ndarray, crosses: np.ndarray, choices: np.ndarray, totals: np.ndarray) -> None:
+def choose_crosses(
+    options: np.ndarray,
+    crosses: np.ndarray,
+    choices: np.ndarray,
+    totals: np.ndarray,
+    many: int,
+    ids: np.ndarray,
+    worth: np.ndarray,
+) -> None:
     """Keeps the crosses with most evidence active, and gives the next ones a trial. At least one is kept."""
     totals[EPOCHS] += 1.0
     most = max(1, options[MOST_EARLY] if totals[LEARNED] < EARLY_ROWS else options[MOST_CROSSES])
     present = 0
     for cross in range(len(crosses)):
         present += int(choices[cross] != UNSEEN)
-    worth = np.zeros(len(crosses))
     for cross in range(len(crosses)):
+        worth[cross] = 0.0
         if choices[cross] == ACTIVE:
             worth[cross] = evidence(
                 crosses[cross, CROSS_SLOPE], crosses[cross, CROSS_CURVE], crosses[cross, CROSS_ROWS]
             )
-    # The lowest worth that stays; of equal ones those with the lowest numbers stay.
-    least = np.sort(worth)[len(worth) - most]
-    kept = 0
     for cross in range(len(crosses)):
         if present <= most + TRIED:
             if choices[cross] == IDLE:
                 choices[cross], crosses[cross, CROSS_SINCE] = ACTIVE, totals[EPOCHS]
         else:
-            stays = worth[cross] > 0.0 and worth[cross] >= least and kept < most
-            kept += int(stays)
+            stays = worth[cross] > 0.0
+            if stays:
+                # How many stand before it; of equal ones those with the lowest numbers.
+                before = 0
+                for place in range(many):
+                    other = worth[ids[place]]
+                    before += int(other > worth[cross] or (other == worth[cross] and ids[place] < cross))
+                stays = before < most
             if choices[cross] != UNSEEN:
                 choices[cross] = ACTIVE if stays else IDLE
         for column in (CROSS_SLOPE, CROSS_CURVE, CROSS_ROWS):

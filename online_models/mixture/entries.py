@@ -24,7 +24,7 @@ from online_models.mixture.layout import (
     SQUARES,
 )
 from schemas.compiled import inlined, part
-from schemas.memory import prefetch
+from schemas.instructions import prefetch
 
 # Sizes of a row, in `sizes`: entries without novelties, all entries, categories, pairs.
 PLAIN, WHOLE, CATEGORIES, PAIRS = 0, 1, 2, 3

@@ -52,7 +52,7 @@ from online_models.mixture.crosses import FIRST_CROSS_WEIGHT
 from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
-from online_models.mixture.step import step
+from online_models.mixture.step import scratch, step
 
 
 _CACHE_BYTES: Final = 64
@@ -87,7 +87,7 @@ class Mixture(RowModel):
     def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
         columns = (rows.start, rows.keys, rows.values, rows.numbers, rows.fields, rows.seen, rows.served)
         given = (*columns, rows.predicted, gradients, *self._state(), self._options, *actions)
-        step(*given)
+        step(*given, *scratch())
 
     def predict(self, rows: Rows) -> np.ndarray:
         # Showing a row notes which pairs of fields there are, before it is learned. So that is done on a copy.

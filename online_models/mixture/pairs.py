@@ -30,6 +30,7 @@ from online_models.mixture.layout import (
 )
 from online_models.mixture.logarithms import take_logarithms
 from schemas.compiled import inlined
+from schemas.instructions import root
 
 # The prior of a pair: rows, and clicks.
 _ROWS, _CLICKS = 20.0, 0.2
@@ -105,7 +106,7 @@ def learn_pairs(
         pair_values[STEP, pair] = counted[CROSS_GRADIENT, pair_cross[turn, pair]]
     for pair in range(many):
         gradient = error * pair_values[DELTA, pair]
-        pair_values[STEP, pair] = COUNT_RATE * gradient / math.sqrt(pair_values[STEP, pair] + gradient * gradient)
+        pair_values[STEP, pair] = COUNT_RATE * gradient / root(pair_values[STEP, pair] + gradient * gradient)
     for pair in range(many):
         cross, delta = pair_cross[turn, pair], pair_values[DELTA, pair]
         gradient = error * delta

@@ -33,7 +33,7 @@ from online_models.mixture.tokens import (
 )
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
-from schemas.memory import same_bytes
+from schemas.instructions import same_bytes
 from schemas.outcomes import MAX_WEIGHT
 from schemas.totals import HOUR_MS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -61,12 +62,59 @@ from online_models.mixture.pairs import PAIR_VALUES, learn_pairs, pair_inputs, r
 from schemas.compiled import kernel, read, written
 
 
+# What the kernel works with, by name: the type and shape of each array. It is handed over, because a kernel that
+# allocates arrays counts references. Of what is located there are two, for the action that is done and for the next one:
+# its number modulo 2 is its turn.
+_ENTRIES = ENTRIES + ROW_SLOTS + 1
+_SCRATCH: Final[dict[str, tuple[str, tuple[int, ...]]]] = {
+    "entry_at": ("i8", (2, _ENTRIES)),
+    "entry_x": ("f8", (_ENTRIES,)),
+    "category_at": ("i8", (2, ROW_SLOTS)),
+    "category_key": ("u8", (2, ROW_SLOTS)),
+    "category_field": ("i8", (2, ROW_SLOTS)),
+    "pair_at": ("i8", (2, PAIR_STRIDE)),
+    "pair_cross": ("i8", (2, PAIR_STRIDE)),
+    "pair_one": ("i8", (2, PAIR_STRIDE)),
+    "pair_other": ("i8", (2, PAIR_STRIDE)),
+    "sizes": ("i8", (2, SIZES)),
+    "ahead": ("i8", (AHEAD,)),
+    "pair_values": ("f8", (PAIR_VALUES, PAIR_STRIDE)),
+    "ratios": ("f8", (ROW_PAIRS,)),
+    "odds": ("f8", (ROW_SLOTS,)),
+    "count_delta": ("f8", (ROW_SLOTS,)),
+    "novelty_delta": ("f8", (ROW_SLOTS,)),
+    "powers": ("f8", (ROW_SLOTS,)),
+    "sums": ("f8", (4,)),
+    "taken": ("f8", (GRADIENT_COLUMNS,)),
+    "margins": ("f8", (PRIORS + 1,)),
+    "variances": ("f8", (PRIORS,)),
+    "inputs": ("f8", (INPUTS,)),
+    "moved": ("f8", (WEIGHTS,)),
+    "begins": ("i8", (FIELDS,)),
+    "ends": ("i8", (FIELDS,)),
+    "ids": ("i8", (ROW_PAIRS,)),
+    "counted": ("f8", (CROSS_COLUMNS, PAIR_STRIDE)),
+    "met": ("u8", (FIELDS,)),
+    "worth": ("f8", (FIELDS * FIELDS,)),
+}
+_ZEROS: Final = ("sizes", "ahead", "taken", "inputs")
+
+
+def scratch() -> tuple[np.ndarray, ...]:
+    """Arrays for one call of the kernel, its last arguments."""
+    return tuple(
+        (np.zeros if name in _ZEROS else np.empty)(shape, kind) for name, (kind, shape) in _SCRATCH.items()
+    )
+
+
 @kernel(
     *(read("i8"), read("u8"), read("f8"), read("u1"), read("i8")),
     *(written("u1"), written("f8", 2), written("f8"), written("f8", 2)),
     *(written("f8", 2), written("f8", 2), written("f8", 2), written("f8", 2), written("u1"), written("f8")),
     *(written("f8", 2), written("f8", 3), read("i8"), read("i8"), read("u1"), read("f8")),
+    *(written(kind, len(shape)) for kind, shape in _SCRATCH.values()),
     floats=True,
+    allocates=False,
 )
 def step(
     start: np.ndarray,
@@ -90,27 +138,43 @@ def step(
     action_rows: np.ndarray,
     action_kinds: np.ndarray,
     action_weights: np.ndarray,
+    entry_at: np.ndarray,
+    entry_x: np.ndarray,
+    category_at: np.ndarray,
+    category_key: np.ndarray,
+    category_field: np.ndarray,
+    pair_at: np.ndarray,
+    pair_cross: np.ndarray,
+    pair_one: np.ndarray,
+    pair_other: np.ndarray,
+    sizes: np.ndarray,
+    ahead: np.ndarray,
+    pair_values: np.ndarray,
+    ratios: np.ndarray,
+    odds: np.ndarray,
+    count_delta: np.ndarray,
+    novelty_delta: np.ndarray,
+    powers: np.ndarray,
+    sums: np.ndarray,
+    taken: np.ndarray,
+    margins: np.ndarray,
+    variances: np.ndarray,
+    inputs: np.ndarray,
+    moved: np.ndarray,
+    begins: np.ndarray,
+    ends: np.ndarray,
+    ids: np.ndarray,
+    counted: np.ndarray,
+    met: np.ndarray,
+    worth: np.ndarray,
 ) -> None:
     """Does all actions in their order. Fills `predicted`, `served` and `seen` of rows that are shown.
 
     The slots of row i are `start[i]` to `start[i + 1]`, in the order of their fields. `gradients` needs a line for each
-    row only where actions keep or reverse.
+    row only where actions keep or reverse. From `entry_at` on the arguments are those of `scratch`.
     """
-    # Two of what is located: of the action that is done, and of the next one. Its number modulo 2 is its turn.
-    entry_at, entry_x = np.empty((2, ENTRIES + ROW_SLOTS + 1), np.int64), np.empty(ENTRIES + ROW_SLOTS + 1)
-    category_at, category_field = np.empty((2, ROW_SLOTS), np.int64), np.empty((2, ROW_SLOTS), np.int64)
-    category_key, sizes = np.empty((2, ROW_SLOTS), np.uint64), np.zeros((2, SIZES), np.int64)
-    pair_at, pair_cross = np.empty((2, PAIR_STRIDE), np.int64), np.empty((2, PAIR_STRIDE), np.int64)
-    pair_one, pair_other = np.empty((2, PAIR_STRIDE), np.int64), np.empty((2, PAIR_STRIDE), np.int64)
-    pair_values, ratios = np.empty((PAIR_VALUES, PAIR_STRIDE)), np.empty(ROW_PAIRS)
     bits = ratios.view(np.int64)
-    odds, count_delta, novelty_delta = np.empty(ROW_SLOTS), np.empty(ROW_SLOTS), np.empty(ROW_SLOTS)
-    sums, taken, powers = np.zeros(4), np.zeros(GRADIENT_COLUMNS), np.empty(ROW_SLOTS)
-    margins, variances, inputs, moved = np.empty(PRIORS + 1), np.empty(PRIORS), np.zeros(INPUTS), np.empty(WEIGHTS)
-    begins, ends = np.empty(FIELDS, np.int64), np.empty(FIELDS, np.int64)
-    ids, counted = np.empty(ROW_PAIRS, np.int64), np.empty((CROSS_COLUMNS, PAIR_STRIDE))
-    ahead = np.zeros(AHEAD, np.int64)
-    met, crossed, changed = np.empty(FIELDS, np.uint64), 0, False
+    crossed, changed = 0, False
     bayes, ftrl, with_pairs = options[WITH_BAYES] != 0, options[WITH_FTRL] != 0, options[MOST_CROSSES] > 0
     if with_pairs:
         crossed = load_crosses(crosses, choices, ids, counted, met)
@@ -245,7 +309,7 @@ def step(
                 gradients[row, column] = taken[column]
         if with_pairs and int(totals[LEARNED]) % EPOCH == 0:
             store_crosses(crossed, crosses, ids, counted)
-            choose_crosses(options, crosses, choices, totals)
+            choose_crosses(options, crosses, choices, totals, crossed, ids, worth)
             crossed, chosen = load_crosses(crosses, choices, ids, counted, met), True
     if changed:
         store_crosses(crossed, crosses, ids, counted)

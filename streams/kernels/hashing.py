@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.compiled import inlined, part
-from schemas.memory import word
+from schemas.instructions import word
 from streams.kernels.machine import Int, byte, folded, half, start_of, swapped
 
 # The default secret of the specification.

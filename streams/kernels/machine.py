@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas.compiled import inlined, instruction
-from schemas.memory import Int as Int
+from schemas.instructions import Int as Int
 
 # How many bytes `quotes` looks at, and so how far beyond their last byte strings must be readable.
 TEXT_BYTES = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.compiled import inlined, part
-from schemas.memory import word
+from schemas.instructions import word
 from streams.kernels.machine import TEXT_BYTES, Int, byte, lowest, others, quotes, specials
 
 TENS = np.array([10**power for power in range(17)], np.int64)

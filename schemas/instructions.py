@@ -1,4 +1,4 @@
-"""Memory by its address: fetched into the processor's cache before it is needed, and read eight bytes at a time.
+"""Instructions of a processor that Python has no word for, and what they are without a compiler.
 
 An address is a plain integer. None of these checks a bound; the kernels that call them do, and say where.
 """
@@ -6,6 +6,7 @@ An address is a plain integer. None of these checks a bound; the kernels that ca
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,18 @@ def _word_of_python(address: int) -> np.uint64:
     return np.uint64(int.from_bytes(ctypes.string_at(int(address), 8), "little"))
 
 
+def _root(_context: Any, _number: Any) -> Any:
+    from llvmlite import ir
+    from numba.core import types
+
+    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [ir.DoubleType()]), args)
+
+    return types.float64(types.float64), build
+
+
+# The square root, as `math.sqrt`, which loops call for one number at a time; they take several of these together.
+root = instruction(_root, uncompiled=math.sqrt)
 # Begins to fetch what is at an address; any may be given.
 prefetch = instruction(_prefetch, uncompiled=_no_prefetch)
 # The eight bytes at an address as an unsigned number, the first one lowest.
