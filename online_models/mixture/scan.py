@@ -53,10 +53,14 @@ _HOURS = np.array([text_hash("hour", str(hour)) for hour in range(24)], np.uint6
 _SEED, _PRIME, _BOUND = np.uint64(SEED), np.uint64(PRIME), np.uint64(BOUND)
 _NAMELESS = np.uint64(text_hash(""))
 _DOTTED = np.uint64(text_hash("."))
-# `former`, one line for each name of a row in their order, the last one for all further ones: what it was hashed from,
-# where it begins and how long it is, its hash and what `text_end` gives besides, and its number among the known names.
-_SEEDED, _BEGIN, _LENGTH, _HASH, _GROUP, _NUMBER = range(6)
-FORMER, PLACES = 6, 128
+# `former`, a list of names in the order of rows, one line for each: what it was hashed from, where it begins and how
+# long it is, its hash and what `text_end` gives besides, its number among the known names, and the line behind it, 0 for
+# none. Line 0 stands before the first name, and has how many are listed; further ones are not.
+_SEEDED, _BEGIN, _LENGTH, _HASH, _GROUP, _NUMBER, _NEXT = range(7)
+_LISTED = _BEGIN
+FORMER, PLACES = 7, 128
+# Names of other rows that a row may lack between two that it has.
+_TRIES = 4
 
 
 @part
@@ -93,25 +97,40 @@ def _field(name: np.uint64, guess: int, names: np.ndarray, state: np.ndarray) ->
 
 @inlined
 def _name_end(
-    text: np.ndarray, address: int, at: int, place: int, seed: np.uint64, hashed: np.ndarray, former: np.ndarray
+    text: np.ndarray, address: int, at: int, entry: int, seed: np.uint64, hashed: np.ndarray, former: np.ndarray
 ) -> int:
-    """The end of the name that begins at `at`, or LEFT; `hashed` as `text_end` leaves it, from `seed` on.
+    """The end of the name that begins at `at`, or LEFT; `hashed` as `text_end` leaves it, then its entry in `former`.
 
-    Most rows have the names of the one before, in its order. So it is first compared with the name that was in this
-    place, in `former`; an end quote is compared too.
+    Rows have nearly the same names in the same order. So `former` lists names in that order, and it is compared with the
+    few that stand behind `entry`, which the name before has; an end quote is compared too. A new name is put behind it.
     """
-    length = former[place, _LENGTH]
-    if former[place, _SEEDED] == seed and same_bytes(
-        address + at, address + np.int64(former[place, _BEGIN]), np.int64(length) + 1
+    found, tries = np.int64(former[entry, _NEXT]), 0
+    while (
+        found != 0
+        and tries < _TRIES
+        and not (
+            former[found, _SEEDED] == seed
+            and same_bytes(address + at, address + np.int64(former[found, _BEGIN]), np.int64(former[found, _LENGTH]) + 1)
+        )
     ):
-        hashed[0], hashed[1] = former[place, _HASH], former[place, _GROUP]
-        end = at + np.int64(length)
+        found, tries = np.int64(former[found, _NEXT]), tries + 1
+    if found != 0 and tries < _TRIES:
+        hashed[0], hashed[1] = former[found, _HASH], former[found, _GROUP]
+        end = at + np.int64(former[found, _LENGTH])
     else:
         hashed[0] = seed
         end = text_end(text, at, hashed)
-        if end != LEFT:
-            former[place, _SEEDED], former[place, _BEGIN], former[place, _LENGTH] = seed, at, end - at
-            former[place, _HASH], former[place, _GROUP] = hashed[0], hashed[1]
+        listed, found = np.int64(former[0, _LISTED]), np.int64(1)
+        while found <= listed and (former[found, _SEEDED] != seed or former[found, _HASH] != hashed[0]):
+            found += 1
+        if end == LEFT or found == PLACES:
+            found = entry
+        elif found > listed:
+            former[found, _SEEDED], former[found, _BEGIN], former[found, _LENGTH] = seed, at, end - at
+            former[found, _HASH], former[found, _GROUP] = hashed[0], hashed[1]
+            former[found, _NEXT], former[entry, _NEXT] = former[entry, _NEXT], found
+            former[0, _LISTED] = found
+    hashed[2] = found
     return end
 
 
@@ -120,7 +139,7 @@ def _feature(
     text: np.ndarray,
     address: int,
     at: int,
-    place: int,
+    entry: int,
     slot: int,
     guess: int,
     former: np.ndarray,
@@ -135,7 +154,7 @@ def _feature(
     slot_names: np.ndarray,
 ) -> int:
     """The end of a feature whose name begins at `at`, and its slot filled; or LEFT."""
-    end = _name_end(text, address, at, place, _DOTTED, hashed, former)
+    end = _name_end(text, address, at, entry, _DOTTED, hashed, former)
     good = end != LEFT and end - at <= MAX_ID_CHARS
     if good:
         name, group = hashed[0], hashed[1]
@@ -237,7 +256,7 @@ def scan(
     while state[LINE] < len(line_starts) - 1:
         row, first = state[ROW], state[SLOT]
         known_before = state[KNOWN]
-        at, slot, seen, features, guess, place = line_starts[state[LINE]], first, 0, 0, HOUR + 1, -1
+        at, slot, seen, features, guess, entry = line_starts[state[LINE]], first, 0, 0, HOUR + 1, 0
         kind = np.uint64(0)
         labels[row], weights[row] = -1, 1.0
         served[row, 0], served[row, 1] = 0, 0
@@ -250,25 +269,26 @@ def scan(
             if text[at] != QUOTE:
                 good = False
                 break
-            field, place = _UNKNOWN, min(place + 1, PLACES - 1)
+            field = _UNKNOWN
             if inside:
                 at = _feature(
-                    text, address, at + 1, place, slot, guess, former, hashed, value, names, state, keys, values,
+                    text, address, at + 1, entry, slot, guess, former, hashed, value, names, state, keys, values,
                     numbers, field_of, slot_names,
                 )  # fmt: skip
-                features += 1
+                features, entry = features + 1, np.int64(hashed[2])
                 good = at != LEFT and features <= MAX_FEATURES
                 if not good:
                     break
                 guess = field_of[slot] + 1
                 slot += 1
             else:
-                at = _name_end(text, address, at + 1, place, _SEED, hashed, former)
+                at = _name_end(text, address, at + 1, entry, _SEED, hashed, former)
                 if at == LEFT:
                     good = False
                     break
-                field = _known_name(hashed[0], np.int64(former[place, _NUMBER]))
-                former[place, _NUMBER] = field
+                entry = np.int64(hashed[2])
+                field = _known_name(hashed[0], np.int64(former[entry, _NUMBER]))
+                former[entry, _NUMBER] = field
                 good = field == _UNKNOWN or (seen >> field) & 1 == 0
                 if field != _UNKNOWN:
                     seen |= 1 << field
