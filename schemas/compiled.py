@@ -119,9 +119,7 @@ def inlined(function: F) -> F:
     return cast(F, Deferred(function, lambda given: _numba().njit(inline="always")(given)))
 
 
-def instruction(
-    function: Callable[..., Any], *, uncompiled: Callable[..., Any] | None = None
-) -> Callable[..., Any]:
+def instruction(function: Callable[..., Any], *, uncompiled: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """A function for kernels only, given as the LLVM instructions it becomes; its first argument is numba's.
 
     `uncompiled` is what a kernel calls that runs without the compiler.

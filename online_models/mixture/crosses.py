@@ -86,7 +86,10 @@ def meet_fields(
     choices: np.ndarray,
     totals: np.ndarray,
 ) -> bool:
-    """Notes which fields the row has together; whether crosses are counted now that were not. In the first epoch all are."""
+    """Notes which fields the row has together. Returns whether crosses are counted now that were not.
+
+    In the first epoch all are.
+    """
     row, grown = np.uint64(0), False
     for category in range(categories):
         row |= _ONE << np.uint64(category_field[turn, category])

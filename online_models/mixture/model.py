@@ -9,6 +9,7 @@ import numpy as np
 
 from online_models.mixture.actions import Actions
 from online_models.mixture.counts import FIRST_COUNT_WEIGHT, FIRST_GRADIENT
+from online_models.mixture.crosses import FIRST_CROSS_WEIGHT
 from online_models.mixture.layout import (
     ADA_WEIGHT,
     BAYES,
@@ -48,12 +49,10 @@ from online_models.mixture.layout import (
     WITH_NOVELTY,
 )
 from online_models.mixture.mixing import FIRST_STACK_WEIGHTS, STACK_VARIANCES
-from online_models.mixture.crosses import FIRST_CROSS_WEIGHT
 from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.step import scratch, step
-
 
 _CACHE_BYTES: Final = 64
 

@@ -57,7 +57,7 @@ def pair_inputs(
     sums: np.ndarray,
     ahead: np.ndarray,
 ) -> None:
-    """Fills what there is of each pair of the row, their inputs, and two sums: of weighted inputs, of AdaGrad's weights."""
+    """Fills what there is of each pair of the row, and its input. Sums weighted inputs, and AdaGrad's weights."""
     many = sizes[turn, PAIRS]
     prior = _ROWS + _CLICKS / rate
     by_base = (1.0 - rate) / rate

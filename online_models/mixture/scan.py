@@ -54,8 +54,8 @@ _SEED, _PRIME, _BOUND = np.uint64(SEED), np.uint64(PRIME), np.uint64(BOUND)
 _NAMELESS = np.uint64(text_hash(""))
 _DOTTED = np.uint64(text_hash("."))
 # `former`, a list of names in the order of rows, one line for each: what it was hashed from, where it begins and how
-# long it is, its hash and what `text_end` gives besides, its number among the known names, and the line behind it, 0 for
-# none. Line 0 stands before the first name, and has how many are listed; further ones are not.
+# long it is, its hash and what `text_end` gives besides, its number among the known names, and the line behind it, 0
+# for none. Line 0 stands before the first name, and has how many are listed; further ones are not.
 _SEEDED, _BEGIN, _LENGTH, _HASH, _GROUP, _NUMBER, _NEXT = range(7)
 _LISTED = _BEGIN
 FORMER, PLACES = 7, 128
@@ -101,8 +101,9 @@ def _name_end(
 ) -> int:
     """The end of the name that begins at `at`, or LEFT; `hashed` as `text_end` leaves it, then its entry in `former`.
 
-    Rows have nearly the same names in the same order. So `former` lists names in that order, and it is compared with the
-    few that stand behind `entry`, which the name before has; an end quote is compared too. A new name is put behind it.
+    Rows have nearly the same names in the same order. So `former` lists names in that order, and it is compared with
+    the few that stand behind `entry`, which the name before has; an end quote is compared too. A new name is put behind
+    it.
     """
     found, tries = np.int64(former[entry, _NEXT]), 0
     while (
@@ -110,7 +111,9 @@ def _name_end(
         and tries < _TRIES
         and not (
             former[found, _SEEDED] == seed
-            and same_bytes(address + at, address + np.int64(former[found, _BEGIN]), np.int64(former[found, _LENGTH]) + 1)
+            and same_bytes(
+                address + at, address + np.int64(former[found, _BEGIN]), np.int64(former[found, _LENGTH]) + 1
+            )
         )
     ):
         found, tries = np.int64(former[found, _NEXT]), tries + 1

@@ -17,7 +17,15 @@ from online_models.mixture.crosses import (
     meet_fields,
     store_crosses,
 )
-from online_models.mixture.entries import AHEAD, CATEGORIES, SIZES, fetch_some, locate_pairs, locate_slots, scale_entries
+from online_models.mixture.entries import (
+    AHEAD,
+    CATEGORIES,
+    SIZES,
+    fetch_some,
+    locate_pairs,
+    locate_slots,
+    scale_entries,
+)
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import (
     ADA_INPUT,
@@ -39,9 +47,9 @@ from online_models.mixture.layout import (
     NOVELTY_INPUT,
     NUMBERS,
     PAIR_INPUT,
+    PAIR_STRIDE,
     PARENT_ERROR,
     PRIORS,
-    PAIR_STRIDE,
     ROW_PAIRS,
     ROW_SLOTS,
     ROW_WEIGHT,
@@ -61,10 +69,9 @@ from online_models.mixture.mixing import learn_shares, learn_stacks, predict_mix
 from online_models.mixture.pairs import PAIR_VALUES, learn_pairs, pair_inputs, reverse_pairs
 from schemas.compiled import kernel, read, written
 
-
 # What the kernel works with, by name: the type and shape of each array. It is handed over, because a kernel that
-# allocates arrays counts references. Of what is located there are two, for the action that is done and for the next one:
-# its number modulo 2 is its turn.
+# allocates arrays counts references. Of what is located there are two, for the action that is done and for the next
+# one: its number modulo 2 is its turn.
 _ENTRIES = ENTRIES + ROW_SLOTS + 1
 _SCRATCH: Final[dict[str, tuple[str, tuple[int, ...]]]] = {
     "entry_at": ("i8", (2, _ENTRIES)),
@@ -102,9 +109,7 @@ _ZEROS: Final = ("sizes", "ahead", "taken", "inputs")
 
 def scratch() -> tuple[np.ndarray, ...]:
     """Arrays for one call of the kernel, its last arguments."""
-    return tuple(
-        (np.zeros if name in _ZEROS else np.empty)(shape, kind) for name, (kind, shape) in _SCRATCH.items()
-    )
+    return tuple((np.zeros if name in _ZEROS else np.empty)(shape, kind) for name, (kind, shape) in _SCRATCH.items())
 
 
 @kernel(
@@ -297,7 +302,9 @@ def step(
                 turn, base + raw, label, weight, slots, pairs, totals, entry_at, entry_x, pair_at, sizes, pair_values,
                 taken, ahead,
             )  # fmt: skip
-        learn_linear(turn, bayes, ftrl, label, weight, slots, entry_at, entry_x, sizes, margins, variances, taken, ahead)
+        learn_linear(
+            turn, bayes, ftrl, label, weight, slots, entry_at, entry_x, sizes, margins, variances, taken, ahead
+        )
         for slot in range(first, last):
             if numbers[slot]:
                 fields[field_of[slot], NUMBERS] += 1.0

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_PRICE_MICROS, MAX_TS_MS, MIN_TS_MS
+from schemas.instructions import same_bytes, word
 from schemas.totals import DIMENSIONS
 from streams.kernels.hashing import xxh3
-from schemas.instructions import same_bytes, word
 from streams.kernels.machine import (
     TEXT_BYTES,
     Int,
