@@ -38,7 +38,7 @@ def predict_adagrad(
     turn: int, slots: np.ndarray, entry_at: np.ndarray, entry_x: np.ndarray, sizes: np.ndarray, sums: np.ndarray
 ) -> float:
     """Log odds beyond the base rate; the sum of the pairs' weights is in `sums`."""
-    total = sums[3]
+    total: float = sums[3]
     for entry in range(sizes[turn, PLAIN]):
         total += slots[entry_at[turn, entry], ADA_WEIGHT] * entry_x[entry]
     return total

@@ -33,7 +33,7 @@ from online_models.mixture.tokens import (
 )
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
-from schemas.instructions import same_bytes
+from schemas.instructions import Int, same_bytes
 from schemas.outcomes import MAX_WEIGHT
 from schemas.totals import HOUR_MS
 
@@ -64,7 +64,7 @@ _TRIES = 4
 
 
 @part
-def _known_name(name: np.uint64, guess: int) -> int:
+def _known_name(name: np.uint64, guess: Int) -> Int:
     """The number of a name of an outcome."""
     if guess < _UNKNOWN and _NAMES[guess] == name:
         return guess
@@ -75,13 +75,13 @@ def _known_name(name: np.uint64, guess: int) -> int:
 
 
 @inlined
-def _field(name: np.uint64, guess: int, names: np.ndarray, state: np.ndarray) -> int:
+def _field(name: np.uint64, guess: Int, names: np.ndarray, state: np.ndarray) -> Int:
     """The number of a field, given if it is new.
 
     Names come in the same order in most rows, so `guess` is tried first.
     """
     known = state[KNOWN]
-    found = guess
+    found: Int = guess
     if guess >= known or names[guess] != name:
         found = np.int64(0)
         while found < known and names[found] != name:
@@ -97,14 +97,16 @@ def _field(name: np.uint64, guess: int, names: np.ndarray, state: np.ndarray) ->
 
 @inlined
 def _name_end(
-    text: np.ndarray, address: int, at: int, entry: int, seed: np.uint64, hashed: np.ndarray, former: np.ndarray
-) -> int:
+    text: np.ndarray, address: Int, at: int, entry: Int, seed: np.uint64, hashed: np.ndarray, former: np.ndarray
+) -> Int:
     """The end of the name that begins at `at`, or LEFT; `hashed` as `text_end` leaves it, then its entry in `former`.
 
     Rows have nearly the same names in the same order. So `former` lists names in that order, and it is compared with
     the few that stand behind `entry`, which the name before has; an end quote is compared too. A new name is put behind
     it.
     """
+    found: Int
+    end: Int
     found, tries = np.int64(former[entry, _NEXT]), 0
     while (
         found != 0
@@ -140,9 +142,9 @@ def _name_end(
 @inlined
 def _feature(
     text: np.ndarray,
-    address: int,
+    address: Int,
     at: int,
-    entry: int,
+    entry: Int,
     slot: int,
     guess: int,
     former: np.ndarray,
@@ -256,6 +258,7 @@ def scan(
     `former` begins with zeros, and a name that it has is in this text; `hashed` and `value` are for numbers in between.
     """
     address = np.int64(text.ctypes.data)
+    entry: Int
     while state[LINE] < len(line_starts) - 1:
         row, first = state[ROW], state[SLOT]
         known_before = state[KNOWN]
