@@ -93,11 +93,16 @@ class Deferred:
 KERNELS: Final[list[Deferred]] = []
 
 
-def kernel(*arguments: Argument) -> Callable[[F], F]:
-    """A function for exactly these types of arguments. It runs without the interpreter's lock."""
+def kernel(*arguments: Argument, floats: bool = False, allocates: bool = True) -> Callable[[F], F]:
+    """A function for exactly these types of arguments. It runs without the interpreter's lock.
+
+    With `floats` a division by zero is infinite or NaN instead of an error, so that loops of divisions are compiled to
+    instructions that do several at once. One that allocates no array counts no references to those it is given: each
+    count is an atomic operation, wherever an array is handed on.
+    """
 
     def deferred(function: F) -> F:
-        made = Deferred(function, lambda given: _compiled(given, arguments), arguments)
+        made = Deferred(function, lambda given: _compiled(given, arguments, floats, allocates), arguments)
         KERNELS.append(made)
         return cast(F, made)
 
@@ -114,9 +119,17 @@ def inlined(function: F) -> F:
     return cast(F, Deferred(function, lambda given: _numba().njit(inline="always")(given)))
 
 
-def instruction(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function for kernels only, given as the LLVM instructions it becomes; its first argument is numba's."""
-    return Deferred(function, lambda given: _numba().extending.intrinsic(given))
+def instruction(function: Callable[..., Any], *, uncompiled: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """A function for kernels only, given as the LLVM instructions it becomes; its first argument is numba's.
+
+    `uncompiled` is what a kernel calls that runs without the compiler.
+    """
+
+    def made(given: Callable[..., Any]) -> Any:
+        numba = _numba()
+        return uncompiled if uncompiled and numba.config.DISABLE_JIT else numba.extending.intrinsic(given)
+
+    return Deferred(function, made)
 
 
 def load_kernels() -> None:
@@ -135,7 +148,7 @@ def _numba() -> Any:
     return numba
 
 
-def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...]) -> Any:
+def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...], floats: bool, allocates: bool) -> Any:
     numba = _numba()
     types = numba.core.types
 
@@ -151,7 +164,13 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Argument, ...]) -> 
     before = numba.config.CACHE_LOCATOR_CLASSES
     numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Locator.__name__}"
     try:
-        return numba.njit(tuple(map(type_of, arguments)), nogil=True, cache=folder is not None)(function)
+        return numba.njit(
+            tuple(map(type_of, arguments)),
+            nogil=True,
+            cache=folder is not None,
+            error_model="numpy" if floats else "python",
+            _nrt=allocates,
+        )(function)
     finally:
         numba.config.CACHE_LOCATOR_CLASSES = before
 

@@ -35,6 +35,7 @@ ALLOWED = {
         "numba calls it",
     ),
     "streams/kafka/fetch_connection.py": dict.fromkeys(("get_buffer", "buffer_updated"), "asyncio calls it"),
+    "schemas/instructions.py": {"align": "LLVM's alignment of a load"},
     "streams/kernels/machine.py": {"align": "LLVM's alignment of a load or store"},
     "streams/embedded/clickhouse/server.py": {"order_faults": "the tests' hold on a server that runs apart"},
     "streams/pacing/state.py": {"apply_changelog_batch": "Faust calls it"},

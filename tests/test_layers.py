@@ -74,6 +74,7 @@ ALLOWED_BESIDES = {
         *("llvmlite", "numba", "os", "pathlib"),
         *("platform", "shutil", "sys", "threading"),
     },
+    "schemas/instructions.py": {"ctypes", "llvmlite", "numba"},
     "streams/kernels/machine.py": {"llvmlite", "numba"},
     # Only the making of a decoder is locked; see there.
     "schemas/codec.py": {"threading"},

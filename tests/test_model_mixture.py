@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from online_models.mixture.crosses import EPOCH
 from online_models.mixture.examples import Example
 from online_models.mixture.layout import FIELDS
 from online_models.mixture.model import Mixture
@@ -50,6 +52,18 @@ def test_any_batches_give_the_same_predictions_and_the_same_state(delay_ms: int,
     whole, digest = learned(found, batch=len(found), delay_ms=delay_ms, plain=plain)
     for batch in (1, 137, 1_000):
         predicted, same = learned(found, batch=batch, delay_ms=delay_ms, plain=plain)
+        assert np.array_equal(predicted, whole)
+        assert same == digest
+
+
+@pytest.mark.parametrize("delay_ms", [0, 5_000])
+def test_a_batch_that_ends_where_pairs_are_chosen_changes_nothing(delay_ms: int) -> None:
+    # The rows around it are located by another list of pairs: 2 and 16 on trial of the 28 there are.
+    found = examples(EPOCH + 50)
+    run = partial(learned, found, delay_ms=delay_ms, kept=2, kept_early=2)
+    whole, digest = run(batch=len(found))
+    for batch in (EPOCH, 7):
+        predicted, same = run(batch=batch)
         assert np.array_equal(predicted, whole)
         assert same == digest
 

@@ -15,6 +15,9 @@ ROW_SLOTS: Final = 264
 ENTRIES: Final = 2 * ROW_SLOTS
 # Pairs of one row, at most. Every pair of 64 fields is 2,016.
 ROW_PAIRS: Final = 2_048
+# Places from one column of a row's pairs to the next. Columns that begin a multiple of 4,096 bytes apart share the same
+# few lines of the processor's cache.
+PAIR_STRIDE: Final = ROW_PAIRS + 40
 
 # How often a category was seen, by powers of two: never, once, 2-3, 4-7, ... 2,048 and more.
 NOVELTIES: Final = 13

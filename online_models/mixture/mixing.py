@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from online_models.mixture.entries import fetch_some
 from online_models.mixture.hashing import probability
 from online_models.mixture.layout import (
     ADA_INPUT,
@@ -70,12 +71,14 @@ def learn_stacks(
     row: int,
     moved: np.ndarray,
     taken: np.ndarray,
+    ahead: np.ndarray,
 ) -> None:
     """One Newton step of each stack, from the inputs in `served`."""
     for stack in range(STACKS):
         log_odds = base + stacks[stack, INPUTS]
         for each in range(INPUTS):
             log_odds += stacks[stack, each] * served[row, SERVED_INPUTS + each]
+        fetch_some(ahead)
         chance = probability(log_odds)
         curve = chance * (1.0 - chance) * weight
         spread = 0.0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import Final
 
 import numpy as np
 
 from online_models.mixture.actions import Actions
 from online_models.mixture.counts import FIRST_COUNT_WEIGHT, FIRST_GRADIENT
+from online_models.mixture.crosses import FIRST_CROSS_WEIGHT
 from online_models.mixture.layout import (
     ADA_WEIGHT,
     BAYES,
@@ -48,11 +50,12 @@ from online_models.mixture.layout import (
     WITH_NOVELTY,
 )
 from online_models.mixture.mixing import FIRST_STACK_WEIGHTS, STACK_VARIANCES
-from online_models.mixture.pairs import FIRST_CROSS_WEIGHT
 from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
-from online_models.mixture.step import step
+from online_models.mixture.step import scratch, step
+
+_CACHE_BYTES: Final = 64
 
 
 class Mixture(RowModel):
@@ -63,9 +66,8 @@ class Mixture(RowModel):
     def __init__(self, settings: MixtureSettings = DEFAULTS, known: Fields | None = None) -> None:
         super().__init__(settings, known)
         self._options = _options(settings)
-        # Zeros take no memory until they are written.
-        self._slots = np.zeros(((1 << settings.slot_bits) + 1 + FIELDS * NOVELTIES, SLOT_COLUMNS))
-        self._pairs = np.zeros((1 << settings.pair_bits, PAIR_COLUMNS))
+        self._slots = _table((1 << settings.slot_bits) + 1 + FIELDS * NOVELTIES, SLOT_COLUMNS)
+        self._pairs = _table(1 << settings.pair_bits, PAIR_COLUMNS)
         self._fields = np.zeros((FIELDS, FIELD_COLUMNS))
         self._fields[:, [COUNT_WEIGHT, NOVELTY_WEIGHT]] = FIRST_COUNT_WEIGHT
         self._fields[:, [COUNT_GRADIENT, NOVELTY_GRADIENT]] = FIRST_GRADIENT
@@ -86,7 +88,7 @@ class Mixture(RowModel):
     def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
         columns = (rows.start, rows.keys, rows.values, rows.numbers, rows.fields, rows.seen, rows.served)
         given = (*columns, rows.predicted, gradients, *self._state(), *self._marks, self._options, *actions)
-        step(*given)
+        step(*given, *scratch())
 
     def predict(self, rows: Rows) -> np.ndarray:
         # Showing a row notes which pairs of fields there are, before it is learned. So that is done on a copy.
@@ -116,6 +118,17 @@ class Mixture(RowModel):
             *(self._slots, self._pairs, self._fields, self._crosses, self._choices),
             *(self._totals, self._stacks, self._spreads),
         )
+
+
+def _table(lines: int, columns: int) -> np.ndarray:
+    """Lines of zeros, which take no memory until they are written.
+
+    It begins where a line of the processor's cache does, so that a line of pairs is not on two of these.
+    """
+    width = _CACHE_BYTES // 8
+    cells = np.zeros(lines * columns + width)
+    first = -(cells.ctypes.data // 8) % width
+    return cells[first : first + lines * columns].reshape(lines, columns)
 
 
 def _options(settings: MixtureSettings) -> np.ndarray:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 
 from online_models.mixture.examples import Example, read_example
 from online_models.mixture.layout import FIELDS, NAMED, ROW_SLOTS
 from online_models.mixture.rows import Fields, Rows, slots_of, text_hash
-from online_models.mixture.scan import KNOWN, LINE, ROW, SLOT, scan
+from online_models.mixture.scan import FORMER, KNOWN, LINE, PLACES, ROW, SLOT, scan
 from online_models.mixture.selection import Selection
 from schemas.reading import Unreadable
 
 # The shortest feature, `"":1,`, has five bytes. A row has up to six slots besides.
 _SLOT_BYTES: Final = 5
 _OTHER_SLOTS: Final = len(NAMED) + 1
-# Behind the last line. The scanner looks at up to five bytes of a word at once.
+# Places of keys by their low bits, to find those that repeat: a power of two.
+_PLACES: Final = 1 << 14
+# Behind the last line. The scanner looks at up to eight bytes at once.
 _MARGIN: Final = b"\n" * 8
 
 
@@ -36,6 +38,31 @@ class Batch:
     served: np.ndarray
     partitions: np.ndarray
     delays_ms: np.ndarray
+
+
+class _Ids(Sequence[bytes]):
+    """Ids that are cut out of a text when they are asked for: `clickfold learn` asks for none."""
+
+    def __init__(self, joined: bytes, spans: np.ndarray, by_hand: Mapping[int, bytes]) -> None:
+        self._joined, self._spans, self._by_hand = joined, spans, by_hand
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[bytes]: ...
+    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(len(self))[place]]
+        row = range(len(self))[place]
+        at, to = self._spans[row].tolist()
+        return self._by_hand.get(row) or self._joined[at:to]
+
+    def __iter__(self) -> Iterator[bytes]:
+        joined, by_hand = self._joined, self._by_hand
+        return iter([by_hand.get(row) or joined[at:to] for row, (at, to) in enumerate(self._spans.tolist())])
 
 
 class Reader:
@@ -63,7 +90,7 @@ class Reader:
         spans, named = np.zeros((rows, len(NAMED), 2), np.int64), np.zeros((rows, len(NAMED)), np.uint64)
         keys, values, numbers = np.empty(slots, np.uint64), np.empty(slots), np.empty(slots, np.uint8)
         field_of, slot_names = np.empty(slots, np.int64), np.empty(slots, np.uint64)
-        text = np.frombuffer(joined, np.uint8)
+        text, former = np.frombuffer(joined, np.uint8), np.zeros((PLACES, FORMER), np.uint64)
         state = np.array([0, 0, 0, self._known.count, self._shown], np.int64)
         by_hand: dict[int, bytes] = {}
         sent = dict[int, float]()
@@ -71,6 +98,7 @@ class Reader:
             scan(
                 *(text, starts, state, self._known.hashes, start, keys, values, numbers, field_of, slot_names),
                 *(labels, weights, ts, ids, served, decided, spans, named),
+                *(former, np.zeros(3, np.uint64), np.zeros(2)),
             )
             self._known.count = int(state[KNOWN])
             line, row, slot = int(state[LINE]), int(state[ROW]), int(state[SLOT])
@@ -100,7 +128,7 @@ class Reader:
             slots_columns = self._selection.of(self._known, *slots_columns)
         return Batch(
             Rows.of(*slots_columns, labels[own], weights[own], ts[own]),
-            [by_hand.get(number) or joined[at:to] for number, (at, to) in enumerate(ids[own].tolist())],
+            _Ids(joined, ids[own], by_hand),
             named[own],
             _served(joined, served[own], sent),
             *(column.copy() for column in decided[own].T),
@@ -116,12 +144,16 @@ class Reader:
 
     def _take_texts(self, joined: bytes, spans: np.ndarray, named: np.ndarray) -> None:
         """Remembers the texts of keys that are new."""
-        for number in range(len(NAMED)):
-            keys, firsts = np.unique(named[:, number], return_index=True)
-            for key, first in zip(keys.tolist(), firsts.tolist(), strict=True):
-                if key and key not in self.texts:
-                    at, to = spans[first, number].tolist()
-                    self.texts[key] = joined[at:to].decode("ascii")
+        flat, order = named.ravel(), np.arange(named.size)
+        places = (flat & np.uint64(_PLACES - 1)).astype(np.intp)
+        # The last key with each place, and every key that differs from the one that has its place.
+        last = np.empty(_PLACES, np.int64)
+        last[places] = order
+        holder = last[places]
+        found = np.flatnonzero((holder == order) | (flat[holder] != flat))
+        for key, (at, to) in zip(flat[found].tolist(), spans.reshape(-1, 2)[found].tolist(), strict=True):
+            if key and key not in self.texts:
+                self.texts[key] = joined[at:to].decode("ascii")
 
 
 def _served(joined: bytes, spans: np.ndarray, sent: Mapping[int, float]) -> np.ndarray:

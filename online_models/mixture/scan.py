@@ -28,10 +28,12 @@ from online_models.mixture.tokens import (
     read_number,
     space_end,
     text_end,
+    value_end,
     word_end,
 )
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
+from schemas.instructions import Int, same_bytes
 from schemas.outcomes import MAX_WEIGHT
 from schemas.totals import HOUR_MS
 
@@ -50,34 +52,102 @@ _SHOWN = np.uint64(text_hash("", "shown"))
 _HOURS = np.array([text_hash("hour", str(hour)) for hour in range(24)], np.uint64)
 _SEED, _PRIME, _BOUND = np.uint64(SEED), np.uint64(PRIME), np.uint64(BOUND)
 _NAMELESS = np.uint64(text_hash(""))
-_DOT = np.uint64(ord("."))
+_DOTTED = np.uint64(text_hash("."))
+# `former`, a list of names in the order of rows, one line for each: what it was hashed from, where it begins and how
+# long it is, its hash and what `text_end` gives besides, its number among the known names, and the line behind it, 0
+# for none. Line 0 stands before the first name, and has how many are listed; further ones are not.
+_SEEDED, _BEGIN, _LENGTH, _HASH, _GROUP, _NUMBER, _NEXT = range(7)
+_LISTED = _BEGIN
+FORMER, PLACES = 7, 128
+# Names of other rows that a row may lack between two that it has.
+_TRIES = 4
 
 
 @part
-def _field(name: np.uint64, guess: int, names: np.ndarray, state: np.ndarray) -> int:
+def _known_name(name: np.uint64, guess: Int) -> Int:
+    """The number of a name of an outcome."""
+    if guess < _UNKNOWN and _NAMES[guess] == name:
+        return guess
+    for number in range(_UNKNOWN):
+        if _NAMES[number] == name:
+            return int(number)
+    return _UNKNOWN
+
+
+@inlined
+def _field(name: np.uint64, guess: Int, names: np.ndarray, state: np.ndarray) -> Int:
     """The number of a field, given if it is new.
 
     Names come in the same order in most rows, so `guess` is tried first.
     """
     known = state[KNOWN]
-    if guess < known and names[guess] == name:
-        return guess
-    for number in range(known):
-        if names[number] == name:
-            return int(number)
-    if known >= FIELDS - 1:
-        return FIELDS - 1
-    names[known] = name
-    state[KNOWN] += 1
-    return int(known)
+    found: Int = guess
+    if guess >= known or names[guess] != name:
+        found = np.int64(0)
+        while found < known and names[found] != name:
+            found += 1
+        if found == known:
+            if known >= FIELDS - 1:
+                found = np.int64(FIELDS - 1)
+            else:
+                names[known] = name
+                state[KNOWN] += 1
+    return found
+
+
+@inlined
+def _name_end(
+    text: np.ndarray, address: Int, at: int, entry: Int, seed: np.uint64, hashed: np.ndarray, former: np.ndarray
+) -> Int:
+    """The end of the name that begins at `at`, or LEFT; `hashed` as `text_end` leaves it, then its entry in `former`.
+
+    Rows have nearly the same names in the same order. So `former` lists names in that order, and it is compared with
+    the few that stand behind `entry`, which the name before has; an end quote is compared too. A new name is put behind
+    it.
+    """
+    found: Int
+    end: Int
+    found, tries = np.int64(former[entry, _NEXT]), 0
+    while (
+        found != 0
+        and tries < _TRIES
+        and not (
+            former[found, _SEEDED] == seed
+            and same_bytes(
+                address + at, address + np.int64(former[found, _BEGIN]), np.int64(former[found, _LENGTH]) + 1
+            )
+        )
+    ):
+        found, tries = np.int64(former[found, _NEXT]), tries + 1
+    if found != 0 and tries < _TRIES:
+        hashed[0], hashed[1] = former[found, _HASH], former[found, _GROUP]
+        end = at + np.int64(former[found, _LENGTH])
+    else:
+        hashed[0] = seed
+        end = text_end(text, at, hashed)
+        listed, found = np.int64(former[0, _LISTED]), np.int64(1)
+        while found <= listed and (former[found, _SEEDED] != seed or former[found, _HASH] != hashed[0]):
+            found += 1
+        if end == LEFT or found == PLACES:
+            found = entry
+        elif found > listed:
+            former[found, _SEEDED], former[found, _BEGIN], former[found, _LENGTH] = seed, at, end - at
+            former[found, _HASH], former[found, _GROUP] = hashed[0], hashed[1]
+            former[found, _NEXT], former[entry, _NEXT] = former[entry, _NEXT], found
+            former[0, _LISTED] = found
+    hashed[2] = found
+    return end
 
 
 @inlined
 def _feature(
     text: np.ndarray,
+    address: Int,
     at: int,
+    entry: Int,
     slot: int,
     guess: int,
+    former: np.ndarray,
     hashed: np.ndarray,
     value: np.ndarray,
     names: np.ndarray,
@@ -89,8 +159,7 @@ def _feature(
     slot_names: np.ndarray,
 ) -> int:
     """The end of a feature whose name begins at `at`, and its slot filled; or LEFT."""
-    hashed[0] = (_SEED ^ _DOT) * _PRIME
-    end = text_end(text, at, hashed)
+    end = _name_end(text, address, at, entry, _DOTTED, hashed, former)
     good = end != LEFT and end - at <= MAX_ID_CHARS
     if good:
         name, group = hashed[0], hashed[1]
@@ -103,7 +172,7 @@ def _feature(
         if first == QUOTE:
             hashed[0] = (name ^ _BOUND) * _PRIME
             start = end + 1
-            end = text_end(text, start, hashed)
+            end = value_end(text, start, hashed)
             good = end != LEFT and end - start <= MAX_FEATURE_CHARS
             keys[slot] = hashed[0]
             end += 1
@@ -157,7 +226,8 @@ def _sort(
     *(BYTES, read("i8"), written("i8"), written("u8")),
     *(written("i8"), written("u8"), written("f8"), written("u1"), written("i8"), written("u8")),
     *(written("i1"), written("f8"), written("i8"), written("i8", 2), written("i8", 2)),
-    *(written("i8", 2), written("i8", 3), written("u8", 2)),
+    *(written("i8", 2), written("i8", 3), written("u8", 2), written("u8", 2), written("u8"), written("f8")),
+    allocates=False,
 )
 def scan(
     text: np.ndarray,
@@ -178,18 +248,23 @@ def scan(
     decided: np.ndarray,
     named_spans: np.ndarray,
     named_keys: np.ndarray,
+    former: np.ndarray,
+    hashed: np.ndarray,
+    value: np.ndarray,
 ) -> None:
     """Reads lines from `state[LINE]` on, until one is left to msgspec or the lines end. Moves `state`.
 
     `ids` has where the impression's id begins and ends in `text`, `served` the same for `pctr`, 0 and 0 without one,
     `named_spans` for each field of `NAMED`, and `named_keys` their keys, 0 for none. `decided` has the partition of the
     join and the delay of the click, 0 without one.
+    `former` begins with zeros, and a name that it has is in this text; `hashed` and `value` are for numbers in between.
     """
-    hashed, value = np.zeros(2, np.uint64), np.zeros(2)
+    address = np.int64(text.ctypes.data)
+    entry: Int
     while state[LINE] < len(line_starts) - 1:
         row, first = state[ROW], state[SLOT]
         known_before = state[KNOWN]
-        at, slot, seen, features, guess = line_starts[state[LINE]], first, 0, 0, HOUR + 1
+        at, slot, seen, features, guess, entry = line_starts[state[LINE]], first, 0, 0, HOUR + 1, 0
         kind = np.uint64(0)
         labels[row], weights[row] = -1, 1.0
         served[row, 0], served[row, 1] = 0, 0
@@ -206,24 +281,23 @@ def scan(
             field = _UNKNOWN
             if inside:
                 at = _feature(
-                    text, at + 1, slot, guess, hashed, value, names, state, keys, values, numbers, field_of, slot_names
-                )
-                features += 1
+                    text, address, at + 1, entry, slot, guess, former, hashed, value, names, state, keys, values,
+                    numbers, field_of, slot_names,
+                )  # fmt: skip
+                features, entry = features + 1, np.int64(hashed[2])
                 good = at != LEFT and features <= MAX_FEATURES
                 if not good:
                     break
                 guess = field_of[slot] + 1
                 slot += 1
             else:
-                hashed[0] = _SEED
-                at = text_end(text, at + 1, hashed)
+                at = _name_end(text, address, at + 1, entry, _SEED, hashed, former)
                 if at == LEFT:
                     good = False
                     break
-                for number in range(_UNKNOWN):
-                    if _NAMES[number] == hashed[0]:
-                        field = number
-                        break
+                entry = np.int64(hashed[2])
+                field = _known_name(hashed[0], np.int64(former[entry, _NUMBER]))
+                former[entry, _NUMBER] = field
                 good = field == _UNKNOWN or (seen >> field) & 1 == 0
                 if field != _UNKNOWN:
                     seen |= 1 << field
@@ -242,7 +316,7 @@ def scan(
                     begin = at + 1
                     name = hashed[0]
                     hashed[0] = ((_NAMELESS if field == _KIND else name) ^ _BOUND) * _PRIME
-                    at = text_end(text, begin, hashed)
+                    at = value_end(text, begin, hashed)
                     good = at != LEFT and (field <= _ID or field == _UNKNOWN)
                     if not good:
                         break

@@ -19,11 +19,13 @@ TRUE, FALSE, NULL = 116, 102, 110
 _DIGITS = 15
 _TENS = np.array([10.0**power for power in range(_DIGITS + 1)])
 _PRIME = np.uint64(PRIME)
+# Whether a byte is part of a text that is read here.
+_PLAIN = np.array([SPACE <= byte <= 126 and byte != QUOTE and byte != ESCAPE for byte in range(256)])
 # In place of where a part ends: msgspec must look at it.
 LEFT = -1
 
 
-@part
+@inlined
 def space_end(text: np.ndarray, at: int) -> int:
     while text[at] == SPACE:
         at += 1
@@ -61,6 +63,18 @@ def text_end(text: np.ndarray, at: int, hashed: np.ndarray) -> int:
         end += 1
     hashed[0], hashed[1] = found, group
     return end
+
+
+@inlined
+def value_end(text: np.ndarray, at: int, hashed: np.ndarray) -> int:
+    """As `text_end`, but for the underscore."""
+    found = hashed[0]
+    end = at
+    while _PLAIN[text[end]]:
+        found = (found ^ np.uint64(text[end])) * _PRIME
+        end += 1
+    hashed[0] = found
+    return end if text[end] == QUOTE else LEFT
 
 
 @inlined

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.compiled import inlined, part
-from streams.kernels.machine import Int, byte, folded, half, start_of, swapped, word
+from schemas.instructions import word
+from streams.kernels.machine import Int, byte, folded, half, start_of, swapped
 
 # The default secret of the specification.
 _SECRET = bytes.fromhex(

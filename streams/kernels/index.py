@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import INT64, kernel, part, read, written
-from streams.kernels.machine import Int, prefetch, word
+from schemas.instructions import prefetch, word
+from streams.kernels.machine import Int
 
 Int64s = npt.NDArray[np.int64]
 Uint64s = npt.NDArray[np.uint64]

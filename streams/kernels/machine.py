@@ -11,9 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas.compiled import inlined, instruction
-
-# An integer of a kernel: signed or not, as numba has inferred it.
-Int = Any
+from schemas.instructions import Int as Int
 
 # How many bytes `quotes` looks at, and so how far beyond their last byte strings must be readable.
 TEXT_BYTES = 64
@@ -92,8 +90,7 @@ def _store(bits: int, argument: str) -> Callable[..., Any]:
     return store
 
 
-# Of the bytes at an address, lowest first: eight as an unsigned number, four and one as unsigned numbers.
-word = _load(64, "uint64")
+# Of the bytes at an address, lowest first: four and one as unsigned numbers.
 half = _load(32, "uint64")
 byte = _load(8, "int64")
 # The same as signed numbers.
@@ -118,24 +115,6 @@ def copy(_context: Any, _to: Any, _address: Any, _length: Any) -> Any:
 
     int64 = llvm.types.int64
     return llvm.types.void(int64, int64, int64), build
-
-
-@instruction
-def prefetch(_context: Any, _address: Any) -> Any:
-    """Fetches what is at an address into the processor's cache; any address may be given."""
-    llvm = _llvm()
-
-    def build(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kinds = [llvm.pointer, *[llvm.bits[32]] * 3]
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch", fnty=llvm.ir.FunctionType(llvm.ir.VoidType(), kinds)
-        )
-        # To be read, with no hurry to be evicted, as data.
-        hints = [llvm.constant(32, 0), llvm.constant(32, 3), llvm.constant(32, 1)]
-        builder.call(function, [builder.inttoptr(args[0], llvm.pointer), *hints])
-        return context.get_dummy_value()
-
-    return llvm.types.void(llvm.types.int64), build
 
 
 @instruction

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_ID_CHARS
+from schemas.instructions import word
 from streams.kernels.hashing import xxh3
-from streams.kernels.machine import Int, copy, half, start_of, word
+from streams.kernels.machine import Int, copy, half, start_of
 from streams.kernels.scan import AT_SPANS, DIMS, ROW, ROW_BYTES
 from streams.kernels.slices import MARGIN
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_PRICE_MICROS, MAX_TS_MS, MIN_TS_MS
+from schemas.instructions import same_bytes, word
 from schemas.totals import DIMENSIONS
 from streams.kernels.hashing import xxh3
 from streams.kernels.machine import (
@@ -27,7 +28,6 @@ from streams.kernels.machine import (
     put_int,
     put_word,
     start_of,
-    word,
 )
 from streams.kernels.slices import MARGIN
 from streams.kernels.tokens import (
@@ -35,7 +35,6 @@ from streams.kernels.tokens import (
     TENS,
     literal_end,
     number_end,
-    same_bytes,
     space_end,
     text_end,
     whole,

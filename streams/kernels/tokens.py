@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.compiled import inlined, part
-from streams.kernels.machine import TEXT_BYTES, Int, byte, lowest, others, quotes, specials, word
+from schemas.instructions import word
+from streams.kernels.machine import TEXT_BYTES, Int, byte, lowest, others, quotes, specials
 
 TENS = np.array([10**power for power in range(17)], np.int64)
 FLOAT_TENS = np.array([10.0**power for power in range(17)], np.float64)
@@ -81,16 +82,6 @@ def space_end(at: Int, stop: Int) -> Int:
     while at < stop and (byte(at) == 32 or byte(at) == 10 or byte(at) == 13 or byte(at) == 9):
         at += 1
     return at
-
-
-@inlined
-def same_bytes(left: Int, right: Int, length: Int) -> Int:
-    """Whether so many bytes are the same at both addresses."""
-    place = np.int64(0)
-    while place + 8 <= length and word(left + place) == word(right + place):
-        place += 8
-    rest = length - place
-    return rest < 8 and ((word(left + place) ^ word(right + place)) & _LOW_BYTES[rest]) == 0
 
 
 @inlined

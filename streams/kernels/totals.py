@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import INT64, inlined, kernel, read, written
-from streams.kernels.machine import Int, copy, folded, start_of, word
+from schemas.instructions import word
+from streams.kernels.machine import Int, copy, folded, start_of
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]

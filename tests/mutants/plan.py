@@ -18,7 +18,7 @@ from tests.peers.environments import python_of
 
 HERE: Final = Path(__file__).parent
 # Calls that decide nothing: what is fetched ahead, and what is said to a person.
-_SAID: Final = ("prefetch", "say", "_say_once")
+_SAID: Final = ("prefetch", "fetch_some", "say", "_say_once")
 
 
 class Mutant(Struct, frozen=True):

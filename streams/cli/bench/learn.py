@@ -43,7 +43,8 @@ def learn(
     """Time the click models on files: rows for one second of CPU, beside Vowpal Wabbit and River if installed.
 
     Each is timed on the second half of the rows. A worker also orders and measures them; with eight challengers FTRL
-    and eight more learn the rows, which are read once. Vowpal Wabbit reads its own text, which is made before.
+    and eight more learn the rows, which are read once. Vowpal Wabbit reads its own text, which is made before: a file,
+    or row after row by its interface for Python.
     """
     say = print_nothing if json else print_progress
     load_kernels()
@@ -67,6 +68,7 @@ def learn(
     if "vowpalwabbit" not in missing:
         timed["vw linear"] = lambda: _vw_s(examples, "")
         timed["vw -q ::"] = lambda: _vw_s(examples, "-q ::")
+        timed["vw, Python"] = lambda: _vw_python_s(examples)
     if "river" not in missing:
         timed["river"] = lambda: _river_s(lines[:_RIVER_ROWS])
     measured: dict[str, list[float]] = {name: [] for name in timed}
@@ -134,6 +136,28 @@ def _vw_s(examples: Sequence[Example], arguments: str) -> float:
             vowpalwabbit.Workspace(arguments, data=str(path), predictions=f"{folder}/p", **_VW_SETTINGS).finish()
             spent.append(time.process_time() - started_s)
     return spent[1] - spent[0]
+
+
+def _vw_python_s(examples: Sequence[Example]) -> float:
+    """Seconds of CPU of Vowpal Wabbit's interface for Python for the second half: each row is predicted and learned."""
+    import vowpalwabbit
+
+    rows = Texts()
+    texts = list(map(rows.line, examples))
+    model = vowpalwabbit.Workspace(**_VW_SETTINGS)
+    started_s = 0.0
+    half = len(texts) // 2
+    for part in (texts[:half], texts[half:]):
+        started_s = time.process_time()
+        for text in part:
+            example = model.example(text)
+            # What it learned from is also what it predicted, so a row is looked up once.
+            model.learn(example)
+            example.get_simplelabel_prediction()
+            model.finish_example(example)
+    spent_s = time.process_time() - started_s
+    model.finish()
+    return spent_s
 
 
 # As its command line, with the options spelled as Python's.
