@@ -5,10 +5,11 @@ another, and to open one costs 0.3 ms (measured). Connections of one process run
 refuses a second *process* on the folder, and a second folder in this process.
 """
 
+import json
 import re
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import chdb.state.sqlitelike as chdb
 
 from schemas.clickhouse.quoting import identifier, literal
 from schemas.errors import ClickfoldError, SettingsError
+from streams.embedded.clickhouse import native
 from streams.embedded.clickhouse.permissions import FILES_DATABASE, NotAllowedError, Permissions
 from streams.embedded.clickhouse.statement import Statement, reading_from
 
@@ -44,11 +46,13 @@ class EngineError(ClickfoldError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Bytes in ``format`` and the counts ClickHouse reports in ``X-ClickHouse-Summary``."""
+    """Bytes in ``format`` and the counts ClickHouse reports in ``X-ClickHouse-Summary``. ``column_types`` is filled
+    for Native alone, and only where its types lack their time zones."""
 
     body: bytes
     format: str
     summary: Mapping[str, int]
+    column_types: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Session:
     readonly: bool = False
     # Set as the statement's log_comment, because chDB cannot set its query_id; `Engine.cancel` searches for that.
     query_id: str = ""
+    # See `native`.
+    protocol_version: int = 0
 
 
 class Engine:
@@ -153,9 +159,11 @@ class Engine:
         self._permissions.check(connection, statement.sql, control=kind == "CONTROL")
         result = connection.query(statement.sql, session.default_format)
         body = result.bytes()
+        answer_format = statement.answer_format or session.default_format
+        needs_types = answer_format == "Native" and native.lacks_time_zone(body, session.protocol_version)
         return Answer(
             body,
-            statement.answer_format or session.default_format,
+            answer_format,
             {
                 "read_rows": result.storage_rows_read(),
                 "read_bytes": result.storage_bytes_read(),
@@ -165,6 +173,7 @@ class Engine:
                 "result_bytes": len(body),
                 "elapsed_ns": int(result.elapsed() * 1e9),
             },
+            _column_types(connection, statement) if needs_types else (),
         )
 
     def _insert(self, connection: chdb.Connection, statement: Statement, rows: bytes, session: Session) -> Answer:
@@ -188,6 +197,16 @@ class Engine:
         summary = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
         elapsed_ns = int(result.elapsed() * 1e9)
         return Answer(b"", "", {"read_rows": 0, "read_bytes": 0, **summary, "elapsed_ns": elapsed_ns})
+
+
+def _column_types(connection: chdb.Connection, statement: Statement) -> Sequence[str]:
+    """The types of a query's columns; none for a statement that is no query."""
+    try:
+        described = connection.query(f"DESCRIBE TABLE (\n{statement.without_format}\n)", "JSONCompactColumns")
+    except RuntimeError:
+        return ()
+    types: list[str] = json.loads(described.bytes())[1]
+    return types
 
 
 def _engine_error(message: str) -> EngineError:

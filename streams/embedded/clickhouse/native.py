@@ -1,0 +1,105 @@
+"""Answers in the Native format for clients that name a `client_protocol_version`, such as clickhouse-go.
+
+The engine writes Native as for a client that names none, and has no setting for it. Clients that name a version expect
+more around the same columns: information about each block, and for each column a byte that says how it is serialized.
+Inserts are without both at every version, as ClickHouse reads them over HTTP (`NativeInputFormat` reads revision 0).
+Source: `NativeWriter.cpp`, `BlockInfo.cpp` and `ProtocolDefines.h` of ClickHouse.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from streams.embedded.clickhouse import wire
+from streams.embedded.clickhouse.codes import Code
+
+if TYPE_CHECKING:
+    from clickhouse_connect.datatypes.base import ClickHouseType
+
+# Names in `ProtocolDefines.h`: DBMS_MIN_REVISION_WITH_ and these.
+TIME_ZONE_PARAMETER_IN_DATETIME_DATA_TYPE: Final = 54337
+LOW_CARDINALITY_TYPE: Final = 54405
+CUSTOM_SERIALIZATION: Final = 54454
+OUT_OF_ORDER_BUCKETS_IN_AGGREGATION: Final = 54480
+# From this one on strings are laid out in another way.
+STRING_WITH_SIZE_STREAM_SERIALIZATION: Final = 54492
+# Fields 1 (no overflow row) and 2 (no bucket); from 54480 on field 3 (a list without entries); the end.
+_BLOCK_INFO: Final = b"\x01\x00\x02\xff\xff\xff\xff"
+_NO_BUCKETS, _END = b"\x03\x00", b"\x00"
+_DEFAULT_SERIALIZATION: Final = b"\x00"
+
+
+def protocol_version(text: str) -> int:
+    """The version that a client names, 0 for none. Raises BodyError for what is no version that is served."""
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdecimal():
+        message = f"Cannot parse client_protocol_version {text[:40]!r}: it must be a number, such as 54460."
+        raise wire.BodyError(400, message, code=Code.CANNOT_PARSE_NUMBER)
+    # Digits without a bound would take quadratic time to read.
+    version = int(text) if len(text) <= 20 else STRING_WITH_SIZE_STREAM_SERIALIZATION
+    if version >= STRING_WITH_SIZE_STREAM_SERIALIZATION:
+        newest = STRING_WITH_SIZE_STREAM_SERIALIZATION - 1
+        message = f"client_protocol_version {text[:40]} is not served; the newest is {newest}."
+        raise wire.BodyError(400, message, code=Code.PROTOCOL_VERSION_MISMATCH)
+    return version
+
+
+def settings(version: int) -> dict[str, str]:
+    """Settings of the engine with which its columns are those that the version knows."""
+    return {"low_cardinality_allow_in_native_format": "0"} if 0 < version < LOW_CARDINALITY_TYPE else {}
+
+
+def lacks_time_zone(answer: bytes, version: int) -> bool:
+    """Whether the version expects time zones in types, and a type may lack its own: the engine leaves them out."""
+    return version >= TIME_ZONE_PARAMETER_IN_DATETIME_DATA_TYPE and b"\x08DateTime" in answer
+
+
+def encoded(answer: bytes, version: int, column_types: Sequence[str] = ()) -> Iterator[bytes]:
+    """The blocks of a Native `answer` as the version expects them, one by one.
+
+    `column_types` are the types with their time zones, where they are known. Raises BodyError 501 for a type whose
+    columns cannot be passed on, at the first block.
+    """
+    from streams.embedded.clickhouse import columns  # its reader of types takes 0.3 s to import
+
+    cursor = columns.Cursor(answer)
+    kinds: dict[str, ClickHouseType] = {}
+    try:
+        while cursor.at < len(answer):
+            start = cursor.at
+            count, rows = cursor.number(), cursor.number()
+            parts = [_block_info(version), answer[start : cursor.at]]
+            for number in range(count):
+                start = cursor.at
+                cursor.text()
+                name_end = cursor.at
+                name = cursor.text()
+                # Only these lose their zone, not those in Nullable and so on.
+                zoned = column_types[number] if name == "DateTime" and number < len(column_types) else name
+                parts += (answer[start:name_end], _text(zoned), _serialization(version))
+                start = cursor.at
+                kind = kinds[name] = kinds.get(name) or columns.column_type(name)
+                if rows:
+                    columns.pass_over_column(cursor, kind, rows)
+                parts.append(answer[start : cursor.at])
+            yield b"".join(parts)
+    except columns.LayoutError as failure:
+        remedy = "Cast the column, or use RowBinary"
+        text = f"Native with a client_protocol_version cannot be served here: {failure}. {remedy}."
+        raise wire.BodyError(501, text) from None
+
+
+def _block_info(version: int) -> bytes:
+    return _BLOCK_INFO + (_NO_BUCKETS if version >= OUT_OF_ORDER_BUCKETS_IN_AGGREGATION else b"") + _END
+
+
+def _serialization(version: int) -> bytes:
+    return _DEFAULT_SERIALIZATION if version >= CUSTOM_SERIALIZATION else b""
+
+
+def _text(text: str) -> bytes:
+    from clickhouse_connect.driver.common import write_leb128
+
+    data, written = text.encode(), bytearray()
+    write_leb128(len(data), written)
+    return bytes(written + data)
