@@ -5,7 +5,6 @@ another, and to open one costs 0.3 ms (measured). Connections of one process run
 refuses a second *process* on the folder, and a second folder in this process.
 """
 
-import json
 import re
 import tempfile
 import uuid
@@ -160,7 +159,7 @@ class Engine:
         result = connection.query(statement.sql, session.default_format)
         body = result.bytes()
         answer_format = statement.answer_format or session.default_format
-        needs_types = answer_format == "Native" and native.lacks_time_zone(body, session.protocol_version)
+        has_version = answer_format == "Native" and session.protocol_version
         return Answer(
             body,
             answer_format,
@@ -173,7 +172,7 @@ class Engine:
                 "result_bytes": len(body),
                 "elapsed_ns": int(result.elapsed() * 1e9),
             },
-            _column_types(connection, statement) if needs_types else (),
+            native.column_types(connection, statement, body, session.protocol_version) if has_version else (),
         )
 
     def _insert(self, connection: chdb.Connection, statement: Statement, rows: bytes, session: Session) -> Answer:
@@ -197,16 +196,6 @@ class Engine:
         summary = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
         elapsed_ns = int(result.elapsed() * 1e9)
         return Answer(b"", "", {"read_rows": 0, "read_bytes": 0, **summary, "elapsed_ns": elapsed_ns})
-
-
-def _column_types(connection: chdb.Connection, statement: Statement) -> Sequence[str]:
-    """The types of a query's columns; none for a statement that is no query."""
-    try:
-        described = connection.query(f"DESCRIBE TABLE (\n{statement.without_format}\n)", "JSONCompactColumns")
-    except RuntimeError:
-        return ()
-    types: list[str] = json.loads(described.bytes())[1]
-    return types
 
 
 def _engine_error(message: str) -> EngineError:

@@ -166,23 +166,20 @@ class Front:
         if answer.format:
             headers["X-ClickHouse-Format"] = answer.format
         media_type = _media_type(answer.format)
-        parts = iter((answer.body,))
-        if answer.format == "Native" and session.protocol_version:
-            parts = native.encoded(answer.body, session.protocol_version, answer.column_types)
-        if codec is not None:
-            parts = blocks.compressed(parts, codec)
-        if request.query_params.get("enable_http_compression") == "1" and answer.body:
+        content, encoding, parts = answer.body, "", _parts(answer, session, codec)
+        if request.query_params.get("enable_http_compression") == "1" and content:
             accepted = request.headers.get("accept-encoding", "")
-            content, encoding = await self._in(self._codecs, lambda: wire.compressed(b"".join(parts), accepted))
-            if encoding:
-                headers["Content-Encoding"] = encoding
-            return Response(content, headers=headers, media_type=media_type)
-        # Raises what keeps the answer from being made, while the status can still say so.
-        first, second = await self._in(self._codecs, lambda: (next(parts, b""), next(parts, b"")))
-        if not second:
-            return Response(first, headers=headers, media_type=media_type)
-        stream = self._stream(itertools.chain((first, second), parts))
-        return StreamingResponse(stream, headers=headers, media_type=media_type)
+            pieces = (content,) if parts is None else parts
+            content, encoding = await self._in(self._codecs, lambda: wire.compressed(b"".join(pieces), accepted))
+        elif parts is not None:
+            # Raises what keeps the answer from being made, while the status can still say so.
+            content, following = await self._in(self._codecs, lambda: (next(parts, b""), next(parts, b"")))
+            if following:
+                stream = self._stream(itertools.chain((content, following), parts))
+                return StreamingResponse(stream, headers=headers, media_type=media_type)
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        return Response(content, headers=headers, media_type=media_type)
 
     async def _stream(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
         while part := await self._in(self._codecs, lambda: next(parts, b"")):
@@ -262,6 +259,14 @@ def _read_request(
             413, f"The SQL without rows exceeds {wire.MAX_SQL_BYTES} bytes; send rows by INSERT … FORMAT."
         )
     return statement, session
+
+
+def _parts(answer: Answer, session: Session, codec: blocks.Codec | None) -> Iterator[bytes] | None:
+    """The answer in the form that the request asks for, part by part; None for the engine's own form."""
+    parts: Iterator[bytes] | None = None
+    if answer.format == "Native" and session.protocol_version:
+        parts = native.encoded(answer.body, session.protocol_version, answer.column_types)
+    return parts if codec is None else blocks.compressed(parts or (answer.body,), codec)
 
 
 async def _no_such_path(request: Request, _: Exception) -> Response:

@@ -6,11 +6,15 @@ Inserts are without both at every version, as ClickHouse reads them over HTTP (`
 Source: `NativeWriter.cpp`, `BlockInfo.cpp` and `ProtocolDefines.h` of ClickHouse.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+import chdb.state.sqlitelike as chdb
+
 from streams.embedded.clickhouse import wire
 from streams.embedded.clickhouse.codes import Code
+from streams.embedded.clickhouse.statement import Statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.datatypes.base import ClickHouseType
@@ -49,9 +53,17 @@ def settings(version: int) -> dict[str, str]:
     return {"low_cardinality_allow_in_native_format": "0"} if 0 < version < LOW_CARDINALITY_TYPE else {}
 
 
-def lacks_time_zone(answer: bytes, version: int) -> bool:
-    """Whether the version expects time zones in types, and a type may lack its own: the engine leaves them out."""
-    return version >= TIME_ZONE_PARAMETER_IN_DATETIME_DATA_TYPE and b"\x08DateTime" in answer
+def column_types(connection: chdb.Connection, statement: Statement, answer: bytes, version: int) -> Sequence[str]:
+    """The types of the columns of a query with their time zones, which the engine leaves out of DateTime. None where
+    the answer has no such column, the version expects no zones, or the statement is no query."""
+    if version < TIME_ZONE_PARAMETER_IN_DATETIME_DATA_TYPE or b"\x08DateTime" not in answer:
+        return ()
+    try:
+        described = connection.query(f"DESCRIBE TABLE (\n{statement.without_format}\n)", "JSONCompactColumns")
+    except RuntimeError:
+        return ()
+    types: list[str] = json.loads(described.bytes())[1]
+    return types
 
 
 def encoded(answer: bytes, version: int, column_types: Sequence[str] = ()) -> Iterator[bytes]:
