@@ -83,8 +83,10 @@ def compress_error(response: Response) -> None:
 
 
 def decompressed(body: bytes, *, max_bytes: int = wire.MAX_BODY_BYTES) -> bytes:
-    """The data of all blocks of `body`. Raises BodyError: with ClickHouse's number for a block that is cut, forged or
-    of another method, 413 for more than `max_bytes` or MAX_BLOCKS. What a block claims is checked before memory is taken.
+    """The data of all blocks of `body`. What a block claims is checked before memory is taken.
+
+    Raises BodyError with ClickHouse's number for a block that is cut, forged or of another method; with 413 for more
+    than `max_bytes` or MAX_BLOCKS.
     """
     left, parts, size = memoryview(body), [], 0
     while left:
