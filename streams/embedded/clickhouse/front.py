@@ -246,8 +246,7 @@ def _read_request(
             name: value
             for name, value in query.items()
             if name not in _RESERVED and not name.startswith("param_") and name not in ("compress", "decompress")
-        }
-        | native.settings(version),
+        },
         parameters={name[len("param_") :]: value for name, value in query.items() if name.startswith("param_")},
         default_format=query.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
         readonly=method != "POST",

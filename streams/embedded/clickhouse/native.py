@@ -19,8 +19,8 @@ from streams.embedded.clickhouse.statement import Statement
 if TYPE_CHECKING:
     from clickhouse_connect.datatypes.base import ClickHouseType
 
-# Names in `ProtocolDefines.h`: DBMS_MIN_REVISION_WITH_ and these.
-TIME_ZONE_PARAMETER_IN_DATETIME_DATA_TYPE: Final = 54337
+# Names in `ProtocolDefines.h`: DBMS_MIN_REVISION_WITH_ and these. Versions before the first one, of 2018, do not know
+# a type that the engine writes to all.
 LOW_CARDINALITY_TYPE: Final = 54405
 CUSTOM_SERIALIZATION: Final = 54454
 OUT_OF_ORDER_BUCKETS_IN_AGGREGATION: Final = 54480
@@ -41,22 +41,17 @@ def protocol_version(text: str) -> int:
         raise wire.BodyError(400, message, code=Code.CANNOT_PARSE_NUMBER)
     # Digits without a bound would take quadratic time to read.
     version = int(text) if len(text) <= 20 else STRING_WITH_SIZE_STREAM_SERIALIZATION
-    if version >= STRING_WITH_SIZE_STREAM_SERIALIZATION:
-        newest = STRING_WITH_SIZE_STREAM_SERIALIZATION - 1
-        message = f"client_protocol_version {text[:40]} is not served; the newest is {newest}."
+    oldest, newest = LOW_CARDINALITY_TYPE, STRING_WITH_SIZE_STREAM_SERIALIZATION - 1
+    if version and not oldest <= version <= newest:
+        message = f"client_protocol_version {text[:40]} is not served; name one from {oldest} to {newest}, or none."
         raise wire.BodyError(400, message, code=Code.PROTOCOL_VERSION_MISMATCH)
     return version
 
 
-def settings(version: int) -> dict[str, str]:
-    """Settings of the engine with which its columns are those that the version knows."""
-    return {"low_cardinality_allow_in_native_format": "0"} if 0 < version < LOW_CARDINALITY_TYPE else {}
-
-
 def column_types(connection: chdb.Connection, statement: Statement, answer: bytes, version: int) -> Sequence[str]:
     """The types of the columns of a query with their time zones, which the engine leaves out of DateTime. None where
-    the answer has no such column, the version expects no zones, or the statement is no query."""
-    if version < TIME_ZONE_PARAMETER_IN_DATETIME_DATA_TYPE or b"\x08DateTime" not in answer:
+    no version is named, the answer has no such column, or the statement is no query."""
+    if not version or b"\x08DateTime" not in answer:
         return ()
     try:
         described = connection.query(f"DESCRIBE TABLE (\n{statement.without_format}\n)", "JSONCompactColumns")
