@@ -88,7 +88,8 @@ def decompressed(body: bytes, *, max_bytes: int = wire.MAX_BODY_BYTES) -> bytes:
     Raises BodyError with ClickHouse's number for a block that is cut, forged or of another method; with 413 for more
     than `max_bytes` or MAX_BLOCKS.
     """
-    left, parts, size = memoryview(body), [], 0
+    parts: list[bytes] = []
+    left, size = memoryview(body), 0
     while left:
         if len(left) < _HASH_BYTES + _HEADER.size:
             text = f"The body ends in the header of a compressed block, after {len(left)} bytes of it."
