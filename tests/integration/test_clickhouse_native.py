@@ -46,7 +46,7 @@ def answer(clickhouse: ClickHouse, sql: bytes, version: str, **settings: str) ->
 def test_version_decides_what_is_around_columns(
     clickhouse: ClickHouse, version: str, begins: bytes, flag: bytes
 ) -> None:
-    """The bounds are those of ClickHouse's ProtocolDefines.h."""
+    """The bounds are those of ClickHouse's own source."""
     columns = b"\x01a\x05UInt8" + flag + b"\x07" + b"\x01b\x16LowCardinality(String)" + flag + LOW_CARDINALITY
     assert answer(clickhouse, SELECT, version) == (200, None, begins + b"\x02\x01" + columns)
 

@@ -2,7 +2,7 @@
 
 A body is any number of blocks. Each has, with little-endian numbers: the CityHash128 (of version 1.0.2) of all that
 follows, 16 bytes; the method, 1 byte; the size of the block without that hash and the size of its data, 4 bytes each;
-the data. Source: `CompressedReadBufferBase.cpp` and `CompressedWriteBuffer.cpp` of ClickHouse.
+the data. Source: the readers and writers of src/Compression in ClickHouse's repository.
 """
 
 import struct

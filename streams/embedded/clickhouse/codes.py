@@ -1,4 +1,4 @@
-"""Error numbers of ClickHouse that the front answers itself; the names are those of its `ErrorCodes.cpp`."""
+"""Error numbers of ClickHouse that the front answers itself, by their names there."""
 
 from enum import IntEnum
 

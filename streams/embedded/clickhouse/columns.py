@@ -1,8 +1,8 @@
 """Where a column of the Native format ends: the type's name says how its values are laid out.
 
 clickhouse-connect reads the type's name. The columns are skipped, not decoded: their bytes are passed on as they are,
-and no value is made. Layouts are those that the engine writes without a protocol version; source: the `Serialization*`
-files of ClickHouse.
+and no value is made. Layouts are those that the engine writes without a protocol version; source: src/DataTypes in
+ClickHouse's repository, in the folder of serializations.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,9 @@
 
 The engine writes Native as for a client that names none, and has no setting for it. Clients that name a version expect
 more around the same columns: information about each block, and for each column a byte that says how it is serialized.
-Inserts are without both at every version, as ClickHouse reads them over HTTP (`NativeInputFormat` reads revision 0).
-Source: `NativeWriter.cpp`, `BlockInfo.cpp` and `ProtocolDefines.h` of ClickHouse.
+Inserts are without both at every version: ClickHouse reads them over HTTP as of version 0, and clickhouse-go sends them
+so. Source: the reader and the writer of Native in src/Formats, block information and the numbers of versions in
+src/Core of ClickHouse's repository.
 """
 
 import json
@@ -19,8 +20,8 @@ from streams.embedded.clickhouse.statement import Statement
 if TYPE_CHECKING:
     from clickhouse_connect.datatypes.base import ClickHouseType
 
-# Names in `ProtocolDefines.h`: DBMS_MIN_REVISION_WITH_ and these. Versions before the first one, of 2018, do not know
-# a type that the engine writes to all.
+# ClickHouse's names, without what all of them begin with. Versions before the first one, of 2018, do not know a type
+# that the engine writes to all.
 LOW_CARDINALITY_TYPE: Final = 54405
 CUSTOM_SERIALIZATION: Final = 54454
 OUT_OF_ORDER_BUCKETS_IN_AGGREGATION: Final = 54480
