@@ -111,6 +111,12 @@ def test_statement_that_is_no_query_has_its_types_as_they_are(clickhouse: ClickH
         *("[(1., 2.)]::LineString", "[[(1., 2.)]]::MultiLineString", "[(1., 2.)]::MultiPoint"),
         *("[(number, 'b')]::Nested(a UInt8, b String)", "CAST(number % 2, 'SimpleAggregateFunction(max, UInt64)')"),
         "if(number % 2 = 0, number::Variant(UInt64, String), 's'::Variant(UInt64, String))",
+        *("number::Dynamic", "if(number % 2 = 0, number::Dynamic, 's'::Dynamic)", "NULL::Dynamic"),
+        *("[number::Dynamic, [1, 2]::Dynamic]", "CAST(toString(number), 'Dynamic(max_types=0)')"),
+        *("'{}'::Nullable(JSON)", "map('k', '{}'::JSON)", '[\'{"x": [{"y": 1}]}\'::JSON]'),
+        'concat(\'{"a": \', toString(number), \', "b": {"c": [1, "x"]}, "d\', toString(number % 7), \'": "v"}\')::JSON',
+        "concat('{\"a\": ', toString(number), ', \"b\": 1}')::JSON(a UInt32, max_dynamic_paths = 1)",
+        "[1, 2, 3, 4, 5, 6, 7, 8]::QBit(Float32, 8)",
         "[['s']::Variant(UInt8, Array(LowCardinality(String))), 1::Variant(UInt8, Array(LowCardinality(String)))]",
     ],
 )
@@ -134,11 +140,8 @@ def test_column_of_each_type_is_passed_on_as_it_is(clickhouse: ClickHouse, value
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        ("number::Dynamic", b"Dynamic"),
-        ("'{\"a\": 1}'::JSON", b"JSON"),
         ("sumState(number) OVER ()", b"AggregateFunction(sum, UInt64)"),
-        ("[1, 2, 3, 4, 5, 6, 7, 8]::QBit(Float32, 8)", b"QBit(Float32, 8)"),
-        ("[tuple(number::Dynamic)]", b"Dynamic"),
+        ("tuple('a', [sumState(number) OVER ()])", b"AggregateFunction(sum, UInt64)"),
     ],
 )
 @pytest.mark.parametrize("asked", [{}, {"compress": "1"}])
@@ -152,6 +155,41 @@ def test_type_that_cannot_be_passed_on_is_named(
     assert text.startswith(b"Code: 48. DB::Exception: Native with a client_protocol_version cannot be served")
     assert kind in text
     assert answer(clickhouse, sql, "", **EXPERIMENTAL)[0] == 200
+
+
+@pytest.mark.parametrize(("version", "served"), [("54460", True), ("54472", True), ("54473", False)])
+@pytest.mark.parametrize("value", ["1::Dynamic", "['{}'::JSON]"])
+def test_types_within_a_column_are_laid_out_as_before_version_54473(
+    clickhouse: ClickHouse, value: str, version: str, served: bool
+) -> None:
+    status, code, _ = answer(clickhouse, f"SELECT {value} AS v".encode(), version, **EXPERIMENTAL)
+    assert (status, code) == ((200, None) if served else (501, "48"))
+
+
+def test_clickhouse_connect_reads_what_it_asks_for_by_its_version(database: Client) -> None:
+    """It names version 54405 where a server serves it: JSON, and the zone that the SQL names."""
+    assert database.protocol_version == 54405
+    sql = "SELECT '{\"a\": {\"b\": 1}}'::JSON AS j, toDateTime(0, 'Asia/Tokyo') AS d, 'x' AS x FROM numbers(2)"
+    for row in database.query(sql).result_rows:
+        assert (row[0], row[1].isoformat(), row[2]) == ({"a": {"b": 1}}, "1970-01-01T09:00:00+09:00", "x")
+    by_name = "SELECT toDateTime(0, {zone: String}) AS d"
+    assert database.query(by_name, parameters={"zone": "Asia/Tokyo"}).result_rows[0][0].isoformat().endswith("+09:00")
+
+
+@pytest.mark.parametrize(
+    ("sql", "version", "asked"),
+    [
+        (b"SELECT toDateTime(0, 'UTC') AS a", "54405", False),
+        (b"SELECT toDateTime(0, 'Asia/Tokyo') AS a", "54405", True),
+        (b"SELECT toDateTime(0) AS a", "54405", False),
+        (b"SELECT toDateTime(0, 'UTC') AS a", "54460", True),
+    ],
+)
+def test_commands_of_clickfold_do_not_wait_for_zones(
+    clickhouse: ClickHouse, sql: bytes, version: str, asked: bool
+) -> None:
+    """They are of version 54405, all their times are in UTC, and to ask for zones would make them slower."""
+    assert (b"DateTime('" in answer(clickhouse, sql, version)[2]) == asked
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,8 @@ class Engine:
         result = connection.query(statement.sql, session.default_format)
         body = result.bytes()
         answer_format = statement.answer_format or session.default_format
-        has_version = answer_format == "Native" and session.protocol_version
+        version = session.protocol_version if answer_format == "Native" else 0
+        types = native.column_types(connection, statement, body, version, own_zone=self.timezone)
         return Answer(
             body,
             answer_format,
@@ -172,7 +173,7 @@ class Engine:
                 "result_bytes": len(body),
                 "elapsed_ns": int(result.elapsed() * 1e9),
             },
-            native.column_types(connection, statement, body, session.protocol_version) if has_version else (),
+            types,
         )
 
     def _insert(self, connection: chdb.Connection, statement: Statement, rows: bytes, session: Session) -> Answer:
