@@ -116,6 +116,7 @@ def test_statement_that_is_no_query_has_its_types_as_they_are(clickhouse: ClickH
         *("'{}'::Nullable(JSON)", "map('k', '{}'::JSON)", '[\'{"x": [{"y": 1}]}\'::JSON]'),
         'concat(\'{"a": \', toString(number), \', "b": {"c": [1, "x"]}, "d\', toString(number % 7), \'": "v"}\')::JSON',
         "concat('{\"a\": ', toString(number), ', \"b\": 1}')::JSON(a UInt32, max_dynamic_paths = 1)",
+        *("[]::Array(LowCardinality(String))", "map()::Map(String, LowCardinality(Nullable(String)))"),
         "[1, 2, 3, 4, 5, 6, 7, 8]::QBit(Float32, 8)",
         "[['s']::Variant(UInt8, Array(LowCardinality(String))), 1::Variant(UInt8, Array(LowCardinality(String)))]",
     ],
