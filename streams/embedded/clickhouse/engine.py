@@ -160,7 +160,8 @@ class Engine:
         body = result.bytes()
         answer_format = statement.answer_format or session.default_format
         version = session.protocol_version if answer_format == "Native" else 0
-        types = native.column_types(connection, statement, body, version, own_zone=self.timezone)
+        given = (session.parameters or {}).values()
+        types = native.column_types(connection, statement, body, version, own_zone=self.timezone, parameters=given)
         return Answer(
             body,
             answer_format,

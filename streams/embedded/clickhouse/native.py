@@ -11,7 +11,7 @@ import functools
 import json
 import re
 import zoneinfo
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import chdb.state.sqlitelike as chdb
@@ -55,19 +55,27 @@ def protocol_version(text: str) -> int:
 
 
 def column_types(
-    connection: chdb.Connection, statement: Statement, answer: bytes, version: int, *, own_zone: str
+    connection: chdb.Connection,
+    statement: Statement,
+    answer: bytes,
+    version: int,
+    *,
+    own_zone: str,
+    parameters: Iterable[str] = (),
 ) -> Sequence[str]:
     """The types of the columns of a query with their time zones, which the engine leaves out of DateTime. None where
     they are not needed, or the statement is no query.
 
     To ask takes 5 to 13 ms of CPU. For clients of the version of clickhouse-connect, which clickfold's own commands
-    are, it is done where the SQL names another zone than `own_zone` of the server: a column that is stored with one is
-    shown to them in the server's zone.
+    are, it is done where the SQL or its `parameters` name another zone than `own_zone` of the server: a column that is
+    stored with one is shown to them in the server's zone.
     """
     if not version or b"\x08DateTime" not in answer:
         return ()
-    if version < CUSTOM_SERIALIZATION and not _names_zone(statement.sql, own_zone):
-        return ()
+    if version < CUSTOM_SERIALIZATION:
+        texts = {*_TEXT.findall(statement.sql), *parameters} - {own_zone}
+        if texts.isdisjoint(_zones()):
+            return ()
     try:
         described = connection.query(f"DESCRIBE TABLE (\n{statement.without_format}\n)", "JSONCompactColumns")
     except RuntimeError:
@@ -111,12 +119,6 @@ def encoded(answer: bytes, version: int, column_types: Sequence[str] = ()) -> It
         remedy = "Cast the column, or use RowBinary"
         text = f"Native with a client_protocol_version cannot be served here: {failure}. {remedy}."
         raise wire.BodyError(501, text) from None
-
-
-def _names_zone(sql: str, own_zone: str) -> bool:
-    # A parameter may be a zone, too.
-    texts = set(_TEXT.findall(sql)) - {own_zone}
-    return "{" in sql or any(text in _zones() for text in texts)
 
 
 @functools.cache
