@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from streams.embedded.clickhouse import Fault
 from streams.embedded.clickhouse.bodies import Bodies
+from streams.embedded.clickhouse.codes import Code
 from streams.embedded.clickhouse.faults import Faults
 from streams.embedded.clickhouse.wire import MAX_BODY_BYTES, BodyError, decompressed
 
@@ -40,13 +41,13 @@ def test_body_is_what_its_chunks_are() -> None:
 def test_silent_client_gets_408(chunks: tuple[bytes, ...]) -> None:
     with pytest.raises(BodyError, match=f"after the first {sum(map(len, chunks))} of the body") as raised:
         read(Bodies(None), sending(*chunks, more=True))
-    assert raised.value.status == 408
+    assert (raised.value.status, raised.value.code) == (408, Code.SOCKET_TIMEOUT)
 
 
 def test_body_announced_over_the_bound_is_refused_unread() -> None:
     with pytest.raises(BodyError, match="insert in smaller batches") as raised:
         read(Bodies(None), sending(more=True, headers={"Content-Length": str(MAX_BODY_BYTES + 1)}))
-    assert raised.value.status == 413
+    assert (raised.value.status, raised.value.code) == (413, Code.TOO_MANY_BYTES)
 
 
 def test_bodies_together_have_a_bound_and_give_their_room_back() -> None:
@@ -57,7 +58,7 @@ def test_bodies_together_have_a_bound_and_give_their_room_back() -> None:
         first.take(6)
         with pytest.raises(BodyError, match="send fewer at a time") as raised:
             read(bodies, sending(b"1234", b"5"))
-        assert raised.value.status == 503
+        assert (raised.value.status, raised.value.code) == (503, Code.MEMORY_LIMIT_EXCEEDED)
         assert read(bodies, sending(b"1234")) == b"1234"
     assert read(bodies, sending(b"1234567890")) == b"1234567890"
 

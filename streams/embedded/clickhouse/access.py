@@ -51,5 +51,5 @@ def _refusal_of_browsers(request: Request) -> Response | None:
     local = origin is None or _LOOPBACK_ORIGIN.fullmatch(origin)
     if local and request.url.hostname in LOOPBACK_NAMES:
         return None
-    text = "Requests from web pages or under another host name need CLICKHOUSE_PASSWORD to be set.\n"
-    return PlainTextResponse(text, status_code=403)
+    text = "Requests from web pages or under another host name need CLICKHOUSE_PASSWORD to be set."
+    return error(403, AUTHENTICATION_FAILED, text)

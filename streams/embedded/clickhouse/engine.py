@@ -8,7 +8,7 @@ refuses a second *process* on the folder, and a second folder in this process.
 import re
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import chdb.state.sqlitelike as chdb
 
 from schemas.clickhouse.quoting import identifier, literal
 from schemas.errors import ClickfoldError, SettingsError
+from streams.embedded.clickhouse import native
 from streams.embedded.clickhouse.permissions import FILES_DATABASE, NotAllowedError, Permissions
 from streams.embedded.clickhouse.statement import Statement, reading_from
 
@@ -44,11 +45,13 @@ class EngineError(ClickfoldError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Bytes in ``format`` and the counts ClickHouse reports in ``X-ClickHouse-Summary``."""
+    """Bytes in ``format`` and the counts ClickHouse reports in ``X-ClickHouse-Summary``. ``column_types`` is filled
+    for Native alone, and only where its types lack their time zones."""
 
     body: bytes
     format: str
     summary: Mapping[str, int]
+    column_types: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Session:
     readonly: bool = False
     # Set as the statement's log_comment, because chDB cannot set its query_id; `Engine.cancel` searches for that.
     query_id: str = ""
+    # See `native`.
+    protocol_version: int = 0
 
 
 class Engine:
@@ -153,9 +158,13 @@ class Engine:
         self._permissions.check(connection, statement.sql, control=kind == "CONTROL")
         result = connection.query(statement.sql, session.default_format)
         body = result.bytes()
+        answer_format = statement.answer_format or session.default_format
+        version = session.protocol_version if answer_format == "Native" else 0
+        given = (session.parameters or {}).values()
+        types = native.column_types(connection, statement, body, version, own_zone=self.timezone, parameters=given)
         return Answer(
             body,
-            statement.answer_format or session.default_format,
+            answer_format,
             {
                 "read_rows": result.storage_rows_read(),
                 "read_bytes": result.storage_bytes_read(),
@@ -165,6 +174,7 @@ class Engine:
                 "result_bytes": len(body),
                 "elapsed_ns": int(result.elapsed() * 1e9),
             },
+            types,
         )
 
     def _insert(self, connection: chdb.Connection, statement: Statement, rows: bytes, session: Session) -> Answer:

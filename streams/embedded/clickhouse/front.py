@@ -9,12 +9,13 @@ memory first), ``query_id`` as the engine's own id, and statements that lead to 
 
 import asyncio
 import functools
+import itertools
 import json
 import re
 import socket
 import struct
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,11 +25,12 @@ from typing import TypeVar
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from streams.embedded.clickhouse import access, wire
+from streams.embedded.clickhouse import access, blocks, native, wire
 from streams.embedded.clickhouse.bodies import Bodies
+from streams.embedded.clickhouse.codes import Code
 from streams.embedded.clickhouse.connections import Unauthenticated
 from streams.embedded.clickhouse.engine import SYNTAX_ERROR, Answer, Engine, EngineError, Session
 from streams.embedded.clickhouse.faults import Fault, Faults
@@ -124,7 +126,9 @@ class Front:
             version = "" if "(version " in str(failure) else f" (version {self._engine.version})"
             response = access.error(wire.http_status(failure.code), failure.code, f"{failure}{version}")
         except wire.BodyError as failure:
-            response = PlainTextResponse(f"{failure}\n", status_code=failure.status)
+            response = access.error(failure.status, failure.code, f"{failure.message} (version {self._engine.version})")
+        if request.query_params.get("compress") == "1":
+            blocks.compress_error(response)
         response.headers.update(common)
         return response
 
@@ -142,6 +146,7 @@ class Front:
             return await self._execute(request, statement, replace(session, query_id=query_id))
 
     async def _execute(self, request: Request, statement: Statement, session: Session) -> Response:
+        codec = blocks.asked(request.query_params)
         fault = self._faults.strike(statement.sql) if self._faults is not None else None
         if fault is not None and fault.kind != "applied_answer_lost":
             refused = await self._before(fault, request)
@@ -152,16 +157,33 @@ class Front:
             return Response(status_code=499)  # Nobody is there to read it.
         if fault is not None and fault.kind == "applied_answer_lost":
             return await _hang_up(request, reset=False)
+        return await self._response(request, answer, session, codec)
+
+    async def _response(
+        self, request: Request, answer: Answer, session: Session, codec: blocks.Codec | None
+    ) -> Response:
         headers = {"X-ClickHouse-Summary": json.dumps({name: str(count) for name, count in answer.summary.items()})}
-        content, encoding = answer.body, ""
         if answer.format:
             headers["X-ClickHouse-Format"] = answer.format
+        media_type = _media_type(answer.format)
+        content, encoding, parts = answer.body, "", _parts(answer, session, codec)
         if request.query_params.get("enable_http_compression") == "1" and content:
             accepted = request.headers.get("accept-encoding", "")
-            content, encoding = await self._in(self._codecs, lambda: wire.compressed(answer.body, accepted))
+            pieces = (content,) if parts is None else parts
+            content, encoding = await self._in(self._codecs, lambda: wire.compressed(b"".join(pieces), accepted))
+        elif parts is not None:
+            # Raises what keeps the answer from being made, while the status can still say so.
+            content, following = await self._in(self._codecs, lambda: (next(parts, b""), next(parts, b"")))
+            if following:
+                stream = self._stream(itertools.chain((content, following), parts))
+                return StreamingResponse(stream, headers=headers, media_type=media_type)
         if encoding:
             headers["Content-Encoding"] = encoding
-        return Response(content, headers=headers, media_type=_media_type(answer.format))
+        return Response(content, headers=headers, media_type=media_type)
+
+    async def _stream(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+        while part := await self._in(self._codecs, lambda: next(parts, b"")):
+            yield part
 
     async def _run(self, request: Request, statement: Statement, session: Session) -> Answer | None:
         """None when the client hung up before its turn came. Raises EngineError."""
@@ -206,9 +228,9 @@ def _pool(threads: int, name: str) -> ThreadPoolExecutor:
 def _read_request(
     body: bytes, headers: Mapping[str, str], query: dict[str, str], method: str
 ) -> tuple[Statement, Session]:
-    if query.get("decompress") == "1" or query.get("compress") == "1":
-        raise wire.BodyError(501, "ClickHouse's own block compression is not served here; use Content-Encoding.")
     body = wire.decompressed(body, headers.get("content-encoding", ""))
+    if query.get("decompress") == "1":
+        body = blocks.decompressed(body)
     if headers.get("content-type", "").startswith("multipart/form-data"):
         query |= wire.form_fields(body, headers["content-type"])
         body = b""
@@ -217,6 +239,7 @@ def _read_request(
         raise EngineError(SYNTAX_ERROR, "Code: 62. DB::Exception: Empty query. (SYNTAX_ERROR)")
     if query.get("session_id") and _SESSION_STATE.match(text):
         raise wire.BodyError(501, "Nothing is kept between requests of a session_id here: send settings as parameters.")
+    version = native.protocol_version(query.get("client_protocol_version", ""))
     session = Session(
         database=query.get("database") or headers.get("x-clickhouse-database", ""),
         settings={
@@ -227,6 +250,7 @@ def _read_request(
         parameters={name[len("param_") :]: value for name, value in query.items() if name.startswith("param_")},
         default_format=query.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
         readonly=method != "POST",
+        protocol_version=version,
     )
     statement = read_statement(text)
     if len(statement.sql) > wire.MAX_SQL_BYTES:
@@ -236,14 +260,23 @@ def _read_request(
     return statement, session
 
 
+def _parts(answer: Answer, session: Session, codec: blocks.Codec | None) -> Iterator[bytes] | None:
+    """The answer in the form that the request asks for, part by part; None for the engine's own form."""
+    parts: Iterator[bytes] | None = None
+    if answer.format == "Native" and session.protocol_version:
+        parts = native.encoded(answer.body, session.protocol_version, answer.column_types)
+    return parts if codec is None else blocks.compressed(parts or (answer.body,), codec)
+
+
 async def _no_such_path(request: Request, _: Exception) -> Response:
-    text = f"There is no {request.url.path} here: statements go to /, health checks to /ping.\n"
-    return PlainTextResponse(text, status_code=404)
+    text = f"There is no {request.url.path} here: statements go to /, health checks to /ping."
+    return access.error(404, Code.NOT_IMPLEMENTED, text)
 
 
 async def _no_such_method(request: Request, _: Exception) -> Response:
-    text = f"{request.method} is not served: GET reads, POST may write.\n"
-    return PlainTextResponse(text, status_code=405, headers={"Allow": "GET, HEAD, POST"})
+    answer = access.error(405, Code.UNSUPPORTED_METHOD, f"{request.method} is not served: GET reads, POST may write.")
+    answer.headers["Allow"] = "GET, HEAD, POST"
+    return answer
 
 
 async def _hang_up(request: Request, *, reset: bool) -> Response:

@@ -24,6 +24,13 @@ class Statement:
     rows_format: str = ""
     answer_format: str | None = None
 
+    @property
+    def without_format(self) -> str:
+        """The SQL up to its FORMAT clause."""
+        sql = self.sql.encode("utf-8", errors="surrogateescape")
+        named = _FORMAT_AT_END.search(sql)
+        return (sql[: named.start()] if named else sql).decode("utf-8", errors="surrogateescape")
+
 
 def read_statement(text: bytes) -> Statement:
     """Split what the client sent (``query`` parameter, newline, body) as a ClickHouse server does. Pure.

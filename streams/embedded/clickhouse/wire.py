@@ -13,6 +13,7 @@ from typing import Protocol
 import lz4.frame  # type: ignore[import-untyped]  # publishes no types
 
 from schemas.errors import ClickfoldError
+from streams.embedded.clickhouse.codes import Code
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,12 +41,27 @@ _STATUS_OF_CODE = {
 }
 
 
-class BodyError(ClickfoldError):
-    """A request body that cannot be used: the HTTP ``status``, and in the text what to do."""
+_CODE_OF_STATUS = {
+    400: Code.CANNOT_DECOMPRESS,
+    408: Code.SOCKET_TIMEOUT,
+    413: Code.TOO_MANY_BYTES,
+    501: Code.NOT_IMPLEMENTED,
+    503: Code.MEMORY_LIMIT_EXCEEDED,
+}
 
-    def __init__(self, status: int, text: str) -> None:
+
+class BodyError(ClickfoldError):
+    """A request that cannot be used: the HTTP ``status``, ClickHouse's ``code``, and in the text what to do."""
+
+    def __init__(self, status: int, text: str, *, code: Code | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.code = _CODE_OF_STATUS[status] if code is None else code
+
+    @property
+    def message(self) -> str:
+        """The text as ClickHouse writes it: drivers search for its beginning."""
+        return f"Code: {self.code:d}. DB::Exception: {self} ({self.code.name})"
 
 
 class _Decompressor(Protocol):
@@ -81,7 +97,8 @@ def decompressed(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES)
     if encoding in ("", "identity"):
         return body
     if encoding not in _DECOMPRESSORS:
-        raise BodyError(400, f"Unknown Content-Encoding {encoding!r}; use one of {', '.join(_DECOMPRESSORS)}.")
+        text = f"Unknown Content-Encoding {encoding!r}; use one of {', '.join(_DECOMPRESSORS)}."
+        raise BodyError(400, text, code=Code.NOT_IMPLEMENTED)
     parts: list[bytes] = []
     size = 0
     try:
