@@ -12,12 +12,12 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.errors import SettingsError
 from streams.cli.commands import options
 from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse_if_any
 from streams.cli.render.escape import escaped, escaped_json
+from streams.cli.render.records_bar import records_bar
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.pacing.settings import changelog_topic
@@ -92,7 +92,7 @@ def verify(
         warehouse = warehouse_if_any()
         client = cleanup.enter_context(contextlib.closing(warehouse.connect())) if warehouse is not None else None
         pacing = _pacing_counters(cluster, pacing_url)
-        bar = cleanup.enter_context(_bar())
+        bar = cleanup.enter_context(records_bar())
         verification = Verification(
             cluster,
             request,
@@ -169,10 +169,3 @@ def _pacing_counters(cluster: Cluster, url: str) -> PacingCounters | None:
     topic = changelog_topic(cluster.group("pace"))
     partitions = Admin(cluster).partition_counts().get(topic)
     return PacingChangelog(cluster, topic, partitions) if partitions is not None else None
-
-
-def _bar() -> Progress:
-    """A progress bar on stderr, on a terminal only: stdout is for the answer."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
