@@ -51,7 +51,7 @@ def produce(cluster: Cluster, ids: list[str], *, partitioner: str) -> None:
 
 def keys(cluster: Cluster, topic: str) -> dict[int, list[str]]:
     return {
-        partition: [(message.key() or b"").decode() for message in stream_messages(cluster, topic, partition)]  # type: ignore[union-attr]
+        partition: [(message.key() or b"").decode() for message in stream_messages(cluster, topic, partition)]
         for partition in range(PARTITIONS)
     }
 

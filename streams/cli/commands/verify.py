@@ -15,7 +15,12 @@ from rich.console import Console
 
 from schemas.errors import SettingsError
 from streams.cli.commands import options
-from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse_if_any
+from streams.cli.connections import (
+    clickhouse_errors_as_sentences,
+    join_options_of_up,
+    kafka_cluster,
+    warehouse_if_any,
+)
 from streams.cli.render.escape import escaped, escaped_json
 from streams.cli.render.records_bar import records_bar
 from streams.kafka.admin import Admin
@@ -34,6 +39,7 @@ class Format(StrEnum):
 
 
 def verify(
+    context: typer.Context,
     from_: options.From = "earliest",
     to: Annotated[str, typer.Option("--to", help="Where to end, exclusive; written as --from, or latest.")] = "latest",
     window: options.Window = "30m",
@@ -63,9 +69,14 @@ def verify(
 ) -> None:
     """Recompute from Kafka alone what a run must have written, and compare. Exit code 1 when anything differs.
 
-    Workers may keep running: only what they have committed is compared, without what may still change.
+    Workers may keep running: only what they have committed is compared, without what may still change. Beside
+    `clickfold up`, the bounds that are not given are those that it was given.
     """
     cluster = kafka_cluster()
+    stored = {option: text for option, text in join_options_of_up().items() if not _given(context, option)}
+    window, skew = stored.get("--window", window), stored.get("--skew", skew)
+    lateness = stored.get("--lateness", lateness)
+    negative_rate = float(stored.get("--negative-rate", negative_rate))
     bounds = options.join_bounds(
         window=window,
         skew=skew,
@@ -109,6 +120,8 @@ def verify(
         agree = not any(check.differing for check in checks)
     else:
         console = Console()
+        if stored:
+            console.print(f"With {' '.join(map(' '.join, stored.items()))}, as `clickfold up` was given.", style="dim")
         agree = show_checks(checks, console)
         judged = ", ".join(f"{count:,} {log}" for log, count in verification.events.items())
         console.print(f"{judged} in {len(verification.partitions)} partitions were recomputed.")
@@ -116,6 +129,13 @@ def verify(
             console.print(f"{name}: not compared, because none is configured and none runs here.", style="dim")
     if not agree:
         raise typer.Exit(1)
+
+
+def _given(context: typer.Context, option: str) -> bool:
+    """Whether the user gave an option."""
+    source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
+    # By name: typer does not export the type.
+    return source is not None and source.name != "DEFAULT"
 
 
 def show_checks(checks: Sequence[Check], console: Console) -> bool:
