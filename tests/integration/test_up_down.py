@@ -125,6 +125,14 @@ class System:
     def log(self, worker: str) -> str:
         return (self.folder / "workers" / f"{worker}.log").read_text()
 
+    def codecs_of_outputs(self) -> set[int]:
+        """The codecs of all batches that workers have written, read from Kafka's files; 0 is none."""
+        found: set[int] = set()
+        for path in (self.folder / "kafka" / "data").glob("ads.*/*.log"):
+            if not path.parent.name.startswith(("ads.impressions-", "ads.clicks-")):
+                found.update(_codecs(path.read_bytes()))
+        return found
+
     def paced(self) -> int:
         try:
             with urllib.request.urlopen(f"{self.stack.url('pace')}/c", timeout=5.0) as answer:
@@ -144,6 +152,14 @@ class System:
         decided = [value for value in read_all(self.cluster, "outcomes", 0) if not value.startswith(SHOWN)]
         joined = Counter(orjson.loads(value)["click_id"] for value in decided)
         assert joined == Counter(f"k{number}" for number in range(self.produced))
+
+
+def _codecs(segment: bytes) -> Iterator[int]:
+    """Of each batch: a header of 61 bytes, its length in bytes 8 to 12, its attributes in 21 and 22."""
+    at = 0
+    while at + 61 <= len(segment) and (length := int.from_bytes(segment[at + 8 : at + 12])):
+        yield segment[at + 22] & 7
+        at += 12 + length
 
 
 @pytest.fixture
@@ -200,6 +216,7 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     system.produce_clicked(20)
     system.wait_until_all_are_asked_back()
     system.assert_joined_once()
+    assert system.codecs_of_outputs() == {0}
     # With the bounds of `up`, which are not the defaults.
     said = system.does("verify", "--wait", "30s")
     assert "--window 10s" in said
