@@ -3,7 +3,7 @@
     python docs/start/bidder.py --kafka 127.0.0.1:9092             # what share of auctions each campaign would enter
     python docs/start/bidder.py --kafka 127.0.0.1:9092 --show 20   # first 20 impressions, half of them clicked
 
-The same program in Java, Go and JavaScript is in the folder `clients`.
+The same program in Java, Go and Node is in the folder `clients`.
 """
 
 from __future__ import annotations

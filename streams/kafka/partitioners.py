@@ -1,8 +1,8 @@
 """Which partition a producer puts a key in, for each partitioner in use: to find inputs produced with different ones.
 
 `murmur2`: Java clients, Kafka Streams, Faust, librdkafka's `murmur2_random`. `crc32`: librdkafka's default,
-`consistent_random`. `fnv1a`: Sarama, kafka-go's `Hash`, librdkafka's `fnv1a_random`. `docs/operate/partitioners.md` has
-the clients.
+`consistent_random`. `fnv1a`: Sarama, kafka-go's hash balancer, librdkafka's `fnv1a_random`.
+`docs/operate/partitioners.md` has the clients.
 """
 
 from __future__ import annotations

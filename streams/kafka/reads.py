@@ -17,7 +17,7 @@ from streams.kafka.settings import bounds_settings, reader_settings
 
 # A look at keys must not hold up the start of a worker of a thousand partitions.
 _SAMPLE_S = 3.0
-# librdkafka's RD_KAFKA_OFFSET_TAIL_BASE: less n, it means n records before the end.
+# librdkafka's base of offsets that count from the end: less n, it means n records before the end.
 _TAIL = -2_000
 
 

@@ -1,6 +1,6 @@
 """The bidders of the documents, each in its own language, against the real system: sent, billed, decided.
 
-The runtimes of JavaScript and Go come as Python packages, pinned in `clients`; Java's compiler is a jar.
+The runtimes of Node and Go come as Python packages, pinned in `clients`; Java's compiler is a jar.
 """
 
 from __future__ import annotations
