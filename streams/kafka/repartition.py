@@ -8,10 +8,9 @@ gets from several of the source is then as much in order as the timestamps are.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
@@ -26,8 +25,9 @@ from streams.kafka.reads import bounds_consumer, log_bounds, stream_messages
 from streams.kafka.retries import ANSWER_S, patiently
 from streams.kafka.settings import group_offsets_settings, transactional_producer_settings
 
-# About 20 MB of small records: far below what the producer queues, and a second's work.
+# Far below what the producer queues, and a second's work, also of records of the largest size.
 _OF_TRANSACTION: Final = 50_000
+_BYTES_OF_TRANSACTION: Final = 32 << 20
 
 
 @dataclass(slots=True)
@@ -57,18 +57,14 @@ class Repartition:
         self._partitions = counts[target]
         # Offsets of this group are the positions; nobody joins it.
         self._group = f"{cluster.prefix}repartition.{source}.{target}"
-        places = [TopicPartition(source, partition) for partition in range(counts[source])]
-        with closing(Consumer(group_offsets_settings(cluster, self._group))) as consumer:
-            done = {place.partition: place.offset for place in stable_offsets(consumer, places)}
         with closing(bounds_consumer(cluster)) as consumer:
-            bounds = {partition: log_bounds(consumer, source, partition) for partition in done}
-        self._next = {partition: max(done[partition], low) for partition, (low, _) in bounds.items()}
-        self._stops = {partition: high for partition, (_, high) in bounds.items()}
+            self._kept = {partition: log_bounds(consumer, source, partition) for partition in range(counts[source])}
+        self._next = self._positions()
 
     @property
     def offsets(self) -> int:
         """How many offsets of the source are left: at least the records that will be read."""
-        return sum(self._stops[partition] - offset for partition, offset in self._next.items())
+        return sum(max(stop - self._next[partition], 0) for partition, (_, stop) in self._kept.items())
 
     def look(self) -> Moved:
         """Counts what `run` would do, and writes nothing."""
@@ -85,24 +81,32 @@ class Repartition:
         moved = Moved()
         producer = Producer(transactional_producer_settings(self._cluster, self._group))
         patiently(lambda: producer.init_transactions(ANSWER_S), "the transaction coordinator")
-        messages = self._messages()
+        # Only now: another run of the same command, which is fenced from here on, may have committed meanwhile.
+        self._next = self._positions()
         with closing(Consumer(group_offsets_settings(self._cluster, self._group))) as consumer:
-            while batch := list(islice(messages, _OF_TRANSACTION)):
-                last = len(batch) < _OF_TRANSACTION
-                self._transact(producer, consumer.consumer_group_metadata(), batch, moved, last=last)
+            for batch in _batches(self._messages()):
+                self._transact(producer, consumer.consumer_group_metadata(), batch, moved)
                 on_commit(len(batch))
+            # Behind the last records are markers.
+            self._next = {partition: max(self._next[partition], stop) for partition, (_, stop) in self._kept.items()}
+            self._transact(producer, consumer.consumer_group_metadata(), [], moved)
         return moved
 
-    def _transact(self, producer: Producer, group: Any, batch: list[Message], moved: Moved, *, last: bool) -> None:
+    def _positions(self) -> dict[int, int]:
+        """The next offset of each partition of the source, from which Kafka keeps it."""
+        places = [TopicPartition(self._source, partition) for partition in self._kept]
+        with closing(Consumer(group_offsets_settings(self._cluster, self._group))) as consumer:
+            done = {place.partition: place.offset for place in stable_offsets(consumer, places)}
+        return {partition: max(done[partition], low) for partition, (low, _) in self._kept.items()}
+
+    def _transact(self, producer: Producer, group: Any, batch: list[Message], moved: Moved) -> None:
         try:
             producer.begin_transaction()
             for message in batch:
                 self._next[message.partition() or 0] = (message.offset() or 0) + 1
                 if (partition := self._count(message, moved)) is not None:
                     self._produce(producer, message, partition)
-            # Behind the last records are only markers.
-            positions = self._stops if last else self._next
-            offsets = [TopicPartition(self._source, partition, offset) for partition, offset in positions.items()]
+            offsets = [TopicPartition(self._source, partition, offset) for partition, offset in self._next.items()]
             producer.send_offsets_to_transaction(offsets, group, ANSWER_S)
             producer.commit_transaction(ANSWER_S)
         except KafkaException as error:
@@ -143,7 +147,21 @@ class Repartition:
 
     def _messages(self) -> Iterator[Message]:
         logs = [
-            stream_messages(self._cluster, self._source, partition, start=offset, stop=self._stops[partition])
-            for partition, offset in self._next.items()
+            stream_messages(self._cluster, self._source, partition, start=self._next[partition], stop=stop)
+            for partition, (_, stop) in self._kept.items()
         ]
         return heapq.merge(*logs, key=lambda message: message.timestamp()[1])
+
+
+def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """The messages in pieces of one transaction each."""
+    batch: list[Message] = []
+    size = 0
+    for message in messages:
+        batch.append(message)
+        size += len(message)
+        if len(batch) >= _OF_TRANSACTION or size >= _BYTES_OF_TRANSACTION:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

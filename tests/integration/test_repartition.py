@@ -19,7 +19,7 @@ from streams.kafka.repartition import Repartition
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from tests.factories import click_json
 from tests.integration.test_settings_errors import Command, environment
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
 PARTITIONS = 4
@@ -71,7 +71,10 @@ def enumerate_crc32() -> dict[int, list[str]]:
 def other(cluster: Cluster) -> Cluster:
     """The same Kafka with a prefix of its own, and empty topics."""
     right = Cluster(cluster.bootstrap, prefix=f"{cluster.prefix}right.")
-    Admin(right).create(partitions=PARTITIONS, input_config=REPLAYED)
+    admin = Admin(right)
+    admin.create(partitions=PARTITIONS, input_config=REPLAYED)
+    # A broker knows a topic some moments after it has been made.
+    eventually(admin.partition_counts, lambda counts: right.topic("clicks") in counts, what="the topic")
     return right
 
 

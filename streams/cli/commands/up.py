@@ -18,6 +18,7 @@ from streams.embedded.clickhouse.password import password_file
 from streams.embedded.process import ProcessError
 from streams.embedded.stack import PARTS, WORKERS, Stack, WorkerError, require_embedded
 from streams.kafka.cluster import Cluster
+from streams.worker.environment import Environment
 
 DataDir = Annotated[
     Path, typer.Option(envvar="CLICKFOLD_DATA_DIR", help="Folder of the embedded system, with its data and logs.")
@@ -57,7 +58,7 @@ def up(
         partitions=partitions,
         options={"join": join_options},
         ports={"kafka": kafka_port, "clickhouse": clickhouse_port},
-        compression=compression.value if compression is not None else "",
+        compression=str(compression or Environment().clickfold_compression),
     )
     with console.status("starting …") as status:
         try:
