@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from schemas.errors import SettingsError
+from streams.cli.commands import worker
 from streams.kafka.cluster import Cluster
 from streams.kafka.faust_settings import faust_settings
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import client_settings, letter_producer_settings, transactional_producer_settings
 from streams.worker.environment import Environment
 from tests.certificates import write_certificate
 from tests.sources import NOT_OURS
@@ -236,3 +239,34 @@ def test_openid_connect_needs_its_endpoint_and_client(monkeypatch: pytest.Monkey
     monkeypatch.setenv("KAFKA_SASL_MECHANISM", "OAUTHBEARER")
     with pytest.raises(SettingsError, match="give KAFKA_OIDC_TOKEN_URL, KAFKA_OIDC_CLIENT_ID"):
         Environment().cluster()
+
+
+WRITING = (
+    lambda cluster: transactional_producer_settings(cluster, "ads.join-0")["compression.type"],
+    lambda cluster: letter_producer_settings(cluster)["compression.type"],
+    lambda cluster: faust_settings(cluster)["producer_compression_type"] or "none",
+)
+
+
+@pytest.mark.parametrize("codec_of", WRITING, ids=["transactions", "dead letters", "pacing"])
+def test_all_that_workers_write_has_the_codec_that_is_set_and_none_by_default(
+    codec_of: Callable[[Cluster], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "one:9092")
+    assert codec_of(Environment().cluster()) == "none"
+    monkeypatch.setenv("CLICKFOLD_COMPRESSION", "zstd")
+    assert codec_of(Environment().cluster()) == "zstd"
+    assert codec_of(Environment().cluster(compression="lz4")) == "lz4"
+
+
+def test_a_codec_that_kafka_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "one:9092")
+    monkeypatch.setenv("CLICKFOLD_COMPRESSION", "brotli")
+    with pytest.raises(SettingsError, match=r"CLICKFOLD_COMPRESSION is 'brotli'; give one of none, gzip, .*zstd"):
+        Environment().cluster()
+
+
+def test_every_worker_that_writes_to_kafka_has_the_option() -> None:
+    commands: Any = typer.main.get_command(worker.app)
+    for name, command in commands.commands.items():
+        assert "--compression" in {option for each in command.params for option in each.opts}, name

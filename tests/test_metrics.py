@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from online_models.settings import LearnerSettings
@@ -23,6 +25,7 @@ from streams.serve.models import Models
 from streams.serve.progress import Serving
 from streams.sink.settings import Progress as SinkProgress
 from streams.worker.metrics import CATALOGUE, LABELS, pace_metrics, runner_metrics, sample, serve_metrics, sink_metrics
+from streams.worker.observe import Collected
 from tests.models.published import learned, records_of
 from tests.simulation.disk import SimulatedDisk
 
@@ -116,3 +119,32 @@ def test_labels_are_explained_and_names_end_with_their_unit() -> None:
     assert {label for row in CATALOGUE.values() for label in row.labels} == LABELS.keys()
     for suffix, unit in (("_seconds", "seconds"), ("_bytes", "bytes")):
         assert all(unit in row.unit for row in CATALOGUE.values() if row.name.endswith(suffix))
+
+
+# As promtool has them; its check found nothing in the pages of the five workers on 2026-11-30.
+ABBREVIATED = {"s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d", "min"}
+NOT_BASE = {"milliseconds", "microseconds", "nanoseconds", "minutes", "hours", "days", "bits", "kilobytes", "percent"}
+TYPES = {"counter", "gauge", "histogram", "summary", "untyped", "metric"}
+RESERVED = ("_bucket", "_count", "_sum", "_created", "_info")
+
+
+@pytest.mark.parametrize("worker", ["join, learn", "pace", "sink", "serve"])
+def test_the_page_of_every_worker_keeps_the_rules_of_prometheus(worker: str) -> None:
+    registry = CollectorRegistry()
+    registry.register(Collected(lambda: iter(served()[worker])))
+    text = generate_latest(registry).decode()
+    # A second family of a name would be two of these lines.
+    declared = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
+    assert len(declared) == len({name for name, _ in declared}) > 3
+    for name, kind in declared:
+        words = set(name.split("_"))
+        assert name.endswith("_total") == (kind == "counter"), name
+        assert not name.endswith(RESERVED), name
+        assert not words & (ABBREVIATED | NOT_BASE | TYPES), name
+        assert name == name.lower(), name
+        assert re.search(rf"^# HELP {name} \S", text, re.MULTILINE), name
+    assert not re.search(r'[{,](le|quantile)="', text)
+    # Each sample is of a family, and stands once.
+    samples = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(samples) == len(set(samples))
+    assert {sample.partition("{")[0] for sample in samples} == {name for name, _ in declared}

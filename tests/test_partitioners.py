@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import SettingsError
-from streams.kafka.partitioners import PARTITIONERS, common, murmur2, possible, require_java
+from streams.kafka.partitioners import PARTITIONERS, keyed_apart, murmur2, not_known, possible, require_java
 
 
 @pytest.mark.parametrize(
@@ -30,15 +30,21 @@ def test_keys_of_one_partitioner_are_recognised_and_others_are_not() -> None:
         assert possible([(partition_of(key, 8), key) for key in keys], 8) == {name}
 
 
-def test_inputs_written_by_different_partitioners_stop_the_worker_with_a_remedy() -> None:
-    with pytest.raises(SettingsError, match=r"impressions .* murmur2, clicks by crc32.*murmur2_random"):
-        common({"murmur2"}, {"crc32"}, 8)
+def test_inputs_written_by_different_partitioners_are_named_with_a_remedy() -> None:
+    said = keyed_apart({"murmur2"}, {"crc32"})
+    assert said.startswith("impressions are partitioned by murmur2, clicks by crc32: ")
+    assert "partitioner=murmur2_random" in said
 
 
-def test_one_partition_or_an_unknown_partitioner_is_no_reason_to_stop() -> None:
-    assert common({"murmur2"}, {"crc32"}, 1) is None
-    assert common(set(), {"crc32"}, 8) is None
-    assert common(set(PARTITIONERS), set(PARTITIONERS), 8) == "murmur2"
+def test_a_partitioner_that_may_have_written_both_or_is_unknown_is_no_difference() -> None:
+    assert keyed_apart(set(), {"crc32"}) == ""
+    assert keyed_apart(set(PARTITIONERS), {"fnv1a"}) == ""
+
+
+def test_inputs_that_no_known_partitioner_explains_are_named() -> None:
+    assert not_known({"murmur2"}, {"murmur2"}) == ""
+    assert "the newest keys of clicks are" in not_known({"murmur2"}, set())
+    assert "the newest keys of impressions and clicks are" in not_known(set(), set())
 
 
 def test_campaigns_are_refused_only_where_another_partitioner_explains_all_of_them() -> None:

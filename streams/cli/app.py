@@ -43,6 +43,10 @@ COMMANDS: Final = {
         "streams.cli.commands.upgrade:upgrade",
         "Move the join and the learner of the version before to this version, at the offsets they have committed.",
     ),
+    "repartition": Lazy(
+        "streams.cli.commands.repartition:repartition",
+        "Write the records of a topic again, each in the partition that murmur2 of its key gives, exactly once.",
+    ),
     "init": Lazy(
         "streams.cli.commands.init:init",
         "Create what is missing: Kafka topics and ClickHouse tables.",

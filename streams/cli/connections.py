@@ -40,6 +40,16 @@ def kafka_cluster() -> Cluster:
     return environment.cluster()
 
 
+def join_options_of_up() -> dict[str, str]:
+    """The options that `clickfold up` gave its join, such as `--window`; none unless `kafka_cluster` is its Kafka."""
+    if Environment().kafka_bootstrap_servers:
+        return {}
+    from streams.embedded.stack import Stack  # not needed with a real Kafka
+
+    words = ((Stack(data_dir()).kept_options() or {}).get("join", "")).split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
 def warehouse() -> Warehouse:
     """The ClickHouse of the environment or of the running embedded system. Raises SettingsError without either."""
     return warehouse_if_any() or Environment().warehouse()

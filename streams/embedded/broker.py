@@ -73,6 +73,11 @@ class Broker:
         return f"{LOOPBACK}:{self._port}"
 
     @property
+    def port(self) -> int:
+        """Port for clients. Raises BrokerError before the first start when no port was given."""
+        return int(self.bootstrap.rpartition(":")[2])
+
+    @property
     def alive(self) -> bool:
         """Whether the Java process of this broker runs."""
         return self._is_ours and self._process.alive

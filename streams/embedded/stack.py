@@ -10,12 +10,14 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import orjson
 
 from schemas.clickhouse.migrations import migrate
 from schemas.errors import SettingsError
+from streams.embedded.addresses import TITLES, USUAL, settled_port
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.embedded.ports import free_port
@@ -30,6 +32,10 @@ _READY_S = 60.0
 # What is not on the way from a click to its money has a lower priority: a tenth of a processor that others want too.
 # All threads of a worker have it only if its process begins with it.
 _LOWERED = {"learn": ("nice", "-n", "10")}
+
+
+class WorkerError(ProcessError):
+    """A worker did not start; the message has the end of its log. Kafka and ClickHouse run."""
 
 
 class Stack:
@@ -56,11 +62,21 @@ class Stack:
         self._shards = shards
         self._options = dict(options or {})
         self._input_config = input_config
+        # None: any that is free, for a stack that lasts as long as its command.
+        self._wanted_ports: Mapping[str, int] | None = None
+        self._compression = ""
 
-    def configure(self, *, partitions: int, options: Mapping[str, Sequence[str]]) -> None:
-        """Sets what `start` gives to the parts it starts. Parts that run already are not changed."""
+    def configure(
+        self, *, partitions: int, options: Mapping[str, Sequence[str]], ports: Mapping[str, int], compression: str
+    ) -> None:
+        """Sets what `start` gives to the parts it starts. Parts that run already are not changed.
+
+        `ports` of kafka and clickhouse: 0 for the one of the first start in this folder, see `addresses`.
+        """
         self._partitions = partitions
         self._options = dict(options)
+        self._wanted_ports = ports
+        self._compression = compression
 
     @classmethod
     def attach(cls, folder: Path) -> Stack | None:
@@ -96,10 +112,12 @@ class Stack:
 
         `before_workers` is called when the servers run, the topics and tables exist, and no worker runs yet.
 
-        Raises ProcessError with the end of a log, and SettingsError when the workers of this folder had other options.
+        Raises ProcessError with the end of a log, WorkerError if it is that of a worker, and SettingsError when the
+        workers of this folder had other options, or a port of theirs is taken.
         """
         self._started.clear()
         self._check_options()
+        self._settle_ports()
         if not (self.broker.alive and self.clickhouse.alive):
             # The workers know the addresses of the servers that ended; the new ones may have others.
             self._stop_workers()
@@ -111,6 +129,7 @@ class Stack:
             say("starting ClickHouse …")
             self._started.append(self.clickhouse)
             self.clickhouse.start(detached=detached)
+        self._keep_ports()
         Admin(self.cluster).create(
             partitions=self._partitions, shards=self._shards, replication=1, input_config=self._input_config
         )
@@ -123,26 +142,35 @@ class Stack:
         for name in fresh:
             self._started.append(self.workers[name])
             self._start_worker(name, detached=detached)
-        for name in fresh:
-            self.workers[name].wait_ready(lambda name=name: self.ready(name), bound_s=_READY_S)  # type: ignore[misc]
+        self._keep_ports()
+        try:
+            for name in fresh:
+                ready = partial(self.ready, name)
+                self.workers[name].wait_ready(ready, bound_s=_READY_S)
+        except ProcessError as error:
+            raise WorkerError(str(error)) from error
         self._keep_options()
-        self._ports_path.write_bytes(orjson.dumps(self.ports))
 
     def _check_options(self) -> None:
         """Raises SettingsError when the options differ from those that the state of this folder was made with.
 
         The workers would stop too, but could not name the option that differs."""
-        try:
-            kept = orjson.loads(self._options_path.read_bytes())
-        except FileNotFoundError:
-            return
-        for name in WORKERS:
-            before, given = kept.get(name, ""), " ".join(self._options.get(name, ()))
+        kept = self.kept_options()
+        for name in WORKERS if kept is not None else ():
+            before, given = (kept or {}).get(name, ""), " ".join(self._options.get(name, ()))
             if before != given:
                 raise SettingsError(
                     f"worker {name} works in {self.folder} with {before or 'no options'}, but this command gives "
                     f"{given or 'none'}; give the same options, or another --data-dir"
                 )
+
+    def kept_options(self) -> dict[str, str] | None:
+        """The options of each worker that the state of this folder was made with; None before the first start."""
+        try:
+            kept: dict[str, str] = orjson.loads(self._options_path.read_bytes())
+        except FileNotFoundError:
+            return None
+        return kept
 
     def _keep_options(self) -> None:
         kept = {name: " ".join(options) for name, options in self._options.items()}
@@ -155,6 +183,33 @@ class Stack:
             return {}
         return kept
 
+    def _keep_ports(self) -> None:
+        """Notes all ports that are known, also of a stack whose workers then do not start."""
+        servers = {"kafka": self.broker.port, "clickhouse": self.clickhouse.port}
+        self._ports_path.write_bytes(orjson.dumps({**self._kept_ports(), **servers, **self.ports}))
+
+    def _settle_ports(self) -> None:
+        """Chooses the ports of the servers that do not run. Raises SettingsError, see `addresses`."""
+        if self._wanted_ports is None:
+            return
+        kept = self._kept_ports()
+        for name in USUAL:
+            server = self.broker if name == "kafka" else self.clickhouse
+            given = self._wanted_ports[name]
+            if server.alive:
+                if given not in (0, server.port):
+                    raise SettingsError(
+                        f"{TITLES[name]} in {self.folder} listens on port {server.port}; run `clickfold down` before "
+                        f"you give --{name}-port {given}"
+                    )
+                continue
+            others = {self._wanted_ports[other] or kept.get(other, 0) for other in USUAL if other != name}
+            port = settled_port(name, given=given, kept=kept.get(name, 0), others=others)
+            if name == "kafka":
+                self.broker = Broker(self.folder / "kafka", port=port)
+            else:
+                self.clickhouse = ClickHouse(self.folder / "clickhouse", port=port, keeps_password=True)
+
     def _start_worker(self, name: str, *, detached: bool) -> None:
         # The same port as last time: for programs that read its metrics.
         port = self.ports[name] = free_port(self._kept_ports().get(name, 0))
@@ -165,6 +220,7 @@ class Stack:
             bootstrap=self.broker.bootstrap,
             clickhouse=self.clickhouse.warehouse,
             state_dir=self.folder / "state",
+            compression=self._compression,
         )
         self.workers[name].start(command, environment=environment, note={"port": str(port)}, detached=detached)
 
@@ -204,10 +260,11 @@ class Stack:
         self.clickhouse.stop()
         self.broker.stop()
 
-    def undo_start(self) -> None:
-        """Stops the parts that the last `start` started, and leaves those that ran before."""
+    def undo_start(self, *, servers: bool = True) -> None:
+        """Stops the parts that the last `start` started, without the `servers` only workers; others go on."""
         for part in reversed(self._started):
-            part.stop()
+            if servers or isinstance(part, Process):
+                part.stop()
 
     def _stop_workers(self) -> None:
         # Without Kafka they could not commit, and would wait for it.

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 _PREFIXES: Final = ("KAFKA_", "CLICKHOUSE_", "CLICKFOLD_")
 
 
-def worker_environment(*, bootstrap: str, clickhouse: Warehouse, state_dir: Path) -> dict[str, str]:
+def worker_environment(
+    *, bootstrap: str, clickhouse: Warehouse, state_dir: Path, compression: str = ""
+) -> dict[str, str]:
     """Variables to set for a worker, on top of the user's environment. An empty value means that it is not given.
 
     The user's own password, certificate or replicated cluster would make a worker fail at the embedded servers, and
@@ -28,6 +30,7 @@ def worker_environment(*, bootstrap: str, clickhouse: Warehouse, state_dir: Path
         "CLICKHOUSE_USER": clickhouse.user,
         "CLICKHOUSE_PASSWORD": clickhouse.password,
         "CLICKFOLD_STATE_DIR": str(state_dir),
+        "CLICKFOLD_COMPRESSION": compression,
     }
     # pydantic also reads names in lower case, such as `clickhouse_url`: those get the same value.
     return own | {name: own.get(name.upper(), "") for name in os.environ if name.upper().startswith(_PREFIXES)}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from schemas.seals import Seal, Start
 from schemas.totals import DIMENSIONS, Ledger
 from streams.engine.fold import Fold
 from streams.engine.ports import Disk
+from streams.join.keys import KeySample
 from streams.join.mark import JoinMark, make_mark, read_mark
 from streams.join.matching import Matching
 from streams.join.seen import Seen
@@ -44,16 +45,17 @@ class JoinFold(Fold):
         names: dict[str, str] | None = None,
         digest: str = "",
         former: str = "",
-        belongs: Callable[[bytes], int] | None = None,
+        keys: Mapping[str, KeySample] | None = None,
         shown: bool = True,
     ) -> None:
-        """`former`: the digest of the version before for these settings. `belongs`: the partition a key should be in,
-        if the partitioner is known; misplaced orphans are counted. Without `shown` no outcomes of that kind are put
-        out: only a learner reads them.
+        """`former`: the digest of the version before for these settings. `keys`: a sample of each input's, by which
+        misplaced orphans are counted; without them none is. Without `shown` no outcomes of that kind are put out: only
+        a learner reads them.
         """
         self.state = JoinState(bounds, disk, dimensions, partition=partition, campaign_partitions=campaign_partitions)
+        self.keys = keys or {}
         self._rules = Matching(
-            self.state, bounds, partition=partition, shards=shards, names=names, belongs=belongs, shown=shown
+            self.state, bounds, partition=partition, shards=shards, names=names, keys=self.keys, shown=shown
         )
         self._bounds = bounds
         self._partition = partition
@@ -139,7 +141,7 @@ class JoinFold(Fold):
 
     @property
     def misplaced(self) -> int:
-        """Orphans, since start, whose key belongs in another partition: the inputs are keyed differently."""
+        """Orphans, since start, whose impressions belong in another partition: the inputs are keyed apart."""
         return self._rules.misplaced
 
     @property

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from streams.join.former import judge_former
 from streams.join.impressions import Twins, stored_impression, stored_impressions
 from streams.join.index import Hashes
 from streams.join.judge import Fate, Int64s, Judged, judge
+from streams.join.keys import KeySample
 from streams.join.negatives import Negatives
 from streams.join.outcomes import Outcomes
 from streams.join.pending import matches
@@ -44,18 +45,19 @@ class Matching:
         partition: int,
         shards: int,
         names: dict[str, str] | None,
-        belongs: Callable[[bytes], int] | None,
+        keys: Mapping[str, KeySample],
         shown: bool,
     ) -> None:
-        """`belongs` gives the partition that a key belongs in; None if the partitioner is not known."""
+        """`keys`: a sample of each input's, or none."""
         self.state = state
         self.bounds = bounds
         self.partition = partition
-        # Orphans since start whose key belongs in another partition. It decides nothing, so no snapshot has it.
+        # Orphans since start whose impressions belong in another partition: by the partitioner of the impressions, so
+        # that an orphan is none where both inputs have the same one. It decides nothing, so no snapshot has it.
         self.misplaced = 0
         # Features since start that no model can use; the cleaned impression is what is kept and compared.
         self.features_left_out = 0
-        self._belongs = belongs
+        self._keys = keys
         self._shown = shown
         self._names = names or {name: name for name in INPUTS}
         self._negatives = Negatives(bounds.negative_rate)
@@ -118,6 +120,8 @@ class Matching:
 
     def _fold_piece(self, records: Records, log: LogState, outs: list[Out]) -> None:
         """Folds in records between which no seal begins to hold."""
+        if log.name in self._keys:
+            self._keys[log.name].add(records.keys)
         before_ms, holding = log.watermark.highest_ms, bool(log.confirmation.held)
         former = records.offsets[0] < log.moved_offset
         batch = self._decode(records, log, former=former)
@@ -297,7 +301,7 @@ class Matching:
 
     def _orphan(self, click: Click, outs: list[Out]) -> None:
         self.state.decisions.orphan += 1
-        if self._belongs is not None and self._belongs(click.impression_id.encode()) != self.partition:
+        if IMPRESSIONS in self._keys and self._keys[IMPRESSIONS].elsewhere(click.impression_id.encode()):
             self.misplaced += 1
         outs.append(self._outcomes.orphan(click))
 

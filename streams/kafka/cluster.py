@@ -10,6 +10,10 @@ from schemas.topics import topic_name
 
 # Environment variables that begin so are passed on to every client of Kafka.
 PASSED_ON: Final = "KAFKA_CONFIG_"
+# Codecs of Kafka's record batches.
+CODECS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+# Clients of every language read it without another package, see docs/operate/connect-your-tools.md.
+DEFAULT_COMPRESSION: Final = "none"
 _EXACT: Final = "is part of how clickfold stays exact"
 # Settings of librdkafka that cannot be passed on, and why.
 RESERVED: Final = {
@@ -48,8 +52,9 @@ RESERVED: Final = {
 class Cluster:
     """Where Kafka is: bootstrap servers, librdkafka's security settings by their names, and the prefix of topic names.
 
-    `passed` are further settings of librdkafka, by their names, that the user gives to every client. Raises
-    SettingsError for one that clickfold itself must set.
+    `passed` are further settings of librdkafka, by their names, that the user gives to every client. `compression` is
+    the codec of what workers write. Raises SettingsError for a codec there is not, and for a passed setting that
+    clickfold itself must set.
 
     `streams.kafka.settings` makes the settings of every client from it.
     """
@@ -59,8 +64,11 @@ class Cluster:
     security: dict[str, str] = field(default_factory=dict, repr=False)
     passed: dict[str, str] = field(default_factory=dict, repr=False)
     prefix: str = "ads."
+    compression: str = DEFAULT_COMPRESSION
 
     def __post_init__(self) -> None:
+        if self.compression not in CODECS:
+            raise SettingsError(f"CLICKFOLD_COMPRESSION is {self.compression!r}; give one of {', '.join(CODECS)}")
         for name in self.passed:
             if name in RESERVED:
                 variable = f"{PASSED_ON}{name.upper().replace('.', '_')}"

@@ -25,7 +25,14 @@ def faust_settings(cluster: Cluster, *, client_id: str = "") -> dict[str, Any]:
     named = {"broker_client_id": client_id} if client_id else {}
     passed = {own: given[name] for name, owns in _SAME.items() if name in given for own in owns}
     servers = ";".join(f"kafka://{server}" for server in given["bootstrap_servers"])
-    return {"broker": servers, "broker_credentials": _credentials(given), **named, **passed}
+    codec = None if cluster.compression == "none" else cluster.compression
+    return {
+        "broker": servers,
+        "broker_credentials": _credentials(given),
+        "producer_compression_type": codec,
+        **named,
+        **passed,
+    }
 
 
 def _credentials(given: dict[str, Any]) -> Any:

@@ -1,7 +1,8 @@
 """Which partition a producer puts a key in, for each partitioner in use: to find inputs produced with different ones.
 
 `murmur2`: Java clients, Kafka Streams, Faust, librdkafka's `murmur2_random`. `crc32`: librdkafka's default,
-`consistent_random`. `fnv1a`: Sarama and librdkafka's `fnv1a_random`.
+`consistent_random`. `fnv1a`: Sarama, kafka-go's hash balancer, librdkafka's `fnv1a_random`.
+`docs/operate/partitioners.md` has the clients.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ def _by_fnv1a(key: bytes, partitions: int) -> int:
 
 
 # From key and partition count to partition.
-PARTITIONERS: Final = {"murmur2": java_partition, "crc32": _by_crc32, "fnv1a": _by_fnv1a}
+PARTITIONERS: Final = {
+    "murmur2": java_partition,
+    "crc32": _by_crc32,
+    "fnv1a": _by_fnv1a,
+}
 
 
 def possible(keys: Iterable[tuple[int, bytes]], partitions: int) -> set[str]:
@@ -80,19 +85,30 @@ def require_java(topic: str, keys: Sequence[tuple[int, bytes]], partitions: int)
     return f"{astray} of {len(keys)} records of {topic} are not in the partition that murmur2 gives: {remedy}"
 
 
-def common(impressions: set[str], clicks: set[str], partitions: int) -> str | None:
-    """The partitioner that both inputs may have been written with; None when it is not a known one.
+# After what is wrong with the inputs.
+REMEDY: Final = (
+    "an impression and its click do not meet; produce both with one partitioner (librdkafka: "
+    "partitioner=murmur2_random), then put the records that are in Kafka right with `clickfold repartition`; see "
+    "docs/operate/partitioners.md"
+)
 
-    Raises SettingsError when both are known and differ: an impression and its click would not meet.
-    """
-    both = impressions & clicks
-    if both:
-        return sorted(both, key=list(PARTITIONERS).index)[0]
-    if impressions and clicks and partitions > 1:
-        raise SettingsError(
-            f"impressions are partitioned by {' or '.join(sorted(impressions))}, clicks by "
-            f"{' or '.join(sorted(clicks))}: "
-            "an impression and its click do not meet; produce both with one partitioner (librdkafka: "
-            "partitioner=murmur2_random) and recreate the topic that changes"
-        )
-    return None
+
+def keyed_apart(impressions: set[str], clicks: set[str]) -> str:
+    """What is wrong when no partitioner may have written both inputs; empty when one may, or one input is not known."""
+    if not impressions or not clicks or impressions & clicks:
+        return ""
+    return (
+        f"impressions are partitioned by {' or '.join(sorted(impressions))}, clicks by {' or '.join(sorted(clicks))}: "
+        f"{REMEDY}"
+    )
+
+
+def not_known(impressions: set[str], clicks: set[str]) -> str:
+    """A warning about inputs that no known partitioner explains; empty when one explains each."""
+    named = [log for log, names in (("impressions", impressions), ("clicks", clicks)) if not names]
+    if not named:
+        return ""
+    return (
+        f"the newest keys of {' and '.join(named)} are not where one partitioner that is known puts them: make sure "
+        "that all producers of both inputs use the same one; see docs/operate/partitioners.md"
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from schemas.errors import Transient
 from schemas.records import Record, Records
@@ -16,6 +17,8 @@ from streams.kafka.settings import bounds_settings, reader_settings
 
 # A look at keys must not hold up the start of a worker of a thousand partitions.
 _SAMPLE_S = 3.0
+# librdkafka's base of offsets that count from the end: less n, it means n records before the end.
+_TAIL = -2_000
 
 
 def bounds_consumer(cluster: Cluster) -> Consumer:
@@ -59,6 +62,14 @@ def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, 
 
     Waits for open transactions below that. Raises Transient when nothing comes for 30 s.
     """
+    for message in stream_messages(cluster, topic, partition, start=start, stop=stop):
+        yield Record(message.offset() or 0, message.timestamp()[1], message.key(), message.value())
+
+
+def stream_messages(
+    cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63
+) -> Iterator[Message]:
+    """As `stream_log`, with headers."""
     with closing(bounds_consumer(cluster)) as asking:
         low, high = log_bounds(asking, topic, partition)
     start, stop = max(start, low), min(stop, high)
@@ -76,7 +87,7 @@ def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, 
                     return
                 if error is None:
                     until = time.monotonic() + ANSWER_S
-                    yield Record(offset, message.timestamp()[1], message.key(), message.value())
+                    yield message
                     if offset + 1 == stop:
                         return
         raise Transient(f"{topic}[{partition}] was not readable to offset {stop} in {ANSWER_S:.0f} s")
@@ -84,20 +95,27 @@ def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, 
         consumer.close()
 
 
-def sample_keys(cluster: Cluster, role: str, partitions: int, *, most: int = 50) -> list[tuple[int, bytes]]:
-    """(partition, key) of up to `most` of the first records kept in each partition, as far as 3 s suffice."""
+def sample_keys(
+    cluster: Cluster, role: str, partitions: int, *, most: int = 50, newest: bool = False
+) -> list[tuple[int, bytes]]:
+    """(partition, key) of up to `most` records of each partition, the first ones kept or the `newest`, as far as 3 s
+    suffice."""
     consumer = Consumer(reader_settings(cluster))
-    keys: dict[int, list[bytes]] = {partition: [] for partition in range(partitions)}
+    keys: dict[int, deque[bytes]] = {partition: deque(maxlen=most) for partition in range(partitions)}
     unread = set(keys)
+    # The markers of transactions count as records.
+    first = _TAIL - 2 * most if newest else OFFSET_BEGINNING
     try:
-        consumer.assign([TopicPartition(cluster.topic(role), partition, OFFSET_BEGINNING) for partition in keys])
+        consumer.assign([TopicPartition(cluster.topic(role), partition, first) for partition in keys])
         until = time.monotonic() + _SAMPLE_S
         while unread and time.monotonic() < until:
             for message in consumer.consume(1_000, 0.05):
                 partition, key, error = message.partition() or 0, message.key(), message.error()
-                if error is None and isinstance(key, bytes) and len(keys[partition]) < most:
+                if error is None and isinstance(key, bytes) and (newest or len(keys[partition]) < most):
                     keys[partition].append(key)
-                elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                elif (error is not None and error.code() == KafkaError._PARTITION_EOF) or (
+                    error is None and not newest
+                ):
                     unread.discard(partition)
     finally:
         consumer.close()

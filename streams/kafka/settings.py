@@ -36,7 +36,6 @@ _BULK_FETCH: Final[dict[str, Any]] = {
 _BATCHES: Final[dict[str, Any]] = {
     "linger_ms": 20,
     "batch_size": 1 << 20,
-    "compression_type": "lz4",
     # Java's. Users' producers, Faust and clickfold must agree on the partition of a key; librdkafka's own default
     # would part an impression from the clicks of a Java producer.
     "partitioner": "murmur2_random",
@@ -177,6 +176,7 @@ def transactional_producer_settings(cluster: Cluster, transactional_id: str) -> 
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         queue_buffering_max_messages=1_000_000,
         queue_buffering_max_kbytes=512 << 10,
+        compression_type=cluster.compression,
         **EXACT_DELIVERY,
         **_BATCHES,
     )
@@ -190,6 +190,8 @@ def bulk_producer_settings(cluster: Cluster, *, queued_messages: int) -> dict[st
         queue_buffering_max_messages=queued_messages,
         queue_buffering_max_kbytes=128 << 10,
         delivery_report_only_error=True,
+        # Events that only workers read, and those know every codec.
+        compression_type="lz4",
         **EXACT_DELIVERY,
         **_BATCHES,
     )
@@ -204,7 +206,7 @@ def prompt_producer_settings(cluster: Cluster) -> dict[str, Any]:
 
 def letter_producer_settings(cluster: Cluster) -> dict[str, Any]:
     """The sink's producer of dead letters: few records, each confirmed."""
-    return client_settings(cluster, compression_type="lz4", **EXACT_DELIVERY)
+    return client_settings(cluster, compression_type=cluster.compression, **EXACT_DELIVERY)
 
 
 # ---- others --------------------------------------------------------------------------------------------------------

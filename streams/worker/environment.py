@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from schemas.errors import SettingsError
-from streams.kafka.cluster import PASSED_ON, Cluster
+from streams.kafka.cluster import DEFAULT_COMPRESSION, PASSED_ON, Cluster
 
 if TYPE_CHECKING:
     from streams.warehouse.client import Warehouse
@@ -53,6 +53,8 @@ class Environment(BaseSettings):
     """Password of the client's key."""
     clickfold_topic_prefix: str = "ads."
     """Start of all topics' names, and of consumer groups and transactional ids."""
+    clickfold_compression: str = ""
+    """Codec of all that workers and commands write to Kafka: `none` (when empty), `gzip`, `snappy`, `lz4` or `zstd`."""
     clickfold_data_dir: str = ""
     """Folder of the embedded system, for commands without `--data-dir`; `.clickfold/data` when empty."""
     clickhouse_url: str = ""
@@ -68,15 +70,21 @@ class Environment(BaseSettings):
     clickhouse_cluster: str = ""
     """ClickHouse cluster of one shard on whose replicas tables are made; inserts then wait for a quorum."""
 
-    def cluster(self, *, prefix: str | None = None) -> Cluster:
-        """The Kafka cluster, with a `prefix` other than the environment's if given.
+    def cluster(self, *, prefix: str | None = None, compression: str | None = None) -> Cluster:
+        """The Kafka cluster, with a `prefix` and `compression` other than the environment's if given.
 
         Raises SettingsError when none is named, or a variable for it cannot be.
         """
         if not self.kafka_bootstrap_servers:
             raise SettingsError("KAFKA_BOOTSTRAP_SERVERS is empty" + _REMEDY)
         prefix = self.clickfold_topic_prefix if prefix is None else prefix
-        return Cluster(self.kafka_bootstrap_servers, security=self._security(), passed=_passed_on(), prefix=prefix)
+        return Cluster(
+            self.kafka_bootstrap_servers,
+            security=self._security(),
+            passed=_passed_on(),
+            prefix=prefix,
+            compression=str(compression or self.clickfold_compression or DEFAULT_COMPRESSION),
+        )
 
     def _security(self) -> dict[str, str]:
         """librdkafka's security settings, only those given."""

@@ -81,7 +81,7 @@ CATALOGUE: Final = {
         _counter(_BOTH, "shared_fetched", "recoveries", "Recoveries from a shared snapshot.", "partition"),
         _gauge("join", "open_impressions", "impressions", "Impressions that may still be clicked.", "partition"),
         _gauge("join", "pending_clicks", "clicks", "Clicks whose impression may still come.", "partition"),
-        _counter("join", "misplaced_orphans", "clicks", "Orphans keyed for another partition.", "partition"),
+        _counter("join", "misplaced_orphans", "clicks", "Orphans whose impression has another partition.", "partition"),
         _counter("join", "features_left_out", "features", "Features that no model can use.", "partition"),
         _counter("join", "bad_seals", "records", "Records of ads.seals that are no seals.", "partition"),
         _gauge("join", "held_records", "records", "Far ahead of their log, unconfirmed.", "log", "partition"),

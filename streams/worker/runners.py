@@ -13,7 +13,7 @@ from pathlib import Path
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.compiled import load_kernels
-from schemas.errors import Transient
+from schemas.errors import SettingsError, Transient
 from schemas.totals import DIMENSIONS, known_dimensions
 from streams.engine.fold import Fold
 from streams.engine.pace import Pace, RunnerProgress
@@ -21,11 +21,13 @@ from streams.engine.ports import Disk
 from streams.engine.recovery import Share
 from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
+from streams.join.keys import KeySample
 from streams.join.moved import former_digest
+from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
-from streams.kafka.partitioners import PARTITIONERS, common, possible
+from streams.kafka.partitioners import PARTITIONERS, keyed_apart, not_known, possible
 from streams.kafka.reads import sample_keys
 from streams.kafka.settings import SESSION_TIMEOUT_MS
 from streams.kafka.slots import Slot
@@ -111,7 +113,8 @@ def join_runner(
     counts = admin.partition_counts()
     shards = counts[settings.cluster.topic("outcomes")]
     ids = admin.topic_ids(("impressions", "clicks"))
-    partitioner = _common_partitioner(settings.cluster, partitions, warn)
+    sampled = _sampled_keys(settings.cluster, partitions, warn)
+    partitioners = {name: partial(of, partitions=partitions) for name, of in PARTITIONERS.items()}
     decided_by = (*settings.dimensions, *ids, str(partitions), str(shards))
     digest, former = settings.bounds.digest(*decided_by), former_digest(settings.bounds, *decided_by)
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
@@ -133,7 +136,10 @@ def join_runner(
                 names=names,
                 digest=digest,
                 former=former,
-                belongs=partitioner,
+                keys={
+                    log: KeySample(partitioners, partition, [key for at, key in keys if at == partition])
+                    for log, keys in sampled.items()
+                },
             )
             return fold, disk
 
@@ -154,24 +160,20 @@ def join_runner(
         )
 
 
-def _common_partitioner(
-    cluster: Cluster, partitions: int, warn: Callable[[str], None]
-) -> Callable[[bytes], int] | None:
-    """The partition a key belongs in, judged by a sample of keys; None when no known partitioner explains them.
+def _sampled_keys(cluster: Cluster, partitions: int, warn: Callable[[str], None]) -> dict[str, list[tuple[int, bytes]]]:
+    """The newest keys of each input with their partitions. Raises SettingsError if different partitioners wrote them.
 
-    Raises SettingsError if the inputs differ.
+    The newest, so that a join can start once its producers are corrected, whatever is still in Kafka.
     """
-
-    def fitting(role: str) -> set[str]:
-        return possible(sample_keys(cluster, role, partitions), partitions)
-
     with ThreadPoolExecutor(2) as both:
-        impressions, clicks = both.map(fitting, ("impressions", "clicks"))
-    name = common(impressions, clicks, partitions)
-    if name is None:
-        warn("the inputs' partitioner is none of those known; make sure that both are produced with the same one")
-        return None
-    return partial(PARTITIONERS[name], partitions=partitions)
+        found = both.map(lambda log: sample_keys(cluster, log, partitions, newest=True), INPUTS)
+        sampled = dict(zip(INPUTS, found, strict=True))
+    impressions, clicks = (possible(sampled[log], partitions) for log in INPUTS)
+    if partitions > 1 and (apart := keyed_apart(impressions, clicks)):
+        raise SettingsError(apart)
+    if unknown := not_known(impressions, clicks):
+        warn(unknown)
+    return sampled
 
 
 @contextlib.contextmanager

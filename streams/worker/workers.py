@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,6 +20,7 @@ from streams.sink.settings import Progress, SinkSettings
 from streams.state.disk import Folder
 from streams.worker.heartbeat import QUIET_S, Heartbeat
 from streams.worker.held import HeldWatch
+from streams.worker.keys_watch import KeysWatch
 from streams.worker.late import LateWatch
 from streams.worker.lifecycle import Log, Signals
 from streams.worker.memory import collect, collect_rarely, trim
@@ -63,6 +64,7 @@ class RunnerWorker:
         watches = (
             LateWatch(lambda text: log.warning("late records", text=text)),
             HeldWatch(lambda text: log.warning("model", text=text)),
+            KeysWatch(lambda text: log.warning("keys", text=text)),
         )
 
         def stopped() -> bool:
@@ -85,7 +87,7 @@ class RunnerWorker:
             finally:
                 self._runner = None
 
-    def _now_and_then(self, watches: tuple[LateWatch, HeldWatch]) -> None:
+    def _now_and_then(self, watches: Sequence[LateWatch | HeldWatch | KeysWatch]) -> None:
         now_s = time.monotonic()
         if now_s - self._trimmed_s > _TRIM_EVERY_S:
             trim()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.outcomes import SHOWN
+from streams.embedded.ports import free_port
 from streams.embedded.stack import PARTS, WORKERS, Stack
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
@@ -35,6 +37,14 @@ class System:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.produced = 0
+        # Not the usual ports: tests that run at the same time would take them from each other.
+        kafka = free_port()
+        self.ports = kafka, free_port(other_than=kafka)
+
+    def up(self, *more: str) -> str:
+        """The first `up` in the folder."""
+        kafka, clickhouse = map(str, self.ports)
+        return self.does("up", *OPTIONS, "--kafka-port", kafka, "--clickhouse-port", clickhouse, *more)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "CLICKFOLD_DATA_DIR": str(self.folder), "COLUMNS": "200"}
@@ -79,21 +89,49 @@ class System:
     def cluster(self) -> Cluster:
         return self.stack.cluster
 
-    def produce_clicked(self, count: int) -> None:
+    def produce_clicked(self, count: int, *, clicks_by: str = "murmur2_random") -> None:
         """Impressions of now, each with a click."""
-        producer = Producer(client_settings(self.cluster, **EXACT_DELIVERY, partitioner="murmur2_random"))
+        producer, clicking = (
+            Producer(client_settings(self.cluster, **EXACT_DELIVERY, partitioner=partitioner))
+            for partitioner in ("murmur2_random", clicks_by)
+        )
         for number in range(self.produced, self.produced + count):
             impression_id, ts = f"i{number}", round(time.time() * 1_000)
             producer.produce("ads.impressions", impression_json(impression_id, ts), impression_id)
-            producer.produce("ads.clicks", click_json(f"k{number}", impression_id, ts), impression_id)
-        assert producer.flush(PATIENCE_S) == 0
+            clicking.produce("ads.clicks", click_json(f"k{number}", impression_id, ts), impression_id)
+        assert producer.flush(PATIENCE_S) == clicking.flush(PATIENCE_S) == 0
         self.produced += count
+
+    def move_impressions_on(self) -> None:
+        """Impressions in all partitions as far ahead as may be: clicks that wait for theirs become orphans."""
+        producer = Producer(client_settings(self.cluster, **EXACT_DELIVERY, partitioner="murmur2_random"))
+        for number in range(20):
+            ts = round(time.time() * 1_000) + 50_000
+            producer.produce("ads.impressions", impression_json(f"ahead-{number}", ts), f"ahead-{number}")
+        assert producer.flush(PATIENCE_S) == 0
 
     def wait_until_all_are_asked_back(self) -> None:
         """Of ClickHouse, and of the pacing counters."""
         wanted = [{"clicks": self.produced, "clicked": self.produced}]
         eventually(self.clicks, equals=wanted, what=f"{self.produced} clicks in ClickHouse")
         eventually(self.paced, equals=self.produced, what=f"{self.produced} clicks paced")
+
+    def misplaced(self) -> int:
+        with urllib.request.urlopen(self.stack.url("join"), timeout=5.0) as answer:
+            lines = answer.read().decode().splitlines()
+        name = "clickfold_misplaced_orphans_total{"
+        return round(sum(float(line.split()[-1]) for line in lines if line.startswith(name)))
+
+    def log(self, worker: str) -> str:
+        return (self.folder / "workers" / f"{worker}.log").read_text()
+
+    def codecs_of_outputs(self) -> set[int]:
+        """The codecs of all batches that workers have written, read from Kafka's files; 0 is none."""
+        found: set[int] = set()
+        for path in (self.folder / "kafka" / "data").glob("ads.*/*.log"):
+            if not path.parent.name.startswith(("ads.impressions-", "ads.clicks-")):
+                found.update(_codecs(path.read_bytes()))
+        return found
 
     def paced(self) -> int:
         try:
@@ -116,6 +154,14 @@ class System:
         assert joined == Counter(f"k{number}" for number in range(self.produced))
 
 
+def _codecs(segment: bytes) -> Iterator[int]:
+    """Of each batch: a header of 61 bytes, its length in bytes 8 to 12, its attributes in 21 and 22."""
+    at = 0
+    while at + 61 <= len(segment) and (length := int.from_bytes(segment[at + 8 : at + 12])):
+        yield segment[at + 22] & 7
+        at += 12 + length
+
+
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     system = System(tmp_path / "data")
@@ -130,7 +176,7 @@ def system(tmp_path: Path) -> Iterator[System]:
 @pytest.mark.clickhouse
 def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: System) -> None:
     assert "run `clickfold up` first" in system.refuses("query", "--sql", "SELECT 1")
-    system.does("up", *OPTIONS)
+    system.up()
     started = system.pids()
     assert set(started) == set(PARTS)
     priorities = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in started.items()}
@@ -166,15 +212,59 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     assert Stack.attach(system.folder) is None
 
     system.does("up", *OPTIONS)
+    # The ports of the first start, which saved data sources and producers name, are those of all later ones.
+    assert (system.stack.broker.port, system.stack.clickhouse.port) == system.ports
+    said = system.refuses("up", *OPTIONS, "--kafka-port", "1234")
+    assert f"listens on port {system.ports[0]}; run `clickfold down` before" in said
     system.produce_clicked(20)
     system.wait_until_all_are_asked_back()
     system.assert_joined_once()
+    assert system.codecs_of_outputs() == {0}
+    # With the bounds of `up`, which are not the defaults.
+    said = system.does("verify", "--wait", "30s")
+    assert "--window 10s" in said
+    assert "✗" not in said
+    assert "joined under settings" in system.run("verify", "--window", "11s").stdout
+
+
+@pytest.mark.broker
+@pytest.mark.clickhouse
+def test_up_leaves_kafka_up_when_the_join_refuses_so_that_the_repair_can_be_done(system: System) -> None:
+    bounds = [*OPTIONS, "--lateness", "1s"]
+    system.up("--lateness", "1s")
+    system.produce_clicked(40, clicks_by="consistent_random")
+    system.move_impressions_on()
+    eventually(system.misplaced, lambda count: count > 0, what="a misplaced orphan")
+    eventually(
+        lambda: "impressions are partitioned by murmur2, clicks by crc32" in system.log("join"),
+        what="a line of the log about it",
+    )
+    system.does("down")
+    refused = system.run("up", *bounds)
+    assert refused.returncode == 2
+    assert "impressions are partitioned by murmur2, clicks by crc32" in refused.stderr
+    assert f"Kafka (127.0.0.1:{system.ports[0]}) and ClickHouse" in refused.stderr
+    assert system.stack.running() == ["kafka", "clickhouse"]
+    assert "wrote " in system.does("repartition", "ads.clicks")
+    system.does("up", *bounds)
+    # The impressions are open still, so each click is billed, one way or the other.
+    system.wait_until_all_are_asked_back()
+
+
+@pytest.mark.clickhouse
+def test_a_port_that_is_taken_is_named_with_what_has_it(system: System) -> None:
+    with socket.create_server(("127.0.0.1", system.ports[1])):
+        said = system.refuses("up", *OPTIONS, "--clickhouse-port", str(system.ports[1]))
+    name = Path("/proc/self/comm").read_text().strip()
+    assert f"port {system.ports[1]} of ClickHouse is taken by {name} (process {os.getpid()}); " in said
+    assert "--clickhouse-port" in said
+    assert Stack.attach(system.folder) is None
 
 
 @pytest.mark.broker
 @pytest.mark.clickhouse
 def test_up_after_kafka_was_killed_tells_all_workers_where_it_is_now(system: System) -> None:
-    system.does("up", *OPTIONS)
+    system.up()
     started = system.pids()
     os.kill(started["kafka"], signal.SIGKILL)
     eventually(lambda: system.stack.running(), lambda parts: "kafka" not in parts, what="the end of Kafka")

@@ -119,6 +119,25 @@ Grace = Annotated[
     str,
     typer.Option(help="How far apart join partitions may be in event time; outcomes that are later are not measured."),
 ]
+
+
+class Codec(StrEnum):
+    """The codecs of Kafka, as `--compression` takes them."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    SNAPPY = "snappy"
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+
+
+Compression = Annotated[
+    Codec | None,
+    typer.Option(
+        help="Codec of what is written to Kafka. [default: CLICKFOLD_COMPRESSION, or none, which every client reads]",
+        show_default=False,
+    ),
+]
 MetricsPort = Annotated[
     int,
     typer.Option(

@@ -15,8 +15,10 @@ from streams.cli.commands import options
 from streams.cli.connections import DEFAULT_DATA_DIR
 from streams.cli.connections import data_dir as default_data_dir
 from streams.embedded.clickhouse.password import password_file
-from streams.embedded.stack import PARTS, WORKERS, Stack, require_embedded
+from streams.embedded.process import ProcessError
+from streams.embedded.stack import PARTS, WORKERS, Stack, WorkerError, require_embedded
 from streams.kafka.cluster import Cluster
+from streams.worker.environment import Environment
 
 DataDir = Annotated[
     Path, typer.Option(envvar="CLICKFOLD_DATA_DIR", help="Folder of the embedded system, with its data and logs.")
@@ -32,6 +34,16 @@ def up(
     skew: options.Skew = "5s",
     lateness: options.Lateness = "2m",
     negative_rate: options.NegativeRate = 0.05,
+    compression: options.Compression = None,
+    kafka_port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65_535, help="Port of Kafka; 0: that of the first start in this folder, which is 9092 if free."
+        ),
+    ] = 0,
+    clickhouse_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port of ClickHouse; 0: the same, from 8123.")
+    ] = 0,
 ) -> None:
     """Start Kafka, ClickHouse and all workers in the background, except those that run already."""
     require_embedded()
@@ -42,10 +54,22 @@ def up(
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
     stack = Stack.attach(data_dir) or Stack(data_dir)
     running = stack.running()
-    stack.configure(partitions=partitions, options={"join": join_options})
+    stack.configure(
+        partitions=partitions,
+        options={"join": join_options},
+        ports={"kafka": kafka_port, "clickhouse": clickhouse_port},
+        compression=str(compression or Environment().clickfold_compression),
+    )
     with console.status("starting …") as status:
         try:
             stack.start(status.update, detached=True, before_workers=partial(_upgrade, bounds))
+        except WorkerError as error:
+            # What the worker found wrong may be in Kafka, where only a running Kafka lets it be put right.
+            stack.undo_start(servers=False)
+            raise ProcessError(
+                f"{error}\nKafka ({stack.broker.bootstrap}) and ClickHouse ({stack.clickhouse.url}) go on, so that you "
+                "can put right what the worker names; then run `clickfold up` again, or `clickfold down`"
+            ) from error
         except BaseException:
             stack.undo_start()
             raise

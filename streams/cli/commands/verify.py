@@ -12,12 +12,17 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.errors import SettingsError
 from streams.cli.commands import options
-from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse_if_any
+from streams.cli.connections import (
+    clickhouse_errors_as_sentences,
+    join_options_of_up,
+    kafka_cluster,
+    warehouse_if_any,
+)
 from streams.cli.render.escape import escaped, escaped_json
+from streams.cli.render.records_bar import records_bar
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.pacing.settings import changelog_topic
@@ -34,6 +39,7 @@ class Format(StrEnum):
 
 
 def verify(
+    context: typer.Context,
     from_: options.From = "earliest",
     to: Annotated[str, typer.Option("--to", help="Where to end, exclusive; written as --from, or latest.")] = "latest",
     window: options.Window = "30m",
@@ -63,9 +69,14 @@ def verify(
 ) -> None:
     """Recompute from Kafka alone what a run must have written, and compare. Exit code 1 when anything differs.
 
-    Workers may keep running: only what they have committed is compared, without what may still change.
+    Workers may keep running: only what they have committed is compared, without what may still change. Beside
+    `clickfold up`, the bounds that are not given are those that it was given.
     """
     cluster = kafka_cluster()
+    stored = {option: text for option, text in join_options_of_up().items() if not _given(context, option)}
+    window, skew = stored.get("--window", window), stored.get("--skew", skew)
+    lateness = stored.get("--lateness", lateness)
+    negative_rate = float(stored.get("--negative-rate", negative_rate))
     bounds = options.join_bounds(
         window=window,
         skew=skew,
@@ -92,7 +103,7 @@ def verify(
         warehouse = warehouse_if_any()
         client = cleanup.enter_context(contextlib.closing(warehouse.connect())) if warehouse is not None else None
         pacing = _pacing_counters(cluster, pacing_url)
-        bar = cleanup.enter_context(_bar())
+        bar = cleanup.enter_context(records_bar())
         verification = Verification(
             cluster,
             request,
@@ -109,6 +120,8 @@ def verify(
         agree = not any(check.differing for check in checks)
     else:
         console = Console()
+        if stored:
+            console.print(f"With {' '.join(map(' '.join, stored.items()))}, as `clickfold up` was given.", style="dim")
         agree = show_checks(checks, console)
         judged = ", ".join(f"{count:,} {log}" for log, count in verification.events.items())
         console.print(f"{judged} in {len(verification.partitions)} partitions were recomputed.")
@@ -116,6 +129,13 @@ def verify(
             console.print(f"{name}: not compared, because none is configured and none runs here.", style="dim")
     if not agree:
         raise typer.Exit(1)
+
+
+def _given(context: typer.Context, option: str) -> bool:
+    """Whether the user gave an option."""
+    source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
+    # By name: typer does not export the type.
+    return source is not None and source.name != "DEFAULT"
 
 
 def show_checks(checks: Sequence[Check], console: Console) -> bool:
@@ -169,10 +189,3 @@ def _pacing_counters(cluster: Cluster, url: str) -> PacingCounters | None:
     topic = changelog_topic(cluster.group("pace"))
     partitions = Admin(cluster).partition_counts().get(topic)
     return PacingChangelog(cluster, topic, partitions) if partitions is not None else None
-
-
-def _bar() -> Progress:
-    """A progress bar on stderr, on a terminal only: stdout is for the answer."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

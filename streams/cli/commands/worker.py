@@ -47,6 +47,7 @@ def join(
     slot: options.Slot = "0",
     static: options.Static = True,
     accept_loss: options.AcceptLoss = False,
+    compression: options.Compression = None,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -67,7 +68,7 @@ def join(
         jump_ms=options.jump_ms(jump),
     )
     slot = options.plain_name("--slot", slot)
-    cluster = Environment().cluster()
+    cluster = Environment().cluster(compression=compression)
     settings = JoinSettings(
         cluster=cluster,
         bounds=bounds,
@@ -106,6 +107,7 @@ def learn(
     slot: options.Slot = "0",
     static: options.Static = True,
     accept_loss: options.AcceptLoss = False,
+    compression: options.Compression = None,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -115,7 +117,7 @@ def learn(
     from streams.worker.workers import RunnerWorker
 
     slot = options.plain_name("--slot", slot)
-    cluster = Environment().cluster()
+    cluster = Environment().cluster(compression=compression)
     settings = LearnSettings(
         cluster=cluster,
         group=options.plain_name("--group", group or cluster.group("learn")),
@@ -139,6 +141,7 @@ def pace(
         int, typer.Option(min=1, max=65_535, help="Port of the JSON view /pacing, /metrics, /livez and /readyz.")
     ] = 6066,
     slot: options.Slot = "0",
+    compression: options.Compression = None,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -148,7 +151,7 @@ def pace(
     from streams.worker.workers import PacingWorker
 
     slot = options.plain_name("--slot", slot)
-    cluster = Environment().cluster()
+    cluster = Environment().cluster(compression=compression)
     settings = PacingSettings(
         cluster=cluster,
         group=cluster.group("pace"),
@@ -169,6 +172,7 @@ def sink(
     ] = 1.0,
     group: options.Group = "",
     accept_loss: options.AcceptLoss = False,
+    compression: options.Compression = None,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -178,7 +182,7 @@ def sink(
     from streams.worker.workers import SinkWorker
 
     environment = Environment()
-    warehouse, cluster = environment.warehouse(), environment.cluster()
+    warehouse, cluster = environment.warehouse(), environment.cluster(compression=compression)
     settings = SinkSettings(
         cluster=cluster,
         warehouse=warehouse,
