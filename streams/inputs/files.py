@@ -1,8 +1,8 @@
-"""Users' own logs and campaigns from files: one JSON object a line, plain or gzip.
+"""Users' own logs and campaigns from files of any format that is read, in clickfold's own form or by a mapping.
 
 Any number of files are one log of one partition: the order of the files and of their lines is the order of the log, and
-the offset of a record is the number of its line from 0, counted over all files. Lines that are no events are records
-too, because the join decides what becomes of them. Blank lines are skipped; offsets then have a gap.
+the offset of a record is the number of its line, row or object from 0, counted over all files. Lines that are no events
+are records too, because the join decides what becomes of them. Blank lines are skipped; offsets then have a gap.
 """
 
 from __future__ import annotations
@@ -22,13 +22,21 @@ from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign, decode_event
 from schemas.records import Record, Records
 from schemas.rejects import Reason
 from schemas.zones import zone
-from streams.inputs.opening import DAMAGED, STDIN, Source, as_given
+from streams.formats.damage import Damaged
+from streams.formats.kinds import LINES
+from streams.formats.texts import lines, objects
+from streams.inputs.opening import STDIN, Given, Source, as_given
 from streams.inputs.order import Order
 from streams.inputs.recognise import BYTE_ORDER_MARK
 from streams.inputs.refusals import why
+from streams.inputs.rows import Count, own_compiled, plain_lines, rows_of
+from streams.inputs.unmapped import Unmapped
+from streams.mapping.compiled import Compiled, Mapped
+from streams.mapping.language import EVENTS, Declared, paths_of
 
 BATCH_RECORDS: Final = 10_000
 _NO_TIMESTAMP: Final = -1
+_SHOWN_NAMES: Final = 20
 
 
 class _Keyed(msgspec.Struct, gc=False):
@@ -37,53 +45,77 @@ class _Keyed(msgspec.Struct, gc=False):
 
 
 class Place(NamedTuple):
-    """A line of a file; lines count from 1."""
+    """A line of a file, or a row or an object; they count from 1."""
 
     file: str
     line: int
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"{self.file} line {self.line}"
+        return f"{self.file} {self.unit} {self.line}"
 
 
 class FileLog:
-    """The records of one log ('impressions' or 'clicks') from files in the order given.
+    """The records of one log ('impressions' or 'clicks') from files in the order given, of any format that is read.
 
-    `-` is standard input. `keep` copies pipes to temporary files, so that the log can be read more than once. Raises
-    SettingsError at once when a file is missing, given twice, or no JSON lines of this log.
+    `-` is standard input. `keep` copies pipes to temporary files, so that the log can be read more than once.
+    `mapping` makes events of the records of other forms; without one, fields have the names of clickfold's own form.
+    Raises SettingsError at once when a file is missing, given twice, or nothing that can be read as this log.
     """
 
-    def __init__(self, paths: Sequence[Path], log: str, *, keep: bool = False) -> None:
+    def __init__(
+        self, paths: Sequence[Given], log: str, *, keep: bool = False, mapping: Compiled | None = None
+    ) -> None:
         if not paths:
-            raise SettingsError(f"--{log} names no file; give one or more .jsonl or .jsonl.gz files, or -")
+            raise SettingsError(f"--{log} names no file; give one or more files, or -")
         self.log = log
         self.order = Order()
+        self.unmapped = Unmapped()
+        self._mapping = mapping
         paths = [as_given(path) for path in paths]
         _refuse_doubles(paths, log)
-        self._sources = [Source(path, log, keep=keep) for path in paths]
+        table = mapping.mapping.table if mapping is not None else None
+        self._sources = [Source(path, log, keep=keep, table=table) for path in paths]
         # First offset of each file that was begun, ascending.
         self._starts: list[int] = []
+        self._size = sum(source.size() for source in self._sources)
+        self._at = (0, 0)
+
+    @property
+    def part_read(self) -> float:
+        """The part of the files that was read, from 0 to 1, by their bytes; 0 while that is not known."""
+        file, done = self._at
+        if not self._size or file >= len(self._sources):
+            return 0.0
+        return min((done + self._sources[file].bytes_read()) / self._size, 1.0)
 
     def records(self) -> Iterator[Record]:
         """The records from the start, read as they are asked for.
 
         The key is the line's own `impression_id`, None where there is none. There is no Kafka timestamp, so the future
-        rule is skipped. Raises SettingsError when a gzip file is damaged or cut short.
+        rule is skipped. Records that the mapping refuses are no records; `unmapped` has them. Raises SettingsError when
+        a file is damaged or cut short.
         """
         keyed = decoder(_Keyed)
         self.order = Order()
-        for number, line in self.lines():
-            key = None
-            try:
-                found = keyed.decode(line)
-            except (ValueError, RecursionError):  # not JSON, not UTF-8, or no object
-                pass
-            else:
-                if isinstance(found.impression_id, str):
-                    key = found.impression_id.encode()
-                if isinstance(found.ts, int | float) and MIN_TS_MS <= found.ts <= MAX_TS_MS:
-                    self.order.add(int(found.ts), line)
-            yield Record(number, _NO_TIMESTAMP, key, line)
+        for events in self._events():
+            if isinstance(events, Mapped):
+                self.order.add_run(events.times_ms, events.values)
+                for number, name, value in zip(events.places, events.ids, events.values, strict=True):
+                    yield Record(number, _NO_TIMESTAMP, name.encode(), value)
+                continue
+            for number, line in events:
+                key = None
+                try:
+                    found = keyed.decode(line)
+                except (ValueError, RecursionError):  # not JSON, not UTF-8, or no object
+                    pass
+                else:
+                    if isinstance(found.impression_id, str):
+                        key = found.impression_id.encode()
+                    if isinstance(found.ts, int | float) and MIN_TS_MS <= found.ts <= MAX_TS_MS:
+                        self.order.add(int(found.ts), line)
+                yield Record(number, _NO_TIMESTAMP, key, line)
 
     def batches(self, *, most: int = BATCH_RECORDS, partition: int = 0) -> Iterator[Records]:
         """The records as columns, `most` at a time, the last batch shorter; none for an empty log."""
@@ -99,32 +131,74 @@ class FileLog:
             )
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Lines that are not blank, without what ends them, and their number from 0 over all files."""
+        """Texts of JSON that are not blank, one for each record, and their number from 0 over all files."""
+        for events in self._events():
+            if isinstance(events, Mapped):
+                yield from zip(events.places, events.values, strict=True)
+            else:
+                yield from events
+
+    def _events(self) -> Iterator[Mapped | Iterator[tuple[int, bytes]]]:
+        """The records of all files: those of our own form one by one, others by batch, with numbers over all files."""
         self._starts = []
-        start = 0
-        for source in self._sources:
+        self.unmapped = Unmapped()
+        start, done = 0, 0
+        for file, source in enumerate(self._sources):
+            self._at = file, done
             self._starts.append(start)
             self.order.next_file(source.name)
-            number = start - 1
+            count = Count()
             try:
-                with source.open() as file:
-                    for number, line in enumerate(file, start):
-                        text = line.rstrip(b"\r\n")
-                        if number == start:
-                            text = text.removeprefix(BYTE_ORDER_MARK)
-                        if text and not text.isspace():
-                            yield number, text
-            except DAMAGED as error:
-                raise source.damaged(number + 1 - start, error) from error
-            start = number + 1
+                if self._mapping is None and source.form.is_json:
+                    yield self._own_lines(source, start, count)
+                elif self._mapping is None and self.log not in EVENTS:
+                    yield from (_shifted(texts, start) for texts in plain_lines(source, self.log, count))
+                else:
+                    yield from self._mapped(source, start, count)
+            except Damaged as error:
+                raise source.damaged(count.done, error) from error
+            start += count.done
+            done += source.size()
+        self._at = len(self._sources), done
+
+    def _own_lines(self, source: Source, start: int, count: Count) -> Iterator[tuple[int, bytes]]:
+        try:
+            with source.open() as file:
+                texts = lines(file) if source.form.kind == LINES else objects(file)
+                for number, text in enumerate(texts):
+                    count.done = number + 1
+                    if number == 0:
+                        text = text.removeprefix(BYTE_ORDER_MARK)
+                    if text and not text.isspace():
+                        yield start + number, text
+        except Damaged as error:
+            raise source.damaged(count.done, error) from error
+
+    def _mapped(self, source: Source, start: int, count: Count) -> Iterator[Mapped]:
+        mapping = self._mapping or own_compiled(self.log)
+        # The first records of a log show whether the mapping is one of these files.
+        is_first = self._mapping is not None and not start
+        for batch in rows_of(source, mapping, count):
+            if batch.names is not None and (missing := mapping.missing(batch.names)) is not None:
+                raise _no_column(source, missing, batch.names)
+            if not len(batch.rows):
+                continue
+            if is_first and (wrong := mapping.never_matching(batch.rows)):
+                raise SettingsError(f"{source.subject}: {wrong[0]}")
+            is_first = False
+            events = mapping.map(batch.rows)
+            numbers = batch.numbers
+            events.places = [start + numbers[place] for place in events.places]
+            self.unmapped.add(events, [start + number for number in numbers] if events.refused else ())
+            yield events
 
     def place(self, offset: int) -> Place:
         """The file and line of a record that was read."""
         file = bisect_right(self._starts, offset) - 1
-        return Place(self._sources[file].name, offset - self._starts[file] + 1)
+        return Place(self._sources[file].name, offset - self._starts[file] + 1, self._sources[file].form.unit)
 
 
-def read_campaigns(paths: Sequence[Path]) -> list[Campaign]:
+def read_campaigns(paths: Sequence[Given]) -> list[Campaign]:
     """Campaigns in the order of their lines, several versions of one allowed. Raises SettingsError naming the line."""
     campaigns: list[Campaign] = []
     files = FileLog(paths, "campaigns")
@@ -153,7 +227,23 @@ def _no_zone(name: str) -> str:
     return f"no time zone has the name {name!r}; {example}"
 
 
-def refuse_shared(impressions: Sequence[Path], clicks: Sequence[Path]) -> None:
+def _no_column(source: Source, rule: Declared, names: Sequence[str]) -> SettingsError:
+    """The error for a file without a column that a rule needs."""
+    wanted = " or ".join(rule.rule.join or paths_of(rule.rule))
+    have = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
+    remedy = (
+        f"{rule.where}: give the path of another, a default, or optional = true"
+        if rule.place
+        else "a mapping says which is which, and `clickfold map guess` writes one"
+    )
+    return SettingsError(f"{source.subject} has no column {wanted}; it has {have or 'none'}. {remedy}")
+
+
+def _shifted(texts: Iterator[tuple[int, bytes]], start: int) -> Iterator[tuple[int, bytes]]:
+    return ((start + number, text) for number, text in texts)
+
+
+def refuse_shared(impressions: Sequence[Given], clicks: Sequence[Given]) -> None:
     """Raises SettingsError when a file is given as both logs, as by a glob that also matches the other log's file."""
     for click_path in map(as_given, clicks):
         for path in map(as_given, impressions):
@@ -169,8 +259,8 @@ def refuse_shared(impressions: Sequence[Path], clicks: Sequence[Path]) -> None:
                 )
 
 
-def _refuse_doubles(paths: Sequence[Path], log: str) -> None:
-    seen: dict[object, Path] = {}
+def _refuse_doubles(paths: Sequence[Given], log: str) -> None:
+    seen: dict[object, Given] = {}
     for path in paths:
         identity = _identity(path)
         before = seen.get(identity)
@@ -181,9 +271,9 @@ def _refuse_doubles(paths: Sequence[Path], log: str) -> None:
             raise SettingsError(f"{log} {name} is given twice{also}; its records would be duplicates: give it once")
 
 
-def _identity(path: Path) -> object:
+def _identity(path: Given) -> object:
     """What is the same for all names of a file: symbolic and hard links, other spellings of the path."""
-    if path == STDIN:
+    if path == STDIN or not isinstance(path, Path):
         return path
     try:
         status = path.stat()
@@ -192,7 +282,9 @@ def _identity(path: Path) -> object:
     return status.st_dev, status.st_ino
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(one: Given, other: Given) -> bool:
+    if not isinstance(one, Path) or not isinstance(other, Path):
+        return one == other
     try:
         # The same device, such as /dev/null, may be both logs.
         return STDIN not in (one, other) and one.is_file() and one.samefile(other)

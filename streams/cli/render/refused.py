@@ -24,6 +24,9 @@ def show_refused(
         lines += (f"note: {note}" for note in log.order.notes())
         if bad:
             lines.append(f"{log.log}: {bad:,} of {of_log['consumed']:,} late or refused")
+            lines += (
+                f"  {count:,} by the mapping, first {log.place(at)}: {why}" for count, at, why in log.unmapped.groups()
+            )
             lines += tally.lines(log)
     lines += (f"clickfold: {fault}" for fault in faults(counts))
     for line in lines:
