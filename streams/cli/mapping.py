@@ -8,7 +8,6 @@ from pathlib import Path
 
 from schemas.errors import SettingsError
 from streams.inputs.files import FileLog, refuse_shared
-from streams.inputs.opening import Given
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import EVENTS, MappingFile, read_mapping
 from streams.mapping.ready import ready, ready_names
@@ -22,7 +21,7 @@ class Mapped:
     file: MappingFile | None
     inputs: dict[str, Compiled]
 
-    def logs(self, impressions: Sequence[Given], clicks: Sequence[Given], *, keep: bool = False) -> dict[str, FileLog]:
+    def logs(self, impressions: Sequence[Path], clicks: Sequence[Path], *, keep: bool = False) -> dict[str, FileLog]:
         """Both logs. One file may be both where the mapping has a table for each. Raises SettingsError."""
         if not EVENTS.keys() <= self.inputs.keys():
             refuse_shared(impressions, clicks)

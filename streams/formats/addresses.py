@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import PosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
@@ -19,8 +20,18 @@ _BLOCK_BYTES: Final = 1 << 23
 _PACKAGES: Final = {"s3": "pip install 'clickfold[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 
 
-class Address(str):
-    """The address of a file elsewhere, as it was given."""
+class Address(PosixPath):
+    """The address of a file elsewhere, as it was given: a path whose text keeps all of its slashes."""
+
+    _text: str
+
+    def __new__(cls, text: str) -> Address:
+        self: Address = super().__new__(cls, text)
+        self._text = text
+        return self
+
+    def __str__(self) -> str:
+        return self._text
 
 
 def address(text: str) -> Address | None:
@@ -32,11 +43,11 @@ def opened(where: Address, subject: str) -> BinaryIO:
     """The bytes at an address. Raises SettingsError, which shows no password."""
     import fsspec
 
-    parts = urlsplit(where)
+    parts = urlsplit(str(where))
     if "@" in parts.netloc:
         raise SettingsError(f"the address of {subject} holds credentials; give them in the environment")
     try:
-        file: Any = fsspec.open(where, "rb", block_size=_BLOCK_BYTES).open()
+        file: Any = fsspec.open(str(where), "rb", block_size=_BLOCK_BYTES).open()
     except ImportError as error:
         raise SettingsError(
             f"{subject} needs a package for {parts.scheme}://: `{_PACKAGES.get(parts.scheme, 'pip install it')}`"

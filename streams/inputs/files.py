@@ -22,10 +22,11 @@ from schemas.events import MAX_TS_MS, MIN_TS_MS, Campaign, decode_event
 from schemas.records import Record, Records
 from schemas.rejects import Reason
 from schemas.zones import zone
+from streams.formats.addresses import Address
 from streams.formats.damage import Damaged
 from streams.formats.kinds import LINES
 from streams.formats.texts import lines, objects
-from streams.inputs.opening import STDIN, Given, Source, as_given
+from streams.inputs.opening import STDIN, Source, as_given
 from streams.inputs.order import Order
 from streams.inputs.recognise import BYTE_ORDER_MARK
 from streams.inputs.refusals import why
@@ -63,9 +64,7 @@ class FileLog:
     Raises SettingsError at once when a file is missing, given twice, or nothing that can be read as this log.
     """
 
-    def __init__(
-        self, paths: Sequence[Given], log: str, *, keep: bool = False, mapping: Compiled | None = None
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], log: str, *, keep: bool = False, mapping: Compiled | None = None) -> None:
         if not paths:
             raise SettingsError(f"--{log} names no file; give one or more files, or -")
         self.log = log
@@ -198,7 +197,7 @@ class FileLog:
         return Place(self._sources[file].name, offset - self._starts[file] + 1, self._sources[file].form.unit)
 
 
-def read_campaigns(paths: Sequence[Given]) -> list[Campaign]:
+def read_campaigns(paths: Sequence[Path]) -> list[Campaign]:
     """Campaigns in the order of their lines, several versions of one allowed. Raises SettingsError naming the line."""
     campaigns: list[Campaign] = []
     files = FileLog(paths, "campaigns")
@@ -243,7 +242,7 @@ def _shifted(texts: Iterator[tuple[int, bytes]], start: int) -> Iterator[tuple[i
     return ((start + number, text) for number, text in texts)
 
 
-def refuse_shared(impressions: Sequence[Given], clicks: Sequence[Given]) -> None:
+def refuse_shared(impressions: Sequence[Path], clicks: Sequence[Path]) -> None:
     """Raises SettingsError when a file is given as both logs, as by a glob that also matches the other log's file."""
     for click_path in map(as_given, clicks):
         for path in map(as_given, impressions):
@@ -259,8 +258,8 @@ def refuse_shared(impressions: Sequence[Given], clicks: Sequence[Given]) -> None
                 )
 
 
-def _refuse_doubles(paths: Sequence[Given], log: str) -> None:
-    seen: dict[object, Given] = {}
+def _refuse_doubles(paths: Sequence[Path], log: str) -> None:
+    seen: dict[object, Path] = {}
     for path in paths:
         identity = _identity(path)
         before = seen.get(identity)
@@ -271,9 +270,9 @@ def _refuse_doubles(paths: Sequence[Given], log: str) -> None:
             raise SettingsError(f"{log} {name} is given twice{also}; its records would be duplicates: give it once")
 
 
-def _identity(path: Given) -> object:
+def _identity(path: Path) -> object:
     """What is the same for all names of a file: symbolic and hard links, other spellings of the path."""
-    if path == STDIN or not isinstance(path, Path):
+    if path == STDIN or isinstance(path, Address):
         return path
     try:
         status = path.stat()
@@ -282,8 +281,8 @@ def _identity(path: Given) -> object:
     return status.st_dev, status.st_ino
 
 
-def _same(one: Given, other: Given) -> bool:
-    if not isinstance(one, Path) or not isinstance(other, Path):
+def _same(one: Path, other: Path) -> bool:
+    if isinstance(one, Address) or isinstance(other, Address):
         return one == other
     try:
         # The same device, such as /dev/null, may be both logs.

@@ -30,16 +30,14 @@ STDIN: Final = Path("-")
 _STDIN_NAMES: Final = frozenset({STDIN, Path("/dev/stdin"), Path("/dev/fd/0"), Path("/proc/self/fd/0")})
 # Below this, iterating over lines spends its time asking gzip for more.
 _BUFFER_BYTES: Final = 1 << 20
-# A file, or an address of one.
-Given = Path | Address
 
 
-def given(text: str) -> Given:
+def given(text: str) -> Path:
     """The address or the path that a text on the command line is."""
     return address(text) or Path(text)
 
 
-def as_given(path: Given) -> Given:
+def as_given(path: Path) -> Path:
     """The path, or `STDIN` for any name of standard input: it is one stream, whichever names it has."""
     return STDIN if path in _STDIN_NAMES else path
 
@@ -52,7 +50,7 @@ class Source:
     is read.
     """
 
-    def __init__(self, path: Given, log: str, *, keep: bool = False, table: Table | None = None) -> None:
+    def __init__(self, path: Path, log: str, *, keep: bool = False, table: Table | None = None) -> None:
         self.path = path
         self.name = "standard input" if path == STDIN else str(path)
         self._log = log
@@ -88,14 +86,17 @@ class Source:
 
     def size(self) -> int:
         """Bytes of the file as it is stored; 0 where that is not known."""
-        return self.path.stat().st_size if isinstance(self.path, Path) and self._stream is None else 0
+        if isinstance(self.path, Address) or self._stream is not None:
+            return 0
+        return self.path.stat().st_size
 
     def damaged(self, record: int, error: Exception) -> SettingsError:
         """The error for a file that cannot be read behind its record with this number, from 1."""
         unit = self.form.unit
         where = f"after {unit} {record}" if record else f"before the end of its first {unit}"
+        kind = f"{self.form.kind} and " if self.form.is_typed else ""
         return SettingsError(
-            f"{self.subject} is damaged or cut short {where}: {error}; restore it, or unpack what is "
+            f"{self.subject} is {kind}damaged or cut short {where}: {error}; restore it, or unpack what is "
             "readable and give that"
         )
 
@@ -129,11 +130,11 @@ class Source:
             raise self.damaged(0, error) from error
         beginning, whole = begin, len(begin) < HEAD_BYTES
         self._packing = packing(begin)
-        named = SUFFIXES.get(Path(self.path).suffix)
+        named = SUFFIXES.get(self.path.suffix)
         if self._packing:
             beginning, whole = head(begin, self._packing, HEAD_BYTES, whole=whole)
         elif named and begin:
-            suffix = Path(self.path).suffix
+            suffix = self.path.suffix
             raise SettingsError(
                 f"{self.subject} is not {named}, although its name ends in {suffix}; compress it, or drop the {suffix}"
             )

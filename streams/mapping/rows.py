@@ -180,7 +180,7 @@ class JsonReader:
                 row = decode(text)
                 why = "" if isinstance(row, dict) else _NO_OBJECT
             except (ValueError, RecursionError) as error:
-                row, why = None, str(error)
+                row, why = None, f"it is no JSON: {error}"
             rows.append(row)
             if why:
                 broken[place] = why

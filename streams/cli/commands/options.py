@@ -13,14 +13,14 @@ import typer
 from schemas.bounds import JoinBounds, parse_duration_ms
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
-from streams.inputs.opening import Given, given
+from streams.inputs.opening import given
 
 if TYPE_CHECKING:
     from online_models.settings import LearnerSettings
     from streams.kafka.cluster import Cluster
 
 ImpressionFiles = Annotated[
-    list[Given],
+    list[Path],
     typer.Option(
         metavar="PATH…",
         parser=given,
@@ -28,7 +28,7 @@ ImpressionFiles = Annotated[
         "- is stdin. Several files are one log, in order.",
     ),
 ]
-ClickFiles = Annotated[list[Given], typer.Option(metavar="PATH…", parser=given, help="The same of clicks.")]
+ClickFiles = Annotated[list[Path], typer.Option(metavar="PATH…", parser=given, help="The same of clicks.")]
 MappingOption = Annotated[
     str,
     typer.Option(

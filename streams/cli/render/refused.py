@@ -22,6 +22,8 @@ def show_refused(
         of_log = counts[log.log]
         bad = of_log["late"] + of_log["rejected"]
         lines += (f"note: {note}" for note in log.order.notes())
+        if log.unmapped.others:
+            lines.append(f"note: {log.unmapped.others:,} records are no {log.log} by the conditions of the mapping")
         if bad:
             lines.append(f"{log.log}: {bad:,} of {of_log['consumed']:,} late or refused")
             lines += (
