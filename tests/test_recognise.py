@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from schemas.errors import SettingsError
-from streams.inputs.files import FileLog
 from streams.formats.kinds import LINES as JSON_LINES
 from streams.formats.kinds import OBJECTS, TABLE, Form
+from streams.inputs.files import FileLog
 from streams.inputs.recognise import HEAD_BYTES, Foreign, recognised
 from tests.factories import T0, click_json, impression_json
 

@@ -23,15 +23,15 @@ class Cells(NamedTuple):
 
 
 def delimiter(text: str, *, whole: bool) -> str:
-    """The delimiter for which every line has as many cells as the first, at least two; empty when there is none."""
+    """The delimiter for which most lines have as many cells as the first, at least two; empty when there is none."""
     lines = text.split("\n")
     lines = [line for line in (lines if whole else lines[:-1]) if line.strip()][:_SEEN_LINES] or [text]
     for found in DELIMITERS:
         try:
-            widths = {len(row) for row in csv.reader(lines, delimiter=found)}
+            widths = [len(row) for row in csv.reader(lines, delimiter=found)]
         except csv.Error:
             continue
-        if len(widths) == 1 and widths.pop() > 1:
+        if widths and widths[0] > 1 and 2 * widths.count(widths[0]) > len(widths):
             return found
     return ""
 
@@ -42,8 +42,14 @@ def batches(stream: BinaryIO, found: str, names: Sequence[str], most: int) -> It
     A row with another number of cells is broken, as is one whose quotes do not end; the rows behind it are read.
     """
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, delimiter=found, strict=True)
-    rows = _rows(reader)
+    try:
+        yield from _batches(_rows(csv.reader(text, delimiter=found, strict=True)), names, most)
+    finally:
+        # The stream belongs to the caller.
+        text.detach()
+
+
+def _batches(rows: Iterator[list[str] | str], names: Sequence[str], most: int) -> Iterator[Cells]:
     number = 0
     if not names:
         first = next(rows, None)
@@ -75,8 +81,6 @@ def batches(stream: BinaryIO, found: str, names: Sequence[str], most: int) -> It
             numbers.append(number - 1)
         if batch:
             yield Cells(numbers, dict(zip(names, zip(*batch, strict=True), strict=True)), broken)
-    # The stream belongs to the caller.
-    text.detach()
 
 
 def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:

@@ -73,6 +73,7 @@ def spooled(stream: BinaryIO, packed_bytes: int) -> BinaryIO:
     while piece := stream.read(BUFFER_BYTES):
         written += len(piece)
         if written > most:
+            copy.close()
             raise SettingsError(
                 f"unpacked it has more than {most:,} bytes, {_MOST_TIMES} times what it is packed; unpack it yourself "
                 "if that is right"

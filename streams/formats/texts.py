@@ -12,9 +12,10 @@ import numpy as np
 from streams.formats.damage import Damaged
 
 _PIECE_BYTES: Final = 1 << 18
-# A text that is longer is cut, and the join refuses it for its length: 64 times what a record may have.
-LONGEST_TEXT: Final = 1 << 24
+# A text that is longer is cut, and the join refuses it for its length: 16 times what a record may have.
+LONGEST_TEXT: Final = 1 << 22
 _ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
+_MARK: Final = b"\xef\xbb\xbf"
 _BETWEEN: Final = b" \t\r\n,[]\x1e"
 _QUOTE, _OPEN, _CLOSE = 0x22, 0x7B, 0x7D
 
@@ -34,7 +35,7 @@ def objects(stream: BinaryIO) -> Iterator[bytes]:
     What is between them and is none is a text of its own, as is an object that the file ends within. So the join
     refuses it and nothing is lost. Raises Damaged for an object longer than LONGEST_TEXT.
     """
-    left = b""
+    left = stream.read(len(_MARK)).removeprefix(_MARK)
     while piece := stream.read(_PIECE_BYTES):
         found, left = _split(left + piece)
         yield from found

@@ -84,7 +84,9 @@ class FileLog:
     def part_read(self) -> float:
         """The part of the files that was read, from 0 to 1, by their bytes; 0 while that is not known."""
         file, done = self._at
-        if not self._size or file >= len(self._sources):
+        if file == len(self._sources):
+            return 1.0
+        if not self._size:
             return 0.0
         return min((done + self._sources[file].bytes_read()) / self._size, 1.0)
 
@@ -183,7 +185,7 @@ class FileLog:
             if not len(batch.rows):
                 continue
             if is_first and (wrong := mapping.never_matching(batch.rows)):
-                raise SettingsError(f"{source.subject}: {wrong[0]}")
+                raise SettingsError(f"{source.subject}: {'; '.join(map(str, wrong))}")
             is_first = False
             events = mapping.map(batch.rows)
             numbers = batch.numbers

@@ -18,7 +18,7 @@ from schemas.errors import SettingsError
 from streams.formats.addresses import Address, address, opened
 from streams.formats.damage import Damaged
 from streams.formats.encodings import encoding, recoded, recoded_head
-from streams.formats.kinds import TABLE, Form
+from streams.formats.kinds import Form
 from streams.formats.packed import SUFFIXES, head, packing, spooled, unpacked
 from streams.inputs.recognise import HEAD_BYTES, recognised
 from streams.mapping.language import Table
@@ -74,7 +74,12 @@ class Source:
         """Its bytes from the start, unpacked, and as UTF-8 where they are text."""
         packed = self._reading = self._packed()
         try:
-            yield self._unpacked(packed)
+            stream = self._unpacked(packed)
+            if not self.form.seeks or (not self._packing and stream.seekable()):
+                yield stream
+                return
+            with self._spooled(stream) as copy:
+                yield copy
         finally:
             self._reading = None
             if self._stream is None:
@@ -114,14 +119,13 @@ class Source:
 
     def _unpacked(self, packed: BinaryIO) -> BinaryIO:
         stream = unpacked(packed, self._packing) if self._packing else packed
-        if self._encoding:
-            return recoded(stream, self._encoding)
-        if self.form.seeks and (self._packing or not stream.seekable()):
-            try:
-                return spooled(stream, self.size())
-            except SettingsError as error:
-                raise SettingsError(f"{self.subject}: {error}") from error
-        return stream
+        return recoded(stream, self._encoding) if self._encoding else stream
+
+    def _spooled(self, stream: BinaryIO) -> BinaryIO:
+        try:
+            return spooled(stream, self.size())
+        except SettingsError as error:
+            raise SettingsError(f"{self.subject}: {error}") from error
 
     def _recognise(self, packed: BinaryIO, table: Table | None) -> None:
         try:
@@ -143,9 +147,7 @@ class Source:
         self._encoding = encoding(beginning)
         if self._encoding:
             beginning = recoded_head(beginning, self._encoding)
-        found = recognised(beginning, self._log, whole=whole, mapped=table is not None)
-        if isinstance(found, Form) and not found.is_typed and table is not None and (table.delimiter or table.names):
-            found = Form(TABLE, table.delimiter or found.delimiter or ",")
+        found = recognised(beginning, self._log, whole=whole, table=table)
         if isinstance(found, Form):
             self.form = found
             return

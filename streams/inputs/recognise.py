@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from streams.formats.kinds import LINES, TYPED, Form
+from streams.formats.delimited import delimiter
+from streams.formats.kinds import LINES, TABLE, TYPED, Form
 from streams.formats.packed import packing
 from streams.inputs.texts import foreign_text, holds_object
+from streams.mapping.language import Table
 
 # Large enough for some hundred events, and for the name of a format that follows a long header.
 HEAD_BYTES: Final = 1 << 16
@@ -54,11 +56,12 @@ class Foreign(NamedTuple):
     remedy: str
 
 
-def recognised(head: bytes, log: str, *, whole: bool, mapped: bool = False) -> Form | Foreign:
+def recognised(head: bytes, log: str, *, whole: bool, table: Table | None = None) -> Form | Foreign:
     """The format of a file: one that is read, or a foreign one. Nothing, and what may be JSON, is JSON lines.
 
-    `head` is its beginning, unpacked and as UTF-8; `whole` says that the file ends with it. Without a mapping, records
-    of another log than `log` ('impressions', 'clicks', 'campaigns' or 'outcomes') are foreign.
+    `head` is its beginning, unpacked and as UTF-8; `whole` says that the file ends with it. `table` is what a mapping
+    says of tables. Without a mapping, records of another log than `log` ('impressions', 'clicks', 'campaigns' or
+    'outcomes') are foreign.
     """
     for magic, name in TYPED:
         if head.startswith(magic) and (len(magic) > _LETTERS or head[_LETTERS] not in _TEXT):
@@ -70,7 +73,10 @@ def recognised(head: bytes, log: str, *, whole: bool, mapped: bool = False) -> F
     if b"\x00" in text and not holds_object(text, whole=whole):
         begins = f"it begins with the bytes {head[:8].hex(' ')}"
         return Foreign(f"not text: {begins}", _READS)
-    named = foreign_text(text, None if mapped else log, whole=whole)
+    if table is not None and (table.delimiter or table.names):
+        found_delimiter = table.delimiter or delimiter(text.decode("utf-8", "replace"), whole=whole)
+        return Form(TABLE, found_delimiter or ",")
+    named = foreign_text(text, log if table is None else None, whole=whole)
     if isinstance(named, Form):
         return named
     return Foreign(*named) if named is not None else Form(LINES)
