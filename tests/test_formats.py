@@ -8,6 +8,7 @@ import io
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from schemas.errors import SettingsError
 from streams.formats import texts
 from streams.formats.addresses import Address, address
 from streams.formats.damage import Damaged
-from streams.formats.packed import zstd
 from streams.formats.texts import objects
 from streams.inputs.files import FileLog, read_campaigns
 from tests.factories import T0
@@ -43,7 +43,17 @@ ROWS: list[dict[str, Any]] = [
 ]
 EVENTS = [orjson.dumps(row) for row in ROWS]
 FORMATS = ("jsonl", "json", "csv", "parquet", "orc", "arrow", "stream", "avro")
-PACKINGS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd.compress}
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".zst": zstd.compress,
+}
 
 
 def log_of(path: Path, **options: Any) -> FileLog:
@@ -235,6 +245,7 @@ def test_an_address_keeps_its_slashes_and_is_read_through_fsspec() -> None:
 
 READ = """
 import resource, sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from streams.inputs.files import FileLog

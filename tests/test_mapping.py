@@ -175,7 +175,12 @@ os = "device.os"
 age = { path = "age", as = "number" }
 """
     )
-    record = RECORD | {"f": {"x": 1, "os": "none", "z": [1]}, "w_1": True, "device": {"os": "ios"}, "age": "41"}
+    record: dict[str, Any] = RECORD | {
+        "f": {"x": 1, "os": "none", "z": [1]},
+        "w_1": True,
+        "device": {"os": "ios"},
+        "age": "41",
+    }
     expected = {"w_1": True, "x": 1, "os": "ios", "z": [1], "age": 41}
     assert one(text, record)["features"] == expected
     assert one(text, RECORD | {"f": 3, "age": "old"}) == 'm.toml line 11, features.age: "old" is no number'

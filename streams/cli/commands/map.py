@@ -52,7 +52,8 @@ def guess(
     sources = [Source(as_given(path), "sample", table=Table()) for path in files]
     text = guessed([Sample(source.name, first_records(source, sample)) for source in sources])
     if output is None:
-        typer.echo(escaped(text), nl=False)
+        for line in text.splitlines():
+            typer.echo(escaped(line))
         return
     with written_file(output, "mapping") as file:
         file.write(text.encode())
@@ -63,7 +64,7 @@ def check(
     impressions: options.ImpressionFiles,
     clicks: options.ClickFiles,
     mapping: options.MappingOption = "",
-    sample: Annotated[int, typer.Option(min=1, help="Records of each log to look at.")] = 100_000,
+    sample: Annotated[int, typer.Option(min=1, help="Good records of each log to look at.")] = 100_000,
     json: Annotated[bool, typer.Option("--json", help="Write the findings as one JSON object.")] = False,
 ) -> None:
     """Show what a mapping makes of files: accepted, refused and joined examples, and the delays of clicks.
