@@ -21,7 +21,7 @@ REST = 'ts = "t"\nprice_micros = "p"\n'
 
 
 def compiled(text: str, log: str = "impressions", salts: dict[str, str] | None = None) -> Compiled:
-    """The mapping of one log in a text of TOML, of the file m.toml."""
+    """The mapping of one log in a text of TOML."""
     return Compiled(read_mapping(text, "m.toml").inputs[log], salts)
 
 

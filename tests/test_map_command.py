@@ -149,7 +149,8 @@ def test_a_guess_names_what_it_could_not_find_and_is_still_a_mapping(tmp_path: P
     assert "campaign_id = { constant" in text
     guessed = tmp_path / "m.toml"
     guessed.write_text(text)
-    refused = run_here("check", "--impressions", path, "--clicks", path, "--map", guessed, command="map")
+    clicks = written(tmp_path, "clicks.jsonl", CLICK)
+    refused = run_here("check", "--impressions", path, "--clicks", clicks, "--map", guessed, command="map")
     assert refused.code == 2
     assert b'"soon" is no number' in refused.err
 
@@ -184,9 +185,8 @@ def test_check_shows_examples_what_joins_how_late_and_what_to_set(seconds: tuple
     assert done.code == 0
     shown = done.out.decode()
     assert "impressions: 9 accepted, 1 refused" in shown
-    assert (
-        f"refused 1 by the mapping, first {impressions} line 5: {mapping} line 6, price_micros: -1 is below 0" in shown
-    )
+    refused = f"first {impressions} line 5: {mapping} line 6, price_micros: -1 is below 0"
+    assert f"refused 1 by the mapping, {refused}" in shown
     assert "joined: 9 of 10 clicks, 90.0%" in shown
     assert "delay of clicks: 50.0% 5.000 s, 90.0% 9.000 s" in shown
     assert "suggested: --window 10s --skew 1s --lateness 1s" in shown
@@ -194,7 +194,7 @@ def test_check_shows_examples_what_joins_how_late_and_what_to_set(seconds: tuple
     assert found["joined_share"] == 0.9
     assert found["suggested"] == {"--window": "10s", "--skew": "1s", "--lateness": "1s"}
     few = orjson.loads(run_here(*given, "--json", "--sample", 3, command="map").out)
-    assert few["impressions"]["consumed"] == few["clicks"]["consumed"] == 3
+    assert few["impressions"]["accepted"] == few["clicks"]["accepted"] == 3
 
 
 def test_check_ends_with_code_3_when_nothing_joins(seconds: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def _no_column(source: Source, rule: Declared, names: Sequence[str]) -> Settings
         if rule.place
         else "a mapping says which is which, and `clickfold map guess` writes one"
     )
-    return SettingsError(f"{source.subject} has no column {wanted}; it has {have or 'none'}. {remedy}")
+    return SettingsError(f"{source.subject} has no column {wanted}; it has {have or 'none'}; {remedy}")
 
 
 def _shifted(texts: Iterator[tuple[int, bytes]], start: int) -> Iterator[tuple[int, bytes]]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
-from schemas.events import MAX_TS_MS, MIN_TS_MS
 from streams.mapping.times import ISO, UNITS, Times
 from streams.mapping.values import Unfit, number
 
 _PLAIN_NAME: Final = re.compile(r"[^.\[\]\"'*]+")
 _DEEPEST: Final = 6
-# How dates are written as digits, and as AppsFlyer, servers and people write them.
+_MOST: Final = 0.9
+# How dates are written as digits, and as servers and people write them.
 _PATTERNS: Final = (
     "%Y%m%d%H%M%S%f",
     "%Y%m%d%H%M%S",
@@ -60,36 +60,35 @@ class Column:
         """How its values are times: a unit or a pattern; None when they are none."""
         if not self.there:
             return None
-        if self._all_times(Times()):
+        if self._are_times(Times()):
             return {}
         for unit in (*UNITS, ISO):
-            if self._all_times(Times(unit)):
+            if self._are_times(Times(unit)):
                 return {"unit": unit}
         for pattern in _PATTERNS:
             # A pattern of digits alone reads numbers of other lengths too: the date must read as it is written.
-            if self._all_times(Times(pattern=pattern)) and self._reads_as_written(pattern):
+            if self._are_times(Times(pattern=pattern)) and self._reads_as_written(pattern):
                 return {"pattern": pattern}
         return None
 
     def moment(self) -> str:
         """Its first value as a moment, for a comment."""
         how = self.time or {}
-        found = Times(how.get("unit", ""), how.get("pattern", "")).one(self.there[0])
+        found = _fit(Times(how.get("unit", ""), how.get("pattern", "")).one, self.there)[0]
         return datetime.fromtimestamp(found / 1_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
     @cached_property
     def numbers(self) -> list[Any] | None:
-        """Its values as numbers; None when one is no number."""
-        try:
-            return [number(value) for value in self.there]
-        except Unfit:
-            return None
+        """Its values that are numbers; None when these are not most."""
+        found = _fit(number, self.there)
+        return found if self._are_most(found) else None
 
-    def _all_times(self, times: Times) -> bool:
-        try:
-            return all(MIN_TS_MS <= times.one(value) <= MAX_TS_MS for value in self.there)
-        except Unfit:
-            return False
+    def _are_times(self, times: Times) -> bool:
+        return self._are_most(_fit(times.one, self.there))
+
+    def _are_most(self, found: list[Any]) -> bool:
+        """Whether so many of the values fit that the others are errors of the data."""
+        return bool(found) and len(found) >= _MOST * len(self.there)
 
     def _reads_as_written(self, pattern: str) -> bool:
         digits = pattern.replace("%Y", "0000").replace("%f", "000")
@@ -100,6 +99,17 @@ class Column:
             or "%d." in pattern
             or all(len(str(value)) == width for value in self.there)
         )
+
+
+def _fit(read: Callable[[Any], Any], values: list[Any]) -> list[Any]:
+    """What is read of the values that can be."""
+    found = []
+    for value in values:
+        try:
+            found.append(read(value))
+        except Unfit:
+            continue
+    return found
 
 
 def columns_of(records: Sequence[Any]) -> dict[str, Column]:
@@ -132,4 +142,5 @@ def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
 def _within(path: str, name: str) -> str:
     if _PLAIN_NAME.fullmatch(name):
         return f"{path}.{name}" if path else name
-    return f'{path}["{name}"]'
+    quote = "'" if "'" not in name else '"'
+    return f"{path}[{quote}{name}{quote}]"

@@ -25,16 +25,24 @@ from streams.mapping.times import ISO
 from streams.mapping.times import UNITS as TIME_UNITS
 
 EVENTS: Final[dict[str, type[msgspec.Struct]]] = {"impressions": Impression, "clicks": Click}
-_PARTS: Final = ("where", "features", "feature_patterns", "null", "table")
+# The parts of a table besides its fields.
+PARTS: Final = {
+    "where": "Conditions on the records of this input. All must hold; other records are left to the other input.",
+    "features": "Inputs of the model, of impressions alone: a rule for each name.",
+    "feature_patterns": "Fields that become features under their own names: `context.*` takes all of an object, `f_*` "
+    "fields of the record with such names. A feature that has a rule of its own comes from that.",
+    "null": "Texts that count as absent, such as `null` or `-`.",
+    "table": "How a table without a schema is read.",
+}
 # What a rule may have besides where its value comes from, by the kind of its field.
-_KEYS: Final = {
+KEYS: Final = {
     "time": {"unit", "pattern", "zone", "origin"},
     "money": {"unit", "cpm", "click_rate"},
     "text": {"join", "with", "hash_with"},
     "share": set[str](),
     "feature": {"as"},
 }
-_ALWAYS: Final = {"path", "constant", "default", "optional"}
+ALWAYS: Final = {"path", "constant", "default", "optional"}
 
 
 class Rule(msgspec.Struct, frozen=True, rename={"with_": "with", "as_": "as"}, forbid_unknown_fields=True):
@@ -44,34 +52,55 @@ class Rule(msgspec.Struct, frozen=True, rename={"with_": "with", "as_": "as"}, f
     """
 
     path: str | list[str] = msgspec.field(default_factory=list)
+    """Where the value is, such as `imp[0].banner["w x"]`; of a list of paths the first that is there."""
     constant: str | int | float | bool | None = None
+    """The value of every record, in place of a path."""
     default: str | int | float | bool | None = None
+    """The value of a record that has none."""
     optional: bool = False
+    """The path may match nothing in any record. Without it such a rule is refused at the start."""
     unit: str = ""
+    """Of a time `s`, `ms` (also without a unit), `us`, `ns` or `iso`; of an amount `micros`, `cents` or `units`. An
+    amount without a unit must be whole micros."""
     pattern: str = ""
+    """A time as Python's `strptime` describes it, such as `%d/%b/%Y:%H:%M:%S %z`. `%f` takes one to six digits."""
     zone: str = ""
+    """Zone of times that have none, such as `Asia/Tokyo`; UTC without it. An hour that it has twice is the first."""
     origin: str = ""
+    """The moment from which numbers count; 1970 without it."""
     cpm: bool = False
+    """The amount is for a thousand impressions."""
     click_rate: float | str | None = None
+    """The share of impressions that is clicked, or a path to it: a click costs what its impressions cost, so the amount
+    is divided by it. `price_micros` with `cpm` needs it; 1 charges a click with its own impression alone."""
     join: list[str] = msgspec.field(default_factory=list)
+    """Paths whose texts are joined, in place of a path; all must be there."""
     with_: str = ""
+    """What is between joined texts."""
     hash_with: str = ""
+    """The variable of the environment that holds a salt: the value becomes its HMAC-SHA256, 32 hexadecimal digits."""
     as_: Literal["", "text", "number"] = ""
+    """What a feature becomes: `text`, or `number` where a text has one. Without it the feature stays what it is."""
 
 
 class Condition(msgspec.Struct, frozen=True, rename={"is_": "is", "not_": "not"}, forbid_unknown_fields=True):
     """What a value must be for its record to be one of this input: one of `is`, none of `not`, there or not."""
 
     is_: list[str] | None = None
+    """One of these values; `path = value` and `path = [values]` are short for it. 1, 1.0 and "1" are equal."""
     not_: list[str] | None = None
+    """None of these values; a record without a value is taken."""
     exists: bool | None = None
+    """There must be a value, or there must be none."""
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How files without a schema are read: cells between delimiters, and names where no first line has them."""
 
     delimiter: str = ""
+    """The character between cells; found by the first lines without it."""
     names: list[str] = msgspec.field(default_factory=list)
+    """The names of columns, for a file without a first line of names."""
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -161,7 +190,7 @@ class _Reader:
             raise SettingsError(f"{self._at()} is no table; write [{self._log}] and a rule a line")
         known = {field.name: field for field in msgspec.structs.fields(EVENTS[self._log])}
         known.pop("features", None)
-        parts = _PARTS if self._log == "impressions" else ("where", "null", "table")
+        parts = tuple(PARTS) if self._log == "impressions" else ("where", "null", "table")
         for key in table:
             if key not in known and key not in parts:
                 raise SettingsError(
@@ -222,10 +251,10 @@ class _Reader:
         if not isinstance(given, dict):
             raise SettingsError(f"{place}, {name}: {given!r} is no path; a fixed value is {{ constant = … }}")
         for each in given:
-            if each not in _KEYS[kind] | _ALWAYS:
+            if each not in KEYS[kind] | ALWAYS:
                 raise SettingsError(
                     f"{self._at(*key, each)}, {name}: a rule of this field has no key {each!r}; it has "
-                    f"{', '.join(sorted(_KEYS[kind] | _ALWAYS))}"
+                    f"{', '.join(sorted(KEYS[kind] | ALWAYS))}"
                 )
         rule: Rule = self._converted(given, Rule, f"{place}, {name}")
         self._check(rule, kind, f"{place}, {name}")
