@@ -145,13 +145,14 @@ creative_id = { constant = 7 }
 price_micros = { constant = 0.5, unit = "units" }
 country = "geo.country"
 """
-    for record in (
+    records: tuple[dict[str, Any], ...] = (
         {"i": "x"},
         {"data": {"i": "x"}},
         {"imp": [{"id": "x"}]},
         {"i": None, "imp": [{}, {"id": "x"}]},
         {"odd.name": "x", "data": None, "imp": {}},
-    ):
+    )
+    for record in records:
         found = one(text, record | {"t": MS, "geo": {"country": "de"}})
         assert found == {
             "impression_id": "x",
@@ -175,7 +176,8 @@ os = "device.os"
 age = { path = "age", as = "number" }
 """
     )
-    record: dict[str, Any] = RECORD | {
+    record: dict[str, Any] = {
+        **RECORD,
         "f": {"x": 1, "os": "none", "z": [1]},
         "w_1": True,
         "device": {"os": "ios"},

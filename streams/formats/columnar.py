@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final
 
+import numpy as np
+
 from schemas.errors import SettingsError
 from streams.formats.damage import Damaged
 from streams.mapping.values import LocalMs, Ms
 
 # Of a column of Parquet: without it a whole group of rows is read at once.
 _BUFFER_BYTES: Final = 1 << 20
+# Of one value. Texts that differ take more, places in a dictionary of up to 65,536 texts take less.
+_REPEATED_BYTES: Final = 3
 
 
 class Columns:
@@ -29,7 +33,11 @@ class Columns:
             if kind == "Parquet":
                 import pyarrow.parquet as pq
 
-                self._file: Any = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+                repeated = _repeated(pq.ParquetFile(file).metadata)
+                file.seek(0)
+                self._file: Any = pq.ParquetFile(
+                    file, buffer_size=_BUFFER_BYTES, pre_buffer=False, read_dictionary=repeated
+                )
                 self.rows, schema = self._file.metadata.num_rows, self._file.schema_arrow
             elif kind == "ORC":
                 import pyarrow.orc as orc
@@ -80,6 +88,21 @@ def import_pyarrow(kind: str) -> None:
         raise SettingsError(f"it is {kind}, which needs pyarrow: `pip install 'clickfold[files]'`") from error
 
 
+def _repeated(metadata: Any) -> list[str]:
+    """Columns of text that repeat few values. As dictionaries each value is made once, not once a row."""
+    if not metadata.num_row_groups:
+        return []
+    first = metadata.row_group(0)
+    chunks = [first.column(place) for place in range(first.num_columns)]
+    return [
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY"
+        and "." not in chunk.path_in_schema
+        and chunk.total_uncompressed_size < _REPEATED_BYTES * max(chunk.num_values, 1)
+    ]
+
+
 def _values(column: Any) -> Sequence[Any]:
     """The values as Python has them; moments as ms, which takes a tenth of the time of `datetime`."""
     import pyarrow as pa
@@ -90,8 +113,12 @@ def _values(column: Any) -> Sequence[Any]:
         whole = column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
         return [value if value is None else moment(value) for value in whole.to_pylist()]
     if pa.types.is_dictionary(kind):
-        return _values(column.dictionary_decode())
+        words, places = _values(column.dictionary), _values(column.indices)
+        return [None if place is None else words[place] for place in places]
     if pa.types.is_map(kind):
         return [value if value is None else dict(value) for value in column.to_pylist()]
+    if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and not column.null_count:
+        # Not `to_numpy`, which imports pandas where it is installed: as long as reading 100,000 events takes.
+        return list(np.from_dlpack(column).tolist())
     found: list[Any] = column.to_pylist()
     return found

@@ -97,39 +97,47 @@ class FileLog:
         rule is skipped. Records that the mapping refuses are no records; `unmapped` has them. Raises SettingsError when
         a file is damaged or cut short.
         """
-        keyed = decoder(_Keyed)
+        for numbers, keys, values in self._columns(1):
+            for number, key, value in zip(numbers, keys, values, strict=True):
+                yield Record(number, _NO_TIMESTAMP, key, value)
+
+    def batches(self, *, most: int = BATCH_RECORDS, partition: int = 0) -> Iterator[Records]:
+        """The records as columns, `most` at a time, the last batch shorter; none for an empty log."""
+        numbers: list[int] = []
+        keys: list[bytes | None] = []
+        values: list[bytes] = []
+        for more in self._columns(most):
+            for column, part in zip((numbers, keys, values), more, strict=True):
+                column.extend(part)  # type: ignore[attr-defined]  # each is extended by its own kind
+            while len(numbers) >= most:
+                yield self._batch(numbers[:most], keys[:most], values[:most], partition)
+                del numbers[:most], keys[:most], values[:most]
+        if numbers:
+            yield self._batch(numbers, keys, values, partition)
+
+    def _batch(self, numbers: list[int], keys: list[bytes | None], values: list[bytes], partition: int) -> Records:
+        return Records(self.log, partition, numbers, [_NO_TIMESTAMP] * len(numbers), keys, values)
+
+    def _columns(self, most: int) -> Iterator[tuple[list[int], list[bytes | None], list[bytes]]]:
+        """Numbers, keys and values of the records; those of our own form `most` at a time, others by batch."""
         self.order = Order()
         for events in self._events():
             if isinstance(events, Mapped):
                 self.order.add_run(events.times_ms, events.values)
-                for number, name, value in zip(events.places, events.ids, events.values, strict=True):
-                    yield Record(number, _NO_TIMESTAMP, name.encode(), value)
+                yield events.places, [name.encode() for name in events.ids], events.values
                 continue
-            for number, line in events:
-                key = None
-                try:
-                    found = keyed.decode(line)
-                except (ValueError, RecursionError):  # not JSON, not UTF-8, or no object
-                    pass
-                else:
-                    if isinstance(found.impression_id, str):
-                        key = found.impression_id.encode()
-                    if isinstance(found.ts, int | float) and MIN_TS_MS <= found.ts <= MAX_TS_MS:
-                        self.order.add(int(found.ts), line)
-                yield Record(number, _NO_TIMESTAMP, key, line)
+            while part := list(islice(events, most)):
+                yield [number for number, _ in part], [self._key(line) for _, line in part], [line for _, line in part]
 
-    def batches(self, *, most: int = BATCH_RECORDS, partition: int = 0) -> Iterator[Records]:
-        """The records as columns, `most` at a time, the last batch shorter; none for an empty log."""
-        records = self.records()
-        while batch := list(islice(records, most)):
-            yield Records(
-                self.log,
-                partition,
-                [record.offset for record in batch],
-                [record.record_ts_ms for record in batch],
-                [record.key for record in batch],
-                [record.value for record in batch],
-            )
+    def _key(self, line: bytes) -> bytes | None:
+        """The impression id of a line, None where it has none; its event time is noted."""
+        try:
+            found = decoder(_Keyed).decode(line)
+        except (ValueError, RecursionError):  # not JSON, not UTF-8, or no object
+            return None
+        if isinstance(found.ts, int | float) and MIN_TS_MS <= found.ts <= MAX_TS_MS:
+            self.order.add(int(found.ts), line)
+        return found.impression_id.encode() if isinstance(found.impression_id, str) else None
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Texts of JSON that are not blank, one for each record, and their number from 0 over all files."""

@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.codec import encode
 from schemas.errors import SettingsError
 from streams.mapping.language import (
     EVENTS,
@@ -34,6 +33,9 @@ from streams.mapping.times import Times
 from streams.mapping.values import PLAIN, Unfit, number, plain, shown, text, texts
 
 _NULLS: Final = (None, "")
+# The encoder of `schemas.codec`, without a call around it.
+_encode: Final = msgspec.json.Encoder().encode
+_NONE: Final = type(None)
 _HASH_CHARS: Final = 32
 
 
@@ -119,7 +121,7 @@ class Compiled:
             if not keep:
                 return Mapped([], [], [], [], refused, others)
         events = map(self._event, *(columns[place] for place in self._order))
-        values = list(map(encode, events))
+        values = list(map(_encode, events))
         return Mapped(keep, list(columns[self._id]), list(columns[self._ts]), values, refused, others)
 
     def never_matching(self, rows: Rows) -> list[SettingsError]:
@@ -152,7 +154,10 @@ class Compiled:
         self, rows: Rows, pick: Callable[[Any], Any] | None, failed: dict[int, Refused], count: int
     ) -> list[dict[str, Any] | None]:
         named = [(each.short, each.column(rows, pick, failed)) for each in self._features]
-        matched = [_taken(rows.matching(pattern), pick) for pattern in self._patterns]
+        patterns = [fields for each in self._patterns if (fields := rows.matching(each)) is not None]
+        if not named and not patterns:
+            return [None] * count
+        matched = [_taken(fields, pick) for fields in patterns]
         found: list[dict[str, Any] | None] = []
         for place in range(count):
             features: dict[str, Any] = {}
@@ -239,15 +244,29 @@ class _Field:
         return [next((value for value in row if value not in _NULLS), None) for row in zip(*columns, strict=True)]
 
     def _all(self, values: Sequence[Any]) -> Sequence[Any] | None:
-        """All values at once, when none is absent and their type allows it."""
+        """All values at once, when their type allows it."""
         types = set(map(type, values))
-        if type(None) in types or (types == {str} and "" in values):
+        if self._salt or (str in types and "" in values):
             return None
+        if _NONE in types:
+            return None if self._required and self._default is None else self._all_there(values, types - {_NONE})
+        return self._many_of(values, types)
+
+    def _all_there(self, values: Sequence[Any], types: set[type]) -> Sequence[Any] | None:
+        """The same where some are absent."""
+        if not types:
+            return [self._default] * len(values)
+        found = self._many_of([value for value in values if value is not None], types)
+        if found is None:
+            return None
+        following = iter(found)
+        return [self._default if value is None else next(following) for value in values]
+
+    def _many_of(self, values: Sequence[Any], types: set[type]) -> Sequence[Any] | None:
         try:
-            found = self._many(values, types)
+            return self._many(values, types)
         except (Unfit, ArithmeticError):
             return None
-        return None if found is None or self._salt else found
 
     def _joined(self, parts: tuple[Any, ...]) -> Any:
         if any(part in _NULLS for part in parts):

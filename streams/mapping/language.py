@@ -159,12 +159,12 @@ def read_mapping(text: str, name: str) -> MappingFile:
     return MappingFile(name, hashlib.sha256(canonical).hexdigest()[:16], inputs)
 
 
-def own_form(log: str, columns: set[str] | None = None) -> InputMapping:
-    """The mapping of files whose columns have the names of clickfold's own form; `columns` are those there are."""
+def own_form(log: str) -> InputMapping:
+    """The mapping of files whose columns have the names of clickfold's own form."""
     kind = EVENTS[log]
     fields = []
     for field in msgspec.structs.fields(kind):
-        if field.name != "features" and (field.required or columns is None or field.name in columns):
+        if field.name != "features":
             rule = Rule(path=field.name, optional=not field.required)
             fields.append(Declared(field.name, kind_of(field.name), rule))
     patterns = (field_pattern("features.*"),) if kind is Impression else ()

@@ -27,8 +27,8 @@ class Rows(Protocol):
         """The value at the path in each record."""
         ...
 
-    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]]:
-        """By record the fields that match the pattern, in their order."""
+    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]] | None:
+        """By record the fields that match the pattern, in their order; None where no record has any."""
         ...
 
 
@@ -83,7 +83,7 @@ class TableRows:
         """One record as it is."""
         return {name: column[place] for name, column in self._columns.items()}
 
-    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]]:
+    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]] | None:
         """By record the fields that match: of an object in a column, or columns whose whole names match."""
         if pattern.parent.steps and str(pattern.parent.steps[0]) in self._columns:
             return _matching(iter(self.column(pattern.parent)), pattern)
@@ -93,10 +93,12 @@ class TableRows:
             for name in self._columns
             if name.startswith(before) and pattern.takes(name.removeprefix(before))
         ]
+        if not names:
+            return None
         columns = [self._columns[name] for name, _ in names]
         return [
             {short: value for (_, short), value in zip(names, row, strict=True) if value is not None and value != ""}
-            for row in (zip(*columns, strict=True) if columns else [()] * self._rows)
+            for row in zip(*columns, strict=True)
         ]
 
 
