@@ -5,11 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import fastavro
 import orjson
-import pyarrow as pa
-import pyarrow.orc as orc
-import pyarrow.parquet as pq
 
 from streams.mapping.compiled import Compiled, Mapped
 from streams.mapping.language import read_mapping
@@ -46,6 +42,8 @@ def in_format(rows: list[dict[str, Any]], kind: str, *, group: int = 1_000) -> b
     """The rows as a file of a format; `group` is how many rows a part of it has."""
     file = io.BytesIO()
     if kind == "avro":
+        import fastavro
+
         types = {str: "string", int: "long", float: "double"}
         fields = [{"name": name, "type": ["null", types[type(value)]]} for name, value in rows[0].items()]
         schema = fastavro.parse_schema({"type": "record", "name": "r", "fields": fields})
@@ -57,10 +55,16 @@ def in_format(rows: list[dict[str, Any]], kind: str, *, group: int = 1_000) -> b
         return b"".join(orjson.dumps(row) + b"\n" for row in rows)
     if kind == "json":
         return orjson.dumps(rows, option=orjson.OPT_INDENT_2)
+    import pyarrow as pa
+
     table = pa.Table.from_pylist(rows)
     if kind == "parquet":
+        import pyarrow.parquet as pq
+
         pq.write_table(table, file, row_group_size=group)
     elif kind == "orc":
+        import pyarrow.orc as orc
+
         orc.write_table(table, file)
     else:
         opener = pa.ipc.new_file if kind == "arrow" else pa.ipc.new_stream

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.errors import SettingsError
@@ -340,6 +340,7 @@ def test_many_times_are_each_time(moments: list[int], unit: str) -> None:
         assert many == [reader.one(value) for value in values] == reader.many(list(map(str, values)), {str})
 
 
+@example([4.0280525, 16.1122085, 33.2314295], "units", False)
 @given(st.lists(st.floats(0, 2e6), min_size=1), st.sampled_from(["micros", "cents", "units"]), st.booleans())
 def test_many_amounts_are_rounded_as_exact_fractions_are(amounts: list[float], unit: str, cpm: bool) -> None:
     money = Money(unit, cpm=cpm)

@@ -118,7 +118,7 @@ def _values(column: Any) -> Sequence[Any]:
     if pa.types.is_map(kind):
         return [value if value is None else dict(value) for value in column.to_pylist()]
     if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and not column.null_count:
-        # Not `to_numpy`, which imports pandas where it is installed: as long as reading 100,000 events takes.
+        # The method of pyarrow imports pandas where it is installed, which takes as long as 50,000 events.
         return list(np.from_dlpack(column).tolist())
     found: list[Any] = column.to_pylist()
     return found

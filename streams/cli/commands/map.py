@@ -11,6 +11,7 @@ import typer
 
 from schemas.errors import SettingsError
 from streams.cli.commands import options
+from streams.cli.lazy import command_group
 from streams.cli.mapping import read_mapping_file
 from streams.cli.mapping_report import Report, lines
 from streams.cli.render.escape import escaped
@@ -22,7 +23,7 @@ from streams.mapping.guess import guess as guessed
 from streams.mapping.language import Table
 from streams.mapping.ready import ready, ready_names
 
-app = typer.Typer(no_args_is_help=True, help="Guess, check and list mappings of your own records.")
+app = command_group("Guess, check and list mappings of your own records.", no_args_is_help=True)
 
 _SAMPLE_RECORDS = 1_000
 _MOST_FILES = 2
