@@ -30,6 +30,9 @@ ALLOWED = {
     "online_models/learner.py": {"unlabelled": "part of a snapshot; the counts of a learner add up with it"},
     "streams/cli/lazy.py": {"format_commands": "Typer calls it"},
     "streams/inputs/opening.py": {"readinto": "io.BufferedReader calls it"},
+    "streams/formats/addresses.py": {"readinto": "io.BufferedReader calls it"},
+    "streams/formats/encodings.py": {"readinto": "io.BufferedReader calls it"},
+    "streams/formats/packed.py": {"readinto": "io.BufferedReader calls it"},
     "schemas/compiled.py": dict.fromkeys(
         ("ensure_cache_path", "get_cache_path", "get_source_stamp", "get_disambiguator", "from_function"),
         "numba calls it",

@@ -166,7 +166,6 @@ def test_a_log_that_is_given_plain_and_compressed_is_noted(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("s3://bucket/a.jsonl", "is an address; send its lines to standard input: `DOWNLOAD | clickfold … --clicks -`"),
         ("*.jsonl", "is a pattern that the shell has not expanded; leave out the quotes"),
         ("*.json", "is a pattern that matches no file"),
         ("", "is a folder, as is an empty name"),

@@ -21,7 +21,9 @@ ROOMS: dict[str, set[str]] = {
     "streams/kernels": {"schemas"},
     "streams/kafka": {"schemas", "streams/engine", "streams/kernels"},
     "streams/warehouse": {"schemas"},
-    "streams/inputs": {"schemas", "online_models", "streams/kafka"},
+    "streams/mapping": {"schemas"},
+    "streams/formats": {"schemas", "streams/mapping"},
+    "streams/inputs": {"schemas", "online_models", "streams/kafka", "streams/mapping", "streams/formats"},
     "streams/campaigns": {"schemas", "streams/engine"},
     "streams/join": {"schemas", "streams/engine", "streams/state", "streams/kernels"},
     "streams/learn": {"schemas", "online_models", "streams/engine", "streams/state"},
@@ -43,6 +45,7 @@ ROOMS: dict[str, set[str]] = {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
+        "streams/mapping",
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.

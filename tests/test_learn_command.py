@@ -143,11 +143,11 @@ def test_a_log_that_is_newest_first_is_said(outcomes: Path, tmp_path: Path) -> N
 
 
 def test_the_remedy_for_a_packed_file_is_a_command_that_exists_whatever_the_name(tmp_path: Path) -> None:
-    packed = tmp_path / "INPUT LOG.zst"
-    packed.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(64))
+    packed = tmp_path / "INPUT LOG.xz"
+    packed.write_bytes(b"\xfd7zXZ\x00" + bytes(64))
     with pytest.raises(SettingsError) as refused:
         run(packed)
-    assert str(refused.value).endswith("INPUT LOG.zst' | clickfold learn -`")
+    assert str(refused.value).endswith("INPUT LOG.xz' | clickfold learn -`")
 
 
 @pytest.mark.parametrize(("refused", "code"), [(2_500, 0), (2_501, 3)])

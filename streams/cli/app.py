@@ -51,6 +51,7 @@ COMMANDS: Final = {
         "streams.cli.commands.init:init",
         "Create what is missing: Kafka topics and ClickHouse tables.",
     ),
+    "map": Lazy("streams.cli.commands.map:app", "Guess, check and list mappings of your own records."),
     "fold": Lazy(
         "streams.cli.commands.fold:fold",
         "Join logs from files: outcomes as JSON lines on stdout; refused records and a last line of counts on stderr.",

@@ -1,15 +1,13 @@
-"""Opens a file, a pipe or standard input as unpacked bytes, after it was recognised by its beginning."""
+"""Opens a file, an address, a pipe or standard input as unpacked bytes, after it was recognised by its beginning."""
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import shlex
 import shutil
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import glob
@@ -17,18 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from schemas.errors import SettingsError
-from streams.inputs.recognise import GZIP_MAGIC, HEAD_BYTES, foreign
+from streams.formats.addresses import Address, address, opened
+from streams.formats.damage import Damaged
+from streams.formats.encodings import encoding, recoded, recoded_head
+from streams.formats.kinds import Form
+from streams.formats.packed import SUFFIXES, head, packing, spooled, unpacked
+from streams.inputs.recognise import HEAD_BYTES, recognised
+from streams.mapping.language import Table
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 STDIN: Final = Path("-")
 _STDIN_NAMES: Final = frozenset({STDIN, Path("/dev/stdin"), Path("/dev/fd/0"), Path("/proc/self/fd/0")})
-# What a damaged gzip file raises. A truncated one ends in EOFError.
-DAMAGED: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 # Below this, iterating over lines spends its time asking gzip for more.
 _BUFFER_BYTES: Final = 1 << 20
-_PIECE_BYTES: Final = 1 << 13
+
+
+def given(text: str) -> Path:
+    """The address or the path that a text on the command line is."""
+    return address(text) or Path(text)
 
 
 def as_given(path: Path) -> Path:
@@ -39,95 +45,116 @@ def as_given(path: Path) -> Path:
 class Source:
     """One file of a log, recognised. `open` gives its bytes from the start; a pipe is read only once unless kept.
 
-    `keep` copies a pipe to a temporary file, so that it can be read again. Raises SettingsError when the file is
-    missing, unreadable, or no JSON lines of `log`.
+    `keep` copies a pipe to a temporary file, so that it can be read again. `table` says how a table without a schema is
+    read, None for a log without a mapping. Raises SettingsError when the file is missing, unreadable, or nothing that
+    is read.
     """
 
-    def __init__(self, path: Path, log: str, *, keep: bool = False) -> None:
+    def __init__(self, path: Path, log: str, *, keep: bool = False, table: Table | None = None) -> None:
         self.path = path
         self.name = "standard input" if path == STDIN else str(path)
         self._log = log
-        self._subject = f"standard input (--{log})" if path == STDIN else f"{log} file {path}"
+        self.subject = f"standard input (--{log})" if path == STDIN else f"{log} file {path}"
         self._stream: BinaryIO | None = None
-        if not _is_regular(path, log):
-            self._stream = _kept(_opened(path, log)) if keep else _opened(path, log)
+        self._reading: BinaryIO | None = None
         self._is_kept = keep
-        self._is_gzip = False
+        if not isinstance(path, Address) and not _is_regular(path, log):
+            self._stream = _kept(self._opened()) if keep else self._opened()
+        self._packing = self._encoding = ""
+        self.form = Form()
         packed = self._packed()
         try:
-            self._recognise(packed)
+            self._recognise(packed, table)
         finally:
             if self._stream is None:
                 packed.close()
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Its bytes from the start, unpacked."""
-        packed = self._packed()
+        """Its bytes from the start, unpacked, and as UTF-8 where they are text."""
+        packed = self._reading = self._packed()
         try:
-            yield self._unpacked(packed)
+            stream = self._unpacked(packed)
+            if not self.form.seeks or (not self._packing and stream.seekable()):
+                yield stream
+                return
+            with self._spooled(stream) as copy:
+                yield copy
         finally:
+            self._reading = None
             if self._stream is None:
                 packed.close()
 
-    def damaged(self, line: int, error: Exception) -> SettingsError:
-        """The error for a gzip file that cannot be unpacked behind its line with this number, from 1."""
-        where = f"after line {line}" if line else "before the end of its first line"
+    def bytes_read(self) -> int:
+        """How many bytes of the file, as it is stored, were read so far; 0 for a pipe."""
+        return self._reading.tell() if self._reading is not None and self._reading.seekable() else 0
+
+    def size(self) -> int:
+        """Bytes of the file as it is stored; 0 where that is not known."""
+        if isinstance(self.path, Address) or self._stream is not None:
+            return 0
+        return self.path.stat().st_size
+
+    def damaged(self, record: int, error: Exception) -> SettingsError:
+        """The error for a file that cannot be read behind its record with this number, from 1."""
+        unit = self.form.unit
+        where = f"after {unit} {record}" if record else f"before the end of its first {unit}"
+        kind = f"{self.form.kind} and " if self.form.is_typed else ""
         return SettingsError(
-            f"{self._subject} is damaged or cut short {where}: {error}; restore it, or unpack what is "
+            f"{self.subject} is {kind}damaged or cut short {where}: {error}; restore it, or unpack what is "
             "readable and give that"
         )
 
+    def _opened(self) -> BinaryIO:
+        if isinstance(self.path, Address):
+            return opened(self.path, self.subject)
+        return _opened(self.path, self._log)
+
     def _packed(self) -> BinaryIO:
         if self._stream is None:
-            return _opened(self.path, self._log)
+            return self._opened()
         if self._is_kept:
             self._stream.seek(0)
         return self._stream
 
     def _unpacked(self, packed: BinaryIO) -> BinaryIO:
-        # A GzipFile hands out lines through Python; a BufferedReader around it does so in C.
-        if self._is_gzip:
-            return io.BufferedReader(_Unpacking(packed), _BUFFER_BYTES)
-        return packed
+        stream = unpacked(packed, self._packing) if self._packing else packed
+        return recoded(stream, self._encoding) if self._encoding else stream
 
-    def _recognise(self, packed: BinaryIO) -> None:
-        begin = packed.read(HEAD_BYTES)
-        head, whole = begin, len(begin) < HEAD_BYTES
-        self._is_gzip = begin.startswith(GZIP_MAGIC)
-        if self._is_gzip:
-            head, whole = _head(gzip.GzipFile(fileobj=io.BytesIO(begin)), whole=whole)
-        elif self.path.suffix == ".gz" and begin:
+    def _spooled(self, stream: BinaryIO) -> BinaryIO:
+        try:
+            return spooled(stream, self.size())
+        except SettingsError as error:
+            raise SettingsError(f"{self.subject}: {error}") from error
+
+    def _recognise(self, packed: BinaryIO, table: Table | None) -> None:
+        try:
+            begin = packed.read(HEAD_BYTES)
+        except Damaged as error:
+            raise self.damaged(0, error) from error
+        beginning, whole = begin, len(begin) < HEAD_BYTES
+        self._packing = packing(begin)
+        named = SUFFIXES.get(self.path.suffix)
+        if self._packing:
+            beginning, whole = head(begin, self._packing, HEAD_BYTES, whole=whole)
+        elif named and begin:
+            suffix = self.path.suffix
             raise SettingsError(
-                f"{self._log} file {self.path} is not gzip, although its name ends in .gz; compress it, or drop the .gz"
+                f"{self.subject} is not {named}, although its name ends in {suffix}; compress it, or drop the {suffix}"
             )
         if self._stream is not None and not self._is_kept:
             self._stream = io.BufferedReader(_Rejoined(begin, packed), _BUFFER_BYTES)
-        found = foreign(head, self._log, whole=whole)
-        if found is not None:
-            words = {"FILE": "…" if self.path == STDIN else shlex.quote(self.name), "INPUT": _from_stdin(self._log)}
-            # In one go: the name of the file may have such a word too.
-            remedy = re.sub(r"\b(?:FILE|INPUT)\b", lambda word: words[word[0]], found.remedy)
-            raise SettingsError(f"{self._subject} is {found.what}; {remedy}")
-
-
-class _Unpacking(io.RawIOBase):
-    """What a gzip file holds, as far as it can be unpacked.
-
-    A GzipFile that is asked for a megabyte drops what it has unpacked of it when it comes to the damage.
-    """
-
-    def __init__(self, packed: BinaryIO) -> None:
-        self._file = gzip.GzipFile(fileobj=packed)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer)
-        data = self._file.read1(len(view))
-        view[: len(data)] = data
-        return len(data)
+        self._encoding = encoding(beginning)
+        if self._encoding:
+            beginning = recoded_head(beginning, self._encoding)
+        found = recognised(beginning, self._log, whole=whole, table=table)
+        if isinstance(found, Form):
+            self.form = found
+            return
+        words = {"FILE": "…" if self.path == STDIN else shlex.quote(self.name), "INPUT": _from_stdin(self._log)}
+        # In one go: the name of the file may have such a word too.
+        remedy = re.sub(r"\b(?:FILE|INPUT)\b", lambda word: words[word[0]], found.remedy)
+        raise SettingsError(f"{self.subject} is {found.what}; {remedy}")
 
 
 class _Rejoined(io.RawIOBase):
@@ -156,7 +183,7 @@ def _is_regular(path: Path, log: str) -> bool:
             empty = ", as is an empty name" if path == Path() else ""
             raise SettingsError(f"{log} file {path} is a folder{empty}; name its files, such as {path}/*.jsonl")
         if not path.exists():
-            raise SettingsError(f"{log} file {path} does not exist{_missing(path, log)}")
+            raise SettingsError(f"{log} file {path} does not exist{_missing(path)}")
         return path.is_file()
     except OSError as error:
         raise _unreadable(path, log, error) from error
@@ -167,17 +194,13 @@ def _from_stdin(log: str) -> str:
     return "learn -" if log == "outcomes" else f"… --{log} -"
 
 
-def _missing(path: Path, log: str) -> str:
+def _missing(path: Path) -> str:
     """What a name of no file probably means, and what to give."""
-    # A path has one slash where the address had two.
-    address = re.match(r"([a-z][a-z0-9+]*):/+(?=[^/])", str(path))
-    if address is not None:
-        return f": it is an address; send its lines to standard input: `DOWNLOAD | clickfold {_from_stdin(log)}`"
     if set("*?[") & set(str(path)):
         if glob(str(path)):
             return ": it is a pattern that the shell has not expanded; leave out the quotes"
-        return ": it is a pattern that matches no file; give the path of a .jsonl or .jsonl.gz file"
-    return "; give the path of a .jsonl or .jsonl.gz file"
+        return ": it is a pattern that matches no file; give the path of a file"
+    return "; give the path of a file"
 
 
 def _opened(path: Path, log: str) -> BinaryIO:
@@ -201,14 +224,3 @@ def _kept(stream: BinaryIO) -> BinaryIO:
     copy = tempfile.TemporaryFile(buffering=_BUFFER_BYTES)  # noqa: SIM115  # open as long as the source
     shutil.copyfileobj(stream, copy)
     return copy  # type: ignore[return-value]  # it reads, writes and seeks; typeshed has no protocol for both
-
-
-def _head(unpacking: gzip.GzipFile, *, whole: bool) -> tuple[bytes, bool]:
-    """What can be unpacked of the beginning, and whether it is everything. Damage is reported when it is read."""
-    head = b""
-    try:
-        while len(head) < HEAD_BYTES and (piece := unpacking.read1(_PIECE_BYTES)):
-            head += piece
-    except DAMAGED:
-        return head, False
-    return head, whole and len(head) < HEAD_BYTES

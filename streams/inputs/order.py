@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -47,6 +48,21 @@ class Order:
             self.most_behind_ms = max(self.most_behind_ms, self._highest_ms - ts_ms)
             self._highest_ms = max(self._highest_ms, ts_ms)
         self._last_ms = ts_ms
+
+    def add_run(self, times_ms: Sequence[int], lines: Sequence[bytes]) -> None:
+        """The next lines of one file, with their event times: as `add` of each."""
+        if not times_ms:
+            return
+        self.add(times_ms[0], lines[0])
+        if len(times_ms) == 1:
+            return
+        times = np.array(times_ms, np.int64)
+        assert self._highest_ms is not None
+        behind = np.maximum(np.maximum.accumulate(times), self._highest_ms) - times
+        self.most_behind_ms = max(self.most_behind_ms, int(behind.max()))
+        self._highest_ms = max(self._highest_ms, int(times.max()))
+        self._last_ms = int(times[-1])
+        self.add_times(times)
 
     def add_times(self, times_ms: npt.NDArray[np.int64]) -> None:
         """The event times of many lines, in order, of which only the direction is noted."""

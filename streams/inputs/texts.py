@@ -1,19 +1,18 @@
-"""What a text holds that is no JSON lines: a JSON array, objects that are not one a line, CSV, and others by name."""
+"""What a text holds: JSON objects, one a line or otherwise, CSV, or something that is not read, by name."""
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from streams.formats.delimited import delimiter
+from streams.formats.kinds import OBJECTS, TABLE, Form
+
 _ALONE: Final = "give one object a line"
-_ONE_A_LINE: Final = f"{_ALONE}: `jq -c . FILE > LINES`"
-_ARRAY: Final = f"{_ALONE}: `jq -c '.[]' FILE > LINES`"
-_LINES: Final = "clickfold reads JSON lines: one JSON object a line, plain or gzip"
+_LINES: Final = "clickfold reads JSON objects, one a line, and CSV with a line of names"
 _MARKUP: Final = re.compile(rb"<(!doctype\s+html|html|\?xml|error)\b", re.I)
-_DELIMITERS: Final = ((b",", "CSV"), (b"\t", "TSV"), (b";", "CSV with semicolons"), (b"|", "CSV with bars"))
 _EXCERPT_CHARS: Final = 40
 _SEEN_LINES: Final = 20
 
@@ -30,10 +29,11 @@ _KINDS: Final = {
 }
 
 
-def foreign_text(text: bytes, log: str, *, whole: bool) -> tuple[str, str] | None:
-    """What a text without byte order mark is, and what to do about it; None for JSON lines of `log`, and for no text.
+def foreign_text(text: bytes, log: str | None, *, whole: bool) -> Form | tuple[str, str] | None:
+    """The form of a text without byte order mark, or what it is that is not read, and what to do about it.
 
-    `whole` says that the file ends with `text`; else its last line may be incomplete and is not judged.
+    None for JSON lines of `log` (of any log where it is None), and for no text. `whole` says that the file ends with
+    `text`; else its last line may be incomplete and is not judged.
     """
     begin = text.lstrip()
     if not begin:
@@ -46,7 +46,7 @@ def foreign_text(text: bytes, log: str, *, whole: bool) -> tuple[str, str] | Non
         return wrapper
     # The first line shows an array or an object that spans lines, although one of their lines may be an object itself.
     if objects and (_is_json(begin.partition(b"\n")[0]) or not (is_array or _spans_lines(begin))):
-        return _other_log(objects, log)
+        return _other_log(objects, log) if log is not None else None
     if is_array or (begin.startswith(b"[") and _is_json(begin.partition(b"\n")[0])):
         return _array(begin)
     if begin.startswith(b"{"):
@@ -120,22 +120,20 @@ def _other_log(objects: list[dict[str, Any]], log: str) -> tuple[str, str] | Non
     )
 
 
-def _array(begin: bytes) -> tuple[str, str]:
+def _array(begin: bytes) -> Form | tuple[str, str]:
     first, _, rest = begin.partition(b"\n")
     if _is_json(first) and rest.lstrip().startswith(b"["):
         return "not JSON lines of objects: it holds a JSON array a line", _LINES
-    return "a JSON array", _ARRAY
+    if begin[1:].lstrip().startswith((b"{", b"]")):
+        return Form(OBJECTS)
+    return "a JSON array whose elements are no objects", _LINES
 
 
-def _not_one_a_line(begin: bytes) -> tuple[str, str] | None:
+def _not_one_a_line(begin: bytes) -> Form | tuple[str, str] | None:
     """Objects that span lines, or share one. None for an object that is broken: the join says what is wrong with it."""
     if begin[1:].lstrip(b" ").startswith(b"'"):
         return "not JSON: its strings have single quotes, as Python prints a dict", "write it with json.dumps"
-    if _spans_lines(begin):
-        return "pretty-printed JSON: an object spans several lines", _ONE_A_LINE
-    if objects_in(begin) > 1:
-        return "not JSON lines: it holds several objects a line", _ONE_A_LINE
-    return None
+    return Form(OBJECTS) if _spans_lines(begin) or objects_in(begin) > 1 else None
 
 
 def objects_in(line: bytes) -> int:
@@ -175,7 +173,7 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _no_json(text: bytes, begin: bytes, *, whole: bool) -> tuple[str, str]:
+def _no_json(text: bytes, begin: bytes, *, whole: bool) -> Form | tuple[str, str]:
     if _MARKUP.match(begin):
         return "HTML or XML, as servers send with an error", "download the file again"
     if begin.startswith(b"version https://git-lfs.github.com/"):
@@ -186,12 +184,11 @@ def _no_json(text: bytes, begin: bytes, *, whole: bool) -> tuple[str, str]:
             f"not JSON lines: its objects stand behind other text, such as {before!r}",
             f"{_ALONE}: `sed 's/^[^{{]*//' FILE > LINES`",
         )
-    table = _table(text, whole=whole)
-    if table is not None:
-        remedy = f"{_LINES}. With clickhouse-local: `clickhouse local -q 'SELECT * FROM file(…) FORMAT JSONEachRow'`"
-        return f"not JSON lines: it looks like {table}", remedy
+    found = delimiter(text.decode("utf-8", "replace"), whole=whole)
+    if found:
+        return Form(TABLE, found)
     first = begin.partition(b"\n")[0].decode("utf-8", "replace").strip()
-    return f"not JSON lines: it begins with {first[:_EXCERPT_CHARS]!r}", _LINES
+    return f"neither JSON nor a table: it begins with {first[:_EXCERPT_CHARS]!r}", _LINES
 
 
 def _text_before_objects(lines: list[bytes]) -> str | None:
@@ -205,17 +202,3 @@ def _text_before_objects(lines: list[bytes]) -> str | None:
     if not behind or 2 * len(behind) < len(lines):
         return None
     return behind[0].decode("utf-8", "replace")[:_EXCERPT_CHARS]
-
-
-def _table(text: bytes, *, whole: bool) -> str | None:
-    """The name of the delimited format, if every line has as many cells as the first, at least two."""
-    lines = [line for line in _lines(text, whole=whole) if line.strip()][:_SEEN_LINES] or [text]
-    for delimiter, name in _DELIMITERS:
-        rows = csv.reader((line.decode("utf-8", "replace") for line in lines), delimiter=delimiter.decode())
-        try:
-            widths = {len(row) for row in rows}
-        except csv.Error:
-            continue
-        if len(widths) == 1 and widths.pop() > 1:
-            return name
-    return None

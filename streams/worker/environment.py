@@ -127,6 +127,11 @@ class Environment(BaseSettings):
         )
 
 
+def variable(name: str) -> str:
+    """The value of a variable that a mapping names; empty when it is not set."""
+    return os.environ.get(name, "")
+
+
 def _passed_on() -> dict[str, str]:
     """librdkafka's settings that are given as KAFKA_CONFIG_<NAME>, with `_` for `.`."""
     named = {

@@ -11,6 +11,10 @@ COMMANDS = {
         "streams.cli.bench.fold:fold",
         "Time the folds of the join in memory, without Kafka: microseconds of CPU for one event, by phase.",
     ),
+    "ingest": Lazy(
+        "streams.cli.bench.ingest:ingest",
+        "Join the same events from files of several forms: events for one second of CPU, and memory.",
+    ),
     "learn": Lazy(
         "streams.cli.bench.learn:learn",
         "Time the click models on files: rows for one second of CPU, beside Vowpal Wabbit and River if installed.",

@@ -27,6 +27,7 @@ from schemas.totals import DIMENSIONS, MEASURES
 from streams.cli.commands import options
 from streams.cli.commands.fold import outcome_line, summed_summary
 from streams.cli.commands.verify import show_checks
+from streams.cli.mapping import Mapped, read_mapping_file
 from streams.cli.render.live import Live
 from streams.cli.render.refused import show_refused
 from streams.cli.render.sources import Sources
@@ -34,10 +35,12 @@ from streams.cli.render.summary import summary
 from streams.cli.written_file import written_file
 from streams.embedded.stack import Stack, require_embedded
 from streams.inputs.feed import Feed, as_records
-from streams.inputs.files import FileLog, read_campaigns, refuse_shared
+from streams.inputs.files import FileLog, read_campaigns
 from streams.inputs.left_out import LeftOut
+from streams.inputs.opening import given
 from streams.inputs.sample import open_bandit
 from streams.inputs.tally import Tally, faults, located, unusable
+from streams.inputs.unmapped import with_unmapped
 from streams.kafka.admin import REPLAYED
 from streams.kafka.reads import read_all
 from streams.verify.pacing_counters import PacingView
@@ -64,7 +67,7 @@ class Input:
     """What is fed: both logs in order, the campaigns, and the speed in event seconds a second, None for no limit.
 
     `first_ms` and `last_ms` are its first and last event time; 0 when not known beforehand.
-    `logs` are the user's files by log; empty for the sample.
+    `logs` are the user's files by log; empty for the sample. `identity` is what a run says of their mapping.
     """
 
     impressions: Iterable[Record]
@@ -74,17 +77,28 @@ class Input:
     logs: Mapping[str, FileLog] = field(default_factory=dict)
     first_ms: int = 0
     last_ms: int = 0
+    identity: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def demo(
     impressions: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH…", help="Your impressions, JSON lines, plain or .gz; several files are one log."),
+        typer.Option(
+            metavar="PATH…",
+            parser=given,
+            help="Your impressions, in any format that `fold` reads; several files are one log.",
+        ),
     ] = None,
-    clicks: Annotated[list[Path] | None, typer.Option(metavar="PATH…", help="Your clicks.")] = None,
+    clicks: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH…", parser=given, help="Your clicks.", show_default=False)
+    ] = None,
     campaigns: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH…", help="Your campaigns with their daily budgets.")
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH…", parser=given, help="Your campaigns with their daily budgets.", show_default=False
+        ),
     ] = None,
+    mapping: options.MappingOption = "",
     speed: Annotated[str, typer.Option(help="Event seconds a second, or max. [default: 10000; max for files]")] = "",
     partitions: Annotated[int, typer.Option(min=1, max=64, help="Partitions of the inputs.")] = 4,
     window: options.Window = "30m",
@@ -98,7 +112,7 @@ def demo(
     Your files are checked first: when no record of a log can be used, nothing is started. Ends with code 3 when the
     result cannot be used, as `fold` does.
     """
-    source = _input(impressions or [], clicks or [], campaigns or [], speed)
+    source = _input(impressions or [], clicks or [], campaigns or [], speed, read_mapping_file(mapping))
     bounds = options.join_bounds(
         window=window,
         skew=skew,
@@ -141,14 +155,14 @@ def demo(
         for part in summary(client):
             console.print(part)
         ledgers = last_ledgers(stack.cluster, range(partitions))
-        counts = summed_summary(ledgers.values())
+        counts = with_unmapped(summed_summary(ledgers.values()), source.logs)
         _show_ledger(counts, console)
         if source.logs:
             tally, left_out = located(source.logs, dead_letters(stack.cluster)), LeftOut()
             left_out.look(source.logs["impressions"].lines(), all_lines=True)
             show_refused(source.logs.values(), tally, counts, left_out=left_out)
         if export is not None:
-            _export(stack, range(partitions), counts, export)
+            _export(stack, range(partitions), {**counts, **source.identity}, export)
             console.print(f"exported to {export}")
         if not show_checks(checks, console):
             raise ClickfoldError("the run differs from the batch truth as shown above; please report it")
@@ -157,10 +171,14 @@ def demo(
         raise typer.Exit(3)
 
 
-def _input(impressions: Sequence[Path], clicks: Sequence[Path], campaigns: Sequence[Path], speed: str) -> Input:
+def _input(
+    impressions: Sequence[Path], clicks: Sequence[Path], campaigns: Sequence[Path], speed: str, mapped: Mapped
+) -> Input:
     if bool(impressions) != bool(clicks):
         raise SettingsError("only one of --impressions and --clicks is given; give both, or neither for the sample")
     if not impressions:
+        if mapped.file is not None:
+            raise SettingsError("--map is given without files; give --impressions and --clicks with it")
         sample = open_bandit()
         return Input(
             _stamped(as_records(sample.impressions)),
@@ -170,14 +188,14 @@ def _input(impressions: Sequence[Path], clicks: Sequence[Path], campaigns: Seque
             first_ms=sample.impressions[0].ts,
             last_ms=max(sample.impressions[-1].ts, sample.clicks[-1].ts),
         )
-    refuse_shared(impressions, clicks)
-    logs = {log: FileLog(paths, log, keep=True) for log, paths in (("impressions", impressions), ("clicks", clicks))}
+    logs = mapped.logs(impressions, clicks, keep=True)
     return Input(
         _stamped(logs["impressions"].records()),
         _stamped(logs["clicks"].records()),
         read_campaigns(campaigns) if campaigns else [],
         _speed(speed, None),
         logs,
+        identity=mapped.identity(),
     )
 
 
@@ -188,6 +206,7 @@ def _require_usable(logs: Mapping[str, FileLog]) -> None:
     if any(refused.values()):
         none = dict.fromkeys(("accepted", "late", "duplicate", "billable"), 0)
         counts = {log: {**none, "consumed": count, "rejected": count} for log, count in refused.items()}
+        counts = with_unmapped(counts, logs)
         show_refused(logs.values(), tally, counts)
         raise typer.Exit(3)
 
@@ -267,7 +286,7 @@ def _show_ledger(counts: Mapping[str, Mapping[str, int]], console: Console) -> N
         console.print(f"  {log}: " + ", ".join(f"{name} {count:,}" for name, count in of_log.items()))
 
 
-def _export(stack: Stack, partitions: Iterable[int], counts: Mapping[str, Mapping[str, int]], folder: Path) -> None:
+def _export(stack: Stack, partitions: Iterable[int], counts: Mapping[str, Mapping[str, object]], folder: Path) -> None:
     """Writes outcomes.jsonl, and totals.csv and ledger.json with the sums over join partitions."""
     folder.mkdir(parents=True, exist_ok=True)
     with written_file(folder / "outcomes.jsonl", "export") as file:

@@ -18,11 +18,13 @@ from schemas.records import Out, Records
 from schemas.rejects import Rejected
 from schemas.totals import Ledger
 from streams.cli.commands import options
+from streams.cli.mapping import read_mapping_file
+from streams.cli.reading_bar import ReadingBar
 from streams.cli.render.escape import escaped_json
 from streams.cli.render.refused import show_refused
-from streams.inputs.files import FileLog, refuse_shared
 from streams.inputs.left_out import LeftOut
 from streams.inputs.tally import Tally, faults
+from streams.inputs.unmapped import with_unmapped
 from streams.join.fold import JoinFold
 from streams.state.disk import Folder
 
@@ -45,6 +47,7 @@ def fold(
         int | None,
         typer.Option(help="Seed for another interleaving of both logs, which gives the same set of outcomes."),
     ] = None,
+    mapping: options.MappingOption = "",
 ) -> None:
     """Join logs from files: outcomes as JSON lines on stdout; refused records and a last line of counts on stderr.
 
@@ -60,10 +63,10 @@ def fold(
         negative_rate=negative_rate,
         jump_ms=options.jump_ms(jump),
     )
-    refuse_shared(impressions, clicks)
-    logs = {"impressions": FileLog(impressions, "impressions"), "clicks": FileLog(clicks, "clicks")}
+    mapped = read_mapping_file(mapping)
+    logs = mapped.logs(impressions, clicks)
     tally, left_out = Tally(), LeftOut()
-    with tempfile.TemporaryDirectory(prefix="clickfold-fold-") as folder:
+    with tempfile.TemporaryDirectory(prefix="clickfold-fold-") as folder, ReadingBar(logs.values()) as bar:
         join = JoinFold(bounds, Folder(Path(folder)), shown=False)
         for records in interleaved({log: files.batches() for log, files in logs.items()}, interleave, join):
             outs = join.step(records)
@@ -72,14 +75,15 @@ def fold(
             _count_refused(outs, tally, records)
             _write(outs)
             _sweep_all(join, tally)
+            bar.show()
         join.finish()
         _sweep_all(join, tally)
         _write((), last=True)
-        counts = summary(join.ledger())
+        counts = with_unmapped(summary(join.ledger()), logs)
         join.close()
     left_out.count = join.features_left_out
     show_refused(logs.values(), tally, counts, left_out=left_out)
-    sys.stderr.buffer.write(orjson.dumps(counts) + b"\n")
+    sys.stderr.buffer.write(orjson.dumps({**counts, **mapped.identity()}) + b"\n")
     if faults(counts):
         raise typer.Exit(3)
 

@@ -26,6 +26,7 @@ from streams.cli.render.figures import count, decimal
 from streams.cli.written_file import written_file
 from streams.inputs.files import FileLog
 from streams.inputs.labelled import LabelledLog
+from streams.inputs.opening import given
 from streams.inputs.order import NEWEST_FIRST
 from streams.inputs.tally import fault
 
@@ -41,7 +42,9 @@ def learn(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE…", help="Outcomes as JSON lines, plain or .gz; - is stdin. All are one log, in order."
+            metavar="FILE…",
+            parser=given,
+            help="Outcomes in any format that `fold` reads; - is stdin. All are one log, in order.",
         ),
     ],
     delay: Annotated[

@@ -13,6 +13,7 @@ import typer
 from schemas.bounds import JoinBounds, parse_duration_ms
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
+from streams.inputs.opening import given
 
 if TYPE_CHECKING:
     from online_models.settings import LearnerSettings
@@ -20,9 +21,22 @@ if TYPE_CHECKING:
 
 ImpressionFiles = Annotated[
     list[Path],
-    typer.Option(metavar="PATH…", help="JSON lines, plain or .gz; - is stdin. Several files are one log, in order."),
+    typer.Option(
+        metavar="PATH…",
+        parser=given,
+        help="JSON, CSV, Parquet, ORC, Arrow or Avro; plain, .gz, .bz2 or .zst; a file, s3://…, gs://… or https://…; "
+        "- is stdin. Several files are one log, in order.",
+    ),
 ]
-ClickFiles = Annotated[list[Path], typer.Option(metavar="PATH…", help="The same of clicks.")]
+ClickFiles = Annotated[list[Path], typer.Option(metavar="PATH…", parser=given, help="The same of clicks.")]
+MappingOption = Annotated[
+    str,
+    typer.Option(
+        "--map",
+        metavar="FILE",
+        help="How records of another form become impressions and clicks: a TOML file, or the name of a ready mapping.",
+    ),
+]
 
 Window = Annotated[str, typer.Option(help="Attribution window: how long after its impression a click still counts.")]
 Skew = Annotated[str, typer.Option(help="How much earlier than its impression a click may be stamped.")]

@@ -8,6 +8,7 @@ from typing import Final
 
 from streams.cli.reference.commands import cli_page
 from streams.cli.reference.errors import errors_page
+from streams.cli.reference.mappings import mappings_page
 from streams.cli.reference.metrics import metrics_page
 from streams.cli.reference.queries import queries_page
 from streams.cli.reference.settings import settings_page
@@ -18,6 +19,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "cli.md": cli_page,
     "settings.md": settings_page,
     "topics.md": topics_page,
+    "mappings.md": mappings_page,
     "queries.md": queries_page,
     "metrics.md": metrics_page,
     "errors.md": errors_page,

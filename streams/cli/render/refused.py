@@ -22,8 +22,13 @@ def show_refused(
         of_log = counts[log.log]
         bad = of_log["late"] + of_log["rejected"]
         lines += (f"note: {note}" for note in log.order.notes())
+        if log.unmapped.others:
+            lines.append(f"note: {log.unmapped.others:,} records are no {log.log} by the conditions of the mapping")
         if bad:
             lines.append(f"{log.log}: {bad:,} of {of_log['consumed']:,} late or refused")
+            lines += (
+                f"  {count:,} by the mapping, first {log.place(at)}: {why}" for count, at, why in log.unmapped.groups()
+            )
             lines += tally.lines(log)
     lines += (f"clickfold: {fault}" for fault in faults(counts))
     for line in lines:

@@ -1,0 +1,52 @@
+"""The mapping that a command was given: read, its salts taken from the environment, made ready for both logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import SettingsError
+from streams.inputs.files import FileLog, refuse_shared
+from streams.mapping.compiled import Compiled
+from streams.mapping.language import EVENTS, MappingFile, read_mapping
+from streams.mapping.ready import ready, ready_names
+from streams.worker.environment import variable
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A mapping made ready, or none."""
+
+    file: MappingFile | None
+    inputs: dict[str, Compiled]
+
+    def logs(self, impressions: Sequence[Path], clicks: Sequence[Path], *, keep: bool = False) -> dict[str, FileLog]:
+        """Both logs. One file may be both where the mapping has a table for each. Raises SettingsError."""
+        if not EVENTS.keys() <= self.inputs.keys():
+            refuse_shared(impressions, clicks)
+        given = {"impressions": impressions, "clicks": clicks}
+        return {log: FileLog(paths, log, keep=keep, mapping=self.inputs.get(log)) for log, paths in given.items()}
+
+    def identity(self) -> dict[str, dict[str, str]]:
+        """What a run says of its mapping: its name and the digest of what it says."""
+        return {"mapping": {"name": self.file.name, "digest": self.file.digest}} if self.file is not None else {}
+
+
+def read_mapping_file(name: str) -> Mapped:
+    """The mapping in a file, or a ready one by its name; none for an empty name. Raises SettingsError."""
+    if not name:
+        return Mapped(None, {})
+    text = ready(name)
+    if text is None:
+        try:
+            text = Path(name).read_text("utf-8-sig")
+        except FileNotFoundError as error:
+            raise SettingsError(
+                f"--map {name} is no file and no ready mapping; ready ones are {', '.join(ready_names())}"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"--map {name} cannot be read: {error}") from error
+    file = read_mapping(text, name)
+    salts = {each: variable(each) for each in file.salts()}
+    return Mapped(file, {log: Compiled(one, salts) for log, one in file.inputs.items()})

@@ -1,0 +1,141 @@
+"""What files give under a mapping, without a run: what is accepted, refused and joined, and how late clicks come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from schemas.codec import encode
+from schemas.events import Click, Impression
+from schemas.reading import Unreadable, read_click, read_impression
+from streams.inputs.files import FileLog
+from streams.inputs.tally import Tally, faults
+
+_EXAMPLES: Final = 2
+_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
+# Windows and other bounds that people choose: the least that holds nearly all is suggested.
+_ROUND_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400)
+_DAY_S: Final = 86_400
+_HELD: Final = 0.995
+
+
+@dataclass
+class Report:
+    """The findings. Times are ms; `delays_ms` are of clicks whose impression is in the sample, sorted."""
+
+    logs: Mapping[str, FileLog]
+    counts: dict[str, dict[str, int]]
+    tally: Tally
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    joined: list[str] = field(default_factory=list)
+    delays_ms: list[int] = field(default_factory=list)
+    clicks: int = 0
+
+    @classmethod
+    def of(cls, logs: Mapping[str, FileLog], sample: int) -> Report:
+        """Reads at most `sample` records of each log."""
+        counts = {log: dict.fromkeys(("consumed", "accepted", "late", "rejected"), 0) for log in logs}
+        report = cls(logs, counts, Tally())
+        shown: dict[str, Impression] = {}
+        for impression in report._accepted("impressions", sample):
+            assert isinstance(impression, Impression)
+            shown.setdefault(impression.impression_id, impression)
+        for click in report._accepted("clicks", sample):
+            assert isinstance(click, Click)
+            report.clicks += 1
+            found = shown.get(click.impression_id)
+            if found is not None:
+                report.delays_ms.append(click.ts - found.ts)
+                if len(report.joined) < _EXAMPLES:
+                    report.joined.append(f"{encode(click).decode()} on {encode(found).decode()}")
+        report.delays_ms.sort()
+        counts["clicks"]["billable"] = len(report.delays_ms)
+        return report
+
+    def faults(self) -> list[str]:
+        """Why a run could not be used; none when it could."""
+        return faults(self.counts)
+
+    def share(self) -> float | None:
+        """The share of clicks whose impression is in the sample; None without clicks."""
+        return len(self.delays_ms) / self.clicks if self.clicks else None
+
+    def quantile(self, part: float) -> int:
+        """The delay that this part of joined clicks does not exceed."""
+        return self.delays_ms[min(int(part * len(self.delays_ms)), len(self.delays_ms) - 1)]
+
+    def suggested(self) -> dict[str, str]:
+        """Options that hold nearly all of the sample."""
+        found = {}
+        if self.delays_ms:
+            found["--window"] = _duration(max(self.quantile(_HELD), 1))
+            found["--skew"] = _duration(max(-self.delays_ms[0], 1))
+        behind_ms = max(log.order.most_behind_ms for log in self.logs.values())
+        return found | {"--lateness": _duration(max(behind_ms, 1))}
+
+    def figures(self) -> dict[str, Any]:
+        """The findings as one object of JSON."""
+        quantiles = {str(part): self.quantile(part) for part in _QUANTILES} if self.delays_ms else {}
+        return {
+            **self.counts,
+            "joined_share": self.share(),
+            "delay_ms": quantiles,
+            "most_behind_ms": {log: files.order.most_behind_ms for log, files in self.logs.items()},
+            "suggested": self.suggested(),
+        }
+
+    def _accepted(self, log: str, sample: int) -> Iterator[Impression | Click]:
+        files, counts = self.logs[log], self.counts[log]
+        for record in islice(files.records(), sample):
+            line = record.value or b""
+            read = read_impression(line) if log == "impressions" else read_click(line)
+            counts["consumed"] += 1
+            if isinstance(read, Unreadable):
+                counts["rejected"] += 1
+                self.tally.add(log, reason=read.reason, detail=read.detail, offset=record.offset, line=line)
+                continue
+            counts["accepted"] += 1
+            event = read if isinstance(read, Click) else read.impression
+            examples = self.examples.setdefault(log, [])
+            if len(examples) < _EXAMPLES:
+                examples.append(f"{files.place(record.offset)}: {encode(event).decode()}")
+            yield event
+        counts["consumed"] += files.unmapped.count
+        counts["rejected"] += files.unmapped.count
+
+
+def lines(report: Report) -> Iterator[str]:
+    """The findings for a person."""
+    for log, files in report.logs.items():
+        counts = report.counts[log]
+        yield f"{log}: {counts['accepted']:,} accepted, {counts['rejected']:,} refused"
+        yield from (f"  {example}" for example in report.examples.get(log, ()))
+        for count, at, why in files.unmapped.groups():
+            yield f"  refused {count:,} by the mapping, first {files.place(at)}: {why}"
+        yield from (f"  refused{line}" for line in report.tally.lines(files))
+        if files.unmapped.others:
+            yield f"  {files.unmapped.others:,} records are no {log} by the conditions of the mapping"
+    share = report.share()
+    if share is not None:
+        yield f"joined: {len(report.delays_ms):,} of {report.clicks:,} clicks, {share:.1%}"
+        yield from (f"  {example}" for example in report.joined)
+    if report.delays_ms:
+        parts = ", ".join(f"{part:.1%} {_seconds(report.quantile(part))}" for part in _QUANTILES)
+        yield f"delay of clicks: {parts}"
+    yield "suggested: " + " ".join(f"{name} {value}" for name, value in report.suggested().items())
+
+
+def _seconds(value_ms: int) -> str:
+    return f"{value_ms / 1_000:,.3f} s"
+
+
+def _duration(least_ms: int) -> str:
+    """The least round duration that is not below `least_ms`."""
+    least_s = -(-least_ms // 1_000)
+    found_s = next((each for each in _ROUND_S if each >= least_s), -(-least_s // _DAY_S) * _DAY_S)
+    for unit, size_s in (("d", _DAY_S), ("h", 3_600), ("m", 60)):
+        if found_s % size_s == 0:
+            return f"{found_s // size_s}{unit}"
+    return f"{found_s}s"

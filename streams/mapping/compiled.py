@@ -1,0 +1,382 @@
+"""A mapping made ready: batches of records in, events as bytes out, with why the others are refused.
+
+It works by column. Most columns have values of one type that pass as they are, which `set(map(type, …))` shows at the
+speed of C; a rule looks at single values only where that fails.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from schemas.errors import SettingsError
+from streams.mapping.language import (
+    EVENTS,
+    Condition,
+    Declared,
+    InputMapping,
+    Rule,
+    comparable,
+    origin_ms,
+    paths_of,
+    zone_of,
+)
+from streams.mapping.money import Money
+from streams.mapping.paths import FieldPath, field_path
+from streams.mapping.rows import JsonReader, Rows
+from streams.mapping.times import Times
+from streams.mapping.values import PLAIN, Unfit, number, plain, shown, text, texts
+
+_NULLS: Final = (None, "")
+# The encoder of `schemas.codec`, without a call around it.
+_encode: Final = msgspec.json.Encoder().encode
+_NONE: Final = type(None)
+_HASH_CHARS: Final = 32
+
+
+class Refused(NamedTuple):
+    """Why a record was refused: the name of the rule, empty when it is no record at all, and the whole sentence."""
+
+    rule: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Mapped:
+    """What a batch became. The lists have one entry for each event; `places` are where it was in the batch.
+
+    `refused` is by place. `others` are records that the conditions leave to another input.
+    """
+
+    places: list[int]
+    ids: list[str]
+    times_ms: list[int]
+    values: list[bytes]
+    refused: dict[int, Refused] = field(default_factory=dict)
+    others: int = 0
+
+
+class Compiled:
+    """The mapping of one input, made ready. `salts` are by the variables that rules name.
+
+    Raises SettingsError when a salt is missing.
+    """
+
+    def __init__(self, mapping: InputMapping, salts: Mapping[str, str] | None = None) -> None:
+        self.mapping = mapping
+        self._where = [(path, _holds(condition)) for path, condition, _ in mapping.where]
+        self._fields = [_Field(each, mapping, salts or {}) for each in mapping.fields]
+        self._features = [_Field(each, mapping, salts or {}) for each in mapping.features]
+        self._patterns = mapping.patterns
+        names = [each.name for each in mapping.fields]
+        if self._features or self._patterns:
+            names.append("features")
+        order = [one for one in EVENTS[mapping.log].__struct_fields__ if one in names]
+        self._order = [names.index(one) for one in order]
+        # As the event, without its checks, which the join makes.
+        self._event: Any = msgspec.defstruct(
+            "Event", [(name, Any, None) for name in order], omit_defaults=True, gc=False
+        )
+        self._id, self._ts = names.index("impression_id"), names.index("ts")
+        self.reader = JsonReader(self.paths(), self._patterns)
+
+    def paths(self) -> list[FieldPath]:
+        """Every path that is read."""
+        rules = [path for each in (*self._fields, *self._features) for path in each.paths]
+        return [*rules, *(path for path, _ in self._where)]
+
+    def missing(self, names: Sequence[str]) -> Declared | None:
+        """A rule that finds nothing in a file with these columns, although it has no default and is not optional."""
+        known = set(names)
+        for each in (*self._fields, *self._features):
+            if each.is_needed and each.sources:
+                found = [path.text in known or path.steps[0] in known for path in each.sources]
+                if not (all(found) if each.declared.rule.join else any(found)):
+                    return each.declared
+        return None
+
+    def map(self, rows: Rows) -> Mapped:
+        """The events of a batch."""
+        keep = self._kept(rows)
+        count, broken = len(rows), rows.broken
+        pick = _picked(keep) if len(keep) < count else None
+        refused = {place: Refused("", why) for place, why in broken.items()}
+        others = count - len(keep) - len(broken)
+        failed: dict[int, Refused] = {}
+        columns: list[Sequence[Any]] = [each.column(rows, pick, failed) for each in self._fields]
+        if self._features or self._patterns:
+            columns.append(self._featured(rows, pick, failed, len(keep)))
+        if not keep:
+            return Mapped([], [], [], [], refused, others)
+        if failed:
+            refused |= {keep[place]: why for place, why in failed.items()}
+            good = _picked([place for place in range(len(keep)) if place not in failed])
+            columns = [good(column) for column in columns]
+            keep = list(good(keep))
+            if not keep:
+                return Mapped([], [], [], [], refused, others)
+        events = map(self._event, *(columns[place] for place in self._order))
+        values = list(map(_encode, events))
+        return Mapped(keep, list(columns[self._id]), list(columns[self._ts]), values, refused, others)
+
+    def never_matching(self, rows: Rows) -> list[SettingsError]:
+        """The rules of which no path matches in any of these records, and those that refuse every record.
+
+        A rule with a default, or one that says `optional`, may match nothing.
+        """
+        keep = self._kept(rows)
+        wrong = []
+        if len(rows) and len(rows) == len(rows.broken):
+            return []
+        for path, condition, place in self.mapping.where:
+            if condition.exists is None and not _any(rows.column(path)):
+                wrong.append(SettingsError(f"{place}, where {path.text}: {_nothing(len(rows))}"))
+        if not keep:
+            return wrong
+        pick = _picked(keep) if len(keep) < len(rows) else None
+        useless = (each.useless(rows, pick, len(keep)) for each in (*self._fields, *self._features))
+        return [*wrong, *(error for error in useless if error is not None)]
+
+    def _kept(self, rows: Rows) -> list[int]:
+        """The places of the records that are of this input."""
+        keep = range(len(rows)) if not rows.broken else [at for at in range(len(rows)) if at not in rows.broken]
+        for path, holds in self._where:
+            column = rows.column(path)
+            keep = [place for place in keep if holds(column[place])]
+        return list(keep)
+
+    def _featured(
+        self, rows: Rows, pick: Callable[[Any], Any] | None, failed: dict[int, Refused], count: int
+    ) -> list[dict[str, Any] | None]:
+        named = [(each.short, each.column(rows, pick, failed)) for each in self._features]
+        patterns = [fields for each in self._patterns if (fields := rows.matching(each)) is not None]
+        if not named and not patterns:
+            return [None] * count
+        matched = [_taken(fields, pick) for fields in patterns]
+        found: list[dict[str, Any] | None] = []
+        for place in range(count):
+            features: dict[str, Any] = {}
+            for each in reversed(matched):
+                features |= each[place]
+            for name, column in named:
+                if column[place] is not None:
+                    features[name] = column[place]
+            if not set(map(type, features.values())) <= PLAIN:
+                features = {name: plain(value) for name, value in features.items()}
+            found.append(features or None)
+        return found
+
+
+class _Field:
+    """One rule made ready."""
+
+    def __init__(self, declared: Declared, mapping: InputMapping, salts: Mapping[str, str]) -> None:
+        self.declared, rule = declared, declared.rule
+        self.short = declared.name.removeprefix("features.")
+        self._rule = rule
+        self._nulls = frozenset(mapping.null)
+        self.sources = [field_path(each) for each in (rule.join or paths_of(rule))]
+        self._rate = field_path(rule.click_rate) if isinstance(rule.click_rate, str) else None
+        self.paths = [*self.sources, *([self._rate] if self._rate else [])]
+        required = {one.name for one in msgspec.structs.fields(EVENTS[mapping.log]) if one.required}
+        self._required = declared.name in required
+        self.is_needed = rule.constant is None and rule.default is None and not rule.optional
+        self._one, self._many = _reader(declared)
+        self._salt = b""
+        if rule.hash_with:
+            if not salts.get(rule.hash_with):
+                raise SettingsError(
+                    f"{declared.where}: the variable {rule.hash_with} is empty; set it to the salt of the hash"
+                )
+            self._salt = salts[rule.hash_with].encode()
+        self._default = None if rule.default is None else self._fixed(rule.default)
+        self._constant = None if rule.constant is None else self._fixed(rule.constant)
+
+    def column(self, rows: Rows, pick: Callable[[Any], Any] | None, failed: dict[int, Refused]) -> Sequence[Any]:
+        """The values of the field; why a record has none is added to `failed`, by its place among those picked."""
+        if self._constant is not None:
+            return [self._constant] * (len(rows) if pick is None else len(pick(range(len(rows)))))
+        values = self._values(rows, pick)
+        if not values:
+            return []
+        if self._rate is None and (found := self._all(values)) is not None:
+            return found
+        rates = _taken(rows.column(self._rate), pick) if self._rate is not None else None
+        column = []
+        for place, value in enumerate(values):
+            try:
+                column.append(self._read(value, rates[place] if rates is not None else None))
+            except Unfit as error:
+                column.append(None)
+                failed.setdefault(place, self._refused(str(error)))
+        return column
+
+    def useless(self, rows: Rows, pick: Callable[[Any], Any] | None, count: int) -> SettingsError | None:
+        """Why the rule is of no use for all of these records; None when it is of use for one."""
+        if not self.is_needed:
+            return None
+        place = self.declared.where
+        if not _any(self._values(rows, pick)):
+            return SettingsError(f"{place}: {_nothing(count)}; a rule that may match nothing says optional = true")
+        failed: dict[int, Refused] = {}
+        self.column(rows, pick, failed)
+        if len(failed) < count:
+            return None
+        return SettingsError(f"{failed[0].detail}; so are all of the first {count:,} records")
+
+    def _values(self, rows: Rows, pick: Callable[[Any], Any] | None) -> Sequence[Any]:
+        columns = [_taken(rows.column(path), pick) for path in self.sources]
+        if self._nulls:
+            nulls = self._nulls
+            columns = [
+                [None if isinstance(value, str) and value in nulls else value for value in column] for column in columns
+            ]
+        if self._rule.join:
+            return [self._joined(parts) for parts in zip(*columns, strict=True)]
+        if len(columns) == 1:
+            only: Sequence[Any] = columns[0]
+            return only
+        return [next((value for value in row if value not in _NULLS), None) for row in zip(*columns, strict=True)]
+
+    def _all(self, values: Sequence[Any]) -> Sequence[Any] | None:
+        """All values at once, when their type allows it."""
+        types = set(map(type, values))
+        if self._salt or (str in types and "" in values):
+            return None
+        if _NONE in types:
+            return None if self._required and self._default is None else self._all_there(values, types - {_NONE})
+        return self._many_of(values, types)
+
+    def _all_there(self, values: Sequence[Any], types: set[type]) -> Sequence[Any] | None:
+        """The same where some are absent."""
+        if not types:
+            return [self._default] * len(values)
+        found = self._many_of([value for value in values if value is not None], types)
+        if found is None:
+            return None
+        following = iter(found)
+        return [self._default if value is None else next(following) for value in values]
+
+    def _many_of(self, values: Sequence[Any], types: set[type]) -> Sequence[Any] | None:
+        try:
+            return self._many(values, types)
+        except (Unfit, ArithmeticError):
+            return None
+
+    def _joined(self, parts: tuple[Any, ...]) -> Any:
+        if any(part in _NULLS for part in parts):
+            return None
+        try:
+            return self._rule.with_.join(map(text, parts))
+        except Unfit:
+            return list(parts)  # which is refused, and shown
+
+    def _read(self, value: Any, rate: Any) -> Any:
+        if value is None or value == "":
+            if self._default is not None or not self._required:
+                return self._default
+            paths = " or ".join(path.text for path in self.sources)
+            raise Unfit(f"there is no {paths}")
+        if self._rate is not None:
+            if rate in _NULLS:
+                raise Unfit(f"there is no {self._rate.text}, the click rate")
+            return self._one(value, rate)
+        found = self._one(value)
+        if self._salt:
+            return hmac.new(self._salt, found.encode(), "sha256").hexdigest()[:_HASH_CHARS]
+        return found
+
+    def _fixed(self, value: Any) -> Any:
+        try:
+            return self._one(value)
+        except Unfit as error:
+            raise SettingsError(self._refused(str(error)).detail) from error
+
+    def _refused(self, why: str) -> Refused:
+        return Refused(self.declared.name, f"{self.declared.where}: {why}")
+
+
+Many = Callable[[Sequence[Any], set[type]], Sequence[Any] | None]
+
+
+def _reader(declared: Declared) -> tuple[Callable[..., Any], Many]:
+    """What reads one value of a field, and what reads many if it can."""
+    rule = declared.rule
+    match declared.kind:
+        case "time":
+            times = Times(rule.unit, rule.pattern, zone_of(rule), origin_ms(rule))
+            return times.one, times.many
+        case "money":
+            rate = rule.click_rate if isinstance(rule.click_rate, int | float) else None
+            money = Money(rule.unit, rule.cpm, rate)
+            return money.one, money.many
+        case "share":
+            return _share, _shares
+        case "feature":
+            return _feature(rule), _features(rule)
+        case _:
+            return text, texts
+
+
+def _share(value: Any) -> float:
+    found = float(number(value))
+    if not 0.0 <= found <= 1.0:
+        raise Unfit(f"{shown(value)} is no share from 0 to 1")
+    return found
+
+
+def _shares(values: Sequence[Any], types: set[type]) -> Sequence[Any] | None:
+    return values if types == {float} and min(values) >= 0.0 and max(values) <= 1.0 else None
+
+
+def _feature(rule: Rule) -> Callable[[Any], Any]:
+    if rule.as_ == "text":
+        return text
+    return _numeric if rule.as_ == "number" else plain
+
+
+def _numeric(value: Any) -> int | float:
+    found = number(value)
+    return found if isinstance(found, int) else float(found)
+
+
+def _features(rule: Rule) -> Many:
+    if rule.as_ == "text":
+        return texts
+    return lambda values, types: values if not rule.as_ and types <= PLAIN else None
+
+
+def _holds(condition: Condition) -> Callable[[Any], bool]:
+    wanted, unwanted, exists = condition.is_, condition.not_, condition.exists
+
+    def holds(value: Any) -> bool:
+        there = value is not None and value != ""
+        if exists is not None and there is not exists:
+            return False
+        compared = comparable(value) if there else ""
+        return (wanted is None or compared in wanted) and (unwanted is None or compared not in unwanted)
+
+    return holds
+
+
+def _picked(places: list[int]) -> Callable[[Any], Any]:
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda column: [column[place] for place in places]
+
+
+def _taken(column: Any, pick: Callable[[Any], Any] | None) -> Any:
+    return column if pick is None else pick(column)
+
+
+def _any(values: Sequence[Any]) -> bool:
+    return any(value is not None and value != "" for value in values)
+
+
+def _nothing(count: int) -> str:
+    return f"the path matches nothing in {'the first record' if count == 1 else f'any of the first {count:,} records'}"

@@ -1,0 +1,225 @@
+"""Records of one batch, by column: JSON texts, objects, or a table. A value that is not there is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from schemas.codec import decoder
+from streams.mapping.paths import FieldPath, FieldPattern, walk
+
+_LEAF: Final[dict[str, Any]] = {}
+_NO_OBJECT: Final = "it is no JSON object"
+
+
+class Rows(Protocol):
+    """Records of which the values of a path are one column."""
+
+    # Why a record is none, by its place in the batch. Its values are None.
+    broken: Mapping[int, str]
+
+    def __len__(self) -> int: ...
+
+    def column(self, path: FieldPath) -> Sequence[Any]:
+        """The value at the path in each record."""
+        ...
+
+    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]] | None:
+        """By record the fields that match the pattern, in their order; None where no record has any."""
+        ...
+
+
+class ObjectRows:
+    """Records as dicts."""
+
+    def __init__(self, rows: Sequence[Any], broken: Mapping[int, str] | None = None) -> None:
+        self._rows = rows
+        self.broken = broken or {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def column(self, path: FieldPath) -> Sequence[Any]:
+        """The value at the path in each record."""
+        steps = path.steps
+        return [walk(row, steps) for row in self._rows]
+
+    def record(self, place: int) -> Any:
+        """One record as it is."""
+        return self._rows[place]
+
+    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]]:
+        """By record the fields that match the pattern, in their order."""
+        return _matching((walk(row, pattern.parent.steps) for row in self._rows), pattern)
+
+
+class TableRows:
+    """Records as columns by name. A path is first looked up as the name of a column, then within a column."""
+
+    def __init__(
+        self, columns: Mapping[str, Sequence[Any]], rows: int, broken: Mapping[int, str] | None = None
+    ) -> None:
+        self._columns = columns
+        self._rows = rows
+        self.broken = broken or {}
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def column(self, path: FieldPath) -> Sequence[Any]:
+        """The value at the path in each record."""
+        found = self._columns.get(path.text)
+        if found is not None:
+            return found
+        inner = self._columns.get(str(path.steps[0]))
+        if inner is None:
+            return [None] * self._rows
+        return [walk(value, path.steps[1:]) for value in inner]
+
+    def record(self, place: int) -> Any:
+        """One record as it is."""
+        return {name: column[place] for name, column in self._columns.items()}
+
+    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]] | None:
+        """By record the fields that match: of an object in a column, or columns whose whole names match."""
+        if pattern.parent.steps and str(pattern.parent.steps[0]) in self._columns:
+            return _matching(iter(self.column(pattern.parent)), pattern)
+        before = f"{pattern.parent.text}." if pattern.parent.text else ""
+        names = [
+            (name, name.removeprefix(before))
+            for name in self._columns
+            if name.startswith(before) and pattern.takes(name.removeprefix(before))
+        ]
+        if not names:
+            return None
+        columns = [self._columns[name] for name, _ in names]
+        return [
+            {short: value for (_, short), value in zip(names, row, strict=True) if value is not None and value != ""}
+            for row in zip(*columns, strict=True)
+        ]
+
+
+def _matching(objects: Any, pattern: FieldPattern) -> list[dict[str, Any]]:
+    takes = pattern.takes
+    if pattern.glob == "*":
+        return [value if isinstance(value, dict) else {} for value in objects]
+    return [
+        {name: inner for name, inner in value.items() if takes(name)} if isinstance(value, dict) else {}
+        for value in objects
+    ]
+
+
+class _StructRows:
+    """Records decoded into a struct that has only the fields that some path names."""
+
+    broken: Mapping[int, str] = {}
+
+    def __init__(self, rows: list[Any], places: Mapping[str, tuple[Any, tuple[str | int, ...]]]) -> None:
+        self._rows = rows
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def column(self, path: FieldPath) -> Sequence[Any]:
+        get, rest = self._places[path.text]
+        try:
+            found = list(map(get, self._rows))
+        except AttributeError:  # an object around it is null
+            found = [_value_or_none(get, row) for row in self._rows]
+        return [walk(value, rest) for value in found] if rest else found
+
+    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]]:
+        return _matching(iter(self.column(pattern.parent)), pattern)
+
+
+def _value_or_none(get: Any, row: Any) -> Any:
+    try:
+        return get(row)
+    except AttributeError:
+        return None
+
+
+class JsonReader:
+    """Reads JSON texts into rows. Decoding into a struct made for the paths skips all other fields: it takes a half."""
+
+    def __init__(self, paths: Sequence[FieldPath], patterns: Sequence[FieldPattern]) -> None:
+        wanted = [*paths, *(pattern.parent for pattern in patterns)]
+        self._places: dict[str, tuple[Any, tuple[str | int, ...]]] = {}
+        self._decode: Any = None
+        if any(not path.steps for path in wanted):
+            return  # a pattern of the record itself: all of its fields are wanted
+        tree: dict[str, Any] = {}
+        for path in wanted:
+            _grow(tree, _names(path))
+        kind, numbers = _struct(tree)
+        self._decode = decoder(kind).decode
+        for path in wanted:
+            names, node, attributes = _names(path), numbers, []
+            for name in names:
+                attribute, inner = node[name]
+                attributes.append(attribute)
+                if not inner:
+                    break
+                node = inner
+            self._places[path.text] = attrgetter(".".join(attributes)), path.steps[len(attributes) :]
+
+    def rows(self, texts: Sequence[bytes]) -> Rows:
+        """The rows of these texts, one object each."""
+        if self._decode is not None:
+            try:
+                return _StructRows(list(map(self._decode, texts)), self._places)
+            except (ValueError, RecursionError):
+                pass  # one of them is broken, or has a value in place of an object
+        rows: list[Any] = []
+        broken: dict[int, str] = {}
+        decode = decoder(Any).decode
+        for place, text in enumerate(texts):
+            try:
+                row = decode(text)
+                why = "" if isinstance(row, dict) else _NO_OBJECT
+            except (ValueError, RecursionError) as error:
+                row, why = None, f"it is no JSON: {error}"
+            rows.append(row)
+            if why:
+                broken[place] = why
+        return ObjectRows(rows, broken)
+
+
+def _names(path: FieldPath) -> list[str]:
+    """The names before the first place in a list."""
+    names: list[str] = []
+    for step in path.steps:
+        if isinstance(step, int):
+            break
+        names.append(step)
+    return names
+
+
+def _grow(tree: dict[str, Any], names: Sequence[str]) -> None:
+    for place, name in enumerate(names):
+        if tree.get(name) is _LEAF:
+            return
+        if place == len(names) - 1:
+            tree[name] = _LEAF
+        else:
+            tree = tree.setdefault(name, {})
+
+
+def _struct(tree: dict[str, Any]) -> tuple[Any, dict[str, tuple[str, Any]]]:
+    """A struct with these fields, and by name its attribute and the same of the struct within."""
+    fields: list[Any] = []
+    numbers: dict[str, tuple[str, Any]] = {}
+    for place, (name, inner) in enumerate(tree.items()):
+        attribute = f"f{place}"
+        if inner is _LEAF:
+            fields.append((attribute, Any, msgspec.field(default=None, name=name)))
+            numbers[name] = attribute, None
+        else:
+            kind, within = _struct(inner)
+            fields.append((attribute, kind | None, msgspec.field(default=None, name=name)))
+            numbers[name] = attribute, within
+    return msgspec.defstruct("Record", fields, gc=False), numbers
