@@ -42,8 +42,8 @@ from schemas.totals import HOUR_MS
 LINE, ROW, SLOT, KNOWN, WITH_SHOWN = 0, 1, 2, 3, 4
 # Known names of an outcome by number: those of slots come first.
 _OTHERS = ("kind", "impression_id", "ts", "label", "weight", "features", "pctr", "join_partition", "delay_ms")
-_KIND, _ID, _TS, _LABEL, _WEIGHT, _FEATURES, _PCTR, _PARTITION, _ = range(len(NAMED), len(NAMED) + len(_OTHERS))
-_UNKNOWN = len(NAMED) + len(_OTHERS)
+_KIND, _ID, _TS, _LABEL, _WEIGHT, _FEATURES, _PCTR, _PARTITION, _DELAY = range(len(NAMED), len(NAMED) + len(_OTHERS))
+_UNKNOWN = _DELAY + 1
 _NAMES = np.array([text_hash(name) for name in (*NAMED, *_OTHERS)], np.uint64)
 _NEEDED = sum(1 << number for number in (_KIND, _ID, _TS))
 # The kind of each label; a row without one has the label -1, and the kind of a shown impression.
