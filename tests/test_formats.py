@@ -7,8 +7,11 @@ import gzip
 import io
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +238,26 @@ def test_an_address_keeps_its_slashes_and_is_read_through_fsspec() -> None:
         log_of(Address("https://me:secret@host/file"))
     with pytest.raises(SettingsError, match=r"cannot be opened: Protocol not known: nowhere"):
         log_of(Address("nowhere://x"))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_web_server_without_range_requests_is_read_as_a_stream(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A file within one block is read whole whatever the server does.
+    monkeypatch.setattr("streams.formats.addresses._BLOCK_BYTES", 1 << 10)
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "impressions").write_bytes(in_format(ROWS, kind))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            found = events(log_of(Address(f"http://127.0.0.1:{server.server_port}/impressions")))
+        finally:
+            server.shutdown()
+            serving.join()
+    assert found == ROWS
 
 
 READ = """

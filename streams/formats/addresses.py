@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+://")
+_WEB: Final = ("http", "https")
 _BLOCK_BYTES: Final = 1 << 23
 _PACKAGES: Final = {"s3": "pip install 'clickfold[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 
@@ -48,6 +49,9 @@ def opened(where: Address, subject: str) -> BinaryIO:
         raise SettingsError(f"the address of {subject} holds credentials; give them in the environment")
     try:
         file: Any = fsspec.open(str(where), "rb", block_size=_BLOCK_BYTES).open()
+        seeks = parts.scheme not in _WEB or bool(file.details.get("partial"))
+        if not seeks:  # a server without range requests: what it sends is a stream
+            file = fsspec.open(str(where), "rb", block_size=0).open()
     except ImportError as error:
         raise SettingsError(
             f"{subject} needs a package for {parts.scheme}://: `{_PACKAGES.get(parts.scheme, 'pip install it')}`"
@@ -56,20 +60,21 @@ def opened(where: Address, subject: str) -> BinaryIO:
         raise SettingsError(
             f"{subject} cannot be opened: {str(error) or type(error).__name__}; check its address and your rights"
         ) from error
-    return io.BufferedReader(_Remote(file), BUFFER_BYTES)
+    return io.BufferedReader(_Remote(file, seeks=seeks), BUFFER_BYTES)
 
 
 class _Remote(io.RawIOBase):
     """The bytes of a file elsewhere. Reading raises Damaged when the connection ends."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, *, seeks: bool) -> None:
         self._file = file
+        self._seeks = seeks
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
-        return bool(self._file.seekable())
+        return self._seeks
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return int(self._file.seek(offset, whence))
