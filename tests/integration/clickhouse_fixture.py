@@ -3,7 +3,7 @@
 import http.client
 import itertools
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import clickhouse_connect
 import pytest
@@ -104,6 +104,11 @@ def request(
         return response.status, response.headers, response.read()
     finally:
         connection.close()
+
+
+def address(query: Mapping[str, str]) -> str:
+    """The path of a request with these parameters, whatever their names are."""
+    return "/?" + urllib.parse.urlencode(query)
 
 
 @pytest.fixture(scope="session")

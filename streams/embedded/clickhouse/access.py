@@ -39,6 +39,12 @@ def refusal(request: Request, login: tuple[str, str] | None) -> Response | None:
     return error(403, AUTHENTICATION_FAILED, text)
 
 
+def user(request: Request) -> str:
+    """Who asks, once `refusal` lets in."""
+    given = wire.credentials(request.headers, request.query_params)
+    return given[0] if given else "default"
+
+
 def error(status: int, code: int, text: str) -> Response:
     """An error as ClickHouse gives it: number in a header, text in the body."""
     return PlainTextResponse(f"{text}\n", status_code=status, headers={"X-ClickHouse-Exception-Code": str(code)})
