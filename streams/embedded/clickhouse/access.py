@@ -10,6 +10,11 @@ from starlette.responses import PlainTextResponse, Response
 from streams.embedded.clickhouse import wire
 
 REQUIRED_PASSWORD, AUTHENTICATION_FAILED = 194, 516
+# How to come to the password; a server whose user forgot it says the like.
+TWO_WAYS = (
+    "The password is the CLICKHOUSE_PASSWORD with which `clickfold up` was started, or else the one in "
+    "clickhouse/login.netrc below the data folder"
+)
 LOOPBACK_NAMES = {"127.0.0.1", "localhost", "::1"}
 _LOOPBACK_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 # Lets pages served by this machine read the answers; a browser hides them from all others.
@@ -28,13 +33,13 @@ def refusal(request: Request, login: tuple[str, str] | None) -> Response | None:
         return _refusal_of_browsers(request)
     given = wire.credentials(request.headers, request.query_params)
     if given is None:
-        text = "User name and password are asked for. (REQUIRED_PASSWORD)"
+        text = f"User name and password are asked for. {TWO_WAYS}. (REQUIRED_PASSWORD)"
         answer = error(401, REQUIRED_PASSWORD, f"Code: {REQUIRED_PASSWORD}. DB::Exception: {text}")
         answer.headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
         return answer
     if wire.same(given, login):
         return None
-    reason = "Authentication failed: password is incorrect, or there is no user with such name."
+    reason = f"Authentication failed: password is incorrect, or there is no user with such name. {TWO_WAYS}."
     text = f"Code: {AUTHENTICATION_FAILED}. DB::Exception: {given[0]}: {reason} (AUTHENTICATION_FAILED)"
     return error(403, AUTHENTICATION_FAILED, text)
 
@@ -57,5 +62,8 @@ def _refusal_of_browsers(request: Request) -> Response | None:
     local = origin is None or _LOOPBACK_ORIGIN.fullmatch(origin)
     if local and request.url.hostname in LOOPBACK_NAMES:
         return None
-    text = "Requests from web pages or under another host name need CLICKHOUSE_PASSWORD to be set.\n"
+    text = (
+        "Requests from web pages or under another host name need a password: `clickfold up` gives one, or start the "
+        "server with CLICKHOUSE_PASSWORD.\n"
+    )
     return PlainTextResponse(text, status_code=403)

@@ -70,12 +70,13 @@ class _HadoopSnappy:
 
     def __init__(self) -> None:
         self._left = bytearray()
+        self._has_begun = False
         # Of the block, decompressed.
         self._awaited = 0
 
     @property
     def eof(self) -> bool:
-        return not self._left and not self._awaited
+        return self._has_begun and not self._left and not self._awaited
 
     @property
     def needs_input(self) -> bool:
@@ -84,6 +85,7 @@ class _HadoopSnappy:
     def decompress(self, data: bytes, _: int, /) -> bytes:
         """The next chunk, whole. Raises ValueError when the sizes contradict each other or are too large."""
         self._left += data
+        self._has_begun = True
         if not self._has_chunk():
             return b""
         at = 0 if self._awaited else 4

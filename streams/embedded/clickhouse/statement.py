@@ -15,6 +15,11 @@ _DATA_STARTS = re.compile(rb"[ \t]*;?[ \t]*(?:\r?\n)?")
 # A table may be called settings: a clause has a name and an equals sign behind it.
 _SETTINGS_CLAUSE = re.compile(rb"SETTINGS\s+\w+\s*=", re.IGNORECASE)
 _STATEMENT_CONTINUES = {b"SELECT", b"WITH", b"FROM", b"WATCH", b"EXPLAIN"}
+_TEMPORARY: Final = (
+    (b"CREATE", b"TEMPORARY"),
+    (b"CREATE", b"OR", b"REPLACE", b"TEMPORARY"),
+    (b"REPLACE", b"TEMPORARY"),
+)
 # What a statement begins with, behind brackets: enough to tell its kind.
 _FIRST_WORDS: Final = 5
 
@@ -35,7 +40,7 @@ class Statement:
     @property
     def is_temporary(self) -> bool:
         """Whether it makes what ends with the session."""
-        return self.words[:1] in ((b"CREATE",), (b"REPLACE",)) and b"TEMPORARY" in self.words
+        return any(self.words[: len(words)] == words for words in _TEMPORARY)
 
     @property
     def changes_session(self) -> bool:

@@ -81,7 +81,7 @@ def _parts(body: bytes, new_frame: Callable[[], Decompressor]) -> Iterator[bytes
             yield part
             # zlib gives back what it has not used; the others keep it.
             data = getattr(frame, "unconsumed_tail", b"")
-            has_more = len(part) == _PART_BYTES or not getattr(frame, "needs_input", True)
+            has_more = len(part) >= _PART_BYTES or not getattr(frame, "needs_input", True)
         if frame.eof:
             data, frame = frame.unused_data or b"", None
     if frame is not None:
