@@ -111,6 +111,17 @@ def address(query: Mapping[str, str]) -> str:
     return "/?" + urllib.parse.urlencode(query)
 
 
+def multipart(files: dict[str, bytes], fields: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """A form, and its header."""
+    parts = [
+        f'; name="{name}"; filename="{name}.tsv"\r\nContent-Type: a/b\r\n\r\n'.encode() + rows
+        for name, rows in files.items()
+    ]
+    parts += [f'; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
+    body = b"".join(b"--of-form\r\nContent-Disposition: form-data" + part + b"\r\n" for part in parts)
+    return body + b"--of-form--\r\n", {"Content-Type": "multipart/form-data; boundary=of-form"}
+
+
 @pytest.fixture(scope="session")
 def migrated() -> list[Migrated]:
     """Databases with all tables and no rows that no test uses now: to make one takes seconds."""

@@ -10,7 +10,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse
-from tests.integration.clickhouse_fixture import address, request
+from tests.integration.clickhouse_fixture import address, multipart, request
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.clickhouse
@@ -189,17 +189,6 @@ def test_paths_that_lead_outside_are_closed_in_a_session_too(ask: Asking) -> Non
     assert ask("CREATE TEMPORARY TABLE t (a String) ENGINE = File(TSV, '/tmp/never')") == b"497"
     assert ask("USE no_files") == b"497"
     assert ask("SELECT 1", database="no_files") == b"497"
-
-
-def multipart(files: dict[str, bytes], fields: dict[str, str]) -> tuple[bytes, dict[str, str]]:
-    """A form, and its header."""
-    parts = [
-        f'; name="{name}"; filename="{name}.tsv"\r\nContent-Type: a/b\r\n\r\n'.encode() + rows
-        for name, rows in files.items()
-    ]
-    parts += [f'; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
-    body = b"".join(b"--of-form\r\nContent-Disposition: form-data" + part + b"\r\n" for part in parts)
-    return body + b"--of-form--\r\n", {"Content-Type": "multipart/form-data; boundary=of-form"}
 
 
 def form(server: ClickHouse, files: dict[str, bytes], fields: dict[str, str] | None = None, /, **query: str) -> Any:
