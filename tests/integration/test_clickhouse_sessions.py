@@ -81,7 +81,11 @@ def test_settings_of_a_request_do_not_last(ask: Asking) -> None:
 def test_parameters_of_a_request_do_not_last(ask: Asking) -> None:
     assert ask("CREATE TEMPORARY TABLE kept (a String)") == b""
     assert ask("INSERT INTO kept VALUES ({name:String})", param_name="x") == b""
+    assert ask("SELECT {name:String}") == b"456"
     assert ask("SELECT a, {name:String} FROM kept", param_name="y") == b"x\ty\n"
+    assert ask("SELECT {name:String}") == b"456"
+    # Nor when the statement fails.
+    assert ask("INSERT INTO nope VALUES ({name:String})", param_name="x") == b"60"
     assert ask("SELECT {name:String}") == b"456"
     assert ask("SET param_name = 'z'") == b""
     assert ask("SELECT {name:String}") == b"z\n"

@@ -20,8 +20,6 @@ class Connection:
         # chDB's own wrapper takes SQL as text and so only UTF-8.
         self._owner = chdb.Connection(path)
         self._engine = self._owner._conn
-        # Parameters that were set for a statement and cannot be unset.
-        self.left_over: set[str] = set()
 
     def query(self, sql: str, answer_format: str = "TSVRaw", parameters: Mapping[str, str] | None = None) -> Any:
         """chDB's result. `parameters` are escaped as in TSV. Raises RuntimeError with the engine's message."""

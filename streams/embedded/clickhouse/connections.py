@@ -45,21 +45,23 @@ class Transport:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self.has_begun = False
+        self._has_begun = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def begin(self, header: bytes) -> None:
-        """Write a whole header, behind the status if it is the first one."""
-        self._transport.write(header if self.has_begun else b"HTTP/1.1 200 OK\r\n" + header)
-        self.has_begun = True
+        """Write a whole header, behind the status if it is the first one; nothing once the client has gone."""
+        if self._transport.is_closing():
+            return
+        self._transport.write(header if self._has_begun else b"HTTP/1.1 200 OK\r\n" + header)
+        self._has_begun = True
 
     def write(self, data: bytes) -> None:
         """Write the rest of the answer; of its head, what has not been written."""
-        if self.has_begun:
+        if self._has_begun:
             _, _, data = data.partition(b"\r\n")
-            self.has_begun = False
+            self._has_begun = False
         self._transport.write(data)
 
 

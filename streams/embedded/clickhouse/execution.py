@@ -21,25 +21,17 @@ from streams.embedded.clickhouse.permissions import (
     NotAllowedError,
     Permissions,
 )
-from streams.embedded.clickhouse.request_settings import (
-    for_one_request,
-    left_over_in,
-    set_all,
-    set_parameters,
-)
+from streams.embedded.clickhouse.request_settings import for_one_request, set_all
 from streams.embedded.clickhouse.statement import Statement, reading_from
 
 SYNTAX_ERROR: Final = 62
 UNKNOWN_SETTING: Final = 115
-UNKNOWN_QUERY_PARAMETER: Final = 456
 NOT_ENOUGH_SPACE: Final = 243
 NOT_IMPLEMENTED: Final = 48
-BAD_ARGUMENTS: Final = 36
 # Inserts run before queries: beside four heavy queries on two busy cores the median insert of 1,000 rows took 418 and
 # 554 ms, with this 65 and 40. The engine sets it only where the process may lower it again (CAP_SYS_NICE, as root).
 READERS_NICE: Final = {"os_threads_nice_value_query": "10"}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-_PARAMETER: Final = re.compile(r"[A-Za-z0-9_$]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +48,6 @@ class Execution:
 
     def run(self, statement: Statement) -> Answer:
         """Raises EngineError, NotAllowedError, and RuntimeError with the message of the engine."""
-        unset = left_over_in(self.connection, statement.sql, self.session.parameters or {})
-        if unset is not None:
-            text = f"Substitution `{unset}` is not set"
-            raise EngineError.named(UNKNOWN_QUERY_PARAMETER, "UNKNOWN_QUERY_PARAMETER", text)
         return self._query(statement) if statement.rows is None else self._insert(statement, statement.rows)
 
     def _query(self, statement: Statement) -> Answer:
@@ -103,11 +91,6 @@ class Execution:
         if self.session.readonly:
             raise NotAllowedError(READONLY_TEXT, READONLY)
         with self._as_requested({}, also_kept=NO_EXPRESSIONS):
-            for name in self.session.parameters or {}:
-                if not _PARAMETER.fullmatch(name):
-                    text = f"Parameter {name!r} is not a name that SQL can use"
-                    raise EngineError.named(BAD_ARGUMENTS, "BAD_ARGUMENTS", text)
-            set_parameters(self.connection, self.session.parameters or {})
             result = self._insert_rows(statement, rows, begins=True)
             timezone = self._timezone()
         summary = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}

@@ -138,9 +138,6 @@ class Front:
             response = PlainTextResponse(f"{failure}\n", status_code=failure.status)
         response.headers.update(common)
         response.headers.setdefault("X-ClickHouse-Timezone", self._engine.timezone)
-        if running.asks_for_progress(query) and _transport(request).has_begun:
-            # The client has read it with the first header of progress.
-            response.status_code = 200
         return response
 
     async def _answer(self, request: Request, query: dict[str, str], query_id: str) -> Response:

@@ -1,6 +1,5 @@
 """Settings, parameters and database of one request, which a connection that is kept must not remember."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,24 +14,6 @@ def set_all(connection: Connection, settings: Mapping[str, str]) -> None:
     """Change settings of the connection. Raises RuntimeError with the engine's message."""
     if settings:
         connection.query("SET " + ", ".join(f"{name} = {literal(value)}" for name, value in settings.items()))
-
-
-def set_parameters(connection: Connection, parameters: Mapping[str, str]) -> None:
-    """Parameters for expressions in the rows of VALUES, which chDB does not pass on. They stay on the connection."""
-    for name, value in parameters.items():
-        connection.query(f"SET param_{name} = {literal(value)}")
-    connection.left_over.update(parameters)
-
-
-def left_over_in(connection: Connection, sql: str, given: Iterable[str]) -> str | None:
-    """A parameter that `sql` asks for and only an earlier `set_parameters` gave; None if there is none."""
-    for name in sorted(connection.left_over):
-        if re.search(rf"\bparam_{re.escape(name)}\s*=", sql):
-            # A SET of the client itself.
-            connection.left_over.discard(name)
-        elif name not in given and re.search(rf"\{{\s*{re.escape(name)}\s*:", sql):
-            return name
-    return None
 
 
 @contextmanager
