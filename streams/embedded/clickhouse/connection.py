@@ -1,13 +1,11 @@
-"""One connection to the engine in this process (chDB): a session of it, with settings and temporary tables of its own.
-
-SQL is text whose bytes that are no UTF-8 are kept as surrogates (``errors="surrogateescape"``): ClickHouse's strings
-are bytes.
-"""
+"""One connection to the engine in this process (chDB): a session, with settings and temporary tables of its own."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import chdb.state.sqlitelike as chdb
+
+from streams.embedded.clickhouse.sql import sql_bytes
 
 # Rows and bytes so far, as chDB names them: read_rows, total_rows_to_read, elapsed_ns and others.
 Progress = Mapping[str, int]
@@ -45,13 +43,3 @@ class Connection:
     def close(self) -> None:
         """End the session. Idempotent."""
         self._owner.close()
-
-
-def sql_bytes(sql: str) -> bytes:
-    """The SQL as the client sent it."""
-    return sql.encode("utf-8", errors="surrogateescape")
-
-
-def sql_text(sent: bytes) -> str:
-    """SQL as text from which `sql_bytes` makes the same bytes."""
-    return sent.decode("utf-8", errors="surrogateescape")

@@ -5,7 +5,7 @@ from email.parser import BytesHeaderParser
 from typing import Final
 
 from streams.embedded.clickhouse import wire
-from streams.embedded.clickhouse.connection import sql_text
+from streams.embedded.clickhouse.sql import sql_text
 
 # Each file is a table that is made and filled before the statement runs.
 MAX_FILES: Final = 100

@@ -29,7 +29,7 @@ from starlette.routing import Route
 
 from streams.embedded.clickhouse import access, external_tables, processes, running, sessions, wire
 from streams.embedded.clickhouse.bodies import Bodies
-from streams.embedded.clickhouse.connection import Connection, Progress, sql_bytes
+from streams.embedded.clickhouse.connection import Connection, Progress
 from streams.embedded.clickhouse.connections import Transport, Unauthenticated
 from streams.embedded.clickhouse.engine import Engine
 from streams.embedded.clickhouse.exchange import Answer, EngineError, Session
@@ -38,6 +38,7 @@ from streams.embedded.clickhouse.faults import Fault, Faults
 from streams.embedded.clickhouse.forms import form_parts
 from streams.embedded.clickhouse.running import ProgressHeaders, Running
 from streams.embedded.clickhouse.sessions import NamedSession, Sessions
+from streams.embedded.clickhouse.sql import sql_bytes
 from streams.embedded.clickhouse.statement import Statement, read_statement
 
 # The engine spreads a query over all cores itself; more threads only let short queries pass long ones, and each takes
@@ -298,7 +299,7 @@ async def _no_such_method(request: Request, _: Exception) -> Response:
 
 
 def _parameters(request: Request) -> dict[str, str]:
-    """Parameters of the address; bytes that are no UTF-8 stay as surrogates, see `connection`."""
+    """Parameters of the address; bytes that are no UTF-8 stay as surrogates, see `sql`."""
     sent = request.scope["query_string"].decode("latin-1")
     return dict(urllib.parse.parse_qsl(sent, keep_blank_values=True, errors="surrogateescape"))
 

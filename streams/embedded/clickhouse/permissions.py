@@ -12,8 +12,9 @@ from typing import Final
 
 from schemas.clickhouse.quoting import literal
 from schemas.errors import ClickfoldError
-from streams.embedded.clickhouse.connection import Connection, sql_text
+from streams.embedded.clickhouse.connection import Connection
 from streams.embedded.clickhouse.request_settings import set_all
+from streams.embedded.clickhouse.sql import sql_text
 
 # The default database of the engine, as `engine.xml` names it.
 FILES_DATABASE: Final = "no_files"

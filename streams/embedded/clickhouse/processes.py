@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from schemas.clickhouse.quoting import literal
-from streams.embedded.clickhouse.connection import Connection, sql_bytes, sql_text
+from streams.embedded.clickhouse.connection import Connection
+from streams.embedded.clickhouse.sql import sql_bytes, sql_text
 from streams.embedded.clickhouse.statement import tokens_of
 
 # Any text may be in it, and only statements of a dialect read it that `users.xml` forbids.

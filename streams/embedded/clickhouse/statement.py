@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.embedded.clickhouse.connection import sql_bytes, sql_text
+from streams.embedded.clickhouse.sql import sql_bytes, sql_text
 
 # The part of ClickHouse's lexer that skips literals, quoted names and comments, which may contain a keyword.
 _TOKEN = re.compile(
