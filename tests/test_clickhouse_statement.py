@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.embedded.clickhouse.statement import Statement, read_statement
+from streams.embedded.clickhouse.statement import Statement, read_statement, reading_from
 
 
 @pytest.mark.parametrize("rows", [b"", b"\n", b" \n", b"\x20\x00FORMAT", b"\nVALUES (1)", b"1,2\n"])
@@ -92,3 +92,11 @@ def test_what_changes_a_session_is_seen(text: bytes, changes: bool, temporary: b
 )
 def test_zone_that_a_statement_sets_is_seen(text: bytes, zone: str | None) -> None:
     assert read_statement(text).timezone == zone
+
+
+def test_setting_of_an_insert_is_added_behind_its_own() -> None:
+    plain = reading_from(read_statement(b"INSERT INTO t FORMAT CSV\n1"), "FROM INFILE 'f'", "a = 1")
+    assert plain == "INSERT INTO t  FROM INFILE 'f' SETTINGS a = 1 FORMAT CSV"
+    # A comment behind them must not hide it.
+    own = reading_from(read_statement(b"INSERT INTO t SETTINGS b = 2 -- x\nFORMAT CSV\n1"), "FROM INFILE 'f'", "a = 1")
+    assert own == "INSERT INTO t  FROM INFILE 'f' SETTINGS b = 2 -- x\n\n, a = 1 FORMAT CSV"

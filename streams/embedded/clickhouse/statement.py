@@ -85,13 +85,17 @@ def tokens_of(text: bytes) -> Iterator[re.Match[bytes]]:
     return (token for token in _TOKEN.finditer(text) if not token.group().startswith((b"--", b"/*")))
 
 
-def reading_from(statement: Statement, source: str) -> str:
-    """SQL of an INSERT with its rows from `source` (FROM INFILE and so on) instead of the request."""
+def reading_from(statement: Statement, source: str, setting: str = "") -> str:
+    """SQL of an INSERT with its rows from `source` (FROM INFILE and so on) instead of the request, and with one more
+    `setting` (``name = value``)."""
     # The grammar requires the source before SETTINGS, and a client writes SETTINGS before FORMAT.
     sql = sql_bytes(statement.sql)
     starts = (token.start() for token in _TOKEN.finditer(sql) if _SETTINGS_CLAUSE.match(sql, token.start()))
     at = next(starts, len(sql))
     head, settings = sql_text(sql[:at]), sql_text(sql[at:])
+    if setting:
+        # On a line of its own: a comment may be before it.
+        settings = f"{settings}\n, {setting}" if settings else f"SETTINGS {setting}"
     return f"{head} {source} {settings} FORMAT {statement.rows_format}"
 
 
