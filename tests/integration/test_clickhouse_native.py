@@ -237,10 +237,9 @@ def test_answer_of_several_blocks_is_streamed_and_compressed(clickhouse: ClickHo
 
 def test_zones_of_a_sessions_own_tables_are_named(clickhouse: ClickHouse) -> None:
     """The types are asked of the connection that the session keeps, and with its current database."""
-    session = {"session_id": "zones", "query": ""}
     made = b"CREATE TEMPORARY TABLE t AS SELECT toDateTime(0, 'Asia/Tokyo') AS a"
-    assert request(clickhouse, made, **session)[0] == 200
-    assert b"DateTime('Asia/Tokyo')" in answer(clickhouse, b"SELECT a FROM t;", "54460", **session)[2]
+    assert request(clickhouse, made, session_id="zones")[0] == 200
+    assert b"DateTime('Asia/Tokyo')" in answer(clickhouse, b"SELECT a FROM t;", "54460", session_id="zones")[2]
     request(clickhouse, b"SELECT 1", session_id="zones", close_session="1")
 
 
