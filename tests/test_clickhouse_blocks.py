@@ -232,7 +232,7 @@ def test_unknown_codec_is_named() -> None:
 @pytest.mark.parametrize(
     ("status", "is_compressed"), [(400, True), (500, True), (501, True), (401, False), (403, False)]
 )
-def test_error_is_compressed_but_not_a_refused_login(status: int, is_compressed: bool) -> None:
+def test_error_is_compressed_unless_its_status_is_401_or_403(status: int, is_compressed: bool) -> None:
     """As a server does it, and as the JDBC driver reads it."""
     answer = access.error(status, 48, "Code: 48. DB::Exception: no")
     blocks.compress_error(answer)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.embedded.clickhouse.statement import Statement, read_statement
+from streams.embedded.clickhouse.statement import Statement, read_statement, reading_from
 
 
 @pytest.mark.parametrize("rows", [b"", b"\n", b" \n", b"\x20\x00FORMAT", b"\nVALUES (1)", b"1,2\n"])
@@ -52,7 +52,51 @@ def test_everything_else_is_one_statement(text: bytes) -> None:
         (b"SELECT 1 FORMAT CSV SETTINGS max_threads = 1", "CSV"),
         (b"SELECT 1", None),
         (b"SELECT 'FORMAT JSON'", None),
+        (b"SELECT 1 FORMAT JSON SETTINGS log_comment = 'x FORMAT CSV', a = 'it''s'", "JSON"),
+        (b"SELECT 1 FORMAT JSON -- FORMAT CSV", "JSON"),
+        (b"SELECT 1 FORMAT JSON /* x */ ; -- hi", "JSON"),
+        (b"SELECT 1 SETTINGS max_threads = 1 FORMAT `JSON`", "JSON"),
+        (b"SELECT format FROM t", None),
+        (b"SELECT 1 AS format, 2 AS x", None),
     ],
 )
 def test_format_of_the_answer_is_the_one_at_the_end(text: bytes, named: str | None) -> None:
     assert read_statement(text).answer_format == named
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "temporary"),
+    [
+        (b"SET max_threads = 1", True, False),
+        (b"/* x */ use ads", True, False),
+        (b"-- x\n set a = 1", True, False),
+        (b"create or replace temporary table t (a Int8)", True, True),
+        (b"CREATE TEMPORARY TABLE IF NOT EXISTS t AS SELECT 1", True, True),
+        (b"CREATE TABLE temporary (a Int8) ENGINE = Memory", False, False),
+        (b"SELECT 'SET a = 1'", False, False),
+        (b"INSERT INTO t VALUES (1)", False, False),
+        (b"", False, False),
+    ],
+)
+def test_what_changes_a_session_is_seen(text: bytes, changes: bool, temporary: bool) -> None:
+    statement = read_statement(text)
+    assert (statement.changes_session, statement.is_temporary) == (changes, temporary)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        (b"SELECT now() SETTINGS max_threads = 1, session_timezone = 'Asia/Tokyo'", "Asia/Tokyo"),
+        (b"SELECT 'session_timezone = x'", None),
+    ],
+)
+def test_zone_that_a_statement_sets_is_seen(text: bytes, zone: str | None) -> None:
+    assert read_statement(text).timezone == zone
+
+
+def test_setting_of_an_insert_is_added_behind_its_own() -> None:
+    plain = reading_from(read_statement(b"INSERT INTO t FORMAT CSV\n1"), "FROM INFILE 'f'", "a = 1")
+    assert plain == "INSERT INTO t  FROM INFILE 'f' SETTINGS a = 1 FORMAT CSV"
+    # A comment behind them must not hide it.
+    own = reading_from(read_statement(b"INSERT INTO t SETTINGS b = 2 -- x\nFORMAT CSV\n1"), "FROM INFILE 'f'", "a = 1")
+    assert own == "INSERT INTO t  FROM INFILE 'f' SETTINGS b = 2 -- x\n\n, a = 1 FORMAT CSV"

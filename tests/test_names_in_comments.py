@@ -22,8 +22,10 @@ from tests.sources import FOLDERS, ROOT, Source, sources
 # Names of others that our code does not use, by whose they are.
 FOREIGN = {
     "River": "optim FTRLProximal ROCAUC",
-    "ClickHouse": "DateTime DateTime64 BAD_QUERY_PARAMETER default_replica_path http_receive_timeout",
-    "chDB": "send_insert",
+    "ClickHouse": "DateTime DateTime64 BAD_QUERY_PARAMETER default_replica_path http_receive_timeout queryID "
+    "HadoopSnappyReadBuffer http_zlib_compression_level replace_running_query_max_wait_time_ms default_session_timeout",
+    "ClickHouse's forms": "NAME_structure NAME_types NAME_format",
+    "chDB": "send_insert total_rows_to_read",
     "Kafka's protocol": "InitProducerId TxnOffsetCommit EndTxn JoinGroup",
     "Kafka's tests": "UtilsTest testMurmur2",
     "librdkafka": "fnv1a_random produce_batch",

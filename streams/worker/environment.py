@@ -62,7 +62,7 @@ class Environment(BaseSettings):
     clickhouse_user: str = ""
     """User of ClickHouse; when empty, the one in the address or `default`."""
     clickhouse_password: SecretStr = SecretStr("")
-    """Password of that user."""
+    """Password of that user. Without `CLICKHOUSE_URL`, the one that `clickfold up` gives its ClickHouse and keeps."""
     clickhouse_ca_location: str = ""
     """File of certificate authorities that vouch for a ClickHouse with an `https://` address."""
     clickhouse_database: str = "ads"

@@ -3,7 +3,7 @@
 import http.client
 import itertools
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import clickhouse_connect
 import pytest
@@ -104,6 +104,22 @@ def request(
         return response.status, response.headers, response.read()
     finally:
         connection.close()
+
+
+def address(query: Mapping[str, str]) -> str:
+    """The path of a request with these parameters, whatever their names are."""
+    return "/?" + urllib.parse.urlencode(query)
+
+
+def multipart(files: dict[str, bytes], fields: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """A form, and its header."""
+    parts = [
+        f'; name="{name}"; filename="{name}.tsv"\r\nContent-Type: a/b\r\n\r\n'.encode() + rows
+        for name, rows in files.items()
+    ]
+    parts += [f'; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
+    body = b"".join(b"--of-form\r\nContent-Disposition: form-data" + part + b"\r\n" for part in parts)
+    return body + b"--of-form--\r\n", {"Content-Type": "multipart/form-data; boundary=of-form"}
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,20 @@ import gzip
 import http.client
 import struct
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse, blocks
+from streams.embedded.clickhouse.codes import Code
+from streams.embedded.clickhouse.encodings import COMPRESSORS
 from tests.integration.clickhouse_fixture import request
+from tests.test_clickhouse_encodings import hadoop_snappy
 
 pytestmark = pytest.mark.clickhouse
 
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {"": bytes, **COMPRESSORS, "snappy": hadoop_snappy}
 NUMBERS = b"SELECT number, toString(number) FROM numbers(300000) FORMAT TSV"
 
 
@@ -72,6 +76,31 @@ def test_insert_in_blocks(clickhouse: ClickHouse, database: Client, codec: str, 
     for sent, headers in ((body, {}), (gzip.compress(body), {"Content-Encoding": "gzip"})):
         assert post(clickhouse, sent, where, headers)[0] == 200
     assert database.command("SELECT count(), sum(id) FROM clicks") == ["400000", "39999800000"]
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "br", "snappy"])
+def test_blocks_go_into_and_out_of_a_table_of_a_session(clickhouse: ClickHouse, encoding: str) -> None:
+    session = {"session_id": f"blocks {encoding}", "decompress": "1", "compress": "1"}
+    assert post(clickhouse, packed(b"CREATE TEMPORARY TABLE t (a UInt32)"), session)[0] == 200
+    rows = packed(b"1\n") + packed(b"2\n", "ZSTD")
+    sent = ENCODERS[encoding](rows)
+    headers = {"Content-Encoding": encoding} if encoding else {}
+    assert post(clickhouse, sent, {**session, "query": "INSERT INTO t FORMAT CSV"}, headers)[0] == 200
+    select = packed(b"SELECT sum(a) FROM t")
+    assert blocks.decompressed(post(clickhouse, select, session)[2]) == b"3\n"
+    _, answered, text = post(clickhouse, select, {**session, "session_timeout": "never"})
+    assert answered["X-ClickHouse-Exception-Code"] == str(Code.INVALID_SESSION_TIMEOUT.value)
+    assert b"INVALID_SESSION_TIMEOUT" in blocks.decompressed(text)
+    post(clickhouse, packed(b"SELECT 1"), {**session, "close_session": "1"})
+
+
+def test_blocks_come_behind_headers_of_progress(clickhouse: ClickHouse) -> None:
+    sql = b"SELECT number, sleepEachRow(0.00001) FROM numbers(150000) SETTINGS max_block_size = 10000 FORMAT TSV"
+    progress = {"send_progress_in_http_headers": "1", "http_headers_progress_interval_ms": "10"}
+    _, headers, body = post(clickhouse, sql, {"compress": "1", **progress})
+    assert headers["X-ClickHouse-Progress"]
+    assert headers["Transfer-Encoding"] == "chunked"
+    assert blocks.decompressed(body).count(b"\n") == 150_000
 
 
 WRONG = bytearray(packed(b"SELECT 1"))

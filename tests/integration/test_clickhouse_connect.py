@@ -167,19 +167,18 @@ def test_sessions_are_harmless_and_keep_nothing(clickhouse: ClickHouse, database
         assert things_in(client) == THINGS
 
 
-@pytest.mark.parametrize("sql", ["SET max_block_size = 7", "CREATE TEMPORARY TABLE kept (id UInt8)"])
-def test_state_a_session_would_keep_is_refused(clickhouse: ClickHouse, sql: str) -> None:
-    with (
-        clickhouse_connect.get_client(dsn=clickhouse.url, session_id="mine") as client,
-        pytest.raises(DatabaseError, match="send settings as parameters"),
-    ):
-        client.command(sql)
+def test_a_client_keeps_settings_and_tables_in_its_session(clickhouse: ClickHouse) -> None:
+    with clickhouse_connect.get_client(dsn=clickhouse.url, session_id="mine") as client:
+        client.command("SET max_block_size = 7")
+        client.command("CREATE TEMPORARY TABLE kept (id UInt8)")
+        client.insert("kept", [[1], [2]], column_names=["id"], column_type_names=["UInt8"])
+        assert client.command("SELECT getSetting('max_block_size')") == 7
+        assert client.query("SELECT id FROM kept ORDER BY id").result_rows == [(1,), (2,)]
 
 
-def test_external_tables_are_refused(database: Client) -> None:
+def test_a_query_brings_external_tables(database: Client) -> None:
     data = ExternalData(file_name="ids.csv", data=b"1", fmt="CSV", structure="id UInt8")
-    with pytest.raises(DatabaseError, match="does not serve external tables"):
-        database.query("SELECT * FROM ids", external_data=data)
+    assert database.query("SELECT * FROM ids", external_data=data).result_rows == [(1,)]
 
 
 def test_commands_pings_and_query_ids(database: Client) -> None:

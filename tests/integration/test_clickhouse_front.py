@@ -6,6 +6,7 @@ import http.client
 import random
 import subprocess
 import sys
+import urllib.parse
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from streams.embedded.clickhouse import ClickHouse, Fault, wire
 from streams.embedded.process import FolderInUseError
-from tests.integration.clickhouse_fixture import request
+from tests.integration.clickhouse_fixture import address, request
 
 pytestmark = pytest.mark.clickhouse
 
@@ -114,10 +115,114 @@ def test_unknown_database_and_setting_are_404(clickhouse: ClickHouse) -> None:
     assert request(clickhouse, b"SELECT 1", nope="1")[0] == 404
 
 
-def test_get_cannot_write(clickhouse: ClickHouse) -> None:
-    assert request(clickhouse, method="GET", query="SELECT 1")[2] == b"1\n"
-    status, headers, _ = request(clickhouse, method="GET", query="CREATE DATABASE by_get")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE DATABASE by_get",
+        "CREATE TABLE default.by_get (a UInt8) ENGINE = Memory",
+        "DROP TABLE IF EXISTS default.by_get",
+        "ALTER TABLE default.by_get ADD COLUMN b UInt8",
+        "OPTIMIZE TABLE default.by_get",
+        "INSERT INTO default.by_get VALUES (1)",
+        "INSERT INTO default.by_get SELECT 1",
+        "INSERT INTO FUNCTION null('a UInt8') SELECT 1",
+        "INSERT INTO FUNCTION file('/tmp/by_get', 'TSV', 'a UInt8') SELECT 1",
+        "SYSTEM STOP MERGES",
+        "SYSTEM FLUSH LOGS",
+        "/* x */ system start merges",
+        "KILL QUERY WHERE 1",
+        "ATTACH DATABASE by_get",
+        "DETACH TABLE default.by_get",
+        "RENAME TABLE default.by_get TO default.other",
+    ],
+)
+@pytest.mark.parametrize("readonly", ["", "0"])
+def test_get_cannot_write(clickhouse: ClickHouse, sql: str, readonly: str) -> None:
+    settings = {"readonly": readonly} if readonly else {}
+    status, headers, body = request(clickhouse, method="GET", query=sql, **settings)  # type: ignore[arg-type]
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "164")
+    assert b"method GET implies readonly" in body
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1",
+        "WITH 1 AS x SELECT x",
+        "SHOW TABLES",
+        "DESCRIBE TABLE system.one",
+        "EXISTS TABLE system.one",
+        "EXPLAIN SELECT 1",
+        "SHOW PROCESSLIST",
+        "SET max_threads = 1",
+        "USE system",
+        "CREATE TEMPORARY TABLE by_get (a UInt8)",
+    ],
+)
+def test_get_reads(clickhouse: ClickHouse, sql: str) -> None:
+    assert request(clickhouse, method="GET", query=sql)[0] == 200
+
+
+@pytest.mark.parametrize("body", [b"SELECT hex('\xff\xfe')", b"/* \xe9 */ SELECT hex('\xff\xfe')"])
+def test_sql_may_have_bytes_that_are_no_utf8(clickhouse: ClickHouse, body: bytes) -> None:
+    assert request(clickhouse, body)[2] == b"FFFE\n"
+    path = "/?query=" + urllib.parse.quote(body)
+    assert request(clickhouse, method="GET", path=path)[2] == b"FFFE\n"
+    inserted = b"/* \xe9 */ INSERT INTO FUNCTION null('a String') VALUES ('\xff')"
+    assert request(clickhouse, inserted)[0] == 200
+    assert request(clickhouse, method="GET", path="/?query=SELECT+hex(%7Bx:String%7D)&param_x=%FFa")[2] == b"FF61\n"
+
+
+@pytest.mark.parametrize("body", [b"SELECT \xff", b"SELECT '\xff' FROM nope", b"\xff", b"SELECT 1 FORMAT \xff"])
+def test_error_that_quotes_such_bytes_is_an_answer(clickhouse: ClickHouse, body: bytes) -> None:
+    status, headers, answer = request(clickhouse, body)
+    assert status in (400, 404)
+    assert headers["X-ClickHouse-Exception-Code"] in ("60", "62", "73")
+    answer.decode()
+
+
+@pytest.mark.parametrize(
+    ("sql", "answer_format", "content_type"),
+    [
+        ("SELECT 1", "TabSeparated", "text/tab-separated-values; charset=UTF-8"),
+        ("SELECT 1 FORMAT TSV", "TSV", "text/tab-separated-values; charset=UTF-8"),
+        ("SELECT 1 FORMAT XML", "XML", "application/xml; charset=UTF-8"),
+        ("SELECT 1 FORMAT JSON SETTINGS log_comment = 'x'", "JSON", "application/json; charset=UTF-8"),
+        ("SELECT 1 FORMAT CSVWithNames -- x", "CSVWithNames", "text/csv; charset=UTF-8; header=present"),
+        ("SELECT 1 FORMAT Parquet", "Parquet", "application/octet-stream"),
+        ("SELECT 1 FORMAT Pretty", "Pretty", "text/plain; charset=UTF-8"),
+        ("SHOW TABLES FORMAT CSV", "CSV", "text/csv; charset=UTF-8; header=absent"),
+        ("DROP TABLE IF EXISTS default.none", None, "text/plain; charset=UTF-8"),
+        ("SET max_threads = 1", None, "text/plain; charset=UTF-8"),
+        ("INSERT INTO FUNCTION null('a UInt8') VALUES (1)", None, "text/plain; charset=UTF-8"),
+    ],
+)
+def test_answer_names_its_format_as_a_server_does(
+    clickhouse: ClickHouse, sql: str, answer_format: str | None, content_type: str
+) -> None:
+    status, headers, _ = request(clickhouse, sql.encode())
+    assert (status, headers["X-ClickHouse-Format"]) == (200, answer_format)
+    assert headers["Content-Type"] == content_type
+
+
+@pytest.mark.parametrize(
+    ("sql", "query"),
+    [("SELECT 1", {"session_timezone": "Asia/Tokyo"}), ("SELECT 1 SETTINGS session_timezone = 'Asia/Tokyo'", {})],
+)
+def test_answer_names_the_zone_that_was_asked_for(clickhouse: ClickHouse, sql: str, query: dict[str, str]) -> None:
+    assert request(clickhouse, sql.encode(), path=address(query))[1]["X-ClickHouse-Timezone"] == "Asia/Tokyo"
+
+
+@pytest.mark.parametrize("name", ["a$x", "$1", "_$", "a$$b"])
+def test_parameter_may_have_a_dollar_in_its_name(clickhouse: ClickHouse, name: str) -> None:
+    path = address({f"param_{name}": "7"})
+    assert request(clickhouse, f"SELECT {{{name}:UInt8}}".encode(), path=path)[2] == b"7\n"
+    inserted = f"INSERT INTO FUNCTION null('a UInt8') VALUES ({{{name}:UInt8}})"
+    assert request(clickhouse, inserted.encode(), path=path)[0] == 200
+
+
+def test_role_that_nobody_has_is_refused(clickhouse: ClickHouse) -> None:
+    assert request(clickhouse, b"SELECT 1", role="analyst")[1]["X-ClickHouse-Exception-Code"] == "511"
 
 
 def test_format_comes_from_sql_or_parameter_or_header(clickhouse: ClickHouse) -> None:

@@ -7,7 +7,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse, blocks
-from tests.integration.clickhouse_fixture import request
+from tests.integration.clickhouse_fixture import multipart, request
 
 pytestmark = pytest.mark.clickhouse
 
@@ -233,3 +233,39 @@ def test_answer_of_several_blocks_is_streamed_and_compressed(clickhouse: ClickHo
     _, headers, body = request(clickhouse, sql, default_format="Native", client_protocol_version="54460")
     assert (headers["Content-Length"], body) == (None, plain[2])
     assert json.loads(headers["X-ClickHouse-Summary"])["result_rows"] == "300000"
+
+
+def test_zones_of_a_sessions_own_tables_are_named(clickhouse: ClickHouse) -> None:
+    """The types are asked of the connection that the session keeps, and with its current database."""
+    made = b"CREATE TEMPORARY TABLE t AS SELECT toDateTime(0, 'Asia/Tokyo') AS a"
+    assert request(clickhouse, made, session_id="zones")[0] == 200
+    assert b"DateTime('Asia/Tokyo')" in answer(clickhouse, b"SELECT a FROM t;", "54460", session_id="zones")[2]
+    request(clickhouse, b"SELECT 1", session_id="zones", close_session="1")
+
+
+def test_zones_of_external_tables_and_of_parameters_are_named(clickhouse: ClickHouse) -> None:
+    asked = {
+        "default_format": "Native",
+        "client_protocol_version": "54460",
+        "query": "SELECT a, {p: DateTime('Asia/Tokyo')} FROM mine",
+    }
+    fields = {"mine_structure": "a DateTime('Africa/Cairo')", "param_p": "1970-01-01 09:00:00"}
+    body, headers = multipart({"mine": b"1970-01-01 02:00:00\n"}, fields)
+    status, _, native = request(clickhouse, body, headers=headers, path="/?" + urllib.parse.urlencode(asked))
+    assert status == 200, native
+    assert b"DateTime('Africa/Cairo')" in native
+    assert b"DateTime('Asia/Tokyo')" in native
+
+
+@pytest.mark.parametrize(("zone", "asked"), [("Asia/Tokyo", False), ("UTC", True)])
+def test_zone_of_a_session_is_no_other_one(clickhouse: ClickHouse, zone: str, asked: bool) -> None:
+    """The answer's header says that times are shown in it."""
+    sql = f"SELECT toDateTime(0, '{zone}') AS a".encode()
+    assert (b"DateTime('" in answer(clickhouse, sql, "54405", session_timezone="Asia/Tokyo")[2]) == asked
+
+
+def test_query_of_processes_is_served_by_version(clickhouse: ClickHouse) -> None:
+    sql = b"SELECT query_id, toDateTime(0, 'UTC') AS a FROM system.processes"
+    native = answer(clickhouse, sql, "54460", query_id="by-version")[2]
+    assert b"by-version" in native
+    assert b"DateTime('UTC')" in native

@@ -17,9 +17,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from schemas.errors import SettingsError
+from streams.cli.commands.up import take_password
 from streams.embedded.clickhouse import ClickHouse
 from streams.embedded.clickhouse.connections import MAX_CONNECTIONS
-from streams.embedded.clickhouse.password import kept_password, password_file
+from streams.embedded.clickhouse.password import keep_password, kept_password, password_file
 from tests.integration.clickhouse_fixture import request
 from tests.waiting import eventually
 
@@ -233,3 +234,35 @@ def test_kept_password_is_random_and_only_its_owner_reads_it(tmp_path: Path) -> 
     password_file(tmp_path).chmod(0o644)
     with pytest.raises(SettingsError, match="chmod 600"):
         kept_password(tmp_path)
+
+
+def test_up_takes_the_password_of_the_environment_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ClickHouse(tmp_path, keeps_password=True)
+    kept_password(tmp_path)
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "ch0sen#1")
+    take_password(server)
+    with server:
+        assert request(server, b"SELECT 1", user="default", password="ch0sen#1")[2] == b"1\n"
+        status, _, body = request(server, b"SELECT 1", user="default", password="wrong")
+        assert status == 403
+        assert b"the CLICKHOUSE_PASSWORD with which `clickfold up` was started" in body
+        assert b"clickhouse/login.netrc below the data folder" in body
+        take_password(server)
+        monkeypatch.setenv("CLICKHOUSE_PASSWORD", "an0ther")
+        with pytest.raises(SettingsError, match="run `clickfold down` first"):
+            take_password(server)
+    monkeypatch.delenv("CLICKHOUSE_PASSWORD")
+    take_password(server)
+    assert server.password == "ch0sen#1"
+    assert password_file(tmp_path).stat().st_mode & 0o777 == 0o600
+    # With an address it is the password of the ClickHouse there.
+    monkeypatch.setenv("CLICKHOUSE_URL", "http://clickhouse:8123")
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "0fthat")
+    take_password(server)
+    assert server.password == "ch0sen#1"
+
+
+@pytest.mark.parametrize("password", ["two words", 'quo"te', "it's", "back\\slash", "line\nend", "žluť"])
+def test_password_that_the_file_cannot_hold_is_refused(tmp_path: Path, password: str) -> None:
+    with pytest.raises(SettingsError, match="must be printable ASCII"):
+        keep_password(tmp_path, password)

@@ -30,6 +30,7 @@ ANSWERS = {
     "unknown column": "refused 47 Code: 47. DB::Exception: Unknown expression identifier `nope`.",
     "unknown column of an insert": "refused 16 Code: 16. DB::Exception: No such column nope in table default.jdbc_",
     "unknown setting": "refused 115 Code: 115. DB::Exception: ",
+    "a file": "refused 497 Code: 497. DB::Exception: file reaches files, programs or hosts outside of the embedded",
     "max rows": "5 rows [0, 1, 2]",
     # The driver's own words, after error 159 of the server.
     "time is over": "refused 0 Query execution time exceeded limit",

@@ -158,7 +158,7 @@ def _insert(client: Client, blocks: Sequence[Rows]) -> None:
 
 def _engine_insert(engine: Engine, create_sql: str, native: bytes, times: int) -> Callable[[], None]:
     """A function that inserts a block `times` times into the engine in this process, without HTTP or compression."""
-    from streams.embedded.clickhouse.engine import Session  # the engine takes 226 MB of memory
+    from streams.embedded.clickhouse.exchange import Session  # the engine takes 226 MB of memory
     from streams.embedded.clickhouse.statement import Statement
 
     _, _, definition = create_sql.partition("(")

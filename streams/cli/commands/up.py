@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 
 from schemas.bounds import JoinBounds
+from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
 from streams.cli.commands import options
 from streams.cli.connections import DEFAULT_DATA_DIR
 from streams.cli.connections import data_dir as default_data_dir
-from streams.embedded.clickhouse.password import password_file
+from streams.embedded.clickhouse import ClickHouse
+from streams.embedded.clickhouse.password import keep_password, password_file
 from streams.embedded.process import ProcessError
 from streams.embedded.stack import PARTS, WORKERS, Stack, WorkerError, require_embedded
 from streams.kafka.cluster import Cluster
@@ -54,6 +56,7 @@ def up(
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
     stack = Stack.attach(data_dir) or Stack(data_dir)
     running = stack.running()
+    take_password(stack.clickhouse)
     stack.configure(
         partitions=partitions,
         options={"join": join_options},
@@ -88,6 +91,21 @@ def up(
     )
     if data_dir.absolute() != default_data_dir().absolute():
         console.print("Set CLICKFOLD_DATA_DIR to that folder, so that `clickfold query` and `clickfold models` use it.")
+
+
+def take_password(clickhouse: ClickHouse) -> None:
+    """CLICKHOUSE_PASSWORD, when set, takes the place of the kept password."""
+    environment = Environment()
+    password = environment.clickhouse_password.get_secret_value()
+    # With an address it is the password of another ClickHouse.
+    if not password or environment.clickhouse_url:
+        return
+    if not clickhouse.alive:
+        keep_password(clickhouse.folder, password)
+    elif clickhouse.password != password:
+        raise SettingsError(
+            "ClickHouse runs with another password than CLICKHOUSE_PASSWORD; run `clickfold down` first"
+        )
 
 
 def _upgrade(bounds: JoinBounds, cluster: Cluster) -> None:

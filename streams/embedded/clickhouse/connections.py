@@ -1,6 +1,7 @@
 """Connections of clients: how long their headers may take, and how many may be open that have not been let in."""
 
 import asyncio
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -36,6 +37,34 @@ class Unauthenticated:
         self._open.pop(connection, None)
 
 
+class Transport:
+    """A transport on which an answer may begin with headers before its status is known: then it is 200.
+
+    Everything else is that of the transport of asyncio.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._has_begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def begin(self, header: bytes) -> None:
+        """Write a whole header, behind the status if it is the first one; nothing once the client has gone."""
+        if self._transport.is_closing():
+            return
+        self._transport.write(header if self._has_begun else b"HTTP/1.1 200 OK\r\n" + header)
+        self._has_begun = True
+
+    def write(self, data: bytes) -> None:
+        """Write the rest of the answer; of its head, what has not been written."""
+        if self._has_begun:
+            _, _, data = data.partition(b"\r\n")
+            self._has_begun = False
+        self._transport.write(data)
+
+
 class Protocol(H11Protocol):
     """Gives each request its connection, and closes connections whose headers never end.
 
@@ -45,7 +74,8 @@ class Protocol(H11Protocol):
     _headers_bound: asyncio.TimerHandle | None = None
 
     # The base class declares Transport where asyncio has BaseTransport.
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, plain: asyncio.Transport) -> None:  # type: ignore[override]
+        transport = cast(asyncio.Transport, Transport(plain))
         self.app_state["unauthenticated"].add(transport)
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)

@@ -1,19 +1,19 @@
 """ClickHouse's HTTP interface in front of the embedded engine, for clickhouse-connect, curl and Grafana alike.
 
-Served: queries and inserts with settings, ``param_*``, compression both ways and the ``X-ClickHouse-*`` headers; GET is
-read-only. A client that hangs up ends its query, but nothing that writes. Not served: state kept between requests of a
-``session_id`` (temporary tables, SET), external tables, answers streamed while the query runs (an answer is made in
-memory first), ``query_id`` as the engine's own id, and statements that lead to files, programs or other hosts
-(see `permissions`).
+Served: queries and inserts with settings, ``param_*``, sessions, external tables, query ids, compression both ways and
+the ``X-ClickHouse-*`` headers; GET is read-only. A client that hangs up ends its query, but nothing that writes. Not
+served: answers streamed while the query runs (an answer is made in memory first), and statements that lead to files,
+programs or other hosts (see `permissions`).
 """
 
 import asyncio
 import functools
 import itertools
 import json
-import re
 import socket
+import string
 import struct
+import urllib.parse
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,12 +28,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from streams.embedded.clickhouse import access, blocks, native, wire
+from streams.embedded.clickhouse import access, blocks, external_tables, native, processes, running, sessions, wire
 from streams.embedded.clickhouse.bodies import Bodies
 from streams.embedded.clickhouse.codes import Code
-from streams.embedded.clickhouse.connections import Unauthenticated
-from streams.embedded.clickhouse.engine import SYNTAX_ERROR, Answer, Engine, EngineError, Session
+from streams.embedded.clickhouse.connection import Connection, Progress
+from streams.embedded.clickhouse.connections import Transport, Unauthenticated
+from streams.embedded.clickhouse.engine import Engine
+from streams.embedded.clickhouse.exchange import Answer, EngineError, Session
 from streams.embedded.clickhouse.faults import Fault, Faults
+from streams.embedded.clickhouse.forms import form_parts
+from streams.embedded.clickhouse.running import ProgressHeaders, Running
+from streams.embedded.clickhouse.sessions import NamedSession, Sessions
+from streams.embedded.clickhouse.sql import sql_bytes
 from streams.embedded.clickhouse.statement import Statement, read_statement
 
 # The engine spreads a query over all cores itself; more threads only let short queries pass long ones, and each takes
@@ -41,14 +47,14 @@ from streams.embedded.clickhouse.statement import Statement, read_statement
 READERS = 4
 # Apart from the readers, so that dashboards never keep the sink waiting for a thread.
 WRITERS = 2
+# For what must not wait for a reader: who asks what runs, and ends it.
+ATTENDANTS = 2
 CANCEL_AGAIN_S = 1.0
 # Names of the HTTP interface itself; every other query parameter is a setting of the engine.
 _RESERVED = {
     *("query", "database", "default_format", "user", "password", "quota_key", "role", "query_id", "stacktrace"),
-    *("session_id", "session_timeout", "session_check", "wait_end_of_query", "buffer_size", "client_protocol_version"),
+    *("wait_end_of_query", "buffer_size", "client_protocol_version", "compress", "decompress", *sessions.PARAMETERS),
 }
-
-_SESSION_STATE = re.compile(rb"\s*(SET\s|CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\s)", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -66,6 +72,9 @@ class Front:
         self._writers = _pool(WRITERS, "writer")
         # Splitting and (de)compressing in a reader's thread made inserts queue behind every waiting query.
         self._codecs = _pool(WRITERS, "codec")
+        self._attendants = _pool(ATTENDANTS, "attendant")
+        self._sessions = Sessions(self._engine.open, self._codecs)
+        self._running = Running()
 
     def application(self) -> Starlette:
         """The ASGI application; closing it closes the engine."""
@@ -87,8 +96,9 @@ class Front:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[dict[str, object]]:
         yield {"unauthenticated": self._unauthenticated}
+        self._sessions.close()
         self._engine.close()
-        for pool in (self._readers, self._writers, self._codecs):
+        for pool in (self._readers, self._writers, self._codecs, self._attendants):
             pool.shutdown()
 
     async def _ping(self, _: Request) -> Response:
@@ -113,15 +123,16 @@ class Front:
         return refusal
 
     async def _statement(self, request: Request) -> Response:
-        query_id = request.query_params.get("query_id") or str(uuid.uuid4())
+        query = _parameters(request)
+        query_id = query.get("query_id") or str(uuid.uuid4())
         common = {
-            "X-ClickHouse-Query-Id": query_id,
+            # In a header there are no line ends, and no letters beyond Latin-1.
+            "X-ClickHouse-Query-Id": urllib.parse.quote(query_id, safe=string.printable[:-5], errors="surrogateescape"),
             "X-ClickHouse-Server-Display-Name": "clickfold-embedded",
-            "X-ClickHouse-Timezone": self._engine.timezone,
         }
         response = self._refusal(request)
         try:
-            response = response or await self._answer(request, query_id)
+            response = response or await self._answer(request, query, query_id)
         except EngineError as failure:
             version = "" if "(version " in str(failure) else f" (version {self._engine.version})"
             response = access.error(wire.http_status(failure.code), failure.code, f"{failure}{version}")
@@ -130,29 +141,54 @@ class Front:
         if request.query_params.get("compress") == "1":
             blocks.compress_error(response)
         response.headers.update(common)
+        response.headers.setdefault("X-ClickHouse-Timezone", self._engine.timezone)
         return response
 
-    async def _answer(self, request: Request, query_id: str) -> Response:
-        if request.method != "POST" and not request.query_params.get("query"):
+    async def _answer(self, request: Request, query: dict[str, str], query_id: str) -> Response:
+        if request.method != "POST" and not query.get("query"):
             return PlainTextResponse("Ok.\n")
         with self._bodies.room() as room:
             body = await room.read(request)
             if body is None:
                 return await _hang_up(request, reset=True)
-            read = functools.partial(_read_request, body, request.headers, dict(request.query_params), request.method)
+            read = functools.partial(_read_request, body, request.headers, query, request.method)
             statement, session = await self._in(self._codecs, read)
             # Twice, as sent and without its encoding: both are there until it is executed.
             room.take(len(statement.rows or b""))
-            return await self._execute(request, statement, replace(session, query_id=query_id))
+            session = replace(session, query_id=query_id)
+            cancel = functools.partial(self._in, self._attendants, lambda: self._engine.cancel(query_id))
+            replaces = cancel if query.get("replace_running_query") == "1" else None
+            with self._sessions.taken(access.user(request), query) as named:
+                async with self._running.entered(query_id, replace=replaces), self._progress(request, query) as see:
+                    return await self._execute(request, statement, replace(session, watch=see), named)
 
-    async def _execute(self, request: Request, statement: Statement, session: Session) -> Response:
+    @asynccontextmanager
+    async def _progress(
+        self, request: Request, query: Mapping[str, str]
+    ) -> AsyncIterator[Callable[[Progress], None] | None]:
+        """Sends headers of progress during the block, to a request that asks for them."""
+        if not running.asks_for_progress(query) or request.scope["http_version"] != "1.1":
+            yield None
+            return
+        headers = ProgressHeaders(_transport(request).begin, query)
+        sending = asyncio.create_task(headers.send())
+        try:
+            yield headers.see
+        finally:
+            sending.cancel()
+
+    async def _execute(
+        self, request: Request, statement: Statement, session: Session, named: NamedSession | None
+    ) -> Response:
         codec = blocks.asked(request.query_params)
         fault = self._faults.strike(statement.sql) if self._faults is not None else None
         if fault is not None and fault.kind != "applied_answer_lost":
             refused = await self._before(fault, request)
             if refused is not None:
                 return refused
-        answer = await self._run(request, statement, session)
+        if named is not None and statement.changes_session:
+            await self._sessions.connect(named)
+        answer = await self._run(request, statement, session, named.connection if named else None)
         if answer is None:
             return Response(status_code=499)  # Nobody is there to read it.
         if fault is not None and fault.kind == "applied_answer_lost":
@@ -162,10 +198,13 @@ class Front:
     async def _response(
         self, request: Request, answer: Answer, session: Session, codec: blocks.Codec | None
     ) -> Response:
-        headers = {"X-ClickHouse-Summary": json.dumps({name: str(count) for name, count in answer.summary.items()})}
+        headers = {
+            "X-ClickHouse-Summary": json.dumps({name: str(count) for name, count in answer.summary.items()}),
+            "X-ClickHouse-Timezone": answer.timezone,
+        }
         if answer.format:
             headers["X-ClickHouse-Format"] = answer.format
-        media_type = _media_type(answer.format)
+        media_type = self._engine.content_type(answer.format)
         content, encoding, parts = answer.body, "", _parts(answer, session, codec)
         if request.query_params.get("enable_http_compression") == "1" and content:
             accepted = request.headers.get("accept-encoding", "")
@@ -185,11 +224,14 @@ class Front:
         while part := await self._in(self._codecs, lambda: next(parts, b"")):
             yield part
 
-    async def _run(self, request: Request, statement: Statement, session: Session) -> Answer | None:
+    async def _run(
+        self, request: Request, statement: Statement, session: Session, kept: Connection | None
+    ) -> Answer | None:
         """None when the client hung up before its turn came. Raises EngineError."""
         if statement.rows is not None:
-            return await self._in(self._writers, lambda: self._engine.run(statement, session))
-        job = self._readers.submit(self._engine.run, statement, session)
+            return await self._in(self._writers, lambda: self._engine.run(statement, session, kept))
+        pool = self._attendants if processes.watches(statement.words) else self._readers
+        job = pool.submit(self._engine.run, statement, session, kept)
         running = asyncio.wrap_future(job)
         leaving = asyncio.ensure_future(request.receive())
         await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -198,7 +240,7 @@ class Front:
             return None
         while not running.done():
             # Again, because a query that has only just begun can't be found yet.
-            await self._in(self._codecs, lambda: self._engine.cancel(session.query_id))
+            await self._in(self._attendants, lambda: self._engine.cancel(session.query_id))
             await asyncio.wait((running,), timeout=CANCEL_AGAIN_S)
         return await running
 
@@ -231,26 +273,32 @@ def _read_request(
     body = wire.decompressed(body, headers.get("content-encoding", ""))
     if query.get("decompress") == "1":
         body = blocks.decompressed(body)
+    files: dict[str, bytes] = {}
     if headers.get("content-type", "").startswith("multipart/form-data"):
-        query |= wire.form_fields(body, headers["content-type"])
+        fields, files = form_parts(body, headers["content-type"])
+        query |= fields
         body = b""
-    text = b"\n".join(part for part in (query.get("query", "").encode(), body) if part)
+    text = b"\n".join(part for part in (sql_bytes(query.get("query", "")), body) if part)
     if not text.strip():
-        raise EngineError(SYNTAX_ERROR, "Code: 62. DB::Exception: Empty query. (SYNTAX_ERROR)")
-    if query.get("session_id") and _SESSION_STATE.match(text):
-        raise wire.BodyError(501, "Nothing is kept between requests of a session_id here: send settings as parameters.")
-    version = native.protocol_version(query.get("client_protocol_version", ""))
+        raise EngineError.named(Code.SYNTAX_ERROR, "Empty query")
+    try:
+        tables = external_tables.external_tables(files, query)
+    except external_tables.ExternalTableError as failure:
+        raise EngineError.named(Code.BAD_ARGUMENTS, str(failure)) from None
+    reserved = _RESERVED | external_tables.described_names(files)
     session = Session(
         database=query.get("database") or headers.get("x-clickhouse-database", ""),
         settings={
-            name: value
-            for name, value in query.items()
-            if name not in _RESERVED and not name.startswith("param_") and name not in ("compress", "decompress")
+            name: value for name, value in query.items() if name not in reserved and not name.startswith("param_")
         },
-        parameters={name[len("param_") :]: value for name, value in query.items() if name.startswith("param_")},
+        parameters={
+            name[len("param_") :]: wire.parameter(value) for name, value in query.items() if name.startswith("param_")
+        },
         default_format=query.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
         readonly=method != "POST",
-        protocol_version=version,
+        role=query.get("role", ""),
+        external=tables,
+        protocol_version=native.protocol_version(query.get("client_protocol_version", "")),
     )
     statement = read_statement(text)
     if len(statement.sql) > wire.MAX_SQL_BYTES:
@@ -279,8 +327,19 @@ async def _no_such_method(request: Request, _: Exception) -> Response:
     return answer
 
 
+def _parameters(request: Request) -> dict[str, str]:
+    """Parameters of the address; bytes that are no UTF-8 stay as surrogates, see `sql`."""
+    sent = request.scope["query_string"].decode("latin-1")
+    return dict(urllib.parse.parse_qsl(sent, keep_blank_values=True, errors="surrogateescape"))
+
+
+def _transport(request: Request) -> Transport:
+    transport: Transport = request.scope["state"]["transport"]
+    return transport
+
+
 async def _hang_up(request: Request, *, reset: bool) -> Response:
-    transport: asyncio.Transport = request.scope["state"]["transport"]
+    transport = _transport(request)
     if reset:
         # Linger of 0 s: close() sends RST in place of FIN.
         connection: socket.socket = transport.get_extra_info("socket")
@@ -289,11 +348,3 @@ async def _hang_up(request: Request, *, reset: bool) -> Response:
     # One turn of the loop, so that the server knows of the loss before it is handed the answer it will drop.
     await asyncio.sleep(0)
     return Response(status_code=500)
-
-
-def _media_type(answer_format: str) -> str:
-    if answer_format.startswith("JSON"):
-        return "application/json; charset=UTF-8"
-    if answer_format.startswith("TabSeparated"):
-        return "text/tab-separated-values; charset=UTF-8"
-    return "text/csv; charset=UTF-8" if answer_format.startswith("CSV") else "application/octet-stream"

@@ -11,13 +11,12 @@ import functools
 import json
 import re
 import zoneinfo
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
-
-import chdb.state.sqlitelike as chdb
 
 from streams.embedded.clickhouse import wire
 from streams.embedded.clickhouse.codes import Code
+from streams.embedded.clickhouse.connection import Connection
 from streams.embedded.clickhouse.statement import Statement
 
 if TYPE_CHECKING:
@@ -55,29 +54,31 @@ def protocol_version(text: str) -> int:
 
 
 def column_types(
-    connection: chdb.Connection,
+    connection: Connection,
     statement: Statement,
     answer: bytes,
     version: int,
     *,
     own_zone: str,
-    parameters: Iterable[str] = (),
+    parameters: Mapping[str, str],
 ) -> Sequence[str]:
     """The types of the columns of a query with their time zones, which the engine leaves out of DateTime. None where
     they are not needed, or the statement is no query.
 
     To ask takes 5 to 13 ms of CPU. For clients of the version of clickhouse-connect, which clickfold's own commands
-    are, it is done where the SQL or its `parameters` name another zone than `own_zone` of the server: a column that is
-    stored with one is shown to them in the server's zone.
+    are, it is done where the SQL or its `parameters` name another zone than `own_zone`, in which the answer says to
+    show times: a column that is stored with another is shown to them in that.
     """
     if not version or b"\x08DateTime" not in answer:
         return ()
     if version < CUSTOM_SERIALIZATION:
-        texts = {*_TEXT.findall(statement.sql), *parameters} - {own_zone}
+        texts = {*_TEXT.findall(statement.sql), *parameters.values()} - {own_zone}
         if texts.isdisjoint(_zones()):
             return ()
     try:
-        described = connection.query(f"DESCRIBE TABLE (\n{statement.without_format}\n)", "JSONCompactColumns")
+        described = connection.query(
+            f"DESCRIBE TABLE (\n{statement.without_format}\n)", "JSONCompactColumns", parameters
+        )
     except RuntimeError:
         return ()
     types: list[str] = json.loads(described.bytes())[1]

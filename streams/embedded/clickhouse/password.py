@@ -4,6 +4,7 @@ The file has the format of netrc, so that curl takes it by ``--netrc-file`` and 
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from schemas.errors import SettingsError
 
 USER = "default"
 _FILE = "login.netrc"
+# What both curl and this module read from netrc as one word.
+_PASSWORD = re.compile(r"[!#-&(-\[\]-~]+")
 
 
 def password_file(folder: Path) -> Path:
@@ -36,16 +39,35 @@ def kept_password(folder: Path) -> str:
     return words[5]
 
 
+def keep_password(folder: Path, password: str) -> None:
+    """Makes `password` the kept one, from the next start of the ClickHouse in `folder` on.
+
+    Raises SettingsError for one that the format of the file cannot hold.
+    """
+    if not _PASSWORD.fullmatch(password):
+        raise SettingsError(
+            "CLICKHOUSE_PASSWORD must be printable ASCII without spaces, quotes and backslashes, because it is kept in "
+            f"{password_file(folder)}; choose another one, or unset it for a random one"
+        )
+    _written(password_file(folder), password).replace(password_file(folder))
+
+
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all, and never readable by others: two starts at the same moment take the first one's.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"machine 127.0.0.1 login {USER} password {secrets.token_urlsafe(24)}\n")
+    unfinished = _written(path, secrets.token_urlsafe(24))
     try:
+        # Two starts at the same moment take the first one's.
         os.link(unfinished, path)
     except FileExistsError:
         pass
     finally:
         unfinished.unlink()
+
+
+def _written(path: Path, password: str) -> Path:
+    """A whole file to put in the place of `path`, never readable by others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"machine 127.0.0.1 login {USER} password {password}\n")
+    return unfinished

@@ -7,13 +7,15 @@ line end can add lines to that tree and cannot remove any, so each rule looks fo
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
-
-import chdb.state.sqlitelike as chdb
 
 from schemas.clickhouse.quoting import literal
 from schemas.errors import ClickfoldError
+from streams.embedded.clickhouse.codes import Code
+from streams.embedded.clickhouse.connection import Connection
+from streams.embedded.clickhouse.request_settings import set_all
+from streams.embedded.clickhouse.sql import sql_text
 
 # The default database of the engine, as `engine.xml` names it.
 FILES_DATABASE: Final = "no_files"
@@ -36,10 +38,19 @@ TABLE_ENGINES: Final = frozenset(
 DATABASE_ENGINES: Final = frozenset({"atomic", "memory"})
 # Statements that chDB classifies as neither reading nor changing its data. All others of that class are refused.
 _CONTROL: Final = frozenset(
-    {"AlterQuery", "CreateQuery", "DetachQuery", "InsertQuery", "KillQueryQuery", "Set", "UseQuery"}
+    {"AlterQuery", "CreateQuery", "DetachQuery", "DropQuery", "InsertQuery", "KillQueryQuery", "Set", "UseQuery"}
 )
 # 64 KiB are parsed within 0.3 s. Longer rows of VALUES are not parsed beforehand and may not be expressions.
 MAX_EXPRESSIONS_BYTES: Final = 64 << 10
+# With these the engine evaluates no expressions in VALUES.
+NO_EXPRESSIONS: Final = {
+    "input_format_values_interpret_expressions": "0",
+    "input_format_values_deduce_templates_of_expressions": "0",
+}
+READONLY_TEXT: Final = (
+    "default: Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "
+    "You should use method POST for modifying queries"
+)
 _NODE = re.compile(r"( *)(\w+)(?: +(\S+))?")
 # A format string has braces, the name of an input format has none: `format(Values, …)` would evaluate a text.
 _FORMAT_STRING = re.compile(
@@ -54,26 +65,42 @@ _SOURCE = re.compile(
 _FORBIDDEN_KEYS: Final = ("host", "query", "where", "name", "update_field")
 
 
+# What does not outlive its session, so that a statement that only reads may do it too.
+_SESSION_STATE: Final = frozenset({"Set", "UseQuery"})
+
+
 class NotAllowedError(ClickfoldError):
-    """The statement would reach beyond the engine; the text says by what."""
+    """The statement may not run; the text says why, and `code` is ClickHouse's number for it."""
+
+    def __init__(self, text: str, code: Code = Code.ACCESS_DENIED) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Permissions:
     """The rules for one engine. Thread-safe."""
 
-    def __init__(self, connection: chdb.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         functions = _names(connection, "table_functions") - TABLE_FUNCTIONS
         engines = _names(connection, "table_engines") - TABLE_ENGINES
         databases = _names(connection, "database_engines") - DATABASE_ENGINES - TABLE_ENGINES
         self._forbidden = functions | engines | databases | {"file"}
 
-    def check(self, connection: chdb.Connection, sql: str, *, control: bool, infile: str | None = None) -> None:
+    def check(
+        self,
+        connection: Connection,
+        sql: str,
+        *,
+        control: bool,
+        infile: str | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
         """Raises NotAllowedError when `sql` must not run, RuntimeError with the engine's message when it is no SQL.
 
         `sql` is one statement, and `control` says that chDB classifies it as CONTROL. `infile` is the one file from
         which an INSERT may read its rows.
         """
-        tree = self._tree(connection, sql)
+        tree = self._tree(connection, sql, parameters)
         root, *others = nodes = list(_nodes(tree))
         children = [f"{name} {word}" for depth, name, word in others if depth == 1]
         files = [child for child in children if child.startswith("Literal ")]
@@ -89,41 +116,63 @@ class Permissions:
         self._check_sources(connection, sql, tree)
         self._check_hidden(connection, sql, nodes)
 
-    def check_insert(self, connection: chdb.Connection, sql: str, rows: bytes, *, control: bool, infile: str) -> None:
+    def check_readonly(self, connection: Connection, sql: str, *, kind: str, temporary: bool) -> None:
+        """Raises NotAllowedError when a statement that chDB classifies as `kind` changes more than a session.
+
+        `temporary` says that it makes a temporary table.
+        """
+        if kind == "READ_ONLY" or temporary:
+            return
+        if kind == "CONTROL":
+            root = next(_nodes(self._tree(connection, sql)))
+            # INTO OUTFILE makes a SELECT one of this class; `check` refuses it by its own number.
+            if root[1] in _SESSION_STATE or root[1] == "SelectWithUnionQuery":
+                return
+        raise NotAllowedError(READONLY_TEXT, Code.READONLY)
+
+    def check_insert(
+        self,
+        connection: Connection,
+        sql: str,
+        rows: bytes,
+        *,
+        control: bool,
+        infile: str,
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
         """`check` for an INSERT that reads `rows` from `infile`. Rows of VALUES may be expressions: these are checked
         too, or `connection` evaluates none."""
-        self.check(connection, sql, control=control, infile=infile)
+        self.check(connection, sql, control=control, infile=infile, parameters=parameters)
         # The format that the engine reads, which comments cannot hide.
         if not self._written(connection, sql).endswith(" format values"):
             return
-        if len(rows) <= MAX_EXPRESSIONS_BYTES and self._are_checked(connection, rows):
+        if len(rows) <= MAX_EXPRESSIONS_BYTES and self._are_checked(connection, rows, parameters):
             return
-        if any(node == (1, "Set", "") for node in _nodes(self._tree(connection, sql))):
+        if any(node == (1, "Set", "") for node in _nodes(self._tree(connection, sql, parameters))):
             raise NotAllowedError("long VALUES with a SETTINGS clause are not served; send settings as parameters")
-        for evaluates in ("interpret_expressions", "deduce_templates_of_expressions"):
-            connection.query(f"SET input_format_values_{evaluates} = 0")
+        set_all(connection, NO_EXPRESSIONS)
 
-    def _are_checked(self, connection: chdb.Connection, rows: bytes) -> bool:
+    def _are_checked(self, connection: Connection, rows: bytes, parameters: Mapping[str, str] | None) -> bool:
         """False when the parser cannot read the rows as expressions. Raises NotAllowedError."""
         try:
-            statement = f"SELECT {rows.decode()}"
-            if connection._conn.classify_query(statement)["statement_count"] != 1:
+            statement = f"SELECT {sql_text(rows)}"
+            if connection.classify(statement)["statement_count"] != 1:
                 return False
-            self.check(connection, statement, control=False)
-        except (RuntimeError, UnicodeDecodeError):
+            self.check(connection, statement, control=False, parameters=parameters)
+        except RuntimeError:
             return False
         return True
 
-    def _tree(self, connection: chdb.Connection, sql: str) -> str:
-        return str(connection.query(f"EXPLAIN AST {sql}", "TSVRaw").bytes().decode(errors="replace"))
+    def _tree(self, connection: Connection, sql: str, parameters: Mapping[str, str] | None = None) -> str:
+        tree = connection.query(f"EXPLAIN AST {sql}", parameters=parameters)
+        return str(tree.bytes().decode(errors="replace"))
 
-    def _written(self, connection: chdb.Connection, sql: str) -> str:
+    def _written(self, connection: Connection, sql: str) -> str:
         """The statement as the engine writes it, without comments and escapes, in lower case."""
-        formatted = connection.query(f"SELECT formatQuerySingleLine({literal(sql)})", "TSVRaw")
-        return str(formatted.bytes().decode(errors="replace").strip().lower())
+        return connection.text(f"SELECT formatQuerySingleLine({literal(sql)})").strip().lower()
 
     def _check_node(self, name: str, word: str) -> None:
-        if name == "Identifier" and word.partition(".")[0] == FILES_DATABASE:
+        if name in ("Identifier", "TableIdentifier") and word.partition(".")[0] == FILES_DATABASE:
             raise NotAllowedError(f"{FILES_DATABASE} would show files as tables")
         if name == "Function" and word.lower() in self._forbidden:
             raise NotAllowedError(f"{word} reaches files, programs or hosts outside of the embedded ClickHouse")
@@ -138,7 +187,7 @@ class Permissions:
                 "format() needs a literal format string with braces; the table function is not served"
             )
 
-    def _check_sources(self, connection: chdb.Connection, sql: str, tree: str) -> None:
+    def _check_sources(self, connection: Connection, sql: str, tree: str) -> None:
         sources = tree.count("FunctionWithKeyValueArguments")
         if not sources:
             return
@@ -146,7 +195,7 @@ class Permissions:
         if len(_SOURCE.findall(tree)) != sources or any(f"{key} '" in written for key in _FORBIDDEN_KEYS):
             raise NotAllowedError("the source of a dictionary must be CLICKHOUSE(TABLE '…') of this ClickHouse")
 
-    def _check_hidden(self, connection: chdb.Connection, sql: str, nodes: list[tuple[int, str, str]]) -> None:
+    def _check_hidden(self, connection: Connection, sql: str, nodes: list[tuple[int, str, str]]) -> None:
         # EXPLAIN AST does not print what APPLY applies, the conditions of SHOW and the settings of a table.
         hides = any(name == "ColumnsApplyTransformer" for _, name, _ in nodes)
         root = nodes[0][1]
@@ -166,14 +215,14 @@ def _check_control(root: tuple[int, str, str], children: list[str]) -> None:
     # The first child of KILL is its condition, which may be a literal.
     written = children[1:] if kind == "KillQueryQuery" else children
     if kind != "InsertQuery" and any(child.startswith("Literal ") for child in written):
-        raise NotAllowedError("INTO OUTFILE writes a file; read the answer of the request")
+        text = "INTO OUTFILE is not allowed: it writes a file; read the answer of the request"
+        raise NotAllowedError(text, Code.INTO_OUTFILE_NOT_ALLOWED)
     if kind != "SYSTEM" and kind not in _CONTROL:
         raise NotAllowedError(f"the embedded ClickHouse does not serve {kind}")
 
 
-def _names(connection: chdb.Connection, table: str) -> set[str]:
-    text = connection.query(f"SELECT lower(name) FROM system.{table}", "TSVRaw").bytes().decode()
-    return set(text.split())
+def _names(connection: Connection, table: str) -> set[str]:
+    return set(connection.text(f"SELECT lower(name) FROM system.{table}").split())
 
 
 def _nodes(tree: str) -> Iterator[tuple[int, str, str]]:

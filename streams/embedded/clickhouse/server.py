@@ -28,8 +28,9 @@ class ClickHouse:
     """ClickHouse over ``folder``, reached at ``url``. Data outlive the process, also after ``kill -9``.
 
     ``port`` None takes a free one at the first start and keeps it at later ones. With ``keeps_password`` the password
-    is the one in the folder, see `password`. Without it, it is CLICKHOUSE_PASSWORD of the environment, and when that
-    is empty nobody needs one. Another ``host`` than loopback is refused without a password.
+    is the one in the folder, see `password`; `clickfold up` puts CLICKHOUSE_PASSWORD there. Without ``keeps_password``
+    it is CLICKHOUSE_PASSWORD of the environment, and when that is empty nobody needs one. Another ``host`` than
+    loopback is refused without a password.
     """
 
     def __init__(

@@ -2,23 +2,13 @@
 
 import base64
 import binascii
-import gzip
 import hmac
-import sys
-import zlib
+import re
 from collections.abc import Callable, Iterator, Mapping
-from email.parser import BytesParser
-from typing import Protocol
-
-import lz4.frame  # type: ignore[import-untyped]  # publishes no types
 
 from schemas.errors import ClickfoldError
 from streams.embedded.clickhouse.codes import Code
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from streams.embedded.clickhouse.encodings import BROKEN, COMPRESSORS, DECOMPRESSORS, Decompressor, accepted
 
 # Compressed, and again decompressed: a small body can hold a thousand times its bytes. The sink sends up to 20 MB.
 MAX_BODY_BYTES = 64 << 20
@@ -30,17 +20,18 @@ MAX_SQL_BYTES = 1 << 20
 
 # As in ClickHouse's exceptionCodeToHTTPStatus; any other number is 500.
 _STATUS_OF_CODE = {
-    **dict.fromkeys((6, 25, 26, 27, 38, 41, 53, 62, 72, 117, 168, 170, 223), 400),
-    **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336), 404),
-    **dict.fromkeys((192, 193, 516), 403),
+    **dict.fromkeys((6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 170, 223), 400),
+    **dict.fromkeys((321, 376, 427, 441, 675, 676), 400),
+    **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511), 404),
+    **dict.fromkeys((192, 193, 497, 512, 516), 403),
+    **dict.fromkeys((76, 202, 209, 439), 503),
     48: 501,
     159: 408,
     194: 401,
-    202: 503,
-    209: 503,
+    229: 413,
+    381: 411,
 }
-
-
+# Where a BodyError has no code of its own.
 _CODE_OF_STATUS = {
     400: Code.CANNOT_DECOMPRESS,
     408: Code.SOCKET_TIMEOUT,
@@ -60,30 +51,8 @@ class BodyError(ClickfoldError):
 
     @property
     def message(self) -> str:
-        """The text as ClickHouse writes it: drivers search for its beginning."""
-        return f"Code: {self.code:d}. DB::Exception: {self} ({self.code.name})"
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes | None: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-_DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
-    "gzip": lambda: zlib.decompressobj(wbits=31),
-    "deflate": zlib.decompressobj,
-    "lz4": lz4.frame.LZ4FrameDecompressor,
-    "zstd": zstd.ZstdDecompressor,
-}
-_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    "lz4": lz4.frame.compress,
-    "zstd": lambda data: zstd.compress(data, 1),
-    "gzip": lambda data: gzip.compress(data, 1),
-    "deflate": lambda data: zlib.compress(data, 1),
-}
+        """The text as ClickHouse writes it."""
+        return self.code.message(str(self))
 
 
 def http_status(code: int) -> int:
@@ -96,28 +65,28 @@ def decompressed(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES)
     a frame for each block. Raises BodyError: unknown encoding, broken or cut data, more than ``max_bytes``."""
     if encoding in ("", "identity"):
         return body
-    if encoding not in _DECOMPRESSORS:
-        text = f"Unknown Content-Encoding {encoding!r}; use one of {', '.join(_DECOMPRESSORS)}."
+    if encoding not in DECOMPRESSORS:
+        text = f"Unknown Content-Encoding {encoding!r}; use one of {', '.join(DECOMPRESSORS)}."
         raise BodyError(400, text, code=Code.NOT_IMPLEMENTED)
     parts: list[bytes] = []
     size = 0
     try:
-        for part in _parts(body, _DECOMPRESSORS[encoding]):
+        for part in _parts(body, DECOMPRESSORS[encoding]):
             size += len(part)
             if size > max_bytes:
                 text = f"The body decompresses to more than {max_bytes} bytes; insert in smaller batches."
                 raise BodyError(413, text)
             parts.append(part)
-    except (RuntimeError, zlib.error, zstd.ZstdError) as failure:
+    except BROKEN as failure:
         raise BodyError(400, f"The body is not {encoding} as its Content-Encoding says: {failure}") from None
     except EOFError:
         raise BodyError(400, f"The {encoding} body ends in the middle of a frame.") from None
     return b"".join(parts)
 
 
-def _parts(body: bytes, new_frame: Callable[[], _Decompressor]) -> Iterator[bytes]:
+def _parts(body: bytes, new_frame: Callable[[], Decompressor]) -> Iterator[bytes]:
     """The decompressed body, in parts of at most `_PART_BYTES`. Raises EOFError when it ends within a frame."""
-    frame: _Decompressor | None = None
+    frame: Decompressor | None = None
     data, left = b"", memoryview(body)
     while data or left:
         if not data:
@@ -130,7 +99,7 @@ def _parts(body: bytes, new_frame: Callable[[], _Decompressor]) -> Iterator[byte
             yield part
             # zlib gives back what it has not used; the others keep it.
             data = getattr(frame, "unconsumed_tail", b"")
-            has_more = len(part) == _PART_BYTES or not getattr(frame, "needs_input", True)
+            has_more = len(part) >= _PART_BYTES or not getattr(frame, "needs_input", True)
         if frame.eof:
             data, frame = frame.unused_data or b"", None
     if frame is not None:
@@ -139,36 +108,23 @@ def _parts(body: bytes, new_frame: Callable[[], _Decompressor]) -> Iterator[byte
 
 def beginning(body: bytes, encoding: str) -> bytes:
     """The first 4 KiB of a body, decompressed; more of it may follow. Empty where it is broken."""
-    if encoding not in _DECOMPRESSORS:
+    if encoding not in DECOMPRESSORS:
         return body[:4096]
     try:
-        return _DECOMPRESSORS[encoding]().decompress(body, 4096)
-    except (RuntimeError, zlib.error, zstd.ZstdError):
+        return DECOMPRESSORS[encoding]().decompress(body, 4096)
+    except BROKEN:
         return b""
 
 
-def compressed(body: bytes, accepted: str) -> tuple[bytes, str]:
-    """``body`` in the first known encoding of an ``Accept-Encoding`` header, and that name ('' for no encoding)."""
-    for offer in accepted.split(","):
-        encoding = offer.split(";")[0].strip()
-        if encoding in _COMPRESSORS:
-            return _COMPRESSORS[encoding](body), encoding
-    return body, ""
+def compressed(body: bytes, accept_encoding: str) -> tuple[bytes, str]:
+    """``body`` in the encoding that an ``Accept-Encoding`` header likes best, and its name ('' for no encoding)."""
+    encoding = accepted(accept_encoding)
+    return (COMPRESSORS[encoding](body), encoding) if encoding else (body, "")
 
 
-def form_fields(body: bytes, content_type: str) -> dict[str, str]:
-    """Fields of a multipart form (query and parameters). Raises BodyError for files: external tables aren't served."""
-    message = BytesParser().parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
-    fields: dict[str, str] = {}
-    for part in message.get_payload() if message.is_multipart() else ():
-        assert not isinstance(part, str)
-        if part.get_filename() is not None:
-            raise BodyError(501, "The embedded ClickHouse does not serve external tables; use a table.")
-        name = part.get_param("name", header="content-disposition")
-        payload = part.get_payload(decode=True)
-        assert isinstance(payload, bytes)
-        fields[str(name)] = payload.decode()
-    return fields
+def parameter(value: str) -> str:
+    """A value of a parameter with escapes in place of the bytes that are no UTF-8: chDB takes only text."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02X}", value)
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, str] | None:

@@ -100,6 +100,7 @@ public class Jdbc {
       ask("unknown column", () -> query(connection, "SELECT nope"));
       ask("unknown column of an insert", () -> connection.createStatement().executeUpdate("INSERT INTO " + table + " (nope) VALUES (1)"));
       ask("unknown setting", () -> query(connection, "SELECT 1 SETTINGS nope = 1"));
+      ask("a file", () -> query(connection, "SELECT * FROM file('/etc/hostname')"));
       ask("max rows", () -> {
         Statement statement = connection.createStatement();
         statement.setMaxRows(5);
