@@ -50,9 +50,9 @@ class Learner:
         self.lineup = Lineup(settings)
         self.counts = LearnerCounts()
         self._settings_digest = settings.digest()
-        self._reader = Reader(self.lineup.known)
+        self._reader = Reader(self.lineup.known, slices=settings.slices)
         self._columns = [NAMED.index(name) for name in settings.slices]
-        self._shown_reader = Reader(self.lineup.known, shown=True)
+        self._shown_reader = Reader(self.lineup.known, slices=settings.slices, shown=True)
         self._shown_reader.texts = self._reader.texts
         self._waiting = WaitingClicks()
         self._open = OpenImpressions(settings.policy)

@@ -14,6 +14,7 @@ import pytest
 
 from online_models.mixture import reading
 from online_models.mixture.examples import Example, read_example
+from online_models.mixture.layout import NAMED
 from online_models.mixture.reading import Reader
 from online_models.mixture.rows import Fields
 from schemas.reading import Unreadable
@@ -26,7 +27,7 @@ GOOD = b'{"kind":"click","impression_id":"i1","ts":1700000000000,"label":1'
 
 def assert_same(lines: list[bytes], *, shown: bool = False) -> None:
     refused: list[int] = []
-    reader, known = Reader(Fields(), shown=shown), Fields()
+    reader, known = Reader(Fields(), slices=NAMED, shown=shown), Fields()
     batch = reader.read(lines, lambda place, _: refused.append(place))
     found = [read_example(line, shown=shown) for line in lines]
     good = [each for each in found if isinstance(each, Example)]
@@ -41,7 +42,8 @@ def assert_same(lines: list[bytes], *, shown: bool = False) -> None:
     ]
     assert batch.partitions.tolist() == [each.join_partition or 0 for each in good]
     assert batch.delays_ms.tolist() == [each.delay_ms or 0 for each in good]
-    assert [reader.texts.get(key) for key in batch.named_keys[:, 0].tolist()] == [each.campaign_id for each in good]
+    for keys, name in zip(batch.named_keys.T.tolist(), NAMED, strict=True):
+        assert [reader.texts.get(key) for key in keys] == [getattr(each, name) for each in good]
 
 
 def left_to_msgspec(line: bytes, monkeypatch: pytest.MonkeyPatch, *, shown: bool = False) -> bool:

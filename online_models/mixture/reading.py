@@ -18,8 +18,6 @@ from schemas.reading import Unreadable
 # The shortest feature, `"":1,`, has five bytes. A row has up to six slots besides.
 _SLOT_BYTES: Final = 5
 _OTHER_SLOTS: Final = len(NAMED) + 1
-# Places of keys by their low bits, to find those that repeat: a power of two.
-_PLACES: Final = 1 << 14
 # Behind the last line. The scanner looks at up to eight bytes at once.
 _MARGIN: Final = b"\n" * 8
 
@@ -68,11 +66,14 @@ class _Ids(Sequence[bytes]):
 class Reader:
     """Reads batches of lines; with `shown`, impressions that were shown are rows too, with the label -1.
 
-    `texts` has the text of each key of a field of `NAMED` that a row had.
+    `texts` has the text of each key that a row had of the fields `slices`, which are of `NAMED`.
     """
 
-    def __init__(self, known: Fields, selection: Selection | None = None, *, shown: bool = False) -> None:
+    def __init__(
+        self, known: Fields, selection: Selection | None = None, *, slices: Sequence[str] = (), shown: bool = False
+    ) -> None:
         self._known, self._selection, self._shown = known, selection, shown
+        self._columns = [NAMED.index(name) for name in slices]
         self.texts: dict[int, str] = {}
 
     def read(self, lines: Sequence[bytes], refused: Callable[[int, Unreadable | None], None]) -> Batch:
@@ -139,21 +140,16 @@ class Reader:
             value = getattr(example, name)
             key = text_hash(name, value) if value is not None else 0
             named[number] = key
-            if value is not None:
+            if value is not None and number in self._columns:
                 self.texts[key] = value
 
     def _take_texts(self, joined: bytes, spans: np.ndarray, named: np.ndarray) -> None:
         """Remembers the texts of keys that are new."""
-        flat, order = named.ravel(), np.arange(named.size)
-        places = (flat & np.uint64(_PLACES - 1)).astype(np.intp)
-        # The last key with each place, and every key that differs from the one that has its place.
-        last = np.empty(_PLACES, np.int64)
-        last[places] = order
-        holder = last[places]
-        found = np.flatnonzero((holder == order) | (flat[holder] != flat))
-        for key, (at, to) in zip(flat[found].tolist(), spans.reshape(-1, 2)[found].tolist(), strict=True):
-            if key and key not in self.texts:
-                self.texts[key] = joined[at:to].decode("ascii")
+        for column in self._columns:
+            keys, rows = np.unique(named[:, column], return_index=True)
+            for key, (at, to) in zip(keys.tolist(), spans[rows, column].tolist(), strict=True):
+                if key and key not in self.texts:
+                    self.texts[key] = joined[at:to].decode("ascii")
 
 
 def _served(joined: bytes, spans: np.ndarray, sent: Mapping[int, float]) -> np.ndarray:

@@ -89,7 +89,9 @@ def learn(
 
 def _models_s(lines: Sequence[bytes], model: RowModel | None) -> float:
     """Seconds of CPU for the second half of the lines."""
-    reader = Reader(model.known, model.selection) if model is not None else Reader(Fields())
+    slices = LearnerSettings().slices
+    known, selection = (model.known, model.selection) if model is not None else (Fields(), None)
+    reader = Reader(known, selection, slices=slices)
     started_s = 0.0
     half = len(lines) // 2
     for part in (lines[:half], lines[half:]):

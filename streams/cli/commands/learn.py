@@ -110,7 +110,7 @@ class _Run:
 
     def __init__(self, log: LabelledLog, model: RowModel, predicted: Predictions, written: BinaryIO | None) -> None:
         self._log, self._model, self._predicted, self._written = log, model, predicted, written
-        self._reader = Reader(model.known, model.selection)
+        self._reader = Reader(model.known, model.selection, slices=predicted.slices)
         # Rows done, and seconds since the start.
         self._times = [(0, 0.0)]
 
