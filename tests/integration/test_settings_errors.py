@@ -44,11 +44,12 @@ def environment(cluster: Cluster, state_dir: Path, **more: str) -> dict[str, str
 
 
 class Command:
-    """`clickfold …` on its way."""
+    """`clickfold …` on its way; a worker `pace` on a port that no other test takes."""
 
     def __init__(self, env: dict[str, str], *arguments: str) -> None:
+        own = ("--web-port", str(free_port())) if arguments == ("worker", "pace") else ()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", *arguments],
+            [sys.executable, "-m", "streams.cli", *arguments, *own],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
