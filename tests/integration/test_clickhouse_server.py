@@ -173,6 +173,11 @@ def test_queries_are_nicer_than_inserts(clickhouse: ClickHouse, database: Client
     assert database.query(f"SELECT nice, {nice} FROM nices").result_rows == [(0, 10)]
 
 
+def test_merges_are_nicer_than_inserts(database: Client) -> None:
+    sql = "SELECT value FROM system.server_settings WHERE name = 'os_threads_nice_value_merge_mutate'"
+    assert database.query(sql).result_rows == [("10",)]
+
+
 def test_client_that_never_ends_its_headers_is_cut_off(tmp_path: Path) -> None:
     started = (
         "import sys, streams.embedded.clickhouse.connections as connections; connections.HEADERS_S = 0.2; "
