@@ -44,7 +44,6 @@ def test_record_has_every_compression_and_the_errors_that_drivers_show() -> None
 
 
 @pytest.mark.skipif(go is None, reason="no Go on this machine")
-@pytest.mark.timeout(900)  # the first time it downloads and compiles the driver
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("method", RUNS)
 def test_driver_reads_today_what_it_read_when_recorded(clickhouse: ClickHouse, golden: Client, method: str) -> None:
