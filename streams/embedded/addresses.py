@@ -16,13 +16,15 @@ TITLES: Final = {"kafka": "Kafka", "clickhouse": "ClickHouse"}
 def settled_port(part: str, *, given: int, kept: int, others: Collection[int] = ()) -> int:
     """The port `given` by the user, else the one `kept` from earlier starts, else the usual one or any that is free.
 
-    0 is none, and the usual port is not taken from the `others`. Saved data sources and producers name the port, so a
-    kept one is never exchanged in silence. Raises SettingsError, which names the program that has it.
+    0 is none, and no port is one of the `others`. Saved data sources and producers name the port, so a kept one is
+    never exchanged in silence. Raises SettingsError for one of the others, and for one that is taken, with the program
+    that has it.
     """
     wanted = given or kept
     if not wanted:
-        usual = USUAL[part]
-        return usual if usual not in others and is_free(usual) else free_port()
+        return free_port(USUAL[part], other_than=others)
+    if wanted in others:
+        raise SettingsError(f"port {wanted} is that of Kafka and of ClickHouse; give another --{part}-port")
     if not is_free(wanted):
         raise SettingsError(
             f"port {wanted} of {TITLES[part]} is taken by {holder(wanted)}; end that program, or give another "

@@ -155,7 +155,7 @@ class Broker:
     def _serve(self, environment: Mapping[str, str], *, port: int, detached: bool) -> None:
         kafka = ["kafka.Kafka", str(self._settings())]
         own = dict(
-            setting.split("=", 1) for setting in listeners(port=port, controller_port=free_port(other_than=port))
+            setting.split("=", 1) for setting in listeners(port=port, controller_port=free_port(other_than=[port]))
         )
         for name, value in {**own, **self._more}.items():
             both = (

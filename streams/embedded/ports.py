@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +16,10 @@ from streams.embedded.process import ProcessError
 PORTS: Final = range(20_000, 32_000)
 
 
-def free_port(wanted: int = 0, *, other_than: int | None = None) -> int:
-    """The wanted port if it is free, else any that is. Raises ProcessError."""
+def free_port(wanted: int = 0, *, other_than: Collection[int] = ()) -> int:
+    """The wanted port if it is free, else any that is, but for some. Raises ProcessError."""
     for port in [*([wanted] if wanted else []), *random.sample(PORTS, len(PORTS))]:
-        if port != other_than and is_free(port):
+        if port not in other_than and is_free(port):
             return port
     raise ProcessError(
         f"No port of {LOOPBACK} is free between {PORTS.start} and {PORTS.stop}; end some programs that listen."

@@ -39,7 +39,7 @@ class System:
         self.produced = 0
         # Not the usual ports: tests that run at the same time would take them from each other.
         kafka = free_port()
-        self.ports = kafka, free_port(other_than=kafka)
+        self.ports = kafka, free_port(other_than=[kafka])
 
     def up(self, *more: str) -> str:
         """The first `up` in the folder."""
