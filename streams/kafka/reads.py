@@ -67,7 +67,7 @@ def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, 
 
 
 def stream_messages(
-    cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63
+    cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63, queued_kbytes: int = 65_536
 ) -> Iterator[Message]:
     """As `stream_log`, with headers."""
     with closing(bounds_consumer(cluster)) as asking:
@@ -75,7 +75,7 @@ def stream_messages(
     start, stop = max(start, low), min(stop, high)
     if stop <= start:
         return
-    consumer = Consumer(reader_settings(cluster))
+    consumer = Consumer(reader_settings(cluster, queued_kbytes=queued_kbytes))
     try:
         consumer.assign([TopicPartition(topic, partition, start)])
         until = time.monotonic() + ANSWER_S
@@ -86,8 +86,9 @@ def stream_messages(
                 if offset >= stop and (error is None or error.code() == KafkaError._PARTITION_EOF):
                     return
                 if error is None:
-                    until = time.monotonic() + ANSWER_S
                     yield message
+                    # Only now: its reader may have taken longer than that, as a merge of several logs does.
+                    until = time.monotonic() + ANSWER_S
                     if offset + 1 == stop:
                         return
         raise Transient(f"{topic}[{partition}] was not readable to offset {stop} in {ANSWER_S:.0f} s")
@@ -111,11 +112,12 @@ def sample_keys(
         while unread and time.monotonic() < until:
             for message in consumer.consume(1_000, 0.05):
                 partition, key, error = message.partition() or 0, message.key(), message.error()
-                if error is None and isinstance(key, bytes) and (newest or len(keys[partition]) < most):
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        unread.discard(partition)
+                elif isinstance(key, bytes) and (newest or len(keys[partition]) < most):
                     keys[partition].append(key)
-                elif (error is not None and error.code() == KafkaError._PARTITION_EOF) or (
-                    error is None and not newest
-                ):
+                elif not newest:
                     unread.discard(partition)
     finally:
         consumer.close()

@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
@@ -28,6 +29,8 @@ from streams.kafka.settings import group_offsets_settings, transactional_produce
 # Far below what the producer queues, and a second's work, also of records of the largest size.
 _OF_TRANSACTION: Final = 50_000
 _BYTES_OF_TRANSACTION: Final = 32 << 20
+# What is fetched ahead of all partitions together.
+_QUEUED_KBYTES: Final = 64 << 10
 
 
 @dataclass(slots=True)
@@ -146,10 +149,10 @@ class Repartition:
         return belongs
 
     def _messages(self) -> Iterator[Message]:
-        logs = [
-            stream_messages(self._cluster, self._source, partition, start=self._next[partition], stop=stop)
-            for partition, (_, stop) in self._kept.items()
-        ]
+        # All partitions are read at once.
+        queued_kbytes = max(1_024, _QUEUED_KBYTES // max(1, len(self._kept)))
+        read = partial(stream_messages, self._cluster, self._source, queued_kbytes=queued_kbytes)
+        logs = [read(partition, start=self._next[partition], stop=stop) for partition, (_, stop) in self._kept.items()]
         return heapq.merge(*logs, key=lambda message: message.timestamp()[1])
 
 

@@ -135,8 +135,11 @@ def bounds_settings(cluster: Cluster) -> dict[str, Any]:
     )
 
 
-def reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:
-    """A reader of whole partitions. With `ends` it reports the end of each partition as an event."""
+def reader_settings(cluster: Cluster, *, ends: bool = True, queued_kbytes: int = 65_536) -> dict[str, Any]:
+    """A reader of whole partitions. With `ends` it reports the end of each partition as an event.
+
+    What was fetched ahead takes up to `queued_kbytes` and one answer of Kafka; by default as much as librdkafka's.
+    """
     return client_settings(
         cluster,
         group_id="clickfold-read-only",
@@ -145,6 +148,7 @@ def reader_settings(cluster: Cluster, *, ends: bool = True) -> dict[str, Any]:
         enable_partition_eof=ends,
         auto_offset_reset="earliest",
         fetch_wait_max_ms=10,
+        queued_max_messages_kbytes=queued_kbytes,
     )
 
 

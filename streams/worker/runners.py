@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -113,7 +114,11 @@ def join_runner(
     counts = admin.partition_counts()
     shards = counts[settings.cluster.topic("outcomes")]
     ids = admin.topic_ids(("impressions", "clicks"))
-    sampled = _sampled_keys(settings.cluster, partitions, warn)
+    known: dict[str, dict[int, list[bytes]]] = {}
+    for input_, sampled in _sampled_keys(settings.cluster, partitions, warn).items():
+        known[input_] = defaultdict(list)
+        for at, key in sampled:
+            known[input_][at].append(key)
     partitioners = {name: partial(of, partitions=partitions) for name, of in PARTITIONERS.items()}
     decided_by = (*settings.dimensions, *ids, str(partitions), str(shards))
     digest, former = settings.bounds.digest(*decided_by), former_digest(settings.bounds, *decided_by)
@@ -136,10 +141,7 @@ def join_runner(
                 names=names,
                 digest=digest,
                 former=former,
-                keys={
-                    log: KeySample(partitioners, partition, [key for at, key in keys if at == partition])
-                    for log, keys in sampled.items()
-                },
+                keys={name: KeySample(partitioners, partition, of.get(partition, ())) for name, of in known.items()},
             )
             return fold, disk
 

@@ -13,7 +13,7 @@ from streams.embedded.broker import Broker
 from streams.kafka import repartition
 from streams.kafka.admin import REPLAYED, Admin
 from streams.kafka.cluster import Cluster
-from streams.kafka.partitioners import java_partition, possible
+from streams.kafka.partitioners import PARTITIONERS, java_partition, possible
 from streams.kafka.reads import sample_keys, stream_messages
 from streams.kafka.repartition import Repartition
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
@@ -57,15 +57,9 @@ def keys(cluster: Cluster, topic: str) -> dict[int, list[str]]:
 
 
 def astray() -> list[str]:
-    crc32 = {name: partition for partition, names in enumerate_crc32().items() for name in names}
-    return [name for name in IDS if java_partition(name.encode(), PARTITIONS) != crc32[name]]
-
-
-def enumerate_crc32() -> dict[int, list[str]]:
-    from streams.kafka.partitioners import PARTITIONERS
-
-    of = PARTITIONERS["crc32"]
-    return {p: [name for name in IDS if of(name.encode(), PARTITIONS) == p] for p in range(PARTITIONS)}
+    """The ids that librdkafka's default puts elsewhere than murmur2."""
+    crc32 = PARTITIONERS["crc32"]
+    return [name for name in IDS if java_partition(name.encode(), PARTITIONS) != crc32(name.encode(), PARTITIONS)]
 
 
 def other(cluster: Cluster) -> Cluster:

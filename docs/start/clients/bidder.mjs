@@ -70,13 +70,15 @@ async function read(topic, enough) {
   await new Promise((resolve, reject) => {
     const late = () => reject(new Error(`what was awaited did not come in ${topic} within ${PATIENCE_MS} ms`))
     const timer = setTimeout(late, PATIENCE_MS)
+    let found = false
     consumer.run({
       autoCommit: false,
       eachMessage: async ({ message }) => {
-        if (message.value !== null && enough(message.key?.toString(), JSON.parse(message.value))) {
-          clearTimeout(timer)
-          resolve()
-        }
+        // kafkajs hands over the rest of its batch, too.
+        if (found || message.value === null || !enough(message.key?.toString(), JSON.parse(message.value))) return
+        found = true
+        clearTimeout(timer)
+        resolve()
       },
     })
   })
