@@ -348,7 +348,7 @@ class Learner:
         """Goes on where a snapshot was taken, or where the last of what `save` gave was, in the order of the calls.
 
         These must be all since the state was empty, or the last `TURNS`, with the same models. Raises StateMismatch or
-        DamagedState, and then changes nothing.
+        DamagedState; it may then have taken a part, and is not to be used.
         """
         found = [
             decode_snapshot(each, model=self.settings.model, shard=self.shard, settings=self._settings_digest)
@@ -359,7 +359,8 @@ class Learner:
             models * (1 + KeptRows.column_count),
             self._waiting.column_count,
             self._open.column_count,
-            len(found[-1][1]),
+            # The windows have all the rest, of which an earlier file may have more.
+            max(len(columns) for _, columns in found),
         )
         every = [
             [columns[start:stop] for start, stop in pairwise(accumulate(sizes, initial=0))] for _, columns in found

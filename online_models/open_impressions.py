@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from online_models.by_serial import BySerial
 from online_models.delays import LONGEST_WAIT_MS, Delays
 from online_models.label_clock import LabelClock
-from online_models.turns import EVERYTHING, Turn, latest
+from online_models.turns import EVERYTHING, Turn, joined, latest
 
 Policy = Literal["wait", "fake_negative", "reversal", "matched"]
 POLICIES: Final[tuple[Policy, ...]] = ("wait", "fake_negative", "reversal", "matched")
@@ -137,8 +137,8 @@ class OpenImpressions:
             latest_ms = max(latest_ms, ts_ms)
             least_ms = latest_ms - LONGEST_WAIT_MS
             if self._matched:
-                self._move(partition, ts_ms, label, delay_ms)
-                found += [(DUE, due.serial, record, False, due.weight) for due in self._due(partition, least_ms)]
+                its = self._move(partition, ts_ms, label, delay_ms)
+                found += [(DUE, due.serial, record, False, due.weight) for due in self._due(its, least_ms)]
             own = self._open.get(key)
             if own is not None and own.ts_ms < least_ms:
                 own = None
@@ -167,8 +167,8 @@ class OpenImpressions:
         self._note(events, records, due_ms)
         return events, latest_ms
 
-    def _move(self, partition: int, ts_ms: int, label: int, delay_ms: int) -> None:
-        """Moves the clock of the record's partition; learns how late its click is."""
+    def _move(self, partition: int, ts_ms: int, label: int, delay_ms: int) -> _Partition:
+        """Moves the clock of the record's partition, and returns that; learns how late its click is."""
         if (its := self._partitions.get(partition)) is None:
             its = self._partitions[partition] = _Partition()
         if label < 0:
@@ -178,10 +178,10 @@ class OpenImpressions:
             self.delays.add(its.clock.reached_ms - ts_ms)
         else:
             its.clock.unclicked(ts_ms)
+        return its
 
-    def _due(self, partition: int, least_ms: int) -> Iterator[_Open]:
+    def _due(self, its: _Partition, least_ms: int) -> Iterator[_Open]:
         """The impressions of a partition whose negatives are due now."""
-        its = self._partitions[partition]
         until_ms = its.clock.reached_ms if its.clock.labelled else its.clock.latest_ms
         while its.due and its.due[0][0] <= until_ms:
             if not its.clock.labelled and self._unseen_weight >= _UNSEEN_WEIGHT:
@@ -262,10 +262,7 @@ class OpenImpressions:
 
     def restore(self, saved: Sequence[Sequence[bytes]]) -> None:
         """Takes columns by turns in their order, in place of what there is."""
-        found = {
-            name: np.concatenate([np.frombuffer(columns[place], kind) for columns in saved])
-            for place, (name, kind) in enumerate(_SAVED.items())
-        }
+        found = dict(zip(_SAVED, joined(saved, _SAVED.values()), strict=True))
         *_, next_serial, clocks, clicks = saved[-1]
         self._next_serial = int(np.frombuffer(next_serial, "<i8")[0])
         self._unseen_weight, *counted = np.frombuffer(clicks, "<f8").tolist()
@@ -275,7 +272,7 @@ class OpenImpressions:
             self._partitions[partition] = _Partition()
             self._partitions[partition].clock.restore(state)
         gone, serials = found.pop("gone"), found["serials"]
-        places = latest([serials], np.setdiff1d(serials, gone))
+        places = latest(serials, np.setdiff1d(serials, gone))
         values = {name: column[places] for name, column in found.items()}
         keys, learned = values["keys"].tolist(), values["learned"].astype(bool).tolist()
         own = (values[name].tolist() for name in ("serials", "ts", "weights"))

@@ -7,9 +7,9 @@ that is written anew as a whole now and then would hold up the learner for as lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +36,16 @@ class Turn:
 EVERYTHING: Final = Turn(None)
 
 
-def latest(numbers: Sequence[NDArray[np.int64]], kept: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Of entries that were written in this order, put end to end: the places of the last of each number, by number.
+def joined(saved: Sequence[Sequence[bytes]], kinds: Iterable[str]) -> list[NDArray[Any]]:
+    """The first columns of what was saved by turns, each put end to end in that order, as these types."""
+    return [np.frombuffer(b"".join(columns[place] for columns in saved), kind) for place, kind in enumerate(kinds)]
+
+
+def latest(numbers: NDArray[np.int64], kept: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Of entries that were written in this order: the places of the last of each number, by number.
 
     Only of numbers in `kept`; None: of all.
     """
-    every = np.concatenate((np.zeros(0, np.int64), *numbers))
-    _, from_end = np.unique(every[::-1], return_index=True)
-    places = len(every) - 1 - from_end
-    return places if kept is None else places[np.isin(every[places], kept)]
+    _, from_end = np.unique(numbers[::-1], return_index=True)
+    places = len(numbers) - 1 - from_end
+    return places if kept is None else places[np.isin(numbers[places], kept)]

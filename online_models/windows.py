@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from online_models.by_serial import extended
 from online_models.metrics import Scores, score
 from online_models.mixture.rows import text_hash
-from online_models.turns import EVERYTHING, Turn, latest
+from online_models.turns import EVERYTHING, Turn, joined, latest
 
 # The columns of a window and their types as they are saved.
 _SAVED: Final = {"labels": "i1", "weights": "<f8", "served": "<f8", "predicted": "<f8", "codes": "<u4"}
@@ -238,11 +238,8 @@ def _examples(
     saved: Sequence[Sequence[bytes]], models: Sequence[int | None], dimensions: int
 ) -> tuple[NDArray[Any], ...]:
     """The columns of a window from those that were saved by turns, with the predictions of these models."""
-    columns = [b"".join(each[number] for each in saved) for number in range(1 + len(_SAVED))]
-    places = latest([np.frombuffer(columns[0], "<i8")])
-    labels, weights, served, predicted, codes = (
-        np.frombuffer(column, kind) for column, kind in zip(columns[1:], _SAVED.values(), strict=True)
-    )
+    numbers, labels, weights, served, predicted, codes = joined(saved, ("<i8", *_SAVED.values()))
+    places = latest(numbers)
     of_models = predicted.reshape(len(labels), -1)[places]
     none = np.full(len(places), np.nan)
     chosen = np.stack([none if kept is None else of_models[:, kept] for kept in models], axis=1)

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,14 +21,15 @@ from online_models.learner import Learner
 from online_models.mixture.settings import MixtureSettings
 from online_models.open_impressions import Policy
 from online_models.settings import Challenger, LearnerSettings, ModelSettings
-from online_models.turns import TURNS
+from online_models.turns import TURNS, Turn
 from schemas.errors import DamagedState, StateMismatch
+from schemas.records import Records
 from streams.engine.checkpoint import MANIFEST, read_checkpoint, write_checkpoint
 from streams.engine.ports import Disk
 from streams.engine.task import Task
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder
-from tests.models.traffic import outcomes, records
+from tests.models.traffic import START_MS, outcomes, records
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem
 
@@ -175,6 +178,25 @@ def test_a_process_that_is_killed_again_and_again_loses_no_checkpoint(tmp_path: 
         assert whole(fold) == alone(settings(), offset)
         reached = offset
         disk.close()
+
+
+def test_windows_that_closed_between_two_checkpoints_do_not_hide_those_that_are_open() -> None:
+    minute_ms, own = 60_000, msgspec.structs.replace(settings("wait", "ftrl"), window_ms=60_000, grace_ms=1_200_000)
+    fold, saved = Learner(own, shard=0), []
+    fold.lineup.begin({}, 0)
+    # Twenty windows are open, then fifteen of them close.
+    for part, minutes in enumerate(([*range(20)], [36])):
+        start = fold.positions()["outcomes"]
+        values = [
+            orjson.dumps({"kind": "unclicked", "impression_id": f"i{at}", "ts": START_MS + at * minute_ms, "label": 0})
+            for at in minutes
+        ]
+        offsets = range(start, start + len(values))
+        fold.step(Records("outcomes", 0, offsets, [-1] * len(values), [None] * len(values), values))
+        saved.append(fold.save(Turn(part)))
+    again = Learner(own, shard=0)
+    again.restore(*saved)
+    assert again.snapshot() == fold.snapshot()
 
 
 def work() -> None:

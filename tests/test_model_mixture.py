@@ -128,6 +128,26 @@ def test_the_same_source_uncompiled_agrees_to_the_bit(delay_ms: int, plain: bool
     assert ended.stdout.split() == [learned(found, batch=100, delay_ms=delay_ms, plain=plain, **changed)[1]]
 
 
+WIDE = """
+import msgspec, numpy as np
+from tests.models.clicks import examples
+from tests.test_model_mixture import learned
+wide = {{f"f{{number}}": "x" for number in range({fields})}}
+with np.errstate(over="ignore"):
+    learned([msgspec.structs.replace(each, features=wide) for each in examples(4)], batch=4)
+"""
+
+
+def test_rows_of_as_many_fields_as_a_model_has_stay_within_the_arrays_of_the_kernel() -> None:
+    # Without the compiler each index is checked.
+    subprocess.run(
+        [sys.executable, "-c", WIDE.format(fields=FIELDS)],
+        cwd=ROOT,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        check=True,
+    )
+
+
 def test_a_row_is_learned_just_when_its_delay_has_passed() -> None:
     # The second row of each pair is shown the delay after the first one: it sees that label, one ms less does not.
     first, second = examples(2)

@@ -13,6 +13,7 @@ import numpy as np
 
 from online_models.mixture.hashing import bucketed, mixed, paired
 from online_models.mixture.layout import (
+    CACHE_BYTES,
     FIELDS,
     NOVELTIES,
     NUMBERS,
@@ -38,9 +39,9 @@ AHEAD = 2 + 3 * ROW_SLOTS + ROW_PAIRS
 _FETCHED = 12
 # A number that is nearly always 0 is not blown up beyond a thousandfold.
 _LEAST_SCALE = 1e-3
-# Bytes of a line, and of a line of the processor's cache.
-_SLOT_BYTES, _PAIR_BYTES, _CACHE_BYTES = 8 * SLOT_COLUMNS, 8 * PAIR_COLUMNS, 64
-assert _CACHE_BYTES < _SLOT_BYTES <= 2 * _CACHE_BYTES, "three places are within each line that a slot may lie on"
+# Bytes of a line.
+_SLOT_BYTES, _PAIR_BYTES = 8 * SLOT_COLUMNS, 8 * PAIR_COLUMNS
+assert CACHE_BYTES < _SLOT_BYTES <= 2 * CACHE_BYTES, "three places are within each line that a slot may lie on"
 
 
 @part
@@ -91,7 +92,7 @@ def locate_slots(
         category_key[turn, category], category_field[turn, category] = key, field_of[slot]
         entries += 1
         begin = address + line * _SLOT_BYTES
-        ahead[end], ahead[end + 1], ahead[end + 2] = begin, begin + _CACHE_BYTES, begin + _SLOT_BYTES - 1
+        ahead[end], ahead[end + 1], ahead[end + 2] = begin, begin + CACHE_BYTES, begin + _SLOT_BYTES - 1
         end += 3
     sizes[turn, PLAIN], sizes[turn, CATEGORIES] = entries, last - first
     sizes[turn, WHOLE] = entries + last - first

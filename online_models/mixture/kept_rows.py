@@ -7,7 +7,7 @@ grow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from online_models.by_serial import BySerial, extended
 from online_models.mixture.layout import GRADIENT_COLUMNS, SERVED_COLUMNS
 from online_models.mixture.rows import OF_SLOTS, Rows, gathered
-from online_models.turns import EVERYTHING, Turn, latest
+from online_models.turns import EVERYTHING, Turn, joined, latest
 
 # Columns as they are saved: their names, types, and numbers in an entry. The first ones have an entry for each row.
 _SAVED: Final = (
@@ -131,10 +131,9 @@ class KeptRows:
     def restore(self, saved: Sequence[Sequence[bytes]], serials: NDArray[np.int64]) -> None:
         """Takes the rows with these serials, in place of what there is; `saved` are columns by turns in their order."""
         found: dict[str, np.ndarray] = {}
-        for place, (name, kind, width) in enumerate(_SAVED):
-            column: NDArray[Any] = np.concatenate([np.frombuffer(columns[place], kind) for columns in saved])
+        for (name, _, width), column in zip(_SAVED, joined(saved, (kind for _, kind, _ in _SAVED)), strict=True):
             found[name] = column.reshape(-1, width) if width > 1 else column
-        chosen = latest([found["serials"]], serials)
+        chosen = latest(found["serials"], serials)
         lengths = found["lengths"]
         start, slots = gathered(np.cumsum(lengths)[chosen] - lengths[chosen], lengths[chosen])
         rows = _rows(

@@ -19,6 +19,9 @@ ROW_PAIRS: Final = 2_048
 # few lines of the processor's cache.
 PAIR_STRIDE: Final = ROW_PAIRS + 40
 
+# Bytes of a line of the processor's cache.
+CACHE_BYTES: Final = 64
+
 # How often a category was seen, by powers of two: never, once, 2-3, 4-7, ... 2,048 and more.
 NOVELTIES: Final = 13
 

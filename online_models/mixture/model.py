@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Final
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from online_models.mixture.layout import (
     ADA_WEIGHT,
     BAYES,
     BIAS_GRADIENT,
+    CACHE_BYTES,
     CARRIED,
     CLICKS,
     COUNT_GRADIENT,
@@ -54,8 +54,6 @@ from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.step import scratch, step
-
-_CACHE_BYTES: Final = 64
 
 
 class Mixture(RowModel):
@@ -125,7 +123,7 @@ def _table(lines: int, columns: int) -> np.ndarray:
 
     It begins where a line of the processor's cache does, so that a line of pairs is not on two of these.
     """
-    width = _CACHE_BYTES // 8
+    width = CACHE_BYTES // 8
     cells = np.zeros(lines * columns + width)
     first = -(cells.ctypes.data // 8) % width
     return cells[first : first + lines * columns].reshape(lines, columns)

@@ -134,11 +134,8 @@ class RowModel(ABC):
         """The whole state, canonical: equal states give equal bytes. With a turn: the lines that it selects."""
         lines = []
         for marks in self._marks:
-            chosen = marks != UNUSED
-            if turn.part is not None:
-                rest = chosen[turn.part :: TURNS].copy()
-                chosen = marks == UNSAVED
-                chosen[turn.part :: TURNS] = rest
+            chosen, its = marks == UNSAVED, slice(turn.part, None, None if turn.part is None else TURNS)
+            chosen[its] = marks[its] != UNUSED
             lines.append(np.flatnonzero(chosen))
         return encode_snapshot(
             {"kind": self.kind, **self.config()}, (*self._state(), self.known.hashes, *self._waiting.columns()), lines

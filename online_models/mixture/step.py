@@ -20,6 +20,8 @@ from online_models.mixture.crosses import (
 from online_models.mixture.entries import (
     AHEAD,
     CATEGORIES,
+    END,
+    NEXT,
     SIZES,
     fetch_some,
     locate_pairs,
@@ -217,6 +219,8 @@ def step(
                 if changed:
                     store_crosses(crossed, crosses, ids, counted)
                 crossed = load_crosses(crosses, choices, ids, counted, met)
+            # There is room for the lines of one row: those of this one, which are needed first.
+            ahead[NEXT] = ahead[END] = 2
             locate_pairs(
                 turn, crossed, ids, category_key, category_field, pairs, begins, ends, pair_at, pair_cross, pair_one,
                 pair_other, sizes, ahead,
