@@ -3,6 +3,7 @@
 import pytest
 
 from streams.embedded.clickhouse.statement import Statement, read_statement, reading_from
+from streams.embedded.clickhouse.wire import MAX_SQL_BYTES
 
 
 @pytest.mark.parametrize("rows", [b"", b"\n", b" \n", b"\x20\x00FORMAT", b"\nVALUES (1)", b"1,2\n"])
@@ -100,3 +101,8 @@ def test_setting_of_an_insert_is_added_behind_its_own() -> None:
     # A comment behind them must not hide it.
     own = reading_from(read_statement(b"INSERT INTO t SETTINGS b = 2 -- x\nFORMAT CSV\n1"), "FROM INFILE 'f'", "a = 1")
     assert own == "INSERT INTO t  FROM INFILE 'f' SETTINGS b = 2 -- x\n\n, a = 1 FORMAT CSV"
+
+
+def test_a_statement_beyond_the_bound_is_not_split() -> None:
+    statement = read_statement(b"SELECT 1" + b" " * MAX_SQL_BYTES + b"FORMAT CSV")
+    assert (statement.words, statement.answer_format) == ((), None)

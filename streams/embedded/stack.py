@@ -156,8 +156,10 @@ class Stack:
 
         The workers would stop too, but could not name the option that differs."""
         kept = self.kept_options()
-        for name in WORKERS if kept is not None else ():
-            before, given = (kept or {}).get(name, ""), " ".join(self._options.get(name, ()))
+        if kept is None:
+            return
+        for name in WORKERS:
+            before, given = kept.get(name, ""), " ".join(self._options.get(name, ()))
             if before != given:
                 raise SettingsError(
                     f"worker {name} works in {self.folder} with {before or 'no options'}, but this command gives "

@@ -3,7 +3,6 @@
 import gzip
 import http.client
 import struct
-import urllib.parse
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -11,13 +10,13 @@ from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse, blocks
 from streams.embedded.clickhouse.codes import Code
-from streams.embedded.clickhouse.encodings import COMPRESSORS
-from tests.integration.clickhouse_fixture import request
-from tests.test_clickhouse_encodings import hadoop_snappy
+from tests.integration.clickhouse_fixture import address, request
+from tests.test_clickhouse_blocks import packed
+from tests.test_clickhouse_encodings import PACK
 
 pytestmark = pytest.mark.clickhouse
 
-ENCODERS: dict[str, Callable[[bytes], bytes]] = {"": bytes, **COMPRESSORS, "snappy": hadoop_snappy}
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {"": bytes, **PACK}
 NUMBERS = b"SELECT number, toString(number) FROM numbers(300000) FORMAT TSV"
 
 
@@ -25,14 +24,7 @@ def post(
     clickhouse: ClickHouse, body: bytes, query: Mapping[str, str], headers: dict[str, str] | None = None
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """One request with these parameters: status, headers, body."""
-    return request(clickhouse, body, headers=headers, path="/?" + urllib.parse.urlencode(query))
-
-
-def packed(data: bytes, codec: str = "LZ4") -> bytes:
-    """The blocks of some data."""
-    asked = blocks.asked({"compress": "1", "network_compression_method": codec})
-    assert asked is not None
-    return b"".join(blocks.compressed([data], asked))
+    return request(clickhouse, body, headers=headers, path=address(query))
 
 
 @pytest.mark.parametrize(("codec", "method"), [("", 0x82), ("lz4", 0x82), ("ZSTD", 0x90), ("NONE", 0x02)])

@@ -13,10 +13,9 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse
-from streams.embedded.clickhouse.encodings import COMPRESSORS
 from streams.embedded.clickhouse.wire import decompressed
 from tests.integration.clickhouse_fixture import multipart, request
-from tests.test_clickhouse_encodings import hadoop_snappy
+from tests.test_clickhouse_encodings import PACK
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.clickhouse
@@ -28,7 +27,6 @@ KEYS = {
     *("name", "server", "differs", "ask", "headers", "answer", "matches", "status", "code", "has", "lacks", "beside"),
     *("packed", "files", "fields", "default_database", "login"),
 }
-PACK: dict[str, Callable[[bytes], bytes]] = {**COMPRESSORS, "snappy": hadoop_snappy}
 Answer = tuple[int, Any, bytes]
 
 

@@ -1,13 +1,12 @@
 """Native for clients that name a `client_protocol_version`: what is around the columns, and the columns as they are."""
 
 import json
-import urllib.parse
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.embedded.clickhouse import ClickHouse, blocks
-from tests.integration.clickhouse_fixture import multipart, request
+from tests.integration.clickhouse_fixture import address, multipart, request
 
 pytestmark = pytest.mark.clickhouse
 
@@ -26,7 +25,7 @@ EXPERIMENTAL = dict.fromkeys(
 def answer(clickhouse: ClickHouse, sql: bytes, version: str, **settings: str) -> tuple[int, str | None, bytes]:
     """Status, error number and body of a query in Native."""
     asked = {"default_format": "Native", "client_protocol_version": version, **settings}
-    status, headers, body = request(clickhouse, sql, path="/?" + urllib.parse.urlencode(asked))
+    status, headers, body = request(clickhouse, sql, path=address(asked))
     return status, headers["X-ClickHouse-Exception-Code"], body
 
 
@@ -251,7 +250,7 @@ def test_zones_of_external_tables_and_of_parameters_are_named(clickhouse: ClickH
     }
     fields = {"mine_structure": "a DateTime('Africa/Cairo')", "param_p": "1970-01-01 09:00:00"}
     body, headers = multipart({"mine": b"1970-01-01 02:00:00\n"}, fields)
-    status, _, native = request(clickhouse, body, headers=headers, path="/?" + urllib.parse.urlencode(asked))
+    status, _, native = request(clickhouse, body, headers=headers, path=address(asked))
     assert status == 200, native
     assert b"DateTime('Africa/Cairo')" in native
     assert b"DateTime('Asia/Tokyo')" in native

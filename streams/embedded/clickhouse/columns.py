@@ -56,9 +56,8 @@ class Cursor:
 
     def skip(self, count: int) -> bytes:
         """Go `count` bytes on and return them."""
-        start, self.at = self.at, self.at + count
-        if self.at > len(self.data):
-            raise LayoutError(f"{self.at - len(self.data)} bytes are missing at the end")
+        start = self.at
+        self.pass_over(count)
         return self.data[start : self.at]
 
     def pass_over(self, count: int) -> None:

@@ -1,16 +1,13 @@
 """Tables that a request brings for its own statement: files of a form, ClickHouse's "external data"."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.clickhouse.quoting import identifier
+from streams.embedded.clickhouse import wire
+from streams.embedded.clickhouse.codes import Code
 
 SUFFIXES = ("_structure", "_types", "_format")
-
-
-class ExternalTableError(ValueError):
-    """A table that is not described; the text says how to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,8 @@ class ExternalTable:
 
 
 def external_tables(files: Mapping[str, bytes], query: Mapping[str, str]) -> list[ExternalTable]:
-    """A table for each file, described by the parameters NAME_structure or NAME_types, and NAME_format."""
+    """A table for each file, described by the parameters NAME_structure or NAME_types, and NAME_format. Raises
+    BodyError 400 for a file that is not described."""
     return [
         ExternalTable(name, _structure(name, query), query.get(f"{name}_format", "TabSeparated"), rows)
         for name, rows in files.items()
@@ -55,10 +53,11 @@ def _structure(name: str, query: Mapping[str, str]) -> str:
     if structure := query.get(f"{name}_structure"):
         return structure
     if not (types := query.get(f"{name}_types")):
-        raise ExternalTableError(
+        text = (
             f"Neither structure nor types have been provided for external table {name}. "
-            f"Use fields {name}_structure or {name}_types to do so"
+            f"Use fields {name}_structure or {name}_types to do so."
         )
+        raise wire.BodyError(400, text, code=Code.BAD_ARGUMENTS)
     # A comma within brackets belongs to one type: Tuple(UInt8, String).
     parts, depth = [""], 0
     for sign in types:
@@ -67,4 +66,4 @@ def _structure(name: str, query: Mapping[str, str]) -> str:
             parts.append("")
         else:
             parts[-1] += sign
-    return ", ".join(f"_{number} {re.sub(r'^ +', '', part)}" for number, part in enumerate(parts, 1))
+    return ", ".join(f"_{number} {part.lstrip(' ')}" for number, part in enumerate(parts, 1))

@@ -232,17 +232,17 @@ class Front:
             return await self._in(self._writers, lambda: self._engine.run(statement, session, kept))
         pool = self._attendants if processes.watches(statement.words) else self._readers
         job = pool.submit(self._engine.run, statement, session, kept)
-        running = asyncio.wrap_future(job)
+        future = asyncio.wrap_future(job)
         leaving = asyncio.ensure_future(request.receive())
-        await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((future, leaving), return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
-        if not running.done() and job.cancel():
+        if not future.done() and job.cancel():
             return None
-        while not running.done():
+        while not future.done():
             # Again, because a query that has only just begun can't be found yet.
             await self._in(self._attendants, lambda: self._engine.cancel(session.query_id))
-            await asyncio.wait((running,), timeout=CANCEL_AGAIN_S)
-        return await running
+            await asyncio.wait((future,), timeout=CANCEL_AGAIN_S)
+        return await future
 
     async def _before(self, fault: Fault, request: Request) -> Response | None:
         if fault.kind == "slow":
@@ -281,10 +281,7 @@ def _read_request(
     text = b"\n".join(part for part in (sql_bytes(query.get("query", "")), body) if part)
     if not text.strip():
         raise EngineError.named(Code.SYNTAX_ERROR, "Empty query")
-    try:
-        tables = external_tables.external_tables(files, query)
-    except external_tables.ExternalTableError as failure:
-        raise EngineError.named(Code.BAD_ARGUMENTS, str(failure)) from None
+    tables = external_tables.external_tables(files, query)
     reserved = _RESERVED | external_tables.described_names(files)
     session = Session(
         database=query.get("database") or headers.get("x-clickhouse-database", ""),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streams.embedded.clickhouse.sql import sql_bytes, sql_text
+from streams.embedded.clickhouse.wire import MAX_SQL_BYTES
 
 # The part of ClickHouse's lexer that skips literals, quoted names and comments, which may contain a keyword.
 _TOKEN = re.compile(
@@ -71,9 +72,13 @@ def read_statement(text: bytes) -> Statement:
     inserted = _insert_with_rows(text)
     if inserted is not None:
         return inserted
+    sql = sql_text(text)
+    if len(sql) > MAX_SQL_BYTES:
+        # It is refused; its tokens would take many times its bytes, and seconds.
+        return Statement(sql)
     tokens = [token.group() for token in tokens_of(text)]
     return Statement(
-        sql=sql_text(text),
+        sql=sql,
         answer_format=_answer_format(tokens),
         timezone=_timezone(tokens),
         words=_first_words(tokens),
