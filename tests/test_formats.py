@@ -158,6 +158,29 @@ def test_a_row_with_other_cells_or_open_quotes_is_refused_and_the_rows_behind_it
     assert (count, log.place(at).line, why, rest) == (3, 3, "the row has 2 cells, not 6", [])
 
 
+def test_a_row_that_is_not_utf8_is_refused_and_the_rows_beside_it_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "impressions.csv"
+    lines = in_format(ROWS[:3], "csv").splitlines()
+    path.write_bytes(b"\n".join([*lines[:2], lines[1].replace(b",", b"\xe9,", 1), *lines[2:]]))
+    log = log_of(path)
+    assert events(log) == ROWS[:3]
+    assert [(count, log.place(at).line, why) for count, at, why in log.unmapped.groups()] == [
+        (1, 3, "the row is not UTF-8")
+    ]
+    path.write_bytes(lines[0] + b",\xe9\n" + lines[1] + b",x\n")
+    with pytest.raises(SettingsError, match="the line of names is not UTF-8"):
+        events(log_of(path))
+
+
+def test_a_blank_line_of_a_mapped_file_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "impressions.jsonl"
+    row = {"i": "i1", "t": T0, "c": "c", "a": "a", "p": 7}
+    path.write_bytes(orjson.dumps(row) + b"\n     \n" + orjson.dumps(row | {"i": "i2"}) + b"\n")
+    log = log_of(path, mapping=compiled(IMPRESSIONS + REST))
+    assert [each["impression_id"] for each in events(log)] == ["i1", "i2"]
+    assert list(log.unmapped.groups()) == []
+
+
 def test_columns_without_a_line_of_names_are_named_by_the_mapping(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_text(f"i1|{T0}|c|a|7\ni2|{T0}|c|a|8\n")

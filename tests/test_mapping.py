@@ -67,6 +67,10 @@ def test_times_of_each_unit_and_notation_become_ms(rule: str, value: Any, expect
         ('{ path = "t", unit = "s" }', True, "true is no number"),
         ('{ path = "t", unit = "s" }', None, "there is no t"),
         ('"t"', MS + 0.5, "is a fraction of a millisecond"),
+        # Numbers that would take minutes to write out.
+        ('{ path = "t", unit = "s" }', "1e3000000", '"1e3000000" is no number'),
+        ('{ path = "t", unit = "s" }', "9" * 5_000, "is no number"),
+        ('{ path = "t", unit = "s" }', "123456789012345678901234567890.5", "as s is the year"),
     ],
 )
 def test_a_time_that_is_none_is_refused_by_file_line_rule_and_value(rule: str, value: Any, why: str) -> None:
@@ -104,6 +108,7 @@ def test_amounts_of_each_unit_become_micros(rule: str, value: Any, expected: int
         ('{ path = "p", unit = "units" }', -1, "-1 is below 0"),
         ('{ path = "p", unit = "units" }', 1_000_001, "1000001 units is above a million currency units"),
         ('{ path = "p", unit = "units" }', "free", '"free" is no number'),
+        ('{ path = "p", unit = "units" }', "1e-99999999", '"1e-99999999" is no number'),
         ('{ path = "p", unit = "units", cpm = true, click_rate = "r" }', 4, "there is no r, the click rate"),
         ('{ path = "p", unit = "units", cpm = true, click_rate = "c" }', 4, '"c1" is no number'),
     ],

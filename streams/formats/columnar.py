@@ -18,32 +18,35 @@ _REPEATED_BYTES: Final = 3
 
 
 class Columns:
-    """A file of one of the formats, opened. `names` are its columns, `rows` how many records it has, -1 if unknown.
+    """A file of one of the formats, opened. `names` are its columns.
 
     Raises Damaged when it is not what it says, SettingsError when pyarrow is missing.
     """
 
     def __init__(self, file: BinaryIO, kind: str) -> None:
-        import_pyarrow(kind)
+        _import_pyarrow(kind)
         import pyarrow as pa
 
-        self.rows = -1
         self._kind = kind
         try:
             if kind == "Parquet":
                 import pyarrow.parquet as pq
 
-                repeated = _repeated(pq.ParquetFile(file).metadata)
+                metadata = pq.ParquetFile(file).metadata
                 file.seek(0)
                 self._file: Any = pq.ParquetFile(
-                    file, buffer_size=_BUFFER_BYTES, pre_buffer=False, read_dictionary=repeated
+                    file,
+                    metadata=metadata,
+                    buffer_size=_BUFFER_BYTES,
+                    pre_buffer=False,
+                    read_dictionary=_repeated(metadata),
                 )
-                self.rows, schema = self._file.metadata.num_rows, self._file.schema_arrow
+                schema = self._file.schema_arrow
             elif kind == "ORC":
                 import pyarrow.orc as orc
 
                 self._file = orc.ORCFile(file)
-                self.rows, schema = self._file.nrows, self._file.schema
+                schema = self._file.schema
             elif kind == "an Arrow stream":
                 self._file = pa.ipc.open_stream(file)
                 schema = self._file.schema
@@ -64,7 +67,7 @@ class Columns:
                 for start in range(0, batch.num_rows, most):
                     part = batch.slice(start, most)
                     yield {name: _values(part.column(name)) for name in names}, part.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise Damaged(str(error)) from error
 
     def _batches(self, names: list[str], most: int) -> Iterator[Any]:
@@ -80,7 +83,7 @@ class Columns:
                 yield self._file.get_batch(place)
 
 
-def import_pyarrow(kind: str) -> None:
+def _import_pyarrow(kind: str) -> None:
     """Raises SettingsError with the remedy when the package is missing."""
     try:
         import pyarrow  # noqa: F401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import BinaryIO, Final, NamedTuple
 
@@ -59,6 +59,8 @@ def _batches(rows: Iterator[list[str] | str], names: Sequence[str], most: int) -
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise SettingsError(f"two columns have the name {min(twice)!r}; give names in the mapping's table")
+        if not _is_utf8(names):
+            raise SettingsError("the line of names is not UTF-8; write the file as UTF-8, as by iconv")
     width = len(names)
     ended = False
     while not ended:
@@ -79,13 +81,26 @@ def _batches(rows: Iterator[list[str] | str], names: Sequence[str], most: int) -
                 row = [""] * width
             batch.append(row)
             numbers.append(number - 1)
+        if not _is_utf8(chain.from_iterable(batch)):
+            for place, row in enumerate(batch):
+                if not _is_utf8(row):
+                    broken[place], batch[place] = "the row is not UTF-8", [""] * width
         if batch:
             yield Cells(numbers, dict(zip(names, zip(*batch, strict=True), strict=True)), broken)
 
 
+def _is_utf8(cells: Iterable[str]) -> bool:
+    """Whether no byte was kept as a surrogate."""
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
     """The rows, and in place of one that cannot be read why not."""
-    for _ in chain([0], iter(int, 1)):
+    while True:
         try:
             yield next(reader)
         except StopIteration:

@@ -10,19 +10,22 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from streams.formats.damage import Damaged
+from streams.formats.kinds import LINES
 
 _PIECE_BYTES: Final = 1 << 18
 # A text that is longer is cut, and the join refuses it for its length: 16 times what a record may have.
 LONGEST_TEXT: Final = 1 << 22
 _ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
-_MARK: Final = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BETWEEN: Final = b" \t\r\n,[]\x1e"
 _QUOTE, _OPEN, _CLOSE = 0x22, 0x7B, 0x7D
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes]:
     """The lines, without what ends them. Of a line that is too long, as of a bomb, the rest is skipped."""
+    mark = BYTE_ORDER_MARK
     while line := stream.readline(LONGEST_TEXT + 1):
+        line, mark = line.removeprefix(mark), b""
         if len(line) > LONGEST_TEXT and not line.endswith(b"\n"):
             while (rest := stream.readline(LONGEST_TEXT)) and not rest.endswith(b"\n"):
                 pass
@@ -35,7 +38,7 @@ def objects(stream: BinaryIO) -> Iterator[bytes]:
     What is between them and is none is a text of its own, as is an object that the file ends within. So the join
     refuses it and nothing is lost. Raises Damaged for an object longer than LONGEST_TEXT.
     """
-    left = stream.read(len(_MARK)).removeprefix(_MARK)
+    left = stream.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
     while piece := stream.read(_PIECE_BYTES):
         found, left = _split(left + piece)
         yield from found
@@ -43,6 +46,11 @@ def objects(stream: BinaryIO) -> Iterator[bytes]:
             raise Damaged(f"an object has more than {LONGEST_TEXT:,} bytes, or its end is missing")
     if left.strip(_BETWEEN):
         yield left.strip(_BETWEEN)
+
+
+def texts_of(stream: BinaryIO, kind: str) -> Iterator[bytes]:
+    """The texts of a file of JSON lines or of JSON objects, without a byte order mark."""
+    return lines(stream) if kind == LINES else objects(stream)
 
 
 def batches(texts: Iterator[bytes], most: int) -> Iterator[list[bytes]]:

@@ -24,11 +24,9 @@ from schemas.rejects import Reason
 from schemas.zones import zone
 from streams.formats.addresses import Address
 from streams.formats.damage import Damaged
-from streams.formats.kinds import LINES
-from streams.formats.texts import lines, objects
+from streams.formats.texts import texts_of
 from streams.inputs.opening import STDIN, Source, as_given
 from streams.inputs.order import Order
-from streams.inputs.recognise import BYTE_ORDER_MARK
 from streams.inputs.refusals import why
 from streams.inputs.rows import Count, own_compiled, plain_lines, rows_of
 from streams.inputs.unmapped import Unmapped
@@ -173,11 +171,8 @@ class FileLog:
     def _own_lines(self, source: Source, start: int, count: Count) -> Iterator[tuple[int, bytes]]:
         try:
             with source.open() as file:
-                texts = lines(file) if source.form.kind == LINES else objects(file)
-                for number, text in enumerate(texts):
+                for number, text in enumerate(texts_of(file, source.form.kind)):
                     count.done = number + 1
-                    if number == 0:
-                        text = text.removeprefix(BYTE_ORDER_MARK)
                     if text and not text.isspace():
                         yield start + number, text
         except Damaged as error:

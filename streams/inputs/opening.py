@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from schemas.errors import SettingsError
-from streams.formats.addresses import Address, address, opened
+from streams.formats.addresses import Address, opened
 from streams.formats.damage import Damaged
 from streams.formats.encodings import encoding, recoded, recoded_head
 from streams.formats.kinds import Form
-from streams.formats.packed import SUFFIXES, head, packing, spooled, unpacked
+from streams.formats.packed import BUFFER_BYTES, SUFFIXES, head, packing, spooled, unpacked
 from streams.inputs.recognise import HEAD_BYTES, recognised
 from streams.mapping.language import Table
 
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
 
 STDIN: Final = Path("-")
 _STDIN_NAMES: Final = frozenset({STDIN, Path("/dev/stdin"), Path("/dev/fd/0"), Path("/proc/self/fd/0")})
-# Below this, iterating over lines spends its time asking gzip for more.
-_BUFFER_BYTES: Final = 1 << 20
-
-
-def given(text: str) -> Path:
-    """The address or the path that a text on the command line is."""
-    return address(text) or Path(text)
 
 
 def as_given(path: Path) -> Path:
@@ -143,7 +136,7 @@ class Source:
                 f"{self.subject} is not {named}, although its name ends in {suffix}; compress it, or drop the {suffix}"
             )
         if self._stream is not None and not self._is_kept:
-            self._stream = io.BufferedReader(_Rejoined(begin, packed), _BUFFER_BYTES)
+            self._stream = io.BufferedReader(_Rejoined(begin, packed), BUFFER_BYTES)
         self._encoding = encoding(beginning)
         if self._encoding:
             beginning = recoded_head(beginning, self._encoding)
@@ -210,7 +203,7 @@ def _opened(path: Path, log: str) -> BinaryIO:
             raise SettingsError(f"standard input is closed, and --{log} names it; give it a file or a pipe")
         return sys.stdin.buffer
     try:
-        return path.open("rb", _BUFFER_BYTES)
+        return path.open("rb", BUFFER_BYTES)
     except OSError as error:
         raise _unreadable(path, log, error) from error
 
@@ -221,6 +214,6 @@ def _unreadable(path: Path, log: str, error: OSError) -> SettingsError:
 
 def _kept(stream: BinaryIO) -> BinaryIO:
     # Deleted by the system when the process ends.
-    copy = tempfile.TemporaryFile(buffering=_BUFFER_BYTES)  # noqa: SIM115  # open as long as the source
+    copy = tempfile.TemporaryFile(buffering=BUFFER_BYTES)  # noqa: SIM115  # open as long as the source
     shutil.copyfileobj(stream, copy)
     return copy  # type: ignore[return-value]  # it reads, writes and seeks; typeshed has no protocol for both

@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 from streams.formats.delimited import delimiter
 from streams.formats.kinds import LINES, TABLE, TYPED, Form
 from streams.formats.packed import packing
+from streams.formats.texts import BYTE_ORDER_MARK
 from streams.inputs.texts import foreign_text, holds_object
 from streams.mapping.language import Table
 
 # Large enough for some hundred events, and for the name of a format that follows a long header.
 HEAD_BYTES: Final = 1 << 16
 
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 _UNPACK: Final = "unpack it first, or send its lines to standard input: `{command} FILE | clickfold INPUT`"
 _READS: Final = "clickfold reads JSON, CSV, Parquet, ORC, Arrow and Avro"

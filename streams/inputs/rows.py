@@ -16,11 +16,10 @@ from schemas.outcomes import Outcome
 from streams.formats.avro import Records
 from streams.formats.columnar import Columns
 from streams.formats.delimited import batches as delimited
-from streams.formats.kinds import LINES, TABLE
+from streams.formats.kinds import TABLE
 from streams.formats.texts import batches as text_batches
-from streams.formats.texts import lines, objects
+from streams.formats.texts import texts_of
 from streams.inputs.opening import Source
-from streams.inputs.recognise import BYTE_ORDER_MARK
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import Table, own_form
 from streams.mapping.rows import ObjectRows, Rows, TableRows
@@ -56,13 +55,10 @@ def rows_of(source: Source, mapping: Compiled, count: Count, most: int = BATCH_R
     """The records of a file, a batch at a time. Raises Damaged, after all records before the damage."""
     with source.open() as file:
         if source.form.is_json:
-            texts = lines(file) if source.form.kind == LINES else objects(file)
-            for batch in text_batches(texts, most):
-                if not count.done:
-                    batch[0] = batch[0].removeprefix(BYTE_ORDER_MARK)
+            for batch in text_batches(texts_of(file, source.form.kind), most):
                 numbers: Sequence[int] = range(count.done, count.done + len(batch))
                 count.done += len(batch)
-                if not all(batch) or any(text.isspace() for text in batch if len(text) < 3):
+                if not all(batch) or any(map(bytes.isspace, batch)):
                     numbers = [number for number, text in zip(numbers, batch, strict=True) if text.strip()]
                     batch = [text for text in batch if text.strip()]
                 yield Batch(numbers, mapping.reader.rows(batch), None)

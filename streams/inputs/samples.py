@@ -8,10 +8,8 @@ from typing import Any
 import msgspec
 
 from streams.formats.damage import Damaged
-from streams.formats.kinds import LINES
-from streams.formats.texts import lines, objects
+from streams.formats.texts import texts_of
 from streams.inputs.opening import Source
-from streams.inputs.recognise import BYTE_ORDER_MARK
 from streams.inputs.rows import Count, tables
 from streams.mapping.language import Table
 from streams.mapping.values import plain
@@ -23,10 +21,9 @@ def first_records(source: Source, most: int) -> list[Any]:
     try:
         with source.open() as file:
             if source.form.is_json:
-                texts = lines(file) if source.form.kind == LINES else objects(file)
-                for text in islice(texts, most):
+                for text in islice(texts_of(file, source.form.kind), most):
                     try:
-                        record = msgspec.json.decode(text.removeprefix(BYTE_ORDER_MARK))
+                        record = msgspec.json.decode(text)
                     except (ValueError, RecursionError):
                         continue
                     if isinstance(record, dict):

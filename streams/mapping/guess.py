@@ -110,14 +110,13 @@ def _of_one(sample: Sample, columns: Mapping[str, Column]) -> dict[str, _Source]
         )
         if clicks and shown_ and len(values) <= 50:
             return {
-                log: _chosen(sample, column.path, chosen)
-                for log, chosen in (("impressions", shown_), ("clicks", clicks))
+                log: _chosen(sample, column, chosen) for log, chosen in (("impressions", shown_), ("clicks", clicks))
             }
         if column.name in _LABELS and {comparable(value) for value in column.there} <= {"0", "1", "true", "false"}:
             yes = next((comparable(v) for v in column.there if comparable(v) in ("1", "true")), "1")
             return {
                 "impressions": _Source(sample.name, columns, {}),
-                "clicks": _chosen(sample, column.path, [yes])
+                "clicks": _chosen(sample, column, [yes])
                 if yes in map(comparable, column.there)
                 else _Source(sample.name, columns, {column.path: yes}),
             }
@@ -125,12 +124,11 @@ def _of_one(sample: Sample, columns: Mapping[str, Column]) -> dict[str, _Source]
     return {log: _Source(sample.name, columns, {})}
 
 
-def _chosen(sample: Sample, path: str, values: list[str]) -> _Source:
-    column = columns_of(sample.records)[path]
+def _chosen(sample: Sample, column: Column, values: list[str]) -> _Source:
     records = [
         record for record, value in zip(sample.records, column.values, strict=True) if comparable(value) in values
     ]
-    return _Source(sample.name, columns_of(records), {path: values if len(values) > 1 else values[0]})
+    return _Source(sample.name, columns_of(records), {column.path: values if len(values) > 1 else values[0]})
 
 
 def _click_score(columns: Mapping[str, Column]) -> int:

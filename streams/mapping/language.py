@@ -274,14 +274,14 @@ class _Reader:
                 raise SettingsError(f'{place}: no time has the unit "{rule.unit}"; give s, ms, us, ns or iso')
             if rule.unit and rule.pattern:
                 raise SettingsError(f"{place}: give a unit or a pattern, not both")
-            _zone(rule, place)
-            _origin_ms(rule, place)
+            zone_of(rule, place)
+            origin_ms(rule, place)
         if kind == "money":
             if rule.unit and rule.unit not in MONEY_UNITS:
                 raise SettingsError(f'{place}: no amount has the unit "{rule.unit}"; give micros, cents or units')
             if rule.cpm and not rule.unit:
                 raise SettingsError(f"{place}: an amount for a thousand needs its unit: micros, cents or units")
-            if rule.cpm and "price_micros" in place and rule.click_rate is None:
+            if rule.cpm and place.endswith(", price_micros") and rule.click_rate is None:
                 raise SettingsError(
                     f"{place}: a click costs what the impressions cost that it takes; give click_rate, such as 0.002, "
                     "or a path to it; 1 charges a click with the cost of its impression alone"
@@ -311,24 +311,16 @@ def paths_of(rule: Rule) -> list[str]:
     return [rule.path] if isinstance(rule.path, str) else rule.path
 
 
-def zone_of(rule: Rule) -> tzinfo:
-    """The time zone of times that have none."""
-    return _zone(rule, "")
-
-
-def origin_ms(rule: Rule) -> int:
-    """Where numbers of times begin, ms UTC."""
-    return _origin_ms(rule, "")
-
-
-def _zone(rule: Rule, place: str) -> tzinfo:
+def zone_of(rule: Rule, place: str = "") -> tzinfo:
+    """The time zone of times that have none. Raises SettingsError, which names the place of the rule."""
     found = zone(rule.zone) if rule.zone else UTC
     if found is None:
         raise SettingsError(f"{place}: no time zone has the name {rule.zone!r}; give an IANA name, such as Asia/Tokyo")
     return found
 
 
-def _origin_ms(rule: Rule, place: str) -> int:
+def origin_ms(rule: Rule, place: str = "") -> int:
+    """Where numbers of times begin, ms UTC. Raises SettingsError, which names the place of the rule."""
     if not rule.origin:
         return 0
     try:

@@ -50,7 +50,8 @@ class Times:
                 values = list(map(int, values))
             except ValueError:
                 return None
-        elif types == {Ms}:
+        # On the clock of UTC a moment without a zone is what it says.
+        elif types == {Ms} or (types == {LocalMs} and self.zone is UTC):
             return _within(list(map(int, values)))
         elif types != {int}:
             return None
@@ -87,7 +88,7 @@ class Times:
         if isinstance(count, Decimal):
             if not self.unit:
                 raise Unfit(f'{shown(value)} is a fraction of a millisecond; give its unit, such as "s"')
-            return int(count * times // parts) + self.origin_ms
+            return int(count * times) // parts + self.origin_ms
         return count * times // parts + self.origin_ms
 
     def _iso(self, value: Any) -> int:
@@ -122,7 +123,7 @@ class Times:
         except Unfit:
             return "; times are of 2000 to 2099"
         for unit, (times, parts) in UNITS.items():
-            found = int(count * times // parts)
+            found = int(count * times) // parts
             if MIN_TS_MS <= found <= MAX_TS_MS:
                 return f'; unit = "{unit}" gives {(_EPOCH + found * _MS).isoformat(timespec="seconds")}'
         return "; times are of 2000 to 2099"

@@ -12,6 +12,8 @@ from uuid import UUID
 from schemas.events import MAX_ID_CHARS
 
 _SHOWN_CHARS: Final = 60
+# Beyond what a float has (1e308, 5e-324). Whole numbers and fractions of more digits take minutes or all memory.
+_MOST_EXPONENT: Final = 400
 # What JSON, and so an event, has as it is.
 PLAIN: Final = frozenset({str, int, float, bool, dict, list, type(None)})
 
@@ -39,6 +41,8 @@ def text(value: Any) -> str:
     if isinstance(value, bool | dict | list):
         raise Unfit(f"{shown(value)} is no text and no number")
     if isinstance(value, float | Decimal):
+        if isinstance(value, Decimal) and _is_endless(value):
+            raise Unfit(f"{shown(value)} has more digits than an id")
         if not math.isfinite(value) or value != int(value):
             raise Unfit(f"{shown(value)} has a fraction; an id is a text or a whole number")
         if isinstance(value, float) and abs(value) > 2.0**53:
@@ -81,9 +85,13 @@ def number(value: Any) -> int | Decimal:
             raise Unfit(f"{shown(value)} is no number") from error
     else:
         raise Unfit(f"{shown(value)} is no number")
-    if not found.is_finite():
+    if not found.is_finite() or _is_endless(found):
         raise Unfit(f"{shown(value)} is no number")
     return int(found) if found == int(found) else found
+
+
+def _is_endless(value: Decimal) -> bool:
+    return value.is_finite() and value != 0 and abs(value.adjusted()) > _MOST_EXPONENT
 
 
 def plain(value: Any) -> Any:

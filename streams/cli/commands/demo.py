@@ -36,8 +36,8 @@ from streams.cli.written_file import written_file
 from streams.embedded.stack import Stack, require_embedded
 from streams.inputs.feed import Feed, as_records
 from streams.inputs.files import FileLog, read_campaigns
+from streams.inputs.given import given
 from streams.inputs.left_out import LeftOut
-from streams.inputs.opening import given
 from streams.inputs.sample import open_bandit
 from streams.inputs.tally import Tally, faults, located, unusable
 from streams.inputs.unmapped import with_unmapped

@@ -25,8 +25,8 @@ from streams.cli.render.escape import escaped
 from streams.cli.render.figures import count, decimal
 from streams.cli.written_file import written_file
 from streams.inputs.files import FileLog
+from streams.inputs.given import given
 from streams.inputs.labelled import LabelledLog
-from streams.inputs.opening import given
 from streams.inputs.order import NEWEST_FIRST
 from streams.inputs.tally import fault
 

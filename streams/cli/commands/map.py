@@ -16,12 +16,13 @@ from streams.cli.mapping import read_mapping_file
 from streams.cli.mapping_report import Report, lines
 from streams.cli.render.escape import escaped
 from streams.cli.written_file import written_file
-from streams.inputs.opening import Source, as_given, given
+from streams.inputs.given import given
+from streams.inputs.opening import Source, as_given
 from streams.inputs.samples import first_records
 from streams.mapping.guess import Sample
 from streams.mapping.guess import guess as guessed
 from streams.mapping.language import Table
-from streams.mapping.ready import ready, ready_names
+from streams.mapping.ready import ready, ready_names, title
 
 app = command_group("Guess, check and list mappings of your own records.", no_args_is_help=True)
 
@@ -89,8 +90,7 @@ def check(
 def list_ready() -> None:
     """List the ready mappings; `--map NAME` uses one."""
     for name in ready_names():
-        text = ready(name) or ""
-        typer.echo(f"{name:<24}{text.partition(chr(10))[0].removeprefix('# ')}")
+        typer.echo(f"{name:<24}{title(name)}")
 
 
 @app.command()

@@ -13,7 +13,7 @@ import typer
 from schemas.bounds import JoinBounds, parse_duration_ms
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
-from streams.inputs.opening import given
+from streams.inputs.given import given
 
 if TYPE_CHECKING:
     from online_models.settings import LearnerSettings

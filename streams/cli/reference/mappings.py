@@ -9,7 +9,7 @@ import msgspec
 from schemas.generate import field_texts
 from streams.cli.reference.markdown import code, codes, page, table
 from streams.mapping.language import ALWAYS, EVENTS, KEYS, PARTS, Condition, Rule, Table, kind_of
-from streams.mapping.ready import ready, ready_names
+from streams.mapping.ready import ready_names, title
 
 
 def mappings_page() -> str:
@@ -39,7 +39,7 @@ def mappings_page() -> str:
         table(("key", "meaning"), _keys(Table)),
         "## Ready mappings",
         "`--map NAME` uses one, `clickfold map show NAME` writes it out, as the beginning of your own.",
-        table(("name", "of"), ((code(name), _first(ready(name) or "")) for name in ready_names())),
+        table(("name", "of"), ((code(name), title(name)) for name in ready_names())),
     )
 
 
@@ -64,7 +64,3 @@ def _fields() -> Iterator[tuple[str, str, str, str]]:
             continue
         logs = [log for log, kind in EVENTS.items() if name in kind.__struct_fields__]
         yield code(name), codes(logs), kind_of(name), "yes" if fields[name].required else ""
-
-
-def _first(text: str) -> str:
-    return text.partition("\n")[0].removeprefix("# ")

@@ -10,6 +10,12 @@ def ready_names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in files(__name__).iterdir() if file.name.endswith(".toml"))
 
 
+def title(name: str) -> str:
+    """What a ready mapping is for: its first comment."""
+    text = (files(__name__) / f"{name}.toml").read_text("utf-8")
+    return text.partition("\n")[0].removeprefix("# ")
+
+
 def ready(name: str) -> str | None:
     """The text of a ready mapping, None when there is none of this name."""
     return (files(__name__) / f"{name}.toml").read_text("utf-8") if name in ready_names() else None
