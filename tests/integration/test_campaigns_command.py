@@ -58,7 +58,7 @@ def test_campaigns_are_announced_changed_paused_and_their_history_is_shown(clust
     assert "15.00" in run(cluster, "list").stdout
     assert "status" in run(cluster, "show", "c1").stdout
     table = run(cluster, "history", "c1").stdout
-    assert "daily_budget_micros 15" in table
+    assert "daily budget 15" in table
     assert "status paused" in table
 
     before = written(cluster)

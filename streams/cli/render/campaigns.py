@@ -39,7 +39,7 @@ def campaign_table(campaign: Campaign, decision: PacingDecision | None) -> Rende
     """All fields of a campaign that have a value, and the last decision in words."""
     table = rich.table.Table.grid(padding=(0, 2, 0, 0))
     for name, value in to_builtins(campaign).items():
-        table.add_row(name, Text(escaped(_shown(name, value))))
+        table.add_row(_label(name), Text(escaped(_shown(name, value))))
     if decision is None:
         return Group(table, Text("\nThe worker `pace` has not decided on it yet.", style="dim"))
     facts = (
@@ -73,7 +73,12 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
     if not after:
         return "withdrawn"
     changed = [name for name in after if name not in ("campaign_id", "version") and after[name] != before.get(name)]
-    return ", ".join(f"{name} {_shown(name, after[name])}" for name in changed) or "announced again"
+    return ", ".join(f"{_label(name)} {_shown(name, after[name])}" for name in changed) or "announced again"
+
+
+def _label(name: str) -> str:
+    # Amounts are shown in units of the currency.
+    return name.removesuffix("_micros").replace("_", " ")
 
 
 def _shown(name: str, value: Any) -> str:
