@@ -32,6 +32,10 @@ COMMANDS: Final = {
         "streams.cli.commands.promote:promote",
         "Show a run's figures in place of live work's, in views and queries: minutes, outcomes and clicks.",
     ),
+    "export": Lazy(
+        "streams.cli.commands.export:export",
+        "Write outcomes, minutes or examples for training as Parquet files, one folder an hour, only what is final.",
+    ),
     "models": Lazy(
         "streams.cli.commands.models:app", "Look at the models the learner publishes, and choose which is served."
     ),
