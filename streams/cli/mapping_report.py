@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from schemas.codec import encode
 from schemas.events import Click, Impression
-from schemas.reading import Unreadable, read_click, read_impression
 from streams.inputs.files import FileLog
-from streams.inputs.tally import Tally, faults
+from streams.inputs.sendable import Sendable
+from streams.inputs.tally import faults
 
 _EXAMPLES: Final = 2
 _QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
@@ -27,7 +27,7 @@ class Report:
 
     logs: Mapping[str, FileLog]
     counts: dict[str, dict[str, int]]
-    tally: Tally
+    sendable: Mapping[str, Sendable]
     examples: dict[str, list[str]] = field(default_factory=dict)
     joined: list[str] = field(default_factory=list)
     delays_ms: list[int] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Report:
     def of(cls, logs: Mapping[str, FileLog], sample: int) -> Report:
         """Reads at most `sample` records of each log."""
         counts = {log: dict.fromkeys(("consumed", "accepted", "late", "rejected"), 0) for log in logs}
-        report = cls(logs, counts, Tally())
+        report = cls(logs, counts, {log: Sendable(files) for log, files in logs.items()})
         shown: dict[str, Impression] = {}
         for impression in report._accepted("impressions", sample):
             assert isinstance(impression, Impression)
@@ -87,36 +87,24 @@ class Report:
         }
 
     def _accepted(self, log: str, sample: int) -> Iterator[Impression | Click]:
-        files, counts = self.logs[log], self.counts[log]
-        for record in islice(files.records(), sample):
-            line = record.value or b""
-            read = read_impression(line) if log == "impressions" else read_click(line)
-            counts["consumed"] += 1
-            if isinstance(read, Unreadable):
-                counts["rejected"] += 1
-                self.tally.add(log, reason=read.reason, detail=read.detail, offset=record.offset, line=line)
-                continue
+        files, counts, sendable = self.logs[log], self.counts[log], self.sendable[log]
+        examples = self.examples.setdefault(log, [])
+        for record, event in islice(sendable.events(), sample):
             counts["accepted"] += 1
-            event = read if isinstance(read, Click) else read.impression
-            examples = self.examples.setdefault(log, [])
             if len(examples) < _EXAMPLES:
                 examples.append(f"{files.place(record.offset)}: {encode(event).decode()}")
             yield event
-        counts["consumed"] += files.unmapped.count
-        counts["rejected"] += files.unmapped.count
+        counts["rejected"] = sendable.refused
+        counts["consumed"] = counts["accepted"] + counts["rejected"]
 
 
 def lines(report: Report) -> Iterator[str]:
     """The findings for a person."""
-    for log, files in report.logs.items():
+    for log in report.logs:
         counts = report.counts[log]
         yield f"{log}: {counts['accepted']:,} accepted, {counts['rejected']:,} refused"
         yield from (f"  {example}" for example in report.examples.get(log, ()))
-        for count, at, why in files.unmapped.groups():
-            yield f"  refused {count:,} by the mapping, first {files.place(at)}: {why}"
-        yield from (f"  refused{line}" for line in report.tally.lines(files))
-        if files.unmapped.others:
-            yield f"  {files.unmapped.others:,} records are no {log} by the conditions of the mapping"
+        yield from report.sendable[log].refusals()
     share = report.share()
     if share is not None:
         yield f"joined: {len(report.delays_ms):,} of {report.clicks:,} clicks, {share:.1%}"
