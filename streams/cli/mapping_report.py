@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from schemas.codec import encode
 from schemas.events import Click, Impression
-from streams.inputs.files import FileLog
-from streams.inputs.sendable import Sendable
+from streams.inputs.disorder import Disorder
+from streams.inputs.sendable import ReadLog, Sendable
 from streams.inputs.tally import faults
 
 _EXAMPLES: Final = 2
@@ -25,19 +25,21 @@ _HELD: Final = 0.995
 class Report:
     """The findings. Times are ms; `delays_ms` are of clicks whose impression is in the sample, sorted."""
 
-    logs: Mapping[str, FileLog]
+    logs: Mapping[str, ReadLog]
     counts: dict[str, dict[str, int]]
     sendable: Mapping[str, Sendable]
+    disorder: Mapping[str, Disorder]
     examples: dict[str, list[str]] = field(default_factory=dict)
     joined: list[str] = field(default_factory=list)
     delays_ms: list[int] = field(default_factory=list)
     clicks: int = 0
 
     @classmethod
-    def of(cls, logs: Mapping[str, FileLog], sample: int) -> Report:
+    def of(cls, logs: Mapping[str, ReadLog], sample: int) -> Report:
         """Reads at most `sample` records of each log."""
         counts = {log: dict.fromkeys(("consumed", "accepted", "late", "rejected"), 0) for log in logs}
-        report = cls(logs, counts, {log: Sendable(files) for log, files in logs.items()})
+        sendable = {log: Sendable(records) for log, records in logs.items()}
+        report = cls(logs, counts, sendable, {log: Disorder() for log in logs})
         shown: dict[str, Impression] = {}
         for impression in report._accepted("impressions", sample):
             assert isinstance(impression, Impression)
@@ -72,7 +74,7 @@ class Report:
         if self.delays_ms:
             found["--window"] = _duration(max(self.quantile(_HELD), 1))
             found["--skew"] = _duration(max(-self.delays_ms[0], 1))
-        behind_ms = max(log.order.most_behind_ms for log in self.logs.values())
+        behind_ms = max(each.across_ms() for each in self.disorder.values())
         return found | {"--lateness": _duration(max(behind_ms, 1))}
 
     def figures(self) -> dict[str, Any]:
@@ -82,7 +84,9 @@ class Report:
             **self.counts,
             "joined_share": self.share(),
             "delay_ms": quantiles,
-            "most_behind_ms": {log: files.order.most_behind_ms for log, files in self.logs.items()},
+            "most_behind_ms": {log: each.across_ms() for log, each in self.disorder.items()},
+            "most_behind_within_ms": {log: each.within_ms() for log, each in self.disorder.items()},
+            "sources": {log: each.sources for log, each in self.disorder.items()},
             "suggested": self.suggested(),
         }
 
@@ -91,8 +95,10 @@ class Report:
         examples = self.examples.setdefault(log, [])
         for record, event in islice(sendable.events(), sample):
             counts["accepted"] += 1
+            place = files.place(record.offset)
+            self.disorder[log].add(place.file, record.record_ts_ms, event.ts)
             if len(examples) < _EXAMPLES:
-                examples.append(f"{files.place(record.offset)}: {encode(event).decode()}")
+                examples.append(f"{place}: {encode(event).decode()}")
             yield event
         counts["rejected"] = sendable.refused
         counts["consumed"] = counts["accepted"] + counts["rejected"]
@@ -105,6 +111,13 @@ def lines(report: Report) -> Iterator[str]:
         yield f"{log}: {counts['accepted']:,} accepted, {counts['rejected']:,} refused"
         yield from (f"  {example}" for example in report.examples.get(log, ()))
         yield from report.sendable[log].refusals()
+        disorder = report.disorder[log]
+        within = _seconds(disorder.within_ms())
+        if disorder.sources > 1:
+            across = _seconds(disorder.across_ms())
+            yield f"  event time is behind by up to {within} within one of {disorder.sources} sources, {across} across"
+        else:
+            yield f"  event time is behind by up to {within}"
     share = report.share()
     if share is not None:
         yield f"joined: {len(report.delays_ms):,} of {report.clicks:,} clicks, {share:.1%}"

@@ -203,6 +203,8 @@ def _from_stdin(log: str) -> str:
 
 def _missing(path: Path) -> str:
     """What a name of no file probably means, and what to give."""
+    if str(path).startswith("kafka:"):
+        return "; it names a topic, which only `clickfold map guess` and `clickfold map check` read so"
     if set("*?[") & set(str(path)):
         if glob(str(path)):
             return ": it is a pattern that the shell has not expanded; leave out the quotes"

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from schemas.events import Click, Impression
 from schemas.reading import Unreadable, read_click, read_impression
 from schemas.records import Record
-from streams.inputs.files import FileLog
-from streams.inputs.tally import Tally
+from streams.inputs.tally import Log, Tally
+from streams.inputs.unmapped import Unmapped
+
+
+class ReadLog(Log, Protocol):
+    """A log that is read from its start: files, or the newest records of topics."""
+
+    unmapped: Unmapped
+
+    def records(self) -> Iterator[Record]:
+        """The records. Those that a mapping refuses are none; `unmapped` has them."""
+        ...
 
 
 class Sendable:
     """The records of a log without those that the join would refuse by themselves, or the mapping has refused."""
 
-    def __init__(self, log: FileLog) -> None:
+    def __init__(self, log: ReadLog) -> None:
         self.log = log
         self._unreadable = 0
         self._tally = Tally()

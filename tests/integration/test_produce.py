@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from tests.test_fold_command import Done, run_here
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
+ROOT = Path(__file__).parent.parent.parent
 PARTITIONS = 2
 T0_S = 1_700_000_000
 MAPPING = """
@@ -235,3 +238,24 @@ def test_topics_that_do_not_exist_are_said_with_the_remedy(
     missing = f"topics {topic_prefix}impressions, {topic_prefix}clicks do not exist; run `clickfold init` first"
     assert missing in done.err.decode()
     assert done.out == b""
+
+
+def test_the_page_on_your_own_data_shows_what_the_command_prints(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/start/your-own-data.md").read_text()
+    command = re.search(r"^clickfold produce (.*)$", page, re.M)
+    shown = re.search(r"what was refused, where and why:\n\n```text\n(.*?)```", page, re.S)
+    assert command is not None
+    assert shown is not None
+    for name in ("shown.csv", "clicked.jsonl"):
+        shutil.copy(ROOT / "docs/start/own-data" / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run_here("guess", "shown.csv", "clicked.jsonl", "-o", "mine.toml", command="map")
+    guessed = Path("mine.toml").read_text()
+    # As the page's `sed` does.
+    mended = guessed.replace('unit = "units" }', 'unit = "units", default = 0 }')
+    Path("mine.toml").write_text(mended.replace("\ncountry = ", '\nnull = ["n/a"]\ncountry = '))
+    done = produced(*command[1].split())
+    assert done.code == 0, done.err.decode()
+    assert done.out.decode().replace(cluster.prefix, "ads.") == shown[1]
