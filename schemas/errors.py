@@ -23,9 +23,10 @@ EXIT_CODES: Final = {
     2: "A setting is wrong, or another error, such as a full disk below standard output; one sentence on standard "
     "error says which.",
     3: "`fold` and `demo`: the result cannot be used. No record of a log was accepted, more than half of a log "
-    "was late or refused, or there are clicks and none matches an impression; standard error says which. `learn`: no "
-    "line has a label, or more than half of the lines were refused.",
-    130: "Stopped by Ctrl-C.",
+    "was late or refused, or there are clicks and none matches an impression; standard error says which. "
+    "`map check`: the same of its sample. `produce`: nothing of a log was sent, or more than half of it was refused. "
+    "`learn`: no line has a label, or more than half of the lines were refused.",
+    130: "Stopped by Ctrl-C; `produce` also by SIGTERM.",
     141: "The reader of standard output or error ended before everything was written, as `| head` does.",
 }
 

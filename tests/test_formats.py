@@ -8,6 +8,7 @@ import io
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
@@ -146,6 +147,21 @@ def test_a_compressed_file_that_is_cut_is_read_up_to_the_damage(tmp_path: Path, 
     if packing != ".zst":  # all of it is one block
         assert f"after line {len(found)}:" in str(said.value)
         assert len(found) > 1_000
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_mapped_file_that_is_cut_gives_every_record_before_the_damage(tmp_path: Path, kind: str) -> None:
+    path, mapping = tmp_path / "impressions.gz", compiled(IMPRESSIONS + REST)
+    rows = [{"i": f"i{n}", "t": T0 + n, "c": hash((n, "c")), "a": "x", "p": 5} for n in range(5_000)]
+    whole = gzip.compress(in_format(rows, kind))
+    path.write_bytes(whole[: len(whole) // 2])
+    whole_lines = zlib.decompressobj(wbits=31).decompress(path.read_bytes()).count(b"\n") - (kind == "csv")
+    found: list[Any] = []
+    with pytest.raises(SettingsError, match="is damaged or cut short after line"):
+        found.extend(log_of(path, mapping=mapping).records())
+    # The text is unpacked by pieces, of which the last one may be missing.
+    assert whole_lines - 300 <= len(found) <= whole_lines
+    assert len(found) > 1_500
 
 
 def test_a_row_with_other_cells_or_open_quotes_is_refused_and_the_rows_behind_it_are_read(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from unittest.mock import patch
 import orjson
 import pytest
 
+from schemas.errors import SettingsError
+from streams.cli.commands.options import event_speed
 from streams.cli.reading_bar import ReadingBar, bar
 from streams.inputs.files import FileLog
 from streams.mapping.ready import ready_names
@@ -251,6 +253,30 @@ def test_one_file_is_both_logs_only_where_the_mapping_tells_them_apart(
     for given in ((), ("--map", half)):
         done = run_here("--impressions", impressions, "--clicks", impressions, *given)
         assert b"is given both as --impressions and as --clicks" in done.err
+
+
+def test_standard_input_is_both_logs_where_the_mapping_tells_them_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [{"e": "show", **impression()}, {"e": "click", **CLICK}, {"e": "show", **impression(impression_id="i2")}]
+    path, mapping = written(tmp_path, "events.jsonl", *records), tmp_path / "m.toml"
+    shown = "".join(f'{name} = "{name}"\n' for name in impression())
+    clicked = "".join(f'{name} = "{name}"\n' for name in CLICK)
+    mapping.write_text(
+        f'[impressions]\n{shown}[impressions.where]\ne = "show"\n[clicks]\n{clicked}[clicks.where]\ne = "click"\n'
+    )
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    done = run_here("--impressions", "-", "--clicks", "-", "--map", mapping)
+    assert done.code == 0, done.err.decode()
+    assert (last(done)["impressions"]["accepted"], last(done)["clicks"]["billable"]) == (2, 1)
+
+
+@pytest.mark.parametrize(("text", "speed"), [("1x", 1.0), ("60x", 60.0), ("10000", 10_000.0), ("max", None)])
+def test_a_speed_is_a_multiple_of_real_time_or_max(text: str, speed: float | None) -> None:
+    assert event_speed(text, 5.0) == speed
+    assert event_speed("", 5.0) == 5.0
+    with pytest.raises(SettingsError, match="--speed is 'fast'; give event seconds a second, such as 1x"):
+        event_speed("fast", None)
 
 
 def test_a_bar_is_drawn_on_a_terminal_alone_and_its_line_is_cleared(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.mapping.ready import ready, ready_names
+from streams.mapping.compiled import Compiled
+from streams.mapping.language import read_mapping
+from streams.mapping.ready import pages, ready, ready_names
+from tests.published_fields import PUBLISHED
 from tests.test_fold_command import run_here
 
 
@@ -70,12 +73,17 @@ def track(event: str, message: str, time: str, **properties: Any) -> dict[str, A
         "messageId": message,
         "anonymousId": "a1",
         "timestamp": time,
+        # The clock of the device is an hour behind.
+        "originalTimestamp": "2026-11-30T11:00:00Z",
         "context": {"device": {"type": "ios"}, "locale": "de-DE"},
         "properties": properties,
     }
 
 
-GAM_IMPRESSION = ("ImpressionId", "TimeUsec2", "OrderId", "LineItemId", "CreativeId", "AdvertiserId", "AdUnitId")
+GAM_IMPRESSION = (
+    *("ImpressionId", "TimeUsec2", "EventTimeUsec2", "OrderId", "LineItemId", "CreativeId", "AdvertiserId"),
+    *("AdUnitId", "EstimatedBackfillRevenue"),
+)
 TOUCH = ("Attributed Touch Type", "Attributed Touch Time", "Advertising ID", "Campaign ID", "Ad ID", "Cost Value")
 CRITEO = ("timestamp", "uid", "campaign", "conversion", "click", "cost", "cat1", "cat2")
 AVAZU = ("id", "click", "hour", "C1", "banner_pos", "site_id", "device_type", "device_conn_type", "C14")
@@ -106,10 +114,18 @@ SAMPLES: dict[str, tuple[bytes, bytes, dict[str, tuple[int, bool]], dict[str, An
     "snowplow": (
         lines(
             snowplow(
-                "ad_impression", "2026-11-30T12:00:00.250Z", impressionId="i1", campaignId="c", bannerId="b", cost=0.35
+                "ad_impression",
+                "2026-11-30T12:00:00.250Z",
+                impressionId="i1",
+                campaignId="c",
+                bannerId="b",
+                cost=0.35,
+                costModel="cpc",
             ),
             snowplow("ad_click", "2026-11-30T12:00:09.000Z", impressionId="i1", clickId="k1"),
             snowplow("ad_impression", "2026-11-30T12:00:10.000Z", impressionId="i2", zoneId="z"),
+            # What a thousand views cost is not what a click costs.
+            snowplow("ad_impression", "2026-11-30T12:00:10.500Z", impressionId="i3", cost=2.5, costModel="cpm"),
             {"event_id": "p", "event_name": "page_view", "collector_tstamp": "2026-11-30T12:00:11.000Z"},
         ),
         b"",
@@ -139,11 +155,18 @@ SAMPLES: dict[str, tuple[bytes, bytes, dict[str, tuple[int, bool]], dict[str, An
         table(
             ",",
             GAM_IMPRESSION,
-            ("Zx1", 1_796_040_000_250_000, 7, 71, 9, 5, 3),
-            ("Zx2", 1_796_040_010_000_000, 7, 71, 9, 5, "Null"),
+            ("Zx1", 1_796_040_000_000_000, 1_796_040_000_250_000, 7, 71, 9, 5, 3, "0.00025"),
+            ("Zx2", 1_796_040_010_000_000, 1_796_040_010_000_000, 7, 71, 9, 5, "Null", ""),
         ),
-        table(",", ("ImpressionId", "TimeUsec2", "LineItemId"), ("Zx1", 1_796_040_009_000_000, 71)),
-        {"Zx1": (0, True), "Zx2": (0, False)},
+        # Both clicks have the time of the one request.
+        table(
+            ",",
+            ("ImpressionId", "TimeUsec2", "EventTimeUsec2", "LineItemId"),
+            ("Zx1", 1_796_040_000_000_000, 1_796_040_009_000_000, 71),
+            ("Zx1", 1_796_040_000_000_000, 1_796_040_012_000_000, 71),
+        ),
+        # .00025 units for an impression, of which .2 % are clicked.
+        {"Zx1": (125_000, True), "Zx2": (0, False)},
         {"ts": 1_796_040_000_250, "campaign_id": "7", "creative_id": "9", "advertiser_id": "5", "placement": "3"},
     ),
     "appsflyer": (
@@ -209,7 +232,8 @@ def test_a_ready_mapping_makes_the_outcomes_of_a_sample(tmp_path: Path, name: st
     given = ("--impressions", paths[0], "--clicks", paths[1] if clicks else paths[0])
     done = run_here(*given, "--map", name)
     assert done.code == 0, done.err.decode()
-    outcomes = {outcome["impression_id"]: outcome for outcome in map(orjson.loads, done.out.splitlines())}
+    decided = [outcome for outcome in map(orjson.loads, done.out.splitlines()) if outcome["kind"] != "repeat"]
+    outcomes = {outcome["impression_id"]: outcome for outcome in decided}
     assert {name: (each["price_micros"], each["label"] == 1) for name, each in outcomes.items()} == expected
     found = outcomes[next(iter(expected))]
     assert {field: found[field] for field in first} == first
@@ -221,5 +245,22 @@ def test_a_ready_mapping_makes_the_outcomes_of_a_sample(tmp_path: Path, name: st
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_ready_mapping_links_to_what_its_vendor_publishes(name: str) -> None:
     text = ready(name) or ""
-    assert "https://" in text
+    assert pages(name)
     assert all(line.startswith("#") for line in text.splitlines()[:3])
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_ready_mapping_reads_only_fields_that_its_vendor_publishes(name: str) -> None:
+    inputs = read_mapping(ready(name) or "", name).inputs
+    read = {
+        ".".join(step for step in path.steps if isinstance(step, str))
+        for one in inputs.values()
+        for path in Compiled(one).paths()
+    }
+    # The properties of a track call are the user's own.
+    read = {path for path in read if not path.startswith("properties.")}
+    assert read <= PUBLISHED[name]
+    for one in inputs.values():
+        for pattern in one.patterns:
+            assert any(pattern.takes(field) for field in PUBLISHED[name]), pattern.text
+        assert set(one.table.names) <= PUBLISHED[name]

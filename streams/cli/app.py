@@ -63,6 +63,11 @@ COMMANDS: Final = {
         "streams.cli.commands.fold:fold",
         "Join logs from files: outcomes as JSON lines on stdout; refused records and a last line of counts on stderr.",
     ),
+    "produce": Lazy(
+        "streams.cli.commands.produce:produce",
+        "Send files to the topics of the inputs as a producer of yours would: mapped, keyed, in the order of event "
+        "time.",
+    ),
     "learn": Lazy(
         "streams.cli.commands.learn:learn",
         "Predict each outcome of files, then learn it; say how good the predictions were.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import SettingsError
 from streams.inputs.files import FileLog, refuse_shared
+from streams.inputs.opening import STDIN, Copy, as_given
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import EVENTS, MappingFile, read_mapping
 from streams.mapping.ready import ready, ready_names
@@ -21,12 +22,29 @@ class Mapped:
     file: MappingFile | None
     inputs: dict[str, Compiled]
 
-    def logs(self, impressions: Sequence[Path], clicks: Sequence[Path], *, keep: bool = False) -> dict[str, FileLog]:
-        """Both logs. One file may be both where the mapping has a table for each. Raises SettingsError."""
+    def logs(
+        self,
+        impressions: Sequence[Path],
+        clicks: Sequence[Path],
+        *,
+        keep: bool = False,
+        both: bool = True,
+        begin: Mapping[str, int] | None = None,
+    ) -> dict[str, FileLog]:
+        """Both logs, each from its offset in `begin` on; unless `both`, those that have files. Raises SettingsError.
+
+        One file, or standard input, may be both where the mapping has a table for each.
+        """
         if not EVENTS.keys() <= self.inputs.keys():
             refuse_shared(impressions, clicks)
-        given = {"impressions": impressions, "clicks": clicks}
-        return {log: FileLog(paths, log, keep=keep, mapping=self.inputs.get(log)) for log, paths in given.items()}
+        shared = all(STDIN in map(as_given, paths) for paths in (impressions, clicks))
+        stdin = Copy() if shared else None
+        given, begin = {"impressions": impressions, "clicks": clicks}, begin or {}
+        return {
+            log: FileLog(paths, log, keep=keep, mapping=self.inputs.get(log), stdin=stdin, begin=begin.get(log, 0))
+            for log, paths in given.items()
+            if paths or both
+        }
 
     def identity(self) -> dict[str, dict[str, str]]:
         """What a run says of its mapping: its name and the digest of what it says."""

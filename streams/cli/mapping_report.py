@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from schemas.codec import encode
 from schemas.events import Click, Impression
-from schemas.reading import Unreadable, read_click, read_impression
-from streams.inputs.files import FileLog
-from streams.inputs.tally import Tally, faults
+from streams.inputs.disorder import Disorder
+from streams.inputs.sendable import ReadLog, Sendable
+from streams.inputs.tally import faults
 
 _EXAMPLES: Final = 2
 _QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
@@ -25,19 +25,21 @@ _HELD: Final = 0.995
 class Report:
     """The findings. Times are ms; `delays_ms` are of clicks whose impression is in the sample, sorted."""
 
-    logs: Mapping[str, FileLog]
+    logs: Mapping[str, ReadLog]
     counts: dict[str, dict[str, int]]
-    tally: Tally
+    sendable: Mapping[str, Sendable]
+    disorder: Mapping[str, Disorder]
     examples: dict[str, list[str]] = field(default_factory=dict)
     joined: list[str] = field(default_factory=list)
     delays_ms: list[int] = field(default_factory=list)
     clicks: int = 0
 
     @classmethod
-    def of(cls, logs: Mapping[str, FileLog], sample: int) -> Report:
+    def of(cls, logs: Mapping[str, ReadLog], sample: int) -> Report:
         """Reads at most `sample` records of each log."""
         counts = {log: dict.fromkeys(("consumed", "accepted", "late", "rejected"), 0) for log in logs}
-        report = cls(logs, counts, Tally())
+        sendable = {log: Sendable(records) for log, records in logs.items()}
+        report = cls(logs, counts, sendable, {log: Disorder() for log in logs})
         shown: dict[str, Impression] = {}
         for impression in report._accepted("impressions", sample):
             assert isinstance(impression, Impression)
@@ -72,7 +74,7 @@ class Report:
         if self.delays_ms:
             found["--window"] = _duration(max(self.quantile(_HELD), 1))
             found["--skew"] = _duration(max(-self.delays_ms[0], 1))
-        behind_ms = max(log.order.most_behind_ms for log in self.logs.values())
+        behind_ms = max(each.across_ms() for each in self.disorder.values())
         return found | {"--lateness": _duration(max(behind_ms, 1))}
 
     def figures(self) -> dict[str, Any]:
@@ -82,41 +84,40 @@ class Report:
             **self.counts,
             "joined_share": self.share(),
             "delay_ms": quantiles,
-            "most_behind_ms": {log: files.order.most_behind_ms for log, files in self.logs.items()},
+            "most_behind_ms": {log: each.across_ms() for log, each in self.disorder.items()},
+            "most_behind_within_ms": {log: each.within_ms() for log, each in self.disorder.items()},
+            "sources": {log: each.sources for log, each in self.disorder.items()},
             "suggested": self.suggested(),
         }
 
     def _accepted(self, log: str, sample: int) -> Iterator[Impression | Click]:
-        files, counts = self.logs[log], self.counts[log]
-        for record in islice(files.records(), sample):
-            line = record.value or b""
-            read = read_impression(line) if log == "impressions" else read_click(line)
-            counts["consumed"] += 1
-            if isinstance(read, Unreadable):
-                counts["rejected"] += 1
-                self.tally.add(log, reason=read.reason, detail=read.detail, offset=record.offset, line=line)
-                continue
+        files, counts, sendable = self.logs[log], self.counts[log], self.sendable[log]
+        examples = self.examples.setdefault(log, [])
+        for record, event in islice(sendable.events(), sample):
             counts["accepted"] += 1
-            event = read if isinstance(read, Click) else read.impression
-            examples = self.examples.setdefault(log, [])
+            place = files.place(record.offset)
+            self.disorder[log].add(place.file, record.record_ts_ms, event.ts)
             if len(examples) < _EXAMPLES:
-                examples.append(f"{files.place(record.offset)}: {encode(event).decode()}")
+                examples.append(f"{place}: {encode(event).decode()}")
             yield event
-        counts["consumed"] += files.unmapped.count
-        counts["rejected"] += files.unmapped.count
+        counts["rejected"] = sendable.refused
+        counts["consumed"] = counts["accepted"] + counts["rejected"]
 
 
 def lines(report: Report) -> Iterator[str]:
     """The findings for a person."""
-    for log, files in report.logs.items():
+    for log in report.logs:
         counts = report.counts[log]
         yield f"{log}: {counts['accepted']:,} accepted, {counts['rejected']:,} refused"
         yield from (f"  {example}" for example in report.examples.get(log, ()))
-        for count, at, why in files.unmapped.groups():
-            yield f"  refused {count:,} by the mapping, first {files.place(at)}: {why}"
-        yield from (f"  refused{line}" for line in report.tally.lines(files))
-        if files.unmapped.others:
-            yield f"  {files.unmapped.others:,} records are no {log} by the conditions of the mapping"
+        yield from report.sendable[log].refusals()
+        disorder = report.disorder[log]
+        within = _seconds(disorder.within_ms())
+        if disorder.sources > 1:
+            across = _seconds(disorder.across_ms())
+            yield f"  event time is behind by up to {within} within one of {disorder.sources} sources, {across} across"
+        else:
+            yield f"  event time is behind by up to {within}"
     share = report.share()
     if share is not None:
         yield f"joined: {len(report.delays_ms):,} of {report.clicks:,} clicks, {share:.1%}"

@@ -15,11 +15,14 @@ _REDRAW_EVERY_S: Final = 0.2
 
 
 class ReadingBar:
-    """A bar on standard error while files are read; nothing where that is no terminal, or results go to one."""
+    """A bar on standard error while files are read; nothing where that is no terminal, or results go to one.
 
-    def __init__(self, logs: Collection[FileLog]) -> None:
+    `beside_output` says that results come after the bar, so that they may go to the same terminal.
+    """
+
+    def __init__(self, logs: Collection[FileLog], *, beside_output: bool = False) -> None:
         self._logs = logs
-        self._is_on = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._is_on = bool(logs) and sys.stderr.isatty() and (beside_output or not sys.stdout.isatty())
         self._last_s = self._start_s = time.monotonic()
 
     def __enter__(self) -> Self:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, BinaryIO
 
 from schemas.errors import SettingsError
 from streams.formats.damage import Damaged
+from streams.formats.texts import batches
 
 _WRONG = (ValueError, EOFError, OSError, KeyError, IndexError, TypeError, zlib.error)
 
@@ -34,16 +34,7 @@ class Records:
 
     def batches(self, most: int) -> Iterator[list[Any]]:
         """The records, so many at a time. Raises Damaged, after all records before the damage."""
-        rows: list[Any] = []
-        while True:
-            rows = []
-            try:
-                for row in islice(self._reader, most):
-                    rows.append(row)
-            except _WRONG as error:
-                if rows:
-                    yield rows
-                raise Damaged(str(error) or type(error).__name__) from error
-            if not rows:
-                return
-            yield rows
+        try:
+            yield from batches(self._reader, most)
+        except _WRONG as error:
+            raise Damaged(str(error) or type(error).__name__) from error

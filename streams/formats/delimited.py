@@ -9,6 +9,7 @@ from itertools import chain
 from typing import BinaryIO, Final, NamedTuple
 
 from schemas.errors import SettingsError
+from streams.formats.texts import batches as batches_of
 
 DELIMITERS: Final = {",": "CSV", "\t": "TSV", ";": "CSV with semicolons", "|": "CSV with bars"}
 _SEEN_LINES: Final = 20
@@ -62,16 +63,11 @@ def _batches(rows: Iterator[list[str] | str], names: Sequence[str], most: int) -
         if not _is_utf8(names):
             raise SettingsError("the line of names is not UTF-8; write the file as UTF-8, as by iconv")
     width = len(names)
-    ended = False
-    while not ended:
+    for read in batches_of(rows, most):
         batch: list[list[str]] = []
         numbers: list[int] = []
         broken: dict[int, str] = {}
-        while len(batch) < most:
-            row = next(rows, None)
-            if row is None:
-                ended = True
-                break
+        for row in read:
             number += 1
             if row == []:
                 continue

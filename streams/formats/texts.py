@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 import numpy as np
 
 from streams.formats.damage import Damaged
 from streams.formats.kinds import LINES
+
+Record = TypeVar("Record")
 
 _PIECE_BYTES: Final = 1 << 18
 # A text that is longer is cut, and the join refuses it for its length: 16 times what a record may have.
@@ -53,9 +55,18 @@ def texts_of(stream: BinaryIO, kind: str) -> Iterator[bytes]:
     return lines(stream) if kind == LINES else objects(stream)
 
 
-def batches(texts: Iterator[bytes], most: int) -> Iterator[list[bytes]]:
-    """The texts, so many at a time."""
-    while batch := list(islice(texts, most)):
+def batches(records: Iterator[Record], most: int) -> Iterator[list[Record]]:
+    """The records, so many at a time. An error comes after those before it."""
+    while True:
+        batch: list[Record] = []
+        try:
+            batch.extend(islice(records, most))
+        except Exception:
+            if batch:  # what `extend` took before the error
+                yield batch
+            raise
+        if not batch:
+            return
         yield batch
 
 

@@ -7,9 +7,8 @@ are records too, because the join decides what becomes of them. Blank lines are 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import available_timezones
@@ -24,8 +23,8 @@ from schemas.rejects import Reason
 from schemas.zones import zone
 from streams.formats.addresses import Address
 from streams.formats.damage import Damaged
-from streams.formats.texts import texts_of
-from streams.inputs.opening import STDIN, Source, as_given
+from streams.formats.texts import batches, texts_of
+from streams.inputs.opening import STDIN, Copy, Source, as_given
 from streams.inputs.order import Order
 from streams.inputs.refusals import why
 from streams.inputs.rows import Count, own_compiled, plain_lines, rows_of
@@ -36,6 +35,10 @@ from streams.mapping.language import EVENTS, Declared, paths_of
 BATCH_RECORDS: Final = 10_000
 _NO_TIMESTAMP: Final = -1
 _SHOWN_NAMES: Final = 20
+
+
+# Numbers, keys and values of records.
+_Columns = tuple[list[int], list[bytes | None], list[bytes]]
 
 
 class _Keyed(msgspec.Struct, gc=False):
@@ -57,22 +60,35 @@ class Place(NamedTuple):
 class FileLog:
     """The records of one log ('impressions' or 'clicks') from files in the order given, of any format that is read.
 
-    `-` is standard input. `keep` copies pipes to temporary files, so that the log can be read more than once.
-    `mapping` makes events of the records of other forms; without one, fields have the names of clickfold's own form.
-    Raises SettingsError at once when a file is missing, given twice, or nothing that can be read as this log.
+    `-` is standard input. `keep` copies pipes to temporary files, so that the log can be read more than once; `stdin`
+    is such a copy that another log reads too. `mapping` makes events of the records of other forms; without one, fields
+    have the names of clickfold's own form. `begin` is the first offset that is wanted. Raises SettingsError at once
+    when a file is missing, given twice, or nothing that can be read as this log.
     """
 
-    def __init__(self, paths: Sequence[Path], log: str, *, keep: bool = False, mapping: Compiled | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        log: str,
+        *,
+        keep: bool = False,
+        mapping: Compiled | None = None,
+        stdin: Copy | None = None,
+        begin: int = 0,
+    ) -> None:
         if not paths:
             raise SettingsError(f"--{log} names no file; give one or more files, or -")
         self.log = log
         self.order = Order()
-        self.unmapped = Unmapped()
+        self._begin = begin
+        self.unmapped = Unmapped(begin)
         self._mapping = mapping
         paths = [as_given(path) for path in paths]
         _refuse_doubles(paths, log)
         table = mapping.mapping.table if mapping is not None else None
-        self._sources = [Source(path, log, keep=keep, table=table) for path in paths]
+        self._sources = [
+            Source(path, log, keep=keep, table=table, copy=stdin if path == STDIN else None) for path in paths
+        ]
         # First offset of each file that was begun, ascending.
         self._starts: list[int] = []
         self._size = sum(source.size() for source in self._sources)
@@ -95,7 +111,7 @@ class FileLog:
         rule is skipped. Records that the mapping refuses are no records; `unmapped` has them. Raises SettingsError when
         a file is damaged or cut short.
         """
-        for numbers, keys, values in self._columns(1):
+        for numbers, keys, values in self._wanted(1):
             for number, key, value in zip(numbers, keys, values, strict=True):
                 yield Record(number, _NO_TIMESTAMP, key, value)
 
@@ -104,7 +120,7 @@ class FileLog:
         numbers: list[int] = []
         keys: list[bytes | None] = []
         values: list[bytes] = []
-        for more in self._columns(most):
+        for more in self._wanted(most):
             for column, part in zip((numbers, keys, values), more, strict=True):
                 column.extend(part)  # type: ignore[attr-defined]  # each is extended by its own kind
             while len(numbers) >= most:
@@ -116,7 +132,13 @@ class FileLog:
     def _batch(self, numbers: list[int], keys: list[bytes | None], values: list[bytes], partition: int) -> Records:
         return Records(self.log, partition, numbers, [_NO_TIMESTAMP] * len(numbers), keys, values)
 
-    def _columns(self, most: int) -> Iterator[tuple[list[int], list[bytes | None], list[bytes]]]:
+    def _wanted(self, most: int) -> Iterator[_Columns]:
+        """The columns from the first offset on that is wanted."""
+        for numbers, keys, values in self._columns(most):
+            at = bisect_left(numbers, self._begin)
+            yield (numbers[at:], keys[at:], values[at:]) if at else (numbers, keys, values)
+
+    def _columns(self, most: int) -> Iterator[_Columns]:
         """Numbers, keys and values of the records; those of our own form `most` at a time, others by batch."""
         self.order = Order()
         for events in self._events():
@@ -124,7 +146,7 @@ class FileLog:
                 self.order.add_run(events.times_ms, events.values)
                 yield events.places, [name.encode() for name in events.ids], events.values
                 continue
-            while part := list(islice(events, most)):
+            for part in batches(events, most):
                 yield [number for number, _ in part], [self._key(line) for _, line in part], [line for _, line in part]
 
     def _key(self, line: bytes) -> bytes | None:
@@ -148,7 +170,7 @@ class FileLog:
     def _events(self) -> Iterator[Mapped | Iterator[tuple[int, bytes]]]:
         """The records of all files: those of our own form one by one, others by batch, with numbers over all files."""
         self._starts = []
-        self.unmapped = Unmapped()
+        self.unmapped = Unmapped(self._begin)
         start, done = 0, 0
         for file, source in enumerate(self._sources):
             self._at = file, done

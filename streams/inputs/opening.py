@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from schemas.errors import SettingsError
 from streams.formats.addresses import Address, opened
@@ -35,15 +35,27 @@ def as_given(path: Path) -> Path:
     return STDIN if path in _STDIN_NAMES else path
 
 
+class Copy:
+    """What standard input holds, in a temporary file that ends with this object: several logs may read it."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.NamedTemporaryFile(prefix="clickfold-stdin-")  # noqa: SIM115  # open as long as the copy
+        shutil.copyfileobj(_opened(STDIN, "impressions"), self._file)
+        self._file.flush()
+        self.path = Path(self._file.name)
+
+
 class Source:
     """One file of a log, recognised. `open` gives its bytes from the start; a pipe is read only once unless kept.
 
-    `keep` copies a pipe to a temporary file, so that it can be read again. `table` says how a table without a schema is
-    read, None for a log without a mapping. Raises SettingsError when the file is missing, unreadable, or nothing that
-    is read.
+    `keep` copies a pipe to a temporary file, so that it can be read again; `copy` is one that is there. `table` says
+    how a table without a schema is read, None for a log without a mapping. Raises SettingsError when the file is
+    missing, unreadable, or nothing that is read.
     """
 
-    def __init__(self, path: Path, log: str, *, keep: bool = False, table: Table | None = None) -> None:
+    def __init__(
+        self, path: Path, log: str, *, keep: bool = False, table: Table | None = None, copy: Copy | None = None
+    ) -> None:
         self.path = path
         self.name = "standard input" if path == STDIN else str(path)
         self._log = log
@@ -51,7 +63,8 @@ class Source:
         self._stream: BinaryIO | None = None
         self._reading: BinaryIO | None = None
         self._is_kept = keep
-        if not isinstance(path, Address) and not _is_regular(path, log):
+        self._copy = copy
+        if copy is None and not isinstance(path, Address) and not _is_regular(path, log):
             self._stream = _kept(self._opened()) if keep else self._opened()
         self._packing = self._encoding = ""
         self.form = Form()
@@ -86,7 +99,7 @@ class Source:
         """Bytes of the file as it is stored; 0 where that is not known."""
         if isinstance(self.path, Address) or self._stream is not None:
             return 0
-        return self.path.stat().st_size
+        return (self._copy.path if self._copy is not None else self.path).stat().st_size
 
     def damaged(self, record: int, error: Exception) -> SettingsError:
         """The error for a file that cannot be read behind its record with this number, from 1."""
@@ -101,7 +114,7 @@ class Source:
     def _opened(self) -> BinaryIO:
         if isinstance(self.path, Address):
             return opened(self.path, self.subject)
-        return _opened(self.path, self._log)
+        return _opened(self._copy.path if self._copy is not None else self.path, self._log)
 
     def _packed(self) -> BinaryIO:
         if self._stream is None:
@@ -155,14 +168,15 @@ class _Rejoined(io.RawIOBase):
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = io.BytesIO(head)
-        self._rest = rest
+        self._rest: Any = rest
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer)
-        data = self._head.read(len(view)) or self._rest.read(len(view))
+        # What a pipe has now, without waiting until the buffer is full.
+        data = self._head.read(len(view)) or self._rest.read1(len(view))
         view[: len(data)] = data
         return len(data)
 
@@ -189,6 +203,8 @@ def _from_stdin(log: str) -> str:
 
 def _missing(path: Path) -> str:
     """What a name of no file probably means, and what to give."""
+    if str(path).startswith("kafka:"):
+        return "; it names a topic, which only `clickfold map guess` and `clickfold map check` read so"
     if set("*?[") & set(str(path)):
         if glob(str(path)):
             return ": it is a pattern that the shell has not expanded; leave out the quotes"

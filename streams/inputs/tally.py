@@ -6,14 +6,14 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import xxhash
 
 from schemas.reading import Unreadable, read_click, read_impression
 from schemas.rejects import Reason, Rejected
 from streams.inputs.files import FileLog, Place
-from streams.inputs.order import NEWEST_FIRST
+from streams.inputs.order import NEWEST_FIRST, Order
 from streams.inputs.refusals import why
 
 LOGS: Final = ("impressions", "clicks")
@@ -26,6 +26,17 @@ _EVIDENCE: Final = 10
 # More records than one that were ahead say nothing about a clock.
 _TWO: Final = 2
 _AHEAD: Final = re.compile(r"is (\d+) ms ahead of it")
+
+
+class Log(Protocol):
+    """A log as it is told of: its name, the order of its times, and where a record is."""
+
+    log: str
+    order: Order
+
+    def place(self, offset: int) -> Place:
+        """The place of a record that was read."""
+        ...
 
 
 class Refusal(NamedTuple):
@@ -80,7 +91,7 @@ class Tally:
         """Replaces the groups of a log by those of another tally."""
         self._groups[log] = other._groups[log]
 
-    def lines(self, log: FileLog) -> list[str]:
+    def lines(self, log: Log) -> list[str]:
         """A line for each reason of a log, the most frequent first, and what its order of time explains."""
         refusals = self.refusals(log)
         text = [
@@ -93,7 +104,7 @@ class Tally:
         late = [group for group in self._sorted(log) if group.reason is Reason.LATE]
         return [*text, f"  {_order(log, late)}"] if late else text
 
-    def refusals(self, log: FileLog) -> list[Refusal]:
+    def refusals(self, log: Log) -> list[Refusal]:
         """The reasons of a log, the most frequent first."""
         return [
             Refusal(
@@ -105,7 +116,7 @@ class Tally:
             for group in self._sorted(log)
         ]
 
-    def _sorted(self, log: FileLog) -> list[_Group]:
+    def _sorted(self, log: Log) -> list[_Group]:
         return sorted(self._groups[log.log].values(), key=lambda group: (-group.count, group.offset))
 
 
@@ -179,12 +190,12 @@ def faults(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     return sentences
 
 
-def _in_files(log: FileLog, text: str) -> str:
+def _in_files(log: Log, text: str) -> str:
     """The sentence of the join with the file and line of the record that it names, in place of the offset."""
     return _LEADER.sub(lambda leader: f"{log.place(int(leader[1]))},", text)
 
 
-def _order(log: FileLog, groups: Sequence[_Group]) -> str:
+def _order(log: Log, groups: Sequence[_Group]) -> str:
     """Why the records of these groups are late, and what to do about it."""
     order, late = log.order, sum(group.count for group in groups)
     say = f"1 {log.log.removesuffix('s')} is late: " if late == 1 else f"{late:,} {log.log} are late: "

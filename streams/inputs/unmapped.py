@@ -18,8 +18,12 @@ class _Group:
 
 @dataclass(slots=True)
 class Unmapped:
-    """Counts the refused records of one log by rule. `others` are records that its conditions leave to another log."""
+    """Counts the refused records of one log by rule, of those from the offset `begin` on.
 
+    `others` are records that its conditions leave to another log.
+    """
+
+    begin: int = 0
     count: int = 0
     others: int = 0
     _groups: dict[str, _Group] = field(default_factory=dict)
@@ -28,6 +32,8 @@ class Unmapped:
         """Counts what was refused of a batch; `numbers` are the offsets of its records, wanted when there is any."""
         self.others += events.others
         for place, why in sorted(events.refused.items()):
+            if numbers[place] < self.begin:
+                continue
             self.count += 1
             group = self._groups.setdefault(why.rule, _Group(0, numbers[place], why.detail))
             group.count += 1

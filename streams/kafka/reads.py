@@ -96,6 +96,14 @@ def stream_messages(
         consumer.close()
 
 
+def newest_messages(cluster: Cluster, topic: str, partition: int, *, most: int) -> Iterator[Message]:
+    """At most so many of the last committed records of a partition, in order; fewer where some of its offsets have no
+    record, as the ends of transactions have none. Raises Transient as `stream_log`."""
+    with closing(bounds_consumer(cluster)) as asking:
+        low, high = log_bounds(asking, topic, partition)
+    yield from stream_messages(cluster, topic, partition, start=max(low, high - most), stop=high)
+
+
 def sample_keys(
     cluster: Cluster, role: str, partitions: int, *, most: int = 50, newest: bool = False
 ) -> list[tuple[int, bytes]]:

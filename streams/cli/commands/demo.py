@@ -99,7 +99,7 @@ def demo(
         ),
     ] = None,
     mapping: options.MappingOption = "",
-    speed: Annotated[str, typer.Option(help="Event seconds a second, or max. [default: 10000; max for files]")] = "",
+    speed: Annotated[str, typer.Option(help=f"{options.SPEED_HELP} [default: 10000; max for files]")] = "",
     partitions: Annotated[int, typer.Option(min=1, max=64, help="Partitions of the inputs.")] = 4,
     window: options.Window = "30m",
     skew: options.Skew = "5s",
@@ -184,7 +184,7 @@ def _input(
             _stamped(as_records(sample.impressions)),
             _stamped(as_records(sample.clicks)),
             read_campaigns(campaigns) if campaigns else sample.campaigns,
-            _speed(speed, _SAMPLE_SPEED),
+            options.event_speed(speed, _SAMPLE_SPEED),
             first_ms=sample.impressions[0].ts,
             last_ms=max(sample.impressions[-1].ts, sample.clicks[-1].ts),
         )
@@ -193,7 +193,7 @@ def _input(
         _stamped(logs["impressions"].records()),
         _stamped(logs["clicks"].records()),
         read_campaigns(campaigns) if campaigns else [],
-        _speed(speed, None),
+        options.event_speed(speed, None),
         logs,
         identity=mapped.identity(),
     )
@@ -209,17 +209,6 @@ def _require_usable(logs: Mapping[str, FileLog]) -> None:
         counts = with_unmapped(counts, logs)
         show_refused(logs.values(), tally, counts)
         raise typer.Exit(3)
-
-
-def _speed(text: str, default: float | None) -> float | None:
-    if not text:
-        return default
-    if text == "max":
-        return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise SettingsError(f"--speed is {text!r}; give event seconds a second, such as 10000, or max") from error
 
 
 def _stamped(records: Iterable[Record]) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""`clickfold map`: guesses a mapping from files, and shows what a mapping gives before anything runs."""
+"""`clickfold map`: guesses a mapping from files or topics, and shows what a mapping gives before anything runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import typer
 
 from schemas.errors import SettingsError
 from streams.cli.commands import options
+from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
-from streams.cli.mapping import read_mapping_file
+from streams.cli.mapping import Mapped, read_mapping_file
 from streams.cli.mapping_report import Report, lines
 from streams.cli.render.escape import escaped
 from streams.cli.written_file import written_file
 from streams.inputs.given import given
 from streams.inputs.opening import Source, as_given
 from streams.inputs.samples import first_records
+from streams.inputs.sendable import ReadLog
+from streams.inputs.topics import TopicLog, first_of_topic, topic_named
 from streams.mapping.guess import Sample
 from streams.mapping.guess import guess as guessed
 from streams.mapping.language import Table
@@ -35,9 +38,10 @@ def guess(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE…",
+            metavar="FILE|kafka:TOPIC…",
             parser=given,
-            help="A file with both inputs or with one of them, or one of each, in any format that `fold` reads.",
+            help="A file or a topic with both inputs or with one of them, or one of each: files in any format that "
+            "`fold` reads, topics with values of JSON.",
         ),
     ],
     output: Annotated[
@@ -45,14 +49,14 @@ def guess(
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Records of each file to look at.")] = _SAMPLE_RECORDS,
 ) -> None:
-    """Look at a sample of files and write a mapping with a comment on each guess.
+    """Look at a sample of files or topics and write a mapping with a comment on each guess.
 
+    Of a topic it reads the newest records, as many of each partition.
     Look at the comments, correct what is wrong, then run `clickfold map check`.
     """
     if len(files) > _MOST_FILES:
         raise SettingsError(f"{len(files)} files are given; give one that has both inputs, or one of each")
-    sources = [Source(as_given(path), "sample", table=Table()) for path in files]
-    text = guessed([Sample(source.name, first_records(source, sample)) for source in sources])
+    text = guessed([_sample(path, sample) for path in files])
     if output is None:
         for line in text.splitlines():
             typer.echo(escaped(line))
@@ -61,20 +65,34 @@ def guess(
         file.write(text.encode())
 
 
+def _sample(given_as: Path, most: int) -> Sample:
+    topic = topic_named(given_as)
+    if topic is not None:
+        return Sample(f"topic {topic}", first_of_topic(kafka_cluster(), topic, most))
+    source = Source(as_given(given_as), "sample", table=Table())
+    return Sample(source.name, first_records(source, most))
+
+
 @app.command()
 def check(
-    impressions: options.ImpressionFiles,
+    impressions: Annotated[
+        list[Path],
+        typer.Option(metavar="PATH…", parser=given, help=f"{options.FILES_HELP} Or topics: kafka:TOPIC."),
+    ],
     clicks: options.ClickFiles,
     mapping: options.MappingOption = "",
-    sample: Annotated[int, typer.Option(min=1, help="Good records of each log to look at.")] = 100_000,
+    sample: Annotated[
+        int, typer.Option(min=1, help="Good records of each log to look at; of topics the newest.")
+    ] = 100_000,
     json: Annotated[bool, typer.Option("--json", help="Write the findings as one JSON object.")] = False,
 ) -> None:
-    """Show what a mapping makes of files: accepted, refused and joined examples, and the delays of clicks.
+    """Show what a mapping makes of files or topics: accepted, refused and joined examples, and the delays of clicks.
 
-    It suggests `--window`, `--skew` and `--lateness`. Ends with code 3 when the result of a run could not be used.
+    It says how far event time is out of order, within a file or partition and across them, and suggests `--window`,
+    `--skew` and `--lateness`. Ends with code 3 when the result of a run could not be used.
     """
     mapped = read_mapping_file(mapping)
-    report = Report.of(mapped.logs(impressions, clicks), sample)
+    report = Report.of(_logs(mapped, impressions, clicks, sample), sample)
     if json:
         sys.stdout.buffer.write(orjson.dumps(report.figures() | mapped.identity(), option=orjson.OPT_APPEND_NEWLINE))
     else:
@@ -84,6 +102,23 @@ def check(
         sys.stderr.write(f"clickfold: {escaped(fault)}\n")
     if report.faults():
         raise typer.Exit(3)
+
+
+def _logs(mapped: Mapped, impressions: list[Path], clicks: list[Path], sample: int) -> dict[str, ReadLog]:
+    """Both logs, each of files or of topics. Raises SettingsError."""
+    given = {"impressions": impressions, "clicks": clicks}
+    topics = {log: [name for path in paths if (name := topic_named(path)) is not None] for log, paths in given.items()}
+    for log, names in topics.items():
+        if names and len(names) < len(given[log]):
+            raise SettingsError(
+                f"--{log} names files and topics; give either, because only topics have times of arrival"
+            )
+    files: dict[str, list[Path]] = {log: [] if topics[log] else paths for log, paths in given.items()}
+    logs: dict[str, ReadLog] = {**mapped.logs(files["impressions"], files["clicks"], both=False)}
+    for log, names in topics.items():
+        if names:
+            logs[log] = TopicLog(kafka_cluster(), names, log, mapping=mapped.inputs.get(log), most=sample)
+    return {log: logs[log] for log in given}
 
 
 @app.command("list")

@@ -19,15 +19,11 @@ if TYPE_CHECKING:
     from online_models.settings import LearnerSettings
     from streams.kafka.cluster import Cluster
 
-ImpressionFiles = Annotated[
-    list[Path],
-    typer.Option(
-        metavar="PATH…",
-        parser=given,
-        help="JSON, CSV, Parquet, ORC, Arrow or Avro; plain, .gz, .bz2 or .zst; a file, s3://…, gs://… or https://…; "
-        "- is stdin. Several files are one log, in order.",
-    ),
-]
+FILES_HELP: Final = (
+    "JSON, CSV, Parquet, ORC, Arrow or Avro; plain, .gz, .bz2 or .zst; a file, s3://…, gs://… or https://…; "
+    "- is stdin. Several files are one log, in order."
+)
+ImpressionFiles = Annotated[list[Path], typer.Option(metavar="PATH…", parser=given, help=FILES_HELP)]
 ClickFiles = Annotated[list[Path], typer.Option(metavar="PATH…", parser=given, help="The same of clicks.")]
 MappingOption = Annotated[
     str,
@@ -163,6 +159,7 @@ MetricsPort = Annotated[
 ]
 MetricsHost = Annotated[str, typer.Option(envvar="CLICKFOLD_METRICS_HOST", help="Address for --metrics-port.")]
 
+SPEED_HELP: Final = "Event seconds a second: 1x is real time, 10000 or 10000x plays a week in a minute; or max."
 DEFAULT_STATE_DIR = Path(".clickfold/state")
 DEFAULT_DIMENSIONS = ",".join(DIMENSIONS)
 
@@ -255,6 +252,20 @@ def commit_s(text: str) -> float:
     if not 20 <= found_ms <= 5_000:
         raise SettingsError(f"--commit is {text}; give a duration from 20ms to 5s, such as 100ms")
     return found_ms / 1_000
+
+
+def event_speed(text: str, default: float | None) -> float | None:
+    """The value of `--speed` in event seconds a second, None for no limit. Raises SettingsError."""
+    if not text:
+        return default
+    if text == "max":
+        return None
+    try:
+        return float(text.removesuffix("x"))
+    except ValueError as error:
+        raise SettingsError(
+            f"--speed is {text!r}; give event seconds a second, such as 1x, 60x or 10000, or max"
+        ) from error
 
 
 def plain_name(option: str, text: str) -> str:

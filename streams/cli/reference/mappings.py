@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import msgspec
 
 from schemas.generate import field_texts
 from streams.cli.reference.markdown import code, codes, page, table
 from streams.mapping.language import ALWAYS, EVENTS, KEYS, PARTS, Condition, Rule, Table, kind_of
-from streams.mapping.ready import ready_names, title
+from streams.mapping.ready import pages, ready_names, title
 
 
 def mappings_page() -> str:
@@ -39,8 +40,12 @@ def mappings_page() -> str:
         table(("key", "meaning"), _keys(Table)),
         "## Ready mappings",
         "`--map NAME` uses one, `clickfold map show NAME` writes it out, as the beginning of your own.",
-        table(("name", "of"), ((code(name), title(name)) for name in ready_names())),
+        table(("name", "of", "fields"), ((code(name), title(name), _links(name)) for name in ready_names())),
     )
+
+
+def _links(name: str) -> str:
+    return ", ".join(f"[{urlsplit(page).hostname}]({page})" for page in pages(name))
 
 
 def _rules() -> Iterator[tuple[str, str, str]]:

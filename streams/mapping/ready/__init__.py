@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 
@@ -14,6 +15,12 @@ def title(name: str) -> str:
     """What a ready mapping is for: its first comment."""
     text = (files(__name__) / f"{name}.toml").read_text("utf-8")
     return text.partition("\n")[0].removeprefix("# ")
+
+
+def pages(name: str) -> list[str]:
+    """The pages on which the vendor publishes the fields that a ready mapping reads."""
+    text = (files(__name__) / f"{name}.toml").read_text("utf-8")
+    return re.findall(r"https://[^\s,]+", text)
 
 
 def ready(name: str) -> str | None:
