@@ -18,7 +18,7 @@ from schemas.errors import SettingsError
 from schemas.topics import DAY_MS
 
 # Raise it when a newer program would learn the same outcomes differently under the same settings.
-LEARNER_VERSION: Final = 2
+LEARNER_VERSION: Final = 3
 _NAME: Final = r"[A-Za-z0-9._-]{1,64}"
 _CHALLENGER: Final = r"[A-Za-z0-9_-]{1,32}"
 # The name of the copy that a rollback publishes, behind the model's.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 
 from online_models.mixture.crosses import EPOCH
 from online_models.mixture.examples import Example
+from online_models.mixture.hashing import mixed
 from online_models.mixture.layout import FIELDS
 from online_models.mixture.model import Mixture
 from online_models.mixture.plain import Ftrl
@@ -200,3 +203,26 @@ def test_a_number_whose_square_is_zero_is_learned() -> None:
     predicted = model.run(rows([Example("click", "i", ts=1, label=1, features={"n": 1.5e-273})], model.known))
     assert 0.0 < predicted[0] < 1.0
     assert len(model.run(rows(examples(2), model.known))) == 2
+
+
+def test_entries_that_share_a_line_each_add_to_what_was_there_before_the_row() -> None:
+    model, found = Ftrl(msgspec.structs.replace(SMALL, slot_bits=8)), examples(300, negative_weight=3.0)
+    given = rows(found, model.known)
+    shown, clicked, shared = 2.0, 2.0 * 0.15, 0
+    z, n = np.zeros(257), np.zeros(257)
+    predicted = model.run(given)
+    for row, (first, last) in enumerate(itertools.pairwise(given.start)):
+        lines = [256, *(int(mixed(key)) & 255 for key in given.keys[first:last])]
+        shared += len(set(lines)) < len(lines)
+        x = np.array([1.0, *given.values[first:last]])
+        root = np.sqrt(n[lines])
+        log_odds = math.log(clicked / (shown - clicked)) - (z[lines] * 0.1 / (1.0 + root) * x).sum()
+        assert predicted[row] == pytest.approx(1.0 / (1.0 + math.exp(-log_odds)), rel=1e-12)
+        weight, label = given.weights[row], given.labels[row]
+        gradient = (predicted[row] - label) * x
+        square = weight * gradient * gradient
+        shift = (np.sqrt(n[lines] + square) - root) / (1.0 + root)
+        np.add.at(z, lines, weight * gradient + shift * z[lines])
+        np.add.at(n, lines, square)
+        shown, clicked = shown + weight, clicked + label * weight
+    assert shared > 10

@@ -106,6 +106,29 @@ def test_what_the_scanner_is_not_sure_of_msgspec_decides(line: bytes, monkeypatc
     assert_same([GOOD + b',"features":{"z":1}}', line, GOOD + b',"features":{"y":2,"z":1}}'])
 
 
+@pytest.mark.parametrize("length", range(41))
+def test_texts_and_numbers_of_every_length_are_read_as_msgspec_reads_them(length: int) -> None:
+    """The scanner looks at sixteen bytes of a text together, hashes eight, and reads eight digits at once."""
+    text, digits = b"abcdefghijklmnopqrstuvwxyz0123456789 _~!#"[:length], b"1234567890" * 5
+    lines = [
+        GOOD + b',"country":"' + text + b'","features":{"t":"' + text + b'","n":' + digits[: length + 1] + b"}}",
+        GOOD + b',"features":{"' + text + b'":0' + b',"z":1023,"y":1024,"x":0.' + digits[: length + 1] + b"}}",
+        *(GOOD + b',"country":"' + text + end + b'x"}' for end in (b"\\n", b"\x7f", b"\x1f", b"\xc3\xa9")),
+    ]
+    assert_same(lines)
+
+
+def test_names_before_and_behind_features_come_in_the_order_of_their_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = b',"features":{"b":1,"a":"x"}'
+    lines = [
+        GOOD + b',"device":"d"' + features + b',"country":"de"}',
+        b'{"features":{"a":"x","b":2},"ts":1700000000000,"label":1,"kind":"click","impression_id":"i","device":"d"}',
+        GOOD + b',"features":{},"country":"de"}',
+    ]
+    assert not any(left_to_msgspec(line, monkeypatch) for line in lines)
+    assert_same(lines)
+
+
 def test_impressions_that_were_shown_are_rows_without_label_only_where_they_are_wanted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

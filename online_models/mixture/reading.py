@@ -13,13 +13,15 @@ from online_models.mixture.layout import FIELDS, NAMED, ROW_SLOTS
 from online_models.mixture.rows import Fields, Rows, slots_of, text_hash
 from online_models.mixture.scan import FORMER, KNOWN, LINE, PLACES, ROW, SLOT, scan
 from online_models.mixture.selection import Selection
+from online_models.mixture.texts import Texts
+from schemas.instructions import PLAIN_BYTES
 from schemas.reading import Unreadable
 
 # The shortest feature, `"":1,`, has five bytes. A row has up to six slots besides.
 _SLOT_BYTES: Final = 5
 _OTHER_SLOTS: Final = len(NAMED) + 1
-# Behind the last line. The scanner looks at up to eight bytes at once.
-_MARGIN: Final = b"\n" * 8
+# Behind the last line and its end, as much as the scanner looks at together.
+_MARGIN: Final = b"\n" * (PLAIN_BYTES - 1)
 
 
 @dataclass(slots=True)
@@ -74,16 +76,16 @@ class Reader:
     ) -> None:
         self._known, self._selection, self._shown = known, selection, shown
         self._columns = [NAMED.index(name) for name in slices]
-        self.texts: dict[int, str] = {}
+        self.texts = Texts()
 
     def read(self, lines: Sequence[bytes], refused: Callable[[int, Unreadable | None], None]) -> Batch:
         """The rows of these lines, in order.
 
         Calls `refused` for each line that is no example, with its place and why; None for a repeat or an orphan.
         """
-        joined = b"\n".join(lines) + _MARGIN
+        joined = b"\n".join((*lines, _MARGIN))
         starts = np.zeros(len(lines) + 1, np.int64)
-        np.cumsum([len(line) + 1 for line in lines], out=starts[1:])
+        np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1, out=starts[1:])
         rows, slots = len(lines), len(joined) // _SLOT_BYTES + _OTHER_SLOTS * len(lines) + ROW_SLOTS
         start, labels, weights = np.zeros(rows + 1, np.int64), np.empty(rows, np.int8), np.empty(rows)
         ts, ids, served = np.empty(rows, np.int64), np.zeros((rows, 2), np.int64), np.zeros((rows, 2), np.int64)
@@ -122,7 +124,8 @@ class Reader:
             self._name(example, named[row])
             start[row + 1] = end
             state[ROW], state[SLOT], state[KNOWN] = row + 1, end, self._known.count
-        self._take_texts(joined, spans[:row], named[:row])
+        for column in self._columns:
+            self.texts.take(joined, spans[:row], named[:row], column)
         own, its = slice(row), slice(slot)
         slots_columns = (start[: row + 1], keys[its], values[its], numbers[its], field_of[its])
         if self._selection is not None:
@@ -142,14 +145,6 @@ class Reader:
             named[number] = key
             if value is not None and number in self._columns:
                 self.texts[key] = value
-
-    def _take_texts(self, joined: bytes, spans: np.ndarray, named: np.ndarray) -> None:
-        """Remembers the texts of keys that are new."""
-        for column in self._columns:
-            keys, rows = np.unique(named[:, column], return_index=True)
-            for key, (at, to) in zip(keys.tolist(), spans[rows, column].tolist(), strict=True):
-                if key and key not in self.texts:
-                    self.texts[key] = joined[at:to].decode("ascii")
 
 
 def _served(joined: bytes, spans: np.ndarray, sent: Mapping[int, float]) -> np.ndarray:

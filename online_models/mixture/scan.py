@@ -33,7 +33,7 @@ from online_models.mixture.tokens import (
 )
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
-from schemas.instructions import Int, same_bytes
+from schemas.instructions import Int, byte, same_bytes
 from schemas.outcomes import MAX_WEIGHT
 from schemas.totals import HOUR_MS
 
@@ -50,6 +50,8 @@ _NEEDED = sum(1 << number for number in (_KIND, _ID, _TS))
 _CLICK, _UNCLICKED = np.uint64(text_hash("", "click")), np.uint64(text_hash("", "unclicked"))
 _SHOWN = np.uint64(text_hash("", "shown"))
 _HOURS = np.array([text_hash("hour", str(hour)) for hour in range(24)], np.uint64)
+# Most numbers are counts.
+_LOGARITHMS = np.array([math.log1p(number) for number in range(1_024)])
 _SEED, _PRIME, _BOUND = np.uint64(SEED), np.uint64(PRIME), np.uint64(BOUND)
 _NAMELESS = np.uint64(text_hash(""))
 _DOTTED = np.uint64(text_hash("."))
@@ -96,9 +98,7 @@ def _field(name: np.uint64, guess: Int, names: np.ndarray, state: np.ndarray) ->
 
 
 @inlined
-def _name_end(
-    text: np.ndarray, address: Int, at: int, entry: Int, seed: np.uint64, hashed: np.ndarray, former: np.ndarray
-) -> Int:
+def _name_end(at: Int, entry: Int, seed: np.uint64, hashed: np.ndarray, former: np.ndarray) -> Int:
     """The end of the name that begins at `at`, or LEFT; `hashed` as `text_end` leaves it, then its entry in `former`.
 
     Rows have nearly the same names in the same order. So `former` lists names in that order, and it is compared with
@@ -113,9 +113,7 @@ def _name_end(
         and tries < _TRIES
         and not (
             former[found, _SEEDED] == seed
-            and same_bytes(
-                address + at, address + np.int64(former[found, _BEGIN]), np.int64(former[found, _LENGTH]) + 1
-            )
+            and same_bytes(at, np.int64(former[found, _BEGIN]), np.int64(former[found, _LENGTH]) + 1)
         )
     ):
         found, tries = np.int64(former[found, _NEXT]), tries + 1
@@ -124,7 +122,7 @@ def _name_end(
         end = at + np.int64(former[found, _LENGTH])
     else:
         hashed[0] = seed
-        end = text_end(text, at, hashed)
+        end = text_end(at, hashed)
         listed, found = np.int64(former[0, _LISTED]), np.int64(1)
         while found <= listed and (former[found, _SEEDED] != seed or former[found, _HASH] != hashed[0]):
             found += 1
@@ -141,9 +139,7 @@ def _name_end(
 
 @inlined
 def _feature(
-    text: np.ndarray,
-    address: Int,
-    at: int,
+    at: Int,
     entry: Int,
     slot: int,
     guess: int,
@@ -159,34 +155,38 @@ def _feature(
     slot_names: np.ndarray,
 ) -> int:
     """The end of a feature whose name begins at `at`, and its slot filled; or LEFT."""
-    end = _name_end(text, address, at, entry, _DOTTED, hashed, former)
+    end = _name_end(at, entry, _DOTTED, hashed, former)
     good = end != LEFT and end - at <= MAX_ID_CHARS
     if good:
         name, group = hashed[0], hashed[1]
-        end = space_end(text, end + 1)
-        good = text[end] == COLON
+        end = space_end(end + 1)
+        good = byte(end) == COLON
     if good:
-        end = space_end(text, end + 1)
+        end = space_end(end + 1)
         slot_names[slot], numbers[slot], values[slot] = name, 0, 1.0
-        first = text[end]
+        first = byte(end)
         if first == QUOTE:
             hashed[0] = (name ^ _BOUND) * _PRIME
             start = end + 1
-            end = value_end(text, start, hashed)
+            end = value_end(start, hashed)
             good = end != LEFT and end - start <= MAX_FEATURE_CHARS
             keys[slot] = hashed[0]
             end += 1
         elif first == TRUE or first == FALSE:
-            end = word_end(text, end)
+            end = word_end(end)
             good = end != LEFT
             keys[slot] = ((name ^ _BOUND) * _PRIME ^ np.uint64(first)) * _PRIME
             if group != 0:
                 name = group
         else:
-            end = read_number(text, end, value)
+            end = read_number(end, value)
             good = end != LEFT
             keys[slot], numbers[slot] = name, 1
-            values[slot] = math.copysign(math.log1p(abs(value[0])), value[0])
+            number = value[0]
+            if value[1] == 1.0 and 0.0 <= number < len(_LOGARITHMS):
+                values[slot] = _LOGARITHMS[np.int64(number)]
+            else:
+                values[slot] = math.copysign(math.log1p(abs(number)), number)
         if good:
             field_of[slot] = _field(name, guess, names, state)
     return end if good else LEFT
@@ -203,6 +203,7 @@ def _sort(
     slot_names: np.ndarray,
 ) -> bool:
     """Sorts the slots of a row by field, as they are nearly; False if a feature is there twice."""
+    shared = False
     for slot in range(first + 1, last):
         place = slot
         while place > first and field_of[place - 1] > field_of[place]:
@@ -213,8 +214,9 @@ def _sort(
             field_of[place], field_of[before] = field_of[before], field_of[place]
             slot_names[place], slot_names[before] = slot_names[before], slot_names[place]
             place = before
+        shared = shared or (place > first and field_of[place - 1] == field_of[place])
     once = True
-    for slot in range(first + 1, last):
+    for slot in range(first + 1, last if shared else first):
         other = slot - 1
         while once and other >= first and field_of[other] == field_of[slot]:
             once = slot_names[other] != slot_names[slot]
@@ -264,24 +266,26 @@ def scan(
     while state[LINE] < len(line_starts) - 1:
         row, first = state[ROW], state[SLOT]
         known_before = state[KNOWN]
-        at, slot, seen, features, guess, entry = line_starts[state[LINE]], first, 0, 0, HOUR + 1, 0
+        # Fields of `features` stand behind the hour, whose slot is filled when the line is read.
+        hour_slot = np.int64(-1)
+        at, slot, seen, features, guess, entry = address + line_starts[state[LINE]], first, 0, 0, HOUR + 1, 0
         kind = np.uint64(0)
         labels[row], weights[row] = -1, 1.0
         served[row, 0], served[row, 1] = 0, 0
         decided[row, 0], decided[row, 1] = 0, 0
         for number in range(len(NAMED)):
             named_keys[row, number] = 0
-        inside, good = False, text[at] == OPEN
-        at = space_end(text, at + 1) if good else at
+        inside, good = False, byte(at) == OPEN
+        at = space_end(at + 1) if good else at
         # Each turn reads a name and its value, or closes an object. `inside`: within `features`.
         while good:
-            if text[at] != QUOTE:
+            if byte(at) != QUOTE:
                 good = False
                 break
             field = _UNKNOWN
             if inside:
                 at = _feature(
-                    text, address, at + 1, entry, slot, guess, former, hashed, value, names, state, keys, values,
+                    at + 1, entry, slot, guess, former, hashed, value, names, state, keys, values,
                     numbers, field_of, slot_names,
                 )  # fmt: skip
                 features, entry = features + 1, np.int64(hashed[2])
@@ -291,7 +295,7 @@ def scan(
                 guess = field_of[slot] + 1
                 slot += 1
             else:
-                at = _name_end(text, address, at + 1, entry, _SEED, hashed, former)
+                at = _name_end(at + 1, entry, _SEED, hashed, former)
                 if at == LEFT:
                     good = False
                     break
@@ -301,22 +305,24 @@ def scan(
                 good = field == _UNKNOWN or (seen >> field) & 1 == 0
                 if field != _UNKNOWN:
                     seen |= 1 << field
-                at = space_end(text, at + 1)
-                if not good or text[at] != COLON:
+                at = space_end(at + 1)
+                if not good or byte(at) != COLON:
                     good = False
                     break
-                at = space_end(text, at + 1)
-                byte = text[at]
-                if byte == OPEN and field == _FEATURES:
+                at = space_end(at + 1)
+                letter = byte(at)
+                if letter == OPEN and field == _FEATURES:
                     inside = True
-                    at = space_end(text, at + 1)
-                    if text[at] != CLOSE:
+                    hour_slot = slot
+                    slot += 1
+                    at = space_end(at + 1)
+                    if byte(at) != CLOSE:
                         continue
-                elif byte == QUOTE:
+                elif letter == QUOTE:
                     begin = at + 1
                     name = hashed[0]
                     hashed[0] = ((_NAMELESS if field == _KIND else name) ^ _BOUND) * _PRIME
-                    at = value_end(text, begin, hashed)
+                    at = value_end(begin, hashed)
                     good = at != LEFT and (field <= _ID or field == _UNKNOWN)
                     if not good:
                         break
@@ -324,30 +330,30 @@ def scan(
                         keys[slot], values[slot], numbers[slot], field_of[slot] = hashed[0], 1.0, 0, field
                         slot_names[slot] = name
                         named_keys[row, field] = hashed[0]
-                        named_spans[row, field, 0], named_spans[row, field, 1] = begin, at
+                        named_spans[row, field, 0], named_spans[row, field, 1] = begin - address, at - address
                         slot += 1
                     elif field == _KIND:
                         kind = hashed[0]
                     elif field == _ID:
-                        ids[row, 0], ids[row, 1] = begin, at
+                        ids[row, 0], ids[row, 1] = begin - address, at - address
                     at += 1
-                elif byte == TRUE or byte == FALSE or byte == NULL:
-                    at = word_end(text, at)
+                elif letter == TRUE or letter == FALSE or letter == NULL:
+                    at = word_end(at)
                     # Null stands for an absent optional field; a boolean for none that is known.
                     optional = field < _KIND or field >= _FEATURES
-                    good = at != LEFT and (field == _UNKNOWN or (byte == NULL and optional))
+                    good = at != LEFT and (field == _UNKNOWN or (letter == NULL and optional))
                     if not good:
                         break
                 elif field == _UNKNOWN or field == _PCTR:
                     begin = at
-                    at = number_end(text, at)
+                    at = number_end(at)
                     good = at != LEFT
                     if not good:
                         break
                     if field == _PCTR:
-                        served[row, 0], served[row, 1] = begin, at
+                        served[row, 0], served[row, 1] = begin - address, at - address
                 else:
-                    at = read_number(text, at, value)
+                    at = read_number(at, value)
                     whole = field == _TS or field == _LABEL or field >= _PARTITION
                     good = at != LEFT and (field == _WEIGHT or (whole and value[1] == 1.0))
                     if not good:
@@ -365,27 +371,29 @@ def scan(
                         decided[row, field - _PARTITION] = np.int64(value[0])
                     if not good:
                         break
-            at = space_end(text, at)
-            if inside and text[at] == CLOSE:
+            at = space_end(at)
+            if inside and byte(at) == CLOSE:
                 inside = False
-                at = space_end(text, at + 1)
-            if text[at] == COMMA:
-                at = space_end(text, at + 1)
+                at = space_end(at + 1)
+            if byte(at) == COMMA:
+                at = space_end(at + 1)
             else:
-                good = not inside and text[at] == CLOSE
+                good = not inside and byte(at) == CLOSE
                 break
         if good:
-            at = space_end(text, at + 1)
+            at = space_end(at + 1)
             if labels[row] == -1:
                 agrees = kind == _SHOWN and state[WITH_SHOWN] != 0
             else:
                 agrees = kind == (_CLICK if labels[row] == 1 else _UNCLICKED)
-            good = at == line_starts[state[LINE] + 1] - 1 and agrees and seen & _NEEDED == _NEEDED
+            good = at == address + line_starts[state[LINE] + 1] - 1 and agrees and seen & _NEEDED == _NEEDED
         if good:
             hour = ts[row] // HOUR_MS % 24
-            keys[slot], values[slot], numbers[slot], field_of[slot] = _HOURS[hour], 1.0, 0, HOUR
-            slot_names[slot] = _HOURS[hour]
-            slot += 1
+            if hour_slot < 0:
+                hour_slot = slot
+                slot += 1
+            keys[hour_slot], values[hour_slot], numbers[hour_slot] = _HOURS[hour], 1.0, 0
+            field_of[hour_slot], slot_names[hour_slot] = HOUR, _HOURS[hour]
             good = _sort(first, slot, keys, values, numbers, field_of, slot_names)
         if not good:
             # Names that only this line has given a number lose it: msgspec decides.

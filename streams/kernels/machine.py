@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.compiled import inlined, instruction
 from schemas.instructions import Int as Int
+from schemas.instructions import byte as byte
 
 # How many bytes `quotes` looks at, and so how far beyond their last byte strings must be readable.
 TEXT_BYTES = 64
@@ -90,9 +91,8 @@ def _store(bits: int, argument: str) -> Callable[..., Any]:
     return store
 
 
-# Of the bytes at an address, lowest first: four and one as unsigned numbers.
+# Of the bytes at an address, lowest first: four as an unsigned number.
 half = _load(32, "uint64")
-byte = _load(8, "int64")
 # The same as signed numbers.
 signed_word = _load(64, "int64")
 signed_half = _load(32, "int64", signed=True)
@@ -164,17 +164,6 @@ def swapped(_context: Any, _value: Any) -> Any:
     """The eight bytes in reverse order."""
     uint64 = _llvm().types.uint64
     return uint64(uint64), lambda _context, builder, _signature, args: builder.bswap(args[0])
-
-
-@instruction
-def lowest(_context: Any, _mask: Any) -> Any:
-    """The number of the lowest bit that is set; 64 for none."""
-    llvm = _llvm()
-
-    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], llvm.constant(1, 0))
-
-    return llvm.types.int64(llvm.types.uint64), build
 
 
 def _mask(*tests: tuple[str, int]) -> Callable[..., Any]:

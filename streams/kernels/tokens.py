@@ -9,20 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.compiled import inlined, part
-from schemas.instructions import word
-from streams.kernels.machine import TEXT_BYTES, Int, byte, lowest, others, quotes, specials
+from schemas.digits import digits
+from schemas.instructions import lowest, word
+from streams.kernels.machine import TEXT_BYTES, Int, byte, others, quotes, specials
 
 TENS = np.array([10**power for power in range(17)], np.int64)
 FLOAT_TENS = np.array([10.0**power for power in range(17)], np.float64)
 _LOW_BYTES = np.array([(1 << 8 * count) - 1 for count in range(8)], np.uint64)
 _NULL, _TRUE, _FALSE = (np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"true", b"false"))
-_ONE, _EIGHT, _SIXTY_FOUR = map(np.uint64, (1, 8, 64))
-# Eight digits at once: https://lemire.me/blog/2022/01/21/swar-explained-parsing-eight-digits/
-_ZEROS, _SIXES, _TOPS = map(np.uint64, (0x3030303030303030, 0x7676767676767676, 0x8080808080808080))
-_MASKS = tuple(map(np.uint64, (0x0F0F0F0F0F0F0F0F, 0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF)))
-_MASK_1, _MASK_2, _MASK_3 = _MASKS
-_STEP_1, _STEP_2, _STEP_3 = map(np.uint64, (2_561, 6_553_601, 42_949_672_960_001))
-_BITS_8, _BITS_16, _BITS_32 = map(np.uint64, (8, 16, 32))
+_ONE = np.uint64(1)
 
 
 @part
@@ -85,25 +80,11 @@ def space_end(at: Int, stop: Int) -> Int:
 
 
 @inlined
-def _digits(at: Int) -> Int:
-    """How many of the next eight bytes are digits up to the first that is none, and their number."""
-    raw = word(at) ^ _ZEROS
-    count = lowest(((raw + _SIXES) | raw) & _TOPS) >> 3
-    number = np.int64(0)
-    if count > 0:
-        raw = raw << (_SIXTY_FOUR - _EIGHT * np.uint64(count))
-        raw = ((raw & _MASK_1) * _STEP_1) >> _BITS_8
-        raw = ((raw & _MASK_2) * _STEP_2) >> _BITS_16
-        number = np.int64(((raw & _MASK_3) * _STEP_3) >> _BITS_32)
-    return count, number
-
-
-@inlined
 def whole(at: Int) -> Int:
     """How many digits follow, 17 for more than 16, and their number."""
-    count, number = _digits(at)
+    count, number = digits(at)
     if count == 8:
-        more, rest = _digits(at + 8)
+        more, rest = digits(at + 8)
         number = number * TENS[more] + rest
         count += more
         if count == 16 and 48 <= byte(at + 16) <= 57:
