@@ -40,12 +40,13 @@ ROOMS: dict[str, set[str]] = {
         *("streams/join", "streams/learn", "streams/worker", "streams/runs"),
     },
     "streams/verify": {"schemas", "streams/kafka", "streams/join", "streams/pacing"},
+    "streams/trace": {"schemas", "streams/kafka", "streams/join", "streams/verify"},
     "streams/embedded": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/cli": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
-        "streams/mapping",
+        *("streams/mapping", "streams/trace"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.
