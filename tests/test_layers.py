@@ -41,12 +41,13 @@ ROOMS: dict[str, set[str]] = {
     },
     "streams/verify": {"schemas", "streams/kafka", "streams/join", "streams/pacing"},
     "streams/export": {"schemas", "streams/kafka", "streams/warehouse", "streams/runs", "streams/verify"},
+    "streams/trace": {"schemas", "streams/kafka", "streams/join", "streams/verify"},
     "streams/embedded": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/cli": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
-        *("streams/mapping", "streams/campaigns", "streams/export"),
+        *("streams/mapping", "streams/campaigns", "streams/export", "streams/trace"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.

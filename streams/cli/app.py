@@ -46,6 +46,10 @@ COMMANDS: Final = {
         "streams.cli.commands.verify:verify",
         "Recompute from Kafka alone what a run must have written, and compare.",
     ),
+    "trace": Lazy(
+        "streams.cli.commands.trace:trace",
+        "Say what happened to one impression id: where its records are, what was decided, where it is counted.",
+    ),
     "upgrade": Lazy(
         "streams.cli.commands.upgrade:upgrade",
         "Move the join and the learner of the version before to this version, at the offsets they have committed.",

@@ -56,7 +56,7 @@ class Outcomes:
             click_ts=click.ts,
             delay_ms=click.ts - impression.ts,
         )
-        shard = self._shard(impression.campaign_id.encode())
+        shard = _shard(impression.campaign_id.encode(), self._shards)
         return Out("outcomes", self._keys[shard], encode(own)[:-1] + _texts(impression)[1], shard)
 
     def shown(self, impressions: ScannedImpressions, places: Int64s) -> list[Out]:
@@ -83,12 +83,18 @@ class Outcomes:
             else:
                 campaign, fields = plain
                 value = around.before_all + fields
-            shard = self._shard(campaign)
+            shard = _shard(campaign, self._shards)
             outs.append(Out("outcomes", self._keys[shard], value, shard))
         return outs
 
-    def _shard(self, campaign: bytes) -> int:
-        return 0 if self._shards == 1 else xxhash.xxh3_64_intdigest(campaign) % self._shards
+
+def shard_of(campaign_id: str | None, shards: int) -> int:
+    """The model shard of the outcomes of a campaign; that of orphans, which have none, is 0."""
+    return _shard(campaign_id.encode(), shards) if campaign_id is not None else 0
+
+
+def _shard(campaign: bytes, shards: int) -> int:
+    return 0 if shards == 1 else xxhash.xxh3_64_intdigest(campaign) % shards
 
 
 def _texts(impression: Impression) -> tuple[bytes, bytes]:

@@ -174,8 +174,10 @@ class RecordSetReader:
         return True
 
     async def _wait(self) -> None:
+        # Not `wait_for`: Python 3.11's loses a cancellation that comes as it is woken, as of a close after a read.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), _LOOK_S)
+            async with asyncio.timeout(_LOOK_S):
+                await self._woken.wait()
 
     def _expect_an_answer(self) -> None:
         """Raises UnknownFormat if none came for long after it was wanted first."""

@@ -7,8 +7,9 @@ it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,8 @@ from schemas.seals import Seal, SealRecord, Start
 from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS
 
 Key = tuple[Any, ...]
+# Told of each record, in the order of decisions: its input, its offset, and `accepted`, `duplicate` or its reason.
+Note = Callable[[str, int, str], None]
 # So many records for or against a record far ahead of its log decide about it.
 EVIDENCE: Final = 10
 
@@ -84,8 +87,11 @@ class _Held:
 class _LogJudge:
     """Judges one log by itself, record by record."""
 
-    def __init__(self, kind: type[Any], bounds: JoinBounds, highest_before_ms: int | None) -> None:
+    def __init__(
+        self, kind: type[Any], bounds: JoinBounds, highest_before_ms: int | None, note: Callable[[int, str], None]
+    ) -> None:
         self.truth = LogTruth()
+        self._note = note
         self._kind = kind
         self._bounds = bounds
         self._seen: dict[str, list[Any]] = defaultdict(list)
@@ -157,6 +163,7 @@ class _LogJudge:
     def _reject(self, offset: int, reason: Reason) -> None:
         self.truth.counts["late" if reason is Reason.LATE else "rejected"] += 1
         self.truth.rejects.append((offset, reason))
+        self._note(offset, str(reason))
 
     def _judge(self, offset: int, event: Any) -> None:
         """Late, duplicate, conflict or accepted. Every one raises the maximum; a late one cannot raise the bound."""
@@ -171,11 +178,13 @@ class _LogJudge:
         self._seen[own_id].append(event)
         if event in twins:
             self.truth.counts["duplicate"] += 1
+            self._note(offset, "duplicate")
         elif twins:
             self._reject(offset, Reason.CONFLICT)
         else:
             self.truth.counts["accepted"] += 1
             self.truth.accepted.append(event)
+            self._note(offset, "accepted")
 
 
 def read_log(
@@ -186,12 +195,13 @@ def read_log(
     *,
     ended: bool,
     highest_before_ms: int | None = None,
+    note: Callable[[int, str], None] = lambda _offset, _fate: None,
 ) -> LogTruth:
     """What becomes of one log. `seals` are its own; those behind its last record count as well.
 
     `highest_before_ms`: the highest on-time `ts` before the first of the records, if there were any.
     """
-    log = _LogJudge(kind, bounds, highest_before_ms)
+    log = _LogJudge(kind, bounds, highest_before_ms, note)
     waiting = deque(sorted(seals, key=lambda seal: (seal.next_offset, seal.floor_ms, seal.confirmed_ms)))
     for record in records:
         while waiting and waiting[0].next_offset <= record.offset:
@@ -227,6 +237,7 @@ def truth(
     close_below_ms: int = END_OF_TIME_MS,
     orphan_below_ms: int = END_OF_TIME_MS,
     highest_before_ms: Mapping[str, int] | None = None,
+    note: Note = lambda _log, _offset, _fate: None,
 ) -> Truth:
     """What the join of one partition must decide. With `ended`, open impressions close and pending clicks are orphans.
 
@@ -242,9 +253,13 @@ def truth(
         bounds,
         ended=ended,
         highest_before_ms=before_ms.get("impressions"),
+        note=partial(note, "impressions"),
     )
     clicks_log = read_log(
-        clicks, Click, valid["clicks"], bounds, ended=ended, highest_before_ms=before_ms.get("clicks")
+        *(clicks, Click, valid["clicks"], bounds),
+        ended=ended,
+        highest_before_ms=before_ms.get("clicks"),
+        note=partial(note, "clicks"),
     )
     result = Truth(impressions_log, clicks_log)
     close_ms = min(close_below_ms, END_OF_TIME_MS if ended else clicks_log.watermark_ms - bounds.window_ms)

@@ -73,17 +73,14 @@ def verify(
     `clickfold up`, the bounds that are not given are those that it was given.
     """
     cluster = kafka_cluster()
-    stored = {option: text for option, text in join_options_of_up().items() if not _given(context, option)}
-    window, skew = stored.get("--window", window), stored.get("--skew", skew)
-    lateness = stored.get("--lateness", lateness)
-    negative_rate = float(stored.get("--negative-rate", negative_rate))
+    stored = options_of_up(context)
     bounds = options.join_bounds(
-        window=window,
-        skew=skew,
-        lateness=lateness,
+        window=stored.get("--window", window),
+        skew=stored.get("--skew", skew),
+        lateness=stored.get("--lateness", lateness),
         future=future,
         dedupe=dedupe,
-        negative_rate=negative_rate,
+        negative_rate=float(stored.get("--negative-rate", negative_rate)),
         jump_ms=options.jump_ms(jump),
     )
     request = VerifyRequest(
@@ -129,6 +126,11 @@ def verify(
             console.print(f"{name}: not compared, because none is configured and none runs here.", style="dim")
     if not agree:
         raise typer.Exit(1)
+
+
+def options_of_up(context: typer.Context) -> dict[str, str]:
+    """The join's options that `clickfold up` was given, without those that this command was given."""
+    return {option: text for option, text in join_options_of_up().items() if not _given(context, option)}
 
 
 def _given(context: typer.Context, option: str) -> bool:

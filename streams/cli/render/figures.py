@@ -54,6 +54,18 @@ def span(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
+def span_ms(length_ms: int) -> str:
+    """A duration to the millisecond: 250ms, 4.5s, 3m 6.877s, 1h 0m 2s."""
+    if length_ms < 1_000:
+        return f"{length_ms}ms"
+    seconds, rest_ms = divmod(length_ms, 1_000)
+    minutes, seconds = divmod(seconds, 60)
+    text = f"{seconds}.{rest_ms:03}".rstrip("0") if rest_ms else f"{seconds}"
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(hours or minutes)
+    return " ".join([*parts, *([f"{text}s"] if text != "0" or not parts else [])])
+
+
 def sparkline(values: Sequence[float | None], *, highest: float) -> str:
     """One character a value, 0 to `highest`; a dot for None."""
     top = len(_HEIGHTS) - 1
