@@ -14,6 +14,7 @@ from online_models.mixture.reading import Reader
 from online_models.mixture.rows import Fields
 from schemas.codec import encode
 from schemas.errors import SettingsError
+from schemas.events import Features
 from schemas.outcomes import Outcome
 from schemas.totals import HOUR_MS, MINUTE_MS
 from streams.export.copying import span_of_live_work
@@ -27,7 +28,11 @@ from tests.factories import record_value
 from tests.golden import total
 from tests.world import outcomes as outcomes_of_world
 
-FEATURES = ({"os": "ios", "wifi": True, "tag_a": False, "width": 320, "bid": 0.25}, {"os": "true", "width": -3}, None)
+FEATURES: tuple[Features | None, ...] = (
+    {"os": "ios", "wifi": True, "tag_a": False, "width": 320, "bid": 0.25},
+    {"os": "true", "width": -3},
+    None,
+)
 UNCLICKED = [
     Outcome("unclicked", f"u{number}", 1, weight=20.0, label=0, ts=T0_MS + number, campaign_id="k1", features=each)
     for number, each in enumerate(FEATURES)

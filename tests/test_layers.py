@@ -39,15 +39,16 @@ ROOMS: dict[str, set[str]] = {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/join", "streams/learn", "streams/worker", "streams/runs"),
     },
-    "streams/verify": {"schemas", "streams/kafka", "streams/join", "streams/pacing"},
+    "streams/verify": {"schemas", "streams/kafka", "streams/warehouse", "streams/join", "streams/pacing"},
     "streams/export": {"schemas", "streams/kafka", "streams/warehouse", "streams/runs", "streams/verify"},
     "streams/trace": {"schemas", "streams/kafka", "streams/join", "streams/verify"},
+    "streams/erasure": {"schemas", "streams/kafka", "streams/warehouse", "streams/runs"},
     "streams/embedded": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/cli": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
-        *("streams/mapping", "streams/campaigns", "streams/export", "streams/trace"),
+        *("streams/mapping", "streams/campaigns", "streams/export", "streams/trace", "streams/erasure"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.

@@ -36,6 +36,10 @@ COMMANDS: Final = {
         "streams.cli.commands.export:export",
         "Write outcomes, minutes or examples for training as Parquet files, one folder an hour, only what is final.",
     ),
+    "forget": Lazy(
+        "streams.cli.commands.forget:forget",
+        "Take users out of ClickHouse for good, and say until when Kafka and kept state still have their ids.",
+    ),
     "models": Lazy(
         "streams.cli.commands.models:app", "Look at the models the learner publishes, and choose which is served."
     ),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.totals import DIMENSIONS
+from streams.warehouse.forgotten import READABLE
 from streams.warehouse.shapes import LOW, MINUTE, MOMENT, SHAPES, Field
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _hashes(values: Sequence[int]) -> list[str | None]:
 
 
 _CLICK_TIME: Final = "if(toUnixTimestamp64Milli(click_time) = 0, NULL, click_time)"
-_USER_HASH: Final = f"if(user_hash = 0, NULL, leftPad(lower(hex(user_hash)), {_HASH_DIGITS}, '0'))"
+_USER_HASH: Final = f"if({READABLE} = 0, NULL, leftPad(lower(hex(user_hash)), {_HASH_DIGITS}, '0'))"
 # Null in a file where ClickHouse has a value that stands for none.
 _NULL: Final = {
     "click_time": Column("click_time", "moment", nullable=True, sql=_CLICK_TIME, of=_or_none),

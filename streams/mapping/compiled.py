@@ -6,7 +6,6 @@ speed of C; a rule looks at single values only where that fails.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -30,13 +29,12 @@ from streams.mapping.money import Money
 from streams.mapping.paths import FieldPath, field_path
 from streams.mapping.rows import JsonReader, Rows
 from streams.mapping.times import Times
-from streams.mapping.values import PLAIN, Unfit, number, plain, shown, text, texts
+from streams.mapping.values import PLAIN, Unfit, hashed, number, plain, shown, text, texts
 
 _NULLS: Final = (None, "")
 # The encoder of `schemas.codec`, without a call around it.
 _encode: Final = msgspec.json.Encoder().encode
 _NONE: Final = type(None)
-_HASH_CHARS: Final = 32
 
 
 class Refused(NamedTuple):
@@ -288,7 +286,7 @@ class _Field:
             return self._one(value, rate)
         found = self._one(value)
         if self._salt:
-            return hmac.new(self._salt, found.encode(), "sha256").hexdigest()[:_HASH_CHARS]
+            return hashed(self._salt, found)
         return found
 
     def _fixed(self, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import math
 from datetime import date, datetime
@@ -12,6 +13,7 @@ from uuid import UUID
 from schemas.events import MAX_ID_CHARS
 
 _SHOWN_CHARS: Final = 60
+_HASH_CHARS: Final = 32
 # Beyond what a float has (1e308, 5e-324). Whole numbers and fractions of more digits take minutes or all memory.
 _MOST_EXPONENT: Final = 400
 # What JSON, and so an event, has as it is.
@@ -34,6 +36,11 @@ def shown(value: Any) -> str:
     """The value as JSON writes it, cut to what fits a line."""
     text = str(value) if isinstance(value, Decimal) else json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
+def hashed(salt: bytes, found: str) -> str:
+    """What `hash_with` makes of a text."""
+    return hmac.new(salt, found.encode(), "sha256").hexdigest()[:_HASH_CHARS]
 
 
 def text(value: Any) -> str:

@@ -26,6 +26,7 @@ from streams.runs.minutes import (
     without,
 )
 from streams.runs.record import ACTIVE, LIVE, MINUTE_MS, known_run
+from streams.warehouse.forgotten import READABLE, USER_HASH
 from streams.warehouse.shapes import SHAPES
 
 if TYPE_CHECKING:
@@ -94,9 +95,14 @@ def _totals_digest() -> str:
 
 def _outcomes_digest() -> str:
     # The hash of a row with a null would be null, which adds nothing. No delay and no probability has these values.
-    for_null = {"delay_ms": "ifNull(delay_ms, -9223372036854775808)", "pctr": "ifNull(pctr, -1.)"}
+    # A user may be forgotten in the rows of one run and not yet in those of the other.
+    compared_as = {
+        "delay_ms": "ifNull(delay_ms, -9223372036854775808)",
+        "pctr": "ifNull(pctr, -1.)",
+        USER_HASH: READABLE,
+    }
     names = [field.name for field in SHAPES["outcomes"].fields if field.name != "join_partition"]
-    return f"sumWithOverflow(toInt64(cityHash64({', '.join(for_null.get(name, name) for name in names)})))"
+    return f"sumWithOverflow(toInt64(cityHash64({', '.join(compared_as.get(name, name) for name in names)})))"
 
 
 TABLES: Final = (

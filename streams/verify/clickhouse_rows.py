@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.verify.oracle import Key
+from streams.warehouse.forgotten import STILL_STORED, forgotten_hashes
 
 # A row begins with its minute and dimensions; measures follow.
 _KEY_COLUMNS = 1 + len(DIMENSIONS)
@@ -22,13 +23,18 @@ class ClickHouseRows:
     client: Client
     # (start, end) in ms UTC, end exclusive, in order, without overlap.
     promoted_spans: Sequence[tuple[int, int]]
+    # The hashes of users who were forgotten, and how many rows still store one of them, below the views.
+    forgotten: Collection[int] = ()
+    still_stored: int = 0
 
     @classmethod
     def open(cls, client: Client) -> ClickHouseRows:
-        """Asks which minutes are promoted now."""
+        """Asks which minutes are promoted now, and who was forgotten."""
         columns = "toUnixTimestamp(from_minute) * 1000, toUnixTimestamp(to_minute) * 1000"
         rows = client.query(f"SELECT {columns} FROM promoted_spans ORDER BY from_minute").result_rows
-        return cls(client, [(row[0], row[1]) for row in rows])
+        stored = client.query(f"SELECT count() FROM outcome_rows WHERE {STILL_STORED}").result_rows
+        spans = [(row[0], row[1]) for row in rows]
+        return cls(client, spans, forgotten_hashes(client), int(stored[0][0]))
 
     def promoted(self, ts_ms: int) -> bool:
         """Whether the views show a backfill at this time."""

@@ -20,6 +20,7 @@ from streams.verify.clickhouse_rows import ClickHouseRows
 from streams.verify.oracle import Key, Truth
 from streams.verify.pacing_counters import CampaignSums, PacingCounters, local_days
 from streams.verify.settled import SettledTime, committed_offsets, settled_totals
+from streams.warehouse.forgotten import user_hash
 
 _PACED_MEASURES = ("impressions", "clicks", "spend_micros")
 paced_measures = itemgetter(*map(MEASURES.index, _PACED_MEASURES))
@@ -118,6 +119,7 @@ class SinkChecks:
         """
         check = checks.named("outcomes in ClickHouse")
         found, wanted, row_of = HashedValues(), HashedValues(), dict[int, Key]()
+        forgotten = 0
         for event_ms, row in self.rows.outcomes(partition):
             if settled.has_outcomes_at(event_ms) and hash_of(row) not in hashes_to_sink:
                 found.add(row)
@@ -131,11 +133,27 @@ class SinkChecks:
             ):
                 wanted.add(row)
                 row_of[hash_of(row)] = row
+                forgotten += user_hash(outcome.user_id) in self.rows.forgotten
+        self._note_forgotten(check, partition, forgotten)
         compare_hashed(check, found, wanted, values=lambda hashes: ((hash_, row_of[hash_]) for hash_ in hashes))
         if hashes_to_sink:
             self._wait.not_there(
                 check, f"partition {partition}: the sink has yet to write {len(hashes_to_sink)} outcomes"
             )
+
+    def _note_forgotten(self, check: Check, partition: int, outcomes: int) -> None:
+        """Says how many outcomes ClickHouse has without their user, which is no difference."""
+        if outcomes:
+            check.notes.append(
+                f"partition {partition}: {outcomes:,} outcomes are of users who were forgotten; ClickHouse has them "
+                "without the user"
+            )
+        text = (
+            f"{self.rows.still_stored:,} rows still store the hash of such a user, which views hide; "
+            "`clickfold forget` takes it out"
+        )
+        if self.rows.still_stored and text not in check.notes:
+            check.notes.append(text)
 
 
 def compare_paced(

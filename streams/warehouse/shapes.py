@@ -7,7 +7,6 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import xxhash
 
 from schemas.campaigns import CampaignChange
 from schemas.codec import decoder
@@ -17,6 +16,7 @@ from schemas.pacing import PacingDecision
 from schemas.packed import minute_totals
 from schemas.rejects import Rejected
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, MinuteTotals
+from streams.warehouse.forgotten import user_hash
 
 MINUTE: Final = "DateTime('UTC')"
 MOMENT: Final = "DateTime64(3, 'UTC')"
@@ -110,7 +110,7 @@ def _no_earlier_than_1970(values: Iterable[int]) -> list[int]:
 
 
 def _user_hashes(values: Iterable[str | None]) -> list[int]:
-    return [xxhash.xxh3_64_intdigest(value.encode()) if value else 0 for value in values]
+    return list(map(user_hash, values))
 
 
 def _event_ms(outcome: Outcome) -> int | None:

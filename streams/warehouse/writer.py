@@ -18,6 +18,7 @@ from schemas.rejects import Reason
 from streams.warehouse.client import INSERTS
 from streams.warehouse.drift import drift
 from streams.warehouse.failures import Trouble, asked_to_wait_s, sentence, short_of_memory, trouble
+from streams.warehouse.forgotten import ForgottenUsers
 from streams.warehouse.rows import Refused, Rows
 from streams.warehouse.timeouts import ANSWER_TIMEOUT_S
 
@@ -88,6 +89,7 @@ class Writer:
         self._on_wait = on_wait
         self._on_done = on_done
         self._client: Client | None = None
+        self._forgotten = ForgottenUsers()
 
     def write(self, rows: Rows) -> list[Refused]:
         """Returns once all rows are in the table, except for those it refuses; returns their records, each once.
@@ -162,6 +164,8 @@ class Writer:
     def _insert_once(self, rows: Rows, token: str) -> None:
         if self._client is None:
             self._client = self._connect()
+        # At each try: an insert may wait for hours, and users are forgotten meanwhile.
+        rows = self._forgotten.left_out_of(self._client, rows)
         self._client.insert(
             rows.table,
             rows.columns,

@@ -24,6 +24,7 @@ import pyarrow.compute
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
+import xxhash
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 from moto.server import ThreadedMotoServer
@@ -45,6 +46,7 @@ from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.warehouse.client import connect
 from tests.exports import T0_MS
 from tests.integration.test_join_worker import OPTIONS, PARTITIONS, committed_truths, start_worker
+from tests.integration.test_verify import BOUNDS, verify
 from tests.waiting import PATIENCE_S, eventually
 
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
@@ -102,11 +104,14 @@ class Ran:
     live: dict[str, str]
 
     def export(self, *words: str) -> str:
-        """What the command says, which runs in this process: each new one takes seconds."""
+        return self.call("export", *words)
+
+    def call(self, *words: str) -> str:
+        """What a command says, which runs in this process: each new one takes seconds."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
-            ended = CliRunner().invoke(app, ["export", *words], catch_exceptions=False)
+            ended = CliRunner().invoke(app, words, catch_exceptions=False)
         assert ended.exit_code == 0, ended.output
         return str(ended.output)
 
@@ -235,7 +240,7 @@ def test_outcomes_of_clickhouse_and_of_the_log_are_the_same_files_and_the_truth(
 def test_minutes_of_clickhouse_and_of_the_log_are_the_same_and_the_truth(ran: Ran) -> None:
     from_clickhouse = ran.files("clickhouse", what="minutes")
     assert from_clickhouse.equals(ran.files("log", "--source", "log", what="minutes"))
-    wanted: Counter[Any] = Counter()
+    wanted: dict[Any, tuple[int, ...]] = {}
     for partition, each in committed_truths(ran.cluster, ended=True).items():
         for found, sums in each.totals.items():
             wanted[*found, partition] = tuple(sums.get(name, 0) for name in MEASURES)
@@ -282,6 +287,29 @@ def test_examples_are_the_labelled_outcomes_of_fold(ran: Ran) -> None:
     assert {row["label"] for row in by_id.values()} == {0, 1}
     with pytest.raises(SettingsError, match="ClickHouse has no features"):
         ran.files("no", "--source", "clickhouse", what="training")
+
+
+def test_forgotten_user_is_counted_by_verify_listed_for_kafka_and_gone_from_the_next_export(ran: Ran) -> None:
+    before = ran.files("forgetting")
+    said = ran.call("forget", "--user", "user 7", "--yes", "--scan", "--format", "json")
+    places = {each["where"]: each for each in orjson.loads(said[said.index("[") : said.rindex("]") + 1])}
+    shown = [number for number in range(IMPRESSIONS) if number % 9 and number % 40 == 7]
+    assert int(places["export.impressions"]["records"]) == len(shown)
+    assert int(places["export.outcomes"]["records"]) > len(shown) / 3
+    assert places["export.impressions"]["kept until, UTC"][:2] == "20"
+    assert places["export.rejects"]["kept until, UTC"] == "none now"
+    answer = verify(ran.environment, *BOUNDS, "--ended", "--wait", "60s", code=0)
+    notes = next(each["notes"] for each in answer["checks"] if each["name"] == "outcomes in ClickHouse")
+    users = Counter(outcome.user_id for outcome in truth(ran))
+    counted = [int(note.split(": ")[1].split(" ")[0]) for note in notes if "without the user" in note]
+    assert sum(counted) == users["user 7"] > 0
+    after = ran.files("forgetting")
+    gone = xxhash.xxh3_64_hexdigest(b"user 7")
+    hashes = [table.column("user_hash").to_pylist() for table in (before, after)]
+    assert hashes[0].count(gone) == users["user 7"]
+    assert hashes[1] == [None if each == gone else each for each in hashes[0]]
+    others = [name for name in before.schema.names if name != "user_hash"]
+    assert before.select(others).equals(after.select(others))
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Forgetting a user: out of ClickHouse at once, and until when Kafka and kept state still have the id."""
