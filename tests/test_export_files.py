@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow
 import pyarrow.parquet
 import pytest
 
@@ -80,9 +81,15 @@ def test_hour_without_rows_any_more_is_removed_and_foreign_files_stay(tmp_path: 
 
 def test_large_hour_becomes_several_files_in_order(tmp_path: Path) -> None:
     rows = rows_from(OUTCOMES, list(map(encode, OLD))).sort_by([(name, "ascending") for name in OUTCOMES.order])
-    files = HourFiles(ExportFolder(str(tmp_path), "outcomes"), OUTCOMES, "x", most_rows=25)
-    assert files.write(T0_MS, [rows.slice(at, 10) for at in range(0, 60, 10)]) == 60
-    assert sum(file.rows for file in files.written[T0_MS]) == 60
+    files = HourFiles(ExportFolder(str(tmp_path), "outcomes"), OUTCOMES, "x", most_rows=20, group_rows=10)
+    # In batches that are no groups.
+    assert files.write(T0_MS, [rows.slice(at, 7) for at in range(0, 60, 7)]) == 60
+    written = files.written[T0_MS]
+    assert [file.rows for file in written] == [20, 20, 20]
+    staged = [tmp_path / "outcomes" / "_staged" / f"{file.name}.unpublished" for file in written]
+    tables = [pyarrow.parquet.ParquetFile(path) for path in staged]
+    assert {table.metadata.num_row_groups for table in tables} == {2}
+    assert pyarrow.concat_tables([table.read() for table in tables]).equals(rows)
 
 
 class _Interrupted(Exception):

@@ -83,7 +83,7 @@ class ClickHouseReader:
         ORDER BY {order}
         """
         schema, read = self._table.schema, 0
-        # `raw_stream` and not `query_arrow_stream`, which would take a cut answer for a whole one without a word.
+        # An answer that is cut between two batches looks like a whole one: rows are counted below.
         stream: Any = self._client.raw_stream(sql, parameters=self._parameters(), settings=_SETTINGS, fmt="ArrowStream")
         try:
             for batch in pa.ipc.open_stream(stream):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from streams.export.folder import ExportFolder
 from streams.export.manifest import ExportedFile, hour_path
@@ -21,17 +21,25 @@ _MOST_ROWS: Final = 4_000_000
 class HourFiles:
     """Writes the files of hours, staged. `export` is part of their names, so none has the name of a former file."""
 
-    def __init__(self, folder: ExportFolder, table: Exported, export: str, *, most_rows: int = _MOST_ROWS) -> None:
+    def __init__(
+        self,
+        folder: ExportFolder,
+        table: Exported,
+        export: str,
+        *,
+        most_rows: int = _MOST_ROWS,
+        group_rows: int = _GROUP_ROWS,
+    ) -> None:
         self._folder = folder
         self._table = table
         self._export = export
-        self._most_rows = most_rows
+        self._most_rows, self._group_rows = most_rows, group_rows
         self.written: dict[int, list[ExportedFile]] = {}
 
     def write(self, hour_ms: int, batches: Iterable[pa.Table]) -> int:
         """Writes the rows, which are in order, as one file or more. Returns how many they were."""
         rows = 0
-        groups = _groups(batches)
+        groups = _groups(batches, self._group_rows)
         for group in groups:
             rows += self._file(hour_ms, group, groups)
         return rows
@@ -43,9 +51,8 @@ class HourFiles:
         name = f"{hour_path(hour_ms)}/part-{self._export}-{len(files):04}.parquet"
         schema, rows = self._table.schema, 0
         with self._folder.staged(name) as file:
-            counted = _Counted(file)
             with pq.ParquetWriter(
-                counted,
+                file,
                 schema,
                 compression="zstd",
                 write_statistics=True,
@@ -56,42 +63,15 @@ class HourFiles:
             ) as writer:
                 group: pa.Table | None = first
                 while group is not None:
-                    writer.write_table(group, row_group_size=_GROUP_ROWS)
+                    writer.write_table(group, row_group_size=self._group_rows)
                     rows += group.num_rows
                     group = next(groups, None) if rows < self._most_rows else None
-            size = counted.written
+            size = file.tell()
         files.append(ExportedFile(name, rows, size))
         return rows
 
 
-class _Counted:
-    """A file that counts what is written to it."""
-
-    closed = False
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.written = 0
-
-    def write(self, data: bytes) -> int:
-        self.written += len(data)
-        self._file.write(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.written
-
-    def flush(self) -> None:
-        """Left to the file's own buffer."""
-
-    def writable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Left to the block that opened the file."""
-
-
-def _groups(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _groups(batches: Iterable[pa.Table], group_rows: int) -> Iterator[pa.Table]:
     """The same rows in tables of a group each."""
     import pyarrow as pa
 
@@ -102,11 +82,11 @@ def _groups(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
             continue
         waiting.append(batch)
         rows += batch.num_rows
-        if rows >= _GROUP_ROWS:
+        if rows >= group_rows:
             joined = pa.concat_tables(waiting)
-            whole = rows // _GROUP_ROWS * _GROUP_ROWS
-            for start in range(0, whole, _GROUP_ROWS):
-                yield joined.slice(start, _GROUP_ROWS)
+            whole = rows // group_rows * group_rows
+            for start in range(0, whole, group_rows):
+                yield joined.slice(start, group_rows)
             waiting = [joined.slice(whole)] if rows > whole else []
             rows -= whole
     if waiting:

@@ -66,7 +66,7 @@ def forget(*words: str) -> str:
 def of_user(client: Client) -> tuple[int, int]:
     """Rows that store the hash of the user, and rows of the view that show it."""
     sql = "SELECT (SELECT count() FROM outcome_rows WHERE user_hash = {h:UInt64}), countIf(user_hash = {h:UInt64})"
-    return tuple(client.query(f"{sql} FROM outcomes", parameters={"h": HASH}).result_rows[0])  # type: ignore[return-value]  # a tuple of two
+    return tuple(client.query(f"{sql} FROM outcomes", parameters={"h": HASH}).result_rows[0])
 
 
 def figures(client: Client) -> list[Any]:
