@@ -35,9 +35,10 @@ ROOMS: dict[str, set[str]] = {
         *("streams/campaigns", "streams/join", "streams/learn", "streams/pacing", "streams/sink", "streams/serve"),
     },
     "streams/runs": {"schemas", "streams/warehouse"},
+    "streams/redrive": {"schemas", "streams/kafka", "streams/mapping"},
     "streams/backfill": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
-        *("streams/join", "streams/learn", "streams/worker", "streams/runs"),
+        *("streams/join", "streams/learn", "streams/worker", "streams/runs", "streams/mapping", "streams/redrive"),
     },
     "streams/verify": {"schemas", "streams/kafka", "streams/join", "streams/pacing"},
     "streams/trace": {"schemas", "streams/kafka", "streams/join", "streams/verify"},
@@ -46,7 +47,7 @@ ROOMS: dict[str, set[str]] = {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
-        *("streams/mapping", "streams/trace"),
+        *("streams/mapping", "streams/trace", "streams/redrive"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.

@@ -20,6 +20,8 @@ class Mapped:
 
     file: MappingFile | None
     inputs: dict[str, Compiled]
+    # The file as it is.
+    text: str = ""
 
     def logs(self, impressions: Sequence[Path], clicks: Sequence[Path], *, keep: bool = False) -> dict[str, FileLog]:
         """Both logs. One file may be both where the mapping has a table for each. Raises SettingsError."""
@@ -49,4 +51,4 @@ def read_mapping_file(name: str) -> Mapped:
             raise SettingsError(f"--map {name} cannot be read: {error}") from error
     file = read_mapping(text, name)
     salts = {each: variable(each) for each in file.salts()}
-    return Mapped(file, {log: Compiled(one, salts) for log, one in file.inputs.items()})
+    return Mapped(file, {log: Compiled(one, salts) for log, one in file.inputs.items()}, text)
