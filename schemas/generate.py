@@ -24,7 +24,7 @@ from schemas.models import ModelChoice, ModelManifest, ModelMetrics
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.packed import PackedCampaignTotals, PackedMinuteTotals
-from schemas.rejects import Rejected
+from schemas.rejects import Redriven, Rejected
 from schemas.seals import SealRecord
 from schemas.topics import topic_name
 from schemas.totals import Ledger
@@ -51,6 +51,7 @@ KINDS: Final = {
     "campaign_totals": Kind(PackedCampaignTotals, "campaign_totals", "quarter", packed=True),
     "ledger": Kind(Ledger, "ledger", "join_partition"),
     "rejected": Kind(Rejected, "rejects", "none"),
+    "redriven": Kind(Redriven, "redriven", "none"),
     "pacing_decision": Kind(PacingDecision, "pacing", "campaign_id"),
     "seal_record": Kind(SealRecord, "seals", "partition"),
     "model": Kind(ModelManifest | ModelChoice, "models", "model, shard and place"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 import xxhash
@@ -71,6 +72,33 @@ class Rejected(msgspec.Struct, frozen=True):
     """xxh3-64 of its whole value, hex."""
     prefix: bytes
     """The first 1,024 bytes of its value, base64."""
+
+
+class Redriven(msgspec.Struct, frozen=True):
+    """Record of `ads.redriven`: a record that had a dead letter was sent to the live log again, mended.
+
+    `clickfold rejects redrive` writes it in the transaction that sends the record. `topic`, `partition`, `offset` and
+    `input` are its identity: what is here is not sent again.
+    """
+
+    topic: str
+    """Topic of the original, as in its dead letter."""
+    partition: int
+    """Partition of the original."""
+    offset: int
+    """Offset of the original."""
+    input: Literal["impressions", "clicks"]
+    """Which input it was sent to."""
+    to_partition: int
+    """The partition of that input, which is that of the join."""
+    reason: Reason
+    """Why it was rejected."""
+    ts: EventMs
+    """Its event time."""
+    redriven_ms: EventMs
+    """When it was sent, by the clock of the command."""
+    mapping: str = ""
+    """Digest of the mapping that mended it; empty without one."""
 
 
 def rejected(

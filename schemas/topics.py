@@ -16,7 +16,8 @@ DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. `role` is its name without the prefix; `writer` and `readers` are workers, or programs of users."""
+    """One topic. `role` is its name without the prefix; `writer` and `readers` are workers, commands, or
+    programs of users."""
 
     role: str
     partitions: PartitionRule
@@ -55,6 +56,8 @@ TOPICS: Final = {
         Topic("totals", "join", "join", ("sink",), _retained(7)),
         Topic("campaign_totals", "campaign", "join", ("pace",), _retained(7)),
         Topic("rejects", "one", "join, pace, sink", ("sink",), _retained(30)),
+        # Kept as long as the dead letters: what is no longer here has none either.
+        Topic("redriven", "one", "clickfold rejects redrive", ("sink",), _retained(30)),
         Topic("ledger", "join", "join", ("sink",), _retained(7)),
         # The third input of the join. Kept at least as long as the others, and never compacted.
         Topic("seals", "join", "join", ("join",), _retained(30)),

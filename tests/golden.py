@@ -22,6 +22,7 @@ from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import queries, run_query
 from schemas.events import Campaign
 from schemas.models import ModelMetrics
+from schemas.rejects import Reason, Redriven
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
 from streams.cli.render.answers import Format, write
 from streams.warehouse.rollups import ROLLUPS, roll_up, wait_for
@@ -100,6 +101,12 @@ def ledger(partition: int, *, watermark_minute: int, pending: int = 0) -> Ledger
     )
 
 
+def redriven() -> list[Redriven]:
+    """A late click that was sent again, delivered twice."""
+    sent = Redriven("ads.clicks", 1, 7, "clicks", 1, Reason.UNDECODABLE, HOUR_MS + 7, HOUR_MS + MINUTE_MS)
+    return [sent, sent]
+
+
 def quiet(client: Client) -> None:
     """From now on hours and days are rolled up when told to only."""
     for view in ROLLUPS:
@@ -123,6 +130,7 @@ def insert_golden(ads: Client) -> None:
         insert(ads, "outcomes", found.outcomes, inserted_at=inserted_at)
         insert(ads, "ledger", [ledger_of(found, partition)], inserted_at=inserted_at)
         insert(ads, "rejects", letters_of(found, partition), inserted_at=inserted_at)
+    insert(ads, "redriven", redriven(), inserted_at=inserted_at)
     roll_up(ads)
     for table in ROLLUPS.values():
         # As if a minute after the totals.

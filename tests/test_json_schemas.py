@@ -62,6 +62,7 @@ def test_every_moment_names_its_unit() -> None:
         "floor_ms",
         "confirmed_ms",
         "record_ts_ms",
+        "redriven_ms",
         "impressions_watermark_ms",
         "clicks_watermark_ms",
     }
@@ -76,7 +77,11 @@ def test_topics_name_those_who_write_and_read_them() -> None:
     workers = {"join", "learn", "pace", "sink", "serve"}
     assert {role for role, topic in TOPICS.items() if topic.writer == "you"} == {"impressions", "clicks", "campaigns"}
     for topic in TOPICS.values():
-        assert {*topic.writer.split(", "), *topic.readers} <= workers | {"you", "your bidder"}
+        assert {*topic.writer.split(", "), *topic.readers} <= workers | {
+            "you",
+            "your bidder",
+            "clickfold rejects redrive",
+        }
 
 
 @pytest.mark.parametrize("name", ["impression", "click", "campaign"])

@@ -35,9 +35,10 @@ ROOMS: dict[str, set[str]] = {
         *("streams/campaigns", "streams/join", "streams/learn", "streams/pacing", "streams/sink", "streams/serve"),
     },
     "streams/runs": {"schemas", "streams/warehouse"},
+    "streams/redrive": {"schemas", "streams/kafka", "streams/mapping"},
     "streams/backfill": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
-        *("streams/join", "streams/learn", "streams/worker", "streams/runs"),
+        *("streams/join", "streams/learn", "streams/worker", "streams/runs", "streams/mapping", "streams/redrive"),
     },
     "streams/verify": {"schemas", "streams/kafka", "streams/warehouse", "streams/join", "streams/pacing"},
     "streams/export": {"schemas", "streams/kafka", "streams/warehouse", "streams/runs", "streams/verify"},
@@ -48,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
-        *("streams/mapping", "streams/campaigns", "streams/export", "streams/trace", "streams/erasure"),
+        *("streams/mapping", "streams/campaigns", "streams/export", "streams/trace", "streams/erasure", "streams/redrive"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.

@@ -43,8 +43,13 @@ class ReplayLog:
         folder: Path,
         write: Write,
         side_log: str | None = None,
+        mend: Callable[[Records], Records] = lambda records: records,
     ) -> None:
-        """`write` returns once the outputs are acknowledged. `side_log`: its role, if the folds need one."""
+        """`write` returns once the outputs are acknowledged. `side_log`: its role, if the folds need one.
+
+        `mend` changes the values of records as they are read, and always in the same way.
+        """
+        self._mend = mend
         self._cluster = cluster
         self._inputs = tuple(inputs)
         self._starts = starts
@@ -85,7 +90,7 @@ class ReplayLog:
             for log, end in ends.items():
                 if self._reading.met_end(self._cluster.topic(log), partition) >= end:
                     self._stop_at_end(log, partition)
-        return [records for records in batches if len(records)]
+        return [self._mend(records) for records in batches if len(records)]
 
     def _before_end(self, records: Records) -> Records:
         end = self._ends[records.partition][records.log]

@@ -18,6 +18,7 @@ from schemas.codec import decoder
 from schemas.errors import SettingsError
 from schemas.reading import Unreadable, read
 from schemas.totals import DIMENSIONS, Ledger
+from streams.backfill.mending import refused_offsets
 from streams.backfill.ownership import InputRange, ReadStart
 from streams.backfill.warmup import LedgerCut, ledger_cuts, warm_up
 from streams.join.state import INPUTS
@@ -50,6 +51,10 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
     shards: int = 1
     digest: str = ""
     started_ms: int = 0
+    # The mapping that mends refused records: its name and text, and by partition and input their offsets.
+    mapping_name: str = ""
+    mapping_text: str = ""
+    mended: dict[int, dict[str, list[int]]] = {}
 
     def record(self, state: Literal["running", "complete"], from_minute_ms: int, to_minute_ms: int) -> RunRecord:
         """The run's record in this state, as of now."""
@@ -74,8 +79,11 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class JoinOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a backfill of the join. `live_lateness_ms`: lateness of the live work whose ledger is read."""
+class JoinOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The options of a backfill of the join. `live_lateness_ms`: lateness of the live work whose ledger is read.
+
+    `mapping`: digest of the mapping that mends refused records; empty without one.
+    """
 
     run: str
     from_: str
@@ -84,6 +92,7 @@ class JoinOptions(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: tuple[str, ...]
     live_lateness_ms: int
     complete: bool
+    mapping: str = ""
 
 
 class ModelsOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +104,9 @@ class ModelsOptions(msgspec.Struct, frozen=True, kw_only=True):
     model: LearnerSettings
 
 
-def join_plan(options: JoinOptions, cluster: Cluster, warn: Warn) -> BackfillPlan:
+def join_plan(
+    options: JoinOptions, cluster: Cluster, warn: Warn, *, mapping_name: str = "", mapping_text: str = ""
+) -> BackfillPlan:
     """The plan of a join backfill for what Kafka keeps now. Raises SettingsError when no minute would be owned."""
     admin = Admin(cluster)
     partitions = admin.check(INPUTS, ("outcomes", "ledger", "seals"))
@@ -105,6 +116,8 @@ def join_plan(options: JoinOptions, cluster: Cluster, warn: Warn) -> BackfillPla
     ids = admin.topic_ids(INPUTS)
     settings = {name: str(value) for name, value in msgspec.structs.asdict(options.bounds).items()}
     settings["dimensions"] = ",".join(options.dimensions)
+    if options.mapping:
+        settings["mapping"] = options.mapping
     return BackfillPlan(
         run=checked_name(options.run),
         kind="join",
@@ -118,6 +131,9 @@ def join_plan(options: JoinOptions, cluster: Cluster, warn: Warn) -> BackfillPla
         shards=shards,
         digest=options.bounds.digest(*options.dimensions, *ids, str(partitions), str(shards)),
         started_ms=time.time_ns() // 1_000_000,
+        mapping_name=mapping_name,
+        mapping_text=mapping_text,
+        mended=refused_offsets(cluster, INPUTS) if mapping_text else {},
     )
 
 

@@ -12,8 +12,10 @@ import msgspec
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS
 from schemas.events import MAX_TS_MS
+from schemas.records import Records
 from schemas.totals import MINUTE_MS
 from streams.backfill.log import ReplayLog
+from streams.backfill.mending import Mending
 from streams.backfill.output import RunWriter
 from streams.backfill.ownership import OwningFold, finished
 from streams.backfill.plan import BackfillPlan
@@ -33,6 +35,10 @@ from streams.worker.runners import SystemClock
 _PACE: Final = Pace(commit_s=1.0, report_s=3.0, checkpoint_s=10.0, idle_s=float("inf"), transaction_outs=400_000)
 # Not `models`: only live work publishes a model.
 _WRITTEN: Final = ("totals", "outcomes", "rejects", "ledger", "model_metrics")
+
+
+def _as_it_is(records: Records) -> Records:
+    return records
 
 
 class OwnedMinutes(msgspec.Struct, frozen=True):
@@ -99,6 +105,7 @@ def replay(
             folder=folder,
             write=lambda outs: writer.write([out for out in outs if out.topic in _WRITTEN]),
             side_log="seals" if plan.kind == "join" else None,
+            mend=Mending(plan.mapping_text, plan.mapping_name, plan.mended) if plan.mapping_text else _as_it_is,
         )
         runner = Runner(log, SystemClock(), make, _PACE, warn)
         collect_rarely()

@@ -54,6 +54,10 @@ COMMANDS: Final = {
         "streams.cli.commands.trace:trace",
         "Say what happened to one impression id: where its records are, what was decided, where it is counted.",
     ),
+    "rejects": Lazy(
+        "streams.cli.commands.rejects:app",
+        "List dead letters, show one, and send mended records to the live log again.",
+    ),
     "upgrade": Lazy(
         "streams.cli.commands.upgrade:upgrade",
         "Move the join and the learner of the version before to this version, at the offsets they have committed.",

@@ -21,6 +21,8 @@ class Mapped:
 
     file: MappingFile | None
     inputs: dict[str, Compiled]
+    # The file as it is.
+    text: str = ""
 
     def logs(
         self,
@@ -67,4 +69,4 @@ def read_mapping_file(name: str) -> Mapped:
             raise SettingsError(f"--map {name} cannot be read: {error}") from error
     file = read_mapping(text, name)
     salts = {each: variable(each) for each in file.salts()}
-    return Mapped(file, {log: Compiled(one, salts) for log, one in file.inputs.items()})
+    return Mapped(file, {log: Compiled(one, salts) for log, one in file.inputs.items()}, text)

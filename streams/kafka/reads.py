@@ -19,6 +19,8 @@ from streams.kafka.settings import bounds_settings, reader_settings
 _SAMPLE_S = 3.0
 # librdkafka's base of offsets that count from the end: less n, it means n records before the end.
 _TAIL = -2_000
+# Among so many offsets at the end of a log its last record is looked for: markers of transactions are offsets too.
+_LAST_AMONG = (200, 20_000)
 
 
 def bounds_consumer(cluster: Cluster) -> Consumer:
@@ -55,6 +57,18 @@ def read_side_log(cluster: Cluster, role: str | None, partition: int) -> Records
 def read_log(cluster: Cluster, role: str, partition: int) -> list[Record]:
     """Every committed record of a partition up to its end as of now. For logs that fit memory."""
     return list(stream_log(cluster, cluster.topic(role), partition))
+
+
+def last_record(cluster: Cluster, role: str, partition: int) -> Record | None:
+    """The last committed record of a partition; None where there is none among the last offsets."""
+    topic = cluster.topic(role)
+    with closing(bounds_consumer(cluster)) as consumer:
+        low, high = log_bounds(consumer, topic, partition)
+    for count in _LAST_AMONG:
+        records = list(stream_log(cluster, topic, partition, start=max(low, high - count)))
+        if records:
+            return records[-1]
+    return None
 
 
 def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63) -> Iterator[Record]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 from schemas.codec import encode
 from schemas.records import Record
 from streams.kafka.cluster import Cluster
 from streams.kafka.ranges import Range, resolve_range
-from streams.kafka.reads import bounds_consumer, log_bounds, stream_log
 from streams.kafka.scan import scan
 from streams.trace.answer import ReadRange
-
-# Offsets at the end of a log among which the last record is looked for. Markers of transactions are between records.
-_TAIL: tuple[int, ...] = (200, 20_000)
 
 
 @dataclass(slots=True)
@@ -57,17 +52,6 @@ class Reading:
                 first_kept = range_.first[each][role]
                 self.done.append(ReadRange(topic, each, start, reached[each], first_kept))
 
-    def last(self, role: str, partition: int) -> Record | None:
-        """The last record of a partition; None when there is none among the last offsets."""
-        topic = self.cluster.topic(role)
-        with closing(bounds_consumer(self.cluster)) as consumer:
-            low, high = log_bounds(consumer, topic, partition)
-        for tail in _TAIL:
-            records = list(stream_log(self.cluster, topic, partition, start=max(low, high - tail)))
-            if records:
-                return records[-1]
-        return None
-
 
 def names_id(impression_id: str) -> Callable[[Record], bool]:
     """Whether a record has the id as its key, or as a text in its value."""
@@ -77,8 +61,3 @@ def names_id(impression_id: str) -> Callable[[Record], bool]:
         return record.key == key or (record.value is not None and text in record.value)
 
     return wanted
-
-
-def by_partition(found: Mapping[int, Sequence[Record]], partition: int) -> list[Record]:
-    """The records of one partition, in log order."""
-    return sorted(found.get(partition, ()), key=lambda record: record.offset)

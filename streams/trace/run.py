@@ -21,7 +21,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.partitioners import PARTITIONERS, java_partition, possible
 from streams.kafka.ranges import Range
-from streams.kafka.reads import sample_keys
+from streams.kafka.reads import last_record, sample_keys
 from streams.trace import clickhouse as rows
 from streams.trace.answer import Fate, Place, RowsFound, Trace, TracedOutcome, TracedRecord
 from streams.trace.decisions import (
@@ -175,7 +175,7 @@ class _Tracing:
                 "--future, --dedupe, --jump, --negative-rate and --dimensions, or what follows may be wrong"
             )
         highest_ms: dict[str, int] = {}
-        last = self._reading.last("ledger", partition)
+        last = last_record(self._cluster, "ledger", partition)
         if last is not None:
             ledger = decode(last.value or b"", Ledger)
             lateness_ms = self._request.bounds.lateness_ms

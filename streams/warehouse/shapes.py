@@ -14,7 +14,7 @@ from schemas.models import ModelMetrics
 from schemas.outcomes import SHOWN, Outcome
 from schemas.pacing import PacingDecision
 from schemas.packed import minute_totals
-from schemas.rejects import Rejected
+from schemas.rejects import Redriven, Rejected
 from schemas.totals import DIMENSIONS, MEASURES, Ledger, MinuteTotals
 from streams.warehouse.forgotten import user_hash
 
@@ -234,6 +234,21 @@ SHAPES: Final = {
             _moment("record_time", "record_ts_ms"),
             Field("length_bytes", "UInt64", attrgetter("length")),
             *_same("String", "xxh3"),
+        ),
+    ),
+    "redriven": Shape(
+        "redriven_rows",
+        decoder(Redriven).decode,
+        (
+            *_same(LOW, "topic"),
+            *_same("UInt32", "partition"),
+            *_same("Int64", "offset"),
+            *_same(LOW, "input"),
+            Field("join_partition", "UInt32", attrgetter("to_partition")),
+            *_same(LOW, "reason"),
+            _moment("event_time", "ts"),
+            _moment("redriven_at", "redriven_ms"),
+            *_same(LOW, "mapping"),
         ),
     ),
     "campaign_history": Shape(

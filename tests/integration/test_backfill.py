@@ -12,13 +12,15 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
+import orjson
 import pytest
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.bounds import JoinBounds
 from schemas.clickhouse.migrations import migrate
-from schemas.codec import decoder
+from schemas.codec import decoder, encode
+from schemas.rejects import Reason, rejected
 from schemas.seals import SealRecord
 from schemas.topics import TOPICS
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
@@ -27,12 +29,14 @@ from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
 from streams.kafka.admin import REPLAYED, Admin
 from streams.kafka.cluster import Cluster
+from streams.kafka.partitioners import java_partition
 from streams.kafka.reads import bounds_consumer, log_bounds, read_all, read_log
-from streams.kafka.settings import client_settings
+from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.runs.compare_models import compare_models
 from streams.runs.record import RunRecord, known_run
 from streams.verify.oracle import Truth, truth
 from streams.warehouse.client import Warehouse
+from tests.factories import T0, click_json, impression_json
 from tests.integration.test_join_worker import BOUNDS, OPTIONS, PARTITIONS, folded, produce, produced, start_worker
 from tests.integration.test_learn_worker import Load, never_stopped
 from tests.models.traffic import outcomes
@@ -222,6 +226,44 @@ def children(process_id: int) -> list[int]:
         if int(fields[1]) == process_id and "resource_tracker" not in command:
             found.append(int(path.parent.name))
     return found
+
+
+def test_records_that_were_refused_are_mended_by_a_mapping_where_they_are(
+    broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path
+) -> None:
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    Admin(cluster).create(partitions=PARTITIONS, input_config=REPLAYED)
+    migrate(database, database=str(database.database))
+    partition = java_partition(b"form", PARTITIONS)
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY))
+
+    def send(role: str, value: bytes, at: int, *, key: bytes | None = None) -> None:
+        producer.produce(cluster.topic(role), value, key, at, timestamp=T0)
+
+    dead = {"topic": cluster.topic("impressions"), "partition": partition, "record_ts_ms": T0}
+    values = [orjson.dumps({"id": "form", "at": T0 // 1_000, "price": 7}), impression_json("form", T0 + 1), b"{"]
+    for value in values:
+        send("impressions", value, partition, key=b"form")
+    for offset in (0, 2):
+        letter = rejected(Reason.UNDECODABLE, "", values[offset], offset=offset, **dead)  # type: ignore[arg-type]
+        send("rejects", encode(letter), 0)
+    send("clicks", click_json("k", "form", T0 + 2_000), partition, key=b"form")
+    assert producer.flush(PATIENCE_S) == 0
+    (mapping := tmp_path / "own.toml").write_text(
+        '[impressions]\nimpression_id = "id"\nts = { path = "at", unit = "s" }\n'
+        'campaign_id = { constant = "mended" }\ncreative_id = { constant = "x" }\n'
+        'price_micros = { path = "price", unit = "cents" }\n'
+    )
+    setting = Setting(cluster, clickhouse, database, tmp_path)
+    bounds = [*JOINED, "--dedupe", "31s", "--complete", "--processes", "1"]
+    record = setting.backfill("mended", *bounds, "--map", str(mapping))
+    assert len(record.settings["mapping"]) > 8
+    sql = "SELECT reason, offset FROM reject_rows FINAL WHERE run = 'mended' ORDER BY offset"
+    # The mended record is where it was, so the one behind it is in conflict with it; what is no JSON stays as it is.
+    assert database.query(sql).result_rows == [("conflict", 1), ("undecodable", 2)]
+    sql = "SELECT kind, campaign_id, price_micros FROM outcome_rows WHERE run = 'mended'"
+    assert database.query(sql).result_rows == [("click", "mended", 70_000)]
+    assert "mapping" in setting.refused("mended", *bounds)
 
 
 def test_backfill_of_models_measures_the_same_as_live_work_and_publishes_nothing(

@@ -26,6 +26,8 @@ SELECT
     orphan,
     pending,
     lost_impressions,
-    lost_clicks
+    lost_clicks,
+    impressions_redriven,
+    clicks_redriven
 FROM ledger
 ORDER BY join_partition

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from schemas.errors import ClickfoldError
+from schemas.errors import ClickfoldError, SettingsError
 from schemas.totals import known_dimensions
 from streams.cli.commands import options
 from streams.cli.commands.compare import write_models
 from streams.cli.commands.options import DEFAULT_STATE_DIR
 from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse
+from streams.cli.mapping import read_mapping_file
 from streams.cli.render.answers import Format
 from streams.cli.render.figures import count
 
@@ -42,6 +43,15 @@ def backfill(
     jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
+    mapping: Annotated[
+        str,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            help="Mend records that live work refused as undecodable, too_large or too_deep: a TOML file, or the name "
+            "of a ready mapping.",
+        ),
+    ] = "",
     live_lateness: Annotated[
         str,
         typer.Option(help="Lateness of the live join, whose ledger says where to begin. [default: that of --lateness]"),
@@ -76,12 +86,19 @@ def backfill(
     from streams.runs.compare_models import compare_models, learned_span
     from streams.runs.record import find_run, record_run
 
+    mapped = read_mapping_file(mapping)
+    if mapping and models:
+        raise SettingsError("--map mends records of the inputs, and --models reads outcomes; give one of them")
     cluster, clickhouse = kafka_cluster(), warehouse()
     folder = state_dir / "backfill" / options.plain_name("--run", run)
     if models:
         settings = options.learner_settings(model=model, config=config, grace="15m")
         learning = ModelsOptions(run=run, from_=from_, to=to, model=settings)
-        texts, make = option_texts(learning, cluster), lambda: models_plan(learning, cluster)
+        texts = option_texts(learning, cluster)
+
+        def make() -> BackfillPlan:
+            return models_plan(learning, cluster)
+
     else:
         bounds = options.join_bounds(
             window=window,
@@ -100,8 +117,13 @@ def backfill(
             dimensions=known_dimensions(options.names(dimensions)),
             live_lateness_ms=options.duration_ms("--live-lateness", live_lateness or lateness),
             complete=complete,
+            mapping=mapped.file.digest if mapped.file is not None else "",
         )
-        texts, make = option_texts(joining, cluster), lambda: join_plan(joining, cluster, _print_progress)
+
+        def make() -> BackfillPlan:
+            return join_plan(joining, cluster, _print_progress, mapping_name=mapping, mapping_text=mapped.text)
+
+        texts = option_texts(joining, cluster)
     with clickhouse_errors_as_sentences(), clickhouse.open() as client:
         plan = load_or_make_plan(folder, texts, client, make)
         recorded = find_run(client, run)

@@ -1,0 +1,75 @@
+"""Mends records that were refused: by a mapping, or as they are where only their key or their time was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from schemas.events import Click
+from schemas.reading import Unreadable, read_click, read_impression
+from streams.mapping.compiled import Compiled
+from streams.mapping.language import EVENTS
+
+
+class Mended(NamedTuple):
+    """A good record of an input: what to send, under which key, and its event time."""
+
+    log: str
+    key: bytes
+    value: bytes
+    ts_ms: int
+
+
+class NotMended(NamedTuple):
+    """Why a record is still refused."""
+
+    detail: str
+
+
+class Mender:
+    """Makes records of the inputs from others. Without a mapping a record stays as it is."""
+
+    def __init__(self, inputs: Mapping[str, Compiled] | None = None, digest: str = "") -> None:
+        self._inputs = inputs or {}
+        self.digest = digest
+
+    def mend(self, log: str | None, value: bytes | None) -> list[Mended] | NotMended:
+        """The records that a value gives. `log` is the input that it came in, None for another topic.
+
+        From another topic a record may give one of each input. Never an empty list.
+        """
+        if not self._inputs:
+            if log is None:
+                return NotMended("it is of no input, so only a mapping can make one of it: give --map")
+            found = _read(log, value)
+            return found if isinstance(found, NotMended) else [found]
+        if log is not None and log not in self._inputs:
+            return NotMended(f"the mapping has no table for {log}")
+        if value is None:
+            return NotMended("the record has no value")
+        made: list[Mended] = []
+        refused: list[str] = []
+        for name in EVENTS if log is None else (log,):
+            if name not in self._inputs:
+                continue
+            compiled = self._inputs[name]
+            mapped = compiled.map(compiled.reader.rows([value]))
+            refused += [why.detail for why in mapped.refused.values()]
+            for text in mapped.values:
+                found = _read(name, text)
+                if isinstance(found, NotMended):
+                    refused.append(found.detail)
+                else:
+                    made.append(found)
+        if refused:
+            # Not half of it: what an input lacks of a record must not be lost unseen.
+            return NotMended(refused[0])
+        return made or NotMended("the conditions of the mapping leave it out")
+
+
+def _read(log: str, value: bytes | None) -> Mended | NotMended:
+    read = read_click(value) if log == "clicks" else read_impression(value)
+    if isinstance(read, Unreadable):
+        return NotMended(f"{read.reason}: {read.detail}")
+    event = read if isinstance(read, Click) else read.impression
+    return Mended(log, event.impression_id.encode(), value or b"", event.ts)
