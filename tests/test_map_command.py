@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,6 +20,11 @@ from tests.factories import T0
 from tests.mapped import in_format
 from tests.test_fold_command import Done, run_here
 from tests.test_fold_input import Terminal
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 CLICK = {"click_id": "k1", "impression_id": "i1", "ts": T0 + 1_000}
 
@@ -91,6 +97,30 @@ def test_the_mapping_that_is_guessed_gives_outcomes_and_without_it_the_files_are
         )
         assert refused in done.err.decode()
         assert last(done)["impressions"]["rejected"] == 1
+
+
+SHOWN = impression(impression_id="i1"), impression(impression_id="i2", ts=T0 + 10)
+_TEXT = orjson.dumps(SHOWN[0]), orjson.dumps(SHOWN[1])
+# As they were found: what PowerShell redirects, what interfaces answer, what Kinesis Firehose writes.
+FORMS: dict[str, bytes] = {
+    "CSV": in_format(list(SHOWN), "csv"),
+    "Parquet": in_format(list(SHOWN), "parquet"),
+    "Avro": in_format(list(SHOWN), "avro"),
+    "zstd": zstd.compress(b"\n".join(_TEXT)),
+    "UTF-16 with a mark and CR LF": b"\xff\xfe" + b"\r\n".join(_TEXT).decode().encode("utf-16-le"),
+    "an array over lines": orjson.dumps(SHOWN, option=orjson.OPT_INDENT_2),
+    "objects without a line end": b"".join(_TEXT),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_of_every_form_that_was_found_are_read_without_a_mapping(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "impressions"
+    path.write_bytes(FORMS[form])
+    done = run_here("--impressions", path, "--clicks", written(tmp_path, "clicks.jsonl", CLICK))
+    assert done.code == 0, done.err.decode()
+    counts = last(done)
+    assert (counts["impressions"]["accepted"], counts["clicks"]["billable"]) == (2, 1)
 
 
 def test_tables_of_other_names_and_times_from_zero_are_guessed(tmp_path: Path) -> None:
@@ -217,7 +247,7 @@ def test_a_mapping_of_other_files_is_refused_before_a_record_is_decided(
     given = ("--impressions", impressions, "--clicks", clicks, "--map", mapping)
     done = run_here(*(("check", *given) if command == "map" else given), command=command)
     assert (done.code, done.out) == (2, b"")
-    assert f'{mapping} line 3, ts: {T0 // 1_000} as ms is the year 1,970; unit = "s" gives' in done.err.decode()
+    assert f'{mapping} line 3, ts: {T0 // 1_000} as ms is the year 1970; unit = "s" gives' in done.err.decode()
     assert f"{mapping} line 4, campaign_id: the path matches nothing" in done.err.decode()
 
 
@@ -230,6 +260,25 @@ def test_outcomes_of_every_format_under_a_mapping_are_equal(seconds: tuple[Path,
         other = tmp_path / f"i.{kind}"
         other.write_bytes(in_format(rows, kind))
         assert run_here("--impressions", other, "--clicks", clicks, "--map", mapping).out == expected
+
+
+def test_check_names_optional_rules_that_found_nothing(tmp_path: Path) -> None:
+    impressions = written(tmp_path, "i.jsonl", *[impression(land="DE", os={"name": "ios"})] * 3)
+    clicks, mapping = written(tmp_path, "c.jsonl", CLICK), tmp_path / "m.toml"
+    rules = "".join(f'{name} = "{name}"\n' for name in impression())
+    mapping.write_text(
+        f'[impressions]\n{rules}country = {{ path = "country", optional = true }}\n'
+        'device = { path = "land", optional = true }\n[impressions.features]\n'
+        'os = { path = "os.name", optional = true }\nmodel = { path = "os.model", optional = true }\n'
+    )
+    said = run_here("check", "--impressions", impressions, "--clicks", clicks, "--map", mapping, command="map")
+    assert said.code == 0
+    nothing = "the rule is optional, so look whether it is right"
+    found = [line.strip() for line in said.out.decode().splitlines() if nothing in line]
+    assert found == [
+        f"{mapping} line 7, country: no accepted record has country; {nothing}",
+        f"{mapping} line 11, features.model: no accepted record has os.model; {nothing}",
+    ]
 
 
 def test_a_mapping_that_is_nowhere_is_said_with_the_ready_ones(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from schemas.events import Click, Impression
 from streams.inputs.disorder import Disorder
 from streams.inputs.sendable import ReadLog, Sendable
 from streams.inputs.tally import faults
+from streams.mapping.compiled import Compiled
+from streams.mapping.language import Declared, paths_of
 
 _EXAMPLES: Final = 2
 _QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
@@ -29,17 +31,19 @@ class Report:
     counts: dict[str, dict[str, int]]
     sendable: Mapping[str, Sendable]
     disorder: Mapping[str, Disorder]
+    # By log the optional rules that have found nothing so far: a path may be misspelt.
+    unseen: dict[str, list[Declared]]
     examples: dict[str, list[str]] = field(default_factory=dict)
     joined: list[str] = field(default_factory=list)
     delays_ms: list[int] = field(default_factory=list)
     clicks: int = 0
 
     @classmethod
-    def of(cls, logs: Mapping[str, ReadLog], sample: int) -> Report:
-        """Reads at most `sample` records of each log."""
+    def of(cls, logs: Mapping[str, ReadLog], sample: int, inputs: Mapping[str, Compiled]) -> Report:
+        """Reads at most `sample` records of each log; `inputs` has the mappings of those that have one."""
         counts = {log: dict.fromkeys(("consumed", "accepted", "late", "rejected"), 0) for log in logs}
         sendable = {log: Sendable(records) for log, records in logs.items()}
-        report = cls(logs, counts, sendable, {log: Disorder() for log in logs})
+        report = cls(logs, counts, sendable, {log: Disorder() for log in logs}, _optional(inputs))
         shown: dict[str, Impression] = {}
         for impression in report._accepted("impressions", sample):
             assert isinstance(impression, Impression)
@@ -96,12 +100,26 @@ class Report:
         for record, event in islice(sendable.events(), sample):
             counts["accepted"] += 1
             place = files.place(record.offset)
+            if unseen := self.unseen.get(log):
+                self.unseen[log] = [each for each in unseen if not _has(event, each.name)]
             self.disorder[log].add(place.file, record.record_ts_ms, event.ts)
             if len(examples) < _EXAMPLES:
                 examples.append(f"{place}: {encode(event).decode()}")
             yield event
         counts["rejected"] = sendable.refused
         counts["consumed"] = counts["accepted"] + counts["rejected"]
+
+
+def _optional(inputs: Mapping[str, Compiled]) -> dict[str, list[Declared]]:
+    """By log the rules that may find nothing."""
+    rules = {log: (*one.mapping.fields, *one.mapping.features) for log, one in inputs.items()}
+    return {log: [each for each in of_log if each.rule.optional] for log, of_log in rules.items()}
+
+
+def _has(event: Impression | Click, field: str) -> bool:
+    name, _, inner = field.partition(".")
+    found = getattr(event, name, None)
+    return inner in (found or {}) if inner else found is not None
 
 
 def lines(report: Report) -> Iterator[str]:
@@ -111,6 +129,9 @@ def lines(report: Report) -> Iterator[str]:
         yield f"{log}: {counts['accepted']:,} accepted, {counts['rejected']:,} refused"
         yield from (f"  {example}" for example in report.examples.get(log, ()))
         yield from report.sendable[log].refusals()
+        for rule in report.unseen.get(log, ()):
+            paths = " or ".join(rule.rule.join or paths_of(rule.rule))
+            yield f"  {rule.where}: no accepted record has {paths}; the rule is optional, so look whether it is right"
         disorder = report.disorder[log]
         within = _seconds(disorder.within_ms())
         if disorder.sources > 1:

@@ -6,6 +6,7 @@ no code and no template: a rule gives a value or a reason for refusing the recor
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import tomllib
@@ -193,9 +194,9 @@ class _Reader:
         parts = tuple(PARTS) if self._log == "impressions" else ("where", "null", "table")
         for key in table:
             if key not in known and key not in parts:
-                raise SettingsError(
-                    f"{self._at(key)}: {self._log} have no field {key!r}; they have {', '.join((*known, *parts))}"
-                )
+                near = difflib.get_close_matches(key, (*known, *parts), n=1)
+                hint = f"is it {near[0]}?" if near else f"they have {', '.join((*known, *parts))}"
+                raise SettingsError(f"{self._at(key)}: {self._log} have no field {key!r}; {hint}")
         missing = [name for name, field in known.items() if field.required and name not in table]
         if missing:
             raise SettingsError(f"{self._at()}: there is no rule for {', '.join(missing)}, which each event needs")

@@ -19,6 +19,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCAL_EPOCH: Final = datetime(1970, 1, 1)
 _MS: Final = timedelta(milliseconds=1)
 _YEAR_MS: Final = 31_556_952_000
+# From here on a year is read by its thousands.
+_MANY_DIGITS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,9 @@ class Times:
         """The moment in ms UTC. Raises Unfit."""
         found = self._ms(value)
         if not MIN_TS_MS <= found <= MAX_TS_MS:
-            raise Unfit(f"{shown(value)}{self._as()} is the year {1970 + found // _YEAR_MS:,}{self._likely(value)}")
+            year = 1970 + found // _YEAR_MS
+            named = f"{year:,}" if year >= _MANY_DIGITS else str(year)
+            raise Unfit(f"{shown(value)}{self._as()} is the year {named}{self._likely(value)}")
         return found
 
     def many(self, values: Sequence[Any], types: set[type]) -> list[int] | None:

@@ -92,7 +92,7 @@ def check(
     `--skew` and `--lateness`. Ends with code 3 when the result of a run could not be used.
     """
     mapped = read_mapping_file(mapping)
-    report = Report.of(_logs(mapped, impressions, clicks, sample), sample)
+    report = Report.of(_logs(mapped, impressions, clicks, sample), sample, mapped.inputs)
     if json:
         sys.stdout.buffer.write(orjson.dumps(report.figures() | mapped.identity(), option=orjson.OPT_APPEND_NEWLINE))
     else:
