@@ -48,6 +48,7 @@ EVENTS = (
     "broker paused",
     "no answer",
     "asked to stop",
+    "extra dimensions added",
 )
 
 
