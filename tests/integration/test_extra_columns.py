@@ -10,6 +10,7 @@ from schemas.clickhouse import migrations as migrations_module
 from schemas.clickhouse.extended import ROLLUPS, TOTALS, extra_columns
 from schemas.clickhouse.extra import add_extra
 from schemas.clickhouse.migrations import Migration, migrate, migrations
+from schemas.clickhouse.queries import run_query
 from schemas.dimensions import ExtraDimension
 from schemas.errors import SettingsError
 from schemas.totals import MinuteTotals
@@ -62,6 +63,8 @@ def test_rows_from_before_read_empty_and_names_are_told_apart_in_minutes_hours_a
     summed = [("", "", 13), ("a", "", 40), ("a", "x", 11), ("b", "x", 20)]
     for view in ("hours", "days"):
         assert rows(database, view, "site, `order`, impressions") == summed
+    answer = run_query(database, "by_dimension", {"by": "order"}).rows
+    assert [row[:2] for row in answer] == [["", 53], ["x", 31]]
     database.command("OPTIMIZE TABLE minute_totals FINAL")
     assert rows(database, "minutes", "sum(impressions)") == [(84,)]
 
@@ -95,7 +98,7 @@ def test_adding_again_does_nothing_and_a_dry_run_says_what_would_be_done(databas
     assert all(row[0] for row in database.query(comments).result_rows)
 
 
-@pytest.mark.parametrize("done", [1, 3, 4, 6, 9])
+@pytest.mark.parametrize("done", [1, 4, 9])
 def test_what_was_cut_short_is_done_by_the_next_call(database: Client, done: int) -> None:
     migrate(database, database=str(database.database))
     insert(database, "totals", [total(0, version=1, impressions=5)])
