@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.codec import decode, unpack
+from schemas.dimensions import MAX_EXTRA, NAME_PATTERN
 from schemas.events import EventMs
 from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, MinuteTotals
 
@@ -30,6 +31,9 @@ _TYPES: Final[dict[int, np.dtype[Any]]] = {
 Int64s = npt.NDArray[np.int64]
 
 
+Name = Annotated[str, msgspec.Meta(pattern=f"^{NAME_PATTERN}$")]
+
+
 class NameColumn(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """The names of one dimension, each once, and which of them each total has."""
 
@@ -40,7 +44,14 @@ class NameColumn(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
 
 
 class PackedMinuteTotals(
-    msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_field="form", tag=FORM, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    kw_only=True,
+    tag_field="form",
+    tag=FORM,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
 ):
     """Totals so far of one minute and join partition, many at once: record of `ads.totals`, keyed by minute."""
 
@@ -59,6 +70,8 @@ class PackedMinuteTotals(
     measures: list[bytes]
     """A column of numbers for each measure, in their order: unsigned, little-endian, of 1, 2, 4 or 8 bytes each, as the
     length of the column shows. Where all numbers are 0 the column is empty."""
+    extra_dimensions: Annotated[list[Name], msgspec.Meta(max_length=MAX_EXTRA)] = []
+    """The names of the run's extra dimensions, whose columns follow in `dimensions`; absent without any."""
 
 
 class PackedCampaignTotals(
@@ -88,13 +101,13 @@ def minute_totals(value: bytes) -> MinuteTotals:
     """The totals in a record of `ads.totals`. Raises ValueError for one that contradicts itself."""
     if _is_json(value):
         totals = decode(value, MinuteTotals)
-        _require_columns(len(totals.dimensions), len(totals.measures))
+        _require_columns(len(totals.dimensions), len(totals.measures), extra=len(totals.extra_dimensions))
         lengths = {*map(len, totals.dimensions), *map(len, totals.measures)}
         if len(lengths) > 1:
             raise ValueError(f"columns of different lengths: {min(lengths)} to {max(lengths)}")
         return totals
     packed = unpack(value, PackedMinuteTotals)
-    _require_columns(len(packed.dimensions), len(packed.measures))
+    _require_columns(len(packed.dimensions), len(packed.measures), extra=len(packed.extra_dimensions))
     rows = packed.rows
     return MinuteTotals(
         packed.minute,
@@ -103,6 +116,7 @@ def minute_totals(value: bytes) -> MinuteTotals:
         packed.final,
         [_names(column, rows) for column in packed.dimensions],
         [wide(column, rows).tolist() for column in packed.measures],
+        packed.extra_dimensions,
     )
 
 
@@ -142,6 +156,8 @@ def _is_json(value: bytes) -> bool:
     return value[:1] == b"{"
 
 
-def _require_columns(dimensions: int, measures: int) -> None:
-    if (dimensions, measures) != (len(DIMENSIONS), len(MEASURES)):
-        raise ValueError(f"{dimensions} dimensions and {measures} measures, not {len(DIMENSIONS)} and {len(MEASURES)}")
+def _require_columns(dimensions: int, measures: int, *, extra: int = 0) -> None:
+    if (dimensions, measures) != (len(DIMENSIONS) + extra, len(MEASURES)):
+        raise ValueError(
+            f"{dimensions} dimensions and {measures} measures, not {len(DIMENSIONS) + extra} and {len(MEASURES)}"
+        )

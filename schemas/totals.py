@@ -7,7 +7,7 @@ A total is always *the total so far* of its key. Of two with the same key the on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -77,13 +77,16 @@ class MinuteTotal(msgspec.Struct, frozen=True, gc=False):
     clicks: int
     repeats: int
     spend_micros: int
+    extra: tuple[str, ...] = ()
+    """The names in extra dimensions, in the order that was asked for."""
 
 
 class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
     """Totals so far of one minute and join partition, many at once: what a record of `ads.totals` holds.
 
     `dimensions` is a column of names for each of `DIMENSIONS`, `measures` a column of numbers for each of `MEASURES`;
-    all have the same length. `schemas.packed` says how they are written; until 0.1 they were in JSON as they are here.
+    all have the same length. Columns of extra dimensions follow those of `DIMENSIONS`. `schemas.packed` says how they
+    are written; until 0.1 they were in JSON as they are here.
     """
 
     minute: EventMs
@@ -98,11 +101,22 @@ class MinuteTotals(msgspec.Struct, frozen=True, gc=False):
     """A column of names for each of `DIMENSIONS`, in their order; empty where the impression has none."""
     measures: list[list[int]]
     """A column of numbers for each of `MEASURES`, in their order."""
+    extra_dimensions: list[str] = []
+    """The names of the extra dimensions."""
 
-    def rows(self) -> Iterator[MinuteTotal]:
-        """The same totals one by one."""
-        for names, numbers in zip(zip(*self.dimensions, strict=True), zip(*self.measures, strict=True), strict=True):
-            yield MinuteTotal(self.minute, self.join_partition, self.version, self.final, *names, *numbers)
+    def rows(self, extra: Sequence[str] | None = None) -> Iterator[MinuteTotal]:
+        """The same totals one by one; with `extra`, in these extra dimensions in place of the record's own."""
+        wanted = self.extra_dimensions if extra is None else extra
+        columns = [*self.dimensions[: len(DIMENSIONS)], *self.extra_columns(wanted)]
+        for names, numbers in zip(zip(*columns, strict=True), zip(*self.measures, strict=True), strict=True):
+            known, added = names[: len(DIMENSIONS)], names[len(DIMENSIONS) :]
+            fields: tuple[Any, ...] = (*known, *numbers, added)
+            yield MinuteTotal(self.minute, self.join_partition, self.version, self.final, *fields)
+
+    def extra_columns(self, names: Sequence[str]) -> list[list[str]]:
+        """The columns of these extra dimensions; of one that the record does not have, all are empty."""
+        found = dict(zip(self.extra_dimensions, self.dimensions[len(DIMENSIONS) :], strict=True))
+        return [found.get(name) or [""] * len(self.measures[0]) for name in names]
 
 
 class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
@@ -140,7 +154,15 @@ class CampaignTotal(msgspec.Struct, frozen=True, gc=False):
 
 
 # Totals are made and read by position, so the fields must follow the tuples above.
-assert MinuteTotal.__struct_fields__ == ("minute", "join_partition", "version", "final", *DIMENSIONS, *MEASURES)
+assert MinuteTotal.__struct_fields__ == (
+    "minute",
+    "join_partition",
+    "version",
+    "final",
+    *DIMENSIONS,
+    *MEASURES,
+    "extra",
+)
 assert CampaignTotal.__struct_fields__ == ("campaign_id", "quarter", "join_partition", "version", "final", *MEASURES)
 assert {*DIMENSIONS} <= {*Impression.__struct_fields__} & {*Outcome.__struct_fields__}
 

@@ -77,6 +77,7 @@ def pack_minute_totals(totals: MinuteTotals) -> bytes:
             rows=len(totals.measures[0]),
             dimensions=[_name_column(names) for names in totals.dimensions],
             measures=[narrow(np.array(numbers, np.int64)) for numbers in totals.measures],
+            extra_dimensions=totals.extra_dimensions,
         )
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -34,14 +34,16 @@ def partition_of(out: Out) -> int:
     return int(fields["join_partition"] if "join_partition" in fields else fields["partition"])
 
 
-def latest_totals(outs: Iterable[Out]) -> tuple[dict[Key, dict[str, int]], dict[Key, dict[str, int]]]:
+def latest_totals(
+    outs: Iterable[Out], extra: Sequence[str] = ()
+) -> tuple[dict[Key, dict[str, int]], dict[Key, dict[str, int]]]:
     """(minute totals, campaign totals) by key: of each key the highest version, whatever the order."""
     minutes: dict[Key, MinuteTotal] = {}
     campaigns: dict[Key, CampaignTotal] = {}
     for out in outs:
         if out.topic == "totals":
-            for total in minute_totals(out.value or b"").rows():
-                key = (total.minute, *(getattr(total, name) for name in DIMENSIONS))
+            for total in minute_totals(out.value or b"").rows(extra):
+                key = (total.minute, *(getattr(total, name) for name in DIMENSIONS), *total.extra)
                 if key not in minutes or minutes[key].version <= total.version:
                     minutes[key] = total
         elif out.topic == "campaign_totals":
@@ -59,7 +61,7 @@ def assert_agrees(outs: list[Out], truth: Truth, names: Mapping[str, str] | None
     """Outcomes as a multiset, totals, dead letters and the last ledger equal the truth. `names`: topic -> role."""
     role_of = names or {"impressions": "impressions", "clicks": "clicks"}
     assert_same("outcomes", Counter(map(repr, outcomes_of(outs))), Counter(map(repr, truth.outcomes)))
-    minutes, campaigns = latest_totals(outs)
+    minutes, campaigns = latest_totals(outs, [dimension.name for dimension in truth.extra])
     assert_same("totals", minutes, _whole(truth.totals))
     assert_same("campaign totals", campaigns, _whole(truth.campaigns))
     letters = [decode(out.value or b"", Rejected) for out in outs if out.topic == "rejects"]

@@ -23,7 +23,7 @@ from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
 from streams.join.scanned import ImpressionDecoder, ScannedImpressions
 from streams.join.totals.counting import Counting
 from streams.join.totals.measures import SHOWN
-from streams.join.totals.names import CODE_COLUMNS, Names
+from streams.join.totals.names import Names, code_columns
 from streams.join.totals.tables import Int32s, Table
 from streams.kafka.partitioners import java_partition
 from streams.kernels.columns import find_partitions, write_names
@@ -32,6 +32,7 @@ from tests.simulation.disk import SimulatedDisk
 from tests.sizes import small_sizes
 
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 900_000
+WIDE = code_columns(len(DIMENSIONS))
 Event = tuple[str, str | None, int, int]
 _events = st.tuples(
     st.sampled_from(["a", "b", "c"]), st.sampled_from([None, "", "x", "y"]), st.integers(0, 20), st.integers(0, 3)
@@ -143,7 +144,7 @@ def test_totals_are_the_plain_sums(steps: list[tuple[list[Event], list[Event]]])
 
 def test_combinations_that_differ_in_one_code_only_are_told_apart() -> None:
     table = Table()
-    codes = np.zeros((8 * 1_000, CODE_COLUMNS), np.int32)
+    codes = np.zeros((8 * 1_000, WIDE), np.int32)
     for number in range(8 * 1_000):
         codes[number, number % 8] = 1 + number // 8
     shuffled = np.random.default_rng(1).permutation(codes)
@@ -157,7 +158,7 @@ def test_combinations_that_differ_in_one_code_only_are_told_apart() -> None:
 @pytest.mark.parametrize("first", [2**16 - 2, 2**16 - 1])
 def test_a_table_keeps_its_rows_when_a_code_needs_more_than_16_bits(first: int) -> None:
     table = Table()
-    codes = np.zeros((300, CODE_COLUMNS), np.int32)
+    codes = np.zeros((300, WIDE), np.int32)
     codes[:, 3] = np.arange(first - 298, first + 2)
     rows = [table.rows_of(codes[start : start + 100]) for start in range(0, 300, 100)]
     assert np.concatenate(rows).tolist() == list(range(300))
@@ -168,7 +169,7 @@ def test_a_table_keeps_its_rows_when_a_code_needs_more_than_16_bits(first: int) 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_sums_go_on_when_one_needs_more_than_32_bits(more: int) -> None:
-    table, twice = Table(), np.zeros((2, CODE_COLUMNS), np.int32)
+    table, twice = Table(), np.zeros((2, WIDE), np.int32)
     twice[1, 0] = 5
     for added in (2**30, 2**30 - 1 + more):
         table.add(twice, np.full((len(SHOWN), 2), added, np.int64) - np.array([0, 1]), SHOWN)
@@ -308,7 +309,7 @@ _names = st.text(min_size=0, max_size=12) | st.sampled_from(
 @given(st.lists(st.lists(_names, min_size=len(DIMENSIONS), max_size=len(DIMENSIONS)), max_size=20))
 def test_names_are_written_once_each_with_the_place_of_every_row(rows: list[list[str]]) -> None:
     names = Names()
-    codes = np.zeros((len(rows), CODE_COLUMNS), np.int32)
+    codes = np.zeros((len(rows), WIDE), np.int32)
     for number, row in enumerate(rows):
         codes[number, : len(DIMENSIONS)] = names.codes_of(np.arange(len(DIMENSIONS)), row)
         # In parts, as reports ask while names come.

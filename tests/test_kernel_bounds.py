@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.packed import NameColumn
+from streams.join.totals.names import code_columns
 from streams.kafka.partitioners import java_partition
 from streams.kernels.columns import (
     NUMBERS_HEAD,
@@ -26,7 +27,6 @@ from streams.kernels.groups import find_repeated, group_times
 from streams.kernels.index import MOST_POSITIONS, find, insert
 from streams.kernels.names import (
     _PER_DIMENSION,
-    CODES,
     ENTRY,
     MAX_NAME_BYTES,
     NEXT_CODES,
@@ -275,7 +275,12 @@ def scanned_arguments() -> Arguments:
     arguments = scan_arguments()
     scan(*arguments.values())
     given = {"values": arguments["values"], "starts": i8(0, len(GOOD)), "rows": arguments["rows"], "chosen": i8(1)}
-    return {**given, "wanted": np.ones(DIMS, bool), **table(DIMS), "codes": np.full((1, CODES), 9, np.int32)}
+    return {
+        **given,
+        "wanted": np.ones(DIMS, bool),
+        **table(DIMS),
+        "codes": np.full((1, code_columns(DIMS)), 9, np.int32),
+    }
 
 
 @pytest.mark.parametrize(
@@ -290,7 +295,8 @@ def scanned_arguments() -> Arguments:
         ("chosen", i8(-1)),
         ("wanted", np.ones(DIMS - 1, bool)),
         ("state", np.zeros(STATE - 1, np.int64)),
-        ("codes", np.zeros((0, CODES), np.int32)),
+        ("codes", np.zeros((0, code_columns(DIMS)), np.int32)),
+        ("codes", np.zeros((1, DIMS - 1), np.int32)),
     ],
 )
 def test_code_scanned_refuses_what_is_not_within_its_arrays(name: str, bad: Any) -> None:
@@ -508,7 +514,7 @@ def test_hashes_that_come_more_than_once_are_found(hashes: list[int]) -> None:
 
 
 # A combination of codes of 16 bits.
-WORDS = CODES // 4
+WORDS = code_columns(DIMS) // 4
 
 
 def rows_arguments() -> Arguments:

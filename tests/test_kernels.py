@@ -15,7 +15,7 @@ import xxhash
 
 from schemas.compiled import KERNELS
 from streams.kernels.gather import STORED, describe, gather
-from streams.kernels.names import CODES, ENTRY, NEXT_CODES, STATE, code_texts
+from streams.kernels.names import ENTRY, NEXT_CODES, STATE, code_texts
 from streams.kernels.scan import FIELDS, LEFT, PLAIN, READ, ROW, scan
 from streams.kernels.slices import Slices
 from streams.kernels.totals import add_columns, find_rows
@@ -126,7 +126,7 @@ def test_kernels_refuse_what_is_not_within_their_arrays() -> None:
     with pytest.raises(IndexError):
         find_rows(np.zeros((9, 2), np.uint64), np.full(64, -1, np.int32), np.zeros((8, 2), np.uint64), 0, rows_of(9))
     with pytest.raises(IndexError):
-        add_name(np.array([[0, 2]], np.int64), dimension=CODES)
+        add_name(np.array([[0, 2]], np.int64), dimension=STATE - NEXT_CODES)
     with pytest.raises(IndexError):
         add_name(np.array([[1, 2]], np.int64), dimension=0)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import xxhash
 
-from schemas.bounds import JoinBounds
+from schemas.bounds import NO_BOUND_MS, JoinBounds
 from schemas.codec import encode
+from schemas.dimensions import ExtraDimension
 from schemas.errors import StateMismatch
 from schemas.events import MAX_TS_MS
+from streams.join.identity import JoinIdentity
 from streams.join.mark import JoinMark, LogMark, read_mark
-from streams.join.moved import former_digest, moved_mark
+from streams.join.moved import extended_mark, former_digest, moved_mark
 from streams.join.state import DecisionCounts, FateCounts, Reached
 
 OFFSETS = {"impressions": 70, "clicks": 9}
@@ -59,3 +61,50 @@ def test_the_former_digest_is_that_of_version_1_which_had_no_jump_bound() -> Non
     assert former_digest(bounds, "device") == expected
     assert former_digest(JoinBounds(window_ms=7, jump_ms=900), "device") == expected
     assert former_digest(JoinBounds(window_ms=8), "device") != expected
+
+
+# Extra dimensions that are added.
+
+T0 = 1_700_000_000_000
+SITE, PAGE = ExtraDimension("site", "features.site"), ExtraDimension("page", "features.page", T0)
+
+
+def identity(*extra: ExtraDimension) -> JoinIdentity:
+    return JoinIdentity(JoinBounds(), ("device",), extra, ("topic", "2", "1"))
+
+
+def test_a_group_without_extra_dimensions_has_the_digest_it_always_had() -> None:
+    assert identity().digest == JoinBounds().digest("device", "topic", "2", "1")
+    assert identity().before == {}
+
+
+def test_the_digests_before_are_those_of_every_smaller_declaration() -> None:
+    assert identity(PAGE, SITE).before == {
+        identity(SITE).digest: (PAGE,),
+        identity(PAGE).digest: (SITE,),
+        identity().digest: (PAGE, SITE),
+    }
+    other = ExtraDimension("site", "features.other")
+    assert identity(other).digest not in {*identity(PAGE, SITE).before, identity(SITE).digest}
+
+
+def extended(of: JoinMark, shown_ms: int) -> JoinMark | None:
+    made = extended_mark(encode(of), "new", {"old": (PAGE,)}, lambda: shown_ms)
+    return None if made is None else read_mark(made)
+
+
+def test_a_mark_to_which_a_dimension_is_added_has_the_new_digest_and_all_else_stays() -> None:
+    before = mark("old")
+    assert extended(before, T0 - 1) == JoinMark(
+        *(before.epoch, before.sequence, "new", before.reached, before.impressions, before.clicks, before.decisions)
+    )
+    assert extended(mark("other"), T0 - 1) is None
+
+
+def test_a_dimension_that_would_count_impressions_already_sent_is_refused() -> None:
+    wanted = r"page counts since 2023-11-14T22:13:20Z, but impressions up to 2023-11-14T22:13:20Z may be counted"
+    with pytest.raises(StateMismatch, match=wanted):
+        extended(mark("old"), T0)
+    with pytest.raises(StateMismatch, match="site counts since the beginning, but"):
+        extended_mark(encode(mark("old")), "new", {"old": (SITE,)}, lambda: T0)
+    assert extended_mark(encode(mark("old")), "new", {"old": (SITE,)}, lambda: NO_BOUND_MS) is not None

@@ -34,8 +34,10 @@ def totals(draw: st.DrawFn) -> MinuteTotals:
     count = draw(st.integers(0, 5))
     names = st.lists(st.text(max_size=3), min_size=count, max_size=count)
     numbers = st.lists(_numbers, min_size=count, max_size=count)
-    dimensions, measures = [draw(names) for _ in DIMENSIONS], [draw(numbers) for _ in MEASURES]
-    return MinuteTotals(draw(st.integers(0, 2**40)), 1, draw(_numbers), draw(st.booleans()), dimensions, measures)
+    extra = draw(st.lists(st.sampled_from(["site", "page", "slot", "s" * 63]), max_size=4, unique=True))
+    dimensions, measures = [draw(names) for _ in (*DIMENSIONS, *extra)], [draw(numbers) for _ in MEASURES]
+    head = draw(st.integers(0, 2**40)), 1, draw(_numbers), draw(st.booleans())
+    return MinuteTotals(*head, dimensions, measures, extra)
 
 
 @given(totals())
@@ -78,6 +80,9 @@ def packed_campaigns(**changes: object) -> bytes:
     [
         (packed_minute(form=FORM + 1), "form"),
         (packed_minute(more=1), "unknown field"),
+        (packed_minute(extra_dimensions=["site"]), "8 dimensions and 8 measures, not 9 and 8"),
+        (packed_minute(extra_dimensions=["Site; DROP"]), "extra_dimensions"),
+        (packed_minute(extra_dimensions=["a", "b", "c", "d", "e"]), "extra_dimensions"),
         (packed_minute(rows=4), "bytes is not one of 4 numbers"),
         (packed_minute(rows=MAX_TOTALS + 1), "rows"),
         (packed_minute(rows=-1), "rows"),
@@ -116,4 +121,15 @@ def test_brackets_among_packed_numbers_are_no_nesting() -> None:
 
 def test_struct_is_written_with_its_form() -> None:
     assert msgspec.msgpack.decode(pack_minute_totals(MINUTE))["form"] == FORM
-    assert list(msgspec.msgpack.decode(pack_minute_totals(MINUTE))) == ["form", *PackedMinuteTotals.__struct_fields__]
+    fields = ["form", *PackedMinuteTotals.__struct_fields__]
+    assert list(msgspec.msgpack.decode(pack_minute_totals(MINUTE))) == fields[:-1]
+    extended = msgspec.structs.replace(MINUTE, dimensions=[*MINUTE.dimensions, ["x"] * 3], extra_dimensions=["site"])
+    assert list(msgspec.msgpack.decode(pack_minute_totals(extended))) == fields
+
+
+def test_rows_have_the_extra_dimensions_that_are_asked_for_and_empty_names_where_a_record_has_none() -> None:
+    columns = [*MINUTE.dimensions, ["x", "", "y"], ["1", "2", ""]]
+    made = msgspec.structs.replace(MINUTE, dimensions=columns, extra_dimensions=["site", "page"])
+    assert [row.extra for row in made.rows()] == [("x", "1"), ("", "2"), ("y", "")]
+    assert [row.extra for row in made.rows(["page", "slot", "site"])] == [("1", "", "x"), ("2", "", ""), ("", "", "y")]
+    assert [row.extra for row in MINUTE.rows(["site"])] == [("",)] * 3

@@ -49,6 +49,7 @@ EVENTS = (
     "broker paused",
     "no answer",
     "asked to stop",
+    "extra dimensions added",
 )
 
 

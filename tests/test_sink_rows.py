@@ -11,7 +11,8 @@ from schemas.events import Campaign
 from schemas.outcomes import Outcome
 from schemas.pacing import PacingDecision
 from schemas.rejects import Reason, rejected
-from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
+from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotal, MinuteTotals
+from streams.warehouse import rows as rows_module
 from streams.warehouse.rows import Rows, rows_of
 from streams.warehouse.shapes import ROLES
 from tests.factories import change, record_value
@@ -45,11 +46,39 @@ def test_totals_become_rows_of_their_own_fields_with_the_minute_in_seconds() -> 
     rows, refused = rows_of("totals", list(map(record_value, records)), run="")
     assert refused == []
     assert rows_as_dicts(rows) == [
-        {"run": "", **msgspec.structs.asdict(total), "minute": total.minute // 1000}
-        for record in records
-        for total in record.rows()
+        {"run": "", **_plain(total), "minute": total.minute // 1000} for record in records for total in record.rows()
     ]
     assert list(rows.sources) == [0, 0, 0, 2, 2]
+
+
+def _plain(total: MinuteTotal) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(total)
+    del fields["extra"]
+    return fields
+
+
+def with_extra(count: int, version: int, *names: str) -> MinuteTotals:
+    """Totals whose n-th name in an extra dimension is the dimension's with the version and n."""
+    plain = totals(count, version=version)
+    columns = [[f"{name} {version} {number}" for number in range(count)] for name in names]
+    return msgspec.structs.replace(plain, dimensions=[*plain.dimensions, *columns], extra_dimensions=list(names))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 10_000_000])
+def test_records_with_and_without_extra_dimensions_become_rows_of_all_their_columns(
+    chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one batch around a cut-over; in chunks of one record, and in one chunk."""
+    monkeypatch.setattr(rows_module, "_CHUNK_BYTES", chunk_bytes)
+    records = [totals(2), with_extra(1, 8, "site"), totals(0), with_extra(2, 9, "page", "site"), totals(1)]
+    rows, refused = rows_of("totals", list(map(record_value, records)), run="")
+    assert refused == []
+    assert rows.names[-2:] == ("site", "page")
+    assert rows.types[-2:] == ("LowCardinality(String)",) * 2
+    found = [(row["version"], row["site"], row["page"]) for row in rows_as_dicts(rows)]
+    late = [(9, "site 9 0", "page 9 0"), (9, "site 9 1", "page 9 1")]
+    assert found == [(7, "", ""), (7, "", ""), (8, "site 8 0", ""), *late, (7, "", "")]
+    assert rows_as_dicts(rows.slice(2, 3))[0]["site"] == "site 8 0"
 
 
 @pytest.mark.parametrize("role", ["outcomes", "totals"])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from schemas.records import Record
+from schemas.totals import DIMENSIONS
 from streams.join.fold import JoinFold
 from streams.join.totals import measures
-from streams.join.totals.names import CODE_COLUMNS
+from streams.join.totals.names import code_columns
 from streams.join.totals.quarter import Quarter
 from streams.join.totals.tables import Table
 from tests.factories import click, impression, numbered
@@ -21,7 +22,7 @@ from tests.strategies import BOUNDS, T0, columns
 
 def table(rows: int) -> Table:
     made = Table()
-    codes = np.zeros((rows, CODE_COLUMNS), np.int32)
+    codes = np.zeros((rows, WIDE), np.int32)
     codes[:, 0] = np.arange(rows)
     made.rows_of(codes)
     return made
@@ -66,7 +67,7 @@ def test_a_quarter_counts_its_minutes_and_its_campaigns() -> None:
     of_campaigns = quarter.nbytes
     assert of_campaigns == quarter.campaigns.measures.nbytes > 0
     minute = quarter.table(T0)
-    minute.rows_of(np.zeros((1, CODE_COLUMNS), np.int32))
+    minute.rows_of(np.zeros((1, WIDE), np.int32))
     assert quarter.nbytes == of_campaigns + minute.nbytes
 
 
@@ -77,6 +78,7 @@ def folded(*records: tuple[str, Record]) -> JoinFold:
     return fold
 
 
+WIDE = code_columns(len(DIMENSIONS))
 SHOWN = ("impressions", impression("a", T0))
 PENDING = ("clicks", click("k", "z", T0))
 

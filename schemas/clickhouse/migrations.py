@@ -14,6 +14,7 @@ import msgspec
 import xxhash
 
 from schemas.clickhouse.clustered import NAME, clustered
+from schemas.clickhouse.extended import extended, extra_columns
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -70,20 +71,22 @@ def migrate(client: Client, *, database: str = "ads", cluster: str = "") -> list
     if cluster:
         _check_cluster(client, cluster)
     create_database = clustered(f"CREATE DATABASE IF NOT EXISTS {database}", cluster)
-    client.command(create_database, use_database=False, settings=_settings(cluster))
+    client.command(create_database, use_database=False, settings=ddl_settings(cluster))
     client.database = database
     _check_replicated(client, cluster)
-    client.command(clustered(RECORDED, cluster), settings=_settings(cluster))
+    client.command(clustered(RECORDED, cluster), settings=ddl_settings(cluster))
     if cluster:
         # Another replica may have recorded migrations that have not reached this one yet.
         client.command("SYSTEM SYNC REPLICA migrations")
     recorded = _recorded(client)
+    # A view that a migration makes anew keeps the extra dimensions of this database.
+    names = extra_columns(client)
     applied = []
     for migration in migrations():
         applied_digest = recorded.get(migration.number)
         if applied_digest is None:
             for statement in migration.statements:
-                client.command(clustered(statement, cluster), settings=_settings(cluster))
+                client.command(clustered(extended(statement, names), cluster), settings=ddl_settings(cluster))
             row = (migration.number, migration.name, migration.digest)
             client.insert("migrations", [row], column_names=["number", "name", "digest"])
             applied.append(migration)
@@ -113,7 +116,7 @@ def require_applied(client: Client, *, database: str) -> None:
         )
 
 
-def _settings(cluster: str) -> dict[str, str | int]:
+def ddl_settings(cluster: str) -> dict[str, str | int]:
     """Settings with which DDL waits for every replica: a view may need the column that the statement before it added.
 
     After 50 s the server answers with an error that names the absent replica. Its default is three minutes, but the

@@ -20,6 +20,7 @@ import msgspec
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.codec import decoder, unpack
+from schemas.dimensions import ExtraDimension
 from schemas.events import MIN_TS_MS
 from schemas.records import Out, Records
 from schemas.totals import DIMENSIONS, MINUTE_MS
@@ -114,6 +115,7 @@ class OwningFold(JoinFold):
         partition: int = 0,
         shards: int = 1,
         dimensions: Sequence[str] = DIMENSIONS,
+        extra: Sequence[ExtraDimension] = (),
         names: dict[str, str] | None = None,
         digest: str = "",
     ) -> None:
@@ -123,6 +125,7 @@ class OwningFold(JoinFold):
             partition=partition,
             shards=shards,
             dimensions=dimensions,
+            extra=extra,
             names=names,
             digest=digest,
             # ClickHouse, which keeps what a replay writes, has no rows of them.

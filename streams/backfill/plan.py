@@ -15,12 +15,14 @@ from clickhouse_connect.driver.client import Client
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.codec import decoder
+from schemas.dimensions import ExtraDimension, digest_texts
 from schemas.errors import SettingsError
 from schemas.reading import Unreadable, read
 from schemas.totals import DIMENSIONS, Ledger
 from streams.backfill.mending import refused_offsets
 from streams.backfill.ownership import InputRange, ReadStart
 from streams.backfill.warmup import LedgerCut, ledger_cuts, warm_up
+from streams.join.identity import JoinIdentity
 from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -47,6 +49,7 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
     bounds: JoinBounds = msgspec.field(default_factory=JoinBounds)
     dimensions: tuple[str, ...] = DIMENSIONS
+    extra: tuple[ExtraDimension, ...] = ()
     model: LearnerSettings = msgspec.field(default_factory=LearnerSettings)
     shards: int = 1
     digest: str = ""
@@ -83,6 +86,7 @@ class JoinOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """The options of a backfill of the join. `live_lateness_ms`: lateness of the live work whose ledger is read.
 
     `mapping`: digest of the mapping that mends refused records; empty without one.
+    Without extra dimensions its texts say nothing of them, as those of earlier versions.
     """
 
     run: str
@@ -93,6 +97,7 @@ class JoinOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     live_lateness_ms: int
     complete: bool
     mapping: str = ""
+    extra: tuple[ExtraDimension, ...] = ()
 
 
 class ModelsOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,11 +118,13 @@ def join_plan(
     shards = admin.partition_counts()[cluster.topic("outcomes")]
     offsets = resolve_range(cluster, options.from_, options.to, inputs=INPUTS, partitions=partitions)
     ranges = {partition: _input_ranges(options, cluster, offsets, partition, warn) for partition in range(partitions)}
-    ids = admin.topic_ids(INPUTS)
+    topics = (*admin.topic_ids(INPUTS), str(partitions), str(shards))
     settings = {name: str(value) for name, value in msgspec.structs.asdict(options.bounds).items()}
     settings["dimensions"] = ",".join(options.dimensions)
     if options.mapping:
         settings["mapping"] = options.mapping
+    if options.extra:
+        settings["extra_dimensions"] = ",".join(digest_texts(options.extra))
     return BackfillPlan(
         run=checked_name(options.run),
         kind="join",
@@ -128,8 +135,9 @@ def join_plan(
         complete=options.complete,
         bounds=options.bounds,
         dimensions=options.dimensions,
+        extra=options.extra,
         shards=shards,
-        digest=options.bounds.digest(*options.dimensions, *ids, str(partitions), str(shards)),
+        digest=JoinIdentity(options.bounds, options.dimensions, options.extra, topics).digest,
         started_ms=time.time_ns() // 1_000_000,
         mapping_name=mapping_name,
         mapping_text=mapping_text,

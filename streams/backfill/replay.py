@@ -88,6 +88,7 @@ def replay(
             partition=partition,
             shards=plan.shards,
             dimensions=plan.dimensions,
+            extra=plan.extra,
             names=names,
             digest=plan.digest,
         )

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import orjson
 
@@ -27,6 +28,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 
 WORKERS = ("join", "learn", "pace", "sink")
+_EXTRA: Final = "--extra-dimensions"
 PARTS = ("kafka", "clickhouse", *WORKERS)
 _READY_S = 60.0
 # What is not on the way from a click to its money has a lower priority: a tenth of a processor that others want too.
@@ -160,7 +162,7 @@ class Stack:
             return
         for name in WORKERS:
             before, given = kept.get(name, ""), " ".join(self._options.get(name, ()))
-            if before != given:
+            if before != given and not _extended(before, given):
                 raise SettingsError(
                     f"worker {name} works in {self.folder} with {before or 'no options'}, but this command gives "
                     f"{given or 'none'}; give the same options, or another --data-dir"
@@ -294,3 +296,13 @@ def require_embedded() -> None:
         raise SettingsError(
             f"{error.name} is not installed; run `make setup`, or `pip install 'clickfold[embedded]'`"
         ) from error
+
+
+def _extended(before: str, given: str) -> bool:
+    """Whether only the file of extra dimensions is new: the join itself says whether it may be."""
+    return _EXTRA in given.split() and _without_extra(before) == _without_extra(given)
+
+
+def _without_extra(options: str) -> list[str]:
+    words = options.split()
+    return [word for place, word in enumerate(words) if word != _EXTRA and (place == 0 or words[place - 1] != _EXTRA)]

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.codec import encode
+from schemas.dimensions import ExtraDimension, digest_texts
 from schemas.errors import BrokenInvariant, StateMismatch
 from schemas.reading import Unreadable, read_seal
 from schemas.records import Out, Records
@@ -42,25 +43,31 @@ class JoinFold(Fold):
         shards: int = 1,
         campaign_partitions: int = 1,
         dimensions: Sequence[str] = DIMENSIONS,
+        extra: Sequence[ExtraDimension] = (),
         names: dict[str, str] | None = None,
         digest: str = "",
-        former: str = "",
+        formers: Collection[str] = (),
         keys: Mapping[str, KeySample] | None = None,
         shown: bool = True,
     ) -> None:
-        """`former`: the digest of the version before for these settings. `keys`: a sample of each input's, by which
-        misplaced orphans are counted; without them none is. Without `shown` no outcomes of that kind are put out: only
-        a learner reads them.
+        """`formers`: digests of groups that `clickfold upgrade` can move to these settings. `keys`: a sample of each
+        input's, by which misplaced orphans are counted; without them none is. Without `shown` no outcomes of that kind
+        are put out: only a learner reads them.
         """
-        self.state = JoinState(bounds, disk, dimensions, partition=partition, campaign_partitions=campaign_partitions)
+        self.state = JoinState(
+            *(bounds, disk, dimensions),
+            partition=partition,
+            campaign_partitions=campaign_partitions,
+            extra=extra,
+        )
         self.keys = keys or {}
         self._rules = Matching(
             self.state, bounds, partition=partition, shards=shards, names=names, keys=self.keys, shown=shown
         )
         self._bounds = bounds
         self._partition = partition
-        self._digest = digest or bounds.digest(*dimensions)
-        self._former = former
+        self._digest = digest or bounds.digest(*dimensions, *digest_texts(extra))
+        self._formers = formers
         self._committed_final_ms = NO_BOUND_MS
         self._rebuilt = self._lossy = False
         # What the former owner committed, until this one has caught up with it.
@@ -355,16 +362,17 @@ class JoinFold(Fold):
         return committed
 
     def _check_digest(self, digest: str, what: str) -> None:
-        if digest == self._former:
+        if digest in self._formers:
             raise StateMismatch(
-                f"{what} of partition {self._partition}: written by the version before; stop all workers of the group, "
-                "run `clickfold upgrade` with the options of this worker, and start it again"
+                f"{what} of partition {self._partition}: written by the version before, or without some of these extra "
+                "dimensions; stop all workers of the group, run `clickfold upgrade` with the options of this worker, "
+                "and start it again"
             )
         if digest != self._digest:
             raise StateMismatch(
                 f"{what} of partition {self._partition}: made under settings {digest}, but these are {self._digest}; "
-                "window, skew, lateness, future, dedupe, jump, negative rate, dimensions or topics differ; restore "
-                "them or start a new run with another --group"
+                "window, skew, lateness, future, dedupe, jump, negative rate, dimensions, extra dimensions or topics "
+                "differ; restore them or start a new run with another --group"
             )
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------

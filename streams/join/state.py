@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.bounds import NO_BOUND_MS, JoinBounds
+from schemas.dimensions import ExtraDimension
 from schemas.events import Impression
 from schemas.totals import DIMENSIONS, Ledger, LogCounts
 from streams.engine.ports import Disk
@@ -113,6 +114,7 @@ class JoinState:
         *,
         partition: int = 0,
         campaign_partitions: int = 1,
+        extra: Sequence[ExtraDimension] = (),
     ) -> None:
         negatives = Negatives(bounds.negative_rate)
         self.impressions, self.clicks = (
@@ -129,7 +131,7 @@ class JoinState:
         # Impressions refused beside an earlier one of their id: a later one is judged beside them too.
         self.conflicts: Seen[Impression] = Seen()
         self.accepted_clicks = Clicks(bounds)
-        self.counting = Counting(disk, dimensions, campaign_partitions=campaign_partitions)
+        self.counting = Counting(disk, dimensions, extra=extra, campaign_partitions=campaign_partitions)
         self.reached = Reached()
         self.decisions = DecisionCounts()
         # Whether anything was decided or counted since this was last set to False.

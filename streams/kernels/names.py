@@ -17,12 +17,10 @@ from streams.kernels.slices import MARGIN
 
 # Columns of an entry: where its text begins, its length, dimension, code, and hash.
 START, LENGTH, DIMENSION, CODE, HASH, ENTRY = range(6)
-# Numbers in `state`: names, bytes of text; then the next code of each dimension.
+# Numbers in `state`: names, bytes of text; then the next code of each dimension, at least of those of `scan`.
 NAMES, TEXT_BYTES = range(2)
 NEXT_CODES: Final = 2
 STATE: Final = NEXT_CODES + DIMS
-# Code columns: a multiple of four, as codes of 16 bits are compared four at a time.
-CODES: Final = -(-DIMS // 4) * 4
 # The longest name in UTF-8. Texts are compared in words, so that many bytes more than they have must be readable.
 MAX_NAME_BYTES: Final = 4 * MAX_ID_CHARS
 TEXT_MARGIN: Final = 8
@@ -107,6 +105,8 @@ def code_scanned(
     """
     if len(codes) < len(chosen) or len(wanted) < DIMS or len(state) < STATE or len(starts) < len(rows):
         raise IndexError("an array is shorter than the rows are many")
+    if codes.shape[1] < DIMS:
+        raise IndexError("there are fewer codes than dimensions")
     base, row_base = start_of(values), start_of(rows)
     for number in range(len(chosen)):
         if not _has_room(slots, entries, texts, state, DIMS):
@@ -148,7 +148,7 @@ def code_texts(
         start, length, dimension = spans[number, 0], spans[number, 1], dimensions[number]
         if start < 0 or length < 0 or length > MAX_NAME_BYTES or start + length + MARGIN > len(buffer):
             raise IndexError("a text is not within its buffer")
-        if dimension < 0 or dimension >= DIMS:
+        if dimension < 0 or dimension >= len(state) - NEXT_CODES:
             raise IndexError("there is no such dimension")
         code = np.int64(0)
         if length > 0:

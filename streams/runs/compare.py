@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from schemas.clickhouse.extended import extra_columns
 from schemas.clickhouse.queries import Table, answer
+from schemas.clickhouse.quoting import identifier
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.runs.minutes import (
@@ -86,8 +88,8 @@ class Comparison(NamedTuple):
         return all(table.equal for table in self.tables)
 
 
-def _totals_digest() -> str:
-    row = f"cityHash64(minute, {', '.join(DIMENSIONS)})"
+def _totals_digest(extra: Sequence[str] = ()) -> str:
+    row = f"cityHash64(minute, {', '.join((*DIMENSIONS, *map(identifier, extra)))})"
     return "sumWithOverflow(" + " + ".join(
         f"{name} * intHash64(bitXor({row}, {index}))" for index, name in enumerate(MEASURES)
     ) + ")"  # fmt: skip
@@ -151,7 +153,8 @@ def compare(
             "until the watermarks have passed them"
         )
     results, listed = [], Table((), (), [])
-    for table in TABLES:
+    totals, *others = TABLES
+    for table in (totals._replace(digest=_totals_digest(extra_columns(client))), *others):
         first_ms = first_minute_ms(client, table.view if against == ACTIVE else table.rows, table.time, against)
         # Live work may have begun later, or its TTL may have removed its first rows. That is no difference.
         compared_spans = without(spans, [Span(0, spans[-1].to_ms if first_ms is None else first_ms)])

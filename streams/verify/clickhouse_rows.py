@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 
+from schemas.clickhouse.quoting import identifier
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.verify.oracle import Key
 from streams.warehouse.forgotten import STILL_STORED, forgotten_hashes
-
-# A row begins with its minute and dimensions; measures follow.
-_KEY_COLUMNS = 1 + len(DIMENSIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +21,20 @@ class ClickHouseRows:
     client: Client
     # (start, end) in ms UTC, end exclusive, in order, without overlap.
     promoted_spans: Sequence[tuple[int, int]]
+    # The run's extra dimensions.
+    extra: Sequence[str] = ()
     # The hashes of users who were forgotten, and how many rows still store one of them, below the views.
     forgotten: Collection[int] = ()
     still_stored: int = 0
 
     @classmethod
-    def open(cls, client: Client) -> ClickHouseRows:
+    def open(cls, client: Client, extra: Sequence[str] = ()) -> ClickHouseRows:
         """Asks which minutes are promoted now, and who was forgotten."""
         columns = "toUnixTimestamp(from_minute) * 1000, toUnixTimestamp(to_minute) * 1000"
         rows = client.query(f"SELECT {columns} FROM promoted_spans ORDER BY from_minute").result_rows
         stored = client.query(f"SELECT count() FROM outcome_rows WHERE {STILL_STORED}").result_rows
         spans = [(row[0], row[1]) for row in rows]
-        return cls(client, spans, forgotten_hashes(client), int(stored[0][0]))
+        return cls(client, spans, extra, forgotten_hashes(client), int(stored[0][0]))
 
     def promoted(self, ts_ms: int) -> bool:
         """Whether the views show a backfill at this time."""
@@ -44,10 +44,12 @@ class ClickHouseRows:
 
     def totals(self, partition: int) -> dict[Key, tuple[int, ...]]:
         """(minute, *dimensions) -> measures, of one join partition."""
-        columns = ", ".join((*DIMENSIONS, *MEASURES))
+        columns = ", ".join((*DIMENSIONS, *map(identifier, self.extra), *MEASURES))
+        # A row begins with its minute and dimensions; measures follow.
+        keys = 1 + len(DIMENSIONS) + len(self.extra)
         sql = f"SELECT toUnixTimestamp(minute) * 1000, {columns} FROM minutes WHERE join_partition = {partition}"
         rows = self.client.query(sql).result_rows
-        return {tuple(row[:_KEY_COLUMNS]): tuple(row[_KEY_COLUMNS:]) for row in rows if not self.promoted(row[0])}
+        return {tuple(row[:keys]): tuple(row[keys:]) for row in rows if not self.promoted(row[0])}
 
     def campaign_history(self) -> dict[Key, Key]:
         """(campaign, number) -> what the change says, as `campaigns` compares it."""

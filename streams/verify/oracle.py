@@ -16,6 +16,7 @@ import msgspec
 import xxhash
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
+from schemas.dimensions import ExtraDimension, extra_names
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome
 from schemas.reading import Unreadable, read_click, read_impression
@@ -43,7 +44,10 @@ class LogTruth:
 
 @dataclass
 class Truth:
-    """All decisions of one partition. `totals` by (minute, *dimensions), `campaigns` by (campaign, quarter-hour)."""
+    """All decisions of one partition. `totals` by (minute, *dimensions), `campaigns` by (campaign, quarter-hour).
+
+    Extra dimensions follow the others.
+    """
 
     impressions: LogTruth
     clicks: LogTruth
@@ -51,6 +55,7 @@ class Truth:
     counts: Counter[str] = field(default_factory=Counter)
     totals: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     campaigns: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    extra: Sequence[ExtraDimension] = ()
 
     def decided(self) -> list[Outcome]:
         """The outcomes that ClickHouse keeps: all but `shown`, which are no decisions."""
@@ -238,6 +243,7 @@ def truth(
     orphan_below_ms: int = END_OF_TIME_MS,
     highest_before_ms: Mapping[str, int] | None = None,
     note: Note = lambda _log, _offset, _fate: None,
+    extra: Sequence[ExtraDimension] = (),
 ) -> Truth:
     """What the join of one partition must decide. With `ended`, open impressions close and pending clicks are orphans.
 
@@ -261,7 +267,7 @@ def truth(
         highest_before_ms=before_ms.get("clicks"),
         note=partial(note, "clicks"),
     )
-    result = Truth(impressions_log, clicks_log)
+    result = Truth(impressions_log, clicks_log, extra=extra)
     close_ms = min(close_below_ms, END_OF_TIME_MS if ended else clicks_log.watermark_ms - bounds.window_ms)
     orphan_ms = min(orphan_below_ms, END_OF_TIME_MS if ended else impressions_log.watermark_ms - bounds.skew_ms)
     by_id: dict[str, list[Impression]] = defaultdict(list)
@@ -318,7 +324,8 @@ def _expected(impression: Impression) -> dict[str, int]:
 
 
 def _count(result: Truth, impression: Impression, ts_ms: int, **measures: int) -> None:
-    dimensions = tuple(getattr(impression, name) or "" for name in DIMENSIONS)
+    known = tuple(getattr(impression, name) or "" for name in DIMENSIONS)
+    dimensions = (*known, *extra_names(impression, result.extra))
     minute = ts_ms - ts_ms % MINUTE_MS
     result.totals[minute, *dimensions].update(measures)
     result.campaigns[impression.campaign_id, ts_ms - ts_ms % QUARTER_MS].update(measures)

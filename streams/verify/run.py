@@ -10,11 +10,13 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from schemas.bounds import JoinBounds
+from schemas.dimensions import ExtraDimension
 from schemas.errors import SettingsError
 from schemas.reading import Unreadable, read_seal
 from schemas.records import Record
 from schemas.seals import Seal, SealRecord
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, QUARTER_MS
+from streams.join.identity import JoinIdentity
 from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -51,6 +53,7 @@ class VerifyRequest:
     bounds: JoinBounds
     group: str
     dimensions: Sequence[str] = DIMENSIONS
+    extra: Sequence[ExtraDimension] = ()
     # None: all.
     partitions: Sequence[int] | None = None
     # Offsets, record times, or earliest and latest, as `resolve_range` reads them.
@@ -101,7 +104,9 @@ class Verification:
         )
         self._shards = admin.partition_counts()[cluster.topic("outcomes")]
         ids = admin.topic_ids(INPUTS)
-        self._digest = request.bounds.digest(*request.dimensions, *ids, str(self._count), str(self._shards))
+        topics = (*ids, str(self._count), str(self._shards))
+        self._digest = JoinIdentity(request.bounds, request.dimensions, request.extra, topics).digest
+        self._extra = [dimension.name for dimension in request.extra]
         self.partitions = self._chosen_partitions()
         range_ = resolve_range(cluster, request.from_text, request.to_text, inputs=INPUTS, partitions=self._count)
         self._ranges = {
@@ -148,7 +153,12 @@ class Verification:
             self._check_bounds(range_, judged)
             self._check_outcomes(judged, outcomes, partition, settled)
             wanted = self._run_totals(judged.totals)
-            totals = written.Totals(self._cluster, partition, sink_offset=sink_offsets.get("totals", {}).get(partition))
+            totals = written.Totals(
+                self._cluster,
+                partition,
+                sink_offset=sink_offsets.get("totals", {}).get(partition),
+                extra=self._extra,
+            )
             self._check_totals("minute totals", totals.measures(), wanted, settled, MINUTE_MS, time_index=0)
             by_campaign = _measures(judged.campaigns)
             self._check_totals(
@@ -168,7 +178,9 @@ class Verification:
         if self._client is None:
             return None
         counts = {"totals": self._count, "outcomes": self._shards, "campaign_history": self._count}
-        return SinkChecks(self._cluster, self._sink_group, counts, ClickHouseRows.open(self._client), self._wait)
+        return SinkChecks(
+            self._cluster, self._sink_group, counts, ClickHouseRows.open(self._client, self._extra), self._wait
+        )
 
     def _check_campaigns(self, sink: SinkChecks | None) -> CampaignHistory:
         history = CampaignHistory(self._cluster, self._count)
@@ -215,6 +227,7 @@ class Verification:
             close_below_ms=reached.close_ms,
             orphan_below_ms=reached.orphan_ms,
             highest_before_ms=range_.highest_before_ms,
+            extra=self._request.extra,
         )
 
     def _ended(self, range_: JudgedRange) -> bool:
@@ -261,7 +274,7 @@ class Verification:
 
     def _run_totals(self, totals: Mapping[Key, Mapping[str, int]]) -> dict[Key, tuple[int, ...]]:
         """The totals summed over the dimensions that the run does not keep; those are empty in its keys."""
-        kept = [True, *(name in self._request.dimensions for name in DIMENSIONS)]
+        kept = [True, *(name in self._request.dimensions for name in DIMENSIONS), *(True for _ in self._extra)]
         if all(kept):
             return _measures(totals)
         sums: dict[Key, tuple[int, ...]] = {}
@@ -280,7 +293,8 @@ class Verification:
             if range_.mark.digest != self._digest:
                 check.differ(
                     f"partition {partition} was joined under settings {range_.mark.digest}, these are {self._digest}: "
-                    "give the worker's own window, skew, lateness, future, dedupe, jump, negative rate and dimensions"
+                    "give the worker's own window, skew, lateness, future, dedupe, jump, negative rate, dimensions "
+                    "and extra dimensions"
                 )
             if not range_.from_first_record:
                 check.notes.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TypeVar
 
@@ -70,14 +70,17 @@ def row_of(outcome: Outcome) -> Key:
 class Totals:
     """Minute totals of one join partition, each in its highest version, and which the sink has not written yet."""
 
-    def __init__(self, cluster: Cluster, partition: int, *, sink_offset: int | None) -> None:
-        """`sink_offset`: the sink's next offset in this partition of `ads.totals`; None without ClickHouse."""
+    def __init__(self, cluster: Cluster, partition: int, *, sink_offset: int | None, extra: Sequence[str] = ()) -> None:
+        """`sink_offset`: the sink's next offset in this partition of `ads.totals`; None without ClickHouse.
+
+        `extra`: the run's extra dimensions, which records from before lack.
+        """
         self.minutes_to_sink: set[int] = set()
         self.records_to_sink = 0
         self._latest: dict[Key, MinuteTotal] = {}
         for record in stream_log(cluster, cluster.topic("totals"), partition):
             packed = minute_totals(record.value or b"")
-            _keep_latest(self._latest, packed.rows(), lambda row: (row.minute, *_dimensions(row)))
+            _keep_latest(self._latest, packed.rows(extra), lambda row: (row.minute, *_dimensions(row), *row.extra))
             if sink_offset is not None and record.offset >= sink_offset:
                 self.minutes_to_sink.add(packed.minute)
                 self.records_to_sink += 1

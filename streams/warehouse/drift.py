@@ -7,8 +7,11 @@ import re
 from clickhouse_connect.driver.client import Client
 
 from streams.warehouse.rows import Rows
+from streams.warehouse.shapes import SHAPES
 
 _LOW_CARDINALITY = re.compile(r"LowCardinality\(([^()]*)\)")
+# Columns of each table whatever records say.
+_COLUMNS = {shape.table: {"run", *(field.name for field in shape.fields)} for shape in SHAPES.values()}
 _TIMEZONE = re.compile(r"(DateTime(?:64)?)\((\d?)(?:, )?'[^']*'\)")
 
 
@@ -26,6 +29,11 @@ def drift(client: Client, rows: Rows) -> str:
     if not types:
         return f"there is no table {table}: run `clickfold init` for a new database, or restore the table if dropped"
     for name, type_ in zip(rows.names, rows.types, strict=True):
+        if name not in types and name not in _COLUMNS.get(rows.table, {name}):
+            return (
+                f"table {table} has no column for the extra dimension {name}: run `clickfold init --extra-dimensions` "
+                "with the file that the join has"
+            )
         if name not in types:
             return f"table {table} has lost its column {name}: ALTER TABLE {table} ADD COLUMN {name} {type_}"
         if not _same(type_, types[name]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -43,6 +43,7 @@ class Shape(NamedTuple):
     `compacted`: a record without a value is a deletion and not an error. `rows_in` returns how many rows a record is;
     None where each is one row. Records of many rows may be in MessagePack. `weight` says how much more memory a byte of
     a value takes as rows than one of JSON does. Values that begin with `no_row` become no row; empty: all become one.
+    `extra` gives further columns of texts that a record of many rows names itself.
     """
 
     table: str
@@ -52,6 +53,7 @@ class Shape(NamedTuple):
     rows_in: Callable[[Any], int] | None = None
     weight: int = 1
     no_row: bytes = b""
+    extra: Callable[[Any], Mapping[str, list[str]]] | None = None
 
 
 def _without(kind: type[msgspec.Struct], name: str) -> type[msgspec.Struct]:
@@ -94,6 +96,10 @@ def _packed(type_: str, of: str, *names: str) -> tuple[Field, ...]:
 
 def _totals_in(record: MinuteTotals) -> int:
     return len(record.measures[0])
+
+
+def _extra_dimensions(record: MinuteTotals) -> Mapping[str, list[str]]:
+    return dict(zip(record.extra_dimensions, record.dimensions[len(DIMENSIONS) :], strict=True))
 
 
 def _seconds(values: Iterable[int]) -> list[int]:
@@ -141,6 +147,7 @@ SHAPES: Final = {
         rows_in=_totals_in,
         # 32 bytes a row in place of 78.
         weight=3,
+        extra=_extra_dimensions,
     ),
     "outcomes": Shape(
         "outcome_rows",

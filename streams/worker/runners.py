@@ -14,6 +14,7 @@ from pathlib import Path
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.compiled import load_kernels
+from schemas.dimensions import ExtraDimension
 from schemas.errors import SettingsError, Transient
 from schemas.totals import DIMENSIONS, known_dimensions
 from streams.engine.fold import Fold
@@ -22,8 +23,8 @@ from streams.engine.ports import Disk
 from streams.engine.recovery import Share
 from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
+from streams.join.identity import JoinIdentity
 from streams.join.keys import KeySample
-from streams.join.moved import former_digest
 from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -73,10 +74,14 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinSettings(WorkerSettings):
-    """A join worker: the bounds of the join, and the dimensions that its totals are broken down by."""
+    """A join worker: the bounds of the join, and the dimensions that its totals are broken down by.
+
+    Features that are dimensions too are `extra`.
+    """
 
     bounds: JoinBounds = field(default_factory=JoinBounds)
     dimensions: Sequence[str] = DIMENSIONS
+    extra: Sequence[ExtraDimension] = ()
     group: str = "clickfold-join"
 
     def __post_init__(self) -> None:
@@ -120,8 +125,7 @@ def join_runner(
         for at, key in sampled:
             known[input_][at].append(key)
     partitioners = {name: partial(of, partitions=partitions) for name, of in PARTITIONERS.items()}
-    decided_by = (*settings.dimensions, *ids, str(partitions), str(shards))
-    digest, former = settings.bounds.digest(*decided_by), former_digest(settings.bounds, *decided_by)
+    identity = JoinIdentity(settings.bounds, settings.dimensions, settings.extra, (*ids, str(partitions), str(shards)))
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
     share = _share(settings, warn)
     # Before the group waits for this worker: they may have to be compiled.
@@ -138,9 +142,10 @@ def join_runner(
                 shards=shards,
                 campaign_partitions=counts[settings.cluster.topic("campaign_totals")],
                 dimensions=settings.dimensions,
+                extra=settings.extra,
                 names=names,
-                digest=digest,
-                former=former,
+                digest=identity.digest,
+                formers=(identity.former, *identity.before),
                 keys={name: KeySample(partitioners, partition, of.get(partition, ())) for name, of in known.items()},
             )
             return fold, disk

@@ -1,4 +1,5 @@
-"""Moves the groups of a system that fold version 1 ran to this version, at the cut they have committed.
+"""Moves groups to other settings, at the cut they have committed: those of fold version 1 to this version, and those of
+a join to further extra dimensions.
 
 The workers of the version before are stopped first; what they committed is the cut. Here the marks at that cut are
 written again under this version. At their next start the workers find no checkpoint of theirs, read the end of the logs
@@ -9,6 +10,7 @@ twice, and totals, which are absolute, go on where they were.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -16,13 +18,17 @@ import msgspec
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.codec import decode, encode
+from schemas.dimensions import ExtraDimension
 from schemas.errors import StateMismatch
 from streams.engine.ports import Commit
-from streams.join.moved import former_digest, moved_mark
+from streams.join.identity import JoinIdentity
+from streams.join.mark import read_mark
+from streams.join.moved import extended_mark, moved_mark
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.groups import GroupOffsets
 from streams.learn.fold import LearnMark
+from streams.worker.shown import highest_shown_ms
 
 _INPUTS = ("impressions", "clicks")
 
@@ -36,19 +42,33 @@ class Moved(NamedTuple):
 
 
 def upgrade_join(
-    cluster: Cluster, group: str, bounds: JoinBounds, dimensions: Sequence[str], *, dry_run: bool
+    cluster: Cluster,
+    group: str,
+    bounds: JoinBounds,
+    dimensions: Sequence[str],
+    extra: Sequence[ExtraDimension] = (),
+    *,
+    dry_run: bool,
 ) -> Moved:
     """Moves a join's group. Raises StateMismatch for other settings, SettingsError while it has members."""
     admin = Admin(cluster)
     partitions = admin.check(_INPUTS, ("outcomes",))
     shards = admin.partition_counts()[cluster.topic("outcomes")]
-    more = (*dimensions, *admin.topic_ids(_INPUTS), str(partitions), str(shards))
-    digest, former = bounds.digest(*more), former_digest(bounds, *more)
+    topics = (*admin.topic_ids(_INPUTS), str(partitions), str(shards))
+    identity = JoinIdentity(bounds, dimensions, extra, topics)
     offsets = GroupOffsets(cluster, group, _INPUTS)
     commits = offsets.commits(partitions)
     moved: dict[int, Commit] = {}
     for partition, commit in commits.items():
-        mark = moved_mark(commit.mark, former=former, digest=digest, offsets=commit.offsets)
+        shown_ms = partial(highest_shown_ms, cluster, partition, bounds, commit.offsets["impressions"])
+        mark = extended_mark(commit.mark, identity.digest, identity.before, shown_ms)
+        if extra and read_mark(commit.mark).digest == identity.former:
+            raise StateMismatch(
+                f"partition {partition} was written by the version before, which had no extra dimensions: run this "
+                "command without them first"
+            )
+        if mark is None:
+            mark = moved_mark(commit.mark, former=identity.former, digest=identity.digest, offsets=commit.offsets)
         if mark is not None:
             moved[partition] = Commit(commit.offsets, mark)
     return _rewrite(offsets, group, commits, moved, dry_run=dry_run)

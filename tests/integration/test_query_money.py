@@ -202,3 +202,17 @@ def test_differences_between_roll_ups_outcomes_and_minutes_are_told(ads: Client)
         ("21", "outcomes", "attributed_spend_micros"): (5, 0),
     }
     assert {row["source"] for row in answered(ads, "reconciliation")} == {"hours", "days", "outcomes"}
+
+
+@pytest.mark.parametrize("by", ["placement", "arm"])
+def test_sums_by_a_dimension_are_those_of_the_records(golden: Client, by: str) -> None:
+    shown = Counter(getattr(one, by) or "" for one in impressions())
+    billed = [one for one in outcomes() if one.kind == "click"]
+    clicks = Counter(getattr(one, by) or "" for one in billed)
+    spent: Counter[str] = Counter()
+    for one in billed:
+        spent[getattr(one, by) or ""] += one.price_micros or 0
+    rows = answered(golden, "by_dimension", by=by)
+    assert [row["spend_micros"] for row in rows] == sorted(spent.values(), reverse=True)
+    found = {row["name"]: (row["impressions"], row["clicks"], row["spend_micros"]) for row in rows}
+    assert found == {name: (count, clicks[name], spent[name]) for name, count in shown.items()}

@@ -29,6 +29,7 @@ def check(world: World) -> None:
             seals=seals,
             partition=partition,
             ended=world.ended,
+            extra=world.extra,
         )
         check_order(outs[partition])
         assert_agrees(outs[partition], judged)
@@ -48,7 +49,9 @@ def check_order(outs: list[Out]) -> None:
     for out in outs:
         if out.topic == "totals":
             for row in minute_totals(out.value or b"").rows():
-                grows((row.minute, *(getattr(row, name) for name in DIMENSIONS)), row.version, final=row.final)
+                grows(
+                    (row.minute, *(getattr(row, name) for name in DIMENSIONS), row.extra), row.version, final=row.final
+                )
                 assert any(getattr(row, name) for name in MEASURES), f"an empty total was sent: {row}"
         elif out.topic == "campaign_totals":
             for total in campaign_totals(out.value or b""):

@@ -27,11 +27,12 @@ STRANGE_SEALS: list[tuple[bytes | None, bytes | None]] = [
 class Producers:
     """Appends a few records a call, to every input of every partition that is not idle."""
 
-    def __init__(self, broker: Broker, random: Random, *, wrong_clocks: bool = False) -> None:
+    def __init__(self, broker: Broker, random: Random, *, wrong_clocks: bool = False, features: bool = False) -> None:
         self._broker = broker
         self._random = random
         self._event_ms = T0
         self._made = 0
+        self._features = features
         self._idle: set[str] = set()
         self._reuse = random.choice([9, 40, 80])
         self._wrong_clocks = random.choice([0.0, 0.02, 0.3]) if wrong_clocks else 0.0
@@ -64,6 +65,8 @@ class Producers:
         event: dict[str, object] = {"impression_id": impression_id, "ts": ts}
         if log == "impressions":
             event |= {"campaign_id": f"c{number % 3}", "creative_id": "x", "price_micros": 10 + number % 2}
+            if self._features and number % 5:
+                event["features"] = {"site": f"s{number % 2}", "slot": number % 3, "price": None if number % 7 else 0.5}
         else:
             event |= {"click_id": f"k{self._made - random.choice([0, 0, 3, self._reuse])}"}
         self._made += 1

@@ -9,13 +9,20 @@ from random import Random
 import msgspec
 
 from schemas.bounds import JoinBounds
+from schemas.dimensions import ExtraDimension
+from schemas.totals import DIMENSIONS
 from streams.engine.pace import Pace
-from streams.engine.ports import Shared
+from streams.engine.ports import Commit, Shared
+from streams.join.identity import JoinIdentity
+from streams.join.moved import extended_mark
+from streams.verify.oracle import truth
 from tests.simulation.broker import INPUTS, Broker
 from tests.simulation.process import Machine, Process
-from tests.simulation.producers import Producers
+from tests.simulation.producers import T0, Producers
 
 BOUNDS = JoinBounds(window_ms=100, skew_ms=10, lateness_ms=20, future_ms=15, dedupe_ms=130, negative_rate=0.5)
+# The second one counts from the second quarter-hour on.
+EXTRA = ExtraDimension("site", "features.site"), ExtraDimension("slot", "features.slot", T0 + 900_000)
 # A quiet life that has not caught up after so many slices never will.
 _MOST_SLICES = 6_000
 
@@ -46,11 +53,16 @@ class World:
             negative_rate=self.random.choice([0.5, 0.5, 0.0, 1.0]),
             jump_ms=self.random.choice([0, 200, 200]),
         )
+        # By the seed and not by a draw, so that other histories stay what they were.
+        self.extra: tuple[ExtraDimension, ...] = EXTRA[: (2, 1, 0, 0)[seed % 4]]
+        self._adding = seed % 4 == 1
         self.partitions = self.random.choice([2, 2, 3])
         self.slots = [str(slot) for slot in range(self.random.choice([1, 2, 2, 3]))]
         self.broker = Broker(self.partitions, self.random)
         self.clock = VirtualClock()
-        self.producers = Producers(self.broker, self.random, wrong_clocks=self.bounds.jump_ms > 0)
+        self.producers = Producers(
+            self.broker, self.random, wrong_clocks=self.bounds.jump_ms > 0, features=bool(self.extra)
+        )
         self.switching = self.random.choice([0.02, 0.1, 0.3])
         self.faults = self.random.choice([0.0, 0.02])
         self.producing = self.random.choice([0.1, 0.4])
@@ -90,7 +102,10 @@ class World:
     def history(self) -> None:
         """Lives and deaths, then quiet."""
         try:
-            for _ in range(self.random.choice([60, 150, 300])):
+            slices = self.random.choice([60, 150, 300])
+            for number in range(slices):
+                if self._adding and number == slices // 2:
+                    self._add_dimension()
                 self._manage()
                 self._slice()
             self._quiet()
@@ -181,6 +196,35 @@ class World:
         self.events["started"] += 1
         self.note(process, "started")
         return process
+
+    def _add_dimension(self) -> None:
+        """All workers die at once, and the group is moved at the cut that it has committed, as `upgrade` moves it."""
+        for process in self.processes:
+            process.dead = True
+            process.strand.abandon()
+            process.machine.in_use = False
+        self.processes.clear()
+        self.clock.seconds += 60
+        self.broker.paused = False
+        self.broker.time_out(self.clock.seconds)
+        self.broker.mark(all_=True)
+        self.broker.group.expire(self.clock.seconds)
+        accepted = [
+            impression.ts
+            for partition in range(self.partitions)
+            for impression in truth(
+                self.broker.inputs["impressions", partition].records, (), self.bounds, ended=True
+            ).impressions.accepted
+        ]
+        highest_ms = max(accepted, default=T0)
+        self.extra = (*self.extra, ExtraDimension("slot", "features.slot", highest_ms + 1))
+        identity = JoinIdentity(self.bounds, DIMENSIONS, self.extra, ())
+        for partition, commit in self.broker.commits.items():
+            mark = extended_mark(commit.mark, identity.digest, identity.before, lambda: highest_ms)
+            assert mark is not None, "the group was run with other settings"
+            self.broker.commits[partition] = Commit(commit.offsets, mark)
+        self.events["extra dimensions added"] += 1
+        self.note(None, "extra dimension added")
 
     # ---- the end ----------------------------------------------------------------------------------------------------
 

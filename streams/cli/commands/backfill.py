@@ -20,6 +20,7 @@ from streams.cli.commands import options
 from streams.cli.commands.compare import write_models
 from streams.cli.commands.options import DEFAULT_STATE_DIR
 from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse
+from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.cli.mapping import read_mapping_file
 from streams.cli.render.answers import Format
 from streams.cli.render.figures import count
@@ -52,6 +53,7 @@ def backfill(
             "of a ready mapping.",
         ),
     ] = "",
+    extra_dimensions: options.ExtraDimensionsFile = None,
     live_lateness: Annotated[
         str,
         typer.Option(help="Lateness of the live join, whose ledger says where to begin. [default: that of --lateness]"),
@@ -115,6 +117,7 @@ def backfill(
             to=to,
             bounds=options.judged_as_in(cluster, bounds, jump=jump),
             dimensions=known_dimensions(options.names(dimensions)),
+            extra=read_extra_dimensions(extra_dimensions),
             live_lateness_ms=options.duration_ms("--live-lateness", live_lateness or lateness),
             complete=complete,
             mapping=mapped.file.digest if mapped.file is not None else "",

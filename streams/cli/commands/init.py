@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
+from schemas.dimensions import ExtraDimension
 from schemas.errors import ClickfoldError, SettingsError
+from streams.cli.commands import options
 from streams.cli.connections import clickhouse_errors_as_sentences
+from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.kafka.admin import Admin
 from streams.kafka.topic_settings import check_topic_settings
 from streams.worker.environment import Environment
 
 # A migration may rewrite a column of every row, 5 s for ten million rows: an hour is enough for seven billion.
 _MIGRATION_TIMEOUT_S = 3_600
+_NEXT = (
+    "stop the join's workers, run `clickfold upgrade` with their options and this file, and start them with it; a new "
+    "group needs no upgrade"
+)
 
 
 def init(
@@ -26,9 +34,20 @@ def init(
         str, typer.Option(help="ClickHouse cluster whose replicas get the tables. [default: CLICKHOUSE_CLUSTER]")
     ] = "",
     tables: Annotated[bool, typer.Option(help="Create ClickHouse tables too, if CLICKHOUSE_URL is set.")] = True,
+    extra_dimensions: options.ExtraDimensionsFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the statements that add the extra dimensions; change nothing.")
+    ] = False,
 ) -> None:
-    """Create what is missing: Kafka topics and ClickHouse tables. Changes nothing that exists."""
+    """Create what is missing: Kafka topics, ClickHouse tables, and columns for extra dimensions.
+
+    It shows each statement that adds columns before it is applied. Nothing else that exists is changed.
+    """
+    extra = read_extra_dimensions(extra_dimensions)
     environment = Environment()
+    if dry_run:
+        _show_columns(environment, extra)
+        return
     kafka = environment.cluster()
     admin = Admin(kafka)
     for text in check_topic_settings(admin, kafka):
@@ -37,6 +56,7 @@ def init(
     typer.echo(f"topics: made {len(made)}" + (f" ({', '.join(made)})" if made else ", all there"))
     if tables and environment.clickhouse_url:
         from schemas.clickhouse.dictionaries import make_readable
+        from schemas.clickhouse.extra import add_extra
         from schemas.clickhouse.migrations import migrate
         from streams.warehouse.client import password_of
 
@@ -49,6 +69,7 @@ def init(
             ):
                 applied = migrate(client, database=warehouse.database, cluster=cluster)
                 make_readable(client, password=password_of(warehouse.url, warehouse.password), cluster=cluster)
+                add_extra(client, extra, cluster=cluster, say=_say_statement, dry=False)
         except ClickfoldError as error:
             # The URL may hold a user's name and password, which must not be shown.
             address = urlsplit(warehouse.url)._replace(netloc=urlsplit(warehouse.url).netloc.rpartition("@")[2])
@@ -56,3 +77,21 @@ def init(
                 f"tables were not made at CLICKHOUSE_URL={address.geturl()} ({error}); correct it, or give --no-tables"
             ) from error
         typer.echo(f"tables: applied {len(applied)} migrations")
+        if extra:
+            typer.echo(f"extra dimensions: {', '.join(dimension.name for dimension in extra)}; {_NEXT}")
+
+
+def _show_columns(environment: Environment, extra: Sequence[ExtraDimension]) -> None:
+    """Shows the statements that would add the extra dimensions to a database that was migrated."""
+    from schemas.clickhouse.extra import add_extra
+    from schemas.clickhouse.migrations import require_applied
+
+    warehouse = environment.warehouse()
+    with clickhouse_errors_as_sentences(), closing(warehouse.connect()) as client:
+        require_applied(client, database=warehouse.database)
+        if not add_extra(client, extra, cluster=warehouse.cluster, say=_say_statement, dry=True):
+            typer.echo("extra dimensions: nothing to add")
+
+
+def _say_statement(statement: str) -> None:
+    typer.echo(f"{statement};\n")

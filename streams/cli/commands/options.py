@@ -65,6 +65,16 @@ CloseIdle = Annotated[
 ]
 NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
 Dimensions = Annotated[str, typer.Option(help="Dimensions that totals are broken down by, separated by commas.")]
+ExtraDimensionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--extra-dimensions",
+        envvar="CLICKFOLD_EXTRA_DIMENSIONS",
+        metavar="FILE",
+        help="TOML that names features by which totals are broken down too.",
+        show_default=False,
+    ),
+]
 From = Annotated[
     str, typer.Option("--from", help="Where to begin: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1.")
 ]

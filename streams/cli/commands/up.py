@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +13,13 @@ import typer
 from rich.console import Console
 
 from schemas.bounds import JoinBounds
+from schemas.dimensions import ExtraDimension
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
 from streams.cli.commands import options
 from streams.cli.connections import DEFAULT_DATA_DIR
 from streams.cli.connections import data_dir as default_data_dir
+from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.embedded.clickhouse import ClickHouse
 from streams.embedded.clickhouse.password import keep_password, password_file
 from streams.embedded.process import ProcessError
@@ -36,6 +41,7 @@ def up(
     skew: options.Skew = "5s",
     lateness: options.Lateness = "2m",
     negative_rate: options.NegativeRate = 0.05,
+    extra_dimensions: options.ExtraDimensionsFile = None,
     compression: options.Compression = None,
     kafka_port: Annotated[
         int,
@@ -52,8 +58,13 @@ def up(
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future="60s", dedupe="", negative_rate=negative_rate
     )
+    extra = read_extra_dimensions(extra_dimensions)
     console = Console()
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
+    if extra_dimensions is not None:
+        if re.search(r"\s", str(extra_dimensions.absolute())):
+            raise SettingsError(f"--extra-dimensions is {extra_dimensions}; `up` takes a path without spaces")
+        join_options += ["--extra-dimensions", str(extra_dimensions.absolute())]
     stack = Stack.attach(data_dir) or Stack(data_dir)
     running = stack.running()
     take_password(stack.clickhouse)
@@ -65,7 +76,7 @@ def up(
     )
     with console.status("starting …") as status:
         try:
-            stack.start(status.update, detached=True, before_workers=partial(_upgrade, bounds))
+            stack.start(status.update, detached=True, before_workers=partial(_move, bounds, extra, stack.clickhouse))
         except WorkerError as error:
             # What the worker found wrong may be in Kafka, where only a running Kafka lets it be put right.
             stack.undo_start(servers=False)
@@ -108,13 +119,19 @@ def take_password(clickhouse: ClickHouse) -> None:
         )
 
 
-def _upgrade(bounds: JoinBounds, cluster: Cluster) -> None:
-    """What the version before left in this folder goes on: nobody else can run `clickfold upgrade` here in time."""
+def _move(bounds: JoinBounds, extra: Sequence[ExtraDimension], clickhouse: ClickHouse, cluster: Cluster) -> None:
+    """Adds the columns of extra dimensions, and moves what the version before, or a start without them, has left.
+
+    Nobody else can run `clickfold init` and `clickfold upgrade` here in time.
+    """
     from online_models.settings import LearnerSettings
+    from schemas.clickhouse.extra import add_extra
     from streams.worker.upgrade import upgrade_join, upgrade_learn
 
     judged = options.judged_as_in(cluster, bounds, jump=options.AUTO)
-    upgrade_join(cluster, cluster.group("join"), judged, DIMENSIONS, dry_run=False)
+    with closing(clickhouse.warehouse.connect()) as client:
+        add_extra(client, extra, say=lambda _: None, dry=False)
+    upgrade_join(cluster, cluster.group("join"), judged, DIMENSIONS, extra, dry_run=False)
     upgrade_learn(cluster, cluster.group("learn"), LearnerSettings(), dry_run=False)
 
 

@@ -1,4 +1,4 @@
-"""`clickfold upgrade`: moves a system that the version before ran to this one."""
+"""`clickfold upgrade`: moves a system that the version before ran to this one, or a join to more dimensions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from streams.cli.commands import options
 from streams.cli.connections import kafka_cluster
+from streams.cli.extra_dimensions import read_extra_dimensions
 
 
 def upgrade(
@@ -19,6 +20,7 @@ def upgrade(
     jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
+    extra_dimensions: options.ExtraDimensionsFile = None,
     model: options.LearnedModel = None,
     config: options.ModelConfigFile = None,
     grace: options.Grace = "15m",
@@ -28,8 +30,9 @@ def upgrade(
 ) -> None:
     """Move the join and the learner of the version before to this version, at the offsets they have committed.
 
-    Stop their workers first, then run this with the options they had, then start the workers of this version. What is
-    moved already stays as it is, so the command may be repeated.
+    It also moves a join to further extra dimensions. Stop their workers first, then run this with the options they are
+    to have, then start the workers of this version. What is moved already stays as it is, so the command may be
+    repeated.
     """
     from streams.worker.upgrade import Moved, upgrade_join, upgrade_learn
 
@@ -60,5 +63,6 @@ def upgrade(
             typer.echo(f"{moved.group}: has committed nothing, so there is nothing to move")
 
     judged = options.judged_as_in(cluster, bounds, jump=jump)
-    say(upgrade_join(cluster, groups[0], judged, options.names(dimensions), dry_run=dry_run))
+    extra = read_extra_dimensions(extra_dimensions)
+    say(upgrade_join(cluster, groups[0], judged, options.names(dimensions), extra, dry_run=dry_run))
     say(upgrade_learn(cluster, groups[1], learner, dry_run=dry_run))

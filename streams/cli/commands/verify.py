@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -21,6 +22,7 @@ from streams.cli.connections import (
     kafka_cluster,
     warehouse_if_any,
 )
+from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.cli.render.escape import escaped, escaped_json
 from streams.cli.render.records_bar import records_bar
 from streams.kafka.admin import Admin
@@ -50,6 +52,7 @@ def verify(
     jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
+    extra_dimensions: options.ExtraDimensionsFile = None,
     partitions: Annotated[
         str, typer.Option(help="Join partitions, separated by commas, such as 0,3. [default: all]")
     ] = "",
@@ -74,6 +77,8 @@ def verify(
     """
     cluster = kafka_cluster()
     stored = options_of_up(context)
+    if "--extra-dimensions" in stored:
+        extra_dimensions = Path(stored["--extra-dimensions"])
     bounds = options.join_bounds(
         window=stored.get("--window", window),
         skew=stored.get("--skew", skew),
@@ -87,6 +92,7 @@ def verify(
         bounds=bounds,
         group=options.plain_name("--group", group or cluster.group("join")),
         dimensions=options.names(dimensions),
+        extra=read_extra_dimensions(extra_dimensions),
         partitions=_numbers(partitions) if partitions else None,
         from_text=from_,
         to_text=to,

@@ -10,6 +10,7 @@ import typer
 
 from streams.cli.commands import options
 from streams.cli.commands.options import DEFAULT_STATE_DIR
+from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.cli.lazy import command_group
 from streams.worker.environment import Environment
 
@@ -39,6 +40,7 @@ def join(
         str, typer.Option(help="How often a checkpoint is written, from which recovery continues.")
     ] = "15s",
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
+    extra_dimensions: options.ExtraDimensionsFile = None,
     state_budget: options.StateBudget = "auto",
     group: options.Group = "",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
@@ -73,6 +75,7 @@ def join(
         cluster=cluster,
         bounds=bounds,
         dimensions=options.names(dimensions),
+        extra=read_extra_dimensions(extra_dimensions),
         group=options.plain_name("--group", group or cluster.group("join")),
         state_dir=state_dir,
         snapshots=snapshots,

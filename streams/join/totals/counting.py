@@ -9,12 +9,14 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
+from schemas.dimensions import ExtraDimension
 from schemas.events import Impression
 from schemas.packed import PackedCampaignTotals, PackedMinuteTotals
 from schemas.records import Out
 from schemas.totals import DIMENSIONS, MINUTE_MS, QUARTER_MS
 from streams.engine.ports import Disk
 from streams.join.scanned import ScannedImpressions
+from streams.join.totals.extra import ExtraNames
 from streams.join.totals.journal import Journal, QuarterState
 from streams.join.totals.measures import (
     ATTRIBUTED,
@@ -44,14 +46,24 @@ _LARGEST_BYTES = 512 << 10
 class Counting:
     """All totals of a partition that are not final yet. A dimension that is not in `dimensions` counts as not given.
 
+    Extra dimensions are counted whatever `dimensions` has.
+
     `campaign_partitions`: how many partitions `ads.campaign_totals` has.
     """
 
-    def __init__(self, disk: Disk, dimensions: Sequence[str] = DIMENSIONS, *, campaign_partitions: int = 1) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        dimensions: Sequence[str] = DIMENSIONS,
+        *,
+        extra: Sequence[ExtraDimension] = (),
+        campaign_partitions: int = 1,
+    ) -> None:
         self._dimensions = [number for number, name in enumerate(DIMENSIONS) if name in dimensions]
         self._by_campaign = "campaign_id" in dimensions
         self._campaign_partitions = campaign_partitions
-        self._journal = Journal(disk)
+        self._extra = ExtraNames(extra)
+        self._journal = Journal(disk, len(extra))
         # By start of the quarter-hour, ms UTC.
         self.quarters: dict[int, Quarter] = {}
         # Clicks that are not counted yet: the impression, the time they count at, and REPEAT, BILLED or ATTRIBUTED.
@@ -73,6 +85,8 @@ class Counting:
         for start_ms, rows in groups(ts_ms, QUARTER_MS):
             quarter, places = self._quarter(start_ms), accepted[rows]
             codes = quarter.names.coded(impressions, places, self._dimensions)
+            if self._extra:
+                quarter.names.code_extra(codes, self._extra.of_scanned(impressions, places, ts_ms[rows]))
             campaigns = codes if self._by_campaign else quarter.names.coded(impressions, places, [CAMPAIGN])
             quarter.add(codes, campaigns[:, CAMPAIGN], ts_ms[rows], added[:, rows], SHOWN)
 
@@ -95,6 +109,8 @@ class Counting:
         for start_ms, rows in groups(times_ms, QUARTER_MS):
             quarter, events = self._quarter(start_ms), [impressions[row] for row in rows.tolist()]
             codes = quarter.coded(events, self._dimensions)
+            if self._extra:
+                quarter.names.code_extra(codes, self._extra.of_events(events))
             campaigns = codes if self._by_campaign else quarter.coded(events, [CAMPAIGN])
             quarter.add(codes, campaigns[:, CAMPAIGN], times_ms[rows], added[:, rows], CLICKED)
 
@@ -129,7 +145,7 @@ class Counting:
             head = Head(minute_ms, partition, version, final)
             rows = table.take_dirty(final=final)
             remaining -= len(rows)
-            outs += _records(rows, partial(_minute_record, head, quarter.names, table))
+            outs += _records(rows, partial(_minute_record, head, self._extra.names, quarter.names, table))
         return outs + ([] if final_only else self._campaigns(partition, version, final_ms=final_ms)), final_ms, False
 
     def drop_final(self, final_ms: int) -> None:
@@ -171,7 +187,7 @@ class Counting:
         self._journal.clear()
 
     def _quarter(self, start_ms: int) -> Quarter:
-        return self.quarters.setdefault(start_ms, Quarter())
+        return self.quarters.get(start_ms) or self.quarters.setdefault(start_ms, Quarter(len(self._extra)))
 
     def _campaigns(self, partition: int, version: int, *, final_ms: int) -> list[Out]:
         outs: list[Out] = []
@@ -193,7 +209,7 @@ class Head(NamedTuple):
     final: bool
 
 
-def _minute_record(head: Head, names: Names, table: Table, rows: Int64s) -> Out:
+def _minute_record(head: Head, extra: list[str], names: Names, table: Table, rows: Int64s) -> Out:
     """Totals of a minute, these rows of its table, as one record."""
     totals = PackedMinuteTotals(
         minute=head.start_ms,
@@ -203,6 +219,7 @@ def _minute_record(head: Head, names: Names, table: Table, rows: Int64s) -> Out:
         rows=len(rows),
         dimensions=names.columns(table.codes[rows].astype(np.int32)),  # type: ignore[arg-type]  # as it is encoded
         measures=_encoded(table.measures(rows)),  # type: ignore[arg-type]  # as it is encoded
+        extra_dimensions=extra,
     )
     return Out("totals", str(head.start_ms).encode(), msgspec.msgpack.encode(totals), head.join_partition)
 

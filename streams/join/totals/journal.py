@@ -18,7 +18,6 @@ from schemas.errors import DamagedState
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.engine.ports import Disk
 from streams.join.totals.measures import CLICKED, SHOWN
-from streams.join.totals.names import CODE_COLUMNS
 from streams.join.totals.quarter import Quarter
 from streams.join.totals.tables import Table
 from streams.state.kept import KeptFiles
@@ -78,10 +77,10 @@ class _File:
 
     start_ms: int
     generation: int
+    # By dimension; the first name is the empty one, which every quarter has.
+    names: list[int]
     length: int = 0
     checksum: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
-    # By dimension; the first name is the empty one, which every quarter has.
-    names: list[int] = field(default_factory=lambda: [1] * len(DIMENSIONS))
     # By minute, ms UTC.
     rows: dict[int, int] = field(default_factory=dict)
 
@@ -91,10 +90,11 @@ class _File:
 
 
 class Journal:
-    """The files of a partition's totals."""
+    """The files of a partition's totals, which have so many extra dimensions."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, extra: int = 0) -> None:
         self._disk = disk
+        self._extra = extra
         self._files: dict[int, _File] = {}
         self._kept = KeptFiles(disk, _PREFIX)
 
@@ -107,10 +107,10 @@ class Journal:
         for start_ms in [start_ms for start_ms in self._files if start_ms not in quarters]:
             self._kept.delete_later(self._files.pop(start_ms).name)
         for start_ms, quarter in quarters.items():
-            file = self._files.setdefault(start_ms, _File(start_ms, 0))
+            file = self._files.get(start_ms) or self._begin(start_ms, 0)
             if file.length > _SMALL_BYTES and file.length > _WASTE * quarter.nbytes:
                 self._kept.delete_later(file.name)
-                file = self._files[start_ms] = _File(start_ms, file.generation + 1)
+                file = self._begin(start_ms, file.generation + 1)
                 quarter.all_unsaved()
             before = file.length
             for entry in _changes(quarter, file):
@@ -131,7 +131,9 @@ class Journal:
 
     def restore(self, states: Sequence[QuarterState]) -> dict[int, Quarter]:
         """The quarters of a snapshot. Cuts off what was appended after it. Raises DamagedState."""
-        self._files = {state.start: _File(state.start, state.generation) for state in states}
+        self._files = {}
+        for state in states:
+            self._begin(state.start, state.generation)
         self._kept.keep_only({file.name for file in self._files.values()})
         return {state.start: self._read(self._files[state.start], state) for state in states}
 
@@ -140,6 +142,10 @@ class Journal:
         self._kept.clear()
         self._files.clear()
 
+    def _begin(self, start_ms: int, generation: int) -> _File:
+        file = self._files[start_ms] = _File(start_ms, generation, [1] * (len(DIMENSIONS) + self._extra))
+        return file
+
     def _append(self, file: _File, entry: bytes) -> None:
         data = len(entry).to_bytes(_LENGTH_BYTES, "little") + entry
         self._disk.append(file.name, data)
@@ -147,7 +153,7 @@ class Journal:
         file.length += len(data)
 
     def _read(self, file: _File, state: QuarterState) -> Quarter:
-        quarter = Quarter()
+        quarter = Quarter(self._extra)
         if not state.length:
             return quarter
         data = self._kept.read(file.name, 0, state.length)
@@ -186,7 +192,7 @@ def _changes(quarter: Quarter, file: _File) -> Iterator[QuarterChange]:
             minutes.append(_minute_change(minute_ms, table, file.rows.get(minute_ms, 0)))
         if sum(len(change.rows) for change in minutes) > _ENTRY_ROW_BYTES:
             yield QuarterChange(names, minutes, b"", b"")
-            names, minutes = [[] for _ in DIMENSIONS], []
+            names, minutes = [[] for _ in names], []
     codes = np.flatnonzero(quarter.campaigns.unsaved).astype("<i4")
     if minutes or len(codes) or any(names):
         measures = quarter.campaigns.measures[:, codes].astype("<i8").tobytes()
@@ -211,7 +217,7 @@ def _minute_change(minute_ms: int, table: Table, written_rows: int) -> MinuteCha
 
 def _apply(entry: QuarterChange, quarter: Quarter, minutes: set[int]) -> None:
     """Adds an entry to the quarter, without minutes that are not in `minutes`: they have become final since."""
-    if len(entry.names) != len(DIMENSIONS):
+    if len(entry.names) != quarter.names.dimensions:
         raise ValueError(f"names of {len(entry.names)} dimensions")
     for dimension, more in enumerate(entry.names):
         quarter.names.codes_of([dimension] * len(more), more)
@@ -222,7 +228,7 @@ def _apply(entry: QuarterChange, quarter: Quarter, minutes: set[int]) -> None:
             table = quarter.table(change.start)
             table.put(
                 rows,
-                np.frombuffer(change.codes, "<i4").reshape(-1, CODE_COLUMNS),
+                np.frombuffer(change.codes, "<i4").reshape(-1, quarter.names.columns_wide),
                 np.frombuffer(change.shown, "<i8").reshape(len(SHOWN), len(rows)),
             )
             table.put_clicked(

@@ -18,25 +18,32 @@ from streams.kernels.slices import Slices
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 
-CODE_COLUMNS = kernels.CODES
+
+def code_columns(dimensions: int) -> int:
+    """Columns of codes: a multiple of four, as codes of 16 bits are compared four at a time."""
+    return -(-dimensions // 4) * 4
+
+
 # Room at first, doubled whenever it is full: the names of a small advertiser.
 _FIRST_NAMES = 128
 
 
 class Names:
-    """Absent and empty names are code 0 of each dimension."""
+    """Absent and empty names are code 0 of each dimension. `extra` dimensions follow those of `DIMENSIONS`."""
 
-    def __init__(self) -> None:
+    def __init__(self, extra: int = 0) -> None:
+        self.dimensions = len(DIMENSIONS) + extra
+        self.columns_wide = code_columns(self.dimensions)
         self._slots: Int32s = np.zeros(2 * _FIRST_NAMES, np.int32)
         self._entries: Int64s = np.zeros((_FIRST_NAMES, kernels.ENTRY), np.int64)
         # Room for the names of one impression, each of the greatest length, and as much again.
-        self._texts: npt.NDArray[np.uint8] = np.zeros(2 * len(DIMENSIONS) * kernels.MAX_NAME_BYTES, np.uint8)
-        self._state: Int64s = np.zeros(kernels.STATE, np.int64)
+        self._texts: npt.NDArray[np.uint8] = np.zeros(2 * self.dimensions * kernels.MAX_NAME_BYTES, np.uint8)
+        self._state: Int64s = np.zeros(kernels.NEXT_CODES + self.dimensions, np.int64)
         self._state[kernels.NEXT_CODES :] = 1
         # By dimension and code; as far as they were asked for.
-        self._read: list[list[str]] = [[""] for _ in DIMENSIONS]
+        self._read: list[list[str]] = [[""] for _ in range(self.dimensions)]
         # The entry of each dimension and code, of so many entries.
-        self._numbers: Int32s = np.zeros((len(DIMENSIONS), _FIRST_NAMES), np.int32)
+        self._numbers: Int32s = np.zeros((self.dimensions, _FIRST_NAMES), np.int32)
         self._numbered = 0
         # A 0 for each code of a dimension.
         self._marks: Int32s = np.zeros(_FIRST_NAMES, np.int32)
@@ -51,7 +58,7 @@ class Names:
     @property
     def texts(self) -> list[list[str]]:
         """The names of each dimension by code."""
-        return [self.texts_of(dimension) for dimension in range(len(DIMENSIONS))]
+        return [self.texts_of(dimension) for dimension in range(self.dimensions)]
 
     def texts_of(self, dimension: int) -> list[str]:
         """The names of a dimension by code."""
@@ -67,7 +74,7 @@ class Names:
         return texts
 
     def columns(self, codes: Int32s) -> msgspec.Raw:
-        """The names of codes, shape (n, CODE_COLUMNS), as a list of a `NameColumn` for each dimension, encoded."""
+        """The names of codes, shape (n, code columns), as a list of a `NameColumn` for each dimension, encoded."""
         self._number_new()
         if len(self._marks) < self._numbers.shape[1]:
             self._marks = np.zeros(self._numbers.shape[1], np.int32)
@@ -102,15 +109,15 @@ class Names:
         dimensions, codes = new[:, kernels.DIMENSION], new[:, kernels.CODE]
         width = int(codes.max()) + 1
         if width > self._numbers.shape[1]:
-            wider = np.zeros((len(DIMENSIONS), 2 * width), np.int32)
+            wider = np.zeros((self.dimensions, 2 * width), np.int32)
             wider[:, : self._numbers.shape[1]] = self._numbers
             self._numbers = wider
         self._numbers[dimensions, codes] = np.arange(first, stop)
         self._numbered = stop - 1
 
     def coded(self, impressions: ScannedImpressions, places: Int64s, dimensions: Sequence[int]) -> Int32s:
-        """The codes of the impressions at these places, shape (n, CODE_COLUMNS); 0 for all but these dimensions."""
-        codes = np.zeros((len(places), CODE_COLUMNS), np.int32)
+        """The codes of the impressions at these places, shape (n, code columns); 0 for all but these dimensions."""
+        codes = np.zeros((len(places), self.columns_wide), np.int32)
         wanted = np.zeros(len(DIMENSIONS), np.bool_)
         wanted[list(dimensions)] = True
         done = 0
@@ -140,10 +147,15 @@ class Names:
                 self._grow()
         return codes
 
+    def code_extra(self, codes: Int32s, names: Sequence[Sequence[str]]) -> None:
+        """Writes the codes of the extra dimensions, given a column of names for each of them."""
+        for dimension, texts in enumerate(names, len(DIMENSIONS)):
+            codes[:, dimension] = self.codes_of(np.full(len(texts), dimension, np.int64), texts)
+
     def _grow(self) -> None:
         """Doubles whatever has no room for the names of another impression."""
         names, text_bytes = self._state[: kernels.NEXT_CODES].tolist()
-        more = len(DIMENSIONS)
+        more = self.dimensions
         if names + more >= len(self._entries):
             self._entries = _grown(self._entries, 2 * len(self._entries))
         if 2 * (names + more) >= len(self._slots):

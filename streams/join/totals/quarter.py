@@ -10,7 +10,7 @@ import numpy.typing as npt
 from schemas.events import Impression
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
 from streams.join.totals.measures import Int64s
-from streams.join.totals.names import CODE_COLUMNS, Names
+from streams.join.totals.names import Names
 from streams.join.totals.tables import Int32s, Table
 from streams.kernels.groups import group_times
 from streams.kernels.totals import add_columns, mark
@@ -54,10 +54,13 @@ class Campaigns:
 
 
 class Quarter:
-    """Totals of a quarter-hour. It has its own names: they are freed with it, so that no dictionary grows for ever."""
+    """Totals of a quarter-hour. It has its own names: they are freed with it, so that no dictionary grows for ever.
 
-    def __init__(self) -> None:
-        self.names = Names()
+    `extra` is how many extra dimensions there are.
+    """
+
+    def __init__(self, extra: int = 0) -> None:
+        self.names = Names(extra)
         # By start of the minute, ms UTC.
         self.minutes: dict[int, Table] = {}
         self.campaigns = Campaigns()
@@ -68,8 +71,8 @@ class Quarter:
         return sum(table.nbytes for table in self.minutes.values()) + self.campaigns.measures.nbytes
 
     def coded(self, impressions: Sequence[Impression], dimensions: Sequence[int]) -> Int32s:
-        """The codes of impressions, shape (n, CODE_COLUMNS); 0 for all but these dimensions."""
-        codes = np.zeros((len(impressions), CODE_COLUMNS), np.int32)
+        """The codes of impressions, shape (n, code columns); 0 for all but these dimensions."""
+        codes = np.zeros((len(impressions), self.names.columns_wide), np.int32)
         texts = [getattr(each, DIMENSIONS[dimension]) for dimension in dimensions for each in impressions]
         of = np.repeat(dimensions, len(impressions))
         codes[:, dimensions] = self.names.codes_of(of, texts).reshape(len(dimensions), len(impressions)).T
@@ -103,7 +106,7 @@ class Quarter:
         """The totals of a minute; empty ones if there were none."""
         table = self.minutes.get(minute_ms)
         if table is None:
-            table = self.minutes[minute_ms] = Table()
+            table = self.minutes[minute_ms] = Table(self.names.columns_wide)
         return table
 
 

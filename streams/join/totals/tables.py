@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.totals import MEASURES
+from schemas.totals import DIMENSIONS, MEASURES
 from streams.join.totals.measures import CLICKED, SHOWN, Int64s
-from streams.join.totals.names import CODE_COLUMNS
+from streams.join.totals.names import code_columns
 from streams.kernels.totals import add_columns, add_narrow, fill_row_slots, find_rows, mark
 
 Int32s = npt.NDArray[np.int32]
@@ -31,9 +31,9 @@ _LARGEST_SUM = np.iinfo(np.int32).max
 class Table:
     """The totals of one minute. Rows 0 to `count` - 1 are in use; rows are only added."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns_wide: int = code_columns(len(DIMENSIONS))) -> None:
         self.count = 0
-        self.codes: npt.NDArray[Any] = np.zeros((_FIRST_ROWS, CODE_COLUMNS), np.uint16)
+        self.codes: npt.NDArray[Any] = np.zeros((_FIRST_ROWS, columns_wide), np.uint16)
         self.shown: npt.NDArray[Any] = np.zeros((len(SHOWN), _FIRST_ROWS), np.int32)
         # For each row the column of `clicked` that has its clicks. Column 0 stays 0: it is shared by rows without any.
         self.clicked_column: Int32s = np.zeros(_FIRST_ROWS, np.int32)
@@ -47,11 +47,12 @@ class Table:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        row_bytes = self.codes.itemsize * CODE_COLUMNS + self.shown.itemsize * len(SHOWN) + 4 + 2
+        codes_bytes: int = self.codes.itemsize * self.codes.shape[1]
+        row_bytes = codes_bytes + self.shown.itemsize * len(SHOWN) + 4 + 2
         return self.count * row_bytes + self.clicked.nbytes + self._slots.nbytes
 
     def rows_of(self, codes: Int32s) -> Int32s:
-        """The row of each combination of codes, shape (n, CODE_COLUMNS). Adds new ones."""
+        """The row of each combination of codes, shape (n, code columns). Adds new ones."""
         self._fit(len(codes))
         given = self._as_wide(codes)
         if len(self._slots) < 2 * (self.count + len(codes)):
@@ -69,7 +70,7 @@ class Table:
         return np.ascontiguousarray(codes, self.codes.dtype).view(np.uint64)
 
     def add(self, codes: Int32s, added: Int64s, measures: Sequence[int]) -> None:
-        """Adds to the totals of these combinations, shape (n, CODE_COLUMNS); a combination may come several times.
+        """Adds to the totals of these combinations, shape (n, code columns); a combination may come several times.
 
         `measures` is SHOWN or CLICKED, and `added` has a row of n numbers for each of them.
         """
