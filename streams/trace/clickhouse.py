@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from clickhouse_connect.driver.client import Client
 
+from schemas.clickhouse.quoting import identifier
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, QUARTER_MS
 from streams.trace.answer import Counted
 
@@ -63,12 +64,12 @@ def promoted(client: Client, minutes_ms: Collection[int]) -> dict[int, str]:
     return {int(minute): str(run) for minute, run in rows}
 
 
-def with_row(client: Client, counted: Counted) -> Counted:
-    """The total with what ClickHouse has of it, over all join partitions."""
+def with_row(client: Client, counted: Counted, extra: Sequence[str] = ()) -> Counted:
+    """The total with what ClickHouse has of it, over all join partitions; `extra` are the extra dimensions."""
     span_ms = MINUTE_MS if counted.of == "minute" else QUARTER_MS
-    names = DIMENSIONS if counted.of == "minute" else ("campaign_id",)
+    names = (*DIMENSIONS, *extra) if counted.of == "minute" else ("campaign_id",)
     sums = ", ".join(f"sum({name})" for name in MEASURES)
-    where = " AND ".join(f"{name} = {{{name}:String}}" for name in names)
+    where = " AND ".join(f"{identifier(name)} = {{{name}:String}}" for name in names)
     sql = (
         f"SELECT count(), {sums} FROM minutes WHERE minute >= toDateTime({{start:Int64}}, 'UTC') "
         f"AND minute < toDateTime({{end:Int64}}, 'UTC') AND {where}"

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from schemas.bounds import JoinBounds
+from schemas.dimensions import ExtraDimension
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome
 from schemas.reading import Unreadable, read_click, read_impression
@@ -31,13 +32,14 @@ class Decided:
     """How far the join has decided one partition.
 
     `next_offsets`: the first record of each input that is not committed. `highest_ms`: of each input in which records
-    wait for confirmation, an upper bound of all `ts` that were judged.
+    wait for confirmation, an upper bound of all `ts` that were judged. `extra`: its extra dimensions.
     """
 
     partition: int
     next_offsets: Mapping[str, int]
     reached: Reached
     highest_ms: Mapping[str, int]
+    extra: Sequence[ExtraDimension] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def _truth(judged: Mapping[str, Sequence[Record]], bounds: JoinBounds, decided: 
         close_below_ms=decided.reached.close_ms,
         orphan_below_ms=decided.reached.orphan_ms,
         note=note,
+        extra=decided.extra,
     )
 
 

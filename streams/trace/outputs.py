@@ -65,7 +65,14 @@ def outcomes(
 
 
 def counted(
-    reading: Reading, truth: Truth, dimensions: Sequence[str], *, partition: int, partitions: int, from_text: str
+    reading: Reading,
+    truth: Truth,
+    dimensions: Sequence[str],
+    extra: Sequence[str],
+    *,
+    partition: int,
+    partitions: int,
+    from_text: str,
 ) -> list[Counted]:
     """What the accepted records of an id add to totals, with the totals so far of this join partition."""
     minutes = {_run_key(key, dimensions): dict(adds) for key, adds in truth.totals.items()}
@@ -74,12 +81,12 @@ def counted(
     totals = _latest(
         *(reading, "totals", range_, partition),
         wanted={key: key[0] for key in minutes},
-        rows=lambda value: minute_totals(value).rows(),
-        key_of=lambda row: (row.minute, *_dimensions(row)),
+        rows=lambda value: minute_totals(value).rows(extra),
+        key_of=lambda row: (row.minute, *_dimensions(row), *row.extra),
         join_partition=partition,
     )
     for key, adds in sorted(minutes.items()):
-        names = {name: value for name, value in zip(DIMENSIONS, key[1:], strict=True) if value}
+        names = {name: value for name, value in zip((*DIMENSIONS, *extra), key[1:], strict=True) if value}
         found.append(_counted("minute", key[0], names, adds, totals.get(key)))
     by_home: dict[int, dict[Key, dict[str, int]]] = {}
     for (campaign, quarter), adds in truth.campaigns.items():
@@ -99,7 +106,8 @@ def counted(
 
 def _run_key(key: Key, dimensions: Sequence[str]) -> Key:
     """The key of the total in a run that keeps only these dimensions: the others are empty."""
-    return key[0], *(value if name in dimensions else "" for name, value in zip(DIMENSIONS, key[1:], strict=True))
+    known, extra = key[1 : 1 + len(DIMENSIONS)], key[1 + len(DIMENSIONS) :]
+    return key[0], *(value if name in dimensions else "" for name, value in zip(DIMENSIONS, known, strict=True)), *extra
 
 
 def _latest(

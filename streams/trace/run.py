@@ -12,10 +12,12 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.bounds import JoinBounds
 from schemas.codec import decode
+from schemas.dimensions import ExtraDimension
 from schemas.outcomes import Outcome
 from schemas.records import Record
 from schemas.rejects import Rejected
 from schemas.totals import DIMENSIONS, MINUTE_MS, Ledger
+from streams.join.identity import JoinIdentity
 from streams.join.state import CLICKS, IMPRESSIONS, INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -51,6 +53,7 @@ class TraceRequest:
     sink_group: str
     learn_group: str
     dimensions: Sequence[str] = DIMENSIONS
+    extra: Sequence[ExtraDimension] = ()
     from_text: str = ""
     to_text: str = "latest"
     all_partitions: bool = False
@@ -113,6 +116,7 @@ class _Tracing:
                 self._reading,
                 judgement.truth,
                 self._request.dimensions,
+                [dimension.name for dimension in self._request.extra],
                 partition=partition,
                 partitions=self._count,
                 from_text=from_output,
@@ -123,7 +127,7 @@ class _Tracing:
         self._note_gaps(range_, partition, judgement, written)
         traced = self._traced(found, partition, judgement, letters)
         if self._client is not None:
-            totals = [rows.with_row(self._client, each) for each in totals]
+            totals = [rows.with_row(self._client, each, [one.name for one in self._request.extra]) for each in totals]
         return Trace(
             self._id,
             partition,
@@ -166,13 +170,12 @@ class _Tracing:
 
     def _decided(self, partition: int) -> Decided:
         judged: JudgedRange = committed_ranges(self._cluster, self._request.group, [partition])[partition]
-        digest = self._request.bounds.digest(
-            *self._request.dimensions, *self._input_ids, str(self._count), str(self._shards)
-        )
-        if judged.mark.digest != digest:
+        request, topics = self._request, (*self._input_ids, str(self._count), str(self._shards))
+        if judged.mark.digest != JoinIdentity(request.bounds, request.dimensions, request.extra, topics).digest:
             self._not_known.append(
                 "the join ran with other settings than these: give trace its own --window, --skew, --lateness, "
-                "--future, --dedupe, --jump, --negative-rate and --dimensions, or what follows may be wrong"
+                "--future, --dedupe, --jump, --negative-rate, --dimensions and --extra-dimensions, or what follows may "
+                "be wrong"
             )
         highest_ms: dict[str, int] = {}
         last = last_record(self._cluster, "ledger", partition)
@@ -183,7 +186,7 @@ class _Tracing:
                 highest_ms[IMPRESSIONS] = ledger.impressions_watermark_ms + lateness_ms
             if ledger.clicks.held:
                 highest_ms[CLICKS] = ledger.clicks_watermark_ms + lateness_ms
-        return Decided(partition, judged.committed, judged.mark.reached, highest_ms)
+        return Decided(partition, judged.committed, judged.mark.reached, highest_ms, self._request.extra)
 
     def _traced(
         self,

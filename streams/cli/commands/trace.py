@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -17,6 +18,7 @@ from schemas.totals import known_dimensions
 from streams.cli.commands import options
 from streams.cli.commands.verify import options_of_up
 from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse_if_any
+from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.cli.render.escape import escaped, escaped_json
 from streams.cli.render.records_bar import records_bar
 from streams.cli.render.trace import lines, sections
@@ -54,6 +56,7 @@ def trace(
     jump: options.Jump = options.AUTO,
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
+    extra_dimensions: options.ExtraDimensionsFile = None,
     group: Annotated[str, typer.Option(help="The join's consumer group. [default: topic prefix + join]")] = "",
     sink_group: Annotated[str, typer.Option(help="The sink's consumer group. [default: topic prefix + sink]")] = "",
     learn_group: Annotated[
@@ -70,6 +73,8 @@ def trace(
         raise SettingsError(f"IMPRESSION_ID has {len(impression_id)} characters; ids have 1 to {_MAX_ID_CHARS}")
     cluster = kafka_cluster()
     stored = options_of_up(context)
+    if "--extra-dimensions" in stored:
+        extra_dimensions = Path(stored["--extra-dimensions"])
     bounds = options.join_bounds(
         window=stored.get("--window", window),
         skew=stored.get("--skew", skew),
@@ -86,6 +91,7 @@ def trace(
         sink_group=options.plain_name("--sink-group", sink_group or cluster.group("sink")),
         learn_group=options.plain_name("--learn-group", learn_group or cluster.group("learn")),
         dimensions=known_dimensions(options.names(dimensions)),
+        extra=read_extra_dimensions(extra_dimensions),
         from_text=from_,
         to_text=to,
         all_partitions=all_partitions,
