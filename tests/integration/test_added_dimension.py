@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from streams.embedded.stack import Stack
+from streams.kafka.reads import read_log
 from tests.former.write import OPTIONS, PARTITIONS, produce
 from tests.integration.test_upgrade import shown
 from tests.waiting import eventually
@@ -19,6 +21,7 @@ from tests.waiting import eventually
 JOIN = ["--window", "10m"]
 HALF = 300
 # The impressions of the first half end four seconds before.
+CUT_MS = 1_793_492_400_000
 DECLARED = '[dimensions]\nslot = { from = "features.slot", since = 2026-11-01T00:20:00Z }\n'
 
 
@@ -55,6 +58,15 @@ class Running:
         with closing(self.stack.clickhouse.warehouse.connect_to_server()) as client:
             rows = client.query(f"{sql} WHERE impressions > 0 ORDER BY ALL").result_rows
         return [(bool(late), str(slot)) for late, slot in rows]
+
+    def shown_with_slot(self) -> str:
+        """The id of an impression of the second half that has a slot."""
+        for partition in range(PARTITIONS):
+            for record in read_log(self.stack.cluster, "impressions", partition):
+                event = json.loads(record.value or b"{}")
+                if event.get("ts", 0) >= CUT_MS and event.get("features", {}).get("slot") is not None:
+                    return str(event["impression_id"])
+        raise AssertionError("no impression has a slot")
 
 
 @pytest.fixture
@@ -100,5 +112,10 @@ def test_a_dimension_that_is_added_splits_nothing_that_was_counted_before(system
     wanted = [(False, ""), *((True, str(slot)) for slot in range(4))]
     # Some impressions of the second half have no slot, or are late and from before.
     assert [each for each in system.names("minutes") if each != (True, "")] == wanted
+    traced = json.loads(system.clickfold("trace", system.shown_with_slot(), *JOIN, *extra, "--json"))
+    minute = next(each for each in traced["counted"] if each["of"] == "minute")
+    assert minute["names"]["slot"] in set("0123")
+    assert minute["row"]["impressions"] >= minute["total"]["impressions"] > 0
+    assert not [said for said in traced["not_known"] if "other settings" in said]
     system.clickfold("backfill", "--run", "again", *JOIN, *extra)
     assert "differ" not in system.clickfold("compare", "again")
