@@ -26,7 +26,7 @@ from online_models.mixture.layout import (
 )
 from online_models.mixture.marks import mark
 from schemas.compiled import inlined
-from schemas.instructions import prefetch, word
+from schemas.instructions import Int, prefetch, word
 
 # Sizes of a row, in `sizes`: entries without novelties, all entries, categories, pairs.
 PLAIN, WHOLE, CATEGORIES, PAIRS = 0, 1, 2, 3
@@ -47,7 +47,7 @@ assert CACHE_BYTES < _SLOT_BYTES <= 2 * CACHE_BYTES, "three places are within ea
 
 
 @inlined
-def _novelty(seen: np.uint64) -> int:
+def _novelty(seen: np.uint64) -> Int:
     """0 for a category that was never seen, else 1 + the power of two of how often, bounded; from the bits of a double.
 
     How often is a whole number. A double has its power of two, and 1,023, above the 52 bits of its fraction.

@@ -104,7 +104,7 @@ class RowModel(ABC):
     @property
     def nbytes(self) -> int:
         """Bytes of memory the arrays take at most."""
-        return sum(array.nbytes for array in (*self._state(), *self._marks))
+        return sum(array.nbytes for array in self._state()) + sum(marks.nbytes for marks in self._marks)
 
     def fault(self) -> Literal["", "not_finite", "weights"]:
         """What is wrong with the state; empty if nothing is."""
