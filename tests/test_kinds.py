@@ -91,7 +91,7 @@ def test_a_model_says_what_is_wrong_with_its_state(kind: str) -> None:
     model = taught(kind, last=300)
     assert model.fault() == ""
     whole = model._state()[0]
-    before, used = whole.copy(), np.flatnonzero(model._marks[0])
+    before, used = whole.copy(), model._marks[0].used()
     for wrong, fault in ((np.nan, "not_finite"), (np.inf, "not_finite"), (-np.inf, "not_finite")):
         whole[used[3], 1] = wrong
         assert model.fault() == fault
@@ -102,7 +102,7 @@ def test_a_weight_is_in_bounds_up_to_the_bound() -> None:
     from online_models.mixture.layout import ADA_WEIGHT
 
     model = taught("mixture", last=300)
-    used = np.flatnonzero(model._marks[0])
+    used = model._marks[0].used()
     for weight, fault in ((MOST_WEIGHT, ""), (-MOST_WEIGHT, ""), (MOST_WEIGHT * 1.001, "weights")):
         for sign in (1.0, -1.0):
             model._state()[0][used[3], ADA_WEIGHT] = sign * weight

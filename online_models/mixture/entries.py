@@ -23,10 +23,10 @@ from online_models.mixture.layout import (
     SEEN,
     SLOT_COLUMNS,
     SQUARES,
-    UNSAVED,
 )
-from schemas.compiled import inlined, part
-from schemas.instructions import prefetch
+from online_models.mixture.marks import mark
+from schemas.compiled import inlined
+from schemas.instructions import Int, prefetch, word
 
 # Sizes of a row, in `sizes`: entries without novelties, all entries, categories, pairs.
 PLAIN, WHOLE, CATEGORIES, PAIRS = 0, 1, 2, 3
@@ -39,18 +39,20 @@ AHEAD = 2 + 3 * ROW_SLOTS + ROW_PAIRS
 _FETCHED = 12
 # A number that is nearly always 0 is not blown up beyond a thousandfold.
 _LEAST_SCALE = 1e-3
-# Bytes of a line.
+_FRACTION, _POWER_OF_HALF = np.uint64(52), 1_022
+# Bytes of a line, and where the count of rows is.
 _SLOT_BYTES, _PAIR_BYTES = 8 * SLOT_COLUMNS, 8 * PAIR_COLUMNS
+assert SEEN == 0, "it is read at the address of a line"
 assert CACHE_BYTES < _SLOT_BYTES <= 2 * CACHE_BYTES, "three places are within each line that a slot may lie on"
 
 
-@part
-def novelty(seen: float) -> int:
-    """0 for a category that was never seen, else 1 + the power of two of how often, bounded."""
-    power, left = 0, seen
-    while left >= 1.0 and power < NOVELTIES - 1:
-        power, left = power + 1, left * 0.5
-    return power
+@inlined
+def _novelty(seen: np.uint64) -> Int:
+    """0 for a category that was never seen, else 1 + the power of two of how often, bounded; from the bits of a double.
+
+    How often is a whole number. A double has its power of two, and 1,023, above the 52 bits of its fraction.
+    """
+    return max(0, min(NOVELTIES - 1, np.int64(seen >> _FRACTION) - _POWER_OF_HALF))
 
 
 @inlined
@@ -175,7 +177,7 @@ def scale_entries(
     A number is divided by its running root mean square. A `late` row keeps the novelty it was shown with, because at
     that time its own neighbours had not been learned.
     """
-    hashed = len(slots) - 1 - FIELDS * NOVELTIES
+    hashed, address = len(slots) - 1 - FIELDS * NOVELTIES, np.int64(slots.ctypes.data)
     entry_x[0] = 1.0
     entries, new = 1, sizes[turn, PLAIN]
     for slot in range(first, last):
@@ -188,7 +190,7 @@ def scale_entries(
         entry_x[entries] = 1.0
         entries += 1
         if not late:
-            seen[slot] = novelty(slots[category_at[turn, slot - first], SEEN])
+            seen[slot] = _novelty(word(address + category_at[turn, slot - first] * _SLOT_BYTES))
         entry_at[turn, new] = hashed + 1 + field * NOVELTIES + np.int64(seen[slot])
         entry_x[new] = 1.0
         new += 1
@@ -205,6 +207,6 @@ def mark_lines(
 ) -> None:
     """Marks the lines of a row's entries, which include its categories, and of its pairs."""
     for entry in range(sizes[turn, WHOLE]):
-        slot_marks[entry_at[turn, entry]] = UNSAVED
+        mark(slot_marks, entry_at[turn, entry])
     for pair in range(sizes[turn, PAIRS]):
-        pair_marks[pair_at[turn, pair]] = UNSAVED
+        mark(pair_marks, pair_at[turn, pair])

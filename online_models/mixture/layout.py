@@ -127,8 +127,3 @@ INPUTS_SEEN: Final = 8  # linear inputs of all rows
 SHARE: Final = 9  # of each opinion in the mixture
 CARRIED: Final = SHARE + OPINIONS  # sum of these shares over all rows learned
 TOTAL_COLUMNS: Final = CARRIED + OPINIONS
-
-# `marks` of an array, one byte a line: whether it was ever written, and since the last checkpoint.
-UNUSED: Final = 0
-SAVED: Final = 1
-UNSAVED: Final = 2

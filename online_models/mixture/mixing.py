@@ -42,9 +42,15 @@ _RATE, _SHARED = 0.3, 1e-4
 
 @inlined
 def predict_mixture(
-    base: float, counts: float, stacks: np.ndarray, totals: np.ndarray, served: np.ndarray, row: int
+    base: float,
+    counts: float,
+    stacks: np.ndarray,
+    totals: np.ndarray,
+    served: np.ndarray,
+    row: int,
+    chances: np.ndarray,
 ) -> float:
-    """The mixture's probability from the inputs in `served`; leaves the opinions there."""
+    """The mixture's probability from the inputs in `served`; leaves the opinions there, what they say in `chances`."""
     served[row, SERVED_OPINIONS] = base
     served[row, SERVED_OPINIONS + 1] = base + served[row, SERVED_INPUTS]
     served[row, SERVED_OPINIONS + 2] = base + served[row, SERVED_INPUTS + ADA_INPUT]
@@ -56,7 +62,8 @@ def predict_mixture(
         served[row, SERVED_OPINIONS + FIRST_STACK + stack] = log_odds
     mean = 0.0
     for opinion in range(OPINIONS):
-        mean += totals[SHARE + opinion] * probability(served[row, SERVED_OPINIONS + opinion])
+        chances[opinion] = probability(served[row, SERVED_OPINIONS + opinion])
+        mean += totals[SHARE + opinion] * chances[opinion]
     return mean
 
 
@@ -99,14 +106,12 @@ def learn_stacks(
 
 
 @inlined
-def learn_shares(
-    label: int, weight: float, options: np.ndarray, totals: np.ndarray, served: np.ndarray, row: int
-) -> None:
+def learn_shares(label: int, weight: float, options: np.ndarray, totals: np.ndarray, chances: np.ndarray) -> None:
     """The next share of each opinion, by the likelihood it gave the label. One that is not mixed stays at 0."""
     total, opinions = 0.0, 0
     for opinion in range(OPINIONS):
         totals[CARRIED + opinion] += totals[SHARE + opinion]
-        chance = probability(served[row, SERVED_OPINIONS + opinion])
+        chance = chances[opinion]
         likelihood = math.exp(_RATE * weight * math.log(chance if label == 1 else 1.0 - chance))
         totals[SHARE + opinion] *= likelihood
         total += totals[SHARE + opinion]
@@ -118,9 +123,15 @@ def learn_shares(
 
 @inlined
 def reverse_mixing(
-    stacks: np.ndarray, spreads: np.ndarray, totals: np.ndarray, served: np.ndarray, row: int, taken: np.ndarray
+    stacks: np.ndarray,
+    spreads: np.ndarray,
+    totals: np.ndarray,
+    served: np.ndarray,
+    row: int,
+    taken: np.ndarray,
+    chances: np.ndarray,
 ) -> None:
-    """Takes the steps of the stacks back, by their covariance of now, and what the shares learned."""
+    """Takes the steps of the stacks back, by their covariance of now, and what the shares learned from `chances`."""
     for stack in range(STACKS):
         for one in range(WEIGHTS):
             total = spreads[stack, one, INPUTS]
@@ -129,8 +140,8 @@ def reverse_mixing(
             stacks[stack, one] -= total * taken[STACK_STEP + stack]
     sum_of_shares = 0.0
     for opinion in range(OPINIONS):
-        chance = probability(served[row, SERVED_OPINIONS + opinion])
-        totals[SHARE + opinion] /= math.exp(_RATE * taken[SHARE_WEIGHT] * math.log(1.0 - chance))
+        chances[opinion] = probability(served[row, SERVED_OPINIONS + opinion])
+        totals[SHARE + opinion] /= math.exp(_RATE * taken[SHARE_WEIGHT] * math.log(1.0 - chances[opinion]))
         sum_of_shares += totals[SHARE + opinion]
     for opinion in range(OPINIONS):
         totals[SHARE + opinion] /= sum_of_shares

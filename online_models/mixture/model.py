@@ -49,6 +49,7 @@ from online_models.mixture.layout import (
     WITH_FTRL,
     WITH_NOVELTY,
 )
+from online_models.mixture.marks import Marks
 from online_models.mixture.mixing import FIRST_STACK_WEIGHTS, STACK_VARIANCES
 from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
@@ -81,11 +82,19 @@ class Mixture(RowModel):
         self._stacks = np.zeros((STACKS, WEIGHTS))
         self._stacks[:, :INPUTS] = FIRST_STACK_WEIGHTS
         self._spreads = np.array([np.eye(WEIGHTS) * variance for variance in STACK_VARIANCES])
-        self._marks = tuple(np.zeros(len(array), np.uint8) for array in (self._slots, self._pairs))
+        self._marks = tuple(Marks(len(array)) for array in (self._slots, self._pairs))
 
     def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
         columns = (rows.start, rows.keys, rows.values, rows.numbers, rows.fields, rows.seen, rows.served)
-        given = (*columns, rows.predicted, gradients, *self._state(), *self._marks, self._options, *actions)
+        given = (
+            *columns,
+            rows.predicted,
+            gradients,
+            *self._state(),
+            *(each.unsaved for each in self._marks),
+            self._options,
+            *actions,
+        )
         step(*given, *scratch())
 
     def predict(self, rows: Rows) -> np.ndarray:

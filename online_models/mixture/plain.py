@@ -14,7 +14,8 @@ import numpy as np
 from online_models.mixture.actions import CLICKED, KEEP, LEARN, REVERSE, SHOW, Actions
 from online_models.mixture.descent import ALPHA, BETA
 from online_models.mixture.hashing import mixed, probability
-from online_models.mixture.layout import FTRL_ERROR, ROW_SLOTS, UNSAVED
+from online_models.mixture.layout import FTRL_ERROR, ROW_SLOTS
+from online_models.mixture.marks import Marks, mark
 from online_models.mixture.row_model import NO_GRADIENTS, PRIOR_RATE, PRIOR_ROWS, RowModel
 from online_models.mixture.rows import Fields, Rows
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
@@ -110,7 +111,7 @@ def plain_step(
             predicted[row] = chance
         if kind & (LEARN | REVERSE) != 0:
             for entry in range(entries):
-                slot_marks[at[turn, entry]] = UNSAVED
+                mark(slot_marks, at[turn, entry])
         if kind & REVERSE != 0:
             for entry in range(entries):
                 slots[at[turn, entry], _Z] -= gradients[row, FTRL_ERROR] * of[_X, entry]
@@ -153,12 +154,20 @@ class Ftrl(RowModel):
         super().__init__(settings, known)
         self._slots = np.zeros(((1 << settings.slot_bits) + 1, 2))
         self._totals: Final = np.array([PRIOR_ROWS, PRIOR_ROWS * PRIOR_RATE])
-        self._marks = (np.zeros(len(self._slots), np.uint8),)
+        self._marks = (Marks(len(self._slots)),)
 
     def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
         (marks,) = self._marks
         plain_step(
-            rows.start, rows.keys, rows.values, rows.predicted, gradients, *self._state(), marks, *actions, *_scratch()
+            rows.start,
+            rows.keys,
+            rows.values,
+            rows.predicted,
+            gradients,
+            *self._state(),
+            marks.unsaved,
+            *actions,
+            *_scratch(),
         )
 
     def _state(self) -> tuple[np.ndarray, np.ndarray]:

@@ -11,12 +11,13 @@ import xxhash
 
 from online_models.features import Shown
 from online_models.mixture.actions import Actions, after_delay, shown_only
-from online_models.mixture.layout import GRADIENT_COLUMNS, SAVED, UNSAVED, UNUSED
+from online_models.mixture.layout import GRADIENT_COLUMNS
+from online_models.mixture.marks import Marks
 from online_models.mixture.rows import Fields, Rows, rows_of
 from online_models.mixture.selection import Selection
 from online_models.mixture.settings import DEFAULTS, MixtureSettings
 from online_models.mixture.snapshot import decode_snapshot, encode_snapshot
-from online_models.turns import EVERYTHING, TURNS, Turn
+from online_models.turns import EVERYTHING, Turn
 from schemas.codec import encode
 from schemas.errors import DamagedState
 
@@ -46,8 +47,8 @@ class RowModel(ABC):
         self.known = Fields() if known is None else known
         self.selection = Selection(settings, self.known, reserve=known is None)
         self._waiting = Rows.none()
-        # Of the first arrays of the state, a byte for each line: SAVED, UNSAVED, or UNUSED and zero.
-        self._marks: tuple[np.ndarray, ...] = ()
+        # Those of the first arrays of the state. A line that is not marked is zero.
+        self._marks: tuple[Marks, ...] = ()
 
     @abstractmethod
     def act(self, rows: Rows, actions: Actions, gradients: np.ndarray = NO_GRADIENTS) -> None:
@@ -103,7 +104,7 @@ class RowModel(ABC):
     @property
     def nbytes(self) -> int:
         """Bytes of memory the arrays take at most."""
-        return sum(array.nbytes for array in (*self._state(), *self._marks))
+        return sum(array.nbytes for array in self._state()) + sum(marks.nbytes for marks in self._marks)
 
     def fault(self) -> Literal["", "not_finite", "weights"]:
         """What is wrong with the state; empty if nothing is."""
@@ -122,7 +123,7 @@ class RowModel(ABC):
         none = tuple(array[:0] for array in state)
         yield (*none[:marked], *state[marked:])
         for number, marks in enumerate(self._marks):
-            lines = np.flatnonzero(marks != UNUSED)
+            lines = marks.used()
             for start in range(0, len(lines), _BLOCK):
                 yield *none[:number], state[number][lines[start : start + _BLOCK]], *none[number + 1 :]
 
@@ -132,11 +133,7 @@ class RowModel(ABC):
 
     def snapshot(self, turn: Turn = EVERYTHING) -> bytes:
         """The whole state, canonical: equal states give equal bytes. With a turn: the lines that it selects."""
-        lines = []
-        for marks in self._marks:
-            chosen, its = marks == UNSAVED, slice(turn.part, None, None if turn.part is None else TURNS)
-            chosen[its] = marks[its] != UNUSED
-            lines.append(np.flatnonzero(chosen))
+        lines = [marks.due(turn) for marks in self._marks]
         return encode_snapshot(
             {"kind": self.kind, **self.config()}, (*self._state(), self.known.hashes, *self._waiting.columns()), lines
         )
@@ -144,7 +141,7 @@ class RowModel(ABC):
     def saved(self) -> None:
         """What `snapshot` would give now is saved."""
         for marks in self._marks:
-            np.minimum(marks, SAVED, out=marks)
+            marks.saved()
 
     def restore(self, *saved: bytes) -> None:
         """Takes the state of a snapshot, or of snapshots by turns in their order, in place of what was learned.
@@ -159,11 +156,11 @@ class RowModel(ABC):
         last, marked = every[-1], len(self._marks)
         for number, (own, marks) in enumerate(zip(state, self._marks, strict=False)):
             # Only what is in use, because the other lines take no memory until they are written.
-            own[marks != UNUSED] = 0.0
-            marks[:] = UNUSED
+            own[marks.used()] = 0.0
+            marks.clear()
             for found in every:
                 own[found[number].numbers] = found[number].cells
-                marks[found[number].numbers] = SAVED
+                marks.add_saved(found[number].numbers)
         for own, kept in zip(self._state()[marked:], last[marked:], strict=False):
             own[...] = kept.whole()
         self.known.take(last[len(state) - 1].whole())

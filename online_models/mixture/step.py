@@ -49,6 +49,7 @@ from online_models.mixture.layout import (
     MOST_CROSSES,
     NOVELTY_INPUT,
     NUMBERS,
+    OPINIONS,
     PAIR_INPUT,
     PAIR_STRIDE,
     PARENT_ERROR,
@@ -99,6 +100,7 @@ _SCRATCH: Final[dict[str, tuple[str, tuple[int, ...]]]] = {
     "margins": ("f8", (PRIORS + 1,)),
     "variances": ("f8", (PRIORS,)),
     "inputs": ("f8", (INPUTS,)),
+    "chances": ("f8", (OPINIONS,)),
     "moved": ("f8", (WEIGHTS,)),
     "begins": ("i8", (FIELDS,)),
     "ends": ("i8", (FIELDS,)),
@@ -170,6 +172,7 @@ def step(
     margins: np.ndarray,
     variances: np.ndarray,
     inputs: np.ndarray,
+    chances: np.ndarray,
     moved: np.ndarray,
     begins: np.ndarray,
     ends: np.ndarray,
@@ -257,7 +260,7 @@ def step(
             served[row, SERVED_INPUTS + MAIN_INPUT] = sums[0]
             served[row, SERVED_INPUTS + NOVELTY_INPUT] = sums[1]
             served[row, SERVED_INPUTS + PAIR_INPUT] = sums[2]
-            mixed = predict_mixture(base, counts, stacks, totals, served, row)
+            mixed = predict_mixture(base, counts, stacks, totals, served, row, chances)
             if not late:
                 predicted[row] = mixed
         if kind & (LEARN | REVERSE) != 0:
@@ -267,7 +270,7 @@ def step(
         if kind & REVERSE != 0:
             for column in range(GRADIENT_COLUMNS):
                 taken[column] = gradients[row, column]
-            reverse_mixing(stacks, spreads, totals, served, row, taken)
+            reverse_mixing(stacks, spreads, totals, served, row, taken, chances)
             totals[BIAS] += BIAS_RATE * taken[COUNT_ERROR] / math.sqrt(totals[BIAS_GRADIENT])
             reverse_pairs(turn, weight, pairs, counted, pair_at, pair_cross, sizes, pair_values, taken)
             reverse_counts(
@@ -294,7 +297,7 @@ def step(
         # By the mean weight, so that a mixture learns at the same pace whatever a row stands for.
         relative = weight * totals[LEARNED] / totals[ROW_WEIGHT]
         fetch_some(ahead)
-        learn_shares(label, relative, options, totals, served, row)
+        learn_shares(label, relative, options, totals, chances)
         learn_stacks(base, label, relative, stacks, spreads, served, row, moved, taken, ahead)
         error = (probability(counts) - label) * weight
         totals[BIAS_GRADIENT] += error * error
