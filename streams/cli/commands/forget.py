@@ -12,8 +12,9 @@ import typer
 
 from schemas.clickhouse.queries import Table
 from schemas.errors import SettingsError
+from streams.cli.beside_up import options_beside_up
 from streams.cli.commands import options
-from streams.cli.connections import clickhouse_client, join_options_of_up, kafka_cluster
+from streams.cli.connections import clickhouse_client, kafka_cluster
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import DASH, count
 from streams.cli.render.records_bar import records_bar
@@ -30,6 +31,7 @@ _KEPT = {"where": "String", "holds": "String", "records": "String", "kept until,
 
 
 def forget(
+    context: typer.Context,
     user: Annotated[
         list[str] | None,
         typer.Option(help="Id of a user, as in `user_id`; may be repeated. None: those of before, again."),
@@ -65,7 +67,7 @@ def forget(
     names = [_as_stored(name, hash_with) for name in (*(user or ()), *(_lines(users) if users else ()))]
     hashes = {user_hash(name) for name in names}
     now_ms = time.time_ns() // 1_000_000
-    of_up = join_options_of_up()
+    of_up = options_beside_up(context)
     bounds = options.join_bounds(
         window=of_up.get("--window", window),
         skew=of_up.get("--skew", skew),

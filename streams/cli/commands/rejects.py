@@ -13,8 +13,8 @@ import msgspec
 import orjson
 import typer
 
+from streams.cli.beside_up import options_beside_up
 from streams.cli.commands import options
-from streams.cli.commands.verify import options_of_up
 from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
 from streams.cli.mapping import read_mapping_file
@@ -117,7 +117,7 @@ def redrive(
         work = Redrive(
             cluster,
             mender,
-            lateness_ms=options.duration_ms("--lateness", options_of_up(context).get("--lateness", lateness)),
+            lateness_ms=options.duration_ms("--lateness", options_beside_up(context).get("--lateness", lateness)),
             dry_run=dry_run,
             older=older,
         )

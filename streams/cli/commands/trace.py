@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,10 +13,9 @@ import typer
 
 from schemas.errors import SettingsError
 from schemas.totals import known_dimensions
+from streams.cli.beside_up import bounds_beside_up, extra_beside_up
 from streams.cli.commands import options
-from streams.cli.commands.verify import options_of_up
 from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse_if_any
-from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.cli.render.escape import escaped, escaped_json
 from streams.cli.render.records_bar import records_bar
 from streams.cli.render.trace import lines, sections
@@ -72,31 +69,27 @@ def trace(
     if not impression_id or len(impression_id) > _MAX_ID_CHARS:
         raise SettingsError(f"IMPRESSION_ID has {len(impression_id)} characters; ids have 1 to {_MAX_ID_CHARS}")
     cluster = kafka_cluster()
-    stored = options_of_up(context)
-    if "--extra-dimensions" in stored:
-        extra_dimensions = Path(stored["--extra-dimensions"])
-    bounds = options.join_bounds(
-        window=stored.get("--window", window),
-        skew=stored.get("--skew", skew),
-        lateness=stored.get("--lateness", lateness),
-        future=future,
-        dedupe=dedupe,
-        negative_rate=float(stored.get("--negative-rate", negative_rate)),
-        jump_ms=options.jump_ms(jump),
-    )
     request = TraceRequest(
         impression_id=impression_id,
-        bounds=bounds,
+        bounds=bounds_beside_up(
+            *(context, cluster),
+            window=window,
+            skew=skew,
+            lateness=lateness,
+            future=future,
+            dedupe=dedupe,
+            negative_rate=negative_rate,
+            jump=jump,
+        ),
         group=options.plain_name("--group", group or cluster.group("join")),
         sink_group=options.plain_name("--sink-group", sink_group or cluster.group("sink")),
         learn_group=options.plain_name("--learn-group", learn_group or cluster.group("learn")),
         dimensions=known_dimensions(options.names(dimensions)),
-        extra=read_extra_dimensions(extra_dimensions),
+        extra=extra_beside_up(context, extra_dimensions),
         from_text=from_,
         to_text=to,
         all_partitions=all_partitions,
     )
-    request = replace(request, bounds=options.judged_as_in(cluster, bounds, jump=jump))
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(clickhouse_errors_as_sentences())
         warehouse = warehouse_if_any()

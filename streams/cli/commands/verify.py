@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -15,14 +13,13 @@ import typer
 from rich.console import Console
 
 from schemas.errors import SettingsError
+from streams.cli.beside_up import bounds_beside_up, extra_beside_up, options_beside_up
 from streams.cli.commands import options
 from streams.cli.connections import (
     clickhouse_errors_as_sentences,
-    join_options_of_up,
     kafka_cluster,
     warehouse_if_any,
 )
-from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.cli.render.escape import escaped, escaped_json
 from streams.cli.render.records_bar import records_bar
 from streams.kafka.admin import Admin
@@ -76,23 +73,20 @@ def verify(
     `clickfold up`, the bounds that are not given are those that it was given.
     """
     cluster = kafka_cluster()
-    stored = options_of_up(context)
-    if "--extra-dimensions" in stored:
-        extra_dimensions = Path(stored["--extra-dimensions"])
-    bounds = options.join_bounds(
-        window=stored.get("--window", window),
-        skew=stored.get("--skew", skew),
-        lateness=stored.get("--lateness", lateness),
-        future=future,
-        dedupe=dedupe,
-        negative_rate=float(stored.get("--negative-rate", negative_rate)),
-        jump_ms=options.jump_ms(jump),
-    )
     request = VerifyRequest(
-        bounds=bounds,
+        bounds=bounds_beside_up(
+            *(context, cluster),
+            window=window,
+            skew=skew,
+            lateness=lateness,
+            future=future,
+            dedupe=dedupe,
+            negative_rate=negative_rate,
+            jump=jump,
+        ),
         group=options.plain_name("--group", group or cluster.group("join")),
         dimensions=options.names(dimensions),
-        extra=read_extra_dimensions(extra_dimensions),
+        extra=extra_beside_up(context, extra_dimensions),
         partitions=_numbers(partitions) if partitions else None,
         from_text=from_,
         to_text=to,
@@ -100,7 +94,6 @@ def verify(
         wait_s=options.duration_ms("--wait", wait) / 1_000,
         max_shown=rows,
     )
-    request = replace(request, bounds=options.judged_as_in(cluster, bounds, jump=jump))
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(clickhouse_errors_as_sentences())
         warehouse = warehouse_if_any()
@@ -123,7 +116,7 @@ def verify(
         agree = not any(check.differing for check in checks)
     else:
         console = Console()
-        if stored:
+        if stored := options_beside_up(context):
             console.print(f"With {' '.join(map(' '.join, stored.items()))}, as `clickfold up` was given.", style="dim")
         agree = show_checks(checks, console)
         judged = ", ".join(f"{count:,} {log}" for log, count in verification.events.items())
@@ -132,18 +125,6 @@ def verify(
             console.print(f"{name}: not compared, because none is configured and none runs here.", style="dim")
     if not agree:
         raise typer.Exit(1)
-
-
-def options_of_up(context: typer.Context) -> dict[str, str]:
-    """The join's options that `clickfold up` was given, without those that this command was given."""
-    return {option: text for option, text in join_options_of_up().items() if not _given(context, option)}
-
-
-def _given(context: typer.Context, option: str) -> bool:
-    """Whether the user gave an option."""
-    source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
-    # By name: typer does not export the type.
-    return source is not None and source.name != "DEFAULT"
 
 
 def show_checks(checks: Sequence[Check], console: Console) -> bool:
