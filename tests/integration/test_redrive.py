@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.codec import decode, encode
+from schemas.errors import Transient
 from schemas.outcomes import Outcome
 from schemas.rejects import Reason, Redriven, rejected
 from streams.embedded.broker import Broker
@@ -24,9 +25,10 @@ from streams.kafka.reads import read_all, read_log
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import read_mapping
-from streams.mapping.mending import Mender
+from streams.mapping.mending import Mended, Mender
 from streams.redrive.letters import Letters, Spot
 from streams.redrive.run import Redrive, Redriving
+from streams.redrive.sending import Sending, ToSend
 from tests.factories import T0, click_json, impression_json
 from tests.integration.test_join_worker import PARTITIONS, folded, produced, start_worker
 from tests.waiting import PATIENCE_S, eventually
@@ -240,6 +242,22 @@ def test_what_kafka_no_longer_has_is_listed_as_gone(alone: Any) -> None:
     assert "has no record there any more" in whys[f"{topic}500"]
     assert "does not exist any more" in whys["no-such-topic0"]
     assert "another record is there now" in whys[f"{topic}0"]
+
+
+def test_redrive_that_another_one_fenced_sends_nothing(alone: Any) -> None:
+    cluster: Cluster = alone.cluster
+    topic = cluster.topic("impressions")
+    good = Mended("impressions", b"a", impression_json("a", T0), T0)
+    batch = [ToSend(letter_of(topic, 3, b"x"), good, java_partition(b"a", PARTITIONS))]
+    first, second = Sending(cluster), Sending(cluster)
+    assert second.send(batch, mapping="") == 1
+    # It read what was redriven before the other one sent.
+    assert first.done == set()
+    with pytest.raises(Transient, match="sends none twice"):
+        first.send(batch, mapping="")
+    third = Sending(cluster)
+    assert third.send(batch, mapping="") == 0
+    assert len(by_key(cluster, "impressions", b"a")) == len(read_all(cluster, "redriven", 0)) == 1
 
 
 def test_conflict_and_records_of_clickfolds_own_topics_are_not_sent_again(alone: Any) -> None:

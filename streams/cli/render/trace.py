@@ -91,6 +91,8 @@ def _record(record: TracedRecord, lateness: str) -> Iterator[str]:
     if record.gone:
         yield "found by its dead letter, which keeps the first KiB; the record itself was not read"
     yield _fate(record.fate, record.input, lateness)
+    if record.fate.redriven_ms is not None:
+        yield f"mended and sent again at {moment_ms(record.fate.redriven_ms)}, by `clickfold rejects redrive`"
 
 
 def _fields(event: Mapping[str, Any]) -> str:
