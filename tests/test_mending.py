@@ -78,6 +78,12 @@ def test_record_of_another_topic_becomes_all_that_its_conditions_take() -> None:
     assert logs(mender().mend(None, orjson.dumps({**SHOWN, "click": "k"}))) == ["impressions", "clicks"]
 
 
+def test_record_that_is_good_as_it_is_needs_no_mapping() -> None:
+    value = impression_json("a", T0)
+    assert mender().mend("impressions", value) == [Mended("impressions", b"a", value, T0)]
+    assert isinstance(mender().mend(None, value), NotMended)
+
+
 def test_half_of_a_record_is_not_sent() -> None:
     found = mender().mend(None, orjson.dumps({"id": "a", "at": T0 // 1_000, "click": "k", "price": "free"}))
     assert isinstance(found, NotMended)

@@ -36,13 +36,22 @@ class Mender:
     def mend(self, log: str | None, value: bytes | None) -> list[Mended] | NotMended:
         """The records that a value gives. `log` is the input that it came in, None for another topic.
 
-        From another topic a record may give one of each input. Never an empty list.
+        From another topic a record may give one of each input. Never an empty list. A record of an input that the
+        mapping cannot use and that is good as it is stays so.
         """
         if not self._inputs:
             if log is None:
                 return NotMended("it is of no input, so only a mapping can make one of it: give --map")
             found = _read(log, value)
             return found if isinstance(found, NotMended) else [found]
+        made = self._mapped(log, value)
+        if isinstance(made, NotMended) and log is not None:
+            # Late, or under another key, and of clickfold's own form.
+            found = _read(log, value)
+            return made if isinstance(found, NotMended) else [found]
+        return made
+
+    def _mapped(self, log: str | None, value: bytes | None) -> list[Mended] | NotMended:
         if log is not None and log not in self._inputs:
             return NotMended(f"the mapping has no table for {log}")
         if value is None:

@@ -125,6 +125,9 @@ class Redrive:
             if isinstance(mended, NotMended):
                 self._refuse(letter, mended.detail)
                 continue
+            if letter.reason in _UNCHANGED and any(each.value == original.value for each in mended):
+                self._refuse(letter, _UNCHANGED[letter.reason])
+                continue
             for each in mended:
                 to_send = ToSend(letter, each, self._homes.partition(each.log, each.key))
                 watermark_ms = watermarks.get((each.log, to_send.partition), each.ts_ms)

@@ -23,13 +23,14 @@ class Fate(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `name`: `accepted`, `duplicate`, a reason of `ads.rejects`, `held` (it waits for confirmation) or `not_read` (the
     join has not committed so far). `detail` is that of the dead letter. `letter`: where that is; None without one.
-    `twin`: the offset of the earlier record with the same id.
+    `twin`: the offset of the earlier record with the same id. `redriven_ms`: when it was sent again, mended.
     """
 
     name: str
     detail: str = ""
     letter: Place | None = None
     twin: int | None = None
+    redriven_ms: EventMs | None = None
 
 
 class TracedRecord(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from schemas.codec import decode
 from schemas.dimensions import ExtraDimension
 from schemas.outcomes import Outcome
 from schemas.records import Record
-from schemas.rejects import Rejected
+from schemas.rejects import Redriven, Rejected
 from schemas.totals import DIMENSIONS, MINUTE_MS, Ledger
 from streams.join.identity import JoinIdentity
 from streams.join.state import CLICKS, IMPRESSIONS, INPUTS
@@ -78,7 +78,7 @@ class _Tracing:
     def __init__(self, cluster: Cluster, request: TraceRequest, client: Client | None, reading: Reading) -> None:
         self._cluster, self._request, self._client, self._reading = cluster, request, client, reading
         admin = Admin(cluster)
-        self._count = admin.check(INPUTS, ("outcomes", "totals", "campaign_totals", "rejects", "ledger"))
+        self._count = admin.check(INPUTS, ("outcomes", "totals", "campaign_totals", "rejects", "redriven", "ledger"))
         self._shards = admin.partition_counts()[cluster.topic("outcomes")]
         self._input_ids = admin.topic_ids(INPUTS)
         self._id = request.impression_id
@@ -205,12 +205,22 @@ class _Tracing:
                 fate = judgement.fates[log, record.offset] if at == partition else _elsewhere(letter)
                 traced.append(_traced(log, Place(topic, at, record.offset, record.record_ts_ms), record, fate))
         roles = {self._cluster.topic(log): log for log in INPUTS}
+        sent_ms = self._redriven_ms() if letters else {}
+        traced = [_with_redriven(each, sent_ms) for each in traced]
         for dead, place in by_place.values():
             original = Place(dead.topic, dead.partition, dead.offset, dead.record_ts_ms)
             fate = Fate(str(dead.reason), dead.detail, place)
             text = dead.prefix[:_TEXT_BYTES].decode(errors="replace")
-            traced.append(TracedRecord(roles.get(dead.topic, ""), original, None, None, text, fate, gone=True))
+            gone = TracedRecord(roles.get(dead.topic, ""), original, None, None, text, fate, gone=True)
+            traced.append(_with_redriven(gone, sent_ms))
         return traced
+
+    def _redriven_ms(self) -> dict[tuple[str, int, int], int]:
+        """By topic, partition and offset of an original, when it was redriven."""
+        range_ = self._reading.range(("redriven",), "earliest", partitions=1)
+        found = self._reading.matching("redriven", range_, [0], lambda record: record.value is not None)
+        sent = (decode(record.value or b"", Redriven) for _, record in found)
+        return {(each.topic, each.partition, each.offset): each.redriven_ms for each in sent}
 
     # ---- what was written -------------------------------------------------------------------------------------------
 
@@ -276,6 +286,14 @@ def _traced(log: str, place: Place, record: Record, fate: Fate) -> TracedRecord:
     text = (record.value or b"")[:_TEXT_BYTES].decode(errors="replace")
     key = record.key.decode(errors="replace") if record.key is not None else None
     return TracedRecord(log, place, key, fields, text, fate)
+
+
+def _with_redriven(record: TracedRecord, sent_ms: Mapping[tuple[str, int, int], int]) -> TracedRecord:
+    place = record.place
+    at_ms = sent_ms.get((place.topic, place.partition, place.offset))
+    if at_ms is None:
+        return record
+    return msgspec.structs.replace(record, fate=msgspec.structs.replace(record.fate, redriven_ms=at_ms))
 
 
 def _elsewhere(letter: tuple[Rejected, Place] | None) -> Fate:

@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.codec import decode, encode
+from schemas.errors import Transient
 from schemas.outcomes import Outcome
 from schemas.rejects import Reason, Redriven, rejected
 from streams.embedded.broker import Broker
@@ -24,9 +25,10 @@ from streams.kafka.reads import read_all, read_log
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import read_mapping
-from streams.mapping.mending import Mender
+from streams.mapping.mending import Mended, Mender
 from streams.redrive.letters import Letters, Spot
 from streams.redrive.run import Redrive, Redriving
+from streams.redrive.sending import Sending, ToSend
 from tests.factories import T0, click_json, impression_json
 from tests.integration.test_join_worker import PARTITIONS, folded, produced, start_worker
 from tests.waiting import PATIENCE_S, eventually
@@ -134,7 +136,7 @@ def by_key(cluster: Cluster, role: str, key: bytes) -> list[bytes | None]:
 def test_dead_letters_are_redriven_once_and_joined(refused: World) -> None:
     cluster = refused.cluster
     planned = refused.redrive(mender(), dry_run=True)
-    assert (dict(planned.sent), refused.redriven()) == ({"impressions": 1, "clicks": 1}, [])
+    assert (dict(planned.sent), refused.redriven()) == ({"impressions": 2, "clicks": 1}, [])
     listed = refused.command("list", "--json")
     groups = {(each["topic"], each["reason"]): each for each in orjson.loads(listed.stdout)}
     assert groups["redrive.impressions", "undecodable"]["count"] == 2
@@ -142,14 +144,12 @@ def test_dead_letters_are_redriven_once_and_joined(refused: World) -> None:
     assert "map guess" in groups["redrive.impressions", "undecodable"]["remedy"]
 
     found = refused.redrive(mender())
-    assert dict(found.sent) == {"impressions": 1, "clicks": 1}
-    # What is no JSON, what has another form than the mapping expects, and what has no value.
+    # The one under another key is good as it is.
+    assert dict(found.sent) == {"impressions": 2, "clicks": 1}
     assert {reason: each.records for reason, each in found.refused.items()} == {
         Reason.UNDECODABLE: 1,
-        Reason.KEY: 1,
         Reason.TOMBSTONE: 1,
     }
-    assert dict(refused.redrive().sent) == {"impressions": 1}
     again = [refused.redrive(own) for own in (mender(), Mender())]
     assert [(dict(each.sent), each.before) for each in again] == [({}, 3), ({}, 3)]
     refused.settled()
@@ -242,6 +242,22 @@ def test_what_kafka_no_longer_has_is_listed_as_gone(alone: Any) -> None:
     assert "another record is there now" in whys[f"{topic}0"]
 
 
+def test_redrive_that_another_one_fenced_sends_nothing(alone: Any) -> None:
+    cluster: Cluster = alone.cluster
+    topic = cluster.topic("impressions")
+    good = Mended("impressions", b"a", impression_json("a", T0), T0)
+    batch = [ToSend(letter_of(topic, 3, b"x"), good, java_partition(b"a", PARTITIONS))]
+    first, second = Sending(cluster), Sending(cluster)
+    assert second.send(batch, mapping="") == 1
+    # It read what was redriven before the other one sent.
+    assert first.done == set()
+    with pytest.raises(Transient, match="sends none twice"):
+        first.send(batch, mapping="")
+    third = Sending(cluster)
+    assert third.send(batch, mapping="") == 0
+    assert len(by_key(cluster, "impressions", b"a")) == len(read_all(cluster, "redriven", 0)) == 1
+
+
 def test_conflict_and_records_of_clickfolds_own_topics_are_not_sent_again(alone: Any) -> None:
     cluster: Cluster = alone.cluster
     value = impression_json("twice", T0)
@@ -257,6 +273,9 @@ def test_conflict_and_records_of_clickfolds_own_topics_are_not_sent_again(alone:
     ]
     _, found = alone(letters)
     assert (dict(found.sent), found.refused.keys()) == ({}, {Reason.CONFLICT, Reason.UNWRITABLE})
+    # This mapping has no use for it, so it would be sent as it is: the same conflict again.
+    work = Redrive(cluster, mender(), lateness_ms=5_000)
+    assert work.run(letters).refused[Reason.CONFLICT].detail.startswith("the same id came before")
 
 
 def test_record_below_the_watermark_is_older_and_sent_only_if_told(refused: World) -> None:

@@ -16,6 +16,8 @@ import xxhash
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer, TopicPartition
 
+from schemas.codec import encode
+from schemas.rejects import Reason, Redriven
 from streams.cli.render.trace import lines, sections
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
@@ -216,8 +218,8 @@ def test_click_without_impression_is_an_orphan(run: Traced) -> None:
 
 def test_late_impression_is_refused_with_the_record_that_was_ahead_and_its_click_is_an_orphan(run: Traced) -> None:
     words = run.words("late")
-    assert f"rejected as late: ts {T0 + 1} was below the watermark of its log: the record at offset" in words
-    assert "is 99999 ms ahead of it; the lateness allows 5s; dead letter trace.rejects[0] offset" in words
+    assert "rejected as late: 1m 39.999s behind the record at offset" in words
+    assert "of its log, which is of 2023-11-14 22:15:00.000; the lateness allows 5s; dead letter trace.rejects" in words
     assert "orphan, not billed: its impression was not accepted (late, trace.impressions[" in words
 
 
@@ -233,6 +235,17 @@ def test_malformed_record_is_shown_with_what_is_wrong(run: Traced) -> None:
     (record,) = run.trace("malformed").records
     assert (record.event, record.fate.name) == (None, "undecodable")
     assert 'value: {"impression_id":"malformed","ts":' in run.words("malformed")
+
+
+def test_record_that_was_redriven_says_so(run: Traced) -> None:
+    (record,) = run.trace("malformed").records
+    where = record.place
+    sent = Redriven(where.topic, where.partition, where.offset, "impressions", 0, Reason.UNDECODABLE, T0, T0 + 60_000)
+    producer = Producer(client_settings(run.cluster, **EXACT_DELIVERY))
+    producer.produce(run.cluster.topic("redriven"), encode(sent))
+    assert producer.flush(PATIENCE_S) == 0
+    run.traces.pop("malformed")
+    assert "mended and sent again at 2023-11-14 22:14:20.000, by `clickfold rejects redrive`" in run.words("malformed")
 
 
 def test_record_under_another_key_is_found_in_all_partitions(run: Traced) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ _FATES: Final = {
     "held": "it waits: its time is far ahead of its log, and too few later records have confirmed it",
     "elsewhere": "in another partition than this id is joined in: the join cannot bring the two together",
 }
+# As the join says which record moved the watermark so far.
+_AHEAD: Final = re.compile(r"the record at offset (\d+), with ts (\d+), is (\d+) ms ahead of it")
 # Below it words would be cut.
 _NARROWEST: Final = 60
 _MICROS: Final = ("price_micros", "bid_micros", "spend_micros", "attributed_spend_micros", "expected_spend_micros")
@@ -91,6 +94,8 @@ def _record(record: TracedRecord, lateness: str) -> Iterator[str]:
     if record.gone:
         yield "found by its dead letter, which keeps the first KiB; the record itself was not read"
     yield _fate(record.fate, record.input, lateness)
+    if record.fate.redriven_ms is not None:
+        yield f"mended and sent again at {moment_ms(record.fate.redriven_ms)}, by `clickfold rejects redrive`"
 
 
 def _fields(event: Mapping[str, Any]) -> str:
@@ -106,8 +111,18 @@ def _fate(fate: Fate, log: str, lateness: str) -> str:
         return f"duplicate {copy}: the same {own} with the same content; it changes nothing"
     twin = f" (offset {fate.twin})" if fate.twin is not None else ""
     where = f"; dead letter {spot(fate.letter)}" if fate.letter is not None else "; no dead letter of it was found"
-    allowed = f"; the lateness allows {lateness}" if fate.name == Reason.LATE else ""
-    return f"rejected as {fate.name}: {fate.detail or 'no detail'}{twin}{allowed}{where}"
+    if fate.name == Reason.LATE:
+        return f"rejected as late: {_late(fate.detail)}; the lateness allows {lateness}{where}"
+    return f"rejected as {fate.name}: {fate.detail or 'no detail'}{twin}{where}"
+
+
+def _late(detail: str) -> str:
+    """The detail of a late record's dead letter, with times and spans as people read them."""
+    ahead = _AHEAD.search(detail)
+    if ahead is None:
+        return detail
+    offset, ts_ms, behind_ms = map(int, ahead.groups())
+    return f"{span_ms(behind_ms)} behind the record at offset {offset} of its log, which is of {moment_ms(ts_ms)}"
 
 
 def _impression(decision: ImpressionDecision, trace: Trace) -> Iterator[str]:
