@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from schemas.codec import encode
+from schemas.errors import Transient
 from schemas.outcomes import Outcome
 from schemas.totals import HOUR_MS
 from streams.erasure.kept import gone_by_ms, state_until_ms
+from streams.erasure.warehouse import erase
 from streams.mapping.values import hashed
 from streams.warehouse.forgotten import LOOK_EVERY_S, ForgottenUsers, user_hash
 from streams.warehouse.rows import Rows, rows_of
@@ -106,6 +108,22 @@ DAY_MS = 24 * HOUR_MS
 )
 def test_record_is_gone_after_retention_and_segment_or_never(config: dict[str, str], until_ms: int | None) -> None:
     assert gone_by_ms(config, T0_MS) == until_ms
+
+
+class Stuck:
+    """A ClickHouse that cannot write a part."""
+
+    def query(self, sql: str) -> Any:
+        found = [(1, 1, "Code: 243. Not enough space")] if "system.mutations" in sql else [(user_hash("ann"), 3)]
+        return SimpleNamespace(result_rows=found)
+
+    def command(self, sql: str, settings: object) -> None:
+        assert "UPDATE user_hash = 0" in sql
+
+
+def test_part_that_cannot_be_written_is_said() -> None:
+    with pytest.raises(Transient, match="cannot take users out of outcome_rows: Code: 243"):
+        erase(Stuck())  # type: ignore[arg-type]  # it has the two methods
 
 
 def test_state_has_an_impression_for_seven_thirds_of_the_longer_horizon() -> None:

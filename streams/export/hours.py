@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What is kept in memory before it is written to disk, and what is sorted at once. Sorting takes about three times it.
 _MOST_BYTES: Final = 64 << 20
-_SORTED_BYTES: Final = 192 << 20
+_SORTED_BYTES: Final = 128 << 20
 
 
 class Hours:
