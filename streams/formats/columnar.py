@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -57,17 +57,16 @@ class Columns:
             raise Damaged(str(error)) from error
         self.names: list[str] = list(schema.names)
 
-    def batches(self, wanted: Sequence[str] | None, most: int) -> Iterator[tuple[dict[str, Sequence[Any]], int]]:
-        """Columns by name, and the number of rows; `wanted` names the columns, None for all. Raises Damaged."""
+    def batches(self, wanted: Sequence[str] | None, most: int) -> Iterator[Any]:
+        """Batches of Arrow of at most so many rows; `wanted` names the columns, None for all. Raises Damaged."""
         import pyarrow as pa
 
         names = [name for name in self.names if wanted is None or name in wanted]
         try:
             for batch in self._batches(names, most):
                 for start in range(0, batch.num_rows, most):
-                    part = batch.slice(start, most)
-                    yield {name: _values(part.column(name)) for name in names}, part.num_rows
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                    yield batch.slice(start, most)
+        except (pa.ArrowException, OSError) as error:
             raise Damaged(str(error)) from error
 
     def _batches(self, names: list[str], most: int) -> Iterator[Any]:
@@ -81,6 +80,35 @@ class Columns:
         else:
             for place in range(self._file.num_record_batches):
                 yield self._file.get_batch(place)
+
+
+class PythonColumns(Mapping[str, Sequence[Any]]):
+    """The columns of a batch by name, as Python has their values; each is made when it is asked for.
+
+    Raises Damaged when a text is not UTF-8.
+    """
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+        self._made: dict[str, Sequence[Any]] = {}
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        import pyarrow as pa
+
+        if name not in self._made:
+            if name not in self.batch.schema.names:
+                raise KeyError(name)
+            try:
+                self._made[name] = _values(self.batch.column(name))
+            except (pa.ArrowException, UnicodeDecodeError) as error:
+                raise Damaged(str(error)) from error
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.batch.schema.names)
+
+    def __len__(self) -> int:
+        return len(self.batch.schema.names)
 
 
 def _import_pyarrow(kind: str) -> None:

@@ -26,6 +26,7 @@ from streams.formats.damage import Damaged
 from streams.formats.texts import batches, texts_of
 from streams.inputs.opening import STDIN, Copy, Source, as_given
 from streams.inputs.order import Order
+from streams.inputs.own_columns import own_events
 from streams.inputs.refusals import why
 from streams.inputs.rows import Count, own_compiled, plain_lines, rows_of
 from streams.inputs.unmapped import Unmapped
@@ -212,7 +213,7 @@ class FileLog:
             if is_first and (wrong := mapping.never_matching(batch.rows)):
                 raise SettingsError(f"{source.subject}: {'; '.join(map(str, wrong))}")
             is_first = False
-            events = mapping.map(batch.rows)
+            events = (self._mapping is None and own_events(batch.rows, self.log)) or mapping.map(batch.rows)
             numbers = batch.numbers
             events.places = [start + numbers[place] for place in events.places]
             self.unmapped.add(events, [start + number for number in numbers] if events.refused else ())

@@ -14,7 +14,7 @@ from schemas.codec import encode
 from schemas.events import Campaign
 from schemas.outcomes import Outcome
 from streams.formats.avro import Records
-from streams.formats.columnar import Columns
+from streams.formats.columnar import Columns, PythonColumns
 from streams.formats.delimited import batches as delimited
 from streams.formats.kinds import TABLE
 from streams.formats.texts import batches as text_batches
@@ -92,9 +92,9 @@ def tables(
         return
     opened = Columns(file, source.form.kind)
     yield (), TableRows({}, 0), opened.names
-    for columns, size in opened.batches(None if wanted is None else sorted(wanted), most):
-        first, count.done = count.done, count.done + size
-        yield range(first, count.done), TableRows(columns, size), opened.names
+    for arrow in opened.batches(None if wanted is None else sorted(wanted), most):
+        first, count.done = count.done, count.done + arrow.num_rows
+        yield range(first, count.done), TableRows(PythonColumns(arrow), arrow.num_rows), opened.names
 
 
 def plain_lines(source: Source, log: str, count: Count) -> Iterator[Iterator[tuple[int, bytes]]]:

@@ -62,7 +62,7 @@ class TableRows:
     def __init__(
         self, columns: Mapping[str, Sequence[Any]], rows: int, broken: Mapping[int, str] | None = None
     ) -> None:
-        self._columns = columns
+        self.columns = columns
         self._rows = rows
         self.broken = broken or {}
 
@@ -71,31 +71,33 @@ class TableRows:
 
     def column(self, path: FieldPath) -> Sequence[Any]:
         """The value at the path in each record."""
-        found = self._columns.get(path.text)
+        found = self.columns.get(path.text)
         if found is not None:
             return found
-        inner = self._columns.get(str(path.steps[0]))
+        inner = self.columns.get(str(path.steps[0]))
         if inner is None:
             return [None] * self._rows
         return [walk(value, path.steps[1:]) for value in inner]
 
     def record(self, place: int) -> Any:
         """One record as it is."""
-        return {name: column[place] for name, column in self._columns.items()}
+        return {name: column[place] for name, column in self.columns.items()}
 
     def matching(self, pattern: FieldPattern) -> list[dict[str, Any]] | None:
         """By record the fields that match: of an object in a column, or columns whose whole names match."""
-        if pattern.parent.steps and str(pattern.parent.steps[0]) in self._columns:
-            return _matching(iter(self.column(pattern.parent)), pattern)
+        if pattern.parent.steps and str(pattern.parent.steps[0]) in self.columns:
+            found = _matching(iter(self.column(pattern.parent)), pattern)
+            # A typed file has a place for each field in each row, which is null where the row has none.
+            return [{name: value for name, value in each.items() if value is not None} for each in found]
         before = f"{pattern.parent.text}." if pattern.parent.text else ""
         names = [
             (name, name.removeprefix(before))
-            for name in self._columns
+            for name in self.columns
             if name.startswith(before) and pattern.takes(name.removeprefix(before))
         ]
         if not names:
             return None
-        columns = [self._columns[name] for name, _ in names]
+        columns = [self.columns[name] for name, _ in names]
         return [
             {short: value for (_, short), value in zip(names, row, strict=True) if value is not None and value != ""}
             for row in zip(*columns, strict=True)

@@ -100,7 +100,9 @@ def _figures(measured: list[_Measured], events: int) -> dict[str, Any]:
 
 def _measure(way: _Way) -> _Measured:
     """Joins the files as `fold` does, without writing the outcomes anywhere."""
-    import pyarrow.parquet  # noqa: F401  # before the clock starts, as the kernels: it takes as long as 50,000 events
+    # Before the clock starts, as the kernels: it takes as long as 50,000 events.
+    import pyarrow.compute
+    import pyarrow.parquet  # noqa: F401
 
     load_kernels()
     mapped = read_mapping_file(way.mapping)
