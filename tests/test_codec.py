@@ -41,6 +41,8 @@ def values_of(kind: inspect.Type, *, large_floats: bool) -> st.SearchStrategy[An
                 allow_nan=False,
                 allow_infinity=False,
             )
+        case inspect.StrType(pattern=str(pattern)):
+            return st.from_regex(pattern, fullmatch=True)
         case inspect.StrType(min_length=shortest, max_length=longest):
             return st.text(min_size=shortest or 0, max_size=min(longest or 8, 8))
         case inspect.BoolType():

@@ -7,6 +7,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from schemas.clickhouse import migrations as migrations_module
+from schemas.clickhouse.clustered import clustered
 from schemas.clickhouse.extended import ROLLUPS, TOTALS, extra_columns
 from schemas.clickhouse.extra import add_extra
 from schemas.clickhouse.migrations import Migration, migrate, migrations
@@ -86,6 +87,7 @@ def test_adding_again_does_nothing_and_a_dry_run_says_what_would_be_done(databas
     migrate(database, database=str(database.database))
     said = add(database, SITE, dry=True)
     assert extra_columns(database) == []
+    assert all("ON CLUSTER replicas" in clustered(statement, "replicas") for statement in said)
     assert add(database, SITE) == said
     assert said[0].startswith("DROP VIEW IF EXISTS day_rollup")
     assert "ADD COLUMN IF NOT EXISTS `site` LowCardinality(String) COMMENT 'features.site of the impression" in said[2]

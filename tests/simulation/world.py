@@ -213,7 +213,11 @@ class World:
             impression.ts
             for partition in range(self.partitions)
             for impression in truth(
-                self.broker.inputs["impressions", partition].records, (), self.bounds, ended=True
+                self.broker.inputs["impressions", partition].records,
+                (),
+                self.bounds,
+                seals=self.broker.seals(partition),
+                ended=True,
             ).impressions.accepted
         ]
         highest_ms = max(accepted, default=T0)

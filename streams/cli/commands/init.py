@@ -39,9 +39,10 @@ def init(
         bool, typer.Option("--dry-run", help="Only show the statements that add the extra dimensions; change nothing.")
     ] = False,
 ) -> None:
-    """Create what is missing: Kafka topics, ClickHouse tables, and columns for extra dimensions.
+    """Create what is missing: Kafka topics and ClickHouse tables.
 
-    It shows each statement that adds columns before it is applied. Nothing else that exists is changed.
+    With extra dimensions it adds their columns to totals, and shows each statement first. Changes nothing else that is
+    there.
     """
     extra = read_extra_dimensions(extra_dimensions)
     environment = Environment()
