@@ -35,12 +35,20 @@ event = "click"
 T0_S = 1_790_000_000
 
 
-def directly(values: Sequence[bytes | None], *, partition: int = 0, of: Source | None = None) -> list[Out]:
+def directly(
+    values: Sequence[bytes | None],
+    *,
+    partition: int = 0,
+    of: Source | None = None,
+    offsets: Sequence[int] | None = None,
+) -> list[Out]:
     """What one ingest writes that reads a whole partition at once."""
+    if not values:
+        return []
     mapping = of or source()
     fold = IngestFold(mapping, partition=partition)
     fold.begin(None, offsets={mapping.topic: 0}, epoch=1)
-    return fold.step(batch(values, partition=partition, topic=mapping.topic))
+    return fold.step(batch(values, partition=partition, topic=mapping.topic, offsets=offsets))
 
 
 def source(text: str = MAPPING, topic: str = TOPIC) -> Source:
@@ -77,8 +85,15 @@ def traffic(count: int, seed: int = 1) -> Iterator[bytes | None]:
                 yield orjson.dumps(view(number))
 
 
-def batch(values: Sequence[bytes | None], *, partition: int = 0, start: int = 0, topic: str = TOPIC) -> Records:
-    """Records of a source, in the order of their offsets."""
-    offsets = range(start, start + len(values))
+def batch(
+    values: Sequence[bytes | None],
+    *,
+    partition: int = 0,
+    start: int = 0,
+    topic: str = TOPIC,
+    offsets: Sequence[int] | None = None,
+) -> Records:
+    """Records of a source, in the order of their offsets: those given, or one behind the other from `start`."""
+    offsets = range(start, start + len(values)) if offsets is None else offsets
     stamps = [1_000 * (T0_S + offset) for offset in offsets]
     return Records(topic, partition, list(offsets), stamps, [b"any key"] * len(values), list(values))

@@ -9,7 +9,6 @@ from schemas.errors import ClickfoldError, SettingsError, TaskLost, Transient
 from streams.engine.fold import Fold
 from streams.engine.ports import Disk
 from streams.engine.runner import Runner
-from streams.join.fold import JoinFold
 from tests.simulation import disk, log
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem
@@ -113,7 +112,7 @@ class Process:
         kept = SimulatedDisk(self.machine.folder(partition), self.reach, self.world.random)
         if kept.names():
             self.world.events["state folders found again"] += 1
-        return JoinFold(self.world.bounds, kept, partition=partition), kept
+        return self.world.make_fold(partition, kept), kept
 
     def _stopped(self) -> bool:
         self.reach("turn")
