@@ -10,6 +10,7 @@ import orjson
 
 from schemas.records import Out, Records
 from streams.ingest.fold import IngestFold
+from streams.ingest.schemas import Schemas
 from streams.ingest.source import Source
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import read_mapping
@@ -51,10 +52,11 @@ def directly(
     return fold.step(batch(values, partition=partition, topic=mapping.topic, offsets=offsets))
 
 
-def source(text: str = MAPPING, topic: str = TOPIC) -> Source:
+def source(text: str = MAPPING, topic: str = TOPIC, schemas: Schemas | None = None) -> Source:
     """The source of a mapping."""
     file = read_mapping(text, "m.toml")
-    return Source(topic, {log: Compiled(one) for log, one in file.inputs.items()}, name=file.name, digest=file.digest)
+    inputs = {log: Compiled(one) for log, one in file.inputs.items()}
+    return Source(topic, inputs, name=file.name, digest=file.digest, schemas=schemas)
 
 
 def view(number: int, **more: Any) -> dict[str, Any]:

@@ -71,6 +71,28 @@ def test_a_record_of_both_inputs_that_one_refuses_is_one_event_and_one_dead_lett
     assert sorted((one.reason, one.offset) for one in letters(outs)) == [(Reason.MAPPING, 0), (Reason.UNDECODABLE, 1)]
 
 
+def test_a_structured_cloud_event_is_an_object_with_its_data_inside() -> None:
+    text = """
+[clicks]
+click_id = "id"
+ts = { path = "time", unit = "iso" }
+impression_id = "data.req"
+[clicks.where]
+type = "shop.click"
+"""
+    fold = IngestFold(source(text), partition=0)
+    fold.begin(None, offsets={TOPIC: 0}, epoch=1)
+    event = {"specversion": "1.0", "id": "k1", "source": "/shop", "type": "shop.click", "time": "2026-11-30T12:00:00Z"}
+    (out,) = fold.step(batch([orjson.dumps({**event, "data": {"req": "r1"}})]))
+    assert decode(out.value or b"", Click) == Click("k1", "r1", 1_796_040_000_000)
+
+
+def test_a_value_of_a_registry_that_is_not_named_says_what_to_set() -> None:
+    (letter,) = letters(directly([b"\0\0\0\0\7abc"]))
+    assert letter.reason is Reason.UNDECODABLE
+    assert letter.detail == "it is no JSON; if schema 7 of a registry describes it, set SCHEMA_REGISTRY_URL"
+
+
 def test_what_became_of_records_is_counted() -> None:
     counts = Counter[str]()
     fold = IngestFold(source(), partition=0, counts=counts)

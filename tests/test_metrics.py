@@ -93,7 +93,10 @@ def served() -> dict[str, list[Metric]]:
         retried={"connection": 1}, lag=0, shared_clicks=0,
     )  # fmt: skip
     return {
-        "ingest": [*runner_metrics(RunnerProgress(), ingesting()), *ingest_metrics({"shop.events": Counter(clicks=3)})],
+        "ingest": [
+            *runner_metrics(RunnerProgress(), ingesting()),
+            *ingest_metrics({"shop.events": Counter(clicks=3)}, waiting=False),
+        ],
         "join, learn": list(runner_metrics(RunnerProgress(), runner())),
         "pace": list(pace_metrics(0, {"accepted": 1}, VIEW)),
         "sink": list(sink_metrics(progress)),

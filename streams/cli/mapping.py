@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import SettingsError
+from streams.ingest.schemas import Schemas
 from streams.ingest.source import Source
 from streams.inputs.files import FileLog, refuse_shared
 from streams.mapping.compiled import Compiled
@@ -34,8 +35,8 @@ class Mapped:
         return {"mapping": {"name": self.file.name, "digest": self.file.digest}} if self.file is not None else {}
 
 
-def sources_of(given: Sequence[str]) -> list[Source]:
-    """The sources of `--source TOPIC=MAPPING`. Raises SettingsError."""
+def sources_of(given: Sequence[str], schemas: Schemas | None) -> list[Source]:
+    """The sources of `--source TOPIC=MAPPING`, whose values may have these schemas. Raises SettingsError."""
     sources: dict[str, Source] = {}
     for text in given:
         topic, _, name = text.partition("=")
@@ -45,7 +46,7 @@ def sources_of(given: Sequence[str]) -> list[Source]:
             raise SettingsError(f"--source {topic} is given twice; one mapping may give both impressions and clicks")
         mapped = read_mapping_file(name, "--source")
         assert mapped.file is not None
-        sources[topic] = Source(topic, mapped.inputs, name=mapped.file.name, digest=mapped.file.digest)
+        sources[topic] = Source(topic, mapped.inputs, name=mapped.file.name, digest=mapped.file.digest, schemas=schemas)
     return list(sources.values())
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from schemas.errors import SettingsError
 from schemas.reading import Unreadable
 from schemas.rejects import Reason
-from streams.mapping.compiled import Compiled, Mapped
+from streams.ingest.framed import schema_of
+from streams.mapping.compiled import Compiled, Mapped, Refused
 from streams.mapping.rows import JsonReader, Rows
 
 
@@ -22,14 +24,36 @@ class Taken:
     others: int = 0
 
 
-class Source:
-    """A topic with its mapping made ready, by log. `name` and `digest` are the mapping's."""
+class Decoders(Protocol):
+    """`streams.ingest.schemas.Schemas`, which asks a registry; here it only decodes."""
 
-    def __init__(self, topic: str, inputs: Mapping[str, Compiled], *, name: str, digest: str) -> None:
+    def rows(
+        self, values: Sequence[bytes], json: Callable[[Sequence[bytes]], Rows]
+    ) -> tuple[Rows, Mapping[int, Unreadable]]:
+        """The records of these values, whose schemas are known, and why some are none."""
+        ...
+
+
+class Source:
+    """A topic with its mapping made ready, by log. `name` and `digest` are the mapping's.
+
+    Values are JSON, or with `schemas` also what their schemas say; those of all values must be learned.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        inputs: Mapping[str, Compiled],
+        *,
+        name: str,
+        digest: str,
+        schemas: Decoders | None = None,
+    ) -> None:
         self.topic = topic
         self.name = name
         self.digest = digest
         self._inputs = dict(inputs)
+        self._schemas = schemas
         # One for all logs, so that a record is decoded once.
         self._reader = JsonReader(
             [path for each in inputs.values() for path in each.paths()],
@@ -46,16 +70,17 @@ class Source:
                     taken.refused[place] = Unreadable(Reason.TOMBSTONE, "the record has no value")
             places = [place for place in range(len(values)) if place not in taken.refused]
             values = [values[place] for place in places]
-        rows = self._rows([value for value in values if value is not None])
+        there = [value for value in values if value is not None]
+        rows, unreadable = self._rows(there)
         untouched = set(range(len(rows)))
         for log, mapping in self._inputs.items():
             mapped = mapping.map(rows)
             untouched -= {*mapped.places, *mapped.refused}
             for place, refused in mapped.refused.items():
                 at = place if places is None else places[place]
-                reason = Reason.MAPPING if refused.rule else Reason.UNDECODABLE
+                why = unreadable.get(place) or _unreadable(refused, there[place])
                 # The first reason counts, where a record is of both logs.
-                taken.refused.setdefault(at, Unreadable(reason, refused.detail))
+                taken.refused.setdefault(at, why)
             if places is not None:
                 mapped.places = [places[place] for place in mapped.places]
             taken.events[log] = mapped
@@ -64,8 +89,23 @@ class Source:
 
     def wrong_with(self, values: Sequence[bytes | None]) -> list[SettingsError]:
         """The rules that find nothing in a sample of records, or refuse all of them; see `Compiled.never_matching`."""
-        rows = self._rows([value for value in values if value is not None])
+        rows, _ = self._rows([value for value in values if value is not None])
         return [error for mapping in self._inputs.values() for error in mapping.never_matching(rows)]
 
-    def _rows(self, values: Sequence[bytes]) -> Rows:
-        return self._reader.rows(values)
+    def _rows(self, values: Sequence[bytes]) -> tuple[Rows, Mapping[int, Unreadable]]:
+        if self._schemas is None:
+            return self._reader.rows(values), {}
+        return self._schemas.rows(values, self._reader.rows)
+
+
+def _unreadable(refused: Refused, value: bytes) -> Unreadable:
+    """Why a record was refused, by a rule or because it is no record at all."""
+    if refused.rule:
+        return Unreadable(Reason.MAPPING, refused.detail)
+    framed = schema_of(value)
+    detail = (
+        f"it is no JSON; if schema {framed[0]} of a registry describes it, set SCHEMA_REGISTRY_URL"
+        if framed is not None
+        else refused.detail
+    )
+    return Unreadable(Reason.UNDECODABLE, detail)

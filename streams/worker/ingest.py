@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +14,16 @@ from confluent_kafka import TopicPartition
 from prometheus_client.core import Metric
 
 from schemas.compiled import load_kernels
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, Transient
 from schemas.topics import TOPICS
 from streams.engine.fold import Fold
 from streams.engine.layout import Independent
 from streams.engine.pace import RunnerProgress
-from streams.engine.ports import Disk
+from streams.engine.ports import Disk, Log
 from streams.engine.runner import Runner
+from streams.ingest.awaiting import AwaitingLog, Waiting
 from streams.ingest.fold import IngestFold
+from streams.ingest.schemas import Schemas
 from streams.ingest.source import Source
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -47,12 +50,15 @@ class IngestSettings(WorkerSettings):
     """An ingest worker: the sources, of different topics. `new_mapping`: see `IngestFold`."""
 
     sources: Sequence[Source]
+    # Of the values of all sources; None where they are plain JSON.
+    schemas: Schemas | None = None
     new_mapping: bool = False
     # A static member that comes back gets the partitions it had, and none that a source was given meanwhile. Nothing is
     # kept of a partition, so one that moves costs nothing.
     static: bool = False
     group: str = "clickfold-ingest"
     # What became of the records, by source; counted on by every try.
+    waiting: Waiting = field(default_factory=Waiting)
     counts: Counts = field(default_factory=lambda: defaultdict(Counter))
 
 
@@ -63,10 +69,14 @@ class IngestWorker(RunnerWorker):
         super().__init__("ingest", partial(ingest_runner, settings))
         self._settings = settings
 
+    def ready(self) -> bool:
+        """Whether the runner works on all its partitions and waits for no registry."""
+        return super().ready() and not self._settings.waiting.why
+
     def metrics(self) -> Iterator[Metric]:
         """Those of a runner, and by source what became of the records."""
         yield from super().metrics()
-        yield from ingest_metrics(self._settings.counts)
+        yield from ingest_metrics(self._settings.counts, waiting=bool(self._settings.waiting.why))
 
 
 @contextlib.contextmanager
@@ -87,7 +97,7 @@ def ingest_runner(
     watch = TopicWatch(settings.cluster, ingest_topics(settings.cluster, settings.group, list(sources)), warn)
     # First, because other checks would name what follows from the change.
     watch.look()
-    check_sources(settings)
+    check_sources(settings, warn)
     layout = Independent({topic: topic for topic in sources})
     load_kernels()
     slot = slot_of(settings)
@@ -103,7 +113,9 @@ def ingest_runner(
             )
             return fold, Folder(folder / f"{place.topic}-{place.partition}")
 
-        log = KafkaLog(settings.cluster, settings.group, layout, slot=slot, watch=watch, in_bulk=True)
+        log: Log = KafkaLog(settings.cluster, settings.group, layout, slot=slot, watch=watch, in_bulk=True)
+        if settings.schemas is not None:
+            log = AwaitingLog(log, settings.schemas, settings.waiting, clock_s=time.monotonic, warn=warn)
         yield Runner(
             *(log, SystemClock(), make, settings.pace, warn),
             accept_loss=settings.accept_loss,
@@ -113,7 +125,7 @@ def ingest_runner(
         )
 
 
-def check_sources(settings: IngestSettings) -> None:
+def check_sources(settings: IngestSettings, warn: Callable[[str], None]) -> None:
     """Raises SettingsError for a source that cannot be read, or that its mapping is none of."""
     cluster = settings.cluster
     counts = Admin(cluster).require(OUTPUTS)
@@ -127,8 +139,20 @@ def check_sources(settings: IngestSettings) -> None:
         # Later, records of some minutes that are all wrong are dead letters, and no reason to stop.
         if settings.new_mapping or not _has_begun(cluster, settings.group, source.topic, partitions):
             sample = newest_values(cluster, source.topic, partitions, most=_SAMPLED)
-            if sample and (wrong := source.wrong_with(sample)):
+            if not sample or not _learned(settings.schemas, sample, warn):
+                continue
+            if wrong := source.wrong_with(sample):
                 raise SettingsError(f"topic {source.topic}: {'; '.join(map(str, wrong))}")
+
+
+def _learned(schemas: Schemas | None, values: Sequence[bytes], warn: Callable[[str], None]) -> bool:
+    try:
+        if schemas is not None:
+            schemas.learn(values)
+    except Transient as error:
+        warn(f"{error}: the mapping is not tried on a sample")
+        return False
+    return True
 
 
 def _has_begun(cluster: Cluster, group: str, topic: str, partitions: int) -> bool:

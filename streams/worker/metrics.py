@@ -84,6 +84,7 @@ CATALOGUE: Final = {
         _counter(_BOTH, "shared_failures", "failures", "Times the shared location failed.", "partition"),
         _counter(_BOTH, "shared_fetched", "recoveries", "Recoveries from a shared snapshot.", "partition"),
         _counter("ingest", "ingest_records", "records", "Records by what became of them.", "fate", "source"),
+        _gauge("ingest", "ingest_waiting", "", "1 while records wait for the schema registry."),
         _gauge("join", "open_impressions", "impressions", "Impressions that may still be clicked.", "partition"),
         _gauge("join", "pending_clicks", "clicks", "Clicks whose impression may still come.", "partition"),
         _counter("join", "misplaced_orphans", "clicks", "Orphans whose impression has another partition.", "partition"),
@@ -263,8 +264,9 @@ def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
         yield sample("drift", drifting, direction=direction, shard=partition)
 
 
-def ingest_metrics(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
-    """What became of the records of each source."""
+def ingest_metrics(counts: Mapping[str, Mapping[str, int]], *, waiting: bool) -> Iterator[Metric]:
+    """What became of the records of each source, and whether records wait for a schema registry."""
+    yield sample("ingest_waiting", float(waiting))
     for source, fates in dict(counts).items():
         for fate in FATES:
             yield sample("ingest_records", fates.get(fate, 0), fate=fate, source=source)
