@@ -66,8 +66,9 @@ class IngestFold(Fold):
         outs: list[Out] = []
         for log, events in taken.events.items():
             # Without a partition: murmur2 of the key decides, as for the producers of impressions and clicks.
-            keys = map(str.encode, events.ids)
-            outs += map(Out, repeat(log), keys, events.values)
+            columns = zip(repeat(log), map(str.encode, events.ids), events.values, repeat(None))
+            # As Out(*row), which would run a function of Python for each.
+            outs += map(tuple.__new__, repeat(Out), columns)
             self.counts[log] += len(events.values)
         for place, refused in taken.refused.items():
             letter = rejected(
