@@ -113,8 +113,9 @@ def _topics(way: _Way, folder: Path, rounds: int, say: Callable[[str], None]) ->
             state_dir = folder / f"state-{number}"
             measured.append(one_round(cluster, str(mapping), state_dir, len(values), _PARTITIONS))
             bare, bare_us, ingested, cpu_us = measured[-1]
+            ratio = _part(ingested, bare)
             say(
-                f"round {number + 1}: bare {bare:,.0f}, ingest {ingested:,.0f} records/s, ratio {_part(ingested, bare):.2f}; "
+                f"round {number + 1}: bare {bare:,.0f}, ingest {ingested:,.0f} records/s, ratio {ratio:.2f}; "
                 f"{bare_us:.2f} and {cpu_us:.2f} µs of CPU a record, ratio {_part(bare_us, cpu_us):.2f}"
             )
     return {
