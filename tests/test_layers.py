@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/join", "streams/learn", "streams/worker", "streams/runs"),
     },
-    "streams/verify": {"schemas", "streams/kafka", "streams/join", "streams/pacing"},
+    "streams/verify": {"schemas", "streams/ingest", "streams/kafka", "streams/join", "streams/pacing"},
     "streams/embedded": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/cli": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),

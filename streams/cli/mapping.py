@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from streams.inputs.files import FileLog, refuse_shared
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import EVENTS, MappingFile, read_mapping
 from streams.mapping.ready import ready, ready_names
-from streams.worker.environment import variable
+from streams.worker.environment import Environment, variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,19 @@ def sources_of(given: Sequence[str], schemas: Schemas | None) -> list[Source]:
         assert mapped.file is not None
         sources[topic] = Source(topic, mapped.inputs, name=mapped.file.name, digest=mapped.file.digest, schemas=schemas)
     return list(sources.values())
+
+
+@contextmanager
+def value_schemas() -> Iterator[Schemas | None]:
+    """The schemas of the registry of the environment, while the block runs; None where none is named."""
+    settings = Environment().registry()
+    if settings is None:
+        yield None
+        return
+    from streams.ingest.registry import Registry
+
+    with closing(Registry(settings)) as registry:
+        yield Schemas(registry.fetch)
 
 
 def read_mapping_file(name: str, option: str = "--map") -> Mapped:

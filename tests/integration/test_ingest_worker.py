@@ -27,6 +27,8 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.partitioners import java_partition
 from streams.kafka.reads import read_log, stream_log
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
+from streams.verify.check import Check
+from streams.verify.ingested import IngestVerification
 from streams.worker.ingest import IngestSettings, ingest_runner
 from tests.ingesting import MAPPING, directly, source, traffic
 from tests.waiting import PATIENCE_S, eventually
@@ -140,6 +142,27 @@ def test_every_record_is_mapped_once_although_the_worker_is_killed_and_a_source_
     assert worker.wait(PATIENCE_S) == 0
     found = unstamped(written(cluster))
     assert (found - wanted, wanted - found) == (Counter(), Counter())
+    check = verified(cluster)
+    assert (check.differing, check.compared) == (0, wanted.total())
+    # A record of another producer is none of ingest's; one that is there twice is.
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, partitioner="murmur2_random"))
+    shown = next(out for out in written(cluster) if out.topic == "impressions")
+    producer.produce(cluster.topic("impressions"), b"{}", b"other")
+    producer.produce(cluster.topic("impressions"), shown.value, shown.key)
+    assert producer.flush(PATIENCE_S) == 0
+    check = verified(cluster)
+    assert check.differing == 1
+    assert check.first[0].startswith("1 too many: ('impressions', ")
+    # Mapped otherwise than it was: each event is missing.
+    check = verified(cluster, MAPPING.replace('"ad.banner"', '"ad.campaign"'))
+    assert check.differing == sum(out.topic == "impressions" for out in written(cluster)) - 2
+    assert check.first[0].startswith("1 missing: ('impressions', ")
+
+
+def verified(cluster: Cluster, text: str = MAPPING) -> Check:
+    """What verify says of both sources."""
+    sources = [source(text, topic=cluster.prefix + name) for name in SOURCES]
+    return IngestVerification(cluster, cluster.group("ingest"), sources, None).check(max_shown=3)
 
 
 def run(cluster: Cluster, tmp_path: Path, *sources: Source, new_mapping: bool = False) -> list[str]:

@@ -123,36 +123,27 @@ def ingest(
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Map records of any topics to impressions and clicks, keyed by impression id, exactly once."""
-    from streams.cli.mapping import sources_of
+    from streams.cli.mapping import sources_of, value_schemas
     from streams.engine.pace import Pace
-    from streams.ingest.registry import Registry
-    from streams.ingest.schemas import Schemas
     from streams.worker.ingest import IngestSettings, IngestWorker
     from streams.worker.lifecycle import run_worker
 
-    environment = Environment()
-    registry = environment.registry()
-    client = Registry(registry) if registry is not None else None
-    schemas = Schemas(client.fetch) if client is not None else None
-    sources = sources_of(source, schemas)
-    slot = options.plain_name("--slot", slot)
-    cluster = environment.cluster(compression=compression)
-    settings = IngestSettings(
-        cluster=cluster,
-        sources=sources,
-        schemas=schemas,
-        new_mapping=new_mapping,
-        group=options.plain_name("--group", group or cluster.group("ingest")),
-        state_dir=state_dir,
-        slot=slot,
-        accept_loss=accept_loss,
-        pace=Pace(commit_s=options.commit_s(commit)),
-    )
-    try:
+    with value_schemas() as schemas:
+        sources = sources_of(source, schemas)
+        slot = options.plain_name("--slot", slot)
+        cluster = Environment().cluster(compression=compression)
+        settings = IngestSettings(
+            cluster=cluster,
+            sources=sources,
+            schemas=schemas,
+            new_mapping=new_mapping,
+            group=options.plain_name("--group", group or cluster.group("ingest")),
+            state_dir=state_dir,
+            slot=slot,
+            accept_loss=accept_loss,
+            pace=Pace(commit_s=options.commit_s(commit)),
+        )
         run_worker(IngestWorker(settings), cluster, metrics_host=metrics_host, metrics_port=metrics_port)
-    finally:
-        if client is not None:
-            client.close()
 
 
 @app.command()
