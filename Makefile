@@ -102,7 +102,7 @@ LOCK = $(or $(UV),$(error make lock needs uv on PATH)) pip compile --quiet --uni
 
 lock: ## the newest versions pyproject.toml allows, for tests and for production (needs uv)
 	@$(LOCK) --upgrade --all-extras --output-file requirements.lock
-	@$(LOCK) --extra s3 --extra build --constraint requirements.lock --output-file requirements-run.lock
+	@$(LOCK) --extra s3 --extra registry --extra build --constraint requirements.lock --output-file requirements-run.lock
 
 clean: ## removes .venv, caches and local state
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .clickfold build dist

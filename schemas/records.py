@@ -11,7 +11,8 @@ from typing import NamedTuple
 class Records:
     """Consecutive records of one partition of one log, as columns of equal length. Offsets ascend and may have gaps.
 
-    `log` is the role of the topic ('impressions'). `timestamps` are Kafka's in ms UTC, -1 for none.
+    `log` is the role of the topic ('impressions'); `partition` is the number of the task that folds them, which is that
+    of the partition unless a group's layout says otherwise. `timestamps` are Kafka's in ms UTC, -1 for none.
     """
 
     log: str

@@ -26,6 +26,10 @@ class Reason(StrEnum):
     """Arrays and objects are nested more than 16 deep."""
     UNDECODABLE = "undecodable"
     """Broken JSON, or a field is missing, of another type or out of bounds."""
+    SCHEMA = "schema"
+    """The registry has no schema of the number in the value, or one that cannot be used. Of sources of `ingest`."""
+    MAPPING = "mapping"
+    """A rule of the mapping refused the record; the detail names file, line and rule. Of sources of `ingest`."""
     KEY = "key"
     """The Kafka key is not the impression id, so impression and click may be in different partitions. Of a campaign: it
     is not the campaign id, or another partition belongs to it."""

@@ -16,14 +16,21 @@ DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. `role` is its name without the prefix; `writer` and `readers` are workers, commands, or
-    programs of users."""
+    """One topic. `role` is its name without the prefix; `writer` and `readers` are workers, commands or your programs.
+
+    Several writers are separated by commas.
+    """
 
     role: str
     partitions: PartitionRule
     writer: str
     readers: tuple[str, ...]
     config: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def writers(self) -> list[str]:
+        """The writers one by one."""
+        return self.writer.split(", ")
 
 
 def _retained(days: int) -> dict[str, str]:
@@ -47,15 +54,15 @@ _COMPACTED = {
 TOPICS: Final = {
     topic.role: topic
     for topic in (
-        Topic("impressions", "join", "you", ("join",), _INPUT),
-        Topic("clicks", "join", "you", ("join",), _INPUT),
+        Topic("impressions", "join", "you, ingest", ("join",), _INPUT),
+        Topic("clicks", "join", "you, ingest", ("join",), _INPUT),
         Topic("campaigns", "campaign", "you", ("pace",), _COMPACTED),
         # Never compacted and kept for ever: budgets of the past are judged by it, and it is the gate's only state.
         Topic("campaign_history", "campaign", "pace", ("pace", "sink"), _FOR_EVER),
         Topic("outcomes", "shard", "join", ("learn", "sink"), _retained(30)),
         Topic("totals", "join", "join", ("sink",), _retained(7)),
         Topic("campaign_totals", "campaign", "join", ("pace",), _retained(7)),
-        Topic("rejects", "one", "join, pace, sink", ("sink",), _retained(30)),
+        Topic("rejects", "one", "ingest, join, pace, sink", ("sink",), _retained(30)),
         # Kept as long as the dead letters: what is no longer here has none either.
         Topic("redriven", "one", "clickfold rejects redrive", ("sink",), _retained(30)),
         Topic("ledger", "join", "join", ("sink",), _retained(7)),

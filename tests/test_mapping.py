@@ -335,6 +335,26 @@ def test_reading_only_what_paths_name_gives_what_walking_the_whole_record_gives(
         assert found.matching(pattern) == ObjectRows(records).matching(pattern)
 
 
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(MIN_TS_MS, MAX_TS_MS).map(lambda ms: ms / 1_000),
+            st.floats(946_684_800.0, 4_102_444_799.0),
+            st.sampled_from([float("nan"), float("inf"), 0.5, 1_790_000_000.0005]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_many_seconds_with_fractions_are_each_moment_as_it_is_written(moments: list[float]) -> None:
+    many = Times("s").many(tuple(moments), {float})
+    if many is not None:
+        assert many == [Times("s").one(value) for value in moments]
+    written = [round(value * 1_000) / 1_000 == value for value in moments if abs(value) < 1e12]
+    if len(written) == len(moments) and all(written) and min(moments) > 1e9:
+        assert many is not None
+
+
 @given(st.lists(st.integers(MIN_TS_MS - 5, MAX_TS_MS + 5), min_size=1), st.sampled_from(sorted(UNITS)))
 def test_many_times_are_each_time(moments: list[int], unit: str) -> None:
     times, parts = UNITS[unit]

@@ -15,16 +15,28 @@ from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.models import ModelMetrics
 from schemas.pacing import PacingDecision
+from streams.engine.layout import BY_PARTITION, Independent
 from streams.engine.pace import RunnerProgress
 from streams.engine.ports import SharedProgress
 from streams.engine.runner import Runner
+from streams.ingest.fold import IngestFold
+from streams.ingest.source import Source
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
 from streams.pacing.view import WorkerView
 from streams.serve.models import Models
 from streams.serve.progress import Serving
 from streams.sink.settings import Progress as SinkProgress
-from streams.worker.metrics import CATALOGUE, LABELS, pace_metrics, runner_metrics, sample, serve_metrics, sink_metrics
+from streams.worker.metrics import (
+    CATALOGUE,
+    LABELS,
+    ingest_metrics,
+    pace_metrics,
+    runner_metrics,
+    sample,
+    serve_metrics,
+    sink_metrics,
+)
 from streams.worker.observe import Collected
 from tests.models.published import learned, records_of
 from tests.simulation.disk import SimulatedDisk
@@ -53,6 +65,23 @@ def runner() -> Runner:
         shared=lambda: {0: SharedProgress()},
         paused=lambda partition: "clicks" if partition == 0 else None,
         lag=lambda partition: {"impressions": 4},
+        layout=BY_PARTITION,
+    )
+    return cast("Runner", asked)
+
+
+def ingesting() -> Runner:
+    """The same of an ingest of partition 2 of a second source."""
+    layout = Independent({"a": "a", "shop.events": "shop.events"})
+    source = Source("shop.events", {}, name="", digest="")
+    folds = {layout.task("shop.events", 2): IngestFold(source, partition=2)}
+    asked = SimpleNamespace(
+        backpressure=SimpleNamespace(state_bytes=0, budget_bytes=0),
+        folds=lambda: folds,
+        shared=dict,
+        paused=lambda task: None,
+        lag=lambda task: {"shop.events": 5},
+        layout=layout,
     )
     return cast("Runner", asked)
 
@@ -64,6 +93,10 @@ def served() -> dict[str, list[Metric]]:
         retried={"connection": 1}, lag=0, shared_clicks=0,
     )  # fmt: skip
     return {
+        "ingest": [
+            *runner_metrics(RunnerProgress(), ingesting()),
+            *ingest_metrics({"shop.events": Counter(clicks=3)}, waiting=False),
+        ],
         "join, learn": list(runner_metrics(RunnerProgress(), runner())),
         "pace": list(pace_metrics(0, {"accepted": 1}, VIEW)),
         "sink": list(sink_metrics(progress)),
@@ -90,7 +123,7 @@ def test_workers_serve_every_declared_metric_under_its_name_with_its_type() -> N
     assert found == {(row.exposed, row.kind, row.help) for row in CATALOGUE.values()}
 
 
-@pytest.mark.parametrize("worker", ["join, learn", "pace", "sink", "serve"])
+@pytest.mark.parametrize("worker", ["ingest", "join, learn", "pace", "sink", "serve"])
 def test_a_metric_is_declared_for_the_workers_that_serve_it(worker: str) -> None:
     declared = {row.exposed for row in CATALOGUE.values() if set(row.workers.split(", ")) & set(worker.split(", "))}
     assert {sample.name for metric in served()[worker] for sample in metric.samples} == declared
@@ -100,6 +133,8 @@ def test_names_labels_and_values_are_those_dashboards_use() -> None:
     samples = [sample for metrics in served().values() for metric in metrics for sample in metric.samples]
     found = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
     assert found["clickfold_lag_records", (("log", "impressions"), ("partition", "0"))] == 4
+    assert found["clickfold_lag_records", (("log", "shop.events"), ("partition", "2"))] == 5
+    assert found["clickfold_ingest_records_total", (("fate", "clicks"), ("source", "shop.events"))] == 3
     assert found["clickfold_intake_paused", (("log", "clicks"), ("partition", "0"))] == 1
     assert found["clickfold_intake_paused", (("log", "impressions"), ("partition", "0"))] == 0
     assert found["clickfold_ledger_total", (("fate", "late"), ("log", "clicks"), ("partition", "0"))] == 0

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import SettingsError
+from streams.ingest.schemas import Schemas
+from streams.ingest.source import Source
 from streams.inputs.files import FileLog, refuse_shared
 from streams.inputs.opening import STDIN, Copy, as_given
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import EVENTS, MappingFile, read_mapping
 from streams.mapping.ready import ready, ready_names
-from streams.worker.environment import variable
+from streams.worker.environment import Environment, variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,39 @@ class Mapped:
         return {"mapping": {"name": self.file.name, "digest": self.file.digest}} if self.file is not None else {}
 
 
-def read_mapping_file(name: str) -> Mapped:
-    """The mapping in a file, or a ready one by its name; none for an empty name. Raises SettingsError."""
+def sources_of(given: Sequence[str], schemas: Schemas | None) -> list[Source]:
+    """The sources of `--source TOPIC=MAPPING`, whose values may have these schemas. Raises SettingsError."""
+    sources: dict[str, Source] = {}
+    for text in given:
+        topic, _, name = text.partition("=")
+        if not topic or not name:
+            raise SettingsError(f"--source is {text!r}; give TOPIC=MAPPING, such as shop.events=mine.toml")
+        if topic in sources:
+            raise SettingsError(f"--source {topic} is given twice; one mapping may give both impressions and clicks")
+        mapped = read_mapping_file(name, "--source")
+        assert mapped.file is not None
+        sources[topic] = Source(topic, mapped.inputs, name=mapped.file.name, digest=mapped.file.digest, schemas=schemas)
+    return list(sources.values())
+
+
+@contextmanager
+def value_schemas() -> Iterator[Schemas | None]:
+    """The schemas of the registry of the environment, while the block runs; None where none is named."""
+    settings = Environment().registry()
+    if settings is None:
+        yield None
+        return
+    from streams.ingest.registry import Registry
+
+    with closing(Registry(settings)) as registry:
+        yield Schemas(registry.fetch)
+
+
+def read_mapping_file(name: str, option: str = "--map") -> Mapped:
+    """The mapping in a file, or a ready one by its name; none for an empty name.
+
+    Raises SettingsError that names the option.
+    """
     if not name:
         return Mapped(None, {})
     text = ready(name)
@@ -63,10 +97,10 @@ def read_mapping_file(name: str) -> Mapped:
             text = Path(name).read_text("utf-8-sig")
         except FileNotFoundError as error:
             raise SettingsError(
-                f"--map {name} is no file and no ready mapping; ready ones are {', '.join(ready_names())}"
+                f"{option} {name} is no file and no ready mapping; ready ones are {', '.join(ready_names())}"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"--map {name} cannot be read: {error}") from error
+            raise SettingsError(f"{option} {name} cannot be read: {error}") from error
     file = read_mapping(text, name)
     salts = {each: variable(each) for each in file.salts()}
     return Mapped(file, {log: Compiled(one, salts) for log, one in file.inputs.items()}, text)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # All variables that a worker reads begin so: a test compares this with the declared settings and options. What users
 # decide about embedded workers are the options of `clickfold up` and `clickfold demo`.
-_PREFIXES: Final = ("KAFKA_", "CLICKHOUSE_", "CLICKFOLD_")
+_PREFIXES: Final = ("KAFKA_", "CLICKHOUSE_", "CLICKFOLD_", "SCHEMA_REGISTRY_")
 
 
 def worker_environment(

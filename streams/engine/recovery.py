@@ -11,6 +11,7 @@ from threading import Event, Lock, Thread
 from schemas.errors import DamagedState, LostHistory, StateMismatch
 from streams.engine.checkpoint import discard_checkpoint, read_checkpoint
 from streams.engine.fold import Fold
+from streams.engine.layout import BY_PARTITION, Layout
 from streams.engine.ports import Commit, Disk, Log, Shared
 from streams.engine.task import Task
 
@@ -68,13 +69,21 @@ class Loader:
     """Loads the tasks of partitions. `accept_loss`: also when Kafka no longer keeps records that are needed."""
 
     def __init__(
-        self, make: Make, log: Log, warn: Warn, share: Share = lambda _: None, *, accept_loss: bool = False
+        self,
+        make: Make,
+        log: Log,
+        warn: Warn,
+        share: Share = lambda _: None,
+        *,
+        accept_loss: bool = False,
+        layout: Layout = BY_PARTITION,
     ) -> None:
         self._make = make
         self._log = log
         self._warn = warn
         self._share = share
         self._accept_loss = accept_loss
+        self._layout = layout
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="load")
         # One lock per folder: a partition that goes and comes back must not be loaded twice at a time.
         self._folder_locks: defaultdict[int, Lock] = defaultdict(Lock)
@@ -106,9 +115,9 @@ class Loader:
                 fold.close()
                 disk.close()
                 raise StateMismatch(
-                    f"the group has committed nothing of partition {partition}, but the state folder has a checkpoint "
-                    "of it: its offsets were deleted or have expired, or this Kafka is new; start a new run with "
-                    "another --group, or, if all topics are new, empty the state folder"
+                    f"the group has committed nothing of {self._layout.name(partition)}, but the state folder has a "
+                    "checkpoint of it: its offsets were deleted or have expired, or this Kafka is new; start a new run "
+                    "with another --group, or, if all topics are new, empty the state folder"
                 )
             return Task(fold, disk, None, shared), first_offsets
         cut = self._from_checkpoint(partition, fold, disk, committed, first_offsets)
@@ -116,7 +125,7 @@ class Loader:
             fold, disk = self._anew(partition, fold, disk)
             cut = self._from_checkpoint(partition, fold, disk, committed, first_offsets)
             if cut is not None:
-                self._warn(f"partition {partition} goes on from a shared snapshot at {cut}")
+                self._warn(f"{self._layout.name(partition)} goes on from a shared snapshot at {cut}")
                 break
         if cut is None:
             fold, disk = self._anew(partition, fold, disk)
@@ -126,7 +135,7 @@ class Loader:
             # The manifest must go before the rebuild writes other files under the same names.
             discard_checkpoint(disk)
             fold.rebuild(committed.mark)
-            self._warn(f"partition {partition} has no usable checkpoint: rebuilding from {offsets}")
+            self._warn(f"{self._layout.name(partition)} has no usable checkpoint: rebuilding from {offsets}")
         if lost:
             fold.skip_to(lost)
         return Task(fold, disk, committed, shared), {**offsets, **lost}
@@ -135,7 +144,7 @@ class Loader:
         """Inputs whose needed offset Kafka no longer keeps, and the first one it keeps. Raises LostHistory."""
         lost = {log: first_offsets[log] for log, offset in offsets.items() if offset < first_offsets[log]}
         needed = ", ".join(
-            f"{log}[{partition}] is needed from offset {offsets[log]}, Kafka keeps it from {first}"
+            f"{self._layout.where(log, partition)} is needed from offset {offsets[log]}, Kafka keeps it from {first}"
             for log, first in lost.items()
         )
         if lost and not self._accept_loss:
@@ -178,17 +187,19 @@ class Loader:
             fold.restore(manifest)
         except (DamagedState, StateMismatch) as error:
             # Damaged, or of another task, settings or program. If the mark is of other settings too, reading it raises.
-            self._warn(f"checkpoint of partition {partition} is not used: {error}")
+            self._warn(f"checkpoint of {self._layout.name(partition)} is not used: {error}")
             return None
         cut = fold.positions()
         if any(offset > committed.offsets[log] for log, offset in cut.items()):
             raise StateMismatch(
-                f"the checkpoint of partition {partition} is at {cut}, ahead of the committed {committed.offsets}: the "
-                "group's offsets were reset or belong to another cluster; clear the state folder or use another --group"
+                f"the checkpoint of {self._layout.name(partition)} is at {cut}, ahead of the committed "
+                f"{committed.offsets}: the group's offsets were reset or belong to another cluster; clear the state "
+                "folder or use another --group"
             )
         if self._too_old(cut, first_offsets):
             self._warn(
-                f"checkpoint of partition {partition} at {cut} is older than Kafka's first offsets {first_offsets}"
+                f"checkpoint of {self._layout.name(partition)} at {cut} is older than Kafka's first offsets "
+                f"{first_offsets}"
             )
             return None
         return cut

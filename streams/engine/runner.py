@@ -18,6 +18,7 @@ from streams.engine.backpressure import Backpressure
 from streams.engine.checkpoint import discard_checkpoint, write_checkpoint
 from streams.engine.fold import Fold
 from streams.engine.idle import idle_seals
+from streams.engine.layout import BY_PARTITION, Layout
 from streams.engine.pace import Pace, RunnerProgress
 from streams.engine.ports import Clock, Commit, Log, SharedProgress
 from streams.engine.recovery import Loader, Loading, Make, Share
@@ -43,15 +44,18 @@ class Runner:
         accept_loss: bool = False,
         progress: RunnerProgress | None = None,
         beat: Callable[[], None] = lambda: None,
+        layout: Layout = BY_PARTITION,
     ) -> None:
         """`accept_loss`: goes on without needed records that Kafka no longer keeps, instead of stopping.
 
         `progress` is counted on, when another runner of this process had it before. `beat` is called after each step
-        that may take seconds: whoever hears nothing for two minutes may take the runner for stuck.
+        that may take seconds: whoever hears nothing for two minutes may take the runner for stuck. `layout` names
+        tasks in messages and metrics.
         """
         self._log = log
         self._clock = clock
-        self._loader = Loader(make, log, warn, share, accept_loss=accept_loss)
+        self._loader = Loader(make, log, warn, share, accept_loss=accept_loss, layout=layout)
+        self.layout = layout
         self._pace = pace
         self._warn = warn
         self._tasks: dict[int, Task] = {}
@@ -179,7 +183,7 @@ class Runner:
             self._commit_all()
             self._checkpoint(gone, leaving=True)
         except TaskLost as error:
-            self._warn(f"gave up partitions {gone} without a last commit: {error}")
+            self._warn(f"gave up {', '.join(map(self.layout.name, gone))} without a last commit: {error}")
             self._drop(gone)
             self._recover(error)
         self._drop(gone)

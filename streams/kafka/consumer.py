@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -37,11 +37,21 @@ class Reading:
 
     `roles` names the role of each topic. `taken` and `remedy` are for errors: what another consumer of the same name
     takes away, and what to do about offsets that Kafka no longer has. `group` is the consumer's, if it is a member.
+    `task_of` gives the task of a topic's partition, which records name; without it that is the partition.
     `gaps` grows where reading began later than it was to: a transaction's marker or compaction may explain it.
     """
 
-    def __init__(self, roles: Mapping[str, str], *, taken: str, remedy: str, group: str = "") -> None:
+    def __init__(
+        self,
+        roles: Mapping[str, str],
+        *,
+        taken: str,
+        remedy: str,
+        group: str = "",
+        task_of: Callable[[str, int], int] = lambda _, partition: partition,
+    ) -> None:
         self._roles = roles
+        self._task_of = task_of
         self._group = group
         self._taken = taken
         self._remedy = remedy
@@ -99,7 +109,7 @@ class Reading:
         began = self._began.pop((topic, partition), offsets[0])
         if offsets[0] > began:
             self.gaps.append(Gap(topic, partition, began, offsets[0]))
-        return Records(self._roles[topic], partition, offsets, times, keys, values)
+        return Records(self._roles[topic], self._task_of(topic, partition), offsets, times, keys, values)
 
     def _good(self, message: Message) -> bool:
         error = message.error()

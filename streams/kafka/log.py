@@ -1,7 +1,8 @@
 """The real `streams.engine.ports.Log`: reads batches with confluent-kafka, writes in transactions.
 
-The group subscribes to the first input only; its rebalance callbacks take and give up the same partition of the others.
-So one worker always has both inputs of a partition; subscribed to both, it would lose one at a cooperative rebalance.
+A `Layout` says which partitions make up a task. Of co-partitioned inputs the group subscribes to the first only; its
+rebalance callbacks take and give up the same partition of the others. So one worker always has both inputs of a
+partition; subscribed to both, it would lose one at a cooperative rebalance.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from threading import Thread
 from typing import Final
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 
 from schemas.errors import BrokenInvariant, LostHistory, Transient
 from schemas.records import Out, Records
+from streams.engine.layout import CoPartitioned, Layout, Place
 from streams.engine.ports import Commit, Owner
 from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import Gap, Reading
@@ -38,22 +40,25 @@ class KafkaLog:
         self,
         cluster: Cluster,
         group: str,
-        inputs: Sequence[str],
+        inputs: Sequence[str] | Layout,
         *,
         slot: Slot,
         side_log: str | None = None,
         watch: TopicWatch | None = None,
         in_bulk: bool = False,
     ) -> None:
-        """With an instance id of the slot the group keeps its partitions for it while it restarts. `in_bulk` reads by
-        kernels, which take 90 MB of memory: for a fold that uses them anyway.
+        """`inputs` are the roles of co-partitioned topics, or a layout. With an instance id of the slot the group keeps
+        its partitions for it while it restarts. `in_bulk` reads by kernels, which take 90 MB of memory: for a fold that
+        uses them anyway.
 
         Once `watch` has seen that a topic changed, `poll` and `transact` raise TopicsChanged.
         """
         self._watch = watch
         self._cluster = cluster
-        self._inputs = tuple(inputs)
-        self._roles = {cluster.topic(role): role for role in inputs}
+        if not isinstance(inputs, Layout):
+            inputs = CoPartitioned({cluster.topic(role): role for role in inputs})
+        self._layout = inputs
+        self._roles = inputs.roles
         self._side_log = side_log
         self._owner: Owner | None = None
         self._owned: set[int] = set()
@@ -65,6 +70,7 @@ class KafkaLog:
             taken=f"slot {slot.name} of the group",
             remedy="start a new run with another --group",
             group=group,
+            task_of=inputs.task,
         )
         # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
         self._last_ends: dict[int, dict[str, int]] = {}
@@ -86,7 +92,7 @@ class KafkaLog:
         """Subscribes; partitions come with the next polls."""
         self._owner = owner
         self._consumer.subscribe(
-            [self._cluster.topic(self._inputs[0])],
+            list(self._layout.subscribed),
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
@@ -109,8 +115,7 @@ class KafkaLog:
         # An exception must not pass through librdkafka's callback: it is kept and raised by `poll`.
         try:
             assert self._owner is not None
-            main = self._cluster.topic(self._inputs[0])
-            assigned = [place.partition for place in partitions if place.topic == main]
+            assigned = self._tasks(partitions)
             self._owned.update(assigned)
             # The answer to the rebalance. Where to read from is known only once the partition's state is loaded: `seek`
             # tells the reader then.
@@ -128,8 +133,7 @@ class KafkaLog:
     def _give_up(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         try:
             assert self._owner is not None
-            main = self._cluster.topic(self._inputs[0])
-            gone = [place.partition for place in partitions if place.topic == main]
+            gone = self._tasks(partitions)
             (self._owner.lost if lost else self._owner.revoked)(gone)
             self._owned.difference_update(gone)
             self._unplace(gone)
@@ -138,8 +142,23 @@ class KafkaLog:
         except Exception as error:  # noqa: BLE001  # as above
             self._callback_error = error
 
-    def _both(self, partitions: Sequence[int]) -> list[TopicPartition]:
-        return [TopicPartition(topic, partition) for partition in partitions for topic in self._roles]
+    def _tasks(self, partitions: Sequence[TopicPartition]) -> list[int]:
+        subscribed = self._layout.subscribed
+        return [self._layout.task(place.topic, place.partition) for place in partitions if place.topic in subscribed]
+
+    def _all(self, partitions: Sequence[int]) -> list[TopicPartition]:
+        """The partitions of all inputs of these tasks."""
+        return [
+            TopicPartition(place.topic, place.partition) for task in partitions for place in self._layout.places(task)
+        ]
+
+    def _at(self, partition: int, offsets: Mapping[str, int], mark: str = "") -> list[TopicPartition]:
+        """These inputs of a task at these offsets."""
+        return [
+            TopicPartition(place.topic, place.partition, offsets[place.role], mark)
+            for place in self._layout.places(partition)
+            if place.role in offsets
+        ]
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
@@ -183,23 +202,23 @@ class KafkaLog:
         """The last stable commit of the group; waits for a transaction still open on it, up to its timeout."""
         # Loading begins with this, so a topic that changed is noticed at each assignment.
         self._look()
-        places = stable_offsets(self._group_offsets, self._both([partition]))
+        places = stable_offsets(self._group_offsets, self._all([partition]))
         return one_commit(places, role_of=self._roles.__getitem__)
 
     def starts(self, partition: int) -> dict[str, int]:
         """The first offsets Kafka keeps."""
-        return {log: self._bounds_of(log, partition)[0] for log in self._inputs}
+        return {place.role: self._bounds_of(place)[0] for place in self._layout.places(partition)}
 
     def ends(self, partition: int) -> dict[str, int]:
         """The end of each input, asked of the broker now. Records of an open transaction count as lag."""
         ends: dict[str, int] = {}
-        for log in self._inputs:
-            high = self._bounds_of(log, partition)[1]
-            ends[log] = self._reading.end(self._cluster.topic(log), partition, high)
+        for place in self._layout.places(partition):
+            high = self._bounds_of(place)[1]
+            ends[place.role] = self._reading.end(place.topic, place.partition, high)
         return ends
 
-    def _bounds_of(self, log: str, partition: int) -> tuple[int, int]:
-        return log_bounds(self._bounds_consumer, self._cluster.topic(log), partition)
+    def _bounds_of(self, place: Place) -> tuple[int, int]:
+        return log_bounds(self._bounds_consumer, place.topic, place.partition)
 
     def cached_ends(self, partition: int) -> dict[str, int]:
         """High watermarks that came with the last fetches; a copy, as asking librdkafka may wait for its own lock."""
@@ -211,10 +230,10 @@ class KafkaLog:
             return
         self._note_ends_after_s = now_s + 0.5
         last_ends: dict[int, dict[str, int]] = {}
-        for place in self._both(sorted(self._owned)):
+        for place in self._all(sorted(self._owned)):
             high = self._reader.high(place.topic, place.partition)
             if high >= 0:
-                ends = last_ends.setdefault(place.partition, {})
+                ends = last_ends.setdefault(self._layout.task(place.topic, place.partition), {})
                 ends[self._roles[place.topic]] = self._reading.end(place.topic, place.partition, high)
         self._last_ends = last_ends
 
@@ -222,25 +241,25 @@ class KafkaLog:
         """Assigns the partition anew at these offsets, paused; librdkafka drops all it had fetched before."""
         if partition not in self._owned:
             return
-        places = [TopicPartition(self._cluster.topic(log), partition, offset) for log, offset in offsets.items()]
+        places = self._at(partition, offsets)
         self._unplace([partition])
         self._reader.place(places)
         self._placed.add(partition)
 
     def _unplace(self, partitions: Sequence[int]) -> None:
         """Reads these partitions no longer."""
-        placed = self._both([each for each in partitions if each in self._placed])
+        placed = self._all([each for each in partitions if each in self._placed])
         if placed:
             self._reader.drop(placed)
         self._placed.difference_update(partitions)
 
     def pause(self, partition: int, logs: Sequence[str]) -> None:
         """Stops fetching these inputs."""
-        self._reader.pause([TopicPartition(self._cluster.topic(log), partition) for log in logs])
+        self._reader.pause(self._at(partition, dict.fromkeys(logs, OFFSET_INVALID)))
 
     def resume(self, partition: int, logs: Sequence[str]) -> None:
         """Fetches them again."""
-        self._reader.resume([TopicPartition(self._cluster.topic(log), partition) for log in logs])
+        self._reader.resume(self._at(partition, dict.fromkeys(logs, OFFSET_INVALID)))
 
     def side_log(self, partition: int) -> Records:
         """All committed records of the side log up to its stable end.
@@ -271,7 +290,7 @@ class KafkaLog:
 
     def _offsets(self, commits: Mapping[int, Commit]) -> list[TopicPartition]:
         return [
-            TopicPartition(self._cluster.topic(log), partition, offset, commit.mark.decode())
+            place
             for partition, commit in commits.items()
-            for log, offset in commit.offsets.items()
+            for place in self._at(partition, commit.offsets, commit.mark.decode())
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
@@ -123,24 +123,45 @@ def sample_keys(
 ) -> list[tuple[int, bytes]]:
     """(partition, key) of up to `most` records of each partition, the first ones kept or the `newest`, as far as 3 s
     suffice."""
+    sampled = _sample(cluster, cluster.topic(role), partitions, most=most, newest=newest, of=Message.key)
+    return [(partition, key) for partition, keys in sampled.items() for key in keys]
+
+
+def newest_values(cluster: Cluster, topic: str, partitions: int, *, most: int) -> list[bytes]:
+    """Values of up to `most` of the newest records of a topic, of each partition as many, as far as 3 s suffice."""
+    each = max(1, most // partitions)
+    sampled = _sample(cluster, topic, partitions, most=each, newest=True, of=Message.value)
+    return [value for values in sampled.values() for value in values]
+
+
+def _sample(
+    cluster: Cluster,
+    topic: str,
+    partitions: int,
+    *,
+    most: int,
+    newest: bool,
+    of: Callable[[Message], object],
+) -> dict[int, deque[bytes]]:
+    """By partition what `of` takes of up to `most` records, those of which it takes None left out."""
     consumer = Consumer(reader_settings(cluster))
-    keys: dict[int, deque[bytes]] = {partition: deque(maxlen=most) for partition in range(partitions)}
-    unread = set(keys)
+    found: dict[int, deque[bytes]] = {partition: deque(maxlen=most) for partition in range(partitions)}
+    unread = set(found)
     # The markers of transactions count as records.
     first = _TAIL - 2 * most if newest else OFFSET_BEGINNING
     try:
-        consumer.assign([TopicPartition(cluster.topic(role), partition, first) for partition in keys])
+        consumer.assign([TopicPartition(topic, partition, first) for partition in found])
         until = time.monotonic() + _SAMPLE_S
         while unread and time.monotonic() < until:
             for message in consumer.consume(1_000, 0.05):
-                partition, key, error = message.partition() or 0, message.key(), message.error()
+                partition, taken, error = message.partition() or 0, of(message), message.error()
                 if error is not None:
                     if error.code() == KafkaError._PARTITION_EOF:
                         unread.discard(partition)
-                elif isinstance(key, bytes) and (newest or len(keys[partition]) < most):
-                    keys[partition].append(key)
+                elif isinstance(taken, bytes) and (newest or len(found[partition]) < most):
+                    found[partition].append(taken)
                 elif not newest:
                     unread.discard(partition)
     finally:
         consumer.close()
-    return [(partition, key) for partition, sampled in keys.items() for key in sampled]
+    return found

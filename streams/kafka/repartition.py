@@ -51,7 +51,7 @@ class Repartition:
     def __init__(self, cluster: Cluster, source: str, target: str) -> None:
         self._cluster, self._source, self._target = cluster, source, target
         counts = Admin(cluster).partition_counts()
-        own = {cluster.topic(topic.role) for topic in TOPICS.values() if topic.writer != "you"}
+        own = {cluster.topic(topic.role) for topic in TOPICS.values() if "you" not in topic.writers}
         for name in (source, target):
             if name in own:
                 raise SettingsError(f"{name} is written by clickfold, which chooses its partitions; name an input")

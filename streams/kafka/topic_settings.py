@@ -21,7 +21,7 @@ def check_topic_settings(admin: Admin, cluster: Cluster, *, worker: str = "") ->
     topics = {
         cluster.topic(topic.role): topic
         for topic in TOPICS.values()
-        if not worker or worker in (*topic.readers, *topic.writer.split(", "))
+        if not worker or worker in (*topic.readers, *topic.writers)
     }
     found = admin.configs([name for name in admin.partition_counts() if name in topics])
     refuse_compaction(topics, found)

@@ -31,6 +31,21 @@ def join_topics(cluster: Cluster, group: str) -> WatchedTopics:
     )
 
 
+def ingest_topics(cluster: Cluster, group: str, sources: Sequence[str]) -> WatchedTopics:
+    """Those of ingest workers, which go on where a source has more partitions, as its records may have any keys."""
+    outputs = [cluster.topic("impressions"), cluster.topic("clicks")]
+    return WatchedTopics(
+        group=group,
+        same=[*sources],
+        counted=outputs,
+        noted_on=[*sources, *outputs],
+        renew=f"its records are other ones, so {_NEW_GROUP}; the join knows ids again for --dedupe",
+        grown=f"keys now belong to other partitions, so an impression and its click may not meet; {_NEW_TOPICS}",
+        offsets=f"without them its records would be written twice; {_NEW_GROUP}: it maps again all that Kafka keeps, "
+        "and the join drops what it knows (--dedupe)",
+    )
+
+
 def learn_topics(cluster: Cluster, group: str) -> WatchedTopics:
     """Those of learners: a partition of outcomes is a model shard."""
     outcomes = cluster.topic("outcomes")

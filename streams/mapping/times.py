@@ -57,6 +57,8 @@ class Times:
         # On the clock of UTC a moment without a zone is what it says.
         elif types == {Ms} or (types == {LocalMs} and self.zone is UTC):
             return _within(list(map(int, values)))
+        elif types == {float} and self.unit == "s" and not self.origin_ms:
+            return _whole_ms(values)
         elif types != {int}:
             return None
         if self.origin_ms:
@@ -131,6 +133,20 @@ class Times:
             if MIN_TS_MS <= found <= MAX_TS_MS:
                 return f'; unit = "{unit}" gives {(_EPOCH + found * _MS).isoformat(timespec="seconds")}'
         return "; times are of 2000 to 2099"
+
+
+def _whole_ms(seconds: Sequence[float]) -> list[int] | None:
+    """Moments of seconds that were written with at most three decimals; None where one was not.
+
+    A text of up to 15 digits is the shortest of its float. So what gives the same float is what was written.
+    """
+    try:
+        found = [round(value * 1_000) for value in seconds]
+    except (ValueError, OverflowError):  # not a number, or infinite
+        return None
+    if [value / 1_000 for value in found] != list(seconds):
+        return None
+    return _within(found)
 
 
 def _within(values: list[int]) -> list[int] | None:

@@ -81,6 +81,11 @@ class HashedValues:
     def __len__(self) -> int:
         return len(self._hashes)
 
+    def among(self, hashes: Collection[int]) -> set[int]:
+        """Those of the hashes that are of a value here."""
+        asked = np.array(list(hashes), np.uint64)
+        return set(asked[np.isin(asked, np.frombuffer(self._hashes, np.uint64))].tolist())
+
     def add(self, value: Any, *, at_ms: int = 0) -> None:
         """Adds the value once more."""
         self._hashes.append(hash_of(value))

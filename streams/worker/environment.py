@@ -17,6 +17,7 @@ from schemas.errors import SettingsError
 from streams.kafka.cluster import DEFAULT_COMPRESSION, PASSED_ON, Cluster
 
 if TYPE_CHECKING:
+    from streams.ingest.registry import RegistrySettings
     from streams.warehouse.client import Warehouse
 
 _REMEDY = "; set it, or use `clickfold up` or `clickfold demo`, which bring their own"
@@ -51,6 +52,20 @@ class Environment(BaseSettings):
     """File of the client's key."""
     kafka_ssl_key_password: SecretStr = SecretStr("")
     """Password of the client's key."""
+    schema_registry_url: str = ""
+    """Schema registry with Confluent's interface, for values of `ingest` in Avro, Protobuf or JSON Schema."""
+    schema_registry_user: str = ""
+    """User of the registry, or key of an API."""
+    schema_registry_password: SecretStr = SecretStr("")
+    """Password of that user."""
+    schema_registry_token: SecretStr = SecretStr("")
+    """Bearer token, in place of user and password."""
+    schema_registry_ca_location: str = ""
+    """File of certificate authorities that vouch for a registry with an `https://` address."""
+    schema_registry_certificate_location: str = ""
+    """File of the client's certificate for the registry."""
+    schema_registry_key_location: str = ""
+    """File of that certificate's key."""
     clickfold_topic_prefix: str = "ads."
     """Start of all topics' names, and of consumer groups and transactional ids."""
     clickfold_compression: str = ""
@@ -113,6 +128,22 @@ class Environment(BaseSettings):
             "ssl.key.password": self.kafka_ssl_key_password.get_secret_value(),
         }
         return {name: value for name, value in settings.items() if value}
+
+    def registry(self) -> RegistrySettings | None:
+        """The schema registry; None when none is named."""
+        from streams.ingest.registry import RegistrySettings
+
+        if not self.schema_registry_url:
+            return None
+        return RegistrySettings(
+            self.schema_registry_url,
+            user=self.schema_registry_user,
+            password=self.schema_registry_password.get_secret_value(),
+            token=self.schema_registry_token.get_secret_value(),
+            ca_location=self.schema_registry_ca_location,
+            certificate_location=self.schema_registry_certificate_location,
+            key_location=self.schema_registry_key_location,
+        )
 
     def warehouse(self) -> Warehouse:
         """ClickHouse. Raises SettingsError when none is named."""

@@ -16,6 +16,7 @@ from online_models.release import HELD
 from streams.engine.pace import RunnerProgress
 from streams.engine.ports import SharedProgress
 from streams.engine.runner import Runner
+from streams.ingest.fold import FATES
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
 from streams.sink.settings import Progress
@@ -57,28 +58,33 @@ def _gauge(workers: str, name: str, unit: str, text: str, *labels: str) -> Decla
 
 
 _BOTH: Final = "join, learn"
-_ALL: Final = "join, learn, pace, sink, serve"
+_RUNNERS: Final = "ingest, join, learn"
+_ALL: Final = "ingest, join, learn, pace, sink, serve"
 CATALOGUE: Final = {
     row.name: row
     for row in (
-        _counter(_BOTH, "records", "records", "Records folded while live."),
-        _counter(_BOTH, "replayed_records", "records", "Records folded during recovery, without outputs."),
-        _counter(_BOTH, "outputs", "records", "Records written."),
-        _counter(_BOTH, "commits", "transactions", "Transactions committed."),
-        _counter(_BOTH, "checkpoints", "checkpoints", "Checkpoints made durable."),
+        _counter(_RUNNERS, "records", "records", "Records folded while live."),
+        _counter(_RUNNERS, "replayed_records", "records", "Records folded during recovery, without outputs."),
+        _counter(_RUNNERS, "outputs", "records", "Records written."),
+        _counter(_RUNNERS, "commits", "transactions", "Transactions committed."),
+        _counter(_RUNNERS, "checkpoints", "checkpoints", "Checkpoints made durable."),
         _counter(_ALL, "recoveries", "recoveries", "Times work began again from the last commit."),
-        _gauge(_BOTH, "commit_seconds", "seconds", "How long the last transaction took."),
-        _gauge(_BOTH, "state_bytes", "bytes", "Memory of open impressions, totals and clicks."),
-        _gauge(_BOTH, "state_budget_bytes", "bytes", "Most memory they may take; 0: no bound."),
-        _gauge(_BOTH, "tasks_live", "partitions", "Partitions being worked on."),
-        _gauge(_BOTH, "intake_paused", "", "1 while an input that is ahead waits for the other.", "log", "partition"),
-        _gauge(_BOTH, "lag_records", "records", "Records not yet folded.", "log", "partition"),
+        _gauge(_RUNNERS, "commit_seconds", "seconds", "How long the last transaction took."),
+        _gauge(_RUNNERS, "state_bytes", "bytes", "Memory of open impressions, totals and clicks."),
+        _gauge(_RUNNERS, "state_budget_bytes", "bytes", "Most memory they may take; 0: no bound."),
+        _gauge(_RUNNERS, "tasks_live", "partitions", "Partitions being worked on."),
+        _gauge(
+            _RUNNERS, "intake_paused", "", "1 while an input that is ahead waits for the other.", "log", "partition"
+        ),
+        _gauge(_RUNNERS, "lag_records", "records", "Records not yet folded.", "log", "partition"),
         _gauge(_BOTH, "shared_snapshot_seconds", "Unix seconds", "When one was last shared; 0: not yet.", "partition"),
         _counter(_BOTH, "shared_snapshots", "snapshots", "Snapshots shared.", "partition"),
         _counter(_BOTH, "shared_bytes", "bytes", "Bytes written to the shared location.", "partition"),
         _counter(_BOTH, "shared_skipped", "snapshots", "Snapshots left out while one was being written.", "partition"),
         _counter(_BOTH, "shared_failures", "failures", "Times the shared location failed.", "partition"),
         _counter(_BOTH, "shared_fetched", "recoveries", "Recoveries from a shared snapshot.", "partition"),
+        _counter("ingest", "ingest_records", "records", "Records by what became of them.", "fate", "source"),
+        _gauge("ingest", "ingest_waiting", "", "1 while records wait for the schema registry."),
         _gauge("join", "open_impressions", "impressions", "Impressions that may still be clicked.", "partition"),
         _gauge("join", "pending_clicks", "clicks", "Clicks whose impression may still come.", "partition"),
         _counter("join", "misplaced_orphans", "clicks", "Orphans whose impression has another partition.", "partition"),
@@ -149,9 +155,11 @@ CATALOGUE: Final = {
 OF_RUN: Final = (PREFIX + "ledger", PREFIX + "decisions")
 LABELS: Final = {
     "partition": "partition of the input",
-    "log": "role of the input: impressions, clicks or outcomes",
+    "log": "role of the input: impressions, clicks or outcomes; of `ingest` the topic of the source",
     "fate": "of `ledger`: accepted, late, duplicate or rejected; of `outcomes`: learned, waiting, shown, unlabelled, "
-    "rejected or late; of `campaign_records`: accepted, unchanged or the reason of the refusal",
+    "rejected or late; of `campaign_records`: accepted, unchanged or the reason of the refusal; of `ingest_records`: "
+    "impressions, clicks, rejected, or others, which no condition of the mapping takes",
+    "source": "topic of a source of `ingest`",
     "decision": "closed, unclicked, billable, repeat or orphan",
     "shard": "model shard: the partition of `ads.outcomes`",
     "model": "model; that of a challenger ends with a dot and its name",
@@ -192,18 +200,18 @@ def runner_metrics(progress: RunnerProgress, runner: Runner | None) -> Iterator[
         return
     yield sample("state_bytes", runner.backpressure.state_bytes)
     yield sample("state_budget_bytes", runner.backpressure.budget_bytes)
-    for partition, shared in runner.shared().items():
-        yield from _shared_metrics(str(partition), shared)
-    for partition, fold in runner.folds().items():
-        paused = runner.paused(partition)
+    for task, shared in runner.shared().items():
+        yield from _shared_metrics(str(runner.layout.partition(task)), shared)
+    for task, fold in runner.folds().items():
+        partition, paused = str(runner.layout.partition(task)), runner.paused(task)
         for log in fold.positions():
-            yield sample("intake_paused", float(log == paused), log=log, partition=str(partition))
-        for log, records in runner.lag(partition).items():
-            yield sample("lag_records", records, log=log, partition=str(partition))
+            yield sample("intake_paused", float(log == paused), log=log, partition=partition)
+        for log, records in runner.lag(task).items():
+            yield sample("lag_records", records, log=log, partition=partition)
         if isinstance(fold, JoinFold):
-            yield from _join_metrics(str(partition), fold)
+            yield from _join_metrics(partition, fold)
         elif isinstance(fold, LearnFold):
-            yield from _learn_metrics(str(partition), fold)
+            yield from _learn_metrics(partition, fold)
 
 
 def _shared_metrics(partition: str, progress: SharedProgress) -> Iterator[Metric]:
@@ -254,6 +262,14 @@ def _learn_metrics(partition: str, fold: LearnFold) -> Iterator[Metric]:
     for direction in ("more_clicks", "fewer_clicks"):
         drifting = float(fold.measuring.drift.direction == direction)
         yield sample("drift", drifting, direction=direction, shard=partition)
+
+
+def ingest_metrics(counts: Mapping[str, Mapping[str, int]], *, waiting: bool) -> Iterator[Metric]:
+    """What became of the records of each source, and whether records wait for a schema registry."""
+    yield sample("ingest_waiting", float(waiting))
+    for source, fates in dict(counts).items():
+        for fate in FATES:
+            yield sample("ingest_records", fates.get(fate, 0), fate=fate, source=source)
 
 
 def pace_metrics(recoveries: int, judged: Mapping[str, int], view: WorkerView | None) -> Iterator[Metric]:

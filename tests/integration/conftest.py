@@ -10,3 +10,4 @@ from tests.integration.clickhouse_fixture import clickhouse as clickhouse
 from tests.integration.clickhouse_fixture import database as database
 from tests.integration.clickhouse_fixture import golden as golden
 from tests.integration.clickhouse_fixture import migrated as migrated
+from tests.integration.registry_fixture import registry as registry

@@ -10,8 +10,12 @@ from typer.testing import CliRunner
 from schemas.clickhouse.queries import queries
 from schemas.codec import encode
 from streams.cli.bench import app
+from streams.cli.bench.ingest_topics import filled, one_round
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
+from streams.kafka.cluster import Cluster
+from streams.kafka.reads import read_log
+from tests.ingesting import MAPPING, view
 from tests.models.clicks import examples
 
 Run = Callable[..., str]
@@ -50,6 +54,18 @@ def test_bench_sink_measures_totals_and_outcomes_beside_driver_and_engine(
     for measured in found.values():
         assert min(measured["engine"], measured["driver"], measured["sink"]) > 0
         assert measured["spent_us"]["decode (CPU)"] > 0
+
+
+@pytest.mark.broker
+def test_bench_ingest_measures_a_worker_and_a_consumer_that_only_reads(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m.toml").write_text(MAPPING)
+    cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
+    filled(cluster, [orjson.dumps(view(number)) for number in range(30_000)], partitions=2)
+    found = one_round(cluster, str(tmp_path / "m.toml"), tmp_path, 30_000, 2)
+    assert min(found) > 0
+    assert sum(len(read_log(cluster, "impressions", partition)) for partition in range(2)) == 30_000
 
 
 @pytest.mark.broker

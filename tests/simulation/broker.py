@@ -55,11 +55,12 @@ class Input:
 class Broker:
     """What outlives every worker. `random` decides when markers are written."""
 
-    def __init__(self, partitions: int, random: Random) -> None:
+    def __init__(self, partitions: int, random: Random, roles: Sequence[str] = INPUTS) -> None:
         self.partitions = partitions
+        self.roles = roles
         self._random = random
         self.group = Group(partitions)
-        self.inputs = {(log, partition): Input() for log in INPUTS for partition in range(partitions)}
+        self.inputs = {(log, partition): Input() for log in roles for partition in range(partitions)}
         self.logs: dict[Where, list[tuple[Transaction, Out]]] = {}
         self.commits: dict[int, Commit] = {}
         self.paused = False

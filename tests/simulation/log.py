@@ -12,7 +12,7 @@ from typing import Protocol
 from schemas.errors import BrokenInvariant, SettingsError, TaskLost, Transient
 from schemas.records import Out, Records
 from streams.engine.ports import Commit, Owner
-from tests.simulation.broker import INPUTS, Broker, Where
+from tests.simulation.broker import Broker, Where
 from tests.simulation.group import Refused
 from tests.simulation.membership import Membership
 from tests.strategies import columns
@@ -100,7 +100,7 @@ class SimulatedLog:
 
     def _unplace(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
-            for log in INPUTS:
+            for log in self.broker.roles:
                 self._at.pop((log, partition), None)
 
     # ---- reading ----------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class SimulatedLog:
         return self.broker.commits.get(partition)
 
     def starts(self, partition: int) -> dict[str, int]:
-        return dict.fromkeys(INPUTS, 0)
+        return dict.fromkeys(self.broker.roles, 0)
 
     def ends(self, partition: int) -> dict[str, int]:
         self._process.reach("ask ends", str(partition))
@@ -143,7 +143,7 @@ class SimulatedLog:
 
     def cached_ends(self, partition: int) -> dict[str, int]:
         found: dict[str, int] = {}
-        for log in INPUTS:
+        for log in self.broker.roles:
             at = log, partition
             high = self.broker.inputs[at].end
             found[log] = self._polled[at] if self._met_end.get(at) == high and at in self._polled else high

@@ -6,12 +6,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from schemas.errors import ClickfoldError, SettingsError, TaskLost, Transient
-from schemas.totals import DIMENSIONS
 from streams.engine.fold import Fold
 from streams.engine.ports import Disk
 from streams.engine.runner import Runner
-from streams.join.fold import JoinFold
-from streams.join.identity import JoinIdentity
 from tests.simulation import disk, log
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.filesystem import Filesystem
@@ -117,9 +114,7 @@ class Process:
         kept = SimulatedDisk(self.machine.folder(partition), self.reach, self.world.random)
         if kept.names():
             self.world.events["state folders found again"] += 1
-        before = JoinIdentity(self.world.bounds, DIMENSIONS, self.world.extra, ()).before
-        fold = JoinFold(self.world.bounds, kept, partition=partition, extra=self.world.extra, formers=before)
-        return fold, kept
+        return self.world.make_fold(partition, kept), kept
 
     def _stopped(self) -> bool:
         self.reach("turn")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import Protocol
 
 import msgspec
 
 from schemas.bounds import JoinBounds
 from schemas.dimensions import ExtraDimension
 from schemas.totals import DIMENSIONS
+from streams.engine.fold import Fold
 from streams.engine.pace import Pace
-from streams.engine.ports import Commit, Shared
+from streams.engine.ports import Commit, Disk, Shared
+from streams.join.fold import JoinFold
 from streams.join.identity import JoinIdentity
 from streams.join.moved import extended_mark
 from streams.verify.oracle import truth
@@ -41,8 +44,18 @@ class VirtualClock:
         return 1_700_000_040 + 2_600 + int(self.seconds)
 
 
+class Producing(Protocol):
+    """What appends to the inputs."""
+
+    def produce(self) -> None:
+        """Appends a few records, or none."""
+        ...
+
+
 class World:
     """Everything of one schedule; the seed alone decides it."""
+
+    roles: Sequence[str] = INPUTS
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -58,11 +71,9 @@ class World:
         self._adding = seed % 4 == 1
         self.partitions = self.random.choice([2, 2, 3])
         self.slots = [str(slot) for slot in range(self.random.choice([1, 2, 2, 3]))]
-        self.broker = Broker(self.partitions, self.random)
+        self.broker = Broker(self.partitions, self.random, self.roles)
         self.clock = VirtualClock()
-        self.producers = Producers(
-            self.broker, self.random, wrong_clocks=self.bounds.jump_ms > 0, features=bool(self.extra)
-        )
+        self.producers = self.make_producers()
         self.switching = self.random.choice([0.02, 0.1, 0.3])
         self.faults = self.random.choice([0.0, 0.02])
         self.producing = self.random.choice([0.1, 0.4])
@@ -88,6 +99,15 @@ class World:
         self.events: Counter[str] = Counter()
         self.distrusted: list[str] = []
         self.trace: deque[tuple[float, str, str, str]] = deque(maxlen=400)
+
+    def make_producers(self) -> Producing:
+        """What appends to the inputs."""
+        return Producers(self.broker, self.random, wrong_clocks=self.bounds.jump_ms > 0, features=bool(self.extra))
+
+    def make_fold(self, partition: int, disk: Disk) -> Fold:
+        """The fold of a partition."""
+        before = JoinIdentity(self.bounds, DIMENSIONS, self.extra, ()).before
+        return JoinFold(self.bounds, disk, partition=partition, extra=self.extra, formers=before)
 
     def share(self, process: Process, partition: int) -> Shared | None:
         """Where a process shares its snapshots: nowhere."""
@@ -278,6 +298,6 @@ class World:
         return all(
             folds[partition].positions()[log] > records[-1].offset
             for partition in folds
-            for log in INPUTS
+            for log in self.broker.roles
             if (records := self.broker.inputs[log, partition].records)
         )

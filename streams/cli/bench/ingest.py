@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -17,6 +18,7 @@ from schemas.compiled import load_kernels
 from streams.cli.bench.measuring import in_own_process, memory_mb
 from streams.cli.bench.reporting import print_nothing, print_progress
 from streams.cli.commands.fold import interleaved, outcome_line
+from streams.cli.connections import cluster_to_measure
 from streams.cli.mapping import read_mapping_file
 from streams.inputs.traffic import Traffic
 from streams.join.fold import JoinFold
@@ -25,6 +27,7 @@ from streams.state.disk import Folder
 _END_MS: Final = 1_790_000_000_000
 _SWEEP_OUTCOMES: Final = 50_000
 _ROWS: Final = 50_000
+_PARTITIONS: Final = 4
 _OWN: Final = "own form, JSON lines"
 # The same events under other names: times in seconds with a fraction, prices in units.
 _FIELDS: Final = """
@@ -67,7 +70,7 @@ def ingest(
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turns.")] = 3,
     json: Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")] = False,
 ) -> None:
-    """Join the same events from files of several forms: events for one second of CPU, and memory."""
+    """Join the same events from files of several forms, and map them from a topic with the worker `ingest`."""
     say = print_nothing if json else print_progress
     load_kernels()
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as folder:
@@ -78,16 +81,56 @@ def ingest(
             for way in ways:
                 measured[way.name].append(in_own_process(_measure, way))
             say(f"round {number + 1} of {rounds} is done")
+        topics = _topics(ways[1], Path(folder), rounds, say)
     figures = {name: _figures(each, events) for name, each in measured.items()}
     for each in figures.values():
         each["ratio"] = round(each["events_per_cpu_s"] / figures[_OWN]["events_per_cpu_s"], 2)
     if json:
-        typer.echo(orjson.dumps({"events": events, "rounds": rounds, "forms": figures}))
+        typer.echo(orjson.dumps({"events": events, "rounds": rounds, "forms": figures, "topic": topics}))
         return
     for name, each in figures.items():
         say(
             f"{name:<24}{each['events_per_cpu_s']:>10,} a second of CPU{each['ratio']:>6.2f}{each['peak_mb']:>6,.0f} MB"
         )
+
+
+def _topics(way: _Way, folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """The worker `ingest` on a topic of both logs, beside a consumer that only reads it."""
+    from streams.cli.bench.ingest_topics import filled, one_round
+
+    values = [line for path in (way.impressions, way.clicks) for line in path.read_bytes().splitlines()]
+    # In one topic a condition must tell the logs apart: clicks alone have an id of their own.
+    mapping = folder / "topic.toml"
+    mapping.write_text(
+        Path(way.mapping).read_text()
+        + "[clicks.where]\nk = { exists = true }\n[impressions.where]\nk = { exists = false }\n"
+    )
+    with cluster_to_measure(folder) as cluster:
+        say(f"filling a topic with {len(values):,} records …")
+        filled(cluster, values, _PARTITIONS)
+        measured = []
+        for number in range(rounds):
+            state_dir = folder / f"state-{number}"
+            measured.append(one_round(cluster, str(mapping), state_dir, len(values), _PARTITIONS))
+            bare, bare_us, ingested, cpu_us = measured[-1]
+            ratio = _part(ingested, bare)
+            say(
+                f"round {number + 1}: bare {bare:,.0f}, ingest {ingested:,.0f} records/s, ratio {ratio:.2f}; "
+                f"{bare_us:.2f} and {cpu_us:.2f} µs of CPU a record, ratio {_part(bare_us, cpu_us):.2f}"
+            )
+    return {
+        "records": len(values),
+        "bare_per_s": round(statistics.median(each.bare_per_s for each in measured)),
+        "ingest_per_s": round(statistics.median(each.ingest_per_s for each in measured)),
+        "ratio": round(statistics.median(_part(each.ingest_per_s, each.bare_per_s) for each in measured), 2),
+        "bare_cpu_us": round(statistics.median(each.bare_cpu_us for each in measured), 2),
+        "ingest_cpu_us": round(statistics.median(each.ingest_cpu_us for each in measured), 2),
+    }
+
+
+def _part(one: float, other: float) -> float:
+    """Their quotient; 0 where there were too few records to measure."""
+    return one / other if other else 0.0
 
 
 def _figures(measured: list[_Measured], events: int) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from streams.cli.connections import (
     kafka_cluster,
     warehouse_if_any,
 )
+from streams.cli.mapping import sources_of, value_schemas
 from streams.cli.render.escape import escaped, escaped_json
 from streams.cli.render.records_bar import records_bar
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.pacing.settings import changelog_topic
 from streams.verify.check import Check
+from streams.verify.ingested import IngestVerification
 from streams.verify.pacing_counters import PacingChangelog, PacingCounters, PacingView
 from streams.verify.run import Verification, VerifyRequest
 
@@ -64,6 +66,13 @@ def verify(
     wait: Annotated[
         str, typer.Option(help="How long to wait for the sink and pacing to catch up before comparing.")
     ] = "0s",
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TOPIC=MAPPING", help="Also compare what ingest has made of this source; see `worker ingest`."
+        ),
+    ] = None,
+    ingest_group: Annotated[str, typer.Option(help="Consumer group of ingest. [default: topic prefix + ingest]")] = "",
     rows: Annotated[int, typer.Option(min=1, help="How many differences of each check are shown.")] = 5,
     format_: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.TABLE,
 ) -> None:
@@ -110,6 +119,12 @@ def verify(
         )
         task = bar.add_task("records", total=verification.records)
         checks = verification.checks()
+        if source:
+            schemas = cleanup.enter_context(value_schemas())
+            ingested = IngestVerification(
+                cluster, ingest_group or cluster.group("ingest"), sources_of(source, schemas), schemas
+            )
+            checks = [*checks, ingested.check(max_shown=rows)]
     absent = [name for name, source in (("ClickHouse", client), ("pacing", pacing)) if source is None]
     if format_ is Format.JSON:
         sys.stdout.write(_json(verification, checks, absent))

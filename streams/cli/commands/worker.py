@@ -1,4 +1,4 @@
-"""`clickfold worker …`: the four workers, whose processes `streams.worker.lifecycle` runs."""
+"""`clickfold worker …`: the workers, whose processes `streams.worker.lifecycle` runs."""
 
 from __future__ import annotations
 
@@ -96,6 +96,57 @@ def join(
     settings = replace(settings, bounds=bounds, pace=replace(settings.pace, close_idle_s=silent_ms / 1_000))
     worker = RunnerWorker("join", partial(join_runner, settings))
     run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port)
+
+
+@app.command()
+def ingest(
+    source: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TOPIC=MAPPING",
+            help="A topic with any keys, and the mapping of its records: a TOML file, or the name of a ready one. Give "
+            "it once for each topic.",
+        ),
+    ],
+    new_mapping: Annotated[
+        bool,
+        typer.Option(
+            "--new-mapping", help="Go on with a mapping that has changed, from the committed offsets; see the docs."
+        ),
+    ] = False,
+    commit: Annotated[
+        str, typer.Option(help="How often ingest commits: its events can be read only then. From 20ms to 5s.")
+    ] = "100ms",
+    group: options.Group = "",
+    state_dir: options.StateDir = DEFAULT_STATE_DIR,
+    slot: options.Slot = "0",
+    accept_loss: options.AcceptLoss = False,
+    compression: options.Compression = None,
+    metrics_port: options.MetricsPort = 0,
+    metrics_host: options.MetricsHost = "127.0.0.1",
+) -> None:
+    """Map records of any topics to impressions and clicks, keyed by impression id, exactly once."""
+    from streams.cli.mapping import sources_of, value_schemas
+    from streams.engine.pace import Pace
+    from streams.worker.ingest import IngestSettings, IngestWorker
+    from streams.worker.lifecycle import run_worker
+
+    with value_schemas() as schemas:
+        sources = sources_of(source, schemas)
+        slot = options.plain_name("--slot", slot)
+        cluster = Environment().cluster(compression=compression)
+        settings = IngestSettings(
+            cluster=cluster,
+            sources=sources,
+            schemas=schemas,
+            new_mapping=new_mapping,
+            group=options.plain_name("--group", group or cluster.group("ingest")),
+            state_dir=state_dir,
+            slot=slot,
+            accept_loss=accept_loss,
+            pace=Pace(commit_s=options.commit_s(commit)),
+        )
+        run_worker(IngestWorker(settings), cluster, metrics_host=metrics_host, metrics_port=metrics_port)
 
 
 @app.command()

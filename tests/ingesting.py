@@ -1,0 +1,101 @@
+"""What tests of ingest share: one mixed topic with any keys, its mapping, and what a direct mapping makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any
+
+import orjson
+
+from schemas.records import Out, Records
+from streams.ingest.fold import IngestFold
+from streams.ingest.schemas import Schemas
+from streams.ingest.source import Source
+from streams.mapping.compiled import Compiled
+from streams.mapping.language import read_mapping
+
+TOPIC = "shop.events"
+MAPPING = """
+[impressions]
+impression_id = "req"
+ts = { path = "at", unit = "s" }
+campaign_id = "ad.campaign"
+creative_id = "ad.banner"
+price_micros = { path = "ad.cost", unit = "units" }
+[impressions.where]
+event = "view"
+
+[clicks]
+click_id = "id"
+impression_id = "req"
+ts = { path = "at", unit = "s" }
+[clicks.where]
+event = "click"
+"""
+T0_S = 1_790_000_000
+
+
+def directly(
+    values: Sequence[bytes | None],
+    *,
+    partition: int = 0,
+    of: Source | None = None,
+    offsets: Sequence[int] | None = None,
+) -> list[Out]:
+    """What one ingest writes that reads a whole partition at once."""
+    if not values:
+        return []
+    mapping = of or source()
+    fold = IngestFold(mapping, partition=partition)
+    fold.begin(None, offsets={mapping.topic: 0}, epoch=1)
+    return fold.step(batch(values, partition=partition, topic=mapping.topic, offsets=offsets))
+
+
+def source(text: str = MAPPING, topic: str = TOPIC, schemas: Schemas | None = None) -> Source:
+    """The source of a mapping."""
+    file = read_mapping(text, "m.toml")
+    inputs = {log: Compiled(one) for log, one in file.inputs.items()}
+    return Source(topic, inputs, name=file.name, digest=file.digest, schemas=schemas)
+
+
+def view(number: int, **more: Any) -> dict[str, Any]:
+    ad = {"campaign": f"c{number % 3}", "banner": "b", "cost": "0.25"}
+    return {"event": "view", "id": f"v{number}", "req": f"r{number}", "at": T0_S + number, "ad": ad, **more}
+
+
+def click(number: int, **more: Any) -> dict[str, Any]:
+    return {"event": "click", "id": f"k{number}", "req": f"r{number}", "at": T0_S + number + 5, **more}
+
+
+def traffic(count: int, seed: int = 1) -> Iterator[bytes | None]:
+    """Values of every kind that a source may have."""
+    luck = Random(seed)
+    for number in range(count):
+        match luck.randrange(20):
+            case 0:
+                yield None
+            case 1:
+                yield b"{"
+            case 2:
+                yield orjson.dumps(view(number, at="yesterday"))
+            case 3:
+                yield orjson.dumps({"event": "scroll", "id": number})
+            case 4 | 5 | 6 | 7:
+                yield orjson.dumps(click(number))
+            case _:
+                yield orjson.dumps(view(number))
+
+
+def batch(
+    values: Sequence[bytes | None],
+    *,
+    partition: int = 0,
+    start: int = 0,
+    topic: str = TOPIC,
+    offsets: Sequence[int] | None = None,
+) -> Records:
+    """Records of a source, in the order of their offsets: those given, or one behind the other from `start`."""
+    offsets = range(start, start + len(values)) if offsets is None else offsets
+    stamps = [1_000 * (T0_S + offset) for offset in offsets]
+    return Records(topic, partition, list(offsets), stamps, [b"any key"] * len(values), list(values))
