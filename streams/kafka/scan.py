@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import Final
 
@@ -21,7 +21,7 @@ _BATCH: Final = 20_000
 _WAIT_S: Final = 0.05
 
 
-def scan(cluster: Cluster, role: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Records]:
+def scan(cluster: Cluster, role: str, ranges: Mapping[int, tuple[int, int]]) -> Generator[Records, None, None]:
     """The committed records of a topic in these ranges by partition, [start, stop), in the order of each partition.
 
     A batch is good until the next one is asked for. Raises Transient when nothing comes for 30 s, LostHistory when
