@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # not in its __all__
+from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
 from schemas.codec import encode
