@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-import polars
 import pyarrow.dataset
 
 from schemas.codec import encode
@@ -65,6 +63,9 @@ def export(
 
 def seen(folder: Path) -> Mapping[str, list[tuple[Any, ...]]]:
     """Impression, price, date and hour of each row, as each reader lists them from the folder, sorted."""
+    import duckdb  # when it is asked: collecting unit tests must not wait for it
+    import polars
+
     pattern = f"{folder}/**/*.parquet"
     if not list(folder.glob("date=*/**/*.parquet")):
         return {"pyarrow": [], "DuckDB": [], "Polars": []}

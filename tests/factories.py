@@ -14,7 +14,8 @@ from schemas.codec import encode
 from schemas.events import Campaign
 from schemas.packed import NameColumn, PackedCampaignTotals, PackedMinuteTotals
 from schemas.records import Record
-from schemas.totals import MEASURES, CampaignTotal, MinuteTotals
+from schemas.totals import DIMENSIONS, MEASURES, CampaignTotal, MinuteTotals
+from tests.world import HOUR_MS, MINUTE_MS
 
 T0: Final = 1_700_000_000_000
 
@@ -100,3 +101,17 @@ def change(
     """An accepted change; of the campaign `campaign_id` where it is withdrawn."""
     named = campaign.campaign_id if campaign is not None else campaign_id
     return CampaignChange(named, number, in_force_ms, 0, number - 1, campaign)
+
+
+def total(minute: int, *, version: int, final: bool = False, partition: int = 0, **more: Any) -> MinuteTotals:
+    """A total of the minute-th minute of the hour; dimensions and measures not given are empty or 0."""
+    given = {"campaign_id": "k1", **more}
+    assert given.keys() <= {*DIMENSIONS, *MEASURES}
+    return MinuteTotals(
+        minute=HOUR_MS + minute * MINUTE_MS,
+        join_partition=partition,
+        version=version,
+        final=final,
+        dimensions=[[given.get(name, "")] for name in DIMENSIONS],
+        measures=[[given.get(name, 0)] for name in MEASURES],
+    )

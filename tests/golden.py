@@ -23,11 +23,12 @@ from schemas.clickhouse.queries import queries, run_query
 from schemas.events import Campaign
 from schemas.models import ModelMetrics
 from schemas.rejects import Reason, Redriven
-from schemas.totals import DIMENSIONS, MEASURES, Ledger, LogCounts, MinuteTotals
+from schemas.totals import Ledger, LogCounts
 from streams.cli.render.answers import Format, write
 from streams.warehouse.rollups import ROLLUPS, roll_up, wait_for
 from streams.warehouse.rows import rows_of
 from tests.factories import change, record_value
+from tests.factories import total as total
 from tests.world import CAMPAIGNS, decisions, ledger_of, letters_of, totals_of, truths
 from tests.world import HOUR_MS as HOUR_MS
 from tests.world import MINUTE_MS as MINUTE_MS
@@ -63,20 +64,6 @@ def insert(
 def announce(client: Client, *campaigns: Campaign, number: int = 1, at_ms: int = HOUR_MS) -> None:
     """Writes accepted campaigns, each as the change `number` of its own, in force from `at_ms` on."""
     insert(client, "campaign_history", [change(one, number=number, in_force_ms=at_ms) for one in campaigns])
-
-
-def total(minute: int, *, version: int, final: bool = False, partition: int = 0, **more: Any) -> MinuteTotals:
-    """A total of the minute-th minute of the hour; dimensions and measures not given are empty or 0."""
-    given = {"campaign_id": "k1", **more}
-    assert given.keys() <= {*DIMENSIONS, *MEASURES}
-    return MinuteTotals(
-        minute=HOUR_MS + minute * MINUTE_MS,
-        join_partition=partition,
-        version=version,
-        final=final,
-        dimensions=[[given.get(name, "")] for name in DIMENSIONS],
-        measures=[[given.get(name, 0)] for name in MEASURES],
-    )
 
 
 def ledger(partition: int, *, watermark_minute: int, pending: int = 0) -> Ledger:

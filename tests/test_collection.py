@@ -12,6 +12,8 @@ from tests.test_layers import HEAVY, ROOT
 CLIENTS = ("clickhouse_connect", "faust", "boto3", "moto", "flask")
 # Files that import one of these packages, and what they need it for.
 NEEDED = {
+    "tests/test_export_files.py": ("pandas", "pyarrow's reader of Parquet imports it"),
+    "tests/test_export_rows.py": ("pyarrow", "rows of an export are Arrow's"),
     "tests/test_shared_pieces.py": ("fsspec", "object stores are fsspec's"),
     "tests/test_sharing.py": ("fsspec", "addresses of object stores are fsspec's"),
     "tests/test_snapshots.py": ("fsspec", "object stores are fsspec's"),

@@ -24,8 +24,7 @@ from streams.export.hours import Hours
 from streams.export.moments import hour_ms
 from streams.export.tables import EXPORTED, MINUTES, OUTCOMES, TRAINING
 from tests.exports import T0_MS, clicked
-from tests.factories import record_value
-from tests.golden import total
+from tests.factories import record_value, total
 from tests.world import outcomes as outcomes_of_world
 
 FEATURES: tuple[Features | None, ...] = (

@@ -16,8 +16,7 @@ from streams.erasure.warehouse import erase
 from streams.mapping.values import hashed
 from streams.warehouse.forgotten import LOOK_EVERY_S, ForgottenUsers, user_hash
 from streams.warehouse.rows import Rows, rows_of
-from tests.factories import record_value
-from tests.golden import total
+from tests.factories import record_value, total
 from tests.mapped import IMPRESSIONS, REST, one
 
 T0_MS = 1_700_000_000_000
