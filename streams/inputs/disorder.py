@@ -37,11 +37,14 @@ class Disorder:
         return max((_behind_ms(np.array(times)) for _, times in self._times.values()), default=0)
 
     def across_ms(self) -> int:
-        """The same over all sources together: what `--lateness` must cover so that nothing of this is late."""
+        """The same over all sources together: what `--lateness` must cover so that nothing of this is late.
+
+        Which of two sources was first within a millisecond is not known; there the order of event time is taken.
+        """
         if not self._times:
             return 0
         arrived, times = (np.concatenate(columns) for columns in zip(*self._times.values(), strict=True))
-        return _behind_ms(times[np.argsort(arrived, kind="stable")])
+        return max(self.within_ms(), _behind_ms(times[np.lexsort((times, arrived))]))
 
 
 def _behind_ms(times: npt.NDArray[np.int64]) -> int:
