@@ -49,6 +49,8 @@ def _statements(client: Client, dimensions: Sequence[ExtraDimension]) -> list[st
             f"totals in {client.database} would have the {len(names)} extra dimensions {', '.join(names)}; they can "
             f"have {MAX_EXTRA}: use another database"
         )
+    if not names:
+        return []
     if all(columns == names for columns in found.values()) and _rolled_up(client) == dict.fromkeys(ROLLUPS, names):
         return []
     sources = {dimension.name: dimension.source for dimension in dimensions}

@@ -85,6 +85,7 @@ def test_hours_in_which_the_run_shown_changes_have_the_names_too(database: Clien
 
 def test_adding_again_does_nothing_and_a_dry_run_says_what_would_be_done(database: Client) -> None:
     migrate(database, database=str(database.database))
+    assert add(database) == []
     said = add(database, SITE, dry=True)
     assert extra_columns(database) == []
     assert all("ON CLUSTER replicas" in clustered(statement, "replicas") for statement in said)

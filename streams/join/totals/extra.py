@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from schemas.codec import decoder
 from schemas.dimensions import ExtraDimension, extra_names, name_of
-from schemas.events import FeatureValue, Impression
+from schemas.events import MAX_ID_CHARS, FeatureValue, Impression
 from streams.join.scanned import ScannedImpressions
 
 Int64s = npt.NDArray[np.int64]
@@ -25,24 +26,27 @@ class ExtraNames:
         self._dimensions = dimensions
         self.names = [dimension.name for dimension in dimensions]
         self._decode = _features_decoder(tuple(dimension.feature for dimension in dimensions))
+        self._getters = [attrgetter(f"_{number}") for number in range(len(dimensions))]
 
     def __len__(self) -> int:
         return len(self._dimensions)
 
     def of_scanned(self, impressions: ScannedImpressions, places: Int64s, ts_ms: Int64s) -> list[list[str]]:
         """A column of names for each dimension, of the impressions at these places with these event times."""
-        columns = [[""] * len(places) for _ in self._dimensions]
-        wanted = np.flatnonzero(ts_ms >= min(dimension.since_ms for dimension in self._dimensions))
-        for number, payload in zip(wanted.tolist(), impressions.payloads(places[wanted]), strict=True):
-            features = self._decode(payload)
-            if features is not None:
-                for column, value in zip(columns, msgspec.structs.astuple(features), strict=True):
-                    if value is not None:
-                        column[number] = name_of(value)
-        for column, dimension in zip(columns, self._dimensions, strict=True):
+        if ts_ms.max(initial=0) < min(dimension.since_ms for dimension in self._dimensions):
+            return [[""] * len(places) for _ in self._dimensions]
+        features = list(map(self._decode, impressions.payloads(places)))
+        columns = []
+        for get, dimension in zip(self._getters, self._dimensions, strict=True):
+            # Nearly all names are short texts: for these no function is called.
+            column = [
+                value if type(value) is str and len(value) <= MAX_ID_CHARS else name_of(value)
+                for value in map(get, features)
+            ]
             if dimension.since_ms:
                 for number in np.flatnonzero(ts_ms < dimension.since_ms).tolist():
                     column[number] = ""
+            columns.append(column)
         return columns
 
     def of_events(self, impressions: Sequence[Impression]) -> list[list[str]]:
@@ -53,13 +57,14 @@ class ExtraNames:
 
 @functools.cache
 def _features_decoder(wanted: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Takes an impression that was accepted before. Gives its features as a struct of the wanted ones alone, or None.
+    """Takes an impression that was accepted before. Gives its features as a struct of the wanted ones alone.
 
     The decoder passes over all that is not wanted.
     """
     fields = [(f"_{number}", FeatureValue | None, None) for number in range(len(wanted))]
     names = {f"_{number}": feature for number, feature in enumerate(wanted)}
     features = msgspec.defstruct("CountedFeatures", fields, rename=names, frozen=True, gc=False)
+    absent = features()
     event = msgspec.defstruct("Counted", [("features", features | None, None)], frozen=True, gc=False)
     decode = decoder(event).decode
-    return lambda payload: decode(payload).features
+    return lambda payload: decode(payload).features or absent

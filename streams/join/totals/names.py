@@ -150,7 +150,11 @@ class Names:
     def code_extra(self, codes: Int32s, names: Sequence[Sequence[str]]) -> None:
         """Writes the codes of the extra dimensions, given a column of names for each of them."""
         for dimension, texts in enumerate(names, len(DIMENSIONS)):
-            codes[:, dimension] = self.codes_of(np.full(len(texts), dimension, np.int64), texts)
+            # In the order in which they first come, as codes are given.
+            distinct = list(dict.fromkeys(texts))
+            coded = self.codes_of(np.full(len(distinct), dimension, np.int64), distinct).tolist()
+            code_of = dict(zip(distinct, coded, strict=True))
+            codes[:, dimension] = list(map(code_of.__getitem__, texts))
 
     def _grow(self) -> None:
         """Doubles whatever has no room for the names of another impression."""
