@@ -93,6 +93,12 @@ def test_a_value_of_a_registry_that_is_not_named_says_what_to_set() -> None:
     assert letter.detail == "it is no JSON; if schema 7 of a registry describes it, set SCHEMA_REGISTRY_URL"
 
 
+def test_places_are_those_in_the_batch_also_behind_records_without_a_value() -> None:
+    taken = source().take([None, orjson.dumps(view(1)), b"{", None, orjson.dumps(click(1))])
+    assert {log: mapped.places for log, mapped in taken.events.items()} == {"impressions": [1], "clicks": [4]}
+    assert sorted(taken.refused) == [0, 2, 3]
+
+
 def test_what_became_of_records_is_counted() -> None:
     counts = Counter[str]()
     fold = IngestFold(source(), partition=0, counts=counts)

@@ -13,7 +13,7 @@ COMMANDS = {
     ),
     "ingest": Lazy(
         "streams.cli.bench.ingest:ingest",
-        "Join the same events from files of several forms: events for one second of CPU, and memory.",
+        "Join the same events from files of several forms, and map them from a topic with the worker `ingest`.",
     ),
     "learn": Lazy(
         "streams.cli.bench.learn:learn",
