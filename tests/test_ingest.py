@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import orjson
 import pytest
@@ -15,10 +17,14 @@ from schemas.errors import DamagedState, StateMismatch
 from schemas.events import Click, Impression
 from schemas.records import Out
 from schemas.rejects import Reason, Rejected
+from streams.engine.checkpoint import MANIFEST
 from streams.engine.layout import CoPartitioned, Independent, Place
+from streams.engine.ports import Commit, Log
+from streams.engine.recovery import Loader
 from streams.ingest.fold import IngestFold
 from tests.effort import tries
 from tests.ingesting import MAPPING, T0_S, TOPIC, batch, click, directly, source, traffic, view
+from tests.simulation.disk import SimulatedDisk
 
 VALUES = list(traffic(120))
 
@@ -151,6 +157,25 @@ def test_a_damaged_checkpoint_is_not_used() -> None:
     snapshot[-1] ^= 1
     with pytest.raises(DamagedState):
         begun().restore(bytes(snapshot))
+
+
+def test_an_old_checkpoint_is_not_replayed_from() -> None:
+    """A partition that moved away and comes back after days goes on where the other worker committed."""
+    disk, fold = SimulatedDisk(), begun()
+    disk.replace(MANIFEST, fold.snapshot())
+    fold.step(batch(VALUES[:40], partition=3))
+    log: Log = cast(
+        "Log",
+        SimpleNamespace(
+            committed=lambda _: Commit({TOPIC: 40}, fold.mark()),
+            starts=lambda _: {TOPIC: 5},
+        ),
+    )
+    warnings: list[str] = []
+    loader = Loader(lambda _: (IngestFold(source(), partition=3), disk), log, warnings.append)
+    task, offsets = loader.load(3)
+    assert (offsets, task.fold.positions(), warnings) == ({TOPIC: 40}, {TOPIC: 40}, [])
+    loader.close()
 
 
 def test_records_that_kafka_has_deleted_are_passed_over_where_the_loss_is_accepted() -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 from streams.cli.reference.commands import commands
 
 ROOT = Path(__file__).parent.parent
-# Programs with options of their own: Java, the embedded servers, the generators.
-PROGRAMS = ("streams/embedded/", "streams/cli/reference/", "schemas/generate.py", "schemas/clickhouse/samples.py")
+# Programs with options of their own: Java, the embedded servers, the generators, protoc.
+PROGRAMS = (
+    *("streams/embedded/", "streams/cli/reference/", "schemas/generate.py", "schemas/clickhouse/samples.py"),
+    "streams/ingest/protobuf.py",
+)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 COMMAND = re.compile(r"`clickfold ((?:[a-z]+)(?: [a-z]+)?)")
 

@@ -76,6 +76,13 @@ class Fold(ABC):
     def restore(self, snapshot: bytes) -> None:
         """Takes the state of a snapshot. Raises StateMismatch or DamagedState; then the fold must not be used."""
 
+    def needs_replay(self) -> bool:
+        """Whether the records between a checkpoint and the committed offsets make the state what it was.
+
+        Without it a task goes on at the committed offsets at once, by `skip_to`, however old its checkpoint is.
+        """
+        return True
+
     # ---- optional: decisions that wait for the bounds of the logs ---------------------------------------------------
 
     def can_sweep(self) -> bool:

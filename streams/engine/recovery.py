@@ -196,6 +196,9 @@ class Loader:
                 f"{committed.offsets}: the group's offsets were reset or belong to another cluster; clear the state "
                 "folder or use another --group"
             )
+        if not fold.needs_replay():
+            fold.skip_to(committed.offsets)
+            return committed.offsets
         if self._too_old(cut, first_offsets):
             self._warn(
                 f"checkpoint of {self._layout.name(partition)} at {cut} is older than Kafka's first offsets "
