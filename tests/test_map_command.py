@@ -102,7 +102,7 @@ def test_the_mapping_that_is_guessed_gives_outcomes_and_without_it_the_files_are
 
 SHOWN = impression(impression_id="i1"), impression(impression_id="i2", ts=T0 + 10)
 _TEXT = orjson.dumps(SHOWN[0]), orjson.dumps(SHOWN[1])
-# As they were found: what PowerShell redirects, what interfaces answer, what Kinesis Firehose writes.
+# As they were found: what shells of Windows redirect, what interfaces answer, what Kinesis Firehose writes.
 FORMS: dict[str, Callable[[], bytes]] = {
     "CSV": lambda: in_format(list(SHOWN), "csv"),
     "Parquet": lambda: in_format(list(SHOWN), "parquet"),

@@ -255,7 +255,7 @@ def test_the_page_on_your_own_data_shows_what_the_command_prints(
     monkeypatch.chdir(tmp_path)
     run_here("guess", "shown.csv", "clicked.jsonl", "-o", "mine.toml", command="map")
     guessed = Path("mine.toml").read_text()
-    # As the page's `sed` does.
+    # As the page does it.
     mended = guessed.replace('unit = "units" }', 'unit = "units", default = 0 }')
     Path("mine.toml").write_text(mended.replace("\ncountry = ", '\nnull = ["n/a"]\ncountry = '))
     done = produced(*command[1].split())
