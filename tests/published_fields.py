@@ -19,14 +19,14 @@ _SNOWPLOW: Final = _names(
     "event_id event_name collector_tstamp derived_tstamp dvce_created_tstamp user_id domain_userid network_userid "
     "geo_country geo_region geo_city page_url page_urlhost br_family os_family dvce_type"
 )
-# InteractiveAdvertisingBureau/openrtb2.x, openrtb.proto; event, timestamp, request and response are what wraps them.
+# The protocol buffers of OpenRTB 2.6; event, timestamp, request and response are what wraps them.
 _OPENRTB: Final = _names(
     "request.id request.imp.tagid request.imp.bidfloor request.imp.banner.w request.imp.banner.h request.site.id "
     "request.app.id request.device.geo.country request.device.devicetype request.device.os request.user.id "
     "response.id response.cur response.seatbid.bid.id response.seatbid.bid.impid response.seatbid.bid.price "
     "response.seatbid.bid.adomain response.seatbid.bid.cid response.seatbid.bid.crid"
 )
-# segment-docs, spec/common.md and spec/track.md. What is within `properties` is the user's.
+# The common fields of Segment's spec, and those of a track call. What is within `properties` is the user's.
 _SEGMENT: Final = _names(
     "type event messageId userId anonymousId timestamp originalTimestamp sentAt receivedAt context.campaign.name "
     "context.device.id context.device.type context.location.country context.os.name context.locale"
@@ -49,7 +49,7 @@ _CRITEO: Final = _names(
     "timestamp uid campaign conversion conversion_timestamp conversion_id attribution click click_pos click_nb cost "
     "cpo time_since_last_click cat1 cat2 cat3 cat4 cat5 cat6 cat7 cat8 cat9"
 )
-# wnzhang/make-ipinyou-data, schema.txt
+# The schema in the repository make-ipinyou-data of wnzhang.
 _IPINYOU: Final = _names(
     "bidid timestamp logtype ipinyouid useragent IP region city adexchange domain url urlid slotid slotwidth "
     "slotheight slotvisibility slotformat slotprice creative bidprice payprice keypage advertiser usertag"

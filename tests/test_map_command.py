@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -101,22 +102,22 @@ def test_the_mapping_that_is_guessed_gives_outcomes_and_without_it_the_files_are
 
 SHOWN = impression(impression_id="i1"), impression(impression_id="i2", ts=T0 + 10)
 _TEXT = orjson.dumps(SHOWN[0]), orjson.dumps(SHOWN[1])
-# As they were found: what PowerShell redirects, what interfaces answer, what Kinesis Firehose writes.
-FORMS: dict[str, bytes] = {
-    "CSV": in_format(list(SHOWN), "csv"),
-    "Parquet": in_format(list(SHOWN), "parquet"),
-    "Avro": in_format(list(SHOWN), "avro"),
-    "zstd": zstd.compress(b"\n".join(_TEXT)),
-    "UTF-16 with a mark and CR LF": b"\xff\xfe" + b"\r\n".join(_TEXT).decode().encode("utf-16-le"),
-    "an array over lines": orjson.dumps(SHOWN, option=orjson.OPT_INDENT_2),
-    "objects without a line end": b"".join(_TEXT),
+# As they were found: what shells of Windows redirect, what interfaces answer, what Kinesis Firehose writes.
+FORMS: dict[str, Callable[[], bytes]] = {
+    "CSV": lambda: in_format(list(SHOWN), "csv"),
+    "Parquet": lambda: in_format(list(SHOWN), "parquet"),
+    "Avro": lambda: in_format(list(SHOWN), "avro"),
+    "zstd": lambda: zstd.compress(b"\n".join(_TEXT)),
+    "UTF-16 with a mark and CR LF": lambda: b"\xff\xfe" + b"\r\n".join(_TEXT).decode().encode("utf-16-le"),
+    "an array over lines": lambda: orjson.dumps(SHOWN, option=orjson.OPT_INDENT_2),
+    "objects without a line end": lambda: b"".join(_TEXT),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_files_of_every_form_that_was_found_are_read_without_a_mapping(tmp_path: Path, form: str) -> None:
     path = tmp_path / "impressions"
-    path.write_bytes(FORMS[form])
+    path.write_bytes(FORMS[form]())
     done = run_here("--impressions", path, "--clicks", written(tmp_path, "clicks.jsonl", CLICK))
     assert done.code == 0, done.err.decode()
     counts = last(done)

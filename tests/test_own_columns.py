@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from streams.inputs import files
@@ -19,6 +18,21 @@ from streams.inputs.own_columns import own_events
 from tests.factories import T0
 
 ROWS = 300
+
+
+def array(values: list[Any], kind: str) -> Any:
+    """A column of Arrow; its package is loaded by the tests alone that need it."""
+    import pyarrow as pa
+
+    return pa.array(values, pa.type_for_alias(kind))
+
+
+def write(path: Path, held: dict[str, Any]) -> None:
+    """A file of Parquet with these columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(held), path, row_group_size=100)
 
 
 def columns(**changes: Any) -> dict[str, Any]:
@@ -30,7 +44,7 @@ def columns(**changes: Any) -> dict[str, Any]:
         "creative_id": [f"x{number % 3}" for number in range(ROWS)],
         "price_micros": [1_000 * number for number in range(ROWS)],
         "country": [["DE", None, "Österreich"][number % 3] for number in range(ROWS)],
-        "user_id": pa.nulls(ROWS),
+        "user_id": array([None] * ROWS, "null"),
         "bid_micros": [number if number % 2 else None for number in range(ROWS)],
         "pctr": [number / ROWS for number in range(ROWS)],
     } | changes
@@ -46,25 +60,25 @@ FEATURES = [
     for number in range(ROWS)
 ]
 # By name: the columns, and whether Arrow can make the events without a look at single values.
-CASES: dict[str, tuple[dict[str, Any], bool]] = {
-    "plain": (columns(), True),
-    "features": (columns(features=FEATURES), True),
-    "features without any": (columns(features=pa.array([{"os": None}] * ROWS, pa.struct([("os", pa.string())]))), True),
-    "moments": (columns(ts=pa.array([T0 + n for n in range(ROWS)], pa.timestamp("ms", "UTC"))), True),
-    "moments in ns": (columns(ts=pa.array([(T0 + n) * 10**6 + 5 for n in range(ROWS)], pa.timestamp("ns"))), True),
-    "large texts": (columns(impression_id=pa.array(columns()["impression_id"], pa.large_string())), True),
-    "other columns": (columns(more=[[1]] * ROWS), True),
-    "a quote": (columns(**first('i"0', name="impression_id")), False),
-    "a control character": (columns(**first("i\n0", name="impression_id")), False),
-    "an empty id": (columns(**first("", name="impression_id")), False),
-    "a long id": (columns(**first("i" * 257, name="impression_id")), False),
-    "no id": (columns(**first(None, name="impression_id")), False),
-    "a time in seconds": (columns(**first(T0 // 1_000, name="ts")), False),
-    "a price below 0": (columns(**first(-1, name="price_micros")), False),
-    "a share above 1": (columns(**first(1.5, name="pctr")), False),
-    "a feature that is a list": (columns(features=[{"tags": ["a"]}] * ROWS), False),
-    "a feature that is not finite": (columns(features=[{"n": float("nan")}] * ROWS), False),
-    "ids that are numbers": (columns(impression_id=list(range(ROWS))), False),
+CASES: dict[str, tuple[Callable[[], dict[str, Any]], bool]] = {
+    "plain": (lambda: columns(), True),
+    "features": (lambda: columns(features=FEATURES), True),
+    "features without any": (lambda: columns(features=[{"os": None}] * ROWS), True),
+    "moments": (lambda: columns(ts=array([T0 + n for n in range(ROWS)], "timestamp[ms]")), True),
+    "moments in ns": (lambda: columns(ts=array([(T0 + n) * 10**6 + 5 for n in range(ROWS)], "timestamp[ns]")), True),
+    "large texts": (lambda: columns(impression_id=array(columns()["impression_id"], "large_string")), True),
+    "other columns": (lambda: columns(more=[[1]] * ROWS), True),
+    "a quote": (lambda: columns(**first('i"0', name="impression_id")), False),
+    "a control character": (lambda: columns(**first("i\n0", name="impression_id")), False),
+    "an empty id": (lambda: columns(**first("", name="impression_id")), False),
+    "a long id": (lambda: columns(**first("i" * 257, name="impression_id")), False),
+    "no id": (lambda: columns(**first(None, name="impression_id")), False),
+    "a time in seconds": (lambda: columns(**first(T0 // 1_000, name="ts")), False),
+    "a price below 0": (lambda: columns(**first(-1, name="price_micros")), False),
+    "a share above 1": (lambda: columns(**first(1.5, name="pctr")), False),
+    "a feature that is a list": (lambda: columns(features=[{"tags": ["a"]}] * ROWS), False),
+    "a feature that is not finite": (lambda: columns(features=[{"n": float("nan")}] * ROWS), False),
+    "ids that are numbers": (lambda: columns(impression_id=list(range(ROWS))), False),
 }
 
 
@@ -87,7 +101,7 @@ def read(path: Path, *, arrow: bool) -> tuple[list[Any], list[bool]]:
 def test_arrow_makes_the_events_that_reading_each_value_makes(tmp_path: Path, case: str) -> None:
     path = tmp_path / "impressions.parquet"
     held, is_plain = CASES[case]
-    pq.write_table(pa.table(held), path, row_group_size=100)
+    write(path, held())
     events, made = read(path, arrow=True)
     assert made[0] is is_plain
     assert events == read(path, arrow=False)[0]
@@ -96,7 +110,7 @@ def test_arrow_makes_the_events_that_reading_each_value_makes(tmp_path: Path, ca
 
 def test_parquet_is_read_without_pandas(tmp_path: Path) -> None:
     path = tmp_path / "impressions.parquet"
-    pq.write_table(pa.table(columns(features=FEATURES)), path)
+    write(path, columns(features=FEATURES))
     code = (
         "import sys; from pathlib import Path; from streams.inputs.files import FileLog\n"
         f"assert sum(map(len, FileLog([Path({str(path)!r})], 'impressions').batches())) == {ROWS}\n"

@@ -21,7 +21,7 @@ Bounds = tuple[float, float]
 
 @functools.cache
 def _constant(text: str) -> Any:
-    """A text as Arrow has it. `pa.scalar` imports pandas where it is installed: as much time as 50,000 events."""
+    """A text as Arrow has it. pyarrow's own way imports pandas where it is installed: as much time as 50,000 events."""
     import numpy as np
     import pyarrow as pa
 

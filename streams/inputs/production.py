@@ -15,7 +15,8 @@ from streams.inputs.tally import fault
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 
-LOGS: Final = ("impressions", "clicks")
+# The options that pass over what was sent.
+_SKIP: Final = {"impressions": "--skip-impressions", "clicks": "--skip-clicks"}
 
 
 class Interrupted(Exception):
@@ -113,7 +114,7 @@ class Production:
         return {**logs, "campaigns": len(self._campaigns), "event_ms": progress.event_ms, "done": progress.done}
 
     def _rest(self) -> str:
-        options = " ".join(f"--skip-{log} {self._next(log)}" for log in self._logs)
+        options = " ".join(f"{_SKIP[log]} {self._next(log)}" for log in self._logs)
         if self._lost_kafka:
             return (
                 f"not all were sent: the same command with {options} sends all that Kafka may lack; what it then has "

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.errors import Transient
 from streams.cli.mapping import read_mapping_file
 from streams.embedded.broker import Broker
 from streams.inputs.production import Production
@@ -23,6 +24,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.partitioners import java_partition
 from streams.kafka.reads import read_all, read_log
+from streams.kafka.sender import Sender
 from tests.integration.test_join_worker import start_worker
 from tests.test_fold_command import Done, run_here
 from tests.waiting import PATIENCE_S, eventually
@@ -253,9 +255,35 @@ def test_the_page_on_your_own_data_shows_what_the_command_prints(
     monkeypatch.chdir(tmp_path)
     run_here("guess", "shown.csv", "clicked.jsonl", "-o", "mine.toml", command="map")
     guessed = Path("mine.toml").read_text()
-    # As the page's `sed` does.
+    # As the page does it.
     mended = guessed.replace('unit = "units" }', 'unit = "units", default = 0 }')
     Path("mine.toml").write_text(mended.replace("\ncountry = ", '\nnull = ["n/a"]\ncountry = '))
     done = produced(*command[1].split())
     assert done.code == 0, done.err.decode()
     assert done.out.decode().replace(cluster.prefix, "ads.") == shown[1]
+
+
+def test_a_kafka_that_goes_away_is_said_with_what_it_has_for_certain(
+    cluster: Cluster, mapping: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(lines(events(12_000)))
+    send, parts = Sender.send, iter(range(100))
+
+    def failing(sender: Sender, role: str, records: Any) -> None:
+        if role == "impressions" and next(parts) == 2:
+            raise Transient("Kafka is gone")
+        send(sender, role, records)
+
+    monkeypatch.setattr(Sender, "send", failing)
+    monkeypatch.setattr("streams.inputs.feed._FLUSH_EVERY_S", 0.0)
+    work = production(cluster, mapping, path)
+    assert str(work.run(threading.Event(), lambda: None)) == "Kafka is gone"
+    *_, said = work.lines()
+    figures = work.figures()
+    assert f"with --skip-impressions {figures['impressions']['next']} --skip-clicks {figures['clicks']['next']}" in said
+    monkeypatch.setattr(Sender, "send", send)
+    begin = {log: figures[log]["next"] for log in ("impressions", "clicks")}
+    assert min(begin.values()) > 5_000
+    assert production(cluster, mapping, path, **begin).run(threading.Event(), lambda: None) is None
+    assert {key for _, key, _ in in_topic(cluster, "impressions")} >= {f"i{number}" for number in range(12_000)}
