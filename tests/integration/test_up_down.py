@@ -174,7 +174,7 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 @pytest.mark.broker
 @pytest.mark.clickhouse
-def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: System) -> None:
+def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: System, tmp_path: Path) -> None:
     assert "run `clickfold up` first" in system.refuses("query", "--sql", "SELECT 1")
     system.up()
     started = system.pids()
@@ -211,15 +211,21 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     assert "--skew 7s" in system.refuses("up", *OPTIONS, "--skew", "7s")
     assert Stack.attach(system.folder) is None
 
-    system.does("up", *OPTIONS)
+    declared = tmp_path / "dimensions.toml"
+    declared.write_text('[dimensions]\nsite = { from = "features.site", since = 2090-01-01T00:00:00Z }\n')
+    extra = "--extra-dimensions", str(declared)
+    system.does("up", *OPTIONS, *extra)
     # The ports of the first start, which saved data sources and producers name, are those of all later ones.
     assert (system.stack.broker.port, system.stack.clickhouse.port) == system.ports
-    said = system.refuses("up", *OPTIONS, "--kafka-port", "1234")
+    said = system.refuses("up", *OPTIONS, *extra, "--kafka-port", "1234")
     assert f"listens on port {system.ports[0]}; run `clickfold down` before" in said
     system.produce_clicked(20)
     system.wait_until_all_are_asked_back()
     system.assert_joined_once()
     assert system.codecs_of_outputs() == {0}
+    # The group was moved to the dimension, which verify takes from `up`, and ClickHouse has its column.
+    assert "agree" in system.does("verify", "--wait", "60s")
+    assert '"site": ""' in system.does("query", "--sql", "SELECT DISTINCT site FROM ads.minutes", "--format", "json")
     # With the bounds of `up`, which are not the defaults.
     said = system.does("verify", "--wait", "30s")
     assert "--window 10s" in said

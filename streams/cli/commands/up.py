@@ -76,7 +76,7 @@ def up(
     )
     with console.status("starting …") as status:
         try:
-            stack.start(status.update, detached=True, before_workers=partial(_move, bounds, extra, stack.clickhouse))
+            stack.start(status.update, detached=True, before_workers=partial(_move, bounds, extra, stack))
         except WorkerError as error:
             # What the worker found wrong may be in Kafka, where only a running Kafka lets it be put right.
             stack.undo_start(servers=False)
@@ -119,7 +119,7 @@ def take_password(clickhouse: ClickHouse) -> None:
         )
 
 
-def _move(bounds: JoinBounds, extra: Sequence[ExtraDimension], clickhouse: ClickHouse, cluster: Cluster) -> None:
+def _move(bounds: JoinBounds, extra: Sequence[ExtraDimension], stack: Stack, cluster: Cluster) -> None:
     """Adds the columns of extra dimensions, and moves what the version before, or a start without them, has left.
 
     Nobody else can run `clickfold init` and `clickfold upgrade` here in time.
@@ -129,8 +129,9 @@ def _move(bounds: JoinBounds, extra: Sequence[ExtraDimension], clickhouse: Click
     from streams.worker.upgrade import upgrade_join, upgrade_learn
 
     judged = options.judged_as_in(cluster, bounds, jump=options.AUTO)
-    with closing(clickhouse.warehouse.connect()) as client:
-        add_extra(client, extra, say=lambda _: None, dry=False)
+    if extra:
+        with closing(stack.clickhouse.warehouse.connect()) as client:
+            add_extra(client, extra, say=lambda _: None, dry=False)
     upgrade_join(cluster, cluster.group("join"), judged, DIMENSIONS, extra, dry_run=False)
     upgrade_learn(cluster, cluster.group("learn"), LearnerSettings(), dry_run=False)
 
