@@ -1,6 +1,6 @@
 """How much of a proof by many seeds is tried: TRIES in the environment, a share of all; without it, all of them.
 
-`make check` tries a tenth, `make test` two fifths, `make proofs` all.
+The Makefile gives a tenth to its quick check, two fifths to what CI runs, and all to the proofs.
 """
 
 from __future__ import annotations

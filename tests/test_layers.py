@@ -77,8 +77,20 @@ SHELL = {"schemas/generate.py", "streams/kernels/__main__.py"}  # tools that wri
 # if that holds for it too; `datetime` and `zoneinfo` only for arithmetic, see CLOCKS.
 PURE = {
     *("__future__", "abc", "array", "base64", "bisect", "collections", "contextlib", "copy", "dataclasses", "datetime"),
-    *("decimal", "enum", "fnmatch", "fractions", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math"),
-    *("operator", "re", "statistics", "string", "struct", "tomllib", "types", "typing", "zlib", "zoneinfo"),
+    *(
+        "decimal",
+        "difflib",
+        "enum",
+        "fnmatch",
+        "fractions",
+        "functools",
+        "hashlib",
+        "heapq",
+        "hmac",
+        "itertools",
+        "json",
+    ),
+    *("math", "operator", "re", "statistics", "string", "struct", "tomllib", "types", "typing", "zlib", "zoneinfo"),
     *("msgspec", "numpy", "orjson", "xxhash"),
     *LAYERS,
 }

@@ -42,6 +42,7 @@ class IngestWorld(World):
     """Everything of one schedule of ingest workers."""
 
     roles = (TOPIC,)
+    counts = False
 
     def make_producers(self) -> SourceProducers:
         return SourceProducers(self.broker, self.random)

@@ -56,6 +56,8 @@ class World:
     """Everything of one schedule; the seed alone decides it."""
 
     roles: Sequence[str] = INPUTS
+    # Whether some histories have extra dimensions.
+    counts: bool = True
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -67,8 +69,8 @@ class World:
             jump_ms=self.random.choice([0, 200, 200]),
         )
         # By the seed and not by a draw, so that other histories stay what they were.
-        self.extra: tuple[ExtraDimension, ...] = EXTRA[: (2, 1, 0, 0)[seed % 4]]
-        self._adding = seed % 4 == 1
+        self.extra: tuple[ExtraDimension, ...] = EXTRA[: (2, 1, 0, 0)[seed % 4]] if self.counts else ()
+        self._adding = self.counts and seed % 4 == 1
         self.partitions = self.random.choice([2, 2, 3])
         self.slots = [str(slot) for slot in range(self.random.choice([1, 2, 2, 3]))]
         self.broker = Broker(self.partitions, self.random, self.roles)

@@ -20,6 +20,8 @@ REMEDIES: Final = {
     Reason.TOO_LARGE: f"shorten it with a mapping that takes the fields that are needed: {_REDRIVE}",
     Reason.TOO_DEEP: f"a mapping takes the fields that are needed: {_REDRIVE}",
     Reason.UNDECODABLE: f"write a mapping (`clickfold map guess`), then {_REDRIVE}",
+    Reason.SCHEMA: "put the schema into the registry: records that come then are read",
+    Reason.MAPPING: f"correct the rule of the mapping that the detail names, then {_REDRIVE}",
     Reason.KEY: f"{_REDRIVE} sends it under its impression id; correct the producer's key",
     Reason.FUTURE: f"once its time has come, {_REDRIVE} sends it; correct the producer's clock",
     Reason.LATE: "a backfill with a longer --lateness takes it from the log; {redrive} says with which",
@@ -29,7 +31,7 @@ REMEDIES: Final = {
     Reason.CURRENCY: "send the campaign again with the currency it had, or as another campaign",
     Reason.UNWRITABLE: "ClickHouse has another table than clickfold made; `clickfold init` names what differs",
 }
-_MAPPABLE: Final = (Reason.TOO_LARGE, Reason.TOO_DEEP, Reason.UNDECODABLE)
+_MAPPABLE: Final = (Reason.TOO_LARGE, Reason.TOO_DEEP, Reason.UNDECODABLE, Reason.MAPPING)
 
 
 def remedy(reason: Reason) -> str:
