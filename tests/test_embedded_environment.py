@@ -44,6 +44,14 @@ def test_a_variable_of_the_user_does_not_reach_embedded_workers(
     assert "elsewhere" not in {**os.environ, **changes}.values()
 
 
+def test_the_users_schema_registry_reaches_a_worker_that_reads_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHEMA_REGISTRY_URL", "http://registry:8081")
+    monkeypatch.setenv("KAFKA_SASL_USERNAME", "elsewhere")
+    changes = worker_environment(bootstrap="here:9092", clickhouse=clickhouse(), state_dir=STATE_DIR, registry=True)
+    assert "SCHEMA_REGISTRY_URL" not in changes
+    assert changes["KAFKA_SASL_USERNAME"] == ""
+
+
 def test_embedded_workers_are_given_the_embedded_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KAFKA_SSL_KEY_PASSWORD", "CLICKHOUSE_CLUSTER", "clickhouse_url"):
         monkeypatch.setenv(name, "elsewhere")

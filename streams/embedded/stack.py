@@ -1,4 +1,4 @@
-"""Kafka, ClickHouse and the four workers on this machine, each a process with its data below one folder."""
+"""Kafka, ClickHouse and the workers on this machine, each a process with its data below one folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from streams.kafka.cluster import Cluster
 
 WORKERS = ("join", "learn", "pace", "sink")
 _EXTRA: Final = "--extra-dimensions"
-PARTS = ("kafka", "clickhouse", *WORKERS)
+# Runs only where it has sources.
+INGEST: Final = "ingest"
 _READY_S = 60.0
 # What is not on the way from a click to its money has a lower priority: a tenth of a processor that others want too.
 # All threads of a worker have it only if its process begins with it.
@@ -63,22 +64,37 @@ class Stack:
         self._partitions = partitions
         self._shards = shards
         self._options = dict(options or {})
+        self._once: Mapping[str, Sequence[str]] = {}
+        self._sources: Sequence[str] = ()
         self._input_config = input_config
         # None: any that is free, for a stack that lasts as long as its command.
         self._wanted_ports: Mapping[str, int] | None = None
         self._compression = ""
 
     def configure(
-        self, *, partitions: int, options: Mapping[str, Sequence[str]], ports: Mapping[str, int], compression: str
+        self,
+        *,
+        partitions: int,
+        options: Mapping[str, Sequence[str]],
+        ports: Mapping[str, int],
+        compression: str,
+        sources: Sequence[str] = (),
+        once: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Sets what `start` gives to the parts it starts. Parts that run already are not changed.
+        """Sets what `start` gives to the parts it starts. Parts that run already are not changed, but for ingest: with
+        more sources than it has, or with options for this start alone, which are `once`, it is started anew.
 
+        `sources` are topics that ingest reads: `start` makes those that do not exist.
         `ports` of kafka and clickhouse: 0 for the one of the first start in this folder, see `addresses`.
         """
         self._partitions = partitions
         self._options = dict(options)
         self._wanted_ports = ports
         self._compression = compression
+        self._sources = sources
+        self._once = once or {}
+        if INGEST in options and INGEST not in self.workers:
+            self.workers[INGEST] = Process(self.folder / "workers", INGEST)
 
     @classmethod
     def attach(cls, folder: Path) -> Stack | None:
@@ -86,8 +102,8 @@ class Stack:
         stack = cls(folder)
         stack.broker = Broker.attach(stack.folder / "kafka") or stack.broker
         stack.clickhouse = ClickHouse.attach(stack.folder / "clickhouse") or stack.clickhouse
-        for name, worker in stack.workers.items():
-            found = Process.attach(worker.folder, name)
+        for name in (*WORKERS, INGEST):
+            found = Process.attach(stack.folder / "workers", name)
             if found is not None:
                 stack.workers[name] = found
                 stack.ports[name] = int(found.note["port"])
@@ -95,8 +111,12 @@ class Stack:
 
     def running(self) -> list[str]:
         """Names of the parts that run."""
-        alive = [self.broker.alive, self.clickhouse.alive, *(worker.alive for worker in self.workers.values())]
-        return [name for name, runs in zip(PARTS, alive, strict=True) if runs]
+        parts: dict[str, Broker | ClickHouse | Process] = {
+            "kafka": self.broker,
+            "clickhouse": self.clickhouse,
+            **self.workers,
+        }
+        return [name for name, part in parts.items() if part.alive]
 
     @property
     def cluster(self) -> Cluster:
@@ -109,8 +129,8 @@ class Stack:
         *,
         detached: bool = False,
         before_workers: Callable[[Cluster], None] = lambda _: None,
-    ) -> None:
-        """Starts all parts that do not run; returns when every worker is ready.
+    ) -> bool:
+        """Starts all parts that do not run; returns when every worker is ready, and whether any had to be started.
 
         `before_workers` is called when the servers run, the topics and tables exist, and no worker runs yet.
 
@@ -123,6 +143,8 @@ class Stack:
         if not (self.broker.alive and self.clickhouse.alive):
             # The workers know the addresses of the servers that ended; the new ones may have others.
             self._stop_workers()
+        elif INGEST in self.workers and self._differs_now(INGEST):
+            self.workers[INGEST].stop()
         if not self.broker.alive:
             say("starting Kafka …")
             self._started.append(self.broker)
@@ -132,13 +154,14 @@ class Stack:
             self._started.append(self.clickhouse)
             self.clickhouse.start(detached=detached)
         self._keep_ports()
-        Admin(self.cluster).create(
-            partitions=self._partitions, shards=self._shards, replication=1, input_config=self._input_config
-        )
+        admin = Admin(self.cluster)
+        admin.create(partitions=self._partitions, shards=self._shards, replication=1, input_config=self._input_config)
+        for topic in self._sources:
+            admin.create_topic(topic, partitions=self._partitions, config={})
         with closing(self.clickhouse.warehouse.connect_to_server()) as client:
             migrate(client, database="ads")
-        fresh = [name for name in WORKERS if not self.workers[name].alive]
-        if fresh == list(WORKERS):
+        fresh = [name for name, worker in self.workers.items() if not worker.alive]
+        if fresh[: len(WORKERS)] == list(WORKERS):
             before_workers(self.cluster)
         say("starting workers: " + ", ".join(fresh) + " …")
         for name in fresh:
@@ -152,6 +175,12 @@ class Stack:
         except ProcessError as error:
             raise WorkerError(str(error)) from error
         self._keep_options()
+        return bool(self._started)
+
+    def _differs_now(self, name: str) -> bool:
+        """Whether a worker is to run with other options than those it was last started with."""
+        given = " ".join(self._options.get(name, ()))
+        return bool(self._once.get(name)) or (self.kept_options() or {}).get(name, "") != given
 
     def _check_options(self) -> None:
         """Raises SettingsError when the options differ from those that the state of this folder was made with.
@@ -160,9 +189,10 @@ class Stack:
         kept = self.kept_options()
         if kept is None:
             return
-        for name in WORKERS:
+        for name in (*WORKERS, INGEST):
             before, given = kept.get(name, ""), " ".join(self._options.get(name, ()))
-            if before != given and not _extended(before, given):
+            extended = _more_sources if name == INGEST else _extended
+            if before != given and not extended(before, given):
                 raise SettingsError(
                     f"worker {name} works in {self.folder} with {before or 'no options'}, but this command gives "
                     f"{given or 'none'}; give the same options, or another --data-dir"
@@ -219,12 +249,13 @@ class Stack:
         port = self.ports[name] = free_port(self._kept_ports().get(name, 0))
         command = [*_LOWERED.get(name, ()), sys.executable, "-m", "streams.cli", "worker", name]
         command += ["--web-port" if name == "pace" else "--metrics-port", str(port)]
-        command += self._options.get(name, ())
+        command += [*self._options.get(name, ()), *self._once.get(name, ())]
         environment = worker_environment(
             bootstrap=self.broker.bootstrap,
             clickhouse=self.clickhouse.warehouse,
             state_dir=self.folder / "state",
             compression=self._compression,
+            registry=name == INGEST,
         )
         self.workers[name].start(command, environment=environment, note={"port": str(port)}, detached=detached)
 
@@ -274,7 +305,7 @@ class Stack:
         # Without Kafka they could not commit, and would wait for it.
         end = Process.stop if self.broker.alive else Process.kill
         # All at the same time, with one signal each: a second signal would end a worker before it has committed.
-        with ThreadPoolExecutor(len(WORKERS)) as threads:
+        with ThreadPoolExecutor(len(self.workers)) as threads:
             list(threads.map(end, self.workers.values()))
 
 
@@ -301,6 +332,11 @@ def require_embedded() -> None:
 def _extended(before: str, given: str) -> bool:
     """Whether only the file of extra dimensions is new: the join itself says whether it may be."""
     return _EXTRA in given.split() and _without_extra(before) == _without_extra(given)
+
+
+def _more_sources(before: str, given: str) -> bool:
+    """Whether no source is left out. Whether a mapping is the one of before, ingest itself says."""
+    return set(before.split()) <= set(given.split())
 
 
 def _without_extra(options: str) -> list[str]:

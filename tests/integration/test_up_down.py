@@ -20,13 +20,16 @@ from confluent_kafka import Producer
 
 from schemas.outcomes import SHOWN
 from streams.embedded.ports import free_port
-from streams.embedded.stack import PARTS, WORKERS, Stack
+from streams.embedded.stack import WORKERS, Stack
+from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from tests.factories import click_json, impression_json
+from tests.ingesting import MAPPING, click, view
 from tests.waiting import PATIENCE_S, eventually
 
+PARTS = ("kafka", "clickhouse", *WORKERS)
 OPTIONS = ["--partitions", "2", "--window", "10s"]
 CLICKS_SQL = "SELECT count() AS clicks, uniqExact(impression_id) AS clicked FROM ads.outcomes WHERE kind = 'click'"
 
@@ -100,6 +103,16 @@ class System:
             producer.produce("ads.impressions", impression_json(impression_id, ts), impression_id)
             clicking.produce("ads.clicks", click_json(f"k{number}", impression_id, ts), impression_id)
         assert producer.flush(PATIENCE_S) == clicking.flush(PATIENCE_S) == 0
+        self.produced += count
+
+    def produce_own(self, topic: str, count: int) -> None:
+        """The same in a form of the user's own, in one topic and without keys."""
+        producer = Producer(client_settings(self.cluster, **EXACT_DELIVERY))
+        for number in range(self.produced, self.produced + count):
+            ad = {"campaign": "c", "banner": "b", "cost": "0.25"}
+            for event in (view(number, ad=ad), click(number)):
+                producer.produce(topic, orjson.dumps({**event, "at": round(time.time())}))
+        assert producer.flush(PATIENCE_S) == 0
         self.produced += count
 
     def move_impressions_on(self) -> None:
@@ -279,3 +292,28 @@ def test_up_after_kafka_was_killed_tells_all_workers_where_it_is_now(system: Sys
     system.produce_clicked(10)
     system.wait_until_all_are_asked_back()
     system.assert_joined_once()
+
+
+@pytest.mark.broker
+@pytest.mark.clickhouse
+def test_up_reads_sources_of_the_users_own_form_and_more_of_them_later(system: System, tmp_path: Path) -> None:
+    mapping = tmp_path / "mine.toml"
+    mapping.write_text(MAPPING)
+    said = system.up("--source", f"shop={mapping}")
+    assert "ingest " in said
+    assert "Produce to shop;" in said
+    assert Admin(system.cluster).partition_counts()["shop"] == 2
+    system.produce_own("shop", 20)
+    system.wait_until_all_are_asked_back()
+    started = system.pids()
+    assert set(started) == {*PARTS, "ingest"}
+    assert f"ingest works in {system.folder} with --source shop={mapping}" in system.refuses("up", *OPTIONS)
+    assert system.pids() == started
+
+    # The worker would stop at a mapping that has changed, and is not asked to: it alone is started anew.
+    mapping.write_text(MAPPING.replace('"ad.banner"', '"ad.campaign"'))
+    system.does("up", *OPTIONS, "--source", f"shop={mapping}", "--source", f"app={mapping}", "--new-mapping")
+    assert {name for name, pid in system.pids().items() if pid != started[name]} == {"ingest"}
+    system.produce_own("shop", 10)
+    system.produce_own("app", 10)
+    system.wait_until_all_are_asked_back()

@@ -65,6 +65,18 @@ CloseIdle = Annotated[
 ]
 NegativeRate = Annotated[float, typer.Option(help="Share of unclicked impressions that become outcomes, 0 to 1.")]
 Dimensions = Annotated[str, typer.Option(help="Dimensions that totals are broken down by, separated by commas.")]
+SOURCE: Final = typer.Option(
+    metavar="TOPIC=MAPPING",
+    help="A topic with any keys, and the mapping of its records: a TOML file, or the name of a ready one. Give it once "
+    "for each topic.",
+)
+Sources = Annotated[list[str] | None, SOURCE]
+NewMapping = Annotated[
+    bool,
+    typer.Option(
+        "--new-mapping", help="Go on with a mapping that has changed, from the committed offsets; see the docs."
+    ),
+]
 ExtraDimensionsFile = Annotated[
     Path | None,
     typer.Option(

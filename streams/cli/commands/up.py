@@ -23,7 +23,7 @@ from streams.cli.extra_dimensions import read_extra_dimensions
 from streams.embedded.clickhouse import ClickHouse
 from streams.embedded.clickhouse.password import keep_password, password_file
 from streams.embedded.process import ProcessError
-from streams.embedded.stack import PARTS, WORKERS, Stack, WorkerError, require_embedded
+from streams.embedded.stack import INGEST, Stack, WorkerError, require_embedded
 from streams.kafka.cluster import Cluster
 from streams.worker.environment import Environment
 
@@ -42,6 +42,8 @@ def up(
     lateness: options.Lateness = "2m",
     negative_rate: options.NegativeRate = 0.05,
     extra_dimensions: options.ExtraDimensionsFile = None,
+    source: options.Sources = None,
+    new_mapping: options.NewMapping = False,
     compression: options.Compression = None,
     kafka_port: Annotated[
         int,
@@ -53,7 +55,10 @@ def up(
         int, typer.Option(min=0, max=65_535, help="Port of ClickHouse; 0: the same, from 8123.")
     ] = 0,
 ) -> None:
-    """Start Kafka, ClickHouse and all workers in the background, except those that run already."""
+    """Start Kafka, ClickHouse and all workers in the background, except those that run already.
+
+    With --source the worker `ingest` is one of them. A topic of a source that does not exist is made.
+    """
     require_embedded()
     bounds = options.join_bounds(
         window=window, skew=skew, lateness=lateness, future="60s", dedupe="", negative_rate=negative_rate
@@ -62,21 +67,26 @@ def up(
     console = Console()
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
     if extra_dimensions is not None:
-        if re.search(r"\s", str(extra_dimensions.absolute())):
-            raise SettingsError(f"--extra-dimensions is {extra_dimensions}; `up` takes a path without spaces")
-        join_options += ["--extra-dimensions", str(extra_dimensions.absolute())]
+        join_options += ["--extra-dimensions", _path("--extra-dimensions", extra_dimensions)]
+    worker_options = {"join": join_options}
+    sources = _sources(source or ())
+    if sources:
+        worker_options[INGEST] = [word for topic, name in sources.items() for word in ("--source", f"{topic}={name}")]
+    elif new_mapping:
+        raise SettingsError("--new-mapping is for the mapping of a source; give its --source TOPIC=MAPPING too")
     stack = Stack.attach(data_dir) or Stack(data_dir)
-    running = stack.running()
     take_password(stack.clickhouse)
     stack.configure(
         partitions=partitions,
-        options={"join": join_options},
+        options=worker_options,
+        sources=list(sources),
+        once={INGEST: ["--new-mapping"]} if new_mapping else {},
         ports={"kafka": kafka_port, "clickhouse": clickhouse_port},
         compression=str(compression or Environment().clickfold_compression),
     )
     with console.status("starting …") as status:
         try:
-            stack.start(status.update, detached=True, before_workers=partial(_move, bounds, extra, stack))
+            started = stack.start(status.update, detached=True, before_workers=partial(_move, bounds, extra, stack))
         except WorkerError as error:
             # What the worker found wrong may be in Kafka, where only a running Kafka lets it be put right.
             stack.undo_start(servers=False)
@@ -87,7 +97,7 @@ def up(
         except BaseException:
             stack.undo_start()
             raise
-    if len(running) == len(PARTS):
+    if not started:
         console.print("already running")
     console.print(f"Kafka       {stack.broker.bootstrap}")
     console.print(f"ClickHouse  {stack.clickhouse.url}")
@@ -95,13 +105,34 @@ def up(
     login = password_file(stack.clickhouse.folder)
     if stack.clickhouse.password:
         console.print(f"            curl --netrc-file {login} '{stack.clickhouse.url}/?query=SELECT+1'", soft_wrap=True)
-    for name in WORKERS:
+    for name in stack.workers:
         console.print(f"{name:<11} {stack.url(name)}")
     console.print(
-        f"Logs and data in {stack.folder}. Produce to ads.impressions and ads.clicks; `clickfold query` shows results."
+        f"Logs and data in {stack.folder}. Produce to {' and '.join(sources or ('ads.impressions', 'ads.clicks'))}; "
+        "`clickfold query` shows results."
     )
     if data_dir.absolute() != default_data_dir().absolute():
         console.print("Set CLICKFOLD_DATA_DIR to that folder, so that `clickfold query` and `clickfold models` use it.")
+
+
+def _sources(given: Sequence[str]) -> dict[str, str]:
+    """The mapping of each topic, as the worker finds it from any folder. Raises SettingsError that names the option."""
+    if not given:
+        return {}
+    from streams.cli.mapping import sources_of
+    from streams.mapping.ready import ready
+
+    return {
+        source.topic: _path("--source", Path(source.name)) if ready(source.name) is None else source.name
+        for source in sources_of(given, None)
+    }
+
+
+def _path(option: str, path: Path) -> str:
+    """An absolute path that is one word among the options of a worker."""
+    if re.search(r"\s", str(path.absolute())):
+        raise SettingsError(f"{option} is {path}; `up` takes a path without spaces")
+    return str(path.absolute())
 
 
 def take_password(clickhouse: ClickHouse) -> None:
@@ -129,6 +160,7 @@ def _move(bounds: JoinBounds, extra: Sequence[ExtraDimension], stack: Stack, clu
     from streams.worker.upgrade import upgrade_join, upgrade_learn
 
     judged = options.judged_as_in(cluster, bounds, jump=options.AUTO)
+    # The server of the stack: `start` may have put another in its place, with its port.
     if extra:
         with closing(stack.clickhouse.warehouse.connect()) as client:
             add_extra(client, extra, say=lambda _: None, dry=False)

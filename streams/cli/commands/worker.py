@@ -100,20 +100,8 @@ def join(
 
 @app.command()
 def ingest(
-    source: Annotated[
-        list[str],
-        typer.Option(
-            metavar="TOPIC=MAPPING",
-            help="A topic with any keys, and the mapping of its records: a TOML file, or the name of a ready one. Give "
-            "it once for each topic.",
-        ),
-    ],
-    new_mapping: Annotated[
-        bool,
-        typer.Option(
-            "--new-mapping", help="Go on with a mapping that has changed, from the committed offsets; see the docs."
-        ),
-    ] = False,
+    source: Annotated[list[str], options.SOURCE],
+    new_mapping: options.NewMapping = False,
     commit: Annotated[
         str, typer.Option(help="How often ingest commits: its events can be read only then. From 20ms to 5s.")
     ] = "100ms",
