@@ -1,0 +1,57 @@
+"""The numbers of the law. They hold for every campaign; none is tuned to one market's size or currency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class LawSettings:
+    """Each with the reason for its default."""
+
+    window_s: int = 3_600
+    """Attribution window of the join: later clicks are not billed."""
+    deviations: float = 2.5
+    """Standard deviations of chance that must fit into the budget beside what is expected."""
+    risk: float = 0.08
+    """Part of the forecast that may not come; days differ by 5 %, hours by 8 % in the markets tried."""
+    small_risk: float = 0.6
+    """More of it for budgets of few clicks, by one over the square root of their number."""
+    fade: float = 12.0
+    """The risk fades out with the last 1/12 of the plan: what is left is then soon known."""
+    setpoint: float = 0.85
+    """Share of auctions that the multiplier aims at: the rest is room for surprises."""
+    gain: float = 0.03
+    """Of the multiplier, a minute: half of a deviation is mended in 23 minutes, slower than clicks come."""
+    hold_multiplier: bool = False
+    """Leaves all multipliers at 1 and throttles only."""
+    lease_s: float = 150.0
+    """So many seconds of spend are granted with a decision."""
+    repeat_s: float = 60.0
+    """A decision is sent again after this time, with a new lease."""
+    valid_s: float = 180.0
+    """Then a decision is stale, and its `safe_admit` holds, which is half of its share."""
+    blind_s: float = 60.0
+    """Totals older than this make the law careful: what it reckons may be wrong by `reckoning_error`."""
+    reckoning_error: float = 0.35
+    """One standard deviation of spend that is reckoned and not seen, as a part of it."""
+    slack: float = 0.0
+    """Click prices that may be spent above the budget by chance."""
+    elasticity: float = 1.5
+    """Spend changes with the multiplier to this power, at first."""
+    dead_band: float = 0.03
+    """A share must change by this part to be worth a record."""
+    multiplier_band: float = 0.01
+    """And a multiplier by so much."""
+
+    def table(self) -> npt.NDArray[np.float64]:
+        """The numbers in the order of `streams.kernels.pacing`."""
+        return np.array(
+            [
+                *(self.deviations, self.risk, self.small_risk, self.fade, self.setpoint, self.gain, self.lease_s),
+                *(self.blind_s, self.reckoning_error, float(self.hold_multiplier), self.slack, self.elasticity),
+            ]
+        )
