@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # Bytecode is always kept: compiling all imports again would take longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check unit test simulate mutate chaos soak demo bench bench-quick results-learning schemas reference docs screens lock clean
+.PHONY: help setup check unit test proofs simulate mutate chaos soak demo bench bench-quick results-learning schemas reference docs screens lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -35,9 +35,8 @@ else
 endif
 	@touch $@
 
-# With SHORT, tests that try many seeds try a tenth of them, see tests/effort.py. Tests in tests/integration start
-# servers.
-UNIT := SHORT=1 $(BIN)/pytest --ignore tests/integration
+# TRIES is the share of seeds that tests by many seeds try, see tests/effort.py. Tests in tests/integration start servers.
+UNIT := TRIES=0.1 $(BIN)/pytest --ignore tests/integration
 
 check: $(STAMP) ## format, lint, types, unit tests: run it before each commit, takes a minute
 	@$(BIN)/ruff format --check --quiet
@@ -54,7 +53,10 @@ test: setup ## everything that CI runs: format, lint, types, all tests
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@TRIES=0.4 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+proofs: setup ## the unit tests with all of their seeds and examples: half an hour
+	@TRIES=1 $(BIN)/pytest --ignore tests/integration -n auto --maxprocesses 8 --dist loadfile
 
 simulate: setup ## crashes of join workers in memory: SEEDS=n [FROM=k], or SEED=k for one seed and its last events
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --from $(or $(FROM),0))

@@ -6,7 +6,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from schemas.events import MAX_FEATURES, EventMs, Features, Id, Label, TsMs
+from schemas.campaigns import CampaignChange
+from schemas.events import MAX_FEATURES, Campaign, EventMs, Features, Id, Label, TsMs
 from schemas.pacing import PacingDecision
 
 # An auction has tens of candidates. A thousand take about 5 ms, which delay the calls of others.
@@ -61,6 +62,31 @@ class Prediction(ModelFacts, frozen=True):
     """The click probability of each candidate, in their order."""
     pacing: dict[str, PacingDecision]
     """The last decision on each campaign of the call; a campaign without one is left out."""
+
+
+class CampaignList(msgspec.Struct, frozen=True):
+    """Every campaign in force."""
+
+    campaigns: list[Campaign]
+    """In the order of their ids."""
+
+
+class CampaignFacts(msgspec.Struct, frozen=True):
+    """One campaign, and what was last decided on it."""
+
+    campaign: Campaign
+    """What is in force, or was just written."""
+    decision: PacingDecision | None
+    """The last decision on it, if there is one."""
+    in_force_ms: EventMs | None = None
+    """After a change: since when it is in force; null while the worker `pace` has not judged it."""
+
+
+class CampaignPast(msgspec.Struct, frozen=True):
+    """What was accepted of one campaign."""
+
+    changes: list[CampaignChange]
+    """In the order in which they came into force."""
 
 
 class Refused(msgspec.Struct, frozen=True, omit_defaults=True):

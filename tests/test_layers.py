@@ -24,12 +24,12 @@ ROOMS: dict[str, set[str]] = {
     "streams/mapping": {"schemas"},
     "streams/formats": {"schemas", "streams/mapping"},
     "streams/inputs": {"schemas", "online_models", "streams/kafka", "streams/mapping", "streams/formats"},
-    "streams/campaigns": {"schemas", "streams/engine"},
+    "streams/campaigns": {"schemas", "streams/engine", "streams/kafka"},
     "streams/join": {"schemas", "streams/engine", "streams/state", "streams/kernels"},
     "streams/learn": {"schemas", "online_models", "streams/engine", "streams/state"},
     "streams/pacing": {"schemas", "streams/kafka"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
-    "streams/serve": {"schemas", "online_models", "streams/kafka"},
+    "streams/serve": {"schemas", "online_models", "streams/kafka", "streams/campaigns"},
     "streams/worker": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/campaigns", "streams/join", "streams/learn", "streams/pacing", "streams/sink", "streams/serve"),
@@ -45,14 +45,15 @@ ROOMS: dict[str, set[str]] = {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
-        "streams/mapping",
+        *("streams/mapping", "streams/campaigns"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.
 CORE = (
     *("schemas/*.py", "online_models/*.py"),
     *("streams/engine/*.py", "streams/join/*.py", "streams/join/totals/*.py", "streams/learn/*.py"),
-    *("streams/campaigns/*.py", "streams/kernels/*.py"),
+    *(f"streams/campaigns/{name}.py" for name in ("edit", "gate", "judge")),
+    "streams/kernels/*.py",
     *("streams/state/kept.py", "streams/verify/oracle.py"),
     *(f"streams/backfill/{name}.py" for name in ("ownership", "warmup")),
     *(f"streams/serve/{name}.py" for name in ("calls", "decisions", "models", "progress")),

@@ -24,14 +24,16 @@ from schemas.codec import encode
 from schemas.models import ModelVersion
 from schemas.serving import MAX_CANDIDATES, PredictCall, Prediction
 from streams.serve import application as app
-from streams.serve import limits
+from streams.serve import limits, responses
 from streams.serve.application import application
+from streams.serve.campaigns import CampaignCalls
 from streams.serve.decisions import Decisions
 from streams.serve.models import Models
 from streams.serve.progress import Serving
 from tests.models.calls import calls, shown
 from tests.models.clicks import rows_of
 from tests.models.published import learned, records_of
+from tests.serving.campaigns import MemoryBook
 from tests.serving.server import CALL, ask, decision, predict, publish, said, server, serving_of
 
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n"
@@ -211,7 +213,7 @@ def test_a_client_that_sends_headers_slowly_is_408(running: int, monkeypatch: py
 
 
 def test_a_client_that_sends_a_body_slowly_is_408(running: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "BODY_S", 0.3)
+    monkeypatch.setattr(responses, "BODY_S", 0.3)
     found = drip(running, HEAD % 10_000 + b"\r\n{", b" ")
     assert found.startswith(b"HTTP/1.1 408 ")
     assert b"bytes of the body came within 0.3 s" in found
@@ -361,4 +363,6 @@ def test_the_description_is_served(running: int) -> None:
     status, body, _ = ask(running, "GET", "/openapi.json")
     assert status == 200
     assert body["components"]["schemas"]["PredictCall"]["properties"]["candidates"]["maxItems"] == MAX_CANDIDATES
-    assert {route.path for route in application(serving_of()).routes} - {"/openapi.json"} == set(body["paths"])  # type: ignore[attr-defined]
+    campaigns = CampaignCalls("", MemoryBook, Decisions()).routes()
+    served = {route.path for route in application(serving_of(), campaigns).routes}  # type: ignore[attr-defined]
+    assert served - {"/openapi.json"} == set(body["paths"])

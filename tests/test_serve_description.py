@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
+from schemas.events import Campaign
 from streams.serve.openapi import document
+from tests.serving.campaigns import TOKEN, MemoryBook
 from tests.serving.server import server, serving_of
 
 SCHEMA = schemathesis.openapi.from_dict(document())
@@ -20,7 +22,9 @@ POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[str]:
-    with server(serving_of()) as port:
+    book = MemoryBook()
+    book.write(Campaign("c1", 5_000_000, "UTC", "active", "even", 1), wait_s=0)
+    with server(serving_of(), book) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -30,6 +34,11 @@ def running() -> Iterator[str]:
         ("/v1/predict", "POST", POSITIVE, {200}),
         ("/v1/predict", "POST", NEGATIVE, {400, 422}),
         ("/v1/model", "GET", POSITIVE, {200}),
+        ("/v1/campaigns", "GET", POSITIVE, {200}),
+        ("/v1/campaigns/{campaign_id}", "GET", POSITIVE, {200, 404}),
+        ("/v1/campaigns/{campaign_id}/history", "GET", POSITIVE, {200, 404}),
+        ("/v1/campaigns/{campaign_id}", "POST", POSITIVE, {200, 404, 409, 422}),
+        ("/v1/campaigns/{campaign_id}", "POST", NEGATIVE, {400, 401, 404, 409, 422}),
     ],
 )
 def test_every_answer_is_as_described(
@@ -41,7 +50,8 @@ def test_every_answer_is_as_described(
     @given(st.data())
     def check(data: st.DataObject) -> None:
         case: Any = data.draw(SCHEMA[path][method].as_strategy(generation_mode=mode))
-        statuses.add(case.call_and_validate(base_url=running).status_code)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        statuses.add(case.call_and_validate(base_url=running, headers=headers).status_code)
 
     check()
     assert statuses <= expected

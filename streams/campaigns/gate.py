@@ -38,7 +38,8 @@ class GateFold(Fold):
     """One partition of `ads.campaigns`.
 
     `topic` is the name of its topic. `belongs` returns the partition of a key. `counts` is counted on: records by fate,
-    which is accepted, unchanged (says again what was accepted) or the reason of a refusal.
+    which is accepted, unchanged (says again what was accepted) or the reason of a refusal. `campaigns` are those of the
+    partition, as judged so far.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class GateFold(Fold):
         self._topic = topic
         self._belongs = belongs
         self._counts = Counter[str]() if counts is None else counts
-        self._campaigns = Campaigns()
+        self.campaigns = Campaigns()
         self._next_offset = 0
         # Records below are judged.
         self._judged_below = 0
@@ -68,7 +69,7 @@ class GateFold(Fold):
 
     def state_bytes(self) -> int:
         """Memory of the campaigns."""
-        return self._campaigns.state_bytes()
+        return self.campaigns.state_bytes()
 
     def begin(self, mark: bytes | None, *, offsets: dict[str, int], epoch: int) -> list[Out]:  # noqa: ARG002
         """Takes ownership. The group fences former owners, so no epoch is needed."""
@@ -82,7 +83,7 @@ class GateFold(Fold):
         for value in records.values:
             change = read(value, decoder(CampaignChange).decode, max_bytes=MAX_OWN_RECORD_BYTES)
             if not isinstance(change, Unreadable):
-                self._campaigns.take(change)
+                self.campaigns.take(change)
 
     def mark(self) -> bytes:
         """The next offset."""
@@ -120,7 +121,7 @@ class GateFold(Fold):
             return []
         if isinstance(judged, CampaignChange):
             self._counts["accepted"] += 1
-            self._campaigns.take(judged)
+            self.campaigns.take(judged)
             return [Out(HISTORY, judged.campaign_id.encode(), encode(judged), self._partition)]
         self._counts[judged.reason.value] += 1
         letter = rejected(judged.reason, judged.detail, value, topic=self._topic, **place._asdict())
@@ -128,7 +129,7 @@ class GateFold(Fold):
 
     def _judged(self, key: bytes | None, value: bytes | None, place: Place) -> CampaignChange | Unreadable | None:
         if value is None and key is not None:
-            return self._campaigns.withdrawn(key.decode(errors="replace"), place)
+            return self.campaigns.withdrawn(key.decode(errors="replace"), place)
         campaign = read(value, _campaign)
         if isinstance(campaign, Unreadable):
             return campaign
@@ -140,7 +141,7 @@ class GateFold(Fold):
                 f"the key belongs to partition {partition}; produce with Java's partitioner (librdkafka: "
                 "partitioner=murmur2_random)",
             )
-        return self._campaigns.announced(campaign, place)
+        return self.campaigns.announced(campaign, place)
 
 
 def _campaign(value: bytes) -> Campaign:

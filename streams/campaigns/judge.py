@@ -5,6 +5,7 @@ All of it follows from `ads.campaign_history`: `take` the changes in their order
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import xxhash
@@ -42,9 +43,12 @@ class Campaigns:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._in_force: dict[str, Campaign] = {}
+        # Every record of `ads.campaigns` below this offset is judged; later ones may be.
+        self.judged_below = 0
 
     def take(self, change: CampaignChange) -> None:
         """Takes the next accepted change. One that was taken before changes nothing."""
+        self.judged_below = max(self.judged_below, change.offset + 1)
         known = self._known.setdefault(change.campaign_id, _Known())
         if change.number <= known.number:
             return
@@ -76,6 +80,19 @@ class Campaigns:
         if campaign_id not in self._in_force:
             return None
         return self._change(campaign_id, None, place)
+
+    def __iter__(self) -> Iterator[Campaign]:
+        """The campaigns in force, by their ids."""
+        return iter(sorted(self._in_force.values(), key=lambda campaign: campaign.campaign_id))
+
+    def in_force(self, campaign_id: str) -> Campaign | None:
+        """The campaign as it is in force; None for one that is not announced or was withdrawn."""
+        return self._in_force.get(campaign_id)
+
+    def last(self, campaign_id: str) -> Campaign | None:
+        """What was announced last, also of a withdrawn campaign; None for one that was never announced."""
+        known = self._known.get(campaign_id)
+        return known.last if known is not None else None
 
     def state_bytes(self) -> int:
         """Memory of all of it, bytes."""

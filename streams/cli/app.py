@@ -35,6 +35,9 @@ COMMANDS: Final = {
     "models": Lazy(
         "streams.cli.commands.models:app", "Look at the models the learner publishes, and choose which is served."
     ),
+    "campaigns": Lazy(
+        "streams.cli.commands.campaigns:app", "Look at campaigns and change their budgets, flights and state."
+    ),
     "verify": Lazy(
         "streams.cli.commands.verify:verify",
         "Recompute from Kafka alone what a run must have written, and compare.",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,11 +14,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from schemas.codec import encode
-from schemas.serving import Prediction, Refused
+from schemas.serving import Prediction
 from streams.serve.calls import BadCall, read_call
-from streams.serve.limits import BODY_S, MAX_BODY_BYTES, MAX_RUNNING
+from streams.serve.limits import MAX_RUNNING
 from streams.serve.openapi import document
 from streams.serve.progress import Serving
+from streams.serve.responses import answered, refused, whole_body
 
 
 def application(serving: Serving, more: Iterable[Route] = ()) -> Starlette:
@@ -29,7 +28,7 @@ def application(serving: Serving, more: Iterable[Route] = ()) -> Starlette:
 
     async def model(_: Request) -> Response:
         served = serving.models.served
-        return _no_model() if served is None else _answer(HTTPStatus.OK, served.facts)
+        return _no_model() if served is None else answered(HTTPStatus.OK, served.facts)
 
     async def openapi(_: Request) -> Response:
         return Response(described, media_type="application/json")
@@ -55,12 +54,12 @@ class _Predict:
         serving = self._serving
         if serving.running >= MAX_RUNNING:
             text = f"{MAX_RUNNING} calls are under way; try again, or ask another server"
-            response = _refused(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"})
+            response = refused(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"})
             await self._send(response, scope, receive, send)
             return
         serving.running += 1
         try:
-            body = await _body(Request(scope, receive))
+            body = await whole_body(Request(scope, receive))
             response = body if isinstance(body, Response) else predicted(body, serving)
             await self._send(response, scope, receive, send)
         except ClientDisconnect:
@@ -73,23 +72,6 @@ class _Predict:
         await response(scope, receive, send)
 
 
-async def _body(request: Request) -> bytes | Response:
-    """The whole body, or why it is not read: an announced length is refused before the client sends it."""
-    if int(request.headers.get("content-length", "0")) > MAX_BODY_BYTES:
-        return _too_large()
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    return _too_large()
-    except TimeoutError:
-        text = f"{len(body):,} bytes of the body came within {BODY_S:g} s; send a call without pauses"
-        return _refused(HTTPStatus.REQUEST_TIMEOUT, text, {"Connection": "close"})
-    return bytes(body)
-
-
 def predicted(body: bytes, serving: Serving) -> Response:
     """The answer to the body of a call, without a wait."""
     # Read once, so that one version answers the whole call. There is no `await` below.
@@ -98,9 +80,9 @@ def predicted(body: bytes, serving: Serving) -> Response:
         return _no_model()
     call = read_call(body)
     if isinstance(call, BadCall):
-        return _answer(call.status, call.refused)
+        return answered(call.status, call.refused)
     facts = served.facts
-    response = _answer(
+    response = answered(
         HTTPStatus.OK,
         Prediction(
             facts.model,
@@ -116,29 +98,16 @@ def predicted(body: bytes, serving: Serving) -> Response:
     return response
 
 
-def _answer(status: int, value: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(encode(value), status, headers=headers, media_type="application/json")
-
-
-def _refused(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    return _answer(status, Refused(text), headers)
-
-
-def _too_large() -> Response:
-    text = f"the body has more than {MAX_BODY_BYTES:,} bytes; send fewer candidates a call"
-    return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
-
-
 def _no_model() -> Response:
     text = "no model is published yet; start `clickfold worker learn`, or wait for its first version"
-    return _refused(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "5"})
+    return refused(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "5"})
 
 
 async def _elsewhere(request: Request, _: Exception) -> Response:
-    return _refused(HTTPStatus.NOT_FOUND, f"there is no {request.url.path} here; /openapi.json lists what there is")
+    return refused(HTTPStatus.NOT_FOUND, f"there is no {request.url.path} here; /openapi.json lists what there is")
 
 
 async def _other_method(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     allowed = headers.get("Allow", "another method")
-    return _refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not served here; use {allowed}", headers)
+    return refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not served here; use {allowed}", headers)

@@ -57,6 +57,9 @@ class Environment(BaseSettings):
     """Codec of all that workers and commands write to Kafka: `none` (when empty), `gzip`, `snappy`, `lz4` or `zstd`."""
     clickfold_data_dir: str = ""
     """Folder of the embedded system, for commands without `--data-dir`; `.clickfold/data` when empty."""
+    clickfold_campaigns_token: SecretStr = SecretStr("")
+    """What clients of `clickfold serve` must send to read and change campaigns, 16 characters or more; when empty, they
+    are refused."""
     clickhouse_url: str = ""
     """Address of ClickHouse over HTTP, such as `http://clickhouse:8123`."""
     clickhouse_user: str = ""

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from prometheus_client.core import Metric
 
 from schemas.compiled import load_kernels
+from streams.campaigns.book import Book
 from streams.serve.application import application
+from streams.serve.campaigns import CampaignCalls
 from streams.serve.following import follow
 from streams.serve.limits import GRACE_S
 from streams.serve.models import Models
@@ -63,8 +65,10 @@ class ServeWorker:
         load_kernels()
         # A look at all objects takes longer than a call may.
         collect_rarely()
-        routes = health_routes(health, collected)
-        config = server_config(application(self._serving, routes), host=self._settings.host, port=self._settings.port)
+        settings = self._settings
+        campaigns = CampaignCalls(settings.campaigns_token, lambda: Book(settings.cluster), self._serving.decisions)
+        routes = [*campaigns.routes(), *health_routes(health, collected)]
+        config = server_config(application(self._serving, routes), host=settings.host, port=settings.port)
         with listening(config, stop_s=GRACE_S + 1.0) as server:
             self._serving.connections = server.server_state.connections
             yield

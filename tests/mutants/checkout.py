@@ -38,7 +38,7 @@ class Checkout:
     def environment(self, kernels: Path | None = None, *, keeps_bytecode: bool = False) -> dict[str, str]:
         """For a process that works on the copy."""
         kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "NUMBA_BOUNDSCHECK")}
-        given = {"PYTHONPATH": str(self.root), "NUMBA_OPT": _OPTIMIZATION, "SHORT": "1"}
+        given = {"PYTHONPATH": str(self.root), "NUMBA_OPT": _OPTIMIZATION, "TRIES": "0.1"}
         if not keeps_bytecode:
             # The byte code of a mutant must not be taken for that of the file that is put back.
             given["PYTHONDONTWRITEBYTECODE"] = "1"

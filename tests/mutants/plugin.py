@@ -17,7 +17,7 @@ import schemas.compiled as compiled
 # More than the tests need, less than would make a machine swap: a mutant may ask for any size.
 MOST_BYTES = 6 << 30
 
-# A failing example is not made smaller: that it fails is all we ask. More examples than SHORT allows.
+# A failing example is not made smaller: that it fails is all we ask. More examples than TRIES allows.
 settings.register_profile(
     "mutants",
     derandomize=True,

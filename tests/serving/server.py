@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from typing import Any, NamedTuple
@@ -13,12 +13,14 @@ from schemas.codec import encode
 from schemas.pacing import PacingDecision
 from streams.embedded.ports import free_port
 from streams.serve.application import application
+from streams.serve.campaigns import CampaignCalls
 from streams.serve.models import Models
 from streams.serve.progress import Serving
 from streams.serve.server import server_config
 from streams.worker.observe import listening
 from tests.factories import T0
 from tests.models.published import learned, records_of
+from tests.serving.campaigns import TOKEN, MemoryBook
 
 CALL: dict[str, Any] = {"ts": T0, "candidates": [{"campaign_id": "c1", "creative_id": "k1"}]}
 
@@ -61,18 +63,23 @@ def decision(campaign_id: str, version: int = 1, admit: float = 0.5) -> PacingDe
 
 
 @contextmanager
-def server(serving: Serving) -> Iterator[int]:
-    """The port of a server during the block."""
+def server(serving: Serving, book: MemoryBook | None = None, *, token: str = TOKEN) -> Iterator[int]:
+    """The port of a server during the block. `book` has its campaigns, `token` is what it asks for."""
     port = free_port()
-    with listening(server_config(application(serving), host="127.0.0.1", port=port), stop_s=20.0) as running:
+    campaigns = CampaignCalls(token, lambda: book or MemoryBook(), serving.decisions)
+    with listening(
+        server_config(application(serving, campaigns.routes()), host="127.0.0.1", port=port), stop_s=20.0
+    ) as running:
         serving.connections = running.server_state.connections
         yield port
 
 
-def ask(port: int, method: str, path: str, body: bytes | None = None) -> Answer:
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, *, headers: Mapping[str, str] | None = None
+) -> Answer:
     """The answer to one request on a connection of its own."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=30.0)) as connection:
-        connection.request(method, path, body)
+        connection.request(method, path, body, dict(headers or {}))
         got = connection.getresponse()
         text = got.read()
         headers = {name.lower(): value for name, value in got.getheaders()}

@@ -18,7 +18,7 @@ def serve(
             min=1,
             max=65_535,
             envvar="CLICKFOLD_SERVE_PORT",
-            help="Port of /v1/predict, /v1/model, /openapi.json, /metrics, /livez and /readyz.",
+            help="Port of /v1/predict, /v1/model, /v1/campaigns, /openapi.json, /metrics, /livez and /readyz.",
         ),
     ] = 8090,
     model: Annotated[str, typer.Option(help="Name of the model that serves.")] = "ctr",
@@ -28,12 +28,18 @@ def serve(
 ) -> None:
     """Answer calls over HTTP: click probabilities of candidates, pacing decisions on their campaigns."""
     from streams.serve.settings import ServeSettings
+    from streams.worker.environment import Environment
     from streams.worker.lifecycle import run_worker
     from streams.worker.serving import ServeWorker
 
     cluster = kafka_cluster()
     settings = ServeSettings(
-        cluster=cluster, host=host, port=port, model=options.plain_name("--model", model), shard=shard
+        cluster=cluster,
+        host=host,
+        port=port,
+        model=options.plain_name("--model", model),
+        shard=shard,
+        campaigns_token=Environment().clickfold_campaigns_token.get_secret_value(),
     )
     worker = ServeWorker(settings)
     run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port, web=worker.web)

@@ -1,0 +1,221 @@
+"""`clickfold campaigns`: list, show, announce, change, pause and resume campaigns, and what they were before."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+from rich.console import Console
+
+from schemas.errors import SettingsError
+from schemas.events import Campaign
+from schemas.moments import FORMS, moment, moment_ms
+from schemas.zones import zone
+from streams.cli.connections import kafka_cluster
+from streams.cli.lazy import command_group
+from streams.cli.render.escape import escaped, escaped_json
+
+if TYPE_CHECKING:
+    from streams.campaigns.book import Book
+    from streams.serve.decisions import Decisions
+
+_MICROS: Final = 1_000_000
+CampaignId = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Id of the campaign.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+Wait = Annotated[
+    int, typer.Option(min=0, max=600, help="Seconds to wait for the worker `pace`, which accepts or refuses changes.")
+]
+
+app = command_group("Look at campaigns and change their budgets, flights and state.", no_args_is_help=True)
+
+
+@app.command(name="list")
+def list_(as_json: Json = False) -> None:
+    """List the campaigns in force, with what they have spent today and the last decision on each."""
+    from streams.cli.render.campaigns import campaigns_table, with_decision
+
+    book = _book()
+    decisions = _decisions(book)
+    campaigns = sorted((each for shard in book.all() for each in shard), key=lambda each: each.campaign_id)
+    rows = [(each, decisions.of([each.campaign_id]).get(each.campaign_id)) for each in campaigns]
+    if as_json:
+        for each, decision in rows:
+            typer.echo(escaped_json(with_decision(each, decision)))
+        return
+    if not rows:
+        typer.echo("no campaign is announced; `clickfold campaigns set CAMPAIGN --new --daily-budget 50` announces one")
+        return
+    Console().print(campaigns_table(rows))
+
+
+@app.command()
+def show(campaign: CampaignId, as_json: Json = False) -> None:
+    """Show one campaign: what is announced, and the last decision on it."""
+    from streams.cli.render.campaigns import campaign_table, with_decision
+
+    book = _book()
+    in_force = _existing(book, campaign)
+    decision = _decisions(book).of([campaign]).get(campaign)
+    if as_json:
+        typer.echo(escaped_json(with_decision(in_force, decision)))
+    else:
+        Console().print(campaign_table(in_force, decision))
+
+
+@app.command()
+def history(campaign: CampaignId, as_json: Json = False) -> None:
+    """Show every accepted change of a campaign, with the moment from which it was in force."""
+    from schemas.codec import encode
+    from streams.cli.render.campaigns import history_table
+
+    changes = _book().history(campaign)
+    if not changes:
+        raise SettingsError(f"there is no campaign {campaign!r}; `clickfold campaigns list` has those there are")
+    if as_json:
+        for change in changes:
+            typer.echo(escaped_json(encode(change).decode()))
+    else:
+        Console().print(history_table(changes))
+
+
+@app.command(name="set")
+def set_(
+    campaign: CampaignId,
+    new: Annotated[bool, typer.Option("--new", help="Announce a campaign that is not there.")] = False,
+    daily_budget: Annotated[
+        str, typer.Option(metavar="AMOUNT", help="What a day may cost, in units of the currency, such as 50 or 12.50.")
+    ] = "",
+    timezone: Annotated[
+        str, typer.Option(help="IANA name, such as Asia/Tokyo: where its day begins. [default for a new one: UTC]")
+    ] = "",
+    pacing: Annotated[
+        Literal["even", "asap"] | None,
+        typer.Option(help="How the budget is spent. [default for a new one: even]", show_default=False),
+    ] = None,
+    currency: Annotated[str, typer.Option(help="Currency of its amounts, such as EUR; it stays.")] = "",
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MOMENT",
+            help="First moment of the flight, in its time zone unless it has an offset; '' for none.",
+            show_default=False,
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(metavar="MOMENT", help="First moment after the flight; '' for none.", show_default=False),
+    ] = None,
+    max_bid: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="The most it bids; '' for none.", show_default=False)
+    ] = None,
+    advertiser: Annotated[str | None, typer.Option(help="Who runs it; '' for nobody.", show_default=False)] = None,
+    wait: Wait = 10,
+) -> None:
+    """Change fields of a campaign, or announce a new one; what is not given stays."""
+    book = _book()
+    before = None if new else _existing(book, campaign)
+    name = timezone or (before.timezone if before is not None else "UTC")
+    fields: dict[str, Any] = {
+        "daily_budget_micros": _micros("--daily-budget", daily_budget) if daily_budget else None,
+        "timezone": timezone or None,
+        "pacing": pacing,
+        "currency": currency or None,
+    }
+    fields = {field: value for field, value in fields.items() if value is not None}
+    # These can be taken away again.
+    if start is not None:
+        fields["start"] = _moment_ms("--start", start, name) if start else None
+    if end is not None:
+        fields["end"] = _moment_ms("--end", end, name) if end else None
+    if max_bid is not None:
+        fields["max_bid_micros"] = _micros("--max-bid", max_bid) if max_bid else None
+    if advertiser is not None:
+        fields["advertiser_id"] = advertiser or None
+    if not fields and not new:
+        raise SettingsError("nothing is to be changed; give an option, such as --daily-budget 50")
+    _change(book, campaign, fields, new=new, wait_s=wait)
+
+
+@app.command()
+def pause(campaign: CampaignId, wait: Wait = 10) -> None:
+    """Let a campaign enter no auction until it is resumed."""
+    _change(_book(), campaign, {"status": "paused"}, new=False, wait_s=wait)
+
+
+@app.command()
+def resume(campaign: CampaignId, wait: Wait = 10) -> None:
+    """Let a paused campaign enter auctions again."""
+    _change(_book(), campaign, {"status": "active"}, new=False, wait_s=wait)
+
+
+def _book() -> Book:
+    from streams.campaigns.book import Book
+
+    return Book(kafka_cluster())
+
+
+def _decisions(book: Book) -> Decisions:
+    from streams.serve.decisions import Decisions
+
+    decisions = Decisions()
+    for key, value in book.decisions():
+        decisions.take(key, value)
+    return decisions
+
+
+def _existing(book: Book, campaign_id: str) -> Campaign:
+    found = book.of(campaign_id).in_force(campaign_id)
+    if found is None:
+        raise SettingsError(
+            f"there is no campaign {campaign_id!r}; `clickfold campaigns list` has those there are, "
+            "`clickfold campaigns set … --new` announces one"
+        )
+    return found
+
+
+def _change(book: Book, campaign_id: str, fields: dict[str, Any], *, new: bool, wait_s: float) -> None:
+    from streams.campaigns.edit import Refusal, next_version
+
+    campaigns = book.of(campaign_id)
+    after = next_version(campaigns, campaign_id, fields, new=new)
+    if isinstance(after, Refusal):
+        raise SettingsError(after.detail)
+    if after == campaigns.in_force(campaign_id):
+        typer.echo(escaped(f"{campaign_id} is so already, since version {after.version}"))
+        return
+    written = book.write(after, wait_s=wait_s)
+    said = f"version {after.version} of {campaign_id}"
+    match written.fate:
+        case "accepted":
+            typer.echo(escaped(f"{said} is in force"))
+        case "overtaken":
+            raise SettingsError(
+                f"{said} came after another with that version, which is in force; run the command again"
+            )
+        case "waiting":
+            typer.echo(
+                escaped(f"{said} is written; it comes into force once `clickfold worker pace` has judged it"), err=True
+            )
+
+
+def _micros(option: str, text: str) -> int:
+    try:
+        micros = Decimal(text) * _MICROS
+        whole = int(micros)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise SettingsError(f"{option} is {text!r}; give an amount of the currency, such as 50 or 12.50") from None
+    if micros != whole:
+        raise SettingsError(f"{option} is {text!r}, which has more than six decimals; give whole micros")
+    return whole
+
+
+def _moment_ms(option: str, text: str, timezone: str) -> int:
+    try:
+        when = moment(text)
+        there = zone(timezone)
+        if when.tzinfo is None and there is not None:
+            return round(when.replace(tzinfo=there).timestamp()) * 1_000 + when.microsecond // 1_000
+        return moment_ms(text)
+    except (ValueError, OverflowError):
+        raise SettingsError(f"{option} is {text!r}; give a moment such as {FORMS}") from None
