@@ -1,7 +1,7 @@
 """Second-price auctions among campaigns behind gates, second by second: the market that pacing is tried in.
 
-Whatever the gates decide, an auction has the same number, candidates, context, outside bidder and luck: all of its draws
-come from its own number. So two policies differ by what they do, and not by chance.
+Whatever the gates decide, an auction has the same number, candidates, context, outside bidder and luck: all of its
+draws come from its own number. So two policies differ by what they do, and not by chance.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from schemas.compiled import inlined, kernel, part, read, written
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# Columns of what a server holds, and of what it is told: see `streams.pacing.gate`. Times in seconds.
-VERSION, ADMIT, MULTIPLIER, LEASE, VALID_UNTIL, SAFE_ADMIT = range(6)
-HELD = 6
+# Columns of what a server holds, and of what it is told: see `streams.pacing.gate`. Times in seconds. `LEAST_RATE` is
+# for policies that choose impressions by their predicted click rate; the law leaves it at 0.
+VERSION, ADMIT, MULTIPLIER, LEASE, VALID_UNTIL, SAFE_ADMIT, LEAST_RATE = range(7)
+HELD = 7
 # Columns of the counters of a campaign, all since the start.
 IMPRESSIONS, EXPECTED_CLICKS, EXPECTED_SPEND, CLICKS, SPEND = range(5)
 COUNTERS = 5
@@ -224,7 +225,10 @@ def play(
                     share = min(share, held[server, k, SAFE_ADMIT])
                 if not enters(request, crcs[k], share):
                     continue
-                score = bids[k] * held[server, k, MULTIPLIER] * rates[k, context] * told[k]
+                predicted = rates[k, context] * told[k]
+                if predicted < held[server, k, LEAST_RATE]:
+                    continue
+                score = bids[k] * held[server, k, MULTIPLIER] * predicted
                 if score > best_score:
                     if best >= 0 and best_score > beat:
                         beat = best_score

@@ -32,13 +32,15 @@ DUE_CLICKS, CAME_CLICKS, SEEN_IMPRESSIONS, SEEN_CLICKS, SEEN_SPEND, SENT, SENT_M
 ELASTICITY, SENT_BEFORE, WANTED, PLANNED_AHEAD = range(24, 28)
 STATE = 28
 # What is decided.
-ADMIT, BID_MULTIPLIER, ALLOWANCE, IN_FLIGHT, UNSEEN, SHARE_WANTED, REASON, RATE, PRICE, PLANNED = range(10)
-DECIDED = 10
+ADMIT, BID_MULTIPLIER, ALLOWANCE, SAFE_ADMIT, IN_FLIGHT, UNSEEN, REASON, PLANNED, TOLD = range(9)
+DECIDED = 9
 # Why; `streams.pacing.law.reasons` has the words.
 BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, NO_BUDGET = range(9)
 # Numbers that a call is given.
 NOW, BEFORE, SEEN_TO, SEEN_BEFORE, WINDOW, POOLED_RATE, FULL_TICKS = range(7)
-Z, RISK, SMALL, FADE, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK, ELASTIC = range(12)
+Z, EARLY, EARLY_CLICKS, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK = range(10)
+DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S = range(10, 14)
+LAW = 14
 TICKS_KEPT = 16
 _DAY, _QUARTER, _MINUTE = 86400.0, 900.0, 60.0
 
@@ -121,9 +123,12 @@ def decide(
     clicks_by_minute: Float32s,
     spend_by_minute: Float32s,
     decided: Floats,
-) -> None:
-    """Counts what the totals say, and decides for every campaign. The docstring of `streams.pacing.law` has the law."""
-    if len(clock) <= FULL_TICKS or len(law) <= ELASTIC or len(pooled) < 672 or len(full_ticks) < TICKS_KEPT:
+) -> int:
+    """Counts what the totals say, and decides for every campaign. Returns how many decisions are to be told.
+
+    `streams.pacing.law` has the law in words.
+    """
+    if len(clock) <= FULL_TICKS or len(law) < LAW or len(pooled) < 672 or len(full_ticks) < TICKS_KEPT:
         raise IndexError("an array of settings is too short")
     rows = len(terms)
     if (
@@ -150,6 +155,7 @@ def decide(
     first_fresh = np.int64(seen_before // _MINUTE)
     if fresh and newest_minute - first_fresh > minutes - 2:
         first_fresh = newest_minute - minutes + 2
+    count = 0
     for row in range(rows):
         # -- dead reckoning: full seconds that the decisions in force were good for, times the traffic expected in them
         density = _density(pooled, relative, row, now - passed / 2)
@@ -251,7 +257,8 @@ def decide(
             plan_now = _wanted(terms, curves, pooled, relative, row, now)
             until = min(end, (now // _QUARTER + 1.0) * _QUARTER)
             rest = state[row, AHEAD] + plan_now * (until - now) * max(_landed(landing, end - (now + until) / 2), 0.02)
-            if state[row, PLANNED_FROM] <= 0.0:
+            begins = state[row, PLANNED_FROM] <= 0.0
+            if begins:
                 # The plan begins here: at the start of the period, or where budget or plan changed.
                 state[row, PLANNED_FROM], state[row, PLANNED_AHEAD] = now, max(rest, 1e-9)
                 state[row, PLANNED_SPEND] = billed + expected if billed + expected < budget else budget
@@ -261,13 +268,20 @@ def decide(
                 raw = 1.0 if left > 0.0 else 0.0
                 planned = budget
             else:
-                # Held back money cannot be spent any more when less traffic comes than expected: the forecast is
-                # discounted, more for small budgets, whose clicks come by chance, and less near the end.
-                risk = min(law[RISK] + law[SMALL] / np.sqrt(max(budget / max(price, 1.0), 1.0)), 0.35)
-                share_left = rest / max(state[row, PLANNED_AHEAD], 1e-9)
-                risk *= min(share_left * law[FADE], 1.0)
-                wanted_speed = left * plan_now / max(rest * (1.0 - risk), plan_now * 240.0, 1e-12)
+                # It is done a little before the period ends: then what is in flight comes, and what chance left over is
+                # spent click by click. Small budgets need more time for that: there a click is a larger part.
+                early = min(law[EARLY] + law[EARLY_CLICKS] * price / max(budget, 1.0), 0.15) * state[row, PLANNED_AHEAD]
+                wanted_speed = left * plan_now / max(rest - early, plan_now * 240.0, 1e-12)
                 raw = wanted_speed / speed
+                if begins and state[row, SLOW_FULL] > 600.0 and law[HOLDS_MULTIPLIER] <= 0.0:
+                    # What is wanted jumps here, and the multiplier with it, as far as is known what it does.
+                    jump = min(max(raw / law[SETPOINT], 0.1), 10.0) ** (1.0 / state[row, ELASTICITY])
+                    if jump > 1.25 or jump < 0.8:
+                        before_ = state[row, MULTIPLIER]
+                        after = min(max(before_ * jump, terms[row, LEAST_MULTIPLIER]), terms[row, MOST_MULTIPLIER])
+                        state[row, MULTIPLIER] = after
+                        raw /= (after / before_) ** state[row, ELASTICITY]
+                        speed *= (after / before_) ** state[row, ELASTICITY]
         want = min(max(raw, 0.0), 1.0)
         if reason == BY_PLAN and want >= 1.0:
             reason = ALL_ADMITTED
@@ -293,14 +307,28 @@ def decide(
             up = admitted + max(admitted, 0.02) * passed / 100.0 + 0.0002 * passed
             want = min(want, up)
         state[row, ADMITTED], state[row, WANTED] = want, raw
-        decided[row, ADMIT], decided[row, BID_MULTIPLIER] = want, state[row, MULTIPLIER]
-        decided[row, IN_FLIGHT], decided[row, UNSEEN] = flight, unseen
-        decided[row, SHARE_WANTED], decided[row, REASON] = raw, reason
-        decided[row, RATE], decided[row, PRICE], decided[row, PLANNED] = speed, price, planned
         # -- the lease: expected spend as ad servers reckon it, so without calibration
         grant = max(speed * want * law[LEASE_S], price * 0.1)
         grant = min(grant, max(budget + law[SLACK] * price - billed - expected, 0.0))
         decided[row, ALLOWANCE] = grant / kappa if want > 0.0 else 0.0
+        multiplier = state[row, MULTIPLIER]
+        decided[row, ADMIT], decided[row, BID_MULTIPLIER], decided[row, SAFE_ADMIT] = want, multiplier, want / 2.0
+        decided[row, IN_FLIGHT], decided[row, UNSEEN] = flight, unseen
+        decided[row, REASON], decided[row, PLANNED] = reason, planned
+        # -- what is worth a record
+        sent = state[row, SENT]
+        told = (
+            abs(want - sent) > law[DEAD_BAND] * sent + law[ROUNDING]
+            or (want == 0.0) != (sent == 0.0)
+            or abs(multiplier - state[row, SENT_MULTIPLIER]) > law[MULTIPLIER_BAND]
+            or (want > 0.0 and now - state[row, SENT_S] >= law[REPEAT_S])
+            or state[row, SENT_S] < 0.0
+        )
+        decided[row, TOLD] = 1.0 if told else 0.0
+        if told:
+            state[row, SENT], state[row, SENT_MULTIPLIER], state[row, SENT_S] = want, multiplier, now
+            count += 1
+    return count
 
 
 @kernel(read("f8"), read("f8", 2), written("f8", 2), floats=True)
@@ -310,13 +338,15 @@ def turn_multipliers(law: Floats, terms: Floats, state: Floats) -> None:
     Allison and Isaksson (1998), "Design and performance of mid-ranging controllers": the fast actuator, the share, is
     kept in the middle of its range by the slow one, the multiplier.
     """
-    if len(law) <= ELASTIC or len(state) < len(terms) or terms.shape[1] < TERMS or state.shape[1] < STATE:
+    if len(law) < LAW or len(state) < len(terms) or terms.shape[1] < TERMS or state.shape[1] < STATE:
         raise IndexError("an array is too short")
     for row in range(len(terms)):
         raw = state[row, WANTED]
         if terms[row, PLAN] == ASAP or law[HOLDS_MULTIPLIER] > 0.0 or (state[row, ADMITTED] <= 0.005 and raw <= 1.0):
             continue
-        moved = state[row, MULTIPLIER] * np.exp(law[GAIN] * np.log(min(max(raw / law[SETPOINT], 0.15), 3.0)))
+        # More than every auction is wanted: what is not spent now may never be.
+        gain = law[GAIN] * (2.5 if raw > 1.0 else 1.0)
+        moved = state[row, MULTIPLIER] * np.exp(gain * np.log(min(max(raw / law[SETPOINT], 0.15), 3.0)))
         state[row, MULTIPLIER] = min(max(moved, terms[row, LEAST_MULTIPLIER]), terms[row, MOST_MULTIPLIER])
 
 

@@ -74,7 +74,7 @@ def unpaced(world: World, scenario: Scenario) -> Played:
     """The same market with every campaign in every auction, at its full bid."""
     played = Played(world, scenario)
     table = np.zeros((len(world.bids), HELD))
-    table[:] = (1.0, 1.0, 1.0, np.inf, np.inf, 1.0)
+    table[:] = (1.0, 1.0, 1.0, np.inf, np.inf, 1.0, 0.0)
     played.publish(table)
     played.until(scenario.days * DAY_S)
     return played

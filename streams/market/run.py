@@ -14,7 +14,7 @@ from streams.market.played import Played, spent_in, unpaced
 from streams.market.scenario import DAY_S, Scenario
 from streams.market.seen import Budgets, Policy
 from streams.market.world import Floats, World, drawn
-from streams.pacing.law import Totals
+from streams.pacing.law.arrays import Totals
 
 # Midnight of the first day, a Monday: policies see times of our days.
 EPOCH_S: Final = 20_605 * DAY_S
@@ -31,6 +31,8 @@ class Day:
     clicks: Floats
     plan: Floats
     told: int
+    spent_at_change: Floats
+    """What was billed before a change of budgets was known; 0 without one."""
     admitted: Floats
     """Share of auctions by minute."""
     multiplier: Floats
@@ -41,13 +43,14 @@ class Run:
 
     def __init__(self, scenario: Scenario, seed: int, policy: Policy, budgets: Floats) -> None:
         self._scenario, self._policy = scenario, policy
-        self._played = Played(drawn(scenario, seed), scenario)
+        world = drawn(scenario, seed)
+        self._played = Played(world, scenario)
         self._micros = budgets
         self._before = np.zeros_like(self._played.counters)
         self._totals = Totals(scenario.campaigns)
         self._totals.seen_to_s = float(EPOCH_S)
         self._period = Budgets(budgets.copy(), EPOCH_S, EPOCH_S + DAY_S, scenario.asap)
-        policy.begin(scenario)
+        policy.begin(scenario, world.rates * world.told[:, None])
 
     def forked(self, scenario: Scenario, world: World) -> Run:
         """A copy that goes on with another judged day."""
@@ -72,7 +75,7 @@ class Run:
             start = now + (scenario.start_s if at == 0 else 0)
             self._period = Budgets(self._micros.copy(), EPOCH_S + start, EPOCH_S + now + DAY_S, scenario.asap)
         if scenario.budget is not None and at == scenario.budget.from_s:
-            self._period.micros = self._micros * scenario.budget.factor
+            self._period = replace(self._period, micros=self._micros * scenario.budget.factor)
         if not _during(scenario.pace_down, at):
             table = self._policy.tick(EPOCH_S + now, self._period, self._seen(now))
             if table is not None:
@@ -82,6 +85,8 @@ class Run:
 
     def _seen(self, now: int) -> Totals:
         played, totals = self._played, self._totals
+        if totals.seen_to_s == EPOCH_S + played.seen_to_s and now % DAY_S:
+            return totals
         totals.seen_to_s = float(EPOCH_S + played.seen_to_s)
         today = played.seen_to_s > now // DAY_S * DAY_S
         totals.spend_micros[:] = played.seen[:, SPEND] - self._before[:, SPEND] if today else 0.0
@@ -111,7 +116,9 @@ class Run:
             if watch is not None and minute % 60 == 59:
                 watch(minute)
         first = start // _MINUTE_S
+        known = scenario.budget.from_s if scenario.budget is not None else 0
         return Day(
+            spent_at_change=spent_in(played, start, start + known),
             budgets=self._period.micros,
             spend=played.spend_by_minute[:, first:],
             clicks=played.clicks_by_minute[:, first:],

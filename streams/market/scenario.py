@@ -1,4 +1,4 @@
-"""What a market is like, and what goes wrong in it on the day that is judged. Seconds count from that day's midnight."""
+"""What a market is like, and what goes wrong in it on the day that is judged. Seconds count from its midnight."""
 
 from __future__ import annotations
 

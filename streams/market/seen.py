@@ -9,7 +9,7 @@ import numpy as np
 
 from streams.market.scenario import Scenario
 from streams.market.world import Floats
-from streams.pacing.law import Totals
+from streams.pacing.law.arrays import Totals
 
 
 @dataclass(slots=True)
@@ -29,8 +29,8 @@ class Policy(Protocol):
     told: int
     """Decisions so far."""
 
-    def begin(self, scenario: Scenario) -> None:
-        """Comes before all ticks. It may use what an operator knows, such as the attribution window."""
+    def begin(self, scenario: Scenario, predicted: Floats) -> None:
+        """Comes before all ticks. `predicted` are click rates as they were predicted for each before."""
 
     def tick(self, now_s: int, budgets: Budgets, totals: Totals) -> Floats | None:
         """Rows of `streams.kernels.auctions.HELD` columns with times in seconds, or None: nothing changed."""

@@ -66,7 +66,7 @@ def drawn(scenario: Scenario, seed: int) -> World:
         days, hourly = days[1:], hourly[1:]
     normal = _normal_quantiles(_QUANTILES)
     score = _BID_MICROS * _CLICK_RATE * scenario.bid_factor * scenario.rate_factor
-    level = (scenario.auctions_per_s * days[:, None] * np.repeat(hourly, 60, 1) * _diurnal()).ravel()
+    level = (scenario.auctions_per_s * days[:, None] * np.repeat(hourly, 60, 1) * diurnal()).ravel()
     outside = np.ones(len(level))
     for changed, values in ((scenario.traffic, level), (scenario.outside, outside)):
         for from_s, to_s, factor in changed:
@@ -96,7 +96,7 @@ def moved_crc(campaign_id: str) -> int:
     return zlib.crc32(zeros, zlib.crc32(campaign_id.encode() + b"\0")) ^ zlib.crc32(zeros)
 
 
-def _diurnal() -> Floats:
+def diurnal() -> Floats:
     """Traffic of each minute of a day against its mean: lowest at 5 h, highest at 20 h, a shoulder at noon."""
     hour = np.arange(DAY_S // 60) / 60
     ranges = np.array([0, 2, 5, 8, 12, 15, 18, 20, 22, 24])

@@ -1,4 +1,4 @@
-"""What the law is given and what it answers, as arrays with a row for each campaign; attributes are views of columns."""
+"""What the law is given and answers, as arrays with a row for each campaign; attributes are views of columns."""
 
 from __future__ import annotations
 
@@ -93,17 +93,41 @@ class Totals:
         return self.table[:, columns.EXPECTED_SPEND]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Decisions:
-    """A decision for every campaign. `told` says which differ enough from the last that was told to be sent."""
+    """A decision for every campaign, as views of an array that the next tick writes anew.
 
-    told: Bools
-    admit: Floats
-    bid_multiplier: Floats
-    allowance_micros: Floats
-    safe_admit: Floats
-    valid_until_s: float
+    `count` of them differ enough from the last that was told to be sent; `told` says which.
+    """
+
     table: Floats = field(repr=False)
+    count: int
+    valid_until_s: float
+
+    @property
+    def told(self) -> Bools:
+        """Which are to be sent."""
+        return self.table[:, columns.TOLD] > 0
+
+    @property
+    def admit(self) -> Floats:
+        """Share of auctions to enter."""
+        return self.table[:, columns.ADMIT]
+
+    @property
+    def bid_multiplier(self) -> Floats:
+        """Bids are multiplied by it."""
+        return self.table[:, columns.BID_MULTIPLIER]
+
+    @property
+    def allowance_micros(self) -> Floats:
+        """Lease: expected spend that may be shown until the next decision, as ad servers reckon it."""
+        return self.table[:, columns.ALLOWANCE]
+
+    @property
+    def safe_admit(self) -> Floats:
+        """Share of auctions when the decision is stale."""
+        return self.table[:, columns.SAFE_ADMIT]
 
     @property
     def in_flight_micros(self) -> Floats:

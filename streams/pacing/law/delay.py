@@ -28,9 +28,7 @@ class ClickDelay:
 
     def __init__(self, window_s: int) -> None:
         self.edges: Floats = np.concatenate(([0.0], np.geomspace(2.0, float(window_s), _BINS)))
-        share = [
-            0.5 * (1 + erf(log(max(age, 1e-9) / _PRIOR_MEDIAN_S) / _PRIOR_SIGMA / sqrt(2))) for age in self.edges
-        ]
+        share = [0.5 * (1 + erf(log(max(age, 1e-9) / _PRIOR_MEDIAN_S) / _PRIOR_SIGMA / sqrt(2))) for age in self.edges]
         self.histogram: Floats = _PRIOR_CLICKS * np.diff(share) / share[-1]
         self._window_s = window_s
         self.landing = self._landing()

@@ -25,7 +25,6 @@ _ALL_CLICKS: Final = 200.0
 _KEPT_A_DAY: Final = 0.7
 # Reckoned click rate of impressions without a prediction. Calibration makes the campaign's measured rate of it.
 UNPREDICTED_RATE: Final = 0.01
-_ROUNDING: Final = 0.002
 
 
 class Pacer:
@@ -57,6 +56,8 @@ class Pacer:
         self._attributed = np.zeros((rows, columns.QUARTERS_KEPT))
         self._ticks = np.zeros((columns.TICKS_KEPT, rows))
         self._decided = np.zeros((rows, columns.DECIDED))
+        self._clock = np.zeros(columns.FULL_TICKS + 1)
+        self._clock[columns.WINDOW], self._clock[columns.POOLED_RATE] = self.settings.window_s, UNPREDICTED_RATE
         self._now = self._seen_to = -1.0
         self._number = 0
 
@@ -68,8 +69,9 @@ class Pacer:
         if self._now < 0:
             self._now = self._seen_to = now_s
         seen_to = max(totals.seen_to_s, self._seen_to)
-        clock = np.array([now_s, self._now, seen_to, self._seen_to, 0.0, UNPREDICTED_RATE, self._number], np.float64)
-        clock[columns.WINDOW] = self.settings.window_s
+        clock = self._clock
+        clock[:4] = now_s, self._now, seen_to, self._seen_to
+        clock[columns.FULL_TICKS] = self._number
         state = self._state
         is_new_quarter = now_s // QUARTER_S != self._now // QUARTER_S
         if is_new_quarter:
@@ -83,7 +85,7 @@ class Pacer:
                 np.array([now_s], np.float64),
                 *(self.terms.table, self._curves, self.shape.pooled, self.shape.relative, self.delay.landing, state),
             )
-        decide(
+        count = decide(
             *(clock, self._law, self.terms.table, totals.table, self._curves, self.shape.pooled, self.shape.relative),
             *(self.delay.landing, state, self._ticks, self._clicks_by_minute, self._spend_by_minute, self._decided),
         )
@@ -93,7 +95,7 @@ class Pacer:
             turn_multipliers(self._law, self.terms.table, state)
         self._now, self._seen_to = now_s, seen_to
         self._number += 1
-        return self._told(now_s)
+        return Decisions(self._decided, count, now_s + self.settings.valid_s)
 
     def planned_micros(self, times_s: Floats) -> Floats:
         """What the plan, as it stands now, spends by each time: a row for each campaign."""
@@ -107,9 +109,9 @@ class Pacer:
     def _take_terms(self) -> bool:
         """Notes what changed in the terms. The plan of such a campaign begins anew."""
         terms = self.terms.table
-        changed = (terms != self._known).any(1)
-        if not changed.any():
+        if np.array_equal(terms, self._known):
             return False
+        changed = (terms != self._known).any(1)
         rows = np.flatnonzero(changed)
         self._state[rows, columns.PLANNED_FROM] = 0.0
         cold = rows[self._state[rows, columns.SLOW_FULL] <= 0]
@@ -140,28 +142,6 @@ class Pacer:
         came = state[:, columns.CAME_CLICKS]
         whole = (_ALL_CLICKS + came.sum()) / (_ALL_CLICKS + due.sum())
         state[:, columns.KAPPA] = (_OWN_CLICKS * whole + came) / (_OWN_CLICKS + due)
-
-    def _told(self, now_s: float) -> Decisions:
-        state, decided, settings = self._state, self._decided, self.settings
-        admit, multiplier = decided[:, columns.ADMIT], decided[:, columns.BID_MULTIPLIER]
-        sent = state[:, columns.SENT]
-        told = np.abs(admit - sent) > settings.dead_band * sent + _ROUNDING
-        told |= (admit == 0) != (sent == 0)
-        told |= np.abs(multiplier - state[:, columns.SENT_MULTIPLIER]) > settings.multiplier_band
-        told |= (now_s - state[:, columns.SENT_S] >= settings.repeat_s) & (admit > 0)
-        told |= state[:, columns.SENT_S] < 0
-        np.copyto(sent, admit, where=told)
-        np.copyto(state[:, columns.SENT_MULTIPLIER], multiplier, where=told)
-        np.copyto(state[:, columns.SENT_S], now_s, where=told)
-        return Decisions(
-            told=told,
-            admit=admit.copy(),
-            bid_multiplier=multiplier.copy(),
-            allowance_micros=decided[:, columns.ALLOWANCE].copy(),
-            safe_admit=admit / 2,
-            valid_until_s=now_s + settings.valid_s,
-            table=decided,
-        )
 
 
 def checked_curves(curves: Floats | None) -> Floats:

@@ -22,7 +22,9 @@ def planned(
         if plan == columns.ASAP or end <= start:
             found[row] = budget
             continue
-        edges = np.unique(np.concatenate(([start], np.arange(start // _STEP_S + 1, end // _STEP_S + 1) * _STEP_S, [end])))
+        edges = np.unique(
+            np.concatenate(([start], np.arange(start // _STEP_S + 1, end // _STEP_S + 1) * _STEP_S, [end]))
+        )
         lengths, middles = np.diff(edges), (edges[1:] + edges[:-1]) / 2
         quarters = (edges[:-1] // _STEP_S).astype(np.int64)
         if plan == columns.FLAT:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+# Of a share: a change of it is less than the noise of a bidder.
+_ROUNDING: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +18,12 @@ class LawSettings:
 
     window_s: int = 3_600
     """Attribution window of the join: later clicks are not billed."""
-    deviations: float = 2.5
+    deviations: float = 2.8
     """Standard deviations of chance that must fit into the budget beside what is expected."""
-    risk: float = 0.08
-    """Part of the forecast that may not come; days differ by 5 %, hours by 8 % in the markets tried."""
-    small_risk: float = 0.6
-    """More of it for budgets of few clicks, by one over the square root of their number."""
-    fade: float = 12.0
-    """The risk fades out with the last 1/12 of the plan: what is left is then soon known."""
+    early: float = 0.02
+    """The plan is done when this part of its time, by traffic, is left: half an hour of a day's evening."""
+    early_clicks: float = 2.0
+    """And when so many clicks' part of the budget is left."""
     setpoint: float = 0.85
     """Share of auctions that the multiplier aims at: the rest is room for surprises."""
     gain: float = 0.03
@@ -51,7 +53,8 @@ class LawSettings:
         """The numbers in the order of `streams.kernels.pacing`."""
         return np.array(
             [
-                *(self.deviations, self.risk, self.small_risk, self.fade, self.setpoint, self.gain, self.lease_s),
-                *(self.blind_s, self.reckoning_error, float(self.hold_multiplier), self.slack, self.elasticity),
+                *(self.deviations, self.early, self.early_clicks, self.setpoint, self.gain, self.lease_s),
+                *(self.blind_s, self.reckoning_error, float(self.hold_multiplier), self.slack),
+                *(self.dead_band, _ROUNDING, self.multiplier_band, self.repeat_s),
             ]
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from streams.kernels.auctions import HELD
+from streams.kernels.auctions import ADMIT, HELD, LEASE, SAFE_ADMIT, VALID_UNTIL, VERSION
 from streams.market.scenario import Scenario
 from streams.market.seen import Budgets
 from streams.market.world import Floats
@@ -19,27 +21,25 @@ class LawPolicy:
     def __init__(self, settings: LawSettings) -> None:
         self.told = 0
         self._settings = settings
+        self._budgets: Budgets | None = None
 
-    def begin(self, scenario: Scenario) -> None:
+    def begin(self, scenario: Scenario, predicted: Floats) -> None:  # noqa: ARG002  # others know the world
         """A new pacer that knows nothing."""
-        from dataclasses import replace
-
         self.pacer = Pacer(scenario.campaigns, replace(self._settings, window_s=scenario.window_s))
         self._table = np.zeros((scenario.campaigns, HELD))
 
     def tick(self, now_s: int, budgets: Budgets, totals: Totals) -> Floats | None:
         """Terms in, decisions out."""
-        self._set(budgets)
+        if budgets is not self._budgets:
+            self._set(budgets)
         made = self.pacer.tick(now_s, totals)
-        count = int(made.told.sum())
-        if not count:
+        if not made.count:
             return None
-        self.told += count
+        self.told += made.count
         rows = made.told
-        self._table[rows, 0] += 1
-        for column, values in enumerate((made.admit, made.bid_multiplier, made.allowance_micros), 1):
-            self._table[rows, column] = values[rows]
-        self._table[rows, 4], self._table[rows, 5] = made.valid_until_s, made.safe_admit[rows]
+        self._table[rows, VERSION] += 1
+        self._table[rows, ADMIT : LEASE + 1] = made.table[rows, :3]
+        self._table[rows, VALID_UNTIL], self._table[rows, SAFE_ADMIT] = made.valid_until_s, made.safe_admit[rows]
         return self._table
 
     def plan(self, budgets: Budgets, times_s: Floats) -> Floats:
@@ -50,4 +50,5 @@ class LawPolicy:
     def _set(self, budgets: Budgets) -> None:
         terms = self.pacer.terms
         terms.budget_micros[:], terms.start_s[:], terms.end_s[:] = budgets.micros, budgets.start_s, budgets.end_s
+        self._budgets = budgets
         terms.plan[:] = ASAP if budgets.asap else EVEN
