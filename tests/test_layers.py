@@ -53,15 +53,29 @@ ROOMS: dict[str, set[str]] = {
 CORE = (
     *("schemas/*.py", "online_models/*.py"),
     *("streams/engine/*.py", "streams/join/*.py", "streams/join/totals/*.py", "streams/learn/*.py"),
-    *(f"streams/campaigns/{name}.py" for name in ("edit", "gate", "judge")),
+    *(f"streams/campaigns/{name}.py" for name in ("edit", "gate", "judge", "terms")),
     "streams/kernels/*.py",
     *("streams/state/kept.py", "streams/verify/oracle.py"),
     *(f"streams/backfill/{name}.py" for name in ("ownership", "warmup")),
     *(f"streams/serve/{name}.py" for name in ("calls", "decisions", "models", "progress")),
     *(
         f"streams/pacing/{name}.py"
-        for name in ("changelog", "clock", "controller", "counters", "decisions", "local_day", "shard", "view")
+        for name in (
+            *(
+                "changelog",
+                "clock",
+                "controller",
+                "counters",
+                "decisions",
+                "flushing",
+                "kept_day",
+                "local_day",
+                "paced",
+            ),
+            *("resuming", "shard", "terms", "view"),
+        )
     ),
+    "streams/pacing/law/*.py",
     "streams/pacing/law/*.py",
 )
 SHELL = {"schemas/generate.py", "streams/kernels/__main__.py"}  # tools that write files

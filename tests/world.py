@@ -190,7 +190,19 @@ def decisions() -> list[PacingDecision]:
         admit = 0.0 if state == "exhausted" else 0.25
         made.append(
             PacingDecision(
-                *("k1", version, at_ms, midnight_ms, state, admit, budget_micros, sum(spent), plan_micros, 0, len(spent)),
+                *(
+                    "k1",
+                    version,
+                    at_ms,
+                    midnight_ms,
+                    state,
+                    admit,
+                    budget_micros,
+                    sum(spent),
+                    plan_micros,
+                    0,
+                    len(spent),
+                ),
                 bid_multiplier=0.9,
                 allowance_micros=70_000,
                 valid_until_ms=at_ms + 3 * MINUTE_MS,

@@ -106,16 +106,17 @@ run_worker(
 """
 # Kafka refuses one record in the midst of counting.
 REFUSED_ONCE = """
-import aiokafka
-from aiokafka.errors import KafkaTimeoutError
-sent, send = 0, aiokafka.AIOKafkaProducer.send
-async def refused_once(*args, **more):
+from schemas.errors import Transient
+from streams.pacing.outbox import Outbox
+sent, send = 0, Outbox._send
+def refused_once(outbox, topic, records):
     global sent
-    sent += 1
-    if sent == 20:
-        raise KafkaTimeoutError()
-    return await send(*args, **more)
-aiokafka.AIOKafkaProducer.send = refused_once
+    before, sent = sent, sent + len(records)
+    if before < 20 <= sent:
+        send(outbox, topic, records[: 20 - before])
+        raise Transient("Kafka did not take a record")
+    send(outbox, topic, records)
+Outbox._send = refused_once
 """
 # After a crash the thread of the consumer has ended before the consumer is stopped, as on a busy machine.
 THREAD_ENDS_FIRST = """

@@ -97,6 +97,11 @@ class Pacer:
         self._number += 1
         return Decisions(self._decided, count, now_s + self.settings.valid_s)
 
+    @property
+    def seen_to_s(self) -> float:
+        """Up to when the last tick took all as seen."""
+        return self._seen_to
+
     def planned_micros(self, times_s: Floats) -> Floats:
         """What the plan, as it stands now, spends by each time: a row for each campaign."""
         return planned(self.terms, self._state, self._curves, self.shape, self.delay.landing, times_s)
