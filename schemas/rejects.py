@@ -42,7 +42,8 @@ class Reason(StrEnum):
     CURRENCY = "currency"
     """A campaign has another currency than before, or none where it had one."""
     TERMS = "terms"
-    """The terms of a campaign contradict each other: a curve that does not sum to 1, bounds of the multiplier that are swapped, or a lifetime budget without a flight."""
+    """The terms of a campaign contradict each other: a curve that does not sum to 1, bounds of the multiplier that are
+    swapped, or a lifetime budget without a flight."""
     UNWRITABLE = "unwritable"
     """ClickHouse refused the row in every attempt."""
 

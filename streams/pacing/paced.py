@@ -38,6 +38,7 @@ for _reason, _state in (
     *((columns.BLIND, "blind"), (columns.NO_BUDGET, "exhausted")),
 ):
     _OF_REASON[_reason] = _STATES.index(_state)
+_RECKONED: Final = (columns.BY_PLAN, columns.ALL_ADMITTED, columns.CHANCE)
 # Why there is no budget, beside the law's own reasons.
 BUDGETED, PAUSED, UNKNOWN = range(3)
 _WORDS: Final = {PAUSED: "the campaign is paused", UNKNOWN: "no record of the campaign is in force"}
@@ -165,6 +166,9 @@ class Paced:
         sent[rows, BUDGET] = self.pacer.terms.budget_micros[rows]
         sent[rows, VALID_UNTIL] = round(made.valid_until_s * 1_000) + behind_ms
         reason = made.reason[rows]
+        if now_s - self.pacer.seen_to_s > self.pacer.settings.blind_s:
+            # Whatever the share is now, it comes from reckoning.
+            reason[np.isin(reason, _RECKONED)] = columns.BLIND
         state = _OF_REASON[reason]
         # A campaign that spends as fast as it can is on its plan when it enters all auctions.
         state[(state == _STATES.index("behind")) & (self.pacer.terms.plan[rows] == ASAP)] = _STATES.index("on_plan")
