@@ -1,4 +1,4 @@
-"""A shard in the situations that went wrong with the controller of before: by its decisions, a second after the other."""
+"""A shard in the situations that went wrong with the controller of before, by its decisions of second after second."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRICE = 100_000
 
 
 class Day:
-    """A campaign whose auctions bring `RATE` a second at full share; its clicks come at once, at their expected rate."""
+    """A campaign whose auctions bring `RATE` a second at full share; its clicks come at once, as many as expected."""
 
     def __init__(self, campaign: Campaign, *, start_ms: int, pctr: bool = True, window_s: int = 1_800) -> None:
         self.shard = Shard(LawSettings(window_s=window_s))

@@ -185,7 +185,7 @@ class Consumer(driver.Consumer):
 
         It passes offsets without a record, such as the marker of the last transaction, which `counted` never does.
         """
-        if counted < self._delivered.get(tp, 0):
+        if counted < self._delivered.get(tp, counted):
             return counted
         return max(counted, self._reached.get(tp, counted))
 

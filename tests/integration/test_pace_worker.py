@@ -449,3 +449,16 @@ def test_committed_offsets_follow_the_records_though_each_is_a_transaction_of_it
             equals=wanted,
             what="the commit of the last record",
         )
+
+
+def test_campaigns_are_decided_on_before_there_is_any_total(
+    broker: Broker, topic_prefix: str, start: Start, send: Callable[[str, Iterable[Any]], None]
+) -> None:
+    send("campaigns", [replace(CAMPAIGNS[0], daily_budget_micros=10**9)])
+    worker = start()
+    eventually(lambda: (worker.get("/pacing")["campaigns"].get("c0") or {}).get("admit", 0) > 0)
+    worker.stop()
+    [*_, last] = decisions(broker, f"{topic_prefix}pacing")["c0"]
+    # Nothing was sent, so nothing is left to count.
+    assert last.state != "blind"
+    assert last.event_ms - last.counted_to_ms < 60_000
