@@ -27,7 +27,8 @@ ROOMS: dict[str, set[str]] = {
     "streams/campaigns": {"schemas", "streams/engine"},
     "streams/join": {"schemas", "streams/engine", "streams/state", "streams/kernels"},
     "streams/learn": {"schemas", "online_models", "streams/engine", "streams/state"},
-    "streams/pacing": {"schemas", "streams/kafka"},
+    "streams/pacing": {"schemas", "streams/kernels", "streams/kafka"},
+    "streams/market": {"schemas", "streams/kernels", "streams/pacing"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/serve": {"schemas", "online_models", "streams/kafka"},
     "streams/worker": {
@@ -45,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
-        "streams/mapping",
+        *("streams/mapping", "streams/market"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.
@@ -60,6 +61,7 @@ CORE = (
         f"streams/pacing/{name}.py"
         for name in ("changelog", "clock", "controller", "counters", "decisions", "local_day", "shard", "view")
     ),
+    "streams/pacing/law/*.py",
 )
 SHELL = {"schemas/generate.py", "streams/kernels/__main__.py"}  # tools that write files
 # Modules that give the same answer whenever, wherever and how often they are asked. One not listed here may be added

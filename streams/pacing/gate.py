@@ -56,7 +56,7 @@ class GateDecision:
 
 
 class _Held:
-    """The newest decision of a campaign, the CRC-32 of its name, and what is left of this server's part of the lease."""
+    """A campaign's newest decision, the CRC-32 of its name, and what is left of this server's part of the lease."""
 
     __slots__ = ("crc", "decision", "left_micros")
 
