@@ -90,11 +90,16 @@ def test_an_impression_without_a_prediction_counts_with_the_measured_rate() -> N
 
 def test_no_spend_of_other_threads_is_lost() -> None:
     asked = opened(allowance_micros=100_000)
+
+    def show(_: int) -> None:
+        for _ in range(12_499):
+            asked.shown("c", 1, 1.0)
+
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda _: [asked.shown("c", 1, 1.0) for _ in range(12_499)], range(8)))
+            list(pool.map(show, range(8)))
     finally:
         sys.setswitchinterval(interval)
     assert asked.admit("c", "r", now_ms=0) == 1.0

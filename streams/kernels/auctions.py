@@ -34,7 +34,7 @@ _SERVER_REFRESH, _SERVER_LATE = range(2)
 _GOLDEN, _M1, _M2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _U27, _U30, _U31, _U11 = map(np.uint64, (27, 30, 31, 11))
 _LOW, _FMIX1, _FMIX2 = map(np.uint64, (0xFFFFFFFF, 0x85EBCA6B, 0xC2B2AE35))
-_U4, _U8, _U13, _U15, _U16, _U255 = map(np.uint64, (4, 8, 13, 15, 16, 255))
+_U8, _U13, _U15, _U16, _U255 = map(np.uint64, (8, 13, 15, 16, 255))
 _UNIT = 1.0 / 9007199254740992.0  # 2^-53
 _2_32 = 4294967296.0
 # CRC-32 of IEEE 802.3, a byte at a time.
@@ -57,7 +57,7 @@ def _mix(state: Any) -> Any:
 @inlined
 def _unit(state: Any) -> float:
     """A number from 0 to below 1."""
-    return np.float64(_mix(state) >> _U11) * _UNIT  # type: ignore[no-any-return]  # a float for numba
+    return np.float64(_mix(state) >> _U11) * _UNIT
 
 
 @part
@@ -78,7 +78,7 @@ def enters(request: Any, campaign: Any, share: float) -> bool:
     mixed = request ^ campaign
     mixed = ((mixed ^ (mixed >> _U16)) * _FMIX1) & _LOW
     mixed = ((mixed ^ (mixed >> _U13)) * _FMIX2) & _LOW
-    return np.float64(mixed ^ (mixed >> _U16)) < share * _2_32
+    return bool(np.float64(mixed ^ (mixed >> _U16)) < share * _2_32)
 
 
 @kernel(read("i8"), read("u8"), read("f8"), written("?"))
@@ -174,12 +174,12 @@ def play(
         each = bucket[t % size]
         bucket[t % size] = -1
         while each >= 0:
-            k = np.int64(pending[each, WHO])
-            counters[k, CLICKS] += 1.0
-            counters[k, SPEND] += pending[each, PRICE]
-            attributed[k, np.int64(pending[each, QUARTER]) % QUARTERS_KEPT] += 1.0
-            spend_by_minute[k, minute] += pending[each, PRICE]
-            clicks_by_minute[k, minute] += 1.0
+            who = np.int64(pending[each, WHO])
+            counters[who, CLICKS] += 1.0
+            counters[who, SPEND] += pending[each, PRICE]
+            attributed[who, np.int64(pending[each, QUARTER]) % QUARTERS_KEPT] += 1.0
+            spend_by_minute[who, minute] += pending[each, PRICE]
+            clicks_by_minute[who, minute] += 1.0
             free[0] += 1
             free[free[0]] = each
             each = link[each]
@@ -201,38 +201,38 @@ def play(
             context = np.int64(_unit(state) * contexts)
             state += _GOLDEN
             beat = outside_scores[np.int64(np.float64(_mix(state) >> _U11) * scale)] * outside[minute]
-            best, best_score, entered = -1, 0.0, 0
+            best, best_score, entered = np.int64(-1), 0.0, 0
             for _ in range(CANDIDATES):
                 state += _GOLDEN
-                place = _unit(state) * campaigns
-                k = np.int64(place)
-                if place - k >= alias_share[k]:
-                    k = alias[k]
+                drawn_at = _unit(state) * campaigns
+                one = np.int64(drawn_at)
+                if drawn_at - one >= alias_share[one]:
+                    one = alias[one]
                 state += _GOLDEN
-                if _unit(state) >= taste[k, hour]:
+                if _unit(state) >= taste[one, hour]:
                     continue
                 again = False
                 for earlier in range(entered):
-                    again = again or drawn[earlier] == k
+                    again = again or drawn[earlier] == one
                 if again:
                     continue
-                drawn[entered] = k
+                drawn[entered] = one
                 entered += 1
-                if held[server, k, LEASE] <= 0.0:
+                if held[server, one, LEASE] <= 0.0:
                     continue
-                share = held[server, k, ADMIT]
-                if t >= held[server, k, VALID_UNTIL]:
-                    share = min(share, held[server, k, SAFE_ADMIT])
-                if not enters(request, crcs[k], share):
+                share = held[server, one, ADMIT]
+                if t >= held[server, one, VALID_UNTIL]:
+                    share = min(share, held[server, one, SAFE_ADMIT])
+                if not enters(request, crcs[one], share):
                     continue
-                predicted = rates[k, context] * told[k]
-                if predicted < held[server, k, LEAST_RATE]:
+                predicted = rates[one, context] * told[one]
+                if predicted < held[server, one, LEAST_RATE]:
                     continue
-                score = bids[k] * held[server, k, MULTIPLIER] * predicted
+                score = bids[one] * held[server, one, MULTIPLIER] * predicted
                 if score > best_score:
                     if best >= 0 and best_score > beat:
                         beat = best_score
-                    best, best_score = k, score
+                    best, best_score = one, score
                 elif score > beat:
                     beat = score
             if best < 0 or best_score <= beat:
@@ -256,7 +256,7 @@ def play(
             slot = free[free[0]]
             free[0] -= 1
             pending[slot, WHO], pending[slot, PRICE], pending[slot, QUARTER] = best, price, t // 900
-            due = (t + max(np.int64(delay), 1)) % size
+            due = (t + max(int(delay), 1)) % size
             link[slot] = bucket[due]
             bucket[due] = slot
         if t == seen_s:

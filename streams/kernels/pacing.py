@@ -17,20 +17,23 @@ Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 
 # Terms of a campaign.
-BUDGET, START, END, PLAN, LEAST_MULTIPLIER, MOST_MULTIPLIER = range(6)
-TERMS = 6
-EVEN, FLAT, ASAP = range(3)  # a plan of 3 + n is the curve with number n
+BUDGET, START, END, PLAN, LEAST_MULTIPLIER, MOST_MULTIPLIER, IS_LAST = range(7)
+TERMS = 7
+EVEN, FLAT, ASAP, FIRST_CURVE = range(4)  # FIRST_CURVE + n is the curve with number n
 CURVE_PARTS = 96
 # What totals say of it: of the period by click time; then by impression time, since any moment.
 SPEND, CLICKS, IMPRESSIONS, EXPECTED_CLICKS, EXPECTED_SPEND = range(5)
 SEEN = 5
 QUARTERS_KEPT = 16
-# What is known of it: `streams.pacing.law.state` says what each column means.
+# What is known of it. FULL: full seconds by dead reckoning, now and at the last totals; FAST and SLOW: value and full
+# seconds that fade; QUARTER: of this quarter-hour; AHEAD: the time of the plan after it; DUE and CAME: clicks; SEEN: of
+# the last totals; SENT: what was told; GRANT, SHOWN, RESERVED: leases.
 FULL_NOW, FULL_SEEN, FAST_VALUE, FAST_FULL, SLOW_VALUE, SLOW_FULL, QUARTER_VALUE, QUARTER_FULL = range(8)
 KAPPA, ADMITTED, MULTIPLIER, PRICE_GUESS, LEVEL, AHEAD, PLANNED_FROM, PLANNED_SPEND = range(8, 16)
 DUE_CLICKS, CAME_CLICKS, SEEN_IMPRESSIONS, SEEN_CLICKS, SEEN_SPEND, SENT, SENT_MULTIPLIER, SENT_S = range(16, 24)
-ELASTICITY, SENT_BEFORE, WANTED, PLANNED_AHEAD = range(24, 28)
-STATE = 28
+ELASTICITY, SENT_BEFORE, WANTED, PLANNED_AHEAD, GRANT, SHOWN, RESERVED, RESERVED_BEFORE = range(24, 32)
+RESERVED_S, PRICE_SQUARE, BILLED = range(32, 35)
+STATE = 35
 # What is decided.
 ADMIT, BID_MULTIPLIER, ALLOWANCE, SAFE_ADMIT, IN_FLIGHT, UNSEEN, REASON, PLANNED, TOLD = range(9)
 DECIDED = 9
@@ -39,10 +42,10 @@ BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, N
 # Numbers that a call is given.
 NOW, BEFORE, SEEN_TO, SEEN_BEFORE, WINDOW, POOLED_RATE, FULL_TICKS = range(7)
 Z, EARLY, EARLY_CLICKS, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK = range(10)
-DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S = range(10, 14)
-LAW = 14
+DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER = range(10, 16)
+LAW = 16
 TICKS_KEPT = 16
-_DAY, _QUARTER, _MINUTE = 86400.0, 900.0, 60.0
+_QUARTER, _MINUTE, _NEVER = 900.0, 60.0, 1e12
 
 
 @inlined
@@ -67,10 +70,10 @@ def _wanted(terms: Any, curves: Any, pooled: Any, relative: Any, row: int, t: fl
     plan = np.int64(terms[row, PLAN])
     if plan == FLAT:
         return 1.0
-    if plan > ASAP:
+    if plan >= FIRST_CURVE:
         part = np.int64((t - terms[row, START]) / (terms[row, END] - terms[row, START]) * CURVE_PARTS)
-        return curves[plan - ASAP - 1, max(0, min(part, CURVE_PARTS - 1))]  # type: ignore[no-any-return]
-    return _density(pooled, relative, row, t)  # type: ignore[no-any-return]
+        return curves[plan - FIRST_CURVE, max(0, min(part, CURVE_PARTS - 1))]  # type: ignore[no-any-return]
+    return _density(pooled, relative, row, t)
 
 
 @kernel(read("f8"), read("f8", 2), read("f8", 2), read("f8"), read("f4", 2), read("f8"), written("f8", 2), floats=True)
@@ -93,13 +96,14 @@ def look_ahead(
         raise IndexError("an array has too few columns")
     for row in range(len(terms)):
         end = terms[row, END]
+        billed_until = end + terms[row, IS_LAST] * _NEVER
         ahead = 0.0
         start = max(now[0] // _QUARTER * _QUARTER + _QUARTER, terms[row, START] // _QUARTER * _QUARTER)
         while start < end:
             low, high = max(start, terms[row, START]), min(start + _QUARTER, end)
             share = _wanted(terms, curves, pooled, relative, row, start)
             if high > low and share > 0.0:
-                ahead += share * (high - low) * _landed(landing, end - (low + high) / 2)
+                ahead += share * (high - low) * _landed(landing, billed_until - (low + high) / 2)
             start += _QUARTER
         state[row, AHEAD] = ahead
 
@@ -187,6 +191,8 @@ def decide(
             state[row, SEEN_CLICKS], state[row, SEEN_SPEND] = seen[row, EXPECTED_CLICKS], seen[row, EXPECTED_SPEND]
             if impressions > 0.0 and clicks <= 0.0:
                 # Without predictions: the campaign's own rate, kept as calibration of the pooled one.
+                if seen[row, CLICKS] >= 1.0 and seen[row, SPEND] > 0.0:
+                    state[row, PRICE_GUESS] = seen[row, SPEND] / seen[row, CLICKS]
                 clicks = impressions * clock[POOLED_RATE]
                 spend = clicks * state[row, PRICE_GUESS]
             for minute in range(np.int64(seen_before // _MINUTE) + 1, newest_minute + 1):
@@ -194,8 +200,20 @@ def decide(
                     clicks_by_minute[row, minute % minutes] = 0.0
                     spend_by_minute[row, minute % minutes] = 0.0
             if spend > 0.0:
+                state[row, SHOWN] += spend
                 long = seen_to - max(seen_before, first_fresh * _MINUTE)
-                for minute in range(first_fresh, newest_minute + 1):
+                if seen_to - seen_before > 45.0:
+                    # After a gap it is not known when they were shown. What may still come of them is what was shown
+                    # and in flight less what was billed, as if shown just now; the rest has come.
+                    billed_since = max(seen[row, SPEND] - state[row, BILLED], 0.0) / state[row, KAPPA]
+                    coming = spend - max(billed_since - decided[row, IN_FLIGHT] / state[row, KAPPA], 0.0)
+                    share = max(coming, 0.0) / spend
+                    clicks_by_minute[row, newest_minute % minutes] += np.float32(clicks * share)
+                    spend_by_minute[row, newest_minute % minutes] += np.float32(spend * share)
+                    first_here = newest_minute + 1
+                else:
+                    first_here = first_fresh
+                for minute in range(first_here, newest_minute + 1):
                     low = max(minute * _MINUTE, seen_before)
                     share = max(min((minute + 1) * _MINUTE, seen_to) - low, 0.0) / max(long, 1e-9)
                     clicks_by_minute[row, minute % minutes] += np.float32(clicks * share)
@@ -207,6 +225,9 @@ def decide(
                     if state[row, PRICE_GUESS] <= 0.0 or state[row, SLOW_VALUE] <= 0.0:
                         weight = 1.0
                     state[row, PRICE_GUESS] += weight * (guess - state[row, PRICE_GUESS])
+                    weight = min(clicks * 0.5, 0.5) if state[row, PRICE_SQUARE] > 0.0 else 1.0
+                    state[row, PRICE_SQUARE] += weight * (guess * guess - state[row, PRICE_SQUARE])
+            state[row, BILLED] = seen[row, SPEND]
             if full_shown > 0.0:
                 # Forgets by full seconds, so that a campaign that enters few auctions is measured as long as it needs.
                 fade = min(np.exp(-full_shown / 600.0), np.exp(-(seen_to - seen_before) / 3600.0))
@@ -224,16 +245,17 @@ def decide(
         rate = min(max(fast, slow * 0.2), slow * 20.0) * kappa
         # -- in flight: of what was shown, what is to be billed before the period ends
         start, end, budget = terms[row, START], terms[row, END], terms[row, BUDGET]
+        billed_until = end + terms[row, IS_LAST] * _NEVER  # clicks after it are of the next period's budget
         flight = 0.0
         for minute in range(oldest_minute, newest_minute + 1):
             value = spend_by_minute[row, minute % minutes]
             if value > 0.0:
                 middle = minute * _MINUTE + 30.0
-                share = _landed(landing, end - middle) - _landed(landing, seen_to - middle)
+                share = _landed(landing, billed_until - middle) - _landed(landing, seen_to - middle)
                 if share > 0.0:
                     flight += value * share
         flight *= kappa
-        unseen = rate * max(full - state[row, FULL_SEEN], 0.0) * _landed(landing, end - now)
+        unseen = rate * max(full - state[row, FULL_SEEN], 0.0) * _landed(landing, billed_until - now)
         expected = flight + unseen
         billed, clicks = seen[row, SPEND], seen[row, CLICKS]
         price = (billed + 3.0 * max(state[row, PRICE_GUESS], 0.0)) / (clicks + 3.0)
@@ -256,7 +278,9 @@ def decide(
         else:
             plan_now = _wanted(terms, curves, pooled, relative, row, now)
             until = min(end, (now // _QUARTER + 1.0) * _QUARTER)
-            rest = state[row, AHEAD] + plan_now * (until - now) * max(_landed(landing, end - (now + until) / 2), 0.02)
+            rest = state[row, AHEAD] + plan_now * (until - now) * max(
+                _landed(landing, billed_until - (now + until) / 2), 0.02
+            )
             begins = state[row, PLANNED_FROM] <= 0.0
             if begins:
                 # The plan begins here: at the start of the period, or where budget or plan changed.
@@ -287,7 +311,14 @@ def decide(
             reason = ALL_ADMITTED
         # -- and by the cap: what is expected, and chance, must fit into the budget
         error = law[ERROR] * unseen if blind_s > law[BLIND_S] else 0.0
-        chance = law[Z] * np.sqrt(max(price * expected, 0.0) + error * error)
+        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price);
+        # what is expected is as wrong as calibration, which so many clicks have told.
+        spread = 1.0
+        if state[row, PRICE_GUESS] > 0.0:
+            spread = min(max(state[row, PRICE_SQUARE] / state[row, PRICE_GUESS] ** 2, 1.0), 3.0)
+        told_by = 20.0 + state[row, CAME_CLICKS]
+        variance = price * spread * expected + expected * expected / told_by + error * error
+        chance = law[Z] * np.sqrt(max(variance, 0.0))
         room = left - chance + law[SLACK] * price
         if now >= start and now < end:
             most = max(room, 0.0) / max(speed * 15.0, 1e-12)
@@ -296,7 +327,7 @@ def decide(
                 reason = BLIND if blind_s > law[BLIND_S] else CHANCE
             if billed >= budget:
                 want, reason = 0.0, SPENT
-            elif left <= 0.0:
+            elif left <= law[LEFT_OVER] * price:
                 want, reason = 0.0, IN_FLIGHT_FULL
             if budget <= 0.0:
                 reason = NO_BUDGET
@@ -304,13 +335,23 @@ def decide(
             want = 0.0
         if plan != ASAP:
             admitted = state[row, ADMITTED]
-            up = admitted + max(admitted, 0.02) * passed / 100.0 + 0.0002 * passed
+            # Slowly up, as long as it is not known what that costs.
+            growth_s = 20.0 if raw > 0.5 and state[row, SLOW_FULL] > 600.0 else 100.0
+            up = admitted + max(admitted, 0.02) * passed / growth_s + 0.0002 * passed
             want = min(want, up)
         state[row, ADMITTED], state[row, WANTED] = want, raw
-        # -- the lease: expected spend as ad servers reckon it, so without calibration
-        grant = max(speed * want * law[LEASE_S], price * 0.1)
-        grant = min(grant, max(budget + law[SLACK] * price - billed - expected, 0.0))
-        decided[row, ALLOWANCE] = grant / kappa if want > 0.0 else 0.0
+        # -- the lease. What was granted may be spent to the last, by servers that have not heard of a newer decision,
+        # until totals show a time when all have. It is reserved so long; then only what the last lease has left is.
+        if fresh and seen_to >= state[row, RESERVED_S] + law[OVERLAP_S]:
+            state[row, RESERVED_BEFORE] = state[row, RESERVED]
+            if state[row, RESERVED] <= 0.0:
+                state[row, RESERVED_BEFORE] = max(state[row, GRANT] - state[row, SHOWN] * kappa, 0.0)
+            state[row, RESERVED], state[row, RESERVED_S] = 0.0, now
+        reserved = state[row, RESERVED] + state[row, RESERVED_BEFORE]
+        free = max(budget - billed - flight - reserved, 0.0)
+        grant = min(max(speed * want * law[LEASE_S], price * 0.1), free / 2.0) if want > 0.0 else 0.0
+        # As ad servers reckon it: without calibration.
+        decided[row, ALLOWANCE] = grant / kappa
         multiplier = state[row, MULTIPLIER]
         decided[row, ADMIT], decided[row, BID_MULTIPLIER], decided[row, SAFE_ADMIT] = want, multiplier, want / 2.0
         decided[row, IN_FLIGHT], decided[row, UNSEEN] = flight, unseen
@@ -322,11 +363,14 @@ def decide(
             or (want == 0.0) != (sent == 0.0)
             or abs(multiplier - state[row, SENT_MULTIPLIER]) > law[MULTIPLIER_BAND]
             or (want > 0.0 and now - state[row, SENT_S] >= law[REPEAT_S])
+            or (want > 0.0 and state[row, SHOWN] * kappa > state[row, GRANT] / 2.0 and grant > state[row, GRANT] / 4.0)
             or state[row, SENT_S] < 0.0
         )
         decided[row, TOLD] = 1.0 if told else 0.0
         if told:
             state[row, SENT], state[row, SENT_MULTIPLIER], state[row, SENT_S] = want, multiplier, now
+            state[row, GRANT], state[row, SHOWN] = grant, 0.0
+            state[row, RESERVED] += grant
             count += 1
     return count
 

@@ -50,7 +50,7 @@ class Played:
 
     def held(self, server: int) -> Floats:
         """What a server holds: a row of `streams.kernels.auctions.HELD` columns for each campaign."""
-        return self._held[server]
+        return np.asarray(self._held[server])
 
     def until(self, to_s: int, *, seen_s: int | None = None) -> None:
         """Plays up to a second, exclusive. Totals are seen as they are at the start of second `seen_s`."""

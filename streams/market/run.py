@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from streams.kernels.auctions import CLICKS, SPEND
 from streams.market.played import Played, spent_in, unpaced
@@ -51,6 +52,11 @@ class Run:
         self._totals.seen_to_s = float(EPOCH_S)
         self._period = Budgets(budgets.copy(), EPOCH_S, EPOCH_S + DAY_S, scenario.asap)
         policy.begin(scenario, world.rates * world.told[:, None])
+
+    @property
+    def spend(self) -> Floats:
+        """What was billed so far, by campaign and minute."""
+        return self._played.spend_by_minute
 
     def forked(self, scenario: Scenario, world: World) -> Run:
         """A copy that goes on with another judged day."""
@@ -135,7 +141,7 @@ class Reference:
 
     budgets: Floats
     prices: Floats
-    feasible: Floats
+    feasible: npt.NDArray[np.bool_]
 
 
 def normal(scenario: Scenario) -> Scenario:
@@ -166,7 +172,7 @@ def referred(scenario: Scenario, seed: int) -> Reference:
     return Reference(np.floor(budgets), prices, _feasible(scenario, seed, market, budgets))
 
 
-def _feasible(scenario: Scenario, seed: int, usual: Played, budgets: Floats) -> Floats:
+def _feasible(scenario: Scenario, seed: int, usual: Played, budgets: Floats) -> npt.NDArray[np.bool_]:
     """Which campaigns could spend 105 % of what they have to, unpaced, from the surprise on."""
     market = usual if scenario == normal(scenario) else unpaced(drawn(scenario, seed), scenario)
     judged, end = scenario.judged_s, scenario.days * DAY_S

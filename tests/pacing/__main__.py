@@ -67,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def table(found: dict[str, Pooled]) -> Iterator[str]:
     """Markdown."""
-    yield "| scenario | feasible | within 2 % | 5 % | a click | worst over | RMSE | oracle's | value | told/s | on plan | missed |"
+    yield (
+        "| scenario | feasible | within 2 % | 5 % | a click | worst over | RMSE | oracle's "
+        "| value | told/s | on plan | missed |"
+    )
     yield "| --- |" + " ---: |" * 10 + " --- |"
     for name in [*SCENARIOS, THROTTLE]:
         if name not in found:
@@ -80,8 +83,8 @@ def table(found: dict[str, Pooled]) -> Iterator[str]:
         back = f"{each.back:.3f}" if target is not None and target.back is not None else ""
         yield (
             f"| {name} | {each.feasible} | {each.within_2:.3f} | {each.within_5:.3f} | {each.within_click:.3f} | "
-            f"{each.over:.2f} | {each.rmse:.3f} | {each.oracle_rmse:.3f} | {each.value:.2f} | {each.told_per_s:.2f} | {back} | "
-            f"{'; '.join(lines)} |"
+            f"{each.over:.2f} | {each.rmse:.3f} | {each.oracle_rmse:.3f} | {each.value:.2f} | "
+            f"{each.told_per_s:.2f} | {back} | {'; '.join(lines)} |"
         )
 
 

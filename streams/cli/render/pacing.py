@@ -39,7 +39,7 @@ def worst(day: Day, reference: Reference) -> RenderableType:
     billed, clicks = day.spend.sum(1), day.clicks.sum(1)
     prices = np.where(clicks > 0, billed / np.maximum(clicks, 1), reference.prices)
     apart = np.where(reference.feasible, (billed - day.budgets) / prices, 0.0)
-    table = table_of("Furthest from their budgets", ("campaign",), ("budget", "billed", "clicks", "apart, clicks"))
+    table = table_of("Furthest from their budgets", ("campaign",), ("budget", "billed", "clicks", "apart, clicks"), ())
     for row in np.argsort(-np.abs(apart))[:_WORST]:
         cells = (money(int(day.budgets[row])), money(int(billed[row])), f"{clicks[row]:.0f}", f"{apart[row]:+.2f}")
         table.add_row(str(row), *cells)

@@ -83,7 +83,7 @@ class LinkedIn(Plain):
             return super().plan(budgets, times_s)
 
         def passed(at_s: Floats) -> Floats:
-            return np.interp(at_s - (budgets.end_s - DAY_S), np.arange(1441) * 60.0, self._traffic)
+            return np.asarray(np.interp(at_s - (budgets.end_s - DAY_S), np.arange(1441) * 60.0, self._traffic))
 
         begun = float(passed(np.array([float(budgets.start_s)]))[0])
         return np.asarray(budgets.micros[:, None] * np.clip((passed(times_s) - begun) / (1 - begun), 0.0, 1.0))

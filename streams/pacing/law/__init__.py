@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streams.kernels.pacing import ASAP as ASAP
 from streams.kernels.pacing import EVEN as EVEN
+from streams.kernels.pacing import FIRST_CURVE as FIRST_CURVE
 from streams.kernels.pacing import FLAT as FLAT
 from streams.pacing.law.arrays import Decisions as Decisions
 from streams.pacing.law.arrays import Terms as Terms

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from streams.kernels import pacing as columns
 
 Floats = npt.NDArray[np.float64]
+Float32s = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -53,6 +54,11 @@ class Terms:
     def most_multiplier(self) -> Floats:
         """Bound of the bid multiplier."""
         return self.table[:, columns.MOST_MULTIPLIER]
+
+    @property
+    def is_last(self) -> Floats:
+        """1 where no period follows, so that clicks after the end count as well; else the next budget pays for them."""
+        return self.table[:, columns.IS_LAST]
 
 
 class Totals:

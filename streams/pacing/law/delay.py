@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 
 from streams.kernels.pacing import learn_delays
-from streams.pacing.law.arrays import Floats
+from streams.pacing.law.arrays import Float32s, Floats
 
-# Before anything is learnt: log-normal with a median of a minute; worth this many clicks.
-_PRIOR_MEDIAN_S: Final = 60.0
-_PRIOR_SIGMA: Final = 1.4
+# Before anything is learnt: log-normal with a median of a minute and a half; worth this many clicks.
+_PRIOR_MEDIAN_S: Final = 90.0
+_PRIOR_SIGMA: Final = 1.5
 _PRIOR_CLICKS: Final = 50.0
 _BINS: Final = 48
 # What was learnt counts half after so many quarter-hours: a week, and then less the more comes.
@@ -34,7 +34,7 @@ class ClickDelay:
         self.landing = self._landing()
 
     def learn(
-        self, clock: Floats, attributed: Floats, clicks_by_minute: Floats, attributed_before: Floats, state: Floats
+        self, clock: Floats, attributed: Floats, clicks_by_minute: Float32s, attributed_before: Floats, state: Floats
     ) -> None:
         """Counts clicks that have come since the last call; see the kernel."""
         learn_delays(
@@ -48,4 +48,4 @@ class ClickDelay:
 
     def _landing(self) -> Floats:
         came = np.concatenate(([0.0], np.cumsum(self.histogram)))
-        return np.interp(np.arange(self._window_s + 1.0), self.edges, came / came[-1])
+        return np.asarray(np.interp(np.arange(self._window_s + 1.0), self.edges, came / came[-1]))

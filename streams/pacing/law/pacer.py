@@ -59,6 +59,7 @@ class Pacer:
         self._clock = np.zeros(columns.FULL_TICKS + 1)
         self._clock[columns.WINDOW], self._clock[columns.POOLED_RATE] = self.settings.window_s, UNPREDICTED_RATE
         self._now = self._seen_to = -1.0
+        self._seen = np.zeros((rows, columns.SEEN))
         self._number = 0
 
     def tick(self, now_s: float, totals: Totals) -> Decisions:
@@ -69,6 +70,8 @@ class Pacer:
         if self._now < 0:
             self._now = self._seen_to = now_s
         seen_to = max(totals.seen_to_s, self._seen_to)
+        if totals.seen_to_s >= self._seen_to:
+            np.copyto(self._seen, totals.table)
         clock = self._clock
         clock[:4] = now_s, self._now, seen_to, self._seen_to
         clock[columns.FULL_TICKS] = self._number
@@ -86,7 +89,7 @@ class Pacer:
                 *(self.terms.table, self._curves, self.shape.pooled, self.shape.relative, self.delay.landing, state),
             )
         count = decide(
-            *(clock, self._law, self.terms.table, totals.table, self._curves, self.shape.pooled, self.shape.relative),
+            *(clock, self._law, self.terms.table, self._seen, self._curves, self.shape.pooled, self.shape.relative),
             *(self.delay.landing, state, self._ticks, self._clicks_by_minute, self._spend_by_minute, self._decided),
         )
         self.delay.learn(clock, totals.attributed, self._clicks_by_minute, self._attributed, state)
@@ -96,11 +99,6 @@ class Pacer:
         self._now, self._seen_to = now_s, seen_to
         self._number += 1
         return Decisions(self._decided, count, now_s + self.settings.valid_s)
-
-    @property
-    def seen_to_s(self) -> float:
-        """Up to when the last tick took all as seen."""
-        return self._seen_to
 
     def planned_micros(self, times_s: Floats) -> Floats:
         """What the plan, as it stands now, spends by each time: a row for each campaign."""

@@ -18,7 +18,7 @@ def planned(
 ) -> Floats:
     """Spend of each campaign's plan by each of the times, from where the plan last began anew."""
     found = np.zeros((len(terms.table), len(times_s)))
-    for row, (budget, start, end, plan) in enumerate(terms.table[:, : columns.PLAN + 1]):
+    for row, (budget, start, end, plan, *_, is_last) in enumerate(terms.table):
         if plan == columns.ASAP or end <= start:
             found[row] = budget
             continue
@@ -29,13 +29,14 @@ def planned(
         quarters = (edges[:-1] // _STEP_S).astype(np.int64)
         if plan == columns.FLAT:
             weights = np.ones(len(quarters))
-        elif plan > columns.ASAP:
+        elif plan >= columns.FIRST_CURVE:
             part = ((edges[:-1] - start) / (end - start) * columns.CURVE_PARTS).astype(np.int64)
-            weights = curves[int(plan) - columns.ASAP - 1, np.minimum(part, columns.CURVE_PARTS - 1)]
+            weights = curves[int(plan) - columns.FIRST_CURVE, np.minimum(part, columns.CURVE_PARTS - 1)]
         else:
             weights = shape.pooled[quarters % WEEK] * shape.relative[row, quarters % QUARTERS]
         ages = np.minimum((end - middles).astype(np.int64), len(landing) - 1)
-        passed = np.concatenate(([0.0], np.cumsum(weights * lengths * landing[ages])))
+        landed = np.ones(len(ages)) if is_last else landing[ages]
+        passed = np.concatenate(([0.0], np.cumsum(weights * lengths * landed)))
         from_s, spent = max(state[row, columns.PLANNED_FROM], start), state[row, columns.PLANNED_SPEND]
         begun = np.interp(from_s, edges, passed)
         done = (np.interp(times_s, edges, passed) - begun) / max(passed[-1] - begun, 1e-12)

@@ -13,7 +13,7 @@ REASONS: Final[Mapping[int, str]] = {
     columns.NOT_BEGUN: "the period has not begun",
     columns.ENDED: "the period has ended",
     columns.SPENT: "the budget is spent",
-    columns.IN_FLIGHT_FULL: "clicks that are still expected cost what is left of the budget",
+    columns.IN_FLIGHT_FULL: "what is still expected costs what is left of the budget, or half a click is left",
     columns.CHANCE: "near the budget: only as much as chance allows",
     columns.BLIND: "totals are behind: a safe share, because spend is reckoned and not seen",
     columns.NO_BUDGET: "there is no budget",

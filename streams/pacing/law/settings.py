@@ -34,12 +34,16 @@ class LawSettings:
     """So many seconds of spend are granted with a decision."""
     repeat_s: float = 60.0
     """A decision is sent again after this time, with a new lease."""
+    overlap_s: float = 12.0
+    """So long after a decision an ad server may still go by the one before; both leases are reserved until then."""
     valid_s: float = 180.0
     """Then a decision is stale, and its `safe_admit` holds, which is half of its share."""
     blind_s: float = 60.0
     """Totals older than this make the law careful: what it reckons may be wrong by `reckoning_error`."""
     reckoning_error: float = 0.35
     """One standard deviation of spend that is reckoned and not seen, as a part of it."""
+    left_over: float = 0.5
+    """Less than this part of a click price is left over: a click more would be further from the budget."""
     slack: float = 0.0
     """Click prices that may be spent above the budget by chance."""
     elasticity: float = 1.5
@@ -55,6 +59,6 @@ class LawSettings:
             [
                 *(self.deviations, self.early, self.early_clicks, self.setpoint, self.gain, self.lease_s),
                 *(self.blind_s, self.reckoning_error, float(self.hold_multiplier), self.slack),
-                *(self.dead_band, _ROUNDING, self.multiplier_band, self.repeat_s),
+                *(self.dead_band, _ROUNDING, self.multiplier_band, self.repeat_s, self.overlap_s, self.left_over),
             ]
         )
