@@ -46,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
-        *("streams/mapping", "streams/market"),
+        *("streams/mapping", "streams/campaigns", "streams/market"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.

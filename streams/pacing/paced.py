@@ -19,7 +19,7 @@ from streams.pacing.counters import NOTHING, PacedMeasures
 from streams.pacing.kept_day import Change
 from streams.pacing.law import ASAP, REASONS, LawSettings, Pacer, Totals
 from streams.pacing.law.arrays import Ints
-from streams.pacing.law.memory import clear, grown, told_as_well
+from streams.pacing.law.memory import clear, grown, seen_to_s, told_as_well
 from streams.pacing.law.pacer import UNPREDICTED_RATE
 from streams.pacing.local_day import LocalDay
 
@@ -141,7 +141,8 @@ class Paced:
         `behind_ms` is how far event time is behind the wall clock.
         """
         now_s = event_ms / 1_000
-        self.totals.seen_to_s = counted_to_ms / 1_000
+        # Where it is not known how far they are counted, what is billed counts all the same.
+        self.totals.seen_to_s = max(counted_to_ms / 1_000, seen_to_s(self.pacer))
         made = self.pacer.tick(now_s, self.totals)
         used = len(self.ids)
         told = made.told[:used].copy()
@@ -161,12 +162,12 @@ class Paced:
         self._sent_law[rows] = made.table[rows]
         sent = self._sent
         sent[rows, VERSION], sent[rows, EVENT] = version, event_ms
-        sent[rows, COUNTED_TO] = min(round(self.pacer.seen_to_s * 1_000), event_ms)
+        sent[rows, COUNTED_TO] = min(round(seen_to_s(self.pacer) * 1_000), event_ms)
         sent[rows, DAY_START] = self.day_start_ms[rows]
         sent[rows, BUDGET] = self.pacer.terms.budget_micros[rows]
         sent[rows, VALID_UNTIL] = round(made.valid_until_s * 1_000) + behind_ms
         reason = made.reason[rows]
-        if now_s - self.pacer.seen_to_s > self.pacer.settings.blind_s:
+        if now_s - seen_to_s(self.pacer) > self.pacer.settings.blind_s:
             # Whatever the share is now, it comes from reckoning.
             reason[np.isin(reason, _RECKONED)] = columns.BLIND
         state = _OF_REASON[reason]

@@ -41,7 +41,7 @@ from streams.pacing.decisions import epoch_above, first_version
 from streams.pacing.flushing import Flushing
 from streams.pacing.kept_day import KeptDay
 from streams.pacing.law import LawSettings
-from streams.pacing.law.memory import WIDTH, campaigns_memory, curve_plan, learnt
+from streams.pacing.law.memory import WIDTH, campaigns_memory, curve_plan, learnt, seen_to_s
 from streams.pacing.local_day import LocalDay, day_of
 from streams.pacing.paced import BUDGETED, PAUSED, UNKNOWN, Paced
 from streams.pacing.resuming import resume_law, show_recent
@@ -379,7 +379,7 @@ class Shard:
         paced.why[row] = UNKNOWN if campaign is None else PAUSED if campaign.status == "paused" else BUDGETED
         if is_new and self._begun:
             recent = self.quarters(campaign_id, from_day=utc_day(event_ms) - 1)
-            show_recent(paced, row, recent, event_ms, paced.pacer.seen_to_s)
+            show_recent(paced, row, recent, event_ms, seen_to_s(paced.pacer))
 
     def _spent(self, campaign_id: str, start_ms: int, end_ms: int) -> PacedMeasures:
         measures = NOTHING

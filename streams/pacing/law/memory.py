@@ -117,6 +117,11 @@ def remember_learnt(pacer: Pacer, kept: Learnt) -> None:
         shape.pooled, shape.week_value, shape.week_full = (array.copy() for array in week)
 
 
+def seen_to_s(pacer: Pacer) -> float:
+    """Up to when the last tick took everything as counted."""
+    return pacer._seen_to
+
+
 def resume(pacer: Pacer, *, before_s: float, now_s: float, seen_to_s: float) -> None:
     """Before the first tick: the last one, of a former pacer, was at `before_s`, and totals show all until `seen_to_s`.
 
