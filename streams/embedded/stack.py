@@ -158,7 +158,8 @@ class Stack:
         kept = self.kept_options()
         if kept is None:
             return
-        for name in WORKERS:
+        # Pacing's follow from those of the join, and its state does not depend on them.
+        for name in (name for name in WORKERS if name != "pace"):
             before, given = kept.get(name, ""), " ".join(self._options.get(name, ()))
             if before != given:
                 raise SettingsError(

@@ -96,7 +96,7 @@ class PacingApp:
         self.app = _faust_app(settings, partitions=partitions)
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app, self)
         self.table = _table(self.app, partitions=partitions)
-        law = LawSettings(window_s=settings.window_s)
+        law = LawSettings(window_s=settings.law_window_s)
         self.table.shard = lambda: Shard(law)
         self.app.tables.add(self.table)
         self.app.on_partitions_revoked.connect(self._pause)

@@ -59,7 +59,7 @@ def up(
     take_password(stack.clickhouse)
     stack.configure(
         partitions=partitions,
-        options={"join": join_options},
+        options={"join": join_options, "pace": ["--window", window]},
         ports={"kafka": kafka_port, "clickhouse": clickhouse_port},
         compression=str(compression or Environment().clickfold_compression),
     )
