@@ -232,5 +232,5 @@ class _Worker:
         return Samples(fetch(f"http://127.0.0.1:{self._port}/metrics")).total("clickfold_pacing_campaigns") or 0
 
 
-# Of Linux, a second: USER_HZ.
+# Clock ticks of Linux in a second.
 _TICKS: Final = 100

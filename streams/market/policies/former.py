@@ -16,7 +16,7 @@ from streams.pacing.law import Totals
 from streams.pacing.local_day import LocalDay, day_of
 
 _QUARTER_S = 900
-# As `streams.pacing.shard.IN_FLIGHT_MS`: so long clicks may still come.
+# So long it took clicks to be on their way, whatever the window: 45 minutes.
 _IN_FLIGHT_QUARTERS = 4
 _COLUMNS = 16
 
