@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # Bytecode is always kept: compiling all imports again would take longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check unit test proofs simulate mutate chaos soak demo bench bench-quick results-learning schemas reference docs screens lock clean
+.PHONY: help setup check unit test simulate mutate chaos soak demo bench bench-quick results-learning results-pacing schemas reference docs screens lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ bench: setup ## events a second of the join and of its peers, in turns: peers.js
 
 results-learning: setup ## click models beside Vowpal Wabbit: DATA=folder of *.outcomes.jsonl.gz, JSON=1; ten minutes
 	@$(BIN)/python -m tests.learning $(DATA) $(if $(JSON),--json)
+
+results-pacing: setup ## the pacing law in all scenarios of a made-up market, against its targets: SEEDS=n ONLY=names POLICY=name JOBS=n
+	@$(BIN)/python -m tests.pacing --seeds $(or $(SEEDS),10) $(if $(ONLY),--only $(ONLY)) $(if $(POLICY),--policy $(POLICY)) $(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json $(JSON))
 
 bench-quick: setup ## the join and a consumer that only reads, in a minute: after changing the path of a record
 	@$(BIN)/clickfold bench join --impressions 500000 --rounds 3

@@ -105,8 +105,9 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     """IANA name, such as `Asia/Tokyo`. It decides where a day begins."""
     status: Literal["active", "paused"]
     """A paused campaign takes part in no auction."""
-    pacing: Literal["even", "asap"]
-    """`even` spends the budget over the day; `asap` spends it as fast as it can."""
+    pacing: Literal["even", "flat", "asap", "curve"]
+    """`even` spends the budget over the day by its traffic, `flat` by the clock, `curve` by the shares in `curve`;
+    `asap` spends it as fast as it can."""
     version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     """It grows with each change and is not used again for other content; gaps are allowed."""
     advertiser_id: Label | None = None
@@ -119,13 +120,26 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     """First moment after the flight."""
     max_bid_micros: Micros | None = None
     """The most it bids. ClickHouse shows it; clickfold does not enforce it."""
+    lifetime_budget_micros: Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET_MICROS)] | None = None
+    """What may be spent in the whole flight, which then has `start` and `end`. What is left of it is shared out among
+    the days that are left; no day spends more than `daily_budget_micros`."""
+    curve: list[float] | None = None
+    """With `pacing` `curve`: the share of the day's budget in each of 24 or 96 equal parts of the local day. A part
+    with 0 enters no auction."""
+    min_bid_multiplier: Annotated[float, msgspec.Meta(ge=0.01, le=1.0)] | None = None
+    """The least that pacing multiplies bids by; 0.05 where it is not given."""
+    max_bid_multiplier: Annotated[float, msgspec.Meta(ge=0.01, le=1.0)] | None = None
+    """The most that pacing multiplies bids by; 1 where it is not given."""
 
 
 Event = TypeVar("Event", bound=msgspec.Struct)
 
 # The fields above that hold integers. A test compares this list with the types.
 INTEGER_FIELDS: Final = frozenset(
-    {"ts", "price_micros", "bid_micros", "daily_budget_micros", "version", "start", "end", "max_bid_micros"}
+    {
+        *("ts", "price_micros", "bid_micros", "daily_budget_micros", "version", "start", "end", "max_bid_micros"),
+        "lifetime_budget_micros",
+    }
 )
 # A double holds every whole number up to this one; above it, the digits that were written may be others.
 _LARGEST_EXACT: Final = 2.0**53

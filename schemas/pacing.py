@@ -7,13 +7,14 @@ from typing import Final, Literal
 
 import msgspec
 
-from schemas.events import EventMs
+from schemas.events import MAX_BUDGET_MICROS, MAX_TS_MS, EventMs
 
-PacingState = Literal["on_plan", "ahead", "behind", "exhausted", "paused", "unknown", "outside_flight"]
+PacingState = Literal["on_plan", "ahead", "behind", "blind", "exhausted", "paused", "unknown", "outside_flight"]
 STATES: Final[Mapping[PacingState, str]] = {
-    "on_plan": "Spend is up to 30 minutes ahead of the plan: `admit` falls from 1 to 0 over that range.",
-    "ahead": "Spend, plus what shown impressions may still cost, is over 30 minutes ahead of the plan: `admit` is 0.",
-    "behind": "Spend is below the plan: `admit` is 1.",
+    "on_plan": "The share spends by the plan what is left of the budget.",
+    "ahead": "Clicks that are still expected, or what chance may add to them, take what is left of the budget.",
+    "behind": "The campaign enters every auction: less can be spent than is left.",
+    "blind": "Totals are behind. Spend is reckoned and not seen, so the share is a careful one.",
     "exhausted": "The budget of the day is spent: `admit` is 0.",
     "paused": "The campaign's status is `paused`: `admit` is 0.",
     "unknown": "The campaign has totals, but no record of it was accepted, or it was withdrawn: `admit` is 0.",
@@ -22,12 +23,14 @@ STATES: Final[Mapping[PacingState, str]] = {
 
 
 class PacingDecision(msgspec.Struct, frozen=True):
-    """The share of auctions that a campaign should enter from now on, and the figures behind it.
+    """How a campaign takes part in auctions from now on, and the figures behind it.
 
-    `admit`, from 0 to 1, is the probability with which a bidder should let the campaign take part in an auction.
-    `day_start` is the campaign's local midnight in ms UTC, `event_ms` the event time of the decision. `plan_micros` is
-    what its plan (even or asap) would have spent of `budget_micros` by then. The `version` grows with each decision on
-    a campaign.
+    An ad server lets it enter a share `admit` of the auctions and multiplies its bids by `bid_multiplier`, until the
+    expected spend of what it showed reaches the lease, `allowance_micros`. From `valid_until_ms` on at most
+    `safe_admit` holds. A tombstone of its key means that the campaign is forgotten: it stays out.
+
+    Records of version 0.1 end with `clicks`. They are read for one version: such a decision has no lease and does not
+    become stale.
     """
 
     campaign_id: str
@@ -41,7 +44,7 @@ class PacingDecision(msgspec.Struct, frozen=True):
     state: PacingState
     """How spend compares with the plan; see the states below."""
     admit: float
-    """Probability with which a bidder lets the campaign take part in an auction."""
+    """Share of auctions that the campaign enters, 0 to 1."""
     budget_micros: int
     """Budget of the day."""
     spend_micros: int
@@ -52,3 +55,19 @@ class PacingDecision(msgspec.Struct, frozen=True):
     """Impressions since `day_start`."""
     clicks: int
     """Billable clicks since `day_start`."""
+    bid_multiplier: float = 1.0
+    """Bids of the campaign are multiplied by it."""
+    allowance_micros: int = MAX_BUDGET_MICROS
+    """Lease: expected spend that all ad servers together may show until the next version."""
+    valid_until_ms: EventMs = MAX_TS_MS
+    """From then on, by the wall clock, the decision is stale: at most `safe_admit` holds."""
+    safe_admit: float = 0.0
+    """Share of auctions while the decision is stale."""
+    click_rate: float = 0.0
+    """Click rate by which the lease reckons impressions without `pctr`."""
+    counted_to_ms: EventMs = 0
+    """What happened before this event time is in the figures; 0 where it is not known."""
+    in_flight_micros: int = 0
+    """What impressions already shown may still cost in the day: those counted, and those reckoned since."""
+    reason: str = ""
+    """Why the campaign takes part as it does, in words."""

@@ -46,6 +46,9 @@ class Reason(StrEnum):
     """A campaign has a version that came before with other content, or one below the last accepted."""
     CURRENCY = "currency"
     """A campaign has another currency than before, or none where it had one."""
+    TERMS = "terms"
+    """The terms of a campaign contradict each other: a curve that does not sum to 1, bounds of the multiplier that are
+    swapped, or a lifetime budget without a flight."""
     UNWRITABLE = "unwritable"
     """ClickHouse refused the row in every attempt."""
 

@@ -41,6 +41,11 @@ ALLOWED = {
     "schemas/instructions.py": {"align": "LLVM's alignment of a load"},
     "streams/kernels/machine.py": {"align": "LLVM's alignment of a load or store"},
     "streams/embedded/clickhouse/server.py": {"order_faults": "the tests' hold on a server that runs apart"},
+    "streams/kernels/auctions.py": {"enter_all": "the test of the gate in the kernel compares it with the gate"},
+    "streams/market/run.py": {"forked": "tests/pacing plays the scenarios of a seed from one warm-up day"},
+    "streams/pacing/law/arrays.py": dict.fromkeys(
+        ("expected_clicks", "unseen_micros"), "for programs that drive the law, see docs/concepts/pacing-law.md"
+    ),
     "streams/pacing/state.py": {"apply_changelog_batch": "Faust calls it"},
     "streams/pacing/transport.py": {
         "_isolation_level": "read by aiokafka's consumer",

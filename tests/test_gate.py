@@ -125,6 +125,28 @@ def test_another_currency_than_before_is_refused(currency: str | None) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"curve": [1.0, *[0.0] * 22, 0.1]}, "curve sums to 1.1; give shares of the day's budget that sum to 1"),
+        ({"curve": [1 / 23] * 23}, "curve has 23 shares; give 24, one for each hour of the day, or 96"),
+        ({"curve": [1.5, -0.5, *[0.0] * 22]}, "curve has a share of -0.5; give shares from 0 on"),
+        ({"curve": None}, "pacing 'curve' and the field curve belong together; give both or neither"),
+        ({"min_bid_multiplier": 0.9, "max_bid_multiplier": 0.5}, "min_bid_multiplier is 0.9, above max_bid"),
+        ({"lifetime_budget_micros": 5}, "lifetime_budget_micros needs a flight; give start and end too"),
+        (
+            {"lifetime_budget_micros": 5, "start": T0, "end": T0 + 61 * 86_400_000},
+            "lifetime_budget_micros needs a flight of at most 60 days; give an earlier end",
+        ),
+    ],
+)
+def test_terms_that_contradict_each_other_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    even = replace(FIRST, pacing="curve", curve=[0.0] * 8 + [1 / 16] * 16)
+    assert len(judged(even)[0]) == 1
+    reason, detail = refused(replace(even, **fields))
+    assert (reason, detail[: len(sentence)]) == (Reason.TERMS, sentence)
+
+
 def test_a_currency_may_be_given_later_and_then_stays() -> None:
     bare = replace(FIRST, currency=None)
     assert len(judged(bare, replace(bare, version=2), replace(FIRST, version=3))[0]) == 3

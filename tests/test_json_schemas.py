@@ -61,6 +61,8 @@ def test_every_moment_names_its_unit() -> None:
         "in_force_ms",
         "floor_ms",
         "confirmed_ms",
+        "valid_until_ms",
+        "counted_to_ms",
         "record_ts_ms",
         "redriven_ms",
         "impressions_watermark_ms",

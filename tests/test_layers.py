@@ -28,7 +28,8 @@ ROOMS: dict[str, set[str]] = {
     "streams/ingest": {"schemas", "streams/engine", "streams/mapping"},
     "streams/join": {"schemas", "streams/engine", "streams/state", "streams/kernels"},
     "streams/learn": {"schemas", "online_models", "streams/engine", "streams/state"},
-    "streams/pacing": {"schemas", "streams/kafka"},
+    "streams/pacing": {"schemas", "streams/kernels", "streams/kafka"},
+    "streams/market": {"schemas", "streams/kernels", "streams/pacing"},
     "streams/sink": {"schemas", "streams/kafka", "streams/warehouse"},
     "streams/serve": {"schemas", "online_models", "streams/kafka", "streams/campaigns"},
     "streams/worker": {
@@ -54,14 +55,14 @@ ROOMS: dict[str, set[str]] = {
         *("streams/inputs", "streams/join", "streams/pacing", "streams/sink", "streams/serve", "streams/worker"),
         *("streams/runs", "streams/backfill", "streams/verify", "streams/embedded", "streams/kernels"),
         *("streams/mapping", "streams/campaigns", "streams/export", "streams/trace", "streams/erasure"),
-        *("streams/redrive", "streams/ingest"),
+        *("streams/redrive", "streams/ingest", "streams/market"),
     },
 }
 # Decide, given values: the same in a test, in recovery and in ten years. The rest is the shell around them.
 CORE = (
     *("schemas/*.py", "online_models/*.py"),
     *("streams/engine/*.py", "streams/join/*.py", "streams/join/totals/*.py", "streams/learn/*.py"),
-    *(f"streams/campaigns/{name}.py" for name in ("edit", "gate", "judge")),
+    *(f"streams/campaigns/{name}.py" for name in ("edit", "gate", "judge", "terms")),
     *("streams/kernels/*.py", "streams/mapping/*.py"),
     *(f"streams/ingest/{name}.py" for name in ("fold", "framed", "source")),
     *("streams/state/kept.py", "streams/verify/oracle.py"),
@@ -69,8 +70,22 @@ CORE = (
     *(f"streams/serve/{name}.py" for name in ("calls", "decisions", "models", "progress")),
     *(
         f"streams/pacing/{name}.py"
-        for name in ("changelog", "clock", "controller", "counters", "decisions", "local_day", "shard", "view")
+        for name in (
+            *(
+                "changelog",
+                "clock",
+                "controller",
+                "counters",
+                "decisions",
+                "flushing",
+                "kept_day",
+                "local_day",
+                "paced",
+            ),
+            *("resuming", "shard", "terms", "view"),
+        )
     ),
+    "streams/pacing/law/*.py",
 )
 SHELL = {"schemas/generate.py", "streams/kernels/__main__.py"}  # tools that write files
 # Modules that give the same answer whenever, wherever and how often they are asked. One not listed here may be added

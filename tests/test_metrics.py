@@ -14,7 +14,6 @@ from prometheus_client.core import Metric
 from online_models.settings import LearnerSettings
 from schemas.bounds import JoinBounds
 from schemas.models import ModelMetrics
-from schemas.pacing import PacingDecision
 from streams.engine.layout import BY_PARTITION, Independent
 from streams.engine.pace import RunnerProgress
 from streams.engine.ports import SharedProgress
@@ -23,7 +22,7 @@ from streams.ingest.fold import IngestFold
 from streams.ingest.source import Source
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
-from streams.pacing.view import WorkerView
+from streams.pacing.view import Summary
 from streams.serve.models import Models
 from streams.serve.progress import Serving
 from streams.sink.settings import Progress as SinkProgress
@@ -41,12 +40,17 @@ from streams.worker.observe import Collected
 from tests.models.published import learned, records_of
 from tests.simulation.disk import SimulatedDisk
 
-DECISION = SimpleNamespace(admit=0.5, spend_micros=2_000_000, plan_micros=3_000_000)
-VIEW = WorkerView(
-    event_lag_ms=1_500,
-    campaigns={"k1": cast("PacingDecision", DECISION), "k2": None},
+SUMMARY = Summary(
     next_offsets={"0": 7},
+    event_lag_ms=1_500,
+    counted_behind_ms=2_500,
     passed_over={"expired": 1},
+    states={"on_plan": 2, "blind": 0},
+    admit={"50": 0.25},
+    spend_micros=2_000_000,
+    plan_micros=3_000_000,
+    rows_waiting=3,
+    furthest=[("k1", -0.5)],
 )
 
 
@@ -98,7 +102,7 @@ def served() -> dict[str, list[Metric]]:
             *ingest_metrics({"shop.events": Counter(clicks=3)}, waiting=False),
         ],
         "join, learn": list(runner_metrics(RunnerProgress(), runner())),
-        "pace": list(pace_metrics(0, {"accepted": 1}, VIEW)),
+        "pace": list(pace_metrics(0, {"accepted": 1}, SUMMARY)),
         "sink": list(sink_metrics(progress)),
         "serve": list(serve_metrics(serving())),
     }
@@ -139,8 +143,10 @@ def test_names_labels_and_values_are_those_dashboards_use() -> None:
     assert found["clickfold_intake_paused", (("log", "impressions"), ("partition", "0"))] == 0
     assert found["clickfold_ledger_total", (("fate", "late"), ("log", "clicks"), ("partition", "0"))] == 0
     assert found["clickfold_outcomes", (("fate", "learned"), ("shard", "1"))] == 0
-    assert found["clickfold_pacing_spend", (("campaign", "k1"),)] == 2.0
-    assert ("clickfold_pacing_spend", (("campaign", "k2"),)) not in found
+    assert found["clickfold_pacing_spend", ()] == 2.0
+    assert found["clickfold_pacing_campaigns", (("state", "on_plan"),)] == 2
+    assert found["clickfold_pacing_counted_lag_seconds", ()] == 2.5
+    assert found["clickfold_pacing_off_plan", (("campaign", "k1"),)] == -0.5
 
 
 def test_a_sample_that_is_not_declared_so_is_refused() -> None:

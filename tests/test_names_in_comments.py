@@ -34,7 +34,7 @@ FOREIGN = {
     "Linux": "CAP_SYS_NICE",
     "Python": "BaseTransport GzipFile ValueErrors",
     "people": "McMahan MacKay",
-    "algorithms": "AdaGrad MurmurHash3",
+    "algorithms": "AdaGrad MurmurHash3 SplitMix64",
     "formats": "MessagePack",
     "parts of a command line": "PARENT_PID LOCK_FD NOTE COMMAND F",
 }

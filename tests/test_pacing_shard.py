@@ -13,17 +13,19 @@ from msgspec.structs import replace
 
 from schemas.errors import StateMismatch
 from schemas.events import Campaign
+from schemas.pacing import PacingDecision
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS, CampaignTotal
-from streams.pacing.changelog import BEGINNING, Origin, decode_row, encode_row, head_key, is_owner_key, owner_key
+from streams.pacing.changelog import BEGINNING, Head, Origin, decode_row, encode_row, head_key, is_owner_key, owner_key
 from streams.pacing.counters import PacedMeasures, measures_of
 from streams.pacing.local_day import day_of
-from streams.pacing.shard import Shard, Write
+from streams.pacing.shard import HORIZON_MS, Forgotten, Shard, Write
 from tests.effort import tries
 from tests.factories import change
 from tests.test_pacing_counters import DAY, oracle, total
 
 HOUR_MS = 3_600_000
+NOW_MS = DAY * DAY_MS + HOUR_MS
 BERLIN = Campaign("c1", 24_000_000, "Europe/Berlin", "active", "even", 1)
 
 
@@ -49,31 +51,26 @@ class Owner:
             self.shard.restore(key, value)
         self.unsent = self.shard.open(epoch_s=epoch_s, owner=owner)
         self.next = max(self.shard.position, 0)
-        self.after: int | None = None
 
     def send(self, rows: int) -> None:
-        """Sends some rows of the batch in hand; its end is acknowledged, then the next one may begin."""
+        """Sends some of the rows in hand; the end of them is acknowledged, then the next ones may be taken."""
         self.log.records += self.unsent[:rows]
         del self.unsent[:rows]
-        if not self.unsent and self.after is not None:
-            self.shard.advance(self.after, epoch=self.shard.epoch)
-            self.after = None
+        if not self.unsent:
+            self.shard.flushed(epoch=self.shard.epoch)
 
     def count(self, records: int) -> None:
-        """Takes the next batch in hand."""
+        """Counts the next batch and takes rows in hand: not all that changed."""
         self.send(len(self.unsent))
         batch = self.totals[self.next : self.next + records]
-        self.unsent = self.shard.count(batch)
+        self.shard.count(batch)
         self.next += len(batch)
-        self.after = self.next
-        self.send(0)
+        self.shard.advance(self.next, epoch=self.shard.epoch)
+        self.unsent = self.shard.flush(2)
 
     def tick(self) -> None:
-        """Decides; its rows are sent between those of a batch, but after the owner's own."""
-        if self.after is None:
-            self.send(len(self.unsent))
-        writes, _ = self.shard.tick(event_ms=DAY * DAY_MS + HOUR_MS)
-        self.log.records += writes
+        """Decides."""
+        self.shard.tick(event_ms=NOW_MS, counted_to_ms=NOW_MS)
 
 
 def counted(shard: Shard, campaign_id: str = "c1") -> dict[int, PacedMeasures]:
@@ -183,27 +180,67 @@ def test_days_follow_the_zone_a_campaign_has_now() -> None:
         ]
 
 
+def decided(shard: Shard, event_ms: int, *, ticks: int = 1) -> list[PacingDecision | Forgotten]:
+    """What the shard publishes in some ticks, a second apart, when everything is counted."""
+    return [
+        told
+        for at_ms in range(event_ms, event_ms + 1_000 * ticks, 1_000)
+        for told in shard.tick(event_ms=at_ms, counted_to_ms=at_ms)
+    ]
+
+
 def test_a_campaign_announced_after_its_totals_was_unknown_until_then() -> None:
     shard = Shard()
     shard.open(epoch_s=1, owner=1)
     shard.count([total(version=1, amount=10)])
-    event_ms = DAY * DAY_MS + HOUR_MS
-    _, [unknown] = shard.tick(event_ms=event_ms)
+    [unknown] = decided(shard, NOW_MS)
+    assert isinstance(unknown, PacingDecision)
     assert (unknown.state, unknown.admit, unknown.spend_micros) == ("unknown", 0.0, 50)
     shard.change(change(BERLIN))
-    _, [known] = shard.tick(event_ms=event_ms)
-    assert (known.state, known.spend_micros, known.day_start) == ("behind", 50, DAY * DAY_MS - 2 * HOUR_MS)
+    [known] = decided(shard, NOW_MS + 1_000)
+    assert isinstance(known, PacingDecision)
+    assert (known.state, known.spend_micros, known.day_start) == ("on_plan", 50, DAY * DAY_MS - 2 * HOUR_MS)
     assert known.version > unknown.version
     shard.change(change(None, number=2))
-    _, [gone] = shard.tick(event_ms=event_ms)
-    assert gone.state == "unknown"
+    [gone] = decided(shard, NOW_MS + 2_000)
+    assert isinstance(gone, PacingDecision)
+    assert (gone.state, gone.admit) == ("unknown", 0.0)
+
+
+def test_a_campaign_is_forgotten_once_after_its_flight_and_comes_back_with_a_new_one() -> None:
+    shard = Shard()
+    shard.open(epoch_s=1, owner=1)
+    ended = replace(BERLIN, end=NOW_MS)
+    shard.change(change(ended))
+    assert [type(one) for one in decided(shard, NOW_MS)] == [PacingDecision]
+    assert decided(shard, NOW_MS + HORIZON_MS - 1) == []
+    assert decided(shard, NOW_MS + HORIZON_MS + QUARTER_MS) == [Forgotten("c1")]
+    assert decided(shard, NOW_MS + HORIZON_MS + 2 * QUARTER_MS) == []
+    assert (len(shard.paced), shard.head("c1")) == (0, Head(ended, change=1, forgotten=True))
+    later = Shard()
+    for key, value in shard.flush():
+        later.restore(key, value)
+    later.open(epoch_s=2, owner=2)
+    assert decided(later, NOW_MS + HORIZON_MS + 3 * QUARTER_MS) == []
+    later.change(change(replace(ended, version=2, end=NOW_MS + 9 * DAY_MS), number=2))
+    assert [type(one) for one in decided(later, NOW_MS + HORIZON_MS + 4 * QUARTER_MS)] == [PacingDecision]
+
+
+def test_a_withdrawn_campaign_without_totals_is_forgotten_at_once() -> None:
+    shard = Shard()
+    shard.open(epoch_s=1, owner=1)
+    shard.change(change(BERLIN))
+    decided(shard, NOW_MS)
+    shard.change(change(None, number=2))
+    assert decided(shard, NOW_MS + 1_000) == [Forgotten("c1")]
 
 
 def test_a_change_of_a_campaign_that_was_taken_before_changes_nothing() -> None:
     shard = Shard()
     paused = replace(BERLIN, version=4, status="paused")
     history = [change(paused), change(None, number=2), change(replace(BERLIN, version=5), number=3)]
-    assert all(map(shard.change, history))
+    taken = [shard.change(one) for one in history]
+    assert taken == [True, True, True]
     # After a rebalance the history is read from its beginning.
     assert not any(map(shard.change, history))
     assert dict(shard.campaigns())["c1"].campaign == replace(BERLIN, version=5)
@@ -219,34 +256,48 @@ def test_a_campaign_in_state_of_the_version_before_gives_way_to_the_history() ->
     assert dict(shard.campaigns())["c1"].campaign == BERLIN
 
 
-def test_a_decision_is_sent_when_it_changed_and_once_by_every_owner() -> None:
+def test_every_owner_sends_each_decision_with_a_higher_version_whatever_its_clock_says() -> None:
     log = Log()
-    event_ms = DAY * DAY_MS + HOUR_MS
     first = Shard()
-    log.records += first.open(epoch_s=100, owner=1) + first.change(change(BERLIN))
-    writes, [told] = first.tick(event_ms=event_ms)
-    log.records += writes
-    assert first.tick(event_ms=event_ms + 1) == ([], [])
+    log.records += first.open(epoch_s=100, owner=1)
+    first.change(change(BERLIN))
+    [told] = decided(first, NOW_MS)
+    # Versions go far above those of its epoch.
+    first._version += 9 << 20
+    decided(first, NOW_MS + 1_000, ticks=200)
+    log.records += first.flush()
+    last = first._version
     second = Shard()
     for key, value in log.records:
         second.restore(key, value)
     assert second.epoch == 0
-    second.open(epoch_s=0, owner=2)  # a clock far behind: versions grow all the same
-    _, [again] = second.tick(event_ms=event_ms)
-    assert again.version > told.version
-    assert replace(again, version=told.version) == told
+    second.open(epoch_s=0, owner=2)  # a clock far behind
+    [again] = decided(second, NOW_MS + 201_000)
+    assert isinstance(told, PacingDecision)
+    assert isinstance(again, PacingDecision)
+    assert again.version > last > told.version
+    assert decided(second, NOW_MS + 202_000) == []
+
+
+def test_figures_are_said_within_seconds_also_where_the_share_stays() -> None:
+    shard = Shard()
+    shard.open(epoch_s=1, owner=1)
+    shard.change(change(replace(BERLIN, status="paused")))
+    decided(shard, NOW_MS)
+    shard.count([total(version=1, amount=10, quarter=4)])
+    told = decided(shard, NOW_MS + 1_000, ticks=6)
+    assert [(one.spend_micros, one.state) for one in told if isinstance(one, PacingDecision)] == [(50, "paused")]
 
 
 def test_yesterdays_last_impressions_are_in_flight_today() -> None:
     shard = Shard()
+    shard.open(epoch_s=1, owner=1)
     shard.change(change(replace(BERLIN, timezone="UTC")))
     shard.count([total(version=1, quarter=95, day=DAY - 1, amount=1_000)])
-    event_ms = DAY * DAY_MS + 60_000
-    _, [early] = shard.tick(event_ms=event_ms)
+    [early] = decided(shard, DAY * DAY_MS + 60_000)
+    assert isinstance(early, PacingDecision)
     assert early.spend_micros == 0
-    assert early.admit < 1.0 or early.plan_micros >= 6_000
-    _, decisions = shard.tick(event_ms=event_ms + HOUR_MS)
-    assert not decisions or decisions[0].admit == 1.0
+    assert 0 < early.in_flight_micros < 17_000
 
 
 def test_totals_older_than_the_days_kept_are_counted_as_expired() -> None:
@@ -254,9 +305,11 @@ def test_totals_older_than_the_days_kept_are_counted_as_expired() -> None:
     for day in range(DAY, DAY + 4):
         shard.count([total(version=1, day=day)])
     assert [spend.start_ms // DAY_MS for spend in shard.days("c1")] == [DAY + 1, DAY + 2, DAY + 3]
-    assert shard.count([total(version=2, day=DAY)]) == []
+    shard.flush()
+    shard.count([total(version=2, day=DAY)])
     assert shard.anomalies == {"expired": 1}
-    assert shard.count([replace(total(version=2, day=DAY + 3), quarter=1)]) == []
+    shard.count([replace(total(version=2, day=DAY + 3), quarter=1)])
+    assert shard.flush() == []
     assert shard.anomalies == {"expired": 1, "off_grid": 1}
 
 
@@ -264,7 +317,8 @@ def test_a_deleted_row_stays_deleted() -> None:
     log = Log()
     shard = Shard(days_kept=1)
     for day in (DAY, DAY + 1):
-        log.records += shard.count([total(version=1, day=day)])
+        shard.count([total(version=1, day=day)])
+        log.records += shard.flush()
     again = Shard()
     for key, value in log.records:
         again.restore(key, value)
@@ -272,20 +326,45 @@ def test_a_deleted_row_stays_deleted() -> None:
     assert [spend.measures for spend in again.days("c1")] == [measures_of(total(version=1))]
 
 
-def test_only_known_totals_still_move_the_position_once_a_tick() -> None:
+def test_only_known_totals_still_move_the_position_once_a_flush() -> None:
     shard = Shard()
     shard.open(epoch_s=1, owner=1)
     shard.count([total(version=1)])
     shard.advance(1, epoch=1)
-    shard.tick(event_ms=DAY * DAY_MS)
-    assert shard.count([total(version=1)]) == []
+    flushed(shard)
+    shard.count([total(version=1)])
     shard.advance(2, epoch=1)
-    [write], decisions = shard.tick(event_ms=DAY * DAY_MS)
-    assert not decisions
+    flushed(shard)  # a round without rows
+    [write] = flushed(shard)
     assert is_owner_key(write.key)
     assert write.value is not None
     assert decode_row(write.value).position == 2
-    assert shard.tick(event_ms=DAY * DAY_MS) == ([], [])
+    assert flushed(shard) == []
+
+
+def flushed(shard: Shard, most: int = 100) -> list[Write]:
+    """Rows of the shard, acknowledged."""
+    writes = shard.flush(most)
+    shard.flushed(epoch=shard.epoch)
+    return writes
+
+
+def test_a_row_states_a_position_only_when_all_rows_up_to_it_are_acknowledged() -> None:
+    shard = Shard()
+    shard.open(epoch_s=1, owner=1)
+    shard.count([replace(total(version=1), campaign_id=name) for name in ("c1", "c2", "c3")])
+    shard.advance(3, epoch=1)
+
+    def position(writes: list[Write]) -> list[int]:
+        return [decode_row(write.value).position for write in writes if write.value is not None]
+
+    assert position(flushed(shard, 2)) == [BEGINNING, BEGINNING]
+    shard.count([replace(total(version=2), campaign_id="c1")])  # written already in this round: again in the next
+    shard.advance(4, epoch=1)
+    assert position(flushed(shard, 2)) == [BEGINNING]
+    assert position(flushed(shard, 2)) == [3]
+    assert position(flushed(shard, 2)) == [4]
+    assert flushed(shard) == []
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\x95\x02\x01\x01\x01\xc0"])

@@ -190,7 +190,26 @@ def decisions() -> list[PacingDecision]:
         admit = 0.0 if state == "exhausted" else 0.25
         made.append(
             PacingDecision(
-                "k1", version, at_ms, midnight_ms, state, admit, budget_micros, sum(spent), plan_micros, 0, len(spent)
+                *(
+                    "k1",
+                    version,
+                    at_ms,
+                    midnight_ms,
+                    state,
+                    admit,
+                    budget_micros,
+                    sum(spent),
+                    plan_micros,
+                    0,
+                    len(spent),
+                ),
+                bid_multiplier=0.9,
+                allowance_micros=70_000,
+                valid_until_ms=at_ms + 3 * MINUTE_MS,
+                safe_admit=admit / 2,
+                counted_to_ms=at_ms - 1_000,
+                in_flight_micros=20_000,
+                reason="the budget is spent" if state == "exhausted" else "near the budget",
             )
         )
     return [*made, PacingDecision("50%'s", 1, HOUR_MS + 125 * MINUTE_MS, HOUR_MS, "unknown", 0.0, 0, 300_000, 0, 16, 2)]

@@ -16,6 +16,7 @@ from schemas.events import Campaign
 from schemas.reading import Unreadable
 from schemas.rejects import Reason
 from schemas.zones import zone
+from streams.campaigns.terms import contradiction_of
 
 
 class Place(NamedTuple):
@@ -107,6 +108,9 @@ class Campaigns:
                 Reason.TIMEZONE,
                 f"no time zone has the name {campaign.timezone!r}; give an IANA name, such as Asia/Tokyo",
             )
+        contradiction = contradiction_of(campaign)
+        if contradiction:
+            return Unreadable(Reason.TERMS, contradiction)
         if last is None:
             return None
         if campaign.version < last.version:

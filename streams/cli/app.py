@@ -84,6 +84,10 @@ COMMANDS: Final = {
         "streams.cli.commands.learn:learn",
         "Predict each outcome of files, then learn it; say how good the predictions were.",
     ),
+    "whatif": Lazy(
+        "streams.cli.commands.whatif:whatif",
+        "Play a day of auctions through the real pacing law and gate; say how the budgets were spent.",
+    ),
     "worker": Lazy(
         "streams.cli.commands.worker:app",
         "Run one always-on worker against the Kafka and ClickHouse named by the environment.",

@@ -189,7 +189,8 @@ class Stack:
         kept = self.kept_options()
         if kept is None:
             return
-        for name in (*WORKERS, INGEST):
+        # Pacing's follow from those of the join, and its state does not depend on them.
+        for name in (*(name for name in WORKERS if name != "pace"), INGEST):
             before, given = kept.get(name, ""), " ".join(self._options.get(name, ()))
             extended = _more_sources if name == INGEST else _extended
             if before != given and not extended(before, given):

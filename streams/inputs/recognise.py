@@ -60,8 +60,8 @@ def recognised(head: bytes, log: str, *, whole: bool, table: Table | None = None
     """The format of a file: one that is read, or a foreign one. Nothing, and what may be JSON, is JSON lines.
 
     `head` is its beginning, unpacked and as UTF-8; `whole` says that the file ends with it. `table` is what a mapping
-    says of tables. Without a mapping, records of another log than `log` ('impressions', 'clicks', 'campaigns' or
-    'outcomes') are foreign.
+    says of tables. Without a mapping, records of another log than `log` ('impressions', 'clicks', 'campaigns',
+    'outcomes' or 'auctions') are foreign.
     """
     for magic, name in TYPED:
         if head.startswith(magic) and (len(magic) > _LETTERS or head[_LETTERS] not in _TEXT):

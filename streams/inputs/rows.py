@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
+from schemas.auctions import LoggedImpression
 from schemas.codec import encode
 from schemas.events import Campaign
 from schemas.outcomes import Outcome
@@ -27,7 +28,7 @@ from streams.mapping.values import plain
 
 BATCH_ROWS: Final = 10_000
 # Files whose records have fields that no mapping makes.
-_PLAIN: Final[dict[str, Any]] = {"campaigns": Campaign, "outcomes": Outcome}
+_PLAIN: Final[dict[str, Any]] = {"campaigns": Campaign, "outcomes": Outcome, "auctions": LoggedImpression}
 
 
 @dataclass(slots=True)

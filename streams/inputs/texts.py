@@ -27,6 +27,8 @@ _KINDS: Final = {
     "impressions": {"price_micros", "creative_id"},
     "clicks": {"click_id"},
 }
+# Fields that tell a record of these logs from the impressions and clicks whose fields it has too.
+_OWN: Final[dict[str, set[str]]] = {"outcomes": {"label", "join_partition"}, "auctions": {"clicked"}}
 
 
 def foreign_text(text: bytes, log: str | None, *, whole: bool) -> Form | tuple[str, str] | None:
@@ -102,8 +104,9 @@ def kind_of(fields: dict[str, Any]) -> str | None:
 
 def _other_log(objects: list[dict[str, Any]], log: str) -> tuple[str, str] | None:
     """Names the log that all objects belong to when it is not this one."""
-    if log == "outcomes" and any("label" in fields or "join_partition" in fields for fields in objects):
-        return None  # an outcome has the fields of its impression and of its click
+    own: set[str] = _OWN.get(log, set())
+    if any(own & fields.keys() for fields in objects):
+        return None  # it has the fields of its impression, and of its click
     kinds = {kind_of(fields) for fields in objects}
     (kind,) = kinds if len(kinds) == 1 else (None,)
     if kind is None or kind == log:

@@ -201,6 +201,13 @@ def bulk_producer_settings(cluster: Cluster, *, queued_messages: int) -> dict[st
     )
 
 
+def pacing_producer_settings(cluster: Cluster) -> dict[str, Any]:
+    """The pacing worker's producer of rows and decisions. It reports only records that were not delivered."""
+    return client_settings(
+        cluster, linger_ms=5, compression_type=cluster.compression, delivery_report_only_error=True, **EXACT_DELIVERY
+    )
+
+
 def prompt_producer_settings(cluster: Cluster) -> dict[str, Any]:
     """A producer as an ad server has one: batches of a few milliseconds, keyed as Java's."""
     return client_settings(

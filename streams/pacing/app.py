@@ -1,10 +1,10 @@
 """The pacing worker: changes of campaigns and their totals in, decisions out, and views of what it knows.
 
-Faust does group membership, reading, and reading back the changelog. It does not decide where to start (see
-`transport`) nor when a row is safe: rows are awaited before anything builds on them. Its exactly-once mode, with one
-transactional producer a partition, would fence the zombies that `changelog` finds, but then its commits would have to
-be right. Its store is memory://, because state is some megabytes, read back in seconds, and a local copy could disagree
-with the one in Kafka.
+Faust does group membership, the assignment of the changelog together with the inputs, reading, and reading back the
+changelog. It does not decide where to start (see `transport`) nor when a row is safe, and it does not write (`outbox`):
+rows are awaited before the position they state moves. Its exactly-once mode, with one transactional producer a
+partition, would fence the zombies that `changelog` finds, but then its commits would have to be right. Its store is
+memory://, because state is read back in seconds, and a local copy could disagree with the one in Kafka.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
 import faust
@@ -26,6 +26,7 @@ from faust.types import TP
 from schemas.campaigns import CampaignChange
 from schemas.codec import decoder
 from schemas.events import MAX_OWN_RECORD_BYTES, MAX_TS_MS, MIN_TS_MS
+from schemas.pacing import PacingDecision
 from schemas.packed import campaign_totals
 from schemas.reading import Unreadable, read
 from schemas.totals import CampaignTotal
@@ -37,11 +38,14 @@ from streams.kafka.topic_watch import TopicWatch
 from streams.pacing.changelog import BEGINNING
 from streams.pacing.clock import EventClock
 from streams.pacing.decisions import ROLE, publish
+from streams.pacing.join_progress import JoinProgress
+from streams.pacing.law import LawSettings
+from streams.pacing.outbox import Outbox
 from streams.pacing.settings import PacingProgress, PacingSettings
-from streams.pacing.shard import Shard, Write
-from streams.pacing.state import StateTable, send_all
+from streams.pacing.shard import Forgotten, Shard, Write
+from streams.pacing.state import StateTable
 from streams.pacing.transport import Consumer, EraMessage, Transport
-from streams.pacing.view import CampaignView, WorkerView, campaign_view, worker_view
+from streams.pacing.view import CampaignView, Summary, WorkerView, campaign_view, summary, worker_view
 
 log = structlog.get_logger("pace")
 
@@ -52,7 +56,10 @@ _INBOX_BYTES: Final = 4 << 20
 # Records that Faust holds for each of the two inputs, of up to half a megabyte each; 4,096 by default.
 _FAUST_HOLDS: Final = 256
 _KNOWN_HOMES: Final = 100_000
-_DRAIN_BOUND_S: Final = 5.0
+# Rows of the changelog that are written in a second, per partition: those of 100,000 campaigns within two minutes.
+_ROWS_A_SECOND: Final = 1_500
+_ROWS_AT_END: Final = 20_000
+_DRAIN_BOUND_S: Final = 10.0
 # A total of a quarter-hour this far after it was written is no join's: one would put the clock years ahead for good.
 _FAR_AHEAD_MS: Final = 366 * 86_400_000
 
@@ -75,18 +82,22 @@ class PacingApp:
         partitions: int,
         progress: PacingProgress,
         watch: TopicWatch,
+        join: JoinProgress,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self._watch = watch
+        self._join = join
         self._beat = beat
+        self._outbox = Outbox(settings.cluster, beat)
         self.clock = EventClock()
         self.passed_over: Counter[str] = Counter()
         self._progress = progress
         self.app = _faust_app(settings, partitions=partitions)
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app, self)
         self.table = _table(self.app, partitions=partitions)
-        self.table.beat = beat
+        law = LawSettings(window_s=settings.law_window_s)
+        self.table.shard = lambda: Shard(law)
         self.app.tables.add(self.table)
         self.app.on_partitions_revoked.connect(self._pause)
         self.app.on_rebalance_complete.connect(self._take_ownership)
@@ -133,6 +144,22 @@ class PacingApp:
         wall_ms = round(time.time() * 1000)
         return worker_view(self.shards, event_lag_ms=self.clock.behind_ms(wall_ms=wall_ms), passed_over=anomalies)
 
+    def summary(self) -> Summary:
+        """What metrics say. For the thread of the app."""
+        wall_ms = round(time.time() * 1000)
+        behind = [
+            None if counted_ms is None else wall_ms - counted_ms
+            for partition, shard in self.shards.items()
+            for counted_ms in [self._join.counted_to_ms(partition, reached=self._reached(partition, shard))]
+        ]
+        known = [each for each in behind if each is not None]
+        return summary(
+            self.shards,
+            event_lag_ms=self.clock.behind_ms(wall_ms=wall_ms),
+            counted_behind_ms=max(known) if known and len(known) == len(behind) else None,
+            passed_over=sum((shard.anomalies for shard in self.shards.values()), self.passed_over),
+        )
+
     def view_of(self, campaign_id: str) -> CampaignView | None:
         """A campaign and its days; None when this worker does not know it. For the thread of the app."""
         views = (campaign_view(shard, campaign_id) for shard in self.shards.values())
@@ -149,14 +176,13 @@ class PacingApp:
         owned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == topic}
         rows = []
         for partition in sorted(owned):
-            shard = self.table.shards.setdefault(partition, Shard())
+            shard = self.table.of(partition)
             rows += [(partition, row) for row in shard.open(epoch_s=int(time.time()), owner=secrets.randbits(63))]
-            for _, head in shard.campaigns():
-                if head.anchor:
-                    self.clock.resumed(head.anchor)
+            if shard.anchor:
+                self.clock.resumed(shard.anchor)
         # A look waits for Kafka, and this thread answers `/pacing`.
         await self._guarded(asyncio.to_thread(self._watch.look_again))
-        await self._guarded(self.table.write(rows))  # Faust logs what a signal handler raises, and goes on
+        await self._guarded(self._write(rows))  # Faust logs what a signal handler raises, and goes on
         if not generation_id == self.table.generation_id == self.app.consumer_generation_id:
             return
         self.table.live = owned
@@ -174,11 +200,16 @@ class PacingApp:
             self._full.clear()
             self._room.set()
             self._watch.check()
-            await self._announce(messages)
-            await self._count(messages)
+            self._announce(messages)
+            self._count(messages)
             await self._tick()
+            await self._flush(_ROWS_A_SECOND * self.settings.tick_s)
             if self.table.live:
                 self._progress.ticks += 1
+        # All that is counted, so that the next start has little to count again.
+        while any(shard.unflushed() for shard in self.shards.values()):
+            self._beat()
+            await self._flush(_ROWS_AT_END)
 
     def _fresh(self, role: str, messages: Sequence[EraMessage]) -> dict[int, list[EraMessage]]:
         """Those of a role, by partition, without what was fetched before the last seek: it will come again.
@@ -192,9 +223,7 @@ class PacingApp:
                 fresh[message.partition].append(message)
         return fresh
 
-    async def _count(self, messages: Sequence[EraMessage]) -> None:
-        rows: list[tuple[int, Write]] = []
-        counted: list[tuple[Shard, int, int]] = []
+    def _count(self, messages: Sequence[EraMessage]) -> None:
         for partition, fresh in self._fresh("campaign_totals", messages).items():
             shard = self.table.shards[partition]
             totals = []
@@ -206,14 +235,10 @@ class PacingApp:
                         continue
                     totals.append(total)
                     self.clock.seen(total.quarter, written_ms=written_ms)
-            rows += [(partition, row) for row in shard.count(totals)]
-            counted.append((shard, fresh[-1].offset + 1, shard.epoch))
-        await self.table.write(rows)
-        for shard, next_offset, epoch in counted:
-            shard.advance(next_offset, epoch=epoch)
+            shard.count(totals)
+            shard.advance(fresh[-1].offset + 1, epoch=shard.epoch)
 
-    async def _announce(self, messages: Sequence[EraMessage]) -> None:
-        rows: list[tuple[int, Write]] = []
+    def _announce(self, messages: Sequence[EraMessage]) -> None:
         for partition, fresh in self._fresh("campaign_history", messages).items():
             shard = self.table.shards[partition]
             for message in fresh:
@@ -227,8 +252,7 @@ class PacingApp:
                     # The gate that accepted it runs on a machine that knows more time zones.
                     self.passed_over["unknown_timezone"] += 1
                     continue
-                rows += [(partition, row) for row in shard.change(change)]
-        await self.table.write(rows)
+                shard.change(change)
 
     def _totals(self, message: Any) -> Iterator[CampaignTotal]:
         """The totals in a record, without those of campaigns that belong in another partition, which are counted."""
@@ -247,14 +271,46 @@ class PacingApp:
         return value
 
     async def _tick(self) -> None:
-        event_ms = self.clock.now_ms(wall_ms=round(time.time() * 1000))
-        rows, decided = [], []
+        wall_ms = round(time.time() * 1000)
+        event_ms = self.clock.now_ms(wall_ms=wall_ms)
+        decided: list[tuple[int, PacingDecision]] = []
+        forgotten: list[tuple[int, str]] = []
         for partition, shard in self.shards.items():
-            written, decisions = shard.tick(event_ms=event_ms, anchor=self.clock.anchor)
-            rows += [(partition, row) for row in written]
-            decided += [(partition, decision) for decision in decisions]
-        await self.table.write(rows)
-        await publish(decided, self.settings.cluster.topic(ROLE), partial(send_all, self.app, beat=self._beat))
+            reached = self._reached(partition, shard)
+            first_end = self._join.first_end(partition)
+            if first_end is None or (not shard.begun and reached < first_end):
+                continue  # it counts what came while no worker did
+            counted_ms = self._join.counted_to_ms(partition, reached=reached)
+            told = shard.tick(
+                event_ms=event_ms,
+                counted_to_ms=None if counted_ms is None else counted_ms - self.clock.lag_ms,
+                behind_ms=wall_ms - event_ms,
+                anchor=self.clock.anchor,
+            )
+            forgotten += [(partition, one.campaign_id) for one in told if isinstance(one, Forgotten)]
+            decided += [(partition, one) for one in told if isinstance(one, PacingDecision)]
+        if decided or forgotten:
+            await publish(decided, forgotten, self.settings.cluster.topic(ROLE), self._outbox.send)
+
+    def _reached(self, partition: int, shard: Shard) -> int:
+        tp = TP(self.settings.cluster.topic("campaign_totals"), partition)
+        return cast(Consumer, self.app.consumer).reached(tp, counted=shard.position)
+
+    async def _flush(self, most: float) -> None:
+        """Writes rows that have changed; with many partitions, about so many of all together."""
+        shards = [(partition, shard, shard.epoch) for partition, shard in self.shards.items()]
+        each = max(1, round(most / max(len(shards), 1)))
+        rows = [(partition, row) for partition, shard, _ in shards for row in shard.flush(each)]
+        if not rows:
+            return
+        await self._write(rows)
+        for _, shard, epoch in shards:
+            shard.flushed(epoch=epoch)
+
+    async def _write(self, rows: Sequence[tuple[int, Write]]) -> None:
+        """Sends rows, each with its partition, in order; returns when all are acknowledged. Raises Transient."""
+        records = [(partition, row.key, row.value) for partition, row in rows]
+        await self._outbox.send(self.settings.changelog, records)
 
     def _listen(self, role: str) -> None:
         # Raw, or Faust would decode JSON itself, and a malformed value would end the stream without an error.

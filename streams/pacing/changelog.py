@@ -1,10 +1,14 @@
 """The rows of pacing state in Kafka, and the offset from which totals must be read after them.
 
+There is a row for each campaign and one for each of its UTC days. What the law remembers of 128 campaigns is one row: a
+row takes longer to send than a campaign to pack. Rows are written some time after what they hold has changed, so that
+many changes make one row; `flushing` has the order.
+
 Every row names its writer: `epoch`, which is higher than any that the new owner of a partition has read, and `owner`, a
 random number. It also has the writer's `position` at the start of the batch that the row belongs to: all totals below
 this offset are counted in the rows before it. Rows of a batch are sent after all rows of the batch before have been
 acknowledged. So the position of the last row is where to read on, whenever the owner died: counting a total twice
-changes nothing.
+changes nothing. What the law remembers may be lost or replaced by an older row: it learns it again.
 
 Offsets committed to the consumer group are not used. Faust commits those of events whose agent raised, and of events
 that it skipped after a gap.
@@ -27,16 +31,17 @@ from schemas.errors import StateMismatch
 from schemas.events import Campaign
 from schemas.pacing import PacingDecision
 from streams.pacing.clock import Anchor
+from streams.pacing.law.memory import Learnt
 
 # Position of an owner that has counted nothing yet: read from the first offset that Kafka keeps.
 BEGINNING: Final = -1
-_HEAD, _DAY, _OWNER = "c", "d", "o"
+_HEAD, _DAY, _OWNER, _MEMORY = "c", "d", "o", "m"
 # msgpack alone would not distinguish two layouts. Raise it when the meaning of a row changes.
 _LAYOUT: Final = 1
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
-    """Value of one changelog record. `body` is msgpack: a `Head`, `DayCounters` or, in an owner's row, nil."""
+    """Value of one changelog record. `body` is msgpack: a `Head`, `DayCounters`, `Memory`, or nil in an owner's row."""
 
     layout: int
     epoch: int
@@ -46,20 +51,47 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Head(msgspec.Struct, array_like=True):
-    """What is known of a campaign beside its counters. `anchor` is that of the clock when the decision was made.
+    """What is known of a campaign beside its counters.
 
-    `change` is the number of the change that brought `campaign`; 0 in rows of the version before the gate.
+    `decision` and `anchor`, the clock's at that time, are in rows of version 0.1 only. `change` is the number of the
+    change that brought `campaign`; 0 in rows of the version before the gate. `forgotten`: its last record of
+    `ads.pacing` is a tombstone.
     """
 
     campaign: Campaign | None = None
     decision: PacingDecision | None = None
     anchor: Anchor | None = None
     change: int = 0
+    forgotten: bool = False
+
+
+class Memory(msgspec.Struct, array_like=True):
+    """What the law remembers of some campaigns, `width` doubles each, and of all together.
+
+    `version` is that of the last decisions. Of two rows with one campaign the one with the higher version counts.
+    """
+
+    version: int
+    campaigns: list[str]
+    width: int
+    states: bytes
+    learnt: Learnt | None = None
+    anchor: Anchor | None = None
 
 
 def head_key(campaign_id: str) -> bytes:
     """Key of a campaign's head row."""
     return f"{_HEAD}{campaign_id}".encode()
+
+
+def memory_key(number: int) -> bytes:
+    """Key of a row of what the law remembers."""
+    return f"{_MEMORY}{number:06d}".encode()
+
+
+def is_memory_key(key: bytes) -> bool:
+    """Whether this is the key of a row of what the law remembers."""
+    return key.startswith(_MEMORY.encode())
 
 
 def day_key(campaign_id: str, day: int) -> bytes:
@@ -92,7 +124,8 @@ _ANEW: Final = (
 
 def encode_row(body: object, *, epoch: int, owner: int, position: int) -> bytes:
     """The bytes of a row."""
-    return msgspec.msgpack.encode(Row(_LAYOUT, epoch, owner, position, msgspec.Raw(msgspec.msgpack.encode(body))))
+    raw = body if isinstance(body, msgspec.Raw) else msgspec.Raw(msgspec.msgpack.encode(body))
+    return msgspec.msgpack.encode(Row(_LAYOUT, epoch, owner, position, raw))
 
 
 def decode_row(value: bytes) -> Row:

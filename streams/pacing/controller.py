@@ -1,4 +1,4 @@
-"""The control law: which share of the auctions a campaign takes now, proportional to its spend against a plan.
+"""The control law of version 0.1, kept to compare with: a share proportional to spend against a plan.
 
 The even plan spends the budget in proportion to the part of the local day that has passed. Admission is 1 while spend
 is at or below the plan of now, 0 at or above the plan of now plus the look-ahead, and a straight line between. So spend

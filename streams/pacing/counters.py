@@ -25,8 +25,8 @@ _BITSET_BYTES: Final = QUARTERS // 8
 class PacedMeasures(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The measures of a total that pacing needs, or sums of them field by field.
 
-    `clicks` and `spend_micros` are by click minute. `expected_spend_micros` and `attributed_spend_micros` are by
-    impression minute: while a quarter is open, their difference is spend that may still come.
+    `clicks` and `spend_micros` are by click minute, the others by impression minute. The last two are 0 in rows that
+    version 0.1 wrote.
     """
 
     impressions: int = 0
@@ -34,6 +34,8 @@ class PacedMeasures(msgspec.Struct, array_like=True, frozen=True, gc=False):
     spend_micros: int = 0
     expected_spend_micros: int = 0
     attributed_spend_micros: int = 0
+    expected_clicks_nano: int = 0
+    attributed_clicks: int = 0
 
     def __add__(self, other: PacedMeasures) -> PacedMeasures:
         return PacedMeasures(
@@ -42,6 +44,8 @@ class PacedMeasures(msgspec.Struct, array_like=True, frozen=True, gc=False):
             self.spend_micros + other.spend_micros,
             self.expected_spend_micros + other.expected_spend_micros,
             self.attributed_spend_micros + other.attributed_spend_micros,
+            self.expected_clicks_nano + other.expected_clicks_nano,
+            self.attributed_clicks + other.attributed_clicks,
         )
 
 
@@ -56,6 +60,8 @@ def measures_of(total: CampaignTotal) -> PacedMeasures:
         total.spend_micros,
         total.expected_spend_micros,
         total.attributed_spend_micros,
+        total.expected_clicks_nano,
+        total.attributed_clicks,
     )
 
 
@@ -94,6 +100,11 @@ class DayCounters(msgspec.Struct, array_like=True):
     sums: dict[int, PacedMeasures] = msgspec.field(default_factory=dict)
     folded: dict[int, bytes] = msgspec.field(default_factory=dict)
     open: dict[int, dict[int, Versioned]] = msgspec.field(default_factory=dict)
+
+    def known(self, total: CampaignTotal) -> PacedMeasures:
+        """What is counted now of the total's quarter and join partition, unless its final total is."""
+        known = self.open.get(quarter_index(total.quarter), {}).get(total.join_partition)
+        return NOTHING if known is None else known.measures
 
     def merge(self, total: CampaignTotal) -> Merged:
         """Counts a total of this day. Commutative and idempotent, because the final version of a key is its highest."""

@@ -21,7 +21,8 @@ class PacingSettings:
     `group` names the consumer group and the changelog. `data_dir` is a folder for the gate, and for Faust, which keeps
     nothing there that is needed; no two workers have the same. `web_port` serves the JSON view without protection,
     hence the loopback by default. The group keeps the partitions of a worker that was killed for `session_timeout_s`;
-    one that comes back with the same `slot` (any name, one a worker; '' for none) has them at once.
+    one that comes back with the same `slot` (any name, one a worker; '' for none) has them at once. `window_s` is the
+    attribution window of the join: so long clicks on what was shown may still be charged.
     """
 
     cluster: Cluster
@@ -32,10 +33,13 @@ class PacingSettings:
     tick_s: float = 1.0
     slot: str = ""
     session_timeout_s: float = 10.0
+    window_s: int = 1_800
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.session_timeout_s <= 60:
             raise SettingsError(f"session timeout is {self.session_timeout_s} s; give one from 0.5 to 60, such as 10")
+        if self.window_s < 0:
+            raise SettingsError(f"the window is {self.window_s} s; give that of the join")
         if not 0.01 <= self.tick_s <= 60:
             raise SettingsError(f"tick is {self.tick_s} s; give one from 0.01 to 60, such as 1")
 
@@ -47,6 +51,11 @@ class PacingSettings:
     def slot_in_group(self) -> Slot:
         """The worker's slot, to take and to ask about."""
         return Slot(self.cluster, group=self.group, name=self.slot, instance_id=self.instance_id or None)
+
+    @property
+    def law_window_s(self) -> int:
+        """The window that the law reckons with, from a minute to a day: memory of each campaign grows with it."""
+        return min(max(self.window_s, 60), 86_400)
 
     @property
     def changelog(self) -> str:

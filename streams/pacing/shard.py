@@ -1,7 +1,7 @@
 """All campaigns of one Kafka partition: counters, budgets, decisions. Deterministic, without Kafka and clock.
 
-The owner of the partition gives it records, and sends the rows that it returns to the changelog in order. `changelog`
-has the rules that make a crash at any moment harmless.
+The owner of the partition gives it records, sends the rows that it returns to the changelog in order, and says when
+they are acknowledged. `changelog` has the rules that make a crash at any moment harmless.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 
 from schemas.campaigns import CampaignChange
 from schemas.pacing import PacingDecision
@@ -22,24 +23,38 @@ from schemas.zones import zone
 from streams.pacing.changelog import (
     BEGINNING,
     Head,
+    Memory,
     Origin,
     day_key,
     decode_row,
     encode_row,
     head_key,
+    is_memory_key,
     is_owner_key,
+    memory_key,
     owner_key,
     parse_key,
 )
 from streams.pacing.clock import Anchor
-from streams.pacing.counters import NOTHING, DayCounters, Merged, PacedMeasures, Spent, quarter_index, utc_day
-from streams.pacing.decisions import decide, differs, next_version
+from streams.pacing.counters import NOTHING, Merged, PacedMeasures, utc_day
+from streams.pacing.decisions import epoch_above, first_version
+from streams.pacing.flushing import Flushing
+from streams.pacing.kept_day import KeptDay
+from streams.pacing.law import LawSettings
+from streams.pacing.law.memory import WIDTH, campaigns_memory, curve_plan, learnt, seen_to_s
 from streams.pacing.local_day import LocalDay, day_of
+from streams.pacing.paced import BUDGETED, PAUSED, UNKNOWN, Paced
+from streams.pacing.resuming import resume_law, show_recent
+from streams.pacing.terms import day_terms
 
 # Kafka keeps totals for 7 days. In a replay, join partitions may be weeks apart in event time, so two months are kept.
 DAYS_KEPT: Final = 62
-# The default attribution window (30 min) and one quarter-hour: for so long clicks on an impression may still come.
-IN_FLIGHT_MS: Final = 45 * 60_000
+# A campaign is paced for so long after its flight, or, where none is in force, after its last totals: clicks come late,
+# and people look at what it has spent. Then a tombstone tells ad servers to forget it.
+HORIZON_MS: Final = 2 * DAY_MS
+# Campaigns of a row of what the law remembers, and how often each is written. A restart loses what was learnt since.
+_REMEMBERED_TOGETHER: Final = 128
+_REMEMBER_MS: Final = 120_000
 _UTC: Final = "UTC"
 
 
@@ -58,19 +73,20 @@ class DaySpend(NamedTuple):
     measures: PacedMeasures
 
 
-class _CampaignState:
-    """A campaign in memory. Days stay encoded: 2 KB each instead of 20."""
+class Forgotten(NamedTuple):
+    """A campaign that ad servers are to forget."""
 
-    __slots__ = ("days", "head", "today", "unsent")
+    campaign_id: str
+
+
+class _CampaignState:
+    """A campaign in memory; its days by number of the UTC day."""
+
+    __slots__ = ("days", "head")
 
     def __init__(self) -> None:
         self.head = Head()
-        # By number of the UTC day.
-        self.days: dict[int, bytes] = {}
-        # The local day, the number of the quarter-hour (since 1970) and what is spent in the day by then. None when
-        # counters or campaign have changed.
-        self.today: tuple[LocalDay, int, Spent] | None = None
-        self.unsent = True
+        self.days: dict[int, KeptDay] = {}
 
 
 class Shard:
@@ -80,16 +96,28 @@ class Shard:
     'folded' (see counters.Merged), 'expired' (older than the days kept), 'off_grid' (does not start a quarter-hour).
     """
 
-    def __init__(self, *, days_kept: int = DAYS_KEPT) -> None:
+    def __init__(self, settings: LawSettings | None = None, *, days_kept: int = DAYS_KEPT) -> None:
         self.position = BEGINNING
         self.epoch = 0
+        self.anchor: Anchor | None = None
+        self.anomalies: Counter[str] = Counter()
+        self.paced = Paced(settings or LawSettings())
         self._owner = 0
         self._owner_keys: set[bytes] = set()
-        self.anomalies: Counter[str] = Counter()
+        self._opened = False
         self._days_kept = days_kept
         self._origin = Origin()
         self._campaigns: defaultdict[str, _CampaignState] = defaultdict(_CampaignState)
         self._written_position = BEGINNING
+        self._flushing = Flushing()
+        self._version = 0
+        self._memory: dict[bytes, Memory] = {}
+        self._remembered_to_ms = 0
+        self._next_memory = 0
+        # Campaigns whose terms or figures may be others than those of their rows.
+        self._stale: set[str] = set()
+        self._looked_quarter = -1
+        self._begun = False
 
     def restore(self, key: bytes, value: bytes | None) -> None:
         """Takes the next record of the changelog. Raises StateMismatch."""
@@ -99,77 +127,129 @@ class Shard:
         if is_owner_key(key):
             (self._owner_keys.discard if row is None else self._owner_keys.add)(key)
             return
+        if is_memory_key(key):
+            self._memory.pop(key, None)
+            if row is not None:
+                self._memory[key] = _memories.decode(row.body)
+            return
         campaign_id, day = parse_key(key)
         state = self._campaigns[campaign_id]
-        state.today = None
         if row is None:
             if day is not None:
                 state.days.pop(day, None)
         elif day is None:
             state.head = _heads.decode(row.body)
+            if state.head.decision is not None:
+                # Of version 0.1, which kept versions of decisions here.
+                self._version = max(self._version, state.head.decision.version)
+            self._anchored(state.head.anchor)
         else:
-            state.days[day] = bytes(row.body)
+            state.days[day] = KeptDay(row.body)
 
     def open(self, *, epoch_s: int, owner: int) -> list[Write]:
         """Takes ownership after the changelog was read. Then records from `position` on may come.
 
-        Every decision is published again. `epoch_s` is the wall clock in seconds: the epoch is at least that, and in
-        any case higher than all in the changelog. `owner` is a random number, see `changelog`.
+        Every decision is made anew. `epoch_s` is the wall clock in seconds: the epoch is at least that, and in any case
+        higher than all in the changelog. `owner` is a random number, see `changelog`.
         """
+        for memory in self._memory.values():
+            self._version = max(self._version, memory.version)
+            self._anchored(memory.anchor)
         self._owner = owner
-        self.epoch = max(epoch_s, self._origin.epoch + 1, self.epoch + 1)
-        self.position = self._origin.position
-        for state in self._campaigns.values():
-            state.unsent = True
+        self.epoch = max(epoch_s, self._origin.epoch + 1, self.epoch + 1, epoch_above(self._version))
+        self._version = first_version(self.epoch)
+        if not self._opened:
+            self.position = self._flushing.durable = self._origin.position
+            self._opened = True
+        else:
+            # It was owned all the time: what is counted in memory stays, and rows under way may be lost.
+            self.position = self._flushing.durable
         own = self._owner_row()
         former = sorted(self._owner_keys - {own.key})
         self._owner_keys = {own.key}
         return [own, *(Write(key, None) for key in former)]
 
-    def count(self, totals: Iterable[CampaignTotal]) -> list[Write]:
-        """Merges a batch of totals. Returns the rows that changed, one for each campaign and UTC day."""
+    def count(self, totals: Iterable[CampaignTotal]) -> None:
+        """Merges a batch of totals."""
         by_day: defaultdict[tuple[str, int], list[CampaignTotal]] = defaultdict(list)
         for total in totals:
             if total.quarter % QUARTER_MS:
                 self.anomalies["off_grid"] += 1
                 continue
             by_day[total.campaign_id, utc_day(total.quarter)].append(total)
-        return [
-            write for (campaign_id, day), of_day in by_day.items() for write in self._merge(campaign_id, day, of_day)
-        ]
+        for (campaign_id, day), of_day in by_day.items():
+            self._merge(campaign_id, day, of_day)
 
     def advance(self, next_offset: int, *, epoch: int) -> None:
-        """Moves `position`: all rows of the batch up to this offset, counted in that epoch, are acknowledged.
+        """Moves `position`: everything up to this offset was counted in that epoch.
 
         Does nothing when the shard was restored in between, because it may lack what it had counted before.
         """
         if epoch == self.epoch:
             self.position = max(self.position, next_offset)
 
-    def change(self, change: CampaignChange) -> list[Write]:
-        """Takes a change of a campaign that comes after the last one taken.
+    def change(self, change: CampaignChange) -> bool:
+        """Takes a change of a campaign that comes after the last one taken; whether it does.
 
         A campaign that is withdrawn counts as not announced from then on. Its counters stay.
         """
         state = self._campaigns[change.campaign_id]
         if change.number <= state.head.change:
-            return []
-        state.head.campaign, state.head.change, state.today = change.campaign, change.number, None
-        return [self._head_row(change.campaign_id, state)]
+            return False
+        state.head.campaign, state.head.change = change.campaign, change.number
+        self._stale.add(change.campaign_id)
+        self._flushing.changed(head_key(change.campaign_id))
+        return True
 
-    def tick(self, *, event_ms: int, anchor: Anchor | None = None) -> tuple[list[Write], list[PacingDecision]]:
-        """The rows to write, and then the decisions to publish: those that changed since they were last published."""
-        writes, decisions = [], []
-        for campaign_id, state in self._campaigns.items():
-            decision = self._decide(campaign_id, state, event_ms)
-            if state.unsent or differs(state.head.decision, decision):
-                state.head.decision, state.head.anchor, state.unsent = decision, anchor, False
-                writes.append(self._head_row(campaign_id, state))
-                decisions.append(decision)
-        if self._written_position != self.position:
-            # Every total that came was counted before, so no row has the position: a restart would read them again.
+    def tick(
+        self, *, event_ms: int, counted_to_ms: int | None = None, behind_ms: int = 0, anchor: Anchor | None = None
+    ) -> list[PacingDecision | Forgotten]:
+        """What to publish: decisions that are worth a record, and campaigns that are to be forgotten.
+
+        `counted_to_ms`: everything before this event time is counted; None says that it is not known, and then all
+        that the clock shows is taken for counted when the shard begins, and nothing after it. `behind_ms` is how far
+        event time is behind the wall clock.
+        """
+        self._anchored(anchor)
+        forgotten: list[PacingDecision | Forgotten] = []
+        if event_ms // QUARTER_MS != self._looked_quarter:
+            self._looked_quarter = event_ms // QUARTER_MS
+            # Flights end and begin, and what is unknown grows old.
+            forgotten += self._look_at_all(event_ms)
+        forgotten += self._refresh(event_ms)
+        if not self._begun:
+            # The counters are complete only now.
+            resume_law(self.paced, self._memory.values(), self.quarters, event_ms=event_ms, counted_to_ms=counted_to_ms)
+            self._memory, self._begun = dict.fromkeys(self._memory, Memory(0, [], 0, b"")), True
+        self._version += 1
+        counted_ms = 0 if counted_to_ms is None else min(counted_to_ms, event_ms)
+        decisions = self.paced.tick(
+            event_ms=event_ms, counted_to_ms=counted_ms, behind_ms=behind_ms, version=self._version
+        )
+        self._remember(event_ms)
+        return [*forgotten, *decisions]
+
+    def flush(self, most: int = 2**31) -> list[Write]:
+        """Rows to write now, about so many. Say `flushed` once all of them are acknowledged."""
+        writes = [self._write(key) for key in self._flushing.take(most, position=self.position)]
+        if not writes and self._written_position != self._flushing.durable:
+            # No row has the position: a restart would read these totals again.
             writes.append(self._owner_row())
-        return writes, decisions
+        return writes
+
+    def flushed(self, *, epoch: int) -> None:
+        """The rows of the last `flush`, in that epoch, are acknowledged."""
+        if epoch == self.epoch:
+            self._flushing.acknowledged()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has decided yet."""
+        return self._begun
+
+    def unflushed(self) -> int:
+        """Rows that are to be written."""
+        return len(self._flushing) + (self._written_position != self._flushing.durable)
 
     def campaigns(self) -> Iterator[tuple[str, Head]]:
         """Every campaign that is announced or has counters."""
@@ -181,12 +261,14 @@ class Shard:
         state = self._campaigns.get(campaign_id)
         return state.head if state else None
 
-    def quarters(self, campaign_id: str) -> Iterator[tuple[int, PacedMeasures]]:
-        """Start (ms UTC) and sums of each quarter-hour of a campaign, ascending; none for one without counters."""
+    def quarters(self, campaign_id: str, *, from_day: int = 0) -> Iterator[tuple[int, PacedMeasures]]:
+        """Start (ms UTC) and sums of each quarter-hour of a campaign, ascending, from a UTC day on; none for one
+        without counters."""
         state = self._campaigns.get(campaign_id)
-        for day, body in sorted(state.days.items()) if state else ():
-            for index, measures in _days.decode(body).quarters():
-                yield day * DAY_MS + index * QUARTER_MS, measures
+        for day, kept in sorted(state.days.items()) if state else ():
+            if day >= from_day:
+                for index, measures in kept.counters().quarters():
+                    yield day * DAY_MS + index * QUARTER_MS, measures
 
     def days(self, campaign_id: str) -> list[DaySpend]:
         """The counters of every local day of a campaign, ascending, in its current time zone (UTC if not announced)."""
@@ -199,34 +281,112 @@ class Shard:
             sums[today] = sums.get(today, NOTHING) + measures
         return [DaySpend(day.day, day.start_ms, measures) for day, measures in sums.items()]
 
-    def _merge(self, campaign_id: str, day: int, totals: list[CampaignTotal]) -> list[Write]:
-        state = self._campaigns[campaign_id]
-        newest = max(state.days, default=day)
-        if day <= newest - self._days_kept:
-            self.anomalies["expired"] += len(totals)
-            return []
-        body = state.days.get(day)
-        counters = _days.decode(body) if body else DayCounters()
-        merged = [counters.merge(total) for total in totals]
-        self.anomalies.update(result.value for result in merged if result is Merged.FOLDED)
-        if Merged.CHANGED not in merged:
-            return []
-        state.today = None
-        state.days[day] = msgspec.msgpack.encode(counters)
-        writes = [Write(day_key(campaign_id, day), self._row(counters))]
-        for expired in [kept for kept in state.days if kept <= day - self._days_kept]:
-            del state.days[expired]
-            writes.append(Write(day_key(campaign_id, expired), None))
-        return writes
+    # ---- counters ---------------------------------------------------------------------------------------------------
 
-    def _decide(self, campaign_id: str, state: _CampaignState, event_ms: int) -> PacingDecision:
-        quarter_number = event_ms // QUARTER_MS
-        if state.today is None or state.today[1] != quarter_number:
-            day = day_of(self._zone(campaign_id), event_ms)
-            state.today = (day, quarter_number, _spent(state.days, day, event_ms))
-        day, _, spent = state.today
-        version = next_version(state.head.decision, epoch=self.epoch)
-        return decide(state.head.campaign, campaign_id, day=day, spent=spent, event_ms=event_ms, version=version)
+    def _merge(self, campaign_id: str, day: int, totals: list[CampaignTotal]) -> None:
+        state = self._campaigns[campaign_id]
+        kept = state.days.get(day)
+        if kept is None:
+            newest = max(state.days, default=day)
+            if day <= newest - self._days_kept:
+                self.anomalies["expired"] += len(totals)
+                return
+            kept = KeptDay()
+        changes = kept.merge(totals)
+        self.anomalies.update(change.merged.value for change in changes if change.merged is Merged.FOLDED)
+        changes = [change for change in changes if change.merged is Merged.CHANGED]
+        if not changes:
+            return
+        self._flushing.changed(day_key(campaign_id, day))
+        if day not in state.days:
+            state.days[day] = kept
+            for expired in [number for number in state.days if number <= day - self._days_kept]:
+                del state.days[expired]
+                self._flushing.changed(day_key(campaign_id, expired))
+        row = self.paced.row(campaign_id)
+        if row is None:
+            self._stale.add(campaign_id)
+            return
+        for change in changes:
+            self.paced.count(row, change)
+        campaign, day_start_ms = state.head.campaign, self.paced.day_start_ms[row]
+        if campaign is not None and campaign.lifetime_budget_micros is not None and totals[0].quarter < day_start_ms:
+            self._stale.add(campaign_id)
+
+    # ---- who is paced, and by which terms ---------------------------------------------------------------------------
+
+    def _look_at_all(self, event_ms: int) -> list[Forgotten]:
+        """Campaigns that were not paced may be from now on, and the other way round."""
+        forgotten = []
+        for campaign_id, state in self._campaigns.items():
+            row = self.paced.row(campaign_id)
+            if self._is_paced(state, event_ms):
+                if row is None:
+                    self._stale.add(campaign_id)
+            elif row is not None or not state.head.forgotten:
+                forgotten.append(self._forget(campaign_id, state))
+        return forgotten
+
+    def _refresh(self, event_ms: int) -> list[Forgotten]:
+        """Gives rows the terms of now, where campaign or day have changed."""
+        paced, forgotten = self.paced, []
+        over = np.flatnonzero(paced.day_end_ms[: len(paced.ids)] <= event_ms).tolist()
+        stale = self._stale | {campaign_id for row in over if (campaign_id := paced.ids[row]) is not None}
+        self._stale = set()
+        for campaign_id in sorted(stale):
+            state = self._campaigns[campaign_id]
+            if self._is_paced(state, event_ms):
+                self._set_terms(campaign_id, state, event_ms)
+            elif paced.row(campaign_id) is not None or not state.head.forgotten:
+                forgotten.append(self._forget(campaign_id, state))
+        return forgotten
+
+    def _is_paced(self, state: _CampaignState, event_ms: int) -> bool:
+        campaign = state.head.campaign
+        if campaign is not None:
+            return campaign.end is None or event_ms < campaign.end + HORIZON_MS
+        return bool(state.days) and event_ms < (max(state.days) + 1) * DAY_MS + HORIZON_MS
+
+    def _forget(self, campaign_id: str, state: _CampaignState) -> Forgotten:
+        self.paced.drop(campaign_id)
+        state.head.forgotten = True
+        self._flushing.changed(head_key(campaign_id))
+        return Forgotten(campaign_id)
+
+    def _set_terms(self, campaign_id: str, state: _CampaignState, event_ms: int) -> None:
+        paced, head = self.paced, state.head
+        row = paced.row(campaign_id)
+        day = day_of(self._zone(campaign_id), event_ms)
+        is_new = row is None
+        if row is None:
+            row = paced.add(campaign_id)
+            if head.forgotten:
+                head.forgotten = False
+                self._flushing.changed(head_key(campaign_id))
+        if (paced.day_start_ms[row], paced.day_end_ms[row]) != (day.start_ms, day.end_ms):
+            paced.begin_day(row, day, self._spent(campaign_id, day.start_ms, day.end_ms))
+        campaign, spent_before_micros = head.campaign, 0
+        if campaign is not None and campaign.lifetime_budget_micros is not None:
+            spent_before_micros = self._spent(campaign_id, campaign.start or 0, day.start_ms).spend_micros
+        terms = day_terms(campaign, day, spent_before_micros=spent_before_micros)
+        plan = terms.plan
+        if campaign is not None and campaign.curve is not None:
+            plan = curve_plan(paced.pacer, campaign.curve)
+        table = paced.pacer.terms
+        table.budget_micros[row], table.plan[row] = terms.budget_micros, plan
+        table.start_s[row], table.end_s[row] = terms.start_ms / 1_000, terms.end_ms / 1_000
+        table.least_multiplier[row], table.most_multiplier[row] = terms.least_multiplier, terms.most_multiplier
+        paced.why[row] = UNKNOWN if campaign is None else PAUSED if campaign.status == "paused" else BUDGETED
+        if is_new and self._begun:
+            recent = self.quarters(campaign_id, from_day=utc_day(event_ms) - 1)
+            show_recent(paced, row, recent, event_ms, seen_to_s(paced.pacer))
+
+    def _spent(self, campaign_id: str, start_ms: int, end_ms: int) -> PacedMeasures:
+        measures = NOTHING
+        for quarter_ms, of_quarter in self.quarters(campaign_id, from_day=utc_day(start_ms)):
+            if start_ms <= quarter_ms < end_ms:
+                measures += of_quarter
+        return measures
 
     def _zone(self, campaign_id: str) -> ZoneInfo:
         state = self._campaigns.get(campaign_id)
@@ -235,32 +395,59 @@ class Shard:
         assert local is not None, "campaigns with an unknown time zone are refused when they arrive"
         return local
 
-    def _head_row(self, campaign_id: str, state: _CampaignState) -> Write:
-        return Write(head_key(campaign_id), self._row(state.head))
+    # ---- rows -------------------------------------------------------------------------------------------------------
+
+    def _remember(self, event_ms: int) -> None:
+        """Has a part of what the law remembers written, so that all of it is every two minutes."""
+        number = -(-len(self.paced.ids) // _REMEMBERED_TOGETHER)
+        if not number:
+            return
+        if not self._remembered_to_ms:
+            self._remembered_to_ms = event_ms
+            for key in self._memory:
+                self._flushing.changed(key)  # those of a former owner
+        step_ms = _REMEMBER_MS // number
+        for _ in range(min(number, (event_ms - self._remembered_to_ms) // max(step_ms, 1))):
+            self._flushing.changed(memory_key(self._next_memory % number))
+            self._next_memory += 1
+            self._remembered_to_ms += step_ms
+
+    def _write(self, key: bytes) -> Write:
+        if is_memory_key(key):
+            return self._memory_row(key)
+        campaign_id, day = parse_key(key)
+        state = self._campaigns[campaign_id]
+        if day is None:
+            return Write(key, self._row(state.head))
+        kept = state.days.get(day)
+        return Write(key, None if kept is None else self._row(msgspec.Raw(kept.body)))
+
+    def _memory_row(self, key: bytes) -> Write:
+        number, ids = int(key[1:]), self.paced.ids
+        first = number * _REMEMBERED_TOGETHER
+        if first >= len(ids):
+            self._memory.pop(key, None)
+            return Write(key, None)
+        stop = min(first + _REMEMBERED_TOGETHER, len(ids))
+        pacer = self.paced.pacer
+        names = [campaign_id or "" for campaign_id in ids[first:stop]]
+        states = campaigns_memory(pacer, slice(first, stop))
+        return Write(
+            key,
+            self._row(Memory(self._version, names, WIDTH, states, None if number else learnt(pacer), self.anchor)),
+        )
 
     def _owner_row(self) -> Write:
         return Write(owner_key(epoch=self.epoch, owner=self._owner), self._row(None))
 
     def _row(self, body: object) -> bytes:
-        self._written_position = self.position
-        return encode_row(body, epoch=self.epoch, owner=self._owner, position=self.position)
+        self._written_position = self._flushing.durable
+        return encode_row(body, epoch=self.epoch, owner=self._owner, position=self._flushing.durable)
 
-
-def _spent(days: dict[int, bytes], day: LocalDay, event_ms: int) -> Spent:
-    measures, in_flight_micros = NOTHING, 0
-    for utc in range(utc_day(day.start_ms), utc_day(day.end_ms - 1) + 1):
-        if utc in days:
-            for index, of_quarter in _days.decode(days[utc]).quarters():
-                if day.start_ms <= utc * DAY_MS + index * QUARTER_MS < day.end_ms:
-                    measures += of_quarter
-    # A click is spend of the day it comes on, so impressions of yesterday's last quarters are in flight today.
-    first_ms = (event_ms - IN_FLIGHT_MS) // QUARTER_MS * QUARTER_MS
-    for quarter_ms in range(first_ms, event_ms + 1, QUARTER_MS):
-        if utc_day(quarter_ms) in days:
-            counters = _days.decode(days[utc_day(quarter_ms)])
-            in_flight_micros += counters.in_flight_micros(quarter_index(quarter_ms))
-    return Spent(measures, in_flight_micros)
+    def _anchored(self, anchor: Anchor | None) -> None:
+        if anchor is not None and (self.anchor is None or anchor.quarter > self.anchor.quarter):
+            self.anchor = anchor
 
 
 _heads: Final = msgspec.msgpack.Decoder(Head)
-_days: Final = msgspec.msgpack.Decoder(DayCounters)
+_memories: Final = msgspec.msgpack.Decoder(Memory)

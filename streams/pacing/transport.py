@@ -143,6 +143,8 @@ class Consumer(driver.Consumer):
         self.era = CLOSED
         # Incremented when a seek begins and when it has ended.
         self._seeks = 0
+        self._delivered: dict[TP, int] = {}
+        self._reached: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -159,6 +161,7 @@ class Consumer(driver.Consumer):
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
+        positions = self._positions()
         dropped: set[TP] = set()
         for tp, record in self.scheduler.iterate(records):
             wanted = active is None or tp in active or tp in self._buffered_partitions
@@ -166,13 +169,34 @@ class Consumer(driver.Consumer):
                 message = cast(EraMessage, EraMessage.from_message(self._to_message(tp, record), tp))
                 message.generation_id = self.app.consumer_generation_id
                 message.era = seeks
+                self._delivered[tp] = message.offset + 1
                 yield tp, message
             else:
                 dropped.add(tp)
+        if self._seeks == seeks and not dropped:
+            self._reached.update(positions)
         if dropped:
             # The error means that partitions have moved away meanwhile. Those that stay are sought after the move.
             with contextlib.suppress(aiokafka.errors.IllegalStateError):
                 await self._seek_again(dropped)
+
+    def reached(self, tp: TP, *, counted: int) -> int:
+        """The offset below which there is nothing left to count, when all below `counted` is.
+
+        It passes offsets without a record, such as the marker of the last transaction, which `counted` never does.
+        """
+        if counted < self._delivered.get(tp, counted):
+            return counted
+        return max(counted, self._reached.get(tp, counted))
+
+    def _positions(self) -> dict[TP, int]:
+        """Where the consumer goes on, behind all records that it has handed out."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return {}
+        states = {TP(tp.topic, tp.partition): assignment.state_value(tp) for tp in assignment.tps}
+        return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Offsets without a record, such as those of transactions' markers: from the first, up to but not including the
@@ -186,6 +210,7 @@ class Consumer(driver.Consumer):
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Seeks. Records that were fetched before are not delivered any more."""
         self._seeks += 1
+        self._delivered, self._reached = {}, {}
         try:
             await super().seek_wait(partitions)
         finally:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 from streams.pacing.app import PacingApp
-from streams.pacing.view import CampaignView, WorkerView
+from streams.pacing.view import CampaignView, Summary, WorkerView
 
 # The loop answers between two steps, which take milliseconds, some tenths of a second on a busy machine. A probe or a
 # scrape waits no longer than this.
@@ -32,6 +32,11 @@ class Views:
         """All campaigns; None when the loop does not answer within 5 s or has ended."""
         view: WorkerView | None = self._ask(self._app.view)
         return view
+
+    def summary(self) -> Summary | None:
+        """What metrics say of all; None when the loop does not answer within 5 s or has ended."""
+        found: Summary | None = self._ask(self._app.summary)
+        return found
 
     def campaign(self, campaign_id: str) -> Found | None:
         """One campaign; None when the loop does not answer within 5 s or has ended."""

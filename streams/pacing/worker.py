@@ -13,6 +13,7 @@ from faust.exceptions import ConsumerNotStarted, ProducerSendError
 from schemas.errors import ClickfoldError, Transient
 from streams.kafka.topic_watch import TopicWatch
 from streams.pacing.app import PacingApp
+from streams.pacing.join_progress import JoinProgress
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.views import Views
 
@@ -31,6 +32,7 @@ def run(
     progress: PacingProgress,
     beat: Callable[[], None],
     watch: TopicWatch,
+    join: JoinProgress,
 ) -> None:
     """Works until `stopped` says so, then counts and decides on what was received, and leaves.
 
@@ -40,7 +42,7 @@ def run(
     """
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(_serve(settings, partitions, stopped, progress, beat, watch))
+        loop.run_until_complete(_serve(settings, partitions, stopped, progress, beat, watch, join))
     finally:
         progress.ready = False
         _close(loop)
@@ -53,8 +55,9 @@ async def _serve(
     progress: PacingProgress,
     beat: Callable[[], None],
     watch: TopicWatch,
+    join: JoinProgress,
 ) -> None:
-    worker = PacingApp(settings, partitions=partitions, progress=progress, beat=beat, watch=watch)
+    worker = PacingApp(settings, partitions=partitions, progress=progress, beat=beat, watch=watch, join=join)
     app = worker.app
     # Not through faust.Worker: it would set up logging, change folder and title of the process, and exit it.
     app.in_worker = True
@@ -93,7 +96,7 @@ async def _serve(
     watch.check()
     if app.crash_reason is None:
         return
-    if not isinstance(app.crash_reason, _KAFKA_FAULTS):
+    if not isinstance(app.crash_reason, (*_KAFKA_FAULTS, Transient)):
         raise app.crash_reason
     if not ended:
         # Its threads still run: only a new process can go on.

@@ -22,7 +22,7 @@ from streams.learn.fold import LearnFold
 from streams.sink.settings import Progress
 
 if TYPE_CHECKING:
-    from streams.pacing.view import WorkerView
+    from streams.pacing.view import Summary
     from streams.serve.progress import Serving
 
 PREFIX: Final = "clickfold_"
@@ -114,12 +114,21 @@ CATALOGUE: Final = {
             "Wall clock less event time of the newest total.",
         ),
         _counter("pace", "campaign_records", "records", "Records of ads.campaigns judged.", "fate"),
-        _gauge("pace", "pacing_campaigns", "campaigns", "Campaigns paced."),
+        _gauge("pace", "pacing_counted_lag_seconds", "seconds", "How far what is counted is behind; absent: unknown."),
+        _gauge("pace", "pacing_campaigns", "campaigns", "Campaigns paced.", "state"),
         _gauge("pace", "pacing_next_offset", "offset", "Next offset of campaign_totals.", "partition"),
         _counter("pace", "pacing_passed_over", "records", "Records that changed no count.", "reason"),
-        _gauge("pace", "pacing_admit", "", "Share of auctions to enter, 0 to 1.", "campaign"),
-        _gauge("pace", "pacing_spend", "currency units", "Spent today, currency units.", "campaign"),
-        _gauge("pace", "pacing_plan", "currency units", "Planned by now, currency units.", "campaign"),
+        _gauge("pace", "pacing_admit", "", "Percentiles of the share of auctions to enter, 0 to 1.", "percentile"),
+        _gauge("pace", "pacing_spend", "currency units", "Spent today by all campaigns, currencies added up."),
+        _gauge("pace", "pacing_plan", "currency units", "Planned by now for all campaigns."),
+        _gauge("pace", "pacing_rows_waiting", "rows", "Rows of state not yet in the changelog."),
+        _gauge(
+            "pace",
+            "pacing_off_plan",
+            "",
+            "Spend less plan over budget, of the twenty campaigns furthest from their plans.",
+            "campaign",
+        ),
         _counter("sink", "sink_rows", "rows", "Rows acknowledged by ClickHouse.", "table"),
         _counter("sink", "sink_rejected", "records", "Records set aside as dead letters.", "reason"),
         _counter("sink", "sink_inserts", "inserts", "Inserts acknowledged."),
@@ -167,6 +176,8 @@ LABELS: Final = {
     "reason": "of `sink_rejected`: as in `ads.rejects`; of `pacing_passed_over`: undecodable, wrong_key, "
     "unknown_timezone, off_grid, expired or folded; of `model_held`: not_finite, weights, calibration or frozen",
     "campaign": "campaign id",
+    "state": "state of the last decision, as in `ads.pacing`",
+    "percentile": "10, 50 or 90, of the campaigns with a budget",
     "table": "ClickHouse table",
     "error": "ClickHouse's name of the error, or what failed before it could answer",
     "stage": "read, decode or insert",
@@ -272,25 +283,30 @@ def ingest_metrics(counts: Mapping[str, Mapping[str, int]], *, waiting: bool) ->
             yield sample("ingest_records", fates.get(fate, 0), fate=fate, source=source)
 
 
-def pace_metrics(recoveries: int, judged: Mapping[str, int], view: WorkerView | None) -> Iterator[Metric]:
-    """How often work began again, what the gate judged, and what the last view of the worker says; None before it."""
+def pace_metrics(recoveries: int, judged: Mapping[str, int], view: Summary | None) -> Iterator[Metric]:
+    """What the gate has judged, and the last summary of the campaigns; only the former before there is one."""
     yield sample("recoveries", recoveries)
-    for fate, records in dict(judged).items():
+    for fate, records in sorted(dict(judged).items()):
         yield sample("campaign_records", records, fate=fate)
     if view is None:
         return
     if view.event_lag_ms is not None:
         yield sample("pacing_event_lag_seconds", view.event_lag_ms / 1e3)
-    yield sample("pacing_campaigns", len(view.campaigns))
+    if view.counted_behind_ms is not None:
+        yield sample("pacing_counted_lag_seconds", view.counted_behind_ms / 1e3)
+    for state, campaigns in view.states.items():
+        yield sample("pacing_campaigns", campaigns, state=state)
     for partition, offset in view.next_offsets.items():
         yield sample("pacing_next_offset", offset, partition=partition)
     for reason, records in view.passed_over.items():
         yield sample("pacing_passed_over", records, reason=reason)
-    for campaign, decision in view.campaigns.items():
-        if decision is not None:
-            yield sample("pacing_admit", decision.admit, campaign=campaign)
-            yield sample("pacing_spend", decision.spend_micros / 1e6, campaign=campaign)
-            yield sample("pacing_plan", decision.plan_micros / 1e6, campaign=campaign)
+    for percentile, share in view.admit.items():
+        yield sample("pacing_admit", share, percentile=percentile)
+    yield sample("pacing_spend", view.spend_micros / 1e6)
+    yield sample("pacing_plan", view.plan_micros / 1e6)
+    yield sample("pacing_rows_waiting", view.rows_waiting)
+    for campaign, away in view.furthest:
+        yield sample("pacing_off_plan", away, campaign=campaign)
 
 
 def sink_metrics(progress: Progress) -> Iterator[Metric]:

@@ -29,7 +29,7 @@ from streams.worker.observe import Answer, Collected, Health, Page, require_free
 from streams.worker.slot_folder import held_slot
 
 if TYPE_CHECKING:
-    from streams.pacing.view import WorkerView
+    from streams.pacing.view import Summary
 
 # `trim` takes 6 to 22 ms each time.
 _TRIM_EVERY_S: Final = 10.0
@@ -168,12 +168,13 @@ class PacingWorker:
         self._progress = PacingProgress()
         self._judged = Counter[str]()
         self._tries = self._ticks_before = 0
-        self._view: WorkerView | None = None
+        self._summary: Summary | None = None
         Folder(settings.data_dir).close()
         require_free_port("--web-port", settings.web_host, settings.web_port)
 
     def work(self, signals: Signals, log: Log) -> None:
         """Judges campaigns, counts and decides until a signal."""
+        from streams.pacing.join_progress import JoinProgress
         from streams.pacing.topics import prepare_topics
         from streams.pacing.worker import run  # Faust takes a second to import
         from streams.worker.gate import Gate
@@ -193,13 +194,14 @@ class PacingWorker:
         # Before a record is judged.
         partitions = prepare_topics(settings)
         gate = Gate(settings, partitions, self._judged, warn, beat=self._gating, meanwhile=self._counting)
-        with self._held(log), watch, gate:
+        join = JoinProgress(settings.cluster, lambda text: log.warning("join progress", text=text))
+        with self._held(log), watch, join, gate:
             log.info("started")
 
             def stopped() -> bool:
                 return signals.stop.is_set() or gate.failed()
 
-            run(settings, partitions, stopped, self._progress, self._counting, watch)
+            run(settings, partitions, stopped, self._progress, self._counting, watch, join)
             log.info("stopped", ticks=self._progress.ticks)
 
     def _held(self, log: Log) -> AbstractContextManager[None]:
@@ -224,11 +226,11 @@ class PacingWorker:
         return self._progress.ready and answered_s < self._settings.session_timeout_s
 
     def metrics(self) -> Iterator[Metric]:
-        """What was counted since the process began, and the last view of its campaigns."""
+        """What was counted since the process began, and the last summary of its campaigns."""
         views = self._progress.views  # replaced by another thread
         if views is not None:
-            self._view = views.worker() or self._view
-        return pace_metrics(self._progress.recoveries, self._judged, self._view)
+            self._summary = views.summary() or self._summary
+        return pace_metrics(self._progress.recoveries, self._judged, self._summary)
 
     def web(self, health: Health, collected: Collected) -> AbstractContextManager[None]:
         """Serves `/pacing` with all campaigns of this worker, and `/pacing/{campaign_id}` with the days of one."""

@@ -106,16 +106,17 @@ run_worker(
 """
 # Kafka refuses one record in the midst of counting.
 REFUSED_ONCE = """
-import aiokafka
-from aiokafka.errors import KafkaTimeoutError
-sent, send = 0, aiokafka.AIOKafkaProducer.send
-async def refused_once(*args, **more):
+from schemas.errors import Transient
+from streams.pacing.outbox import Outbox
+sent, send = 0, Outbox._send
+def refused_once(outbox, topic, records):
     global sent
-    sent += 1
-    if sent == 20:
-        raise KafkaTimeoutError()
-    return await send(*args, **more)
-aiokafka.AIOKafkaProducer.send = refused_once
+    before, sent = sent, sent + len(records)
+    if before < 20 <= sent:
+        send(outbox, topic, records[: 20 - before])
+        raise Transient("Kafka did not take a record")
+    send(outbox, topic, records)
+Outbox._send = refused_once
 """
 # After a crash the thread of the consumer has ended before the consumer is stopped, as on a busy machine.
 THREAD_ENDS_FIRST = """
@@ -448,3 +449,16 @@ def test_committed_offsets_follow_the_records_though_each_is_a_transaction_of_it
             equals=wanted,
             what="the commit of the last record",
         )
+
+
+def test_campaigns_are_decided_on_before_there_is_any_total(
+    broker: Broker, topic_prefix: str, start: Start, send: Callable[[str, Iterable[Any]], None]
+) -> None:
+    send("campaigns", [replace(CAMPAIGNS[0], daily_budget_micros=10**9)])
+    worker = start()
+    eventually(lambda: (worker.get("/pacing")["campaigns"].get("c0") or {}).get("admit", 0) > 0)
+    worker.stop()
+    [*_, last] = decisions(broker, f"{topic_prefix}pacing")["c0"]
+    # Nothing was sent, so nothing is left to count.
+    assert last.state != "blind"
+    assert last.event_ms - last.counted_to_ms < 60_000

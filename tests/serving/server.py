@@ -59,6 +59,14 @@ def decision(campaign_id: str, version: int = 1, admit: float = 0.5) -> PacingDe
         plan_micros=46_290_000,
         impressions=41_000,
         clicks=312,
+        bid_multiplier=0.9,
+        allowance_micros=90_000,
+        valid_until_ms=T0 + 180_000,
+        safe_admit=admit / 2,
+        click_rate=0.01,
+        counted_to_ms=T0 - 1_000,
+        in_flight_micros=350_000,
+        reason="on plan",
     )
 
 

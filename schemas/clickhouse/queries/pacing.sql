@@ -6,7 +6,9 @@ SELECT
     campaign_id,
     state,
     round(admit, 4) AS admit,
+    round(bid_multiplier, 4) AS bid_multiplier,
     spend_micros,
+    in_flight_micros,
     plan_micros,
     budget_micros,
     spend_micros - plan_micros AS over_plan_micros,
@@ -14,7 +16,8 @@ SELECT
     impressions,
     clicks,
     day_start,
-    event_time
+    event_time,
+    reason
 FROM pacing
 WHERE {campaign:String} = '' OR campaign_id = {campaign:String}
 ORDER BY abs(over_plan_micros) DESC, campaign_id

@@ -17,7 +17,8 @@ SELECT
     if(budget_micros = 0, NULL, round(100 * spend_micros / budget_micros, 2)) AS spend_percent,
     if(budget_micros = 0, NULL, round(100 * plan_micros / budget_micros, 2)) AS plan_percent,
     round(last.4, 4) AS admit,
-    last.5 AS state
+    last.5 AS state,
+    round(last.6, 4) AS bid_multiplier
 FROM
 (
     WITH greatest({step_minutes:UInt32}, 1) AS every
@@ -25,7 +26,7 @@ FROM
         campaign_id,
         day_start,
         toDateTime(day_start, 'UTC') + toIntervalMinute(intDiv(dateDiff('minute', day_start, event_time), every) * every) AS step,
-        argMax((spend_micros, plan_micros, budget_micros, admit, state), event_time) AS last
+        argMax((spend_micros, plan_micros, budget_micros, admit, state, bid_multiplier), event_time) AS last
     FROM pacing_minutes
     WHERE minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')}
         AND ({campaign:String} = '' OR campaign_id = {campaign:String})

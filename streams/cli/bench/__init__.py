@@ -35,6 +35,10 @@ COMMANDS = {
         "streams.cli.bench.latency:latency",
         "Time a click from the moment it is due to its outcome, its row, the learner and the pacing decision.",
     ),
+    "pace": Lazy(
+        "streams.cli.bench.pace:pace",
+        "Pace many campaigns with one worker: time to a decision, CPU of each, memory, and a restart after a kill.",
+    ),
     "growth": Lazy(
         "streams.cli.bench.growth:growth",
         "Measure speed and memory of the join as state, partitions, sizes, clicks, keys and duplicates grow.",

@@ -130,7 +130,7 @@ def demo(
         signal.signal(number, signal.default_int_handler)
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness]
     join_options += ["--negative-rate", str(negative_rate), "--jump", f"{bounds.jump_ms}ms", "--idle", _NEVER_IDLE]
-    worker_options = {"join": join_options, "learn": ["--grace", _GRACE]}
+    worker_options = {"join": join_options, "learn": ["--grace", _GRACE], "pace": ["--window", window]}
     with (
         tempfile.TemporaryDirectory(prefix="clickfold-demo-", ignore_cleanup_errors=True) as folder,
         ExitStack() as cleanup,

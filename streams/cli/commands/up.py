@@ -68,7 +68,7 @@ def up(
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
     if extra_dimensions is not None:
         join_options += ["--extra-dimensions", _path("--extra-dimensions", extra_dimensions)]
-    worker_options = {"join": join_options}
+    worker_options = {"join": join_options, "pace": ["--window", window]}
     sources = _sources(source or ())
     if sources:
         worker_options[INGEST] = [word for topic, name in sources.items() for word in ("--source", f"{topic}={name}")]

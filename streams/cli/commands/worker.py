@@ -183,6 +183,9 @@ def pace(
         int, typer.Option(min=1, max=65_535, help="Port of the JSON view /pacing, /metrics, /livez and /readyz.")
     ] = 6066,
     slot: options.Slot = "0",
+    window: Annotated[
+        str, typer.Option(help="Attribution window of the join: so long clicks on what was shown may be charged.")
+    ] = "30m",
     compression: options.Compression = None,
     metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
@@ -201,6 +204,7 @@ def pace(
         web_host=web_host,
         web_port=web_port,
         slot=slot,
+        window_s=options.duration_ms("--window", window) // 1_000,
     )
     worker = PacingWorker(settings)
     run_worker(worker, cluster, metrics_host=metrics_host, metrics_port=metrics_port, web=worker.web)

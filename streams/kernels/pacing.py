@@ -1,0 +1,472 @@
+"""The pacing law's loops over all campaigns of a partition. `streams.pacing.law` holds the law in words and its arrays.
+
+Rows are campaigns. Times are seconds since 1970, UTC; amounts micros. A *full second* is a second in which a campaign
+enters every auction at its whole bid; traffic of mean density makes its expected spend `rate` in each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.compiled import inlined, kernel, read, written
+
+Floats = npt.NDArray[np.float64]
+Float32s = npt.NDArray[np.float32]
+
+# Terms of a campaign.
+BUDGET, START, END, PLAN, LEAST_MULTIPLIER, MOST_MULTIPLIER, IS_LAST = range(7)
+TERMS = 7
+EVEN, FLAT, ASAP, FIRST_CURVE = range(4)  # FIRST_CURVE + n is the curve with number n
+CURVE_PARTS = 96
+# What totals say of it: of the period by click time; then by impression time, since any moment.
+SPEND, CLICKS, IMPRESSIONS, EXPECTED_CLICKS, EXPECTED_SPEND = range(5)
+SEEN = 5
+QUARTERS_KEPT = 16
+# What is known of it. FULL: full seconds by dead reckoning, now and at the last totals; FAST and SLOW: value and full
+# seconds that fade; QUARTER: of this quarter-hour; AHEAD: the time of the plan after it; DUE and CAME: clicks; SEEN: of
+# the last totals; SENT: what was told; GRANT, SHOWN, RESERVED: leases.
+FULL_NOW, FULL_SEEN, FAST_VALUE, FAST_FULL, SLOW_VALUE, SLOW_FULL, QUARTER_VALUE, QUARTER_FULL = range(8)
+KAPPA, ADMITTED, MULTIPLIER, PRICE_GUESS, LEVEL, AHEAD, PLANNED_FROM, PLANNED_SPEND = range(8, 16)
+DUE_CLICKS, CAME_CLICKS, SEEN_IMPRESSIONS, SEEN_CLICKS, SEEN_SPEND, SENT, SENT_MULTIPLIER, SENT_S = range(16, 24)
+ELASTICITY, SENT_BEFORE, WANTED, PLANNED_AHEAD, GRANT, SHOWN, RESERVED, RESERVED_BEFORE = range(24, 32)
+RESERVED_S, PRICE_SQUARE, BILLED = range(32, 35)
+STATE = 35
+# What is decided.
+ADMIT, BID_MULTIPLIER, ALLOWANCE, SAFE_ADMIT, IN_FLIGHT, UNSEEN, REASON, PLANNED, TOLD = range(9)
+DECIDED = 9
+# Why; `streams.pacing.law.reasons` has the words.
+BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, NO_BUDGET = range(9)
+# Numbers that a call is given.
+NOW, BEFORE, SEEN_TO, SEEN_BEFORE, WINDOW, POOLED_RATE, FULL_TICKS = range(7)
+Z, EARLY, EARLY_CLICKS, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK = range(10)
+DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER = range(10, 16)
+LAW = 16
+TICKS_KEPT = 16
+_QUARTER, _MINUTE, _NEVER = 900.0, 60.0, 1e12
+
+
+@inlined
+def _landed(landing: Any, age: float) -> float:
+    """The share of clicks that have come by an age; it is 1 from the end of the window on."""
+    if age <= 0.0:
+        return 0.0
+    return landing[min(np.int64(age), len(landing) - 1)]  # type: ignore[no-any-return]
+
+
+@inlined
+def _density(pooled: Any, relative: Any, row: int, t: float) -> float:
+    """Traffic at a time against its mean: that of all campaigns by day of week, times the campaign's by quarter."""
+    quarter = np.int64(t // _QUARTER)
+    # 1970 began on a Thursday; the week here begins there too.
+    return pooled[quarter % 672] * relative[row, quarter % 96]  # type: ignore[no-any-return]
+
+
+@inlined
+def _wanted(terms: Any, curves: Any, pooled: Any, relative: Any, row: int, t: float) -> float:
+    """The plan's share of spend a second, up to a factor that is the same all the time."""
+    plan = np.int64(terms[row, PLAN])
+    if plan == FLAT:
+        return 1.0
+    if plan >= FIRST_CURVE:
+        part = np.int64((t - terms[row, START]) / (terms[row, END] - terms[row, START]) * CURVE_PARTS)
+        return curves[plan - FIRST_CURVE, max(0, min(part, CURVE_PARTS - 1))]  # type: ignore[no-any-return]
+    return _density(pooled, relative, row, t)
+
+
+@kernel(read("f8"), read("f8", 2), read("f8", 2), read("f8"), read("f4", 2), read("f8"), written("f8", 2), floats=True)
+def look_ahead(
+    now: Floats,
+    terms: Floats,
+    curves: Floats,
+    pooled: Floats,
+    relative: Float32s,
+    landing: Floats,
+    state: Floats,
+) -> None:
+    """What the plan has left after this quarter-hour, in seconds of the plan; each by the share of clicks in time.
+
+    The impressions of a quarter cost within the period only what of their clicks comes before its end.
+    """
+    if len(now) < 1 or len(state) < len(terms) or len(relative) < len(terms) or len(pooled) < 672:
+        raise IndexError("an array is shorter than the campaigns are many")
+    if terms.shape[1] < TERMS or state.shape[1] < STATE or curves.shape[1] < CURVE_PARTS or relative.shape[1] < 96:
+        raise IndexError("an array has too few columns")
+    for row in range(len(terms)):
+        end = terms[row, END]
+        billed_until = end + terms[row, IS_LAST] * _NEVER
+        ahead = 0.0
+        start = max(now[0] // _QUARTER * _QUARTER + _QUARTER, terms[row, START] // _QUARTER * _QUARTER)
+        while start < end:
+            low, high = max(start, terms[row, START]), min(start + _QUARTER, end)
+            share = _wanted(terms, curves, pooled, relative, row, start)
+            if high > low and share > 0.0:
+                ahead += share * (high - low) * _landed(landing, billed_until - (low + high) / 2)
+            start += _QUARTER
+        state[row, AHEAD] = ahead
+
+
+@kernel(
+    *(read("f8"), read("f8"), read("f8", 2), read("f8", 2), read("f8", 2), read("f8"), read("f4", 2), read("f8")),
+    *(written("f8", 2), written("f8", 2), written("f4", 2), written("f4", 2), written("f8", 2)),
+    floats=True,
+)
+def decide(
+    clock: Floats,
+    law: Floats,
+    terms: Floats,
+    seen: Floats,
+    curves: Floats,
+    pooled: Floats,
+    relative: Float32s,
+    landing: Floats,
+    state: Floats,
+    full_ticks: Floats,
+    clicks_by_minute: Float32s,
+    spend_by_minute: Float32s,
+    decided: Floats,
+) -> int:
+    """Counts what the totals say, and decides for every campaign. Returns how many decisions are to be told.
+
+    `streams.pacing.law` has the law in words.
+    """
+    if len(clock) <= FULL_TICKS or len(law) < LAW or len(pooled) < 672 or len(full_ticks) < TICKS_KEPT:
+        raise IndexError("an array of settings is too short")
+    rows = len(terms)
+    if (
+        min(len(seen), len(relative), len(state), len(decided), full_ticks.shape[1]) < rows
+        or min(len(clicks_by_minute), len(spend_by_minute)) < rows
+        or terms.shape[1] < TERMS
+        or seen.shape[1] < SEEN
+        or state.shape[1] < STATE
+        or decided.shape[1] < DECIDED
+        or relative.shape[1] < 96
+        or curves.shape[1] < CURVE_PARTS
+        or clicks_by_minute.shape[1] != spend_by_minute.shape[1]
+    ):
+        raise IndexError("an array is shorter than the campaigns are many, or has too few columns")
+    now, before, seen_to, seen_before = clock[NOW], clock[BEFORE], clock[SEEN_TO], clock[SEEN_BEFORE]
+    minutes = clicks_by_minute.shape[1]
+    passed = max(now - before, 0.0)
+    fresh = seen_to > seen_before
+    blind_s = now - seen_to
+    # The oldest minute whose clicks can still come.
+    newest_minute = np.int64(seen_to // _MINUTE)
+    oldest_minute = newest_minute - min(minutes - 2, np.int64(clock[WINDOW] // _MINUTE) + 1)
+    tick = np.int64(clock[FULL_TICKS]) % TICKS_KEPT
+    first_fresh = np.int64(seen_before // _MINUTE)
+    if fresh and newest_minute - first_fresh > minutes - 2:
+        first_fresh = newest_minute - minutes + 2
+    count = 0
+    for row in range(rows):
+        # -- dead reckoning: full seconds that the decisions in force were good for, times the traffic expected in them
+        density = _density(pooled, relative, row, now - passed / 2)
+        in_force = max(state[row, SENT_BEFORE], 0.0)
+        full = state[row, FULL_NOW] + in_force * density * passed
+        state[row, FULL_NOW] = full
+        state[row, SENT_BEFORE] = state[row, SENT] * state[row, SENT_MULTIPLIER] ** state[row, ELASTICITY]
+        full_ticks[tick, row] = full
+        if fresh:
+            # How many of them the totals show: known for the last ticks, else between what is known.
+            back = (now - seen_to) / max(passed, 1e-9)
+            steps = np.int64(back)
+            if passed > 0.0 and steps < TICKS_KEPT - 2 and now - seen_to < 60.0:
+                later = full_ticks[(tick + TICKS_KEPT - steps) % TICKS_KEPT, row]
+                earlier = full_ticks[(tick + TICKS_KEPT - steps - 1) % TICKS_KEPT, row]
+                at_seen = later - (later - earlier) * (back - steps)
+            else:
+                share = (seen_to - seen_before) / max(now - seen_before, 1e-9)
+                at_seen = state[row, FULL_SEEN] + (full - state[row, FULL_SEEN]) * share
+            at_seen = max(at_seen, state[row, FULL_SEEN])
+            full_shown = at_seen - state[row, FULL_SEEN]
+            state[row, FULL_SEEN] = at_seen
+            impressions = seen[row, IMPRESSIONS] - state[row, SEEN_IMPRESSIONS]
+            clicks = seen[row, EXPECTED_CLICKS] - state[row, SEEN_CLICKS]
+            spend = seen[row, EXPECTED_SPEND] - state[row, SEEN_SPEND]
+            if impressions < 0.0 or clicks < 0.0 or spend < 0.0:
+                impressions, clicks, spend = 0.0, 0.0, 0.0  # its counters began anew
+            state[row, SEEN_IMPRESSIONS] = seen[row, IMPRESSIONS]
+            state[row, SEEN_CLICKS], state[row, SEEN_SPEND] = seen[row, EXPECTED_CLICKS], seen[row, EXPECTED_SPEND]
+            if impressions > 0.0 and clicks <= 0.0:
+                # Without predictions: the campaign's own rate, kept as calibration of the pooled one.
+                if seen[row, CLICKS] >= 1.0 and seen[row, SPEND] > 0.0:
+                    state[row, PRICE_GUESS] = seen[row, SPEND] / seen[row, CLICKS]
+                clicks = impressions * clock[POOLED_RATE]
+                spend = clicks * state[row, PRICE_GUESS]
+            for minute in range(np.int64(seen_before // _MINUTE) + 1, newest_minute + 1):
+                if minute > newest_minute - minutes:
+                    clicks_by_minute[row, minute % minutes] = 0.0
+                    spend_by_minute[row, minute % minutes] = 0.0
+            if spend > 0.0:
+                state[row, SHOWN] += spend
+                long = seen_to - max(seen_before, first_fresh * _MINUTE)
+                if seen_to - seen_before > 45.0:
+                    # After a gap it is not known when they were shown. What may still come of them is what was shown
+                    # and in flight less what was billed, as if shown just now; the rest has come.
+                    billed_since = max(seen[row, SPEND] - state[row, BILLED], 0.0) / state[row, KAPPA]
+                    coming = spend - max(billed_since - decided[row, IN_FLIGHT] / state[row, KAPPA], 0.0)
+                    share = max(coming, 0.0) / spend
+                    clicks_by_minute[row, newest_minute % minutes] += np.float32(clicks * share)
+                    spend_by_minute[row, newest_minute % minutes] += np.float32(spend * share)
+                    first_here = newest_minute + 1
+                else:
+                    first_here = first_fresh
+                for minute in range(first_here, newest_minute + 1):
+                    low = max(minute * _MINUTE, seen_before)
+                    share = max(min((minute + 1) * _MINUTE, seen_to) - low, 0.0) / max(long, 1e-9)
+                    clicks_by_minute[row, minute % minutes] += np.float32(clicks * share)
+                    spend_by_minute[row, minute % minutes] += np.float32(spend * share)
+                state[row, DUE_CLICKS] += clicks
+                if clicks > 0.0 and state[row, SEEN_CLICKS] > 0.0:
+                    guess = spend / clicks
+                    weight = min(clicks * 2.0, 0.5)
+                    if state[row, PRICE_GUESS] <= 0.0 or state[row, SLOW_VALUE] <= 0.0:
+                        weight = 1.0
+                    state[row, PRICE_GUESS] += weight * (guess - state[row, PRICE_GUESS])
+                    weight = min(clicks * 0.5, 0.5) if state[row, PRICE_SQUARE] > 0.0 else 1.0
+                    state[row, PRICE_SQUARE] += weight * (guess * guess - state[row, PRICE_SQUARE])
+            state[row, BILLED] = seen[row, SPEND]
+            if full_shown > 0.0:
+                # Forgets by full seconds, so that a campaign that enters few auctions is measured as long as it needs.
+                fade = min(np.exp(-full_shown / 600.0), np.exp(-(seen_to - seen_before) / 3600.0))
+                state[row, FAST_VALUE] = state[row, FAST_VALUE] * fade + spend
+                state[row, FAST_FULL] = state[row, FAST_FULL] * fade + full_shown
+                fade = min(np.exp(-full_shown / 5400.0), np.exp(-(seen_to - seen_before) / 43200.0))
+                state[row, SLOW_VALUE] = state[row, SLOW_VALUE] * fade + spend
+                state[row, SLOW_FULL] = state[row, SLOW_FULL] * fade + full_shown
+                state[row, QUARTER_VALUE] += spend
+                state[row, QUARTER_FULL] += full_shown / max(density, 1e-6)
+        # -- expected spend a full second
+        kappa = state[row, KAPPA]
+        slow = (state[row, SLOW_VALUE] + state[row, LEVEL] * 60.0) / (state[row, SLOW_FULL] + 60.0)
+        fast = (state[row, FAST_VALUE] + slow * 60.0) / (state[row, FAST_FULL] + 60.0)
+        rate = min(max(fast, slow * 0.2), slow * 20.0) * kappa
+        # -- in flight: of what was shown, what is to be billed before the period ends
+        start, end, budget = terms[row, START], terms[row, END], terms[row, BUDGET]
+        billed_until = end + terms[row, IS_LAST] * _NEVER  # clicks after it are of the next period's budget
+        flight = 0.0
+        for minute in range(oldest_minute, newest_minute + 1):
+            value = spend_by_minute[row, minute % minutes]
+            if value > 0.0:
+                middle = minute * _MINUTE + 30.0
+                share = _landed(landing, billed_until - middle) - _landed(landing, seen_to - middle)
+                if share > 0.0:
+                    flight += value * share
+        flight *= kappa
+        unseen = rate * max(full - state[row, FULL_SEEN], 0.0) * _landed(landing, billed_until - now)
+        expected = flight + unseen
+        billed, clicks = seen[row, SPEND], seen[row, CLICKS]
+        price = (billed + 3.0 * max(state[row, PRICE_GUESS], 0.0)) / (clicks + 3.0)
+        if state[row, PRICE_GUESS] <= 0.0 and clicks > 0.0:
+            price = billed / clicks
+        left = budget - billed - expected
+        # -- what may be wanted: by the plan
+        here = _density(pooled, relative, row, now)
+        multiplied = state[row, MULTIPLIER] ** state[row, ELASTICITY]
+        speed = max(rate * multiplied * here, 1e-12)  # expected spend a second at full admission, now
+        reason = BY_PLAN
+        raw = 0.0
+        plan = np.int64(terms[row, PLAN])
+        planned = budget
+        if now < start:
+            reason = NOT_BEGUN
+            planned = 0.0
+        elif now >= end:
+            reason = ENDED
+        else:
+            plan_now = _wanted(terms, curves, pooled, relative, row, now)
+            until = min(end, (now // _QUARTER + 1.0) * _QUARTER)
+            rest = state[row, AHEAD] + plan_now * (until - now) * max(
+                _landed(landing, billed_until - (now + until) / 2), 0.02
+            )
+            begins = state[row, PLANNED_FROM] <= 0.0
+            if begins:
+                # The plan begins here: at the start of the period, or where budget or plan changed.
+                state[row, PLANNED_FROM], state[row, PLANNED_AHEAD] = now, max(rest, 1e-9)
+                state[row, PLANNED_SPEND] = billed + expected if billed + expected < budget else budget
+            done = 1.0 - min(rest / state[row, PLANNED_AHEAD], 1.0)
+            planned = state[row, PLANNED_SPEND] + (budget - state[row, PLANNED_SPEND]) * done
+            if plan == ASAP:
+                raw = 1.0 if left > 0.0 else 0.0
+                planned = budget
+            else:
+                # It is done a little before the period ends: then what is in flight comes, and what chance left over is
+                # spent click by click. Small budgets need more time for that: there a click is a larger part.
+                early = min(law[EARLY] + law[EARLY_CLICKS] * price / max(budget, 1.0), 0.15) * state[row, PLANNED_AHEAD]
+                wanted_speed = left * plan_now / max(rest - early, plan_now * 240.0, 1e-12)
+                raw = wanted_speed / speed
+                if begins and state[row, SLOW_FULL] > 600.0 and law[HOLDS_MULTIPLIER] <= 0.0:
+                    # What is wanted jumps here, and the multiplier with it, as far as is known what it does.
+                    jump = min(max(raw / law[SETPOINT], 0.1), 10.0) ** (1.0 / state[row, ELASTICITY])
+                    if jump > 1.25 or jump < 0.8:
+                        before_ = state[row, MULTIPLIER]
+                        after = min(max(before_ * jump, terms[row, LEAST_MULTIPLIER]), terms[row, MOST_MULTIPLIER])
+                        state[row, MULTIPLIER] = after
+                        raw /= (after / before_) ** state[row, ELASTICITY]
+                        speed *= (after / before_) ** state[row, ELASTICITY]
+        want = min(max(raw, 0.0), 1.0)
+        if reason == BY_PLAN and want >= 1.0:
+            reason = ALL_ADMITTED
+        # -- and by the cap: what is expected, and chance, must fit into the budget
+        error = law[ERROR] * unseen if blind_s > law[BLIND_S] else 0.0
+        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price);
+        # what is expected is as wrong as calibration, which so many clicks have told.
+        spread = 1.0
+        if state[row, PRICE_GUESS] > 0.0:
+            spread = min(max(state[row, PRICE_SQUARE] / state[row, PRICE_GUESS] ** 2, 1.0), 3.0)
+        told_by = 20.0 + state[row, CAME_CLICKS]
+        variance = price * spread * expected + expected * expected / told_by + error * error
+        chance = law[Z] * np.sqrt(max(variance, 0.0))
+        room = left - chance + law[SLACK] * price
+        if now >= start and now < end:
+            most = max(room, 0.0) / max(speed * 15.0, 1e-12)
+            if most < want:
+                want = most
+                reason = BLIND if blind_s > law[BLIND_S] else CHANCE
+            if billed >= budget:
+                want, reason = 0.0, SPENT
+            elif left <= law[LEFT_OVER] * price:
+                want, reason = 0.0, IN_FLIGHT_FULL
+            if budget <= 0.0:
+                reason = NO_BUDGET
+        else:
+            want = 0.0
+        if plan != ASAP:
+            admitted = state[row, ADMITTED]
+            # Slowly up, as long as it is not known what that costs.
+            growth_s = 20.0 if raw > 0.5 and state[row, SLOW_FULL] > 600.0 else 100.0
+            up = admitted + max(admitted, 0.02) * passed / growth_s + 0.0002 * passed
+            want = min(want, up)
+        state[row, ADMITTED], state[row, WANTED] = want, raw
+        # -- the lease. What was granted may be spent to the last, by servers that have not heard of a newer decision,
+        # until totals show a time when all have. It is reserved so long; then only what the last lease has left is.
+        if fresh and seen_to >= state[row, RESERVED_S] + law[OVERLAP_S]:
+            state[row, RESERVED_BEFORE] = state[row, RESERVED]
+            if state[row, RESERVED] <= 0.0:
+                state[row, RESERVED_BEFORE] = max(state[row, GRANT] - state[row, SHOWN] * kappa, 0.0)
+            state[row, RESERVED], state[row, RESERVED_S] = 0.0, now
+        reserved = state[row, RESERVED] + state[row, RESERVED_BEFORE]
+        free = max(budget - billed - flight - reserved, 0.0)
+        grant = min(max(speed * want * law[LEASE_S], price * 0.1), free / 2.0) if want > 0.0 else 0.0
+        # As ad servers reckon it: without calibration.
+        decided[row, ALLOWANCE] = grant / kappa
+        multiplier = state[row, MULTIPLIER]
+        decided[row, ADMIT], decided[row, BID_MULTIPLIER], decided[row, SAFE_ADMIT] = want, multiplier, want / 2.0
+        decided[row, IN_FLIGHT], decided[row, UNSEEN] = flight, unseen
+        decided[row, REASON], decided[row, PLANNED] = reason, planned
+        # -- what is worth a record
+        sent = state[row, SENT]
+        told = (
+            abs(want - sent) > law[DEAD_BAND] * sent + law[ROUNDING]
+            or (want == 0.0) != (sent == 0.0)
+            or abs(multiplier - state[row, SENT_MULTIPLIER]) > law[MULTIPLIER_BAND]
+            or (want > 0.0 and now - state[row, SENT_S] >= law[REPEAT_S])
+            or (want > 0.0 and state[row, SHOWN] * kappa > state[row, GRANT] / 2.0 and grant > state[row, GRANT] / 4.0)
+            or state[row, SENT_S] < 0.0
+        )
+        decided[row, TOLD] = 1.0 if told else 0.0
+        if told:
+            state[row, SENT], state[row, SENT_MULTIPLIER], state[row, SENT_S] = want, multiplier, now
+            state[row, GRANT], state[row, SHOWN] = grant, 0.0
+            state[row, RESERVED] += grant
+            count += 1
+    return count
+
+
+@kernel(read("f8"), read("f8", 2), written("f8", 2), floats=True)
+def turn_multipliers(law: Floats, terms: Floats, state: Floats) -> None:
+    """Moves every multiplier so that the share wanted comes back to the setpoint: mid-ranging, once a minute.
+
+    Allison and Isaksson (1998), "Design and performance of mid-ranging controllers": the fast actuator, the share, is
+    kept in the middle of its range by the slow one, the multiplier.
+    """
+    if len(law) < LAW or len(state) < len(terms) or terms.shape[1] < TERMS or state.shape[1] < STATE:
+        raise IndexError("an array is too short")
+    for row in range(len(terms)):
+        raw = state[row, WANTED]
+        if terms[row, PLAN] == ASAP or law[HOLDS_MULTIPLIER] > 0.0 or (state[row, ADMITTED] <= 0.005 and raw <= 1.0):
+            continue
+        # More than every auction is wanted: what is not spent now may never be.
+        gain = law[GAIN] * (2.5 if raw > 1.0 else 1.0)
+        moved = state[row, MULTIPLIER] * np.exp(gain * np.log(min(max(raw / law[SETPOINT], 0.15), 3.0)))
+        state[row, MULTIPLIER] = min(max(moved, terms[row, LEAST_MULTIPLIER]), terms[row, MOST_MULTIPLIER])
+
+
+@kernel(
+    *(read("f8"), read("f8", 2), read("f4", 2), read("f8"), read("f8")),
+    *(written("f8", 2), written("f8", 2), written("f8")),
+    floats=True,
+)
+def learn_delays(
+    clock: Floats,
+    attributed: Floats,
+    clicks_by_minute: Float32s,
+    landing: Floats,
+    edges: Floats,
+    attributed_before: Floats,
+    state: Floats,
+    histogram: Floats,
+) -> None:
+    """Counts the clicks that came since the last call, and divides each among the ages that it may have.
+
+    Totals say the quarter-hour of a click's impression, and when they show the click, but not its impression. So one
+    step of expectation maximisation: of the quarter's impressions each is the one with the probability of its
+    expected clicks times that of its age, by what was learnt before (Dempster, Laird and Rubin 1977; in its online form
+    Cappé and Moulines 2009).
+    """
+    minutes, rows = clicks_by_minute.shape[1], len(attributed)
+    if (
+        len(clock) <= FULL_TICKS
+        or min(len(clicks_by_minute), len(attributed_before), len(state)) < rows
+        or min(attributed.shape[1], attributed_before.shape[1]) < QUARTERS_KEPT
+        or state.shape[1] < STATE
+        or len(histogram) + 1 < len(edges)
+    ):
+        raise IndexError("an array is shorter than the campaigns are many, or has too few columns")
+    seen_to, seen_before = clock[SEEN_TO], clock[SEEN_BEFORE]
+    if seen_to <= seen_before:
+        return
+    came = (seen_to + seen_before) / 2
+    # After a gap it is not known when they came.
+    is_timed = seen_to - seen_before < 45.0
+    quarter_now = np.int64(seen_to // _QUARTER)
+    weights = np.zeros(61)
+    for row in range(rows):
+        for slot in range(QUARTERS_KEPT):
+            clicks = attributed[row, slot] - attributed_before[row, slot]
+            if clicks < 0.0:
+                clicks = attributed[row, slot]  # the slot has a new quarter
+            attributed_before[row, slot] = attributed[row, slot]
+            if clicks <= 0.0:
+                continue
+            state[row, CAME_CLICKS] += clicks
+            quarter = quarter_now - (quarter_now - slot) % QUARTERS_KEPT
+            if not is_timed or np.int64(came // _MINUTE) - quarter * 15 >= minutes - 1:
+                continue
+            total = 0.0
+            for slice_ in range(60):  # of a quarter of a minute
+                minute = quarter * 15 + slice_ // 4
+                age = came - (minute * _MINUTE + (slice_ % 4) * 15.0 + 7.5)
+                weights[slice_] = 0.0
+                if age > -7.5:
+                    shown = clicks_by_minute[row, minute % minutes]
+                    weights[slice_] = shown * (_landed(landing, age + 7.5) - _landed(landing, age - 7.5))
+                    total += weights[slice_]
+            if total <= 0.0:
+                continue
+            for slice_ in range(60):
+                if weights[slice_] > 0.0:
+                    age = came - (quarter * 900.0 + slice_ * 15.0 + 7.5)
+                    # The part of the slice may lie in several bins: it is divided by what was learnt before.
+                    low, high = max(age - 7.5, 0.0), age + 7.5
+                    whole = _landed(landing, high) - _landed(landing, low)
+                    if whole <= 0.0:
+                        continue
+                    place = max(np.searchsorted(edges, low, side="right") - 1, 0)
+                    while place < len(histogram) and edges[place] < high:
+                        from_, to = max(low, edges[place]), min(high, edges[place + 1])
+                        part_ = _landed(landing, to) - _landed(landing, from_)
+                        histogram[place] += clicks * weights[slice_] / total * part_ / whole
+                        place += 1

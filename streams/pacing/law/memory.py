@@ -1,0 +1,163 @@
+"""A pacer with more rows, a row for another campaign, and what a restart needs of a pacer.
+
+Of each campaign that is its state and the terms that its plan was made of. Of all together: how traffic spreads over
+the week and how long clicks take. What impressions already shown may still cost is not kept: the counters have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from streams.kernels import pacing as columns
+from streams.pacing.law.arrays import Floats, Ints, Terms
+from streams.pacing.law.pacer import MINUTE_S, Pacer, checked_curves
+from streams.pacing.law.shape import WEEK, TrafficShape
+
+# Numbers a campaign. Memory with another count is of another version of the law: it is not used.
+WIDTH: Final = columns.STATE + columns.TERMS
+
+
+class Learnt(msgspec.Struct, array_like=True, frozen=True):
+    """What a pacer has learnt of all campaigns together; arrays as bytes of doubles."""
+
+    now_s: float
+    pooled: bytes
+    week_value: bytes
+    week_full: bytes
+    delays: bytes
+
+
+def grown(pacer: Pacer, rows: int) -> Pacer:
+    """A pacer with more rows that goes on where this one is. This one is of no use any more."""
+    fresh = Pacer(rows, pacer.settings)
+    before = len(pacer.terms.table)
+    fresh._curves = pacer._curves
+    _move(pacer, fresh, before)
+    return fresh
+
+
+def _move(old: Any, new: Any, rows: int) -> None:
+    for name, value in vars(old).items():
+        target = getattr(new, name)
+        if name == "_curves":
+            continue
+        if isinstance(value, (Terms, TrafficShape)):
+            _move(value, target, rows)
+        elif not isinstance(value, np.ndarray) or value.shape == target.shape:
+            setattr(new, name, value)
+        elif value.shape[0] == rows:
+            target[:rows] = value
+        else:
+            target[:, :rows] = value
+
+
+def clear(pacer: Pacer, row: int) -> None:
+    """Forgets the campaign of a row, so that another may have it."""
+    blank = Pacer(1, pacer.settings)
+    blank._curves = pacer._curves
+    _clear(blank, pacer, row)
+
+
+def _clear(blank: Any, pacer: Any, row: int) -> None:
+    for name, value in vars(blank).items():
+        target = getattr(pacer, name)
+        if isinstance(value, (Terms, TrafficShape)):
+            _clear(value, target, row)
+        elif isinstance(value, np.ndarray) and value.shape != target.shape and name != "_curves":
+            if value.shape[0] == 1:
+                target[row] = value[0]
+            else:
+                target[:, row] = value[:, 0]
+
+
+def curve_plan(pacer: Pacer, curve: Sequence[float]) -> float:
+    """The plan of a custom curve of 24 or 96 shares; the pacer learns one that it does not know."""
+    parts = np.repeat(np.array(curve), columns.CURVE_PARTS // len(curve)) / (columns.CURVE_PARTS // len(curve))
+    wanted = checked_curves((parts / parts.sum())[None, :])[0]
+    known = np.flatnonzero((pacer._curves == wanted).all(1))
+    if not len(known):
+        pacer._curves = np.vstack((pacer._curves, wanted))
+        known = np.array([len(pacer._curves) - 1])
+    return float(columns.ASAP + 1 + known[0])
+
+
+def campaigns_memory(pacer: Pacer, rows: slice) -> bytes:
+    """What is to be kept of these campaigns, `WIDTH` doubles each."""
+    return np.hstack((pacer._state[rows], pacer._known[rows])).tobytes()
+
+
+def remember_campaigns(pacer: Pacer, rows: Ints, memory: bytes) -> None:
+    """Takes back what was kept of campaigns. Each is told anew at the next tick."""
+    kept = np.frombuffer(memory).reshape(len(rows), WIDTH)
+    pacer._state[rows], pacer._known[rows] = kept[:, : columns.STATE], kept[:, columns.STATE :]
+    pacer._state[rows, columns.SENT_S] = -1e18
+    for column in (columns.SEEN_IMPRESSIONS, columns.SEEN_CLICKS, columns.SEEN_SPEND):
+        pacer._state[rows, column] = 0.0
+
+
+def learnt(pacer: Pacer) -> Learnt:
+    """What is to be kept of all campaigns together."""
+    shape = pacer.shape
+    arrays = (shape.pooled, shape.week_value, shape.week_full, pacer.delay.histogram)
+    return Learnt(pacer._now, *(array.tobytes() for array in arrays))
+
+
+def remember_learnt(pacer: Pacer, kept: Learnt) -> None:
+    """Takes back what was kept of all campaigns together, as far as it is of this version of the law."""
+    shape, delays = pacer.shape, np.frombuffer(kept.delays)
+    if len(delays) == len(pacer.delay.histogram):
+        pacer.delay.histogram = delays.copy()
+        pacer.delay.refresh()
+    week = [np.frombuffer(array) for array in (kept.pooled, kept.week_value, kept.week_full)]
+    if all(len(array) == WEEK for array in week):
+        shape.pooled, shape.week_value, shape.week_full = (array.copy() for array in week)
+
+
+def seen_to_s(pacer: Pacer) -> float:
+    """Up to when the last tick took everything as counted."""
+    return pacer._seen_to
+
+
+def resume(pacer: Pacer, *, before_s: float, now_s: float, seen_to_s: float) -> None:
+    """Before the first tick: the last one, of a former pacer, was at `before_s`, and totals show all until `seen_to_s`.
+
+    Spend since then is reckoned. Where totals show it already, nothing is.
+    """
+    pacer._now, pacer._seen_to = min(before_s, now_s), seen_to_s
+    if now_s - seen_to_s < pacer.settings.blind_s:
+        pacer._state[:, columns.FULL_SEEN] = pacer._state[:, columns.FULL_NOW]
+        pacer._now = now_s
+
+
+def show(pacer: Pacer, row: int, *, quarter_s: int, clicks: float, spend: float, seen_to_s: float) -> None:
+    """Puts the impressions of a quarter-hour among those whose clicks may still come, evenly over its minutes."""
+    minutes = pacer._clicks_by_minute.shape[1]
+    newest = int(seen_to_s // MINUTE_S)
+    first, stop = quarter_s // MINUTE_S, min(quarter_s // MINUTE_S + 15, newest + 1)
+    kept = [minute % minutes for minute in range(max(first, newest - minutes + 2), stop)]
+    if kept:
+        # Those of minutes that are too old for clicks are left out.
+        pacer._clicks_by_minute[row, kept] += clicks / (stop - first)
+        pacer._spend_by_minute[row, kept] += spend / (stop - first)
+
+
+def told_as_well(pacer: Pacer, rows: Ints, now_s: float) -> None:
+    """These decisions of the last tick are sent although the law did not ask for it."""
+    state, decided = pacer._state, pacer._decided
+    state[rows, columns.SENT] = decided[rows, columns.ADMIT]
+    state[rows, columns.SENT_MULTIPLIER] = decided[rows, columns.BID_MULTIPLIER]
+    state[rows, columns.SENT_S] = now_s
+
+
+def learnt_attributed(pacer: Pacer, row: int, attributed: Floats) -> None:
+    """These clicks of the row's campaign came before it had the row: nothing is learnt of them."""
+    pacer._attributed[row] = attributed[row]
+
+
+def price_guess(pacer: Pacer, row: int) -> float:
+    """What a click of the campaign costs, as far as it is known."""
+    return float(pacer._state[row, columns.PRICE_GUESS])

@@ -1,0 +1,64 @@
+"""The numbers of the law. They hold for every campaign; none is tuned to one market's size or currency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+# Of a share: a change of it is less than the noise of a bidder.
+_ROUNDING: Final = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class LawSettings:
+    """Each with the reason for its default."""
+
+    window_s: int = 3_600
+    """Attribution window of the join: later clicks are not billed."""
+    deviations: float = 2.8
+    """Standard deviations of chance that must fit into the budget beside what is expected."""
+    early: float = 0.02
+    """The plan is done when this part of its time, by traffic, is left: half an hour of a day's evening."""
+    early_clicks: float = 2.0
+    """And when so many clicks' part of the budget is left."""
+    setpoint: float = 0.85
+    """Share of auctions that the multiplier aims at: the rest is room for surprises."""
+    gain: float = 0.03
+    """Of the multiplier, a minute: half of a deviation is mended in 23 minutes, slower than clicks come."""
+    hold_multiplier: bool = False
+    """Leaves all multipliers at 1 and throttles only."""
+    lease_s: float = 150.0
+    """So many seconds of spend are granted with a decision."""
+    repeat_s: float = 60.0
+    """A decision is sent again after this time, with a new lease."""
+    overlap_s: float = 12.0
+    """So long after a decision an ad server may still go by the one before; both leases are reserved until then."""
+    valid_s: float = 180.0
+    """Then a decision is stale, and its `safe_admit` holds, which is half of its share."""
+    blind_s: float = 60.0
+    """Totals older than this make the law careful: what it reckons may be wrong by `reckoning_error`."""
+    reckoning_error: float = 0.35
+    """One standard deviation of spend that is reckoned and not seen, as a part of it."""
+    left_over: float = 0.5
+    """Less than this part of a click price is left over: a click more would be further from the budget."""
+    slack: float = 0.0
+    """Click prices that may be spent above the budget by chance."""
+    elasticity: float = 1.5
+    """Spend changes with the multiplier to this power, at first."""
+    dead_band: float = 0.03
+    """A share must change by this part to be worth a record."""
+    multiplier_band: float = 0.01
+    """And a multiplier by so much."""
+
+    def table(self) -> npt.NDArray[np.float64]:
+        """The numbers in the order of `streams.kernels.pacing`."""
+        return np.array(
+            [
+                *(self.deviations, self.early, self.early_clicks, self.setpoint, self.gain, self.lease_s),
+                *(self.blind_s, self.reckoning_error, float(self.hold_multiplier), self.slack),
+                *(self.dead_band, _ROUNDING, self.multiplier_band, self.repeat_s, self.overlap_s, self.left_over),
+            ]
+        )

@@ -1,0 +1,268 @@
+"""The campaigns of a partition that are paced: each has a row of the law, and the figures that decisions show.
+
+Columns in place of objects, because a tick looks at all campaigns and 100,000 of them take 0.1 s so. A row is free
+again when its campaign is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.pacing import PacingDecision, PacingState
+from schemas.totals import QUARTER_MS
+from streams.kernels import pacing as columns
+from streams.pacing.counters import NOTHING, PacedMeasures
+from streams.pacing.kept_day import Change
+from streams.pacing.law import ASAP, REASONS, LawSettings, Pacer, Totals
+from streams.pacing.law.arrays import Ints
+from streams.pacing.law.memory import clear, grown, seen_to_s, told_as_well
+from streams.pacing.law.pacer import UNPREDICTED_RATE
+from streams.pacing.local_day import LocalDay
+
+_ROWS: Final = 64
+# What no decision says yet is said after this time, so many campaigns a tick; the law says by itself what matters to ad
+# servers. So figures of a few campaigns are fresh, and those of 100,000 do not fill the topic.
+_FIGURES_S: Final = 5.0
+_FIGURES_A_TICK: Final = 200
+_STATES: Final[tuple[PacingState, ...]] = (
+    *("on_plan", "ahead", "behind", "blind", "exhausted", "paused", "unknown", "outside_flight"),
+)
+_OF_REASON: Final = np.zeros(max(REASONS) + 1, np.int8)
+for _reason, _state in (
+    *((columns.ALL_ADMITTED, "behind"), (columns.NOT_BEGUN, "outside_flight"), (columns.ENDED, "outside_flight")),
+    *((columns.SPENT, "exhausted"), (columns.IN_FLIGHT_FULL, "ahead"), (columns.CHANCE, "ahead")),
+    *((columns.BLIND, "blind"), (columns.NO_BUDGET, "exhausted")),
+):
+    _OF_REASON[_reason] = _STATES.index(_state)
+_RECKONED: Final = (columns.BY_PLAN, columns.ALL_ADMITTED, columns.CHANCE)
+# Why there is no budget, beside the law's own reasons.
+BUDGETED, PAUSED, UNKNOWN = range(3)
+_WORDS: Final = {PAUSED: "the campaign is paused", UNKNOWN: "no record of the campaign is in force"}
+SPEND, IMPRESSIONS, CLICKS = range(3)
+VERSION, EVENT, COUNTED_TO, DAY_START, BUDGET, VALID_UNTIL, STATE, REASON = range(8)
+
+
+class Paced:
+    """Rows of campaigns, the law's pacer and the totals that it is given. `ids[row]` is None where a row is free."""
+
+    def __init__(self, settings: LawSettings) -> None:
+        self.pacer = Pacer(_ROWS, settings)
+        self.totals = Totals(_ROWS)
+        self.ids: list[str | None] = []
+        self._of: dict[str, int] = {}
+        self._free: list[int] = []
+        self.day_start_ms = np.zeros(_ROWS, np.int64)
+        self.day_end_ms = np.zeros(_ROWS, np.int64)
+        self.why = np.zeros(_ROWS, np.int8)
+        self.figures = np.zeros((_ROWS, 3), np.int64)
+        # The last decision that was sent, as columns.
+        self._sent_figures = np.zeros((_ROWS, 3), np.int64)
+        self._sent = np.zeros((_ROWS, REASON + 1), np.int64)
+        self._sent_law = np.zeros((_ROWS, columns.DECIDED))
+        self._slots = np.zeros((_ROWS, columns.QUARTERS_KEPT), np.int64)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of)
+
+    def row(self, campaign_id: str) -> int | None:
+        """The row of a campaign; None for one that is not paced."""
+        return self._of.get(campaign_id)
+
+    def add(self, campaign_id: str) -> int:
+        """A row for a campaign that has none."""
+        if self._free:
+            row = self._free.pop()
+            self.ids[row] = campaign_id
+        else:
+            row = len(self.ids)
+            self.ids.append(campaign_id)
+            if row == len(self.figures):
+                self._grow(2 * row)
+        self._of[campaign_id] = row
+        return row
+
+    def drop(self, campaign_id: str) -> None:
+        """Forgets a campaign."""
+        row = self._of.pop(campaign_id, None)
+        if row is None:
+            return
+        self.ids[row] = None
+        self._free.append(row)
+        clear(self.pacer, row)
+        for array in (self.day_start_ms, self.day_end_ms, self.why, self.figures, self._slots, self.totals.table):
+            array[row] = 0
+        for array in (self.totals.attributed, self._sent_figures, self._sent, self._sent_law):
+            array[row] = 0
+
+    def count(self, row: int, change: Change) -> None:
+        """Takes what a total changed."""
+        after, before, quarter_ms = change.after, change.before, change.total.quarter
+        table = self.totals.table[row]
+        table[columns.IMPRESSIONS] += after.impressions - before.impressions
+        table[columns.EXPECTED_CLICKS] += (after.expected_clicks_nano - before.expected_clicks_nano) / 1e9
+        table[columns.EXPECTED_SPEND] += after.expected_spend_micros - before.expected_spend_micros
+        self.attributed(row, quarter_ms, after.attributed_clicks - before.attributed_clicks)
+        if self.day_start_ms[row] <= quarter_ms < self.day_end_ms[row]:
+            figures = self.figures[row]
+            figures[SPEND] += after.spend_micros - before.spend_micros
+            figures[IMPRESSIONS] += after.impressions - before.impressions
+            figures[CLICKS] += after.clicks - before.clicks
+            table[columns.SPEND], table[columns.CLICKS] = figures[SPEND], figures[CLICKS]
+
+    def attributed(self, row: int, quarter_ms: int, clicks: int) -> None:
+        """Billable clicks on impressions of a quarter-hour have come."""
+        if not clicks:
+            return
+        quarter = quarter_ms // QUARTER_MS
+        slot = quarter % columns.QUARTERS_KEPT
+        if quarter > self._slots[row, slot]:
+            self._slots[row, slot] = quarter
+            self.totals.attributed[row, slot] = clicks
+        elif quarter == self._slots[row, slot]:
+            self.totals.attributed[row, slot] += clicks
+
+    def begin_day(self, row: int, day: LocalDay, sums: PacedMeasures = NOTHING) -> None:
+        """From now on the figures are those of this day, in which `sums` are counted already."""
+        self.day_start_ms[row], self.day_end_ms[row] = day.start_ms, day.end_ms
+        self.figures[row] = sums.spend_micros, sums.impressions, sums.clicks
+        table = self.totals.table[row]
+        table[columns.SPEND], table[columns.CLICKS] = sums.spend_micros, sums.clicks
+
+    def tick(self, *, event_ms: int, counted_to_ms: int, behind_ms: int, version: int) -> list[PacingDecision]:
+        """The decisions to send: those that the law wants said, and some whose figures are not said yet.
+
+        `behind_ms` is how far event time is behind the wall clock.
+        """
+        now_s = event_ms / 1_000
+        # Where it is not known how far they are counted, what is billed counts all the same.
+        self.totals.seen_to_s = max(counted_to_ms / 1_000, seen_to_s(self.pacer))
+        made = self.pacer.tick(now_s, self.totals)
+        used = len(self.ids)
+        told = made.told[:used].copy()
+        told &= np.array([each is not None for each in self.ids], bool) if self._free else True
+        unsaid = ~told & (self.figures[:used] != self._sent_figures[:used]).any(1)
+        unsaid &= event_ms - self._sent[:used, EVENT] >= _FIGURES_S * 1_000
+        unsaid &= self.day_end_ms[:used] > 0
+        more = np.flatnonzero(unsaid)
+        if len(more) > _FIGURES_A_TICK:
+            more = more[np.argpartition(self._sent[more, EVENT], _FIGURES_A_TICK)[:_FIGURES_A_TICK]]
+        if len(more):
+            told_as_well(self.pacer, more, now_s)
+        rows = np.concatenate((np.flatnonzero(told), more))
+        if not len(rows):
+            return []
+        self._sent_figures[rows] = self.figures[rows]
+        self._sent_law[rows] = made.table[rows]
+        sent = self._sent
+        sent[rows, VERSION], sent[rows, EVENT] = version, event_ms
+        sent[rows, COUNTED_TO] = min(round(seen_to_s(self.pacer) * 1_000), event_ms)
+        sent[rows, DAY_START] = self.day_start_ms[rows]
+        sent[rows, BUDGET] = self.pacer.terms.budget_micros[rows]
+        sent[rows, VALID_UNTIL] = round(made.valid_until_s * 1_000) + behind_ms
+        reason = made.reason[rows]
+        if now_s - seen_to_s(self.pacer) > self.pacer.settings.blind_s:
+            # Whatever the share is now, it comes from reckoning.
+            reason[np.isin(reason, _RECKONED)] = columns.BLIND
+        state = _OF_REASON[reason]
+        # A campaign that spends as fast as it can is on its plan when it enters all auctions.
+        state[(state == _STATES.index("behind")) & (self.pacer.terms.plan[rows] == ASAP)] = _STATES.index("on_plan")
+        why = self.why[rows]
+        state[why == PAUSED], state[why == UNKNOWN] = _STATES.index("paused"), _STATES.index("unknown")
+        sent[rows, STATE] = state
+        sent[rows, REASON] = np.where(why == BUDGETED, reason, -why)
+        return self.decisions(rows)
+
+    def decision(self, campaign_id: str) -> PacingDecision | None:
+        """The last decision that was sent on a campaign; None before the first."""
+        row = self._of.get(campaign_id)
+        if row is None or not self._sent[row, VERSION]:
+            return None
+        return self.decisions(np.array([row]))[0]
+
+    def decisions(self, rows: Ints) -> list[PacingDecision]:
+        """The last decisions that were sent on these rows, which have one."""
+        return [
+            PacingDecision(
+                campaign_id or "",
+                sent[VERSION],
+                sent[EVENT],
+                sent[DAY_START],
+                _STATES[sent[STATE]],
+                round(law[columns.ADMIT], 4),
+                sent[BUDGET],
+                figures[SPEND],
+                round(law[columns.PLANNED]),
+                figures[IMPRESSIONS],
+                figures[CLICKS],
+                round(law[columns.BID_MULTIPLIER], 4),
+                round(law[columns.ALLOWANCE]),
+                sent[VALID_UNTIL],
+                round(law[columns.SAFE_ADMIT], 4),
+                UNPREDICTED_RATE,
+                sent[COUNTED_TO],
+                round(law[columns.IN_FLIGHT] + law[columns.UNSEEN]),
+                REASONS[sent[REASON]] if sent[REASON] >= 0 else _WORDS[-sent[REASON]],
+            )
+            for campaign_id, sent, figures, law in zip(
+                (self.ids[row] for row in rows.tolist()),
+                self._sent[rows].tolist(),
+                self._sent_figures[rows].tolist(),
+                self._sent_law[rows].tolist(),
+                strict=True,
+            )
+        ]
+
+    def states(self) -> dict[PacingState, int]:
+        """How many campaigns have a decision of each state."""
+        sent = self._sent[: len(self.ids)]
+        counts = np.bincount(sent[sent[:, VERSION] > 0, STATE], minlength=len(_STATES))
+        return {state: int(count) for state, count in zip(_STATES, counts, strict=True)}
+
+    def shares(self) -> npt.NDArray[np.float64]:
+        """The admitted share of each campaign that has a budget."""
+        used = slice(0, len(self.ids))
+        return self._sent_law[used, columns.ADMIT][(self._sent[used, VERSION] > 0) & (self._sent[used, BUDGET] > 0)]
+
+    def sums(self) -> tuple[int, int]:
+        """Spend, and what was planned of it, of all campaigns in their days, micros."""
+        used = slice(0, len(self.ids))
+        return int(self.figures[used, SPEND].sum()), round(self._sent_law[used, columns.PLANNED].sum())
+
+    def furthest(self, most: int) -> list[tuple[str, float]]:
+        """The campaigns that are furthest from their plans, in shares of their budgets: above it is positive."""
+        used = slice(0, len(self.ids))
+        budget = np.maximum(self._sent[used, BUDGET], 1)
+        away = (self.figures[used, SPEND] - self._sent_law[used, columns.PLANNED]) / budget
+        away[(self._sent[used, BUDGET] == 0) | (self._sent[used, VERSION] == 0)] = 0.0
+        worst = np.argsort(-np.abs(away))[:most].tolist()
+        return [(self.ids[row] or "", float(away[row])) for row in worst if away[row]]
+
+    def _grow(self, rows: int) -> None:
+        self.pacer = grown(self.pacer, rows)
+        totals = Totals(rows)
+        before = len(self.totals.table)
+        totals.seen_to_s = self.totals.seen_to_s
+        totals.table[:before], totals.attributed[:before] = self.totals.table, self.totals.attributed
+        self.totals = totals
+        self.day_start_ms, self.day_end_ms = _longer(self.day_start_ms, rows), _longer(self.day_end_ms, rows)
+        self.why, self.figures = _longer(self.why, rows), _longer(self.figures, rows)
+        self._sent_figures, self._sent = _longer(self._sent_figures, rows), _longer(self._sent, rows)
+        self._sent_law, self._slots = _longer(self._sent_law, rows), _longer(self._slots, rows)
+
+
+def _longer(array: npt.NDArray, rows: int) -> npt.NDArray:  # type: ignore[type-arg]  # of any type
+    longer = np.zeros((rows, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+def rows_in_use(ids: Sequence[str | None]) -> list[tuple[int, str]]:
+    """The rows that have a campaign."""
+    return [(row, campaign_id) for row, campaign_id in enumerate(ids) if campaign_id is not None]

@@ -1,0 +1,80 @@
+"""The law goes on after a restart: with what it remembered, and what counters say of impressions in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import numpy as np
+
+from schemas.topics import DAY_MS
+from schemas.totals import QUARTER_MS
+from streams.pacing.changelog import Memory
+from streams.pacing.counters import PacedMeasures
+from streams.pacing.law.memory import (
+    WIDTH,
+    learnt_attributed,
+    price_guess,
+    remember_campaigns,
+    remember_learnt,
+    resume,
+    show,
+)
+from streams.pacing.law.pacer import UNPREDICTED_RATE
+from streams.pacing.paced import Paced, rows_in_use
+
+_KEPT_QUARTERS: Final = 16
+
+
+def resume_law(
+    paced: Paced,
+    memories: Iterable[Memory],
+    quarters: Callable[..., Iterator[tuple[int, PacedMeasures]]],
+    *,
+    event_ms: int,
+    counted_to_ms: int | None,
+) -> None:
+    """Prepares the pacer for its first tick. The counters hold everything up to now, or to where the join stopped."""
+    newest: dict[str, tuple[int, bytes]] = {}
+    last: Memory | None = None
+    for memory in memories:
+        if memory.width != WIDTH:
+            continue
+        if memory.learnt is not None and (last is None or memory.version > last.version):
+            last = memory
+        size = WIDTH * 8
+        for number, campaign_id in enumerate(memory.campaigns):
+            before = newest.get(campaign_id)
+            if before is None or memory.version > before[0]:
+                newest[campaign_id] = memory.version, memory.states[number * size : (number + 1) * size]
+    used = rows_in_use(paced.ids)
+    known = [(row, newest[campaign_id][1]) for row, campaign_id in used if campaign_id in newest]
+    if known:
+        remember_campaigns(paced.pacer, np.array([row for row, _ in known]), b"".join(state for _, state in known))
+    now_s = before_s = event_ms / 1_000
+    if last is not None and last.learnt is not None:
+        before_s = last.learnt.now_s
+        remember_learnt(paced.pacer, last.learnt)
+    counted_s = now_s if counted_to_ms is None else min(counted_to_ms / 1_000, now_s)
+    for row, campaign_id in used:
+        show_recent(paced, row, quarters(campaign_id, from_day=event_ms // DAY_MS - 1), event_ms, counted_s)
+    resume(paced.pacer, before_s=before_s, now_s=now_s, seen_to_s=counted_s)
+
+
+def show_recent(
+    paced: Paced, row: int, quarters: Iterable[tuple[int, PacedMeasures]], event_ms: int, counted_s: float
+) -> None:
+    """Shows the law the impressions of a campaign whose clicks may still come, counted before it had this row."""
+    first_ms = (event_ms // QUARTER_MS - _KEPT_QUARTERS + 1) * QUARTER_MS
+    # What is counted from now on is new to the law; what was counted is shown to it here.
+    paced.totals.table[row, 2:] = 0.0
+    for quarter_ms, measures in quarters:
+        if not first_ms <= quarter_ms <= event_ms:
+            continue
+        paced.attributed(row, quarter_ms, measures.attributed_clicks)
+        clicks, spend = measures.expected_clicks_nano / 1e9, float(measures.expected_spend_micros)
+        if measures.impressions and not measures.expected_clicks_nano:
+            clicks = measures.impressions * UNPREDICTED_RATE
+            spend = spend or clicks * price_guess(paced.pacer, row)
+        show(paced.pacer, row, quarter_s=quarter_ms // 1_000, clicks=clicks, spend=spend, seen_to_s=counted_s)
+    learnt_attributed(paced.pacer, row, paced.totals.attributed)

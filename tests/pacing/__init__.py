@@ -1,0 +1,1 @@
+"""The pacing law in all scenarios of the market, against its targets."""
