@@ -17,6 +17,7 @@ from streams.market.run import Run, referred
 from streams.market.scenario import Change, Scenario
 from streams.market.world import drawn, moved_crc
 from streams.pacing.gate import Gate, GateDecision
+from tests.pacing.__main__ import THROTTLE, table, value_ratio
 from tests.pacing.targets import TARGETS, missed, pooled
 
 SMALL = Scenario(campaigns=6, auctions_per_s=2.0, warm_up=False)
@@ -90,3 +91,14 @@ def test_a_missed_target_is_said() -> None:
         "within 2 % 50.0% < 98%",
         "over 9.00 > 1.5",
     ]
+
+
+def test_values_are_compared_on_the_seeds_that_both_have() -> None:
+    reference = referred(SMALL, 2)
+    one = figures(Run(SMALL, 2, make_policy("stop"), reference.budgets).judged(), reference)
+    results = {
+        "normal": {1: one._replace(value=1.3)},
+        THROTTLE: {1: one._replace(value=1.0), 2: one._replace(value=9.0)},
+    }
+    assert value_ratio(results) == pytest.approx(1.3)
+    assert any("| normal |" in line and "value" not in line for line in table(results))
