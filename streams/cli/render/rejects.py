@@ -29,6 +29,7 @@ REMEDIES: Final = {
     Reason.TIMEZONE: "send the campaign again with a time zone that exists",
     Reason.VERSION: "send the campaign again with a version above the last",
     Reason.CURRENCY: "send the campaign again with the currency it had, or as another campaign",
+    Reason.TERMS: "send the campaign again with a higher version and terms that fit together; the detail says which",
     Reason.UNWRITABLE: "ClickHouse has another table than clickfold made; `clickfold init` names what differs",
 }
 _MAPPABLE: Final = (Reason.TOO_LARGE, Reason.TOO_DEEP, Reason.UNDECODABLE, Reason.MAPPING)
