@@ -90,8 +90,30 @@ def set_(
         str, typer.Option(help="IANA name, such as Asia/Tokyo: where its day begins. [default for a new one: UTC]")
     ] = "",
     pacing: Annotated[
-        Literal["even", "asap"] | None,
-        typer.Option(help="How the budget is spent. [default for a new one: even]", show_default=False),
+        Literal["even", "flat", "asap"] | None,
+        typer.Option(
+            help="How the budget of a day is spent: by its traffic, by the clock, or as fast as it can. "
+            "[default for a new one: even]",
+            show_default=False,
+        ),
+    ] = None,
+    curve: Annotated[
+        str,
+        typer.Option(metavar="SHARES", help="24 or 96 shares of a day's budget that sum to 1, with commas between."),
+    ] = "",
+    lifetime_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT",
+            help="What the flight from --start to --end may cost; '' for no bound.",
+            show_default=False,
+        ),
+    ] = None,
+    min_multiplier: Annotated[
+        float | None, typer.Option(help="The least that pacing multiplies bids by.", show_default="as before, or 0.05")
+    ] = None,
+    max_multiplier: Annotated[
+        float | None, typer.Option(help="The most that pacing multiplies bids by.", show_default="as before, or 1")
     ] = None,
     currency: Annotated[str, typer.Option(help="Currency of its amounts, such as EUR; it stays.")] = "",
     start: Annotated[
@@ -119,11 +141,18 @@ def set_(
     fields: dict[str, Any] = {
         "daily_budget_micros": _micros("--daily-budget", daily_budget) if daily_budget else None,
         "timezone": timezone or None,
-        "pacing": pacing,
+        "pacing": "curve" if curve else pacing,
+        "curve": _shares(curve) if curve else None,
+        "min_bid_multiplier": min_multiplier,
+        "max_bid_multiplier": max_multiplier,
         "currency": currency or None,
     }
     fields = {field: value for field, value in fields.items() if value is not None}
+    if pacing is not None and not curve:
+        fields["curve"] = None
     # These can be taken away again.
+    if lifetime_budget is not None:
+        fields["lifetime_budget_micros"] = _micros("--lifetime-budget", lifetime_budget) if lifetime_budget else None
     if start is not None:
         fields["start"] = _moment_ms("--start", start, name) if start else None
     if end is not None:
@@ -197,6 +226,13 @@ def _change(book: Book, campaign_id: str, fields: dict[str, Any], *, new: bool, 
             typer.echo(
                 escaped(f"{said} is written; it comes into force once `clickfold worker pace` has judged it"), err=True
             )
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(share) for share in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"--curve is {text[:60]!r}; give 24 or 96 numbers with commas between them") from None
 
 
 def _micros(option: str, text: str) -> int:

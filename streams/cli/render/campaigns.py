@@ -86,6 +86,8 @@ def _shown(name: str, value: Any) -> str:
         return "none"
     if name in ("start", "end"):
         return f"{_second(value)} UTC"
+    if isinstance(value, list):
+        return f"{len(value)} shares of a day"
     return f"{value / 1e6:,.6f}".rstrip("0").rstrip(".") if name.endswith("_micros") else str(value)
 
 
