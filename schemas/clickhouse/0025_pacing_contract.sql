@@ -2,11 +2,11 @@
 -- rows of the version before, the multiplier is 1 and the rest is 0 or empty.
 ALTER TABLE pacing_rows
     ADD COLUMN IF NOT EXISTS bid_multiplier Float64 DEFAULT 1 COMMENT 'bids are multiplied by it' CODEC(ZSTD(1)),
-    ADD COLUMN IF NOT EXISTS allowance_micros Int64 COMMENT 'lease: expected spend until the next decision' CODEC(T64, ZSTD(1)),
+    ADD COLUMN IF NOT EXISTS allowance_micros Int64 COMMENT 'millionths of a currency unit; lease: expected spend until the next decision' CODEC(T64, ZSTD(1)),
     ADD COLUMN IF NOT EXISTS valid_until DateTime64(3, 'UTC') COMMENT 'from then on at most safe_admit holds' CODEC(DoubleDelta, ZSTD(1)),
     ADD COLUMN IF NOT EXISTS safe_admit Float64 COMMENT 'share of auctions while the decision is stale' CODEC(ZSTD(1)),
     ADD COLUMN IF NOT EXISTS counted_to DateTime64(3, 'UTC') COMMENT 'what happened before it is counted' CODEC(DoubleDelta, ZSTD(1)),
-    ADD COLUMN IF NOT EXISTS in_flight_micros Int64 COMMENT 'what was shown may still cost so much in the day' CODEC(T64, ZSTD(1)),
+    ADD COLUMN IF NOT EXISTS in_flight_micros Int64 COMMENT 'millionths of a currency unit; what was shown may still cost so much in the day' CODEC(T64, ZSTD(1)),
     ADD COLUMN IF NOT EXISTS reason LowCardinality(String) COMMENT 'why, in words';
 
 ALTER TABLE pacing_rows
