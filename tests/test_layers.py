@@ -74,7 +74,6 @@ CORE = (
             *(
                 "changelog",
                 "clock",
-                "controller",
                 "counters",
                 "decisions",
                 "flushing",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -63,13 +63,6 @@ def measures_of(total: CampaignTotal) -> PacedMeasures:
         total.expected_clicks_nano,
         total.attributed_clicks,
     )
-
-
-class Spent(NamedTuple):
-    """The counters of a campaign's local day, and the spend that impressions already shown may still cause."""
-
-    measures: PacedMeasures
-    in_flight_micros: int = 0
 
 
 class Merged(Enum):

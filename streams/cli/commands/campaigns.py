@@ -18,6 +18,7 @@ from streams.cli.render.escape import escaped, escaped_json
 
 if TYPE_CHECKING:
     from streams.campaigns.book import Book
+    from streams.campaigns.judge import Campaigns
     from streams.serve.decisions import Decisions
 
 _MICROS: Final = 1_000_000
@@ -55,7 +56,7 @@ def show(campaign: CampaignId, as_json: Json = False) -> None:
     from streams.cli.render.campaigns import campaign_table, with_decision
 
     book = _book()
-    in_force = _existing(book, campaign)
+    in_force = _existing(book.of(campaign), campaign)
     decision = _decisions(book).of([campaign]).get(campaign)
     if as_json:
         typer.echo(escaped_json(with_decision(in_force, decision)))
@@ -136,7 +137,8 @@ def set_(
 ) -> None:
     """Change fields of a campaign, or announce a new one; what is not given stays."""
     book = _book()
-    before = None if new else _existing(book, campaign)
+    campaigns = book.of(campaign)
+    before = None if new else _existing(campaigns, campaign)
     name = timezone or (before.timezone if before is not None else "UTC")
     fields: dict[str, Any] = {
         "daily_budget_micros": _micros("--daily-budget", daily_budget) if daily_budget else None,
@@ -163,19 +165,19 @@ def set_(
         fields["advertiser_id"] = advertiser or None
     if not fields and not new:
         raise SettingsError("nothing is to be changed; give an option, such as --daily-budget 50")
-    _change(book, campaign, fields, new=new, wait_s=wait)
+    _change(book, campaigns, campaign, fields, new=new, wait_s=wait)
 
 
 @app.command()
 def pause(campaign: CampaignId, wait: Wait = 10) -> None:
     """Let a campaign enter no auction until it is resumed."""
-    _change(_book(), campaign, {"status": "paused"}, new=False, wait_s=wait)
+    _set_status(campaign, "paused", wait_s=wait)
 
 
 @app.command()
 def resume(campaign: CampaignId, wait: Wait = 10) -> None:
     """Let a paused campaign enter auctions again."""
-    _change(_book(), campaign, {"status": "active"}, new=False, wait_s=wait)
+    _set_status(campaign, "active", wait_s=wait)
 
 
 def _book() -> Book:
@@ -193,8 +195,8 @@ def _decisions(book: Book) -> Decisions:
     return decisions
 
 
-def _existing(book: Book, campaign_id: str) -> Campaign:
-    found = book.of(campaign_id).in_force(campaign_id)
+def _existing(campaigns: Campaigns, campaign_id: str) -> Campaign:
+    found = campaigns.in_force(campaign_id)
     if found is None:
         raise SettingsError(
             f"there is no campaign {campaign_id!r}; `clickfold campaigns list` has those there are, "
@@ -203,10 +205,16 @@ def _existing(book: Book, campaign_id: str) -> Campaign:
     return found
 
 
-def _change(book: Book, campaign_id: str, fields: dict[str, Any], *, new: bool, wait_s: float) -> None:
+def _set_status(campaign_id: str, status: str, *, wait_s: float) -> None:
+    book = _book()
+    _change(book, book.of(campaign_id), campaign_id, {"status": status}, new=False, wait_s=wait_s)
+
+
+def _change(
+    book: Book, campaigns: Campaigns, campaign_id: str, fields: dict[str, Any], *, new: bool, wait_s: float
+) -> None:
     from streams.campaigns.edit import Refusal, next_version
 
-    campaigns = book.of(campaign_id)
     after = next_version(campaigns, campaign_id, fields, new=new)
     if isinstance(after, Refusal):
         raise SettingsError(after.detail)

@@ -20,7 +20,7 @@ POLICIES: Final[Mapping[str, tuple[str, Callable[[], Policy]]]] = {
         "the pacing law with its bid multiplier held at 1",
         lambda: LawPolicy(LawSettings(hold_multiplier=True)),
     ),
-    "former": ("the controller of the worker `pace`: proportional to spend against the plan", Former),
+    "former": ("the controller of version 0.1: proportional to spend against the plan", Former),
     "stop": ("enter every auction until the budget is billed", StopWhenBilled),
     "hourly": ("a 24th of the budget for each hour, what is left is carried over", Hourly),
     "pid": ("a PID controller on the rate of spend", Pid),

@@ -1,4 +1,4 @@
-"""The controller that the worker `pace` has today, in the market."""
+"""The controller that the worker `pace` had in version 0.1, in the market."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from schemas.events import Campaign
 from schemas.zones import zone
 from streams.market.policies.plain import Plain
+from streams.market.policies.proportional import Spent, admission
 from streams.market.scenario import Scenario
 from streams.market.seen import Budgets
 from streams.market.world import Floats, campaign_ids
-from streams.pacing.controller import admission
-from streams.pacing.counters import PacedMeasures, Spent
+from streams.pacing.counters import PacedMeasures
 from streams.pacing.law import Totals
 from streams.pacing.local_day import LocalDay, day_of
 
@@ -22,7 +22,7 @@ _COLUMNS = 16
 
 
 class Former(Plain):
-    """`streams.pacing.controller` as it is, asked every 4 s. Attributed spend is clicks times their mean price."""
+    """That controller as it was, asked every 4 s. Attributed spend is clicks times their mean price."""
 
     def begin(self, scenario: Scenario, predicted: Floats) -> None:
         """Nothing is in flight."""

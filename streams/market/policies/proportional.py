@@ -10,16 +10,23 @@ a delay of up to the attribution window and would otherwise exceed the budget.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.events import Campaign
 from schemas.pacing import PacingState
-from streams.pacing.counters import Spent
+from streams.pacing.counters import PacedMeasures
 from streams.pacing.local_day import LocalDay
 
 # 2 % of a day: the budget of this time may be spent before admission reaches 0. Shorter ones oscillate when clicks are
 # delayed by minutes.
 LOOK_AHEAD_MS: Final = 30 * 60_000
+
+
+class Spent(NamedTuple):
+    """The counters of a campaign's local day, and the spend that impressions already shown may still cause."""
+
+    measures: PacedMeasures
+    in_flight_micros: int = 0
 
 
 def plan_micros(campaign: Campaign, day: LocalDay, ts_ms: int) -> int:
