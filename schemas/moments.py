@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
+
+from schemas.errors import SettingsError
 
 FORMS: Final = "2026-11-01, '2026-11-01 12:30', 2026-11-01T12:30:00.500Z or 2026-11-01T14:30+02:00"
 
@@ -33,7 +35,16 @@ def moment(text: str) -> datetime:
         raise ValueError("the year 9999 ends at 24:00 of its last day") from error
 
 
-def moment_ms(text: str) -> int:
-    """The moment in ms UTC, rounded down; without an offset it is UTC. Raises ValueError when it is no ISO 8601."""
+def moment_ms(text: str, there: tzinfo = UTC) -> int:
+    """The moment in ms UTC, rounded down; without an offset it is in the zone `there`. Raises ValueError when it is no
+    ISO 8601."""
     read = moment(text)
-    return ((read if read.tzinfo else read.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+    return ((read if read.tzinfo else read.replace(tzinfo=there)) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def given_ms(option: str, text: str, there: tzinfo = UTC) -> int:
+    """The moment that an option names, in ms UTC. Raises SettingsError when it is no ISO 8601."""
+    try:
+        return moment_ms(text, there)
+    except (ValueError, OverflowError) as error:
+        raise SettingsError(f"{option} {text!r} is not a time; write it as {FORMS}") from error

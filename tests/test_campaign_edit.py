@@ -67,6 +67,8 @@ def test_a_withdrawn_campaign_is_announced_above_its_last_version() -> None:
         ({"daily_budget_micros": MAX_BUDGET_MICROS + 1}, "field", "daily_budget_micros: expected `int` <="),
         ({"budget": 1}, "field", "budget is no field that can be set; there are daily_budget_micros"),
         ({"version": 99}, "field", "version is no field that can be set"),
+        ({"min_bid_multiplier": float("nan")}, "field", "min_bid_multiplier is not finite; give a finite number"),
+        ({"curve": [0.5, float("inf")]}, "field", "curve is not finite"),
         ({"pacing": "fast"}, "field", "pacing: invalid enum value 'fast'"),
         ({"timezone": "Mars/Olympus"}, "refused", "no time zone has the name 'Mars/Olympus'"),
         ({"currency": "USD"}, "refused", "currency 'USD' in place of 'EUR'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -42,6 +43,10 @@ def next_version(
     unknown = sorted(fields.keys() - set(FIELDS))
     if unknown:
         return Refusal("field", f"{unknown[0]} is no field that can be set; there are {', '.join(FIELDS)}", unknown[0])
+    # JSON, in which the record is judged and written, has no such number.
+    endless = [name for name, value in fields.items() if not _is_finite(value)]
+    if endless:
+        return Refusal("field", f"{endless[0]} is not finite; give a finite number", endless[0])
     in_force, last = campaigns.in_force(campaign_id), campaigns.last(campaign_id)
     if new and in_force is not None:
         detail = (
@@ -62,6 +67,11 @@ def next_version(
         return in_force
     judged = campaigns.announced(campaign, _NOWHERE)
     return Refusal("refused", judged.detail) if isinstance(judged, Unreadable) else campaign
+
+
+def _is_finite(value: Any) -> bool:
+    numbers = value if isinstance(value, list) else [value]
+    return all(isfinite(number) for number in numbers if isinstance(number, float))
 
 
 def _wrong(text: str) -> Refusal:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from schemas.errors import SettingsError
-from schemas.moments import FORMS, moment_ms
+from schemas.moments import given_ms
 from schemas.totals import HOUR_MS
 
 
 def hour_ms(option: str, text: str) -> int:
     """The whole hour that an option names, in ms UTC. Raises SettingsError."""
-    try:
-        ts_ms = moment_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option} {text!r} is not a time; write it as {FORMS}") from error
+    ts_ms = given_ms(option, text)
     if ts_ms % HOUR_MS:
         raise SettingsError(f"{option} {text!r} is inside an hour; hours are exported whole: leave out the minutes")
     return ts_ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from schemas.errors import SettingsError
 from schemas.events import Campaign
-from schemas.moments import FORMS, moment, moment_ms
+from schemas.moments import given_ms
 from schemas.zones import zone
 from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from streams.serve.decisions import Decisions
 
 _MICROS: Final = 1_000_000
+# Of an amount; the largest budget has ten.
+_MOST_DIGITS: Final = 15
 CampaignId = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Id of the campaign.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 Wait = Annotated[
@@ -139,7 +142,8 @@ def set_(
     book = _book()
     campaigns = book.of(campaign)
     before = None if new else _existing(campaigns, campaign)
-    name = timezone or (before.timezone if before is not None else "UTC")
+    # One that does not exist is refused with the campaign.
+    there = zone(timezone or (before.timezone if before is not None else "UTC")) or UTC
     fields: dict[str, Any] = {
         "daily_budget_micros": _micros("--daily-budget", daily_budget) if daily_budget else None,
         "timezone": timezone or None,
@@ -156,9 +160,9 @@ def set_(
     if lifetime_budget is not None:
         fields["lifetime_budget_micros"] = _micros("--lifetime-budget", lifetime_budget) if lifetime_budget else None
     if start is not None:
-        fields["start"] = _moment_ms("--start", start, name) if start else None
+        fields["start"] = given_ms("--start", start, there) if start else None
     if end is not None:
-        fields["end"] = _moment_ms("--end", end, name) if end else None
+        fields["end"] = given_ms("--end", end, there) if end else None
     if max_bid is not None:
         fields["max_bid_micros"] = _micros("--max-bid", max_bid) if max_bid else None
     if advertiser is not None:
@@ -245,21 +249,13 @@ def _shares(text: str) -> list[float]:
 
 def _micros(option: str, text: str) -> int:
     try:
-        micros = Decimal(text) * _MICROS
-        whole = int(micros)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise SettingsError(f"{option} is {text!r}; give an amount of the currency, such as 50 or 12.50") from None
-    if micros != whole:
-        raise SettingsError(f"{option} is {text!r}, which has more than six decimals; give whole micros")
-    return whole
-
-
-def _moment_ms(option: str, text: str, timezone: str) -> int:
-    try:
-        when = moment(text)
-        there = zone(timezone)
-        if when.tzinfo is None and there is not None:
-            return round(when.replace(tzinfo=there).timestamp()) * 1_000 + when.microsecond // 1_000
-        return moment_ms(text)
-    except (ValueError, OverflowError):
-        raise SettingsError(f"{option} is {text!r}; give a moment such as {FORMS}") from None
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    # A number of a billion digits is not written out.
+    if not amount.is_finite() or amount.adjusted() > _MOST_DIGITS:
+        raise SettingsError(f"{option} is {text[:60]!r}; give an amount of the currency, such as 50 or 12.50")
+    micros = amount * _MICROS
+    if amount.adjusted() < -_MOST_DIGITS or micros != int(micros):
+        raise SettingsError(f"{option} is {text[:60]!r}, which has more than six decimals; give whole micros")
+    return int(micros)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import SettingsError
-from schemas.moments import FORMS, moment_ms
+from schemas.moments import given_ms
 from streams.cli.connections import clickhouse_client
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import count
@@ -82,10 +82,7 @@ def requested_spans(*, days: str, since: str, until: str) -> list[Span]:
 
 
 def _moment_ms(option: str, text: str) -> int:
-    try:
-        ts_ms = moment_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option} {text!r} is not a time; write it as {FORMS}") from error
+    ts_ms = given_ms(option, text)
     if ts_ms % MINUTE_MS:
         raise SettingsError(f"{option} {text!r} is inside a minute; minutes are promoted whole: leave out the seconds")
     return ts_ms
