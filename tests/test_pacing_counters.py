@@ -136,10 +136,6 @@ def test_a_folded_day_is_small() -> None:
     assert folded < 4_000 < 50_000 < unfolded
 
 
-def test_in_flight_is_what_open_quarters_expect_and_did_not_get() -> None:
-    counters = merged([total(version=1, amount=10), total(version=1, quarter=1, amount=10, final=True)])
-    assert counters.in_flight_micros(0) == 10 * (17 - 11)
-    assert counters.in_flight_micros(1) == 0
-    assert counters.in_flight_micros(2) == 0
+def test_nothing_is_the_sum_of_no_totals() -> None:
     assert dict(DayCounters().quarters()) == {}
     assert NOTHING + NOTHING == NOTHING

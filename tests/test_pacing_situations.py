@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from msgspec.structs import replace
 
 from schemas.events import Campaign
 from schemas.pacing import PacingDecision
 from schemas.topics import DAY_MS
 from schemas.totals import MEASURES, QUARTER_MS, CampaignTotal
+from streams.pacing.changelog import is_memory_key
 from streams.pacing.law import LawSettings
 from streams.pacing.shard import Shard
 from tests.factories import change
@@ -187,3 +189,56 @@ def test_a_restart_goes_on_as_if_it_had_not_been() -> None:
     assert abs(first.bid_multiplier - last.bid_multiplier) < 0.01
     day.run(end_ms)
     assert 0.97 * BUDGET < day.spend <= BUDGET + 1.5 * PRICE
+
+
+def test_a_campaign_that_comes_while_the_worker_runs_begins_as_one_that_was_there() -> None:
+    day = Day(CAMPAIGN, start_ms=MIDNIGHT_MS)
+    day.run(MIDNIGHT_MS + HOUR_MS)
+    later = {
+        "paused": replace(CAMPAIGN, campaign_id="paused", status="paused"),
+        "new": replace(CAMPAIGN, campaign_id="new"),
+    }
+    for campaign in later.values():
+        day.shard.change(change(campaign))
+    ticked = day.shard.tick(event_ms=day.at_ms + 1_000, counted_to_ms=day.at_ms)
+    decided = {one.campaign_id: one for one in ticked if isinstance(one, PacingDecision)}
+    assert (decided["paused"].state, decided["paused"].admit) == ("paused", 0.0)
+    fresh = Day(CAMPAIGN, start_ms=day.at_ms)
+    (first,) = fresh.shard.tick(event_ms=day.at_ms + 1_000, counted_to_ms=day.at_ms)
+    assert isinstance(first, PacingDecision)
+    assert decided["new"].admit == pytest.approx(first.admit, rel=0.05)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_spend_before_a_local_midnight_lowers_what_is_left_of_a_lifetime_budget_in_any_order(turn: int) -> None:
+    """A local midnight lies within a UTC day, and so within a batch."""
+    flight = replace(
+        CAMPAIGN,
+        timezone="Asia/Tokyo",
+        pacing="asap",
+        lifetime_budget_micros=BUDGET,
+        start=MIDNIGHT_MS,
+        end=MIDNIGHT_MS + 2 * DAY_MS,
+    )
+    day = Day(flight, start_ms=MIDNIGHT_MS + 15 * HOUR_MS)
+    at_ms = day.at_ms + HOUR_MS // 2
+    day.shard.tick(event_ms=at_ms, counted_to_ms=at_ms)
+    day.spent = {MIDNIGHT_MS + 14 * HOUR_MS: BUDGET / 4, MIDNIGHT_MS + 15 * HOUR_MS: BUDGET / 8}
+    day.shard.count([day.total(quarter_ms) for quarter_ms in sorted(day.spent)[::turn]])
+    (told,) = day.shard.tick(event_ms=at_ms + 1_000, counted_to_ms=at_ms + 1_000)
+    assert isinstance(told, PacingDecision)
+    assert told.budget_micros <= BUDGET - BUDGET // 4
+
+
+def test_a_leap_of_event_time_writes_what_is_remembered_once_and_one_back_stops_nothing() -> None:
+    day = Day(CAMPAIGN, start_ms=MIDNIGHT_MS)
+
+    def remembered(at_ms: int) -> int:
+        day.shard.tick(event_ms=at_ms, counted_to_ms=at_ms)
+        return sum(is_memory_key(write.key) for write in day.shard.flush())
+
+    remembered(MIDNIGHT_MS)
+    later_ms = MIDNIGHT_MS + 30 * DAY_MS
+    assert [remembered(later_ms + second * 1_000) for second in range(20)] == [1] + [0] * 19
+    # The clock was the wall's before the first total, which is older.
+    assert sum(remembered(MIDNIGHT_MS + HOUR_MS + second * 1_000) for second in range(200)) >= 1

@@ -128,15 +128,6 @@ class DayCounters(msgspec.Struct, array_like=True):
                 measures += versioned.measures
             yield index, measures
 
-    def in_flight_micros(self, index: int) -> int:
-        """Expected spend of the quarter's impressions minus what their clicks already cost; never negative.
-
-        Only of totals that are not final: after that no click can come.
-        """
-        open_totals = self.open.get(index, {}).values()
-        expected_micros = sum(total.measures.expected_spend_micros for total in open_totals)
-        return max(0, expected_micros - sum(total.measures.attributed_spend_micros for total in open_totals))
-
 
 def utc_day(quarter_ms: int) -> int:
     """Number of the UTC day of a quarter-hour, counted from 1970."""

@@ -155,8 +155,9 @@ class JoinProgress:
         ends = self._ask(admin, [*inputs, *totals], _END)
         self._marks.ends(wall_ms, {place: ends[place] for place in inputs})
         for place, (start, stop) in self._marks.waiting(before_ms=wall_ms - round(_LOOK_S * 1_000)).items():
-            if self._is_empty(place, start, stop):
-                self._marks.counted(place, stop)
+            if not self._is_empty(place, start, stop):
+                break  # the mark waits for the join here, whatever the others hold
+            self._marks.counted(place, stop)
         of_totals = {number: ends[role, number] for role, number in totals}
         if self._first is None:
             self._first = of_totals

@@ -51,6 +51,7 @@ class Paced:
 
     def __init__(self, settings: LawSettings) -> None:
         self.pacer = Pacer(_ROWS, settings)
+        self._blank = Pacer(1, settings)
         self.totals = Totals(_ROWS)
         self.ids: list[str | None] = []
         self._of: dict[str, int] = {}
@@ -86,6 +87,9 @@ class Paced:
             if row == len(self.figures):
                 self._grow(2 * row)
         self._of[campaign_id] = row
+        if seen_to_s(self.pacer) >= 0:
+            # Ticks went over the row while nobody had it.
+            clear(self.pacer, row, self._blank)
         return row
 
     def drop(self, campaign_id: str) -> None:
@@ -95,7 +99,7 @@ class Paced:
             return
         self.ids[row] = None
         self._free.append(row)
-        clear(self.pacer, row)
+        clear(self.pacer, row, self._blank)
         for array in (self.day_start_ms, self.day_end_ms, self.why, self.figures, self._slots, self.totals.table):
             array[row] = 0
         for array in (self.totals.attributed, self._sent_figures, self._sent, self._sent_law):
@@ -146,10 +150,11 @@ class Paced:
         made = self.pacer.tick(now_s, self.totals)
         used = len(self.ids)
         told = made.told[:used].copy()
-        told &= np.array([each is not None for each in self.ids], bool) if self._free else True
+        in_use = self.day_end_ms[:used] > 0
+        told &= in_use
         unsaid = ~told & (self.figures[:used] != self._sent_figures[:used]).any(1)
         unsaid &= event_ms - self._sent[:used, EVENT] >= _FIGURES_S * 1_000
-        unsaid &= self.day_end_ms[:used] > 0
+        unsaid &= in_use
         more = np.flatnonzero(unsaid)
         if len(more) > _FIGURES_A_TICK:
             more = more[np.argpartition(self._sent[more, EVENT], _FIGURES_A_TICK)[:_FIGURES_A_TICK]]

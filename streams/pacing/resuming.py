@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 
 import numpy as np
 
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS
+from streams.kernels.pacing import QUARTERS_KEPT
 from streams.pacing.changelog import Memory
 from streams.pacing.counters import PacedMeasures
 from streams.pacing.law.memory import (
@@ -22,8 +22,6 @@ from streams.pacing.law.memory import (
 )
 from streams.pacing.law.pacer import UNPREDICTED_RATE
 from streams.pacing.paced import Paced, rows_in_use
-
-_KEPT_QUARTERS: Final = 16
 
 
 def resume_law(
@@ -65,7 +63,7 @@ def show_recent(
     paced: Paced, row: int, quarters: Iterable[tuple[int, PacedMeasures]], event_ms: int, counted_s: float
 ) -> None:
     """Shows the law the impressions of a campaign whose clicks may still come, counted before it had this row."""
-    first_ms = (event_ms // QUARTER_MS - _KEPT_QUARTERS + 1) * QUARTER_MS
+    first_ms = (event_ms // QUARTER_MS - QUARTERS_KEPT + 1) * QUARTER_MS
     # What is counted from now on is new to the law; what was counted is shown to it here.
     paced.totals.table[row, 2:] = 0.0
     for quarter_ms, measures in quarters:

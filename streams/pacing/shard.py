@@ -310,7 +310,9 @@ class Shard:
         for change in changes:
             self.paced.count(row, change)
         campaign, day_start_ms = state.head.campaign, self.paced.day_start_ms[row]
-        if campaign is not None and campaign.lifetime_budget_micros is not None and totals[0].quarter < day_start_ms:
+        # A local midnight may lie within this UTC day.
+        is_earlier = any(change.total.quarter < day_start_ms for change in changes)
+        if campaign is not None and campaign.lifetime_budget_micros is not None and is_earlier:
             self._stale.add(campaign_id)
 
     # ---- who is paced, and by which terms ---------------------------------------------------------------------------
@@ -406,11 +408,13 @@ class Shard:
             self._remembered_to_ms = event_ms
             for key in self._memory:
                 self._flushing.changed(key)  # those of a former owner
-        step_ms = _REMEMBER_MS // number
-        for _ in range(min(number, (event_ms - self._remembered_to_ms) // max(step_ms, 1))):
+        step_ms = max(_REMEMBER_MS // number, 1)
+        due = (event_ms - self._remembered_to_ms) // step_ms
+        # One whole turn, however far event time has leapt. Where it went back, this goes back with it.
+        self._remembered_to_ms = event_ms if due >= number else self._remembered_to_ms + due * step_ms
+        for _ in range(min(due, number)):
             self._flushing.changed(memory_key(self._next_memory % number))
             self._next_memory += 1
-            self._remembered_to_ms += step_ms
 
     def _write(self, key: bytes) -> Write:
         if is_memory_key(key):

@@ -55,10 +55,8 @@ def _move(old: Any, new: Any, rows: int) -> None:
             target[:, :rows] = value
 
 
-def clear(pacer: Pacer, row: int) -> None:
-    """Forgets the campaign of a row, so that another may have it."""
-    blank = Pacer(1, pacer.settings)
-    blank._curves = pacer._curves
+def clear(pacer: Pacer, row: int, blank: Pacer) -> None:
+    """Makes a row as new. `blank` is a pacer of one row with the same settings that was never asked."""
     _clear(blank, pacer, row)
 
 
