@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import xxhash
@@ -13,6 +14,8 @@ from schemas.events import EventMs
 # Enough to recognise a record, small enough for a dead letter of at most 2 KiB.
 _PREFIX_BYTES = 1024
 _DETAIL_CHARS = 300
+# As the join says of a late record how far the record that moved the watermark was above it.
+MS_AHEAD: Final = re.compile(r"is (\d+) ms ahead of it")
 
 
 class Reason(StrEnum):

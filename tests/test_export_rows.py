@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow
 import pytest
@@ -16,7 +17,7 @@ from schemas.codec import encode
 from schemas.errors import SettingsError
 from schemas.events import Features
 from schemas.outcomes import Outcome
-from schemas.totals import HOUR_MS, MINUTE_MS
+from schemas.totals import HOUR_MS, MINUTE_MS, MinuteTotals
 from streams.export.copying import span_of_live_work
 from streams.export.final import FinalTime
 from streams.export.from_log import rows_from
@@ -134,6 +135,21 @@ def test_last_final_version_of_each_total_is_exported(tmp_path: Path) -> None:
         (T0_MS + MINUTE_MS, "", 3),
         (T0_MS + MINUTE_MS, "DE", 3),
     ]
+    assert table.schema == MINUTES.schema
+
+
+def test_totals_that_differ_in_an_extra_dimension_only_are_all_exported(tmp_path: Path) -> None:
+    def of_site(site: str, version: int, impressions: int) -> MinuteTotals:
+        plain = total(1, version=version, final=True, impressions=impressions)
+        return msgspec.structs.replace(plain, dimensions=[*plain.dimensions, [site]], extra_dimensions=["site"])
+
+    hours = Hours(MINUTES, tmp_path, most_bytes=1)
+    before = total(1, version=1, final=True, impressions=1)
+    for record in (of_site("b", 2, 20), before, of_site("a", 2, 10), of_site("b", 3, 20), of_site("", 2, 1)):
+        hours.add(rows_from(MINUTES, [record_value(record)]), T0_MS, T0_MS + HOUR_MS)
+    (table,) = hours.rows(T0_MS)
+    # One without a name is one from before the dimension.
+    assert sorted(row["impressions"] for row in values_of(table)) == [1, 10, 20]
     assert table.schema == MINUTES.schema
 
 

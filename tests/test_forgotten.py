@@ -101,6 +101,8 @@ DAY_MS = 24 * HOUR_MS
             T0_MS + 8 * DAY_MS + 360_000,
         ),
         ({"cleanup.policy": "delete", "retention.ms": "-1", "segment.ms": "1"}, None),
+        # For ever, too: there is no such year.
+        ({"cleanup.policy": "delete", "retention.ms": str(2**63 - 1), "segment.ms": "1"}, None),
         ({"cleanup.policy": "compact", "retention.ms": "1", "segment.ms": "1"}, None),
         ({}, None),
     ],

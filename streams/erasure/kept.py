@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from schemas.codec import decode
+from schemas.events import MAX_TS_MS
 from schemas.rejects import Rejected
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -69,7 +70,9 @@ def gone_by_ms(config: Mapping[str, str], written_ms: int) -> int | None:
     retention_ms, segment_ms = int(config.get("retention.ms", -1)), int(config.get("segment.ms", -1))
     if "delete" not in config.get("cleanup.policy", "") or retention_ms < 0 or segment_ms < 0:
         return None
-    return written_ms + retention_ms + segment_ms + _BROKER_MS
+    until_ms = written_ms + retention_ms + segment_ms + _BROKER_MS
+    # Some write "for ever" as the largest number.
+    return until_ms if until_ms <= MAX_TS_MS else None
 
 
 def state_until_ms(*, now_ms: int, window_ms: int, dedupe_ms: int) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.codec import decoder
+from schemas.codec import decoder, encode
 from schemas.errors import BrokenInvariant, LostHistory
 from schemas.outcomes import SHOWN, Outcome
 from streams.export.moments import utc_text
@@ -15,6 +15,7 @@ from streams.export.tables import MINUTES, TRAINING, Exported
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import bounds_consumer, log_bounds, stream_log
 from streams.warehouse.rows import rows_of
+from streams.warehouse.shapes import SHAPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,9 +80,23 @@ def _as_the_sink(table: Exported, values: Sequence[bytes | None]) -> pa.Table:
     made = pa.Table.from_arrays(arrays, schema=table.schema)
     if table is MINUTES:
         # A total that is final is written as such, and no later version of it differs.
+        made = made.append_column("extra", pa.array(_extra_names(found, made.num_rows), pa.string()))
         made = made.append_column("version", pa.array(found["version"], pa.uint64()))
         made = made.filter(pa.array(found["final"], pa.bool_()))
     return made
+
+
+def _extra_names(found: Mapping[str, Sequence[Any]], rows: int) -> list[str]:
+    """A text for each total that tells apart those which differ in extra dimensions only.
+
+    One without a name counts as one from before the dimension.
+    """
+    known = {"run", *(field.name for field in SHAPES["totals"].fields)}
+    extra = sorted(found.keys() - known)
+    named = zip(*(found[name] for name in extra), strict=True) if extra else repeat((), rows)
+    return [
+        encode({name: value for name, value in zip(extra, values, strict=True) if value}).decode() for values in named
+    ]
 
 
 def _training(values: Sequence[bytes | None]) -> pa.Table:

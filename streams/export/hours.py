@@ -71,7 +71,8 @@ class Hours:
         joined = pa.concat_tables(parts)
         order = [(name, "ascending") for name in self._table.order]
         if self._table is MINUTES:
-            return last_versions(joined.sort_by([*order, ("version", "ascending")]), self._table)
+            order += [("extra", "ascending"), ("version", "ascending")]
+            return last_versions(joined.sort_by(order), self._table)
         return joined.sort_by(order)
 
     def _parts(self, hour_ms: int) -> Iterator[pa.Table]:
@@ -99,13 +100,13 @@ class Hours:
 
 
 def last_versions(rows: pa.Table, table: Exported) -> pa.Table:
-    """The last row of each key. The rows are sorted by the key, then by `version`, which the answer has not."""
+    """The last row of each key. The rows are sorted by it, then by `extra` and `version`, which the answer has not."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     is_last = np.ones(rows.num_rows, np.bool_)
     same = np.ones(max(rows.num_rows - 1, 0), np.bool_)
-    for name in table.order:
+    for name in (*table.order, "extra"):
         column = rows.column(name)
         same &= pc.equal(column.slice(0, max(rows.num_rows - 1, 0)), column.slice(1)).to_numpy()
     is_last[:-1] = ~same

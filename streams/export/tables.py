@@ -1,6 +1,7 @@
 """What is exported: the columns of each table, the order of its rows, and how both sources give them.
 
-ClickHouse and Kafka give the same rows. So an export of one can replace that of the other.
+ClickHouse and Kafka give the same rows, but for the hashes of users who were forgotten, which Kafka still has. So an
+export of one can replace that of the other.
 """
 
 from __future__ import annotations

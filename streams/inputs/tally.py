@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 import xxhash
 
 from schemas.reading import Unreadable, read_click, read_impression
-from schemas.rejects import Reason, Rejected
+from schemas.rejects import MS_AHEAD, Reason, Rejected
 from streams.inputs.files import FileLog, Place
 from streams.inputs.order import NEWEST_FIRST, Order
 from streams.inputs.refusals import why
@@ -25,7 +25,6 @@ _LEADER: Final = re.compile(r"the record at offset (\d+),")
 _EVIDENCE: Final = 10
 # More records than one that were ahead say nothing about a clock.
 _TWO: Final = 2
-_AHEAD: Final = re.compile(r"is (\d+) ms ahead of it")
 
 
 class Log(Protocol):
@@ -81,7 +80,7 @@ class Tally:
         if group is None:
             group = groups[key] = _Group(0, reason, offset, line, detail)
         group.count += 1
-        if reason is Reason.LATE and (ahead := _AHEAD.search(detail)):
+        if reason is Reason.LATE and (ahead := MS_AHEAD.search(detail)):
             group.most_ahead_ms = max(group.most_ahead_ms, int(ahead[1]))
             group.least_ahead_ms = min(group.least_ahead_ms, int(ahead[1]))
         if reason is Reason.LATE and len(group.leaders) < _TWO and (leader := _LEADER.search(detail)):

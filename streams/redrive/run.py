@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ from typing import Final, NamedTuple
 
 from schemas.codec import decode
 from schemas.errors import SettingsError
-from schemas.rejects import Reason, Rejected
+from schemas.rejects import MS_AHEAD, Reason, Rejected
 from schemas.totals import Ledger
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -25,7 +24,6 @@ from streams.redrive.sending import Homes, Sending, ToSend
 _INPUTS: Final = ("impressions", "clicks")
 # In memory at once, with their originals, of at most a few KiB each.
 _CHUNK: Final = 5_000
-_AHEAD: Final = re.compile(r"is (\d+) ms ahead of it")
 # Reasons that hold for a record however often it is sent, unless a mapping makes another record of it.
 _UNCHANGED: Final = {
     Reason.CONFLICT: "the same id came before with other content; only a mapping that gives it another id mends it",
@@ -108,7 +106,12 @@ class Redrive:
     def _of_chunk(self, originals: Originals, letters: Sequence[Rejected], sending: Sending) -> Iterator[ToSend]:
         watermarks = self._watermarks()
         done = {identity[:3] for identity in sending.done}
-        new = [letter for letter in letters if Spot.of_letter(letter) not in done]
+        # Of a record of another topic one input may be sent already, and the other not, because it was older then.
+        new = [
+            letter
+            for letter in letters
+            if Spot.of_letter(letter) not in done or (self._older and letter.topic not in self._topics)
+        ]
         self.found.before += len(letters) - len(new)
         readable = []
         for letter in new:
@@ -128,7 +131,9 @@ class Redrive:
             if letter.reason in _UNCHANGED and any(each.value == original.value for each in mended):
                 self._refuse(letter, _UNCHANGED[letter.reason])
                 continue
-            for each in mended:
+            rest = [each for each in mended if (*spot, each.log) not in sending.done]
+            self.found.before += not rest
+            for each in rest:
                 to_send = ToSend(letter, each, self._homes.partition(each.log, each.key))
                 watermark_ms = watermarks.get((each.log, to_send.partition), each.ts_ms)
                 if each.ts_ms < watermark_ms:
@@ -143,7 +148,7 @@ class Redrive:
         if self._older:
             # Where it is sent to, this far behind what was read before.
             return watermark_ms + self._lateness_ms - ts_ms
-        ahead = _AHEAD.search(letter.detail) if letter.reason is Reason.LATE else None
+        ahead = MS_AHEAD.search(letter.detail) if letter.reason is Reason.LATE else None
         # A record that was refused for another reason is where it belongs in its log.
         return int(ahead[1]) if ahead is not None else self._lateness_ms
 

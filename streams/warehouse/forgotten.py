@@ -49,7 +49,7 @@ class ForgottenUsers:
             return rows
         self._look(client)
         column = rows.columns[rows.names.index(USER_HASH)]
-        if self._hashes.isdisjoint(column):
+        if not self._hashes or self._hashes.isdisjoint(column):
             return rows
         kept = [0 if value in self._hashes else value for value in column]
         columns = [kept if name == USER_HASH else column for name, column in zip(rows.names, rows.columns, strict=True)]

@@ -172,3 +172,13 @@ def test_ids_come_from_a_file_and_are_hashed_as_by_the_mapping(
 def test_outcomes_without_a_user_are_never_forgotten(filled: Client) -> None:
     warehouse.forget(filled, [])
     assert warehouse.erase(filled) == 0
+
+
+@pytest.mark.usefixtures("environment")
+def test_more_users_than_an_address_has_room_for_are_forgotten(filled: Client, tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("".join(f"somebody {number}\n" for number in range(60_000)))
+    (tmp_path / "users").write_text(f"{ANN}\n" + (tmp_path / "users").read_text())
+    stored = of_user(filled)[0]
+    assert stored > 0
+    assert f"{stored} rows" in forget("--users", str(tmp_path / "users"), "--yes")
+    assert of_user(filled) == (0, 0)

@@ -17,6 +17,7 @@ from schemas.codec import decode, encode
 from schemas.errors import Transient
 from schemas.outcomes import Outcome
 from schemas.rejects import Reason, Redriven, rejected
+from schemas.totals import Ledger, LogCounts
 from streams.embedded.broker import Broker
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -300,3 +301,42 @@ def test_record_below_the_watermark_is_older_and_sent_only_if_told(refused: Worl
     told = refused.command("redrive", "--reason", "late", "--lateness", "5s", "--dry-run").stdout.decode()
     assert "1 of them redriven" not in told
     assert "`clickfold backfill --run NAME --lateness 60s` takes them from the log" in told
+
+
+BOTH = """
+[impressions]
+impression_id = "id"
+ts = { path = "at", unit = "s" }
+campaign_id = { constant = "c" }
+creative_id = { constant = "x" }
+price_micros = { constant = 5 }
+
+[clicks]
+click_id = "id"
+impression_id = "id"
+ts = { path = "at", unit = "s" }
+"""
+
+
+def test_what_was_older_of_a_record_that_gives_two_events_is_sent_later(alone: Any) -> None:
+    cluster: Cluster = alone.cluster
+    topic = f"source-{cluster.prefix}both"
+    Admin(cluster).create_topic(topic, partitions=1, config={})
+    value = orjson.dumps({"id": "a", "at": T0_S})
+    send(cluster, topic, [(None, value)])
+    home = java_partition(b"a", PARTITIONS)
+    ahead = Ledger(
+        *(home, 1, LogCounts(), LogCounts(), 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        impressions_watermark_ms=T0 + 60_000,
+        clicks_watermark_ms=0,
+    )
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY))
+    producer.produce(cluster.topic("ledger"), encode(ahead), str(home), partition=home)
+    assert producer.flush(PATIENCE_S) == 0
+    _, first = alone([letter_of(topic, 0, value)], mender(BOTH))
+    assert (dict(first.sent), len(first.older)) == ({"clicks": 1}, 1)
+    for sent in ({"impressions": 1}, {}):
+        found = Redrive(cluster, mender(BOTH), lateness_ms=5_000, older=True).run(Letters(cluster))
+        assert dict(found.sent) == sent
+    assert found.before == 1
+    assert len(by_key(cluster, "impressions", b"a")) == len(by_key(cluster, "clicks", b"a")) == 1

@@ -101,7 +101,8 @@ def export(
             if reader is not None:
                 request = request._replace(source=Source.CLICKHOUSE)
                 wait_s = options.duration_ms("--wait", wait) / 1_000
-                wait_for_sink(cluster, sink_group or cluster.group("sink"), table, final.ends, wait_s=wait_s)
+                sink = options.plain_name("--sink-group", sink_group or cluster.group("sink"))
+                wait_for_sink(cluster, sink, table, final.ends, wait_s=wait_s)
         bar = cleanup.enter_context(records_bar())
         if reader is not None:
             manifest = copy_hours(reader, folder, request, bar_of(bar, "rows"))
