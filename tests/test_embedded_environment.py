@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from streams.cli.commands import worker
+from streams.embedded.stack import _more_sources
 from streams.embedded.worker_environment import worker_environment
 from streams.worker.environment import Environment
 
@@ -64,3 +65,18 @@ def test_embedded_workers_are_given_the_embedded_servers(monkeypatch: pytest.Mon
     password = environment.clickhouse_password.get_secret_value()
     assert (environment.clickhouse_user, password) == ("default", "kept")
     assert changes["CLICKFOLD_STATE_DIR"] == str(STATE_DIR)
+
+
+@pytest.mark.parametrize(
+    ("given", "goes_on"),
+    [
+        ("--source shop=/a/old.toml", True),
+        # Another file may hold the same mapping; ingest looks at what it says.
+        ("--source shop=/a/new.toml", True),
+        ("--source shop=/a/old.toml --source app=openrtb", True),
+        ("--source app=openrtb", False),
+        ("", False),
+    ],
+)
+def test_sources_may_be_added_and_none_left_out(given: str, goes_on: bool) -> None:
+    assert _more_sources("--source shop=/a/old.toml", given) is goes_on

@@ -18,6 +18,7 @@ from streams.ingest import schemas as schemas_of_values
 from streams.ingest.awaiting import AwaitingLog, Waiting
 from streams.ingest.forms import SchemaText, decoder_of
 from streams.ingest.framed import SchemaId, message_indexes, schema_of
+from streams.ingest.registry import Registry, RegistrySettings
 from streams.ingest.schemas import Schemas
 from streams.mapping.rows import JsonReader
 from tests.ingesting import TOPIC, batch, source, view
@@ -202,3 +203,12 @@ def test_what_was_kept_back_is_forgotten_where_the_partition_is_read_anew() -> N
     shelf.away, shelf.now_s = False, 10.0
     assert log.poll(10, 0.0) == []
     assert waiting.why == ""
+
+
+def test_a_login_in_the_address_of_a_registry_is_never_shown() -> None:
+    settings = RegistrySettings("http://user:se@cret@127.0.0.1:9,https://other:secret@127.0.0.1:9/x")
+    assert "cret" not in repr(settings)
+    with pytest.raises(Transient) as raised:
+        Registry(settings).fetch(7)
+    assert "cret" not in str(raised.value)
+    assert "http://127.0.0.1:9,https://127.0.0.1:9/x" in str(raised.value)

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import orjson
 import pytest
 
+from schemas.errors import SettingsError
 from streams.inputs import files
 from streams.inputs.files import FileLog
 from streams.inputs.own_columns import own_events
@@ -117,3 +118,12 @@ def test_parquet_is_read_without_pandas(tmp_path: Path) -> None:
         "assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["impression_id", "creative_id"])
+def test_bytes_that_are_no_utf8_are_damage_and_not_passed_on(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "impressions.parquet"
+    held = columns(**{name: array([b"\xff" * 3] * ROWS, "binary").view("string")})
+    write(path, held)
+    with pytest.raises(SettingsError, match="is Parquet and damaged"):
+        read(path, arrow=True)

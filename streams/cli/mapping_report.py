@@ -40,7 +40,10 @@ class Report:
 
     @classmethod
     def of(cls, logs: Mapping[str, ReadLog], sample: int, inputs: Mapping[str, Compiled]) -> Report:
-        """Reads at most `sample` records of each log; `inputs` has the mappings of those that have one."""
+        """Looks at no more than `sample` good records of each log; those refused before them are read too.
+
+        `inputs` has the mappings of those that have one.
+        """
         counts = {log: dict.fromkeys(("consumed", "accepted", "late", "rejected"), 0) for log in logs}
         sendable = {log: Sendable(records) for log, records in logs.items()}
         report = cls(logs, counts, sendable, {log: Disorder() for log in logs}, _optional(inputs))

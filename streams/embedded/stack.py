@@ -336,8 +336,12 @@ def _extended(before: str, given: str) -> bool:
 
 
 def _more_sources(before: str, given: str) -> bool:
-    """Whether no source is left out. Whether a mapping is the one of before, ingest itself says."""
-    return set(before.split()) <= set(given.split())
+    """Whether no topic is left out. Whether a mapping is the one of before, ingest itself says."""
+    return _topics(before) <= _topics(given)
+
+
+def _topics(options: str) -> set[str]:
+    return {word.partition("=")[0] for word in options.split() if "=" in word}
 
 
 def _without_extra(options: str) -> list[str]:

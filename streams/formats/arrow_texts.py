@@ -45,7 +45,7 @@ class Piece(NamedTuple):
 
 
 def text(column: Any, most: int = MAX_ID_CHARS) -> Piece | None:
-    """Texts of 1 to `most` bytes; None when one is not so."""
+    """Texts of 1 to `most` bytes; None when one is not so, or not UTF-8."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -57,6 +57,11 @@ def text(column: Any, most: int = MAX_ID_CHARS) -> Piece | None:
     if pa.types.is_large_string(column.type):
         column = column.cast(pa.string())
     if not pa.types.is_string(column.type):
+        return None
+    try:
+        # Nobody has looked at the bytes yet.
+        column.validate(full=True)
+    except pa.ArrowInvalid:
         return None
     lengths = pc.min_max(pc.binary_length(column)).as_py()
     if lengths["min"] is not None and (

@@ -23,8 +23,6 @@ from streams.engine.fold import Fold
 from streams.ingest.source import Source
 
 _FRAME: Final = Frame(magic=b"clickfold ingest", format=b" 1")
-# What became of records: counted in this order, for metrics.
-FATES: Final = ("impressions", "clicks", "others", "rejected")
 
 
 class IngestMark(msgspec.Struct, frozen=True):

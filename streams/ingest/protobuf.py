@@ -20,6 +20,8 @@ from streams.mapping.values import Ms
 _MAIN: Final = "clickfold_main.proto"
 _SET: Final = "clickfold.set"
 _COMPILE_S: Final = 30.0
+# Bytes; file systems take 255.
+_LONGEST_NAME: Final = 200
 _WRAPPERS: Final = frozenset(
     f"google.protobuf.{name}Value"
     for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
@@ -68,12 +70,15 @@ def _compiled(text: str, references: Sequence[tuple[str, str]]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="clickfold-proto-") as folder:
         for name, content in ((_MAIN, text), *references):
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts:
-                raise ValueError(f"its schema builds on {name!r}, which is no name of a file")
+            if path.is_absolute() or ".." in path.parts or len(name.encode()) > _LONGEST_NAME:
+                raise ValueError(_no_file(name))
             if (bundled / name).is_file():
                 continue
-            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
-            (Path(folder) / path).write_text(content)
+            try:
+                (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+                (Path(folder) / path).write_text(content, "utf-8")
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise ValueError(_no_file(name)) from error
         command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={folder}", f"--proto_path={bundled}"]
         command += ["--include_imports", f"--descriptor_set_out={folder}/{_SET}", _MAIN]
         try:
@@ -86,6 +91,10 @@ def _compiled(text: str, references: Sequence[tuple[str, str]]) -> bytes:
 
 
 @cache
+def _no_file(name: str) -> str:
+    return f"its schema builds on {name[:80]!r}, which is no name of a file"
+
+
 def _converter(kind: Any) -> Callable[[Any], Any]:
     """What makes an object of messages of a type."""
     if kind.full_name == "google.protobuf.Timestamp":

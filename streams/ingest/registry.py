@@ -5,6 +5,7 @@ Numbers name a schema in the whole registry, so no subject is needed, whichever 
 
 from __future__ import annotations
 
+import re
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ _ANSWER_S: Final = 5.0
 _GONE: Final = 404
 # Of one schema, all levels together.
 _MOST_REFERENCES: Final = 200
+# A user's name and password may stand in an address; they must not be shown.
+_LOGIN: Final = re.compile(r"(?<=://)[^/,]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class RegistrySettings:
     key_location: str = ""
 
     def __repr__(self) -> str:
-        return f"RegistrySettings({self.url!r})"
+        return f"RegistrySettings({_shown(self.url)!r})"
 
 
 class Registry:
@@ -57,7 +60,7 @@ class Registry:
             "ssl.certificate.location": settings.certificate_location,
             "ssl.key.location": settings.key_location,
         }
-        self._url = settings.url
+        self._url = _shown(settings.url)
         try:
             # It is asked anew by whoever waits, so that a worker sees a signal meanwhile.
             self._client: Any = SchemaRegistryClient(
@@ -115,5 +118,10 @@ class Registry:
             ) from error
         except (httpx2.HTTPError, OAuthTokenError, OSError, ValueError, TypeError, KeyError) as error:
             raise Transient(
-                f"the schema registry at {self._url} does not answer ({type(error).__name__}: {error})"
+                f"the schema registry at {self._url} does not answer ({type(error).__name__}: {_shown(str(error))})"
             ) from error
+
+
+def _shown(url: str) -> str:
+    """The addresses without the names and passwords of users."""
+    return _LOGIN.sub("", url)

@@ -16,7 +16,6 @@ from online_models.release import HELD
 from streams.engine.pace import RunnerProgress
 from streams.engine.ports import SharedProgress
 from streams.engine.runner import Runner
-from streams.ingest.fold import FATES
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
 from streams.sink.settings import Progress
@@ -57,6 +56,8 @@ def _gauge(workers: str, name: str, unit: str, text: str, *labels: str) -> Decla
     return Declared("gauge", workers, name, unit, text, labels)
 
 
+# What becomes of a record of a source, as `IngestFold` counts it.
+_FATES: Final = ("impressions", "clicks", "others", "rejected")
 _BOTH: Final = "join, learn"
 _RUNNERS: Final = "ingest, join, learn"
 _ALL: Final = "ingest, join, learn, pace, sink, serve"
@@ -279,7 +280,7 @@ def ingest_metrics(counts: Mapping[str, Mapping[str, int]], *, waiting: bool) ->
     """What became of the records of each source, and whether records wait for a schema registry."""
     yield sample("ingest_waiting", float(waiting))
     for source, fates in dict(counts).items():
-        for fate in FATES:
+        for fate in _FATES:
             yield sample("ingest_records", fates.get(fate, 0), fate=fate, source=source)
 
 
