@@ -106,3 +106,8 @@ def test_refusals_are_what_the_description_says() -> None:
     found = read_call(body(ts=1))
     assert isinstance(found, BadCall)
     assert msgspec.json.decode(encode(found.refused)).keys() == {"error", "field"}
+
+
+@pytest.mark.parametrize("given", [b'{"placement":"\xff"}', b'{"\xff":1}', b'{"candidates":[{"campaign_id":"\xc3"}]}'])
+def test_a_body_that_is_no_utf8_has_no_answer(given: bytes) -> None:
+    assert refused(given)[0] == 400

@@ -70,6 +70,8 @@ def test_the_same_again_writes_nothing(port: int, book: MemoryBook) -> None:
     ("body", "status", "said"),
     [
         (b"{", 400, "the body cannot be read"),
+        (b'{"timezone":"\xff"}', 400, "the body cannot be read"),
+        (b'{"\xff":1}', 400, "the body cannot be read"),
         (b"[]", 400, "the body cannot be read"),
         (b"[" * 100_000, 400, "the body cannot be read"),
         ({"daily_budget_micros": -1}, 422, "daily_budget_micros: expected"),

@@ -16,7 +16,18 @@ from streams.serve.openapi import document
 from tests.serving.campaigns import TOKEN, MemoryBook
 from tests.serving.server import server, serving_of
 
-SCHEMA = schemathesis.openapi.from_dict(document())
+
+def without_security() -> dict[str, Any]:
+    """The description as for a client that sends the token: bad calls are bad in another way."""
+    described = document()
+    for calls in described["paths"].values():
+        for call in calls.values():
+            if isinstance(call, dict):
+                call.pop("security", None)
+    return described
+
+
+SCHEMA = schemathesis.openapi.from_dict(without_security())
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 
@@ -38,7 +49,7 @@ def running() -> Iterator[str]:
         ("/v1/campaigns/{campaign_id}", "GET", POSITIVE, {200, 404}),
         ("/v1/campaigns/{campaign_id}/history", "GET", POSITIVE, {200, 404}),
         ("/v1/campaigns/{campaign_id}", "POST", POSITIVE, {200, 404, 409, 422}),
-        ("/v1/campaigns/{campaign_id}", "POST", NEGATIVE, {400, 401, 404, 409, 422}),
+        ("/v1/campaigns/{campaign_id}", "POST", NEGATIVE, {400, 404, 409, 422}),
     ],
 )
 def test_every_answer_is_as_described(

@@ -31,7 +31,8 @@ def read_call(body: bytes) -> PredictCall | BadCall:
         return BadCall(HTTPStatus.UNPROCESSABLE_ENTITY, Refused("the call is nested too deeply; see /openapi.json"))
     except msgspec.ValidationError as error:
         return BadCall(HTTPStatus.UNPROCESSABLE_ENTITY, _feature(body) or _wrong(str(error)))
-    except msgspec.DecodeError as error:
+    # Also where a text is not UTF-8.
+    except ValueError as error:
         # NaN and Infinity are no JSON, but many programs write them.
         refused = _feature(body)
         if refused is not None:

@@ -121,7 +121,7 @@ class CampaignCalls:
             return body
         try:
             fields = msgspec.json.decode(body, type=dict[str, Any])
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             return refused(HTTPStatus.BAD_REQUEST, f"the body cannot be read: {error}; send one object of JSON")
         new = fields.pop("new", False)
         if not isinstance(new, bool):
