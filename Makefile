@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # Bytecode is always kept: compiling all imports again would take longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check unit test simulate mutate chaos soak demo bench bench-quick results-learning results-pacing schemas reference docs screens lock clean
+.PHONY: help setup check unit test proofs simulate mutate chaos soak demo bench bench-quick results-learning results-pacing schemas reference docs screens lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14

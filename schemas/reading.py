@@ -108,6 +108,14 @@ def read_click(value: bytes | None) -> Click | Unreadable:
     return read(value, _click)
 
 
+def event_of(log: str, value: bytes | None) -> Impression | Click | Unreadable:
+    """The event that the join reads from a record of 'impressions' or 'clicks', or why there is none."""
+    if log == "clicks":
+        return read_click(value)
+    found = read_impression(value)
+    return found if isinstance(found, Unreadable) else found.impression
+
+
 def _click(value: bytes) -> Click:
     return decode_event(value, Click)
 

@@ -3,7 +3,8 @@
 It reads a strict subset of JSON, and leaves every other line to msgspec: one object; ASCII without escapes; numbers of
 at most 15 digits without exponent, which one division makes the nearest double; each known name once; `features` of
 strings, booleans and such numbers. A line that is read gives what `rows.slots_of` gives, to the bit. A test holds this.
-Each line ends with a byte below a space, and no loop passes one, so nothing is read beyond the buffer.
+Each line ends with a byte below a space, which no loop passes. Up to `PLAIN_BYTES - 1` bytes behind the last one are
+read, so that many must follow.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from online_models.mixture.tokens import (
 )
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_TS_MS, MIN_TS_MS
-from schemas.instructions import Int, byte, same_bytes
+from schemas.instructions import PLAIN_BYTES, Int, byte, same_bytes
 from schemas.outcomes import MAX_WEIGHT
 from schemas.totals import HOUR_MS
 
@@ -261,6 +262,8 @@ def scan(
     join and the delay of the click, 0 without one.
     `former` begins with zeros, and a name that it has is in this text; `hashed` and `value` are for numbers in between.
     """
+    if line_starts[0] < 0 or line_starts[len(line_starts) - 1] + PLAIN_BYTES - 1 > len(text):
+        raise IndexError("there is no margin behind the last line")
     address = np.int64(text.ctypes.data)
     entry: Int
     while state[LINE] < len(line_starts) - 1:

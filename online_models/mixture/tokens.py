@@ -1,7 +1,7 @@
 """Parts of JSON in a buffer: spaces, literals, strings with their hash, and numbers. All of them are a strict subset.
 
-The tokens of `streams.kernels` are at addresses and are looked at in blocks; these are hashed byte by byte. No loop
-passes a byte below a space, so nothing is read beyond a line that ends with one.
+Those of `streams.kernels` take any white space and UTF-8; these are a stricter subset, and hash what they read. No loop
+passes a byte below a space, and up to 15 bytes behind it are read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from online_models.mixture.rows import PRIME
 from schemas.compiled import inlined, part
-from schemas.digits import digits
+from schemas.digits import whole
 from schemas.instructions import LOW_BYTES, PLAIN_BYTES, Int, byte, plain_bytes, word
 
 QUOTE, SPACE, COMMA, COLON, OPEN, CLOSE, ESCAPE = 34, 32, 44, 58, 123, 125, 92
@@ -20,7 +20,6 @@ _SMALL_E, _LARGE_E = 101, 69
 TRUE, FALSE, NULL = 116, 102, 110
 _DIGITS = 15
 _TENS = np.array([10.0**power for power in range(_DIGITS + 1)])
-_WHOLE_TENS = np.array([10**power for power in range(9)])
 _PRIME = np.uint64(PRIME)
 _BYTE = np.uint64(255)
 # What takes so many hashed zeros out again: a power of the inverse of the prime.
@@ -105,13 +104,10 @@ def value_end(at: Int, hashed: np.ndarray) -> Int:
 def read_number(at: Int, value: np.ndarray) -> Int:
     """The end of the number, or LEFT; `value` has the number, and 1 if it is whole."""
     end: Int
-    count, whole = digits(at)
-    if count == 8:
-        more, rest = digits(at + 8)
-        count, whole = count + more, whole * _WHOLE_TENS[more] + rest
+    count, number = whole(at)
     end = at + count
     if 0 < count <= _DIGITS and byte(end) != _POINT and (count == 1 or byte(at) != _ZERO):
-        value[0], value[1] = float(whole), 1.0
+        value[0], value[1] = float(number), 1.0
     else:
         end = _read_any_number(at, value)
     return end
@@ -121,13 +117,13 @@ def read_number(at: Int, value: np.ndarray) -> Int:
 def _read_any_number(at: Int, value: np.ndarray) -> Int:
     """As `read_number`, digit by digit."""
     end, negative, count, places = at, False, 0, 0
-    whole = np.int64(0)
+    number = np.int64(0)
     if byte(end) == _MINUS:
         negative = True
         end += 1
     first = end
     while _ZERO <= byte(end) <= _NINE and count <= _DIGITS:
-        whole = whole * 10 + (byte(end) - _ZERO)
+        number = number * 10 + (byte(end) - _ZERO)
         count += 1
         end += 1
     good = count > 0 and not (byte(first) == _ZERO and count > 1)
@@ -135,7 +131,7 @@ def _read_any_number(at: Int, value: np.ndarray) -> Int:
     if not is_whole:
         end += 1
         while _ZERO <= byte(end) <= _NINE and count <= _DIGITS:
-            whole = whole * 10 + (byte(end) - _ZERO)
+            number = number * 10 + (byte(end) - _ZERO)
             count += 1
             places += 1
             end += 1
@@ -144,7 +140,7 @@ def _read_any_number(at: Int, value: np.ndarray) -> Int:
     if not good or count > _DIGITS:
         end = LEFT
     else:
-        found = float(whole) / _TENS[places]
+        found = float(number) / _TENS[places]
         # A whole -0 is an integer, which has no sign.
         value[0] = -found if negative and (found != 0.0 or not is_whole) else found
         value[1] = 1.0 if is_whole else 0.0

@@ -54,7 +54,7 @@ def _statements(client: Client, dimensions: Sequence[ExtraDimension]) -> list[st
     if all(columns == names for columns in found.values()) and _rolled_up(client) == dict.fromkeys(ROLLUPS, names):
         return []
     sources = {dimension.name: dimension.source for dimension in dimensions}
-    tables = [_add_columns(client, table, names, sources) for table in TOTALS if found[table] != names]
+    tables = [_add_columns(client, table, found[table], names, sources) for table in TOTALS if found[table] != names]
     made: dict[str, str] = {}
     comments = []
     for statement in (statement for migration in migrations() for statement in migration.statements):
@@ -66,8 +66,10 @@ def _statements(client: Client, dimensions: Sequence[ExtraDimension]) -> list[st
     return [*dropped, *tables, *(made[view] for view in (*VIEWS, *ROLLUPS)), *comments]
 
 
-def _add_columns(client: Client, table: str, names: Sequence[str], sources: Mapping[str, str]) -> str:
-    there, after, columns = extra_columns(client, table), "arm", []
+def _add_columns(
+    client: Client, table: str, there: Sequence[str], names: Sequence[str], sources: Mapping[str, str]
+) -> str:
+    after, columns = "arm", []
     for name in names:
         if name not in there:
             comment = literal(f"{sources.get(name, 'a feature')} of the impression; empty where it has none")

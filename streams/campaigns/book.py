@@ -61,10 +61,13 @@ class Book:
         changes = self._changes(self._home(campaign_id), 0)
         return [change for _, change in changes if change.campaign_id == campaign_id]
 
-    def decisions(self) -> Iterator[tuple[bytes | None, bytes | None]]:
-        """Key and value of each record of `ads.pacing`, in the order of each partition."""
+    def decisions(self, campaign_id: str | None = None) -> Iterator[tuple[bytes | None, bytes | None]]:
+        """Key and value of each record of `ads.pacing`, in order; only those of the partition of one campaign, if it is
+        given."""
         topic = self._cluster.topic("pacing")
-        for partition in range(Admin(self._cluster).require(("pacing",))[topic]):
+        partitions = Admin(self._cluster).require(("pacing",))[topic]
+        home = range(partitions) if campaign_id is None else (java_partition(campaign_id.encode(), partitions),)
+        for partition in home:
             for record in stream_log(self._cluster, topic, partition):
                 yield record.key, record.value
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.events import MAX_ID_CHARS
-from schemas.instructions import word
+from schemas.instructions import LOW_BYTES, word
 from streams.kernels.hashing import xxh3
 from streams.kernels.machine import Int, copy, half, start_of
 from streams.kernels.scan import AT_SPANS, DIMS, ROW, ROW_BYTES
@@ -24,7 +24,6 @@ STATE: Final = NEXT_CODES + DIMS
 # The longest name in UTF-8. Texts are compared in words, so that many bytes more than they have must be readable.
 MAX_NAME_BYTES: Final = 4 * MAX_ID_CHARS
 TEXT_MARGIN: Final = 8
-_LOW_BYTES = np.array([(1 << 8 * count) - 1 for count in range(8)] + [2**64 - 1], np.uint64)
 _PER_DIMENSION = np.uint64(0x9E3779B97F4A7C15)
 _HASH_BITS = np.uint64(2**63 - 1)
 
@@ -42,7 +41,7 @@ def _equal(left: Int, right: Int, length: Int) -> bool:
         left += 8
         right += 8
         length -= 8
-    return bool(((word(left) ^ word(right)) & _LOW_BYTES[length]) == 0)
+    return bool(((word(left) ^ word(right)) & LOW_BYTES[length]) == 0)
 
 
 @inlined

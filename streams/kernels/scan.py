@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
+from schemas.digits import TENS, whole
 from schemas.events import MAX_FEATURE_CHARS, MAX_FEATURES, MAX_ID_CHARS, MAX_PRICE_MICROS, MAX_TS_MS, MIN_TS_MS
 from schemas.instructions import same_bytes, word
 from schemas.totals import DIMENSIONS
@@ -32,12 +33,10 @@ from streams.kernels.machine import (
 from streams.kernels.slices import MARGIN
 from streams.kernels.tokens import (
     FLOAT_TENS,
-    TENS,
     literal_end,
     number_end,
     space_end,
     text_end,
-    whole,
 )
 
 assert MARGIN >= TEXT_BYTES, "a string is looked at in blocks, the last of which goes beyond its end"

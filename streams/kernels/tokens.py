@@ -9,13 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.compiled import inlined, part
-from schemas.digits import digits
-from schemas.instructions import lowest, word
+from schemas.instructions import LOW_BYTES, lowest, word
 from streams.kernels.machine import TEXT_BYTES, Int, byte, others, quotes, specials
 
-TENS = np.array([10**power for power in range(17)], np.int64)
 FLOAT_TENS = np.array([10.0**power for power in range(17)], np.float64)
-_LOW_BYTES = np.array([(1 << 8 * count) - 1 for count in range(8)], np.uint64)
 _NULL, _TRUE, _FALSE = (np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"true", b"false"))
 _ONE = np.uint64(1)
 
@@ -79,19 +76,6 @@ def space_end(at: Int, stop: Int) -> Int:
     return at
 
 
-@inlined
-def whole(at: Int) -> Int:
-    """How many digits follow, 17 for more than 16, and their number."""
-    count, number = digits(at)
-    if count == 8:
-        more, rest = digits(at + 8)
-        number = number * TENS[more] + rest
-        count += more
-        if count == 16 and 48 <= byte(at + 16) <= 57:
-            count = np.int64(17)
-    return count, number
-
-
 @part
 def number_end(at: Int, stop: Int) -> Int:
     """Where a number without exponent and with at most 32 characters ends; -1 for anything else."""
@@ -119,9 +103,9 @@ def number_end(at: Int, stop: Int) -> Int:
 def literal_end(at: Int, stop: Int) -> Int:
     """Where null, true or false ends; -1 for anything else."""
     if at + 4 < stop:
-        four = word(at) & _LOW_BYTES[4]
+        four = word(at) & LOW_BYTES[4]
         if four == _NULL or four == _TRUE:
             return at + 4
-    if at + 5 < stop and (word(at) & _LOW_BYTES[5]) == _FALSE:
+    if at + 5 < stop and (word(at) & LOW_BYTES[5]) == _FALSE:
         return at + 5
     return np.int64(-1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from schemas.events import Click
-from schemas.reading import Unreadable, read_click, read_impression
+from schemas.reading import Unreadable, event_of
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import EVENTS
 
@@ -77,8 +76,7 @@ class Mender:
 
 
 def _read(log: str, value: bytes | None) -> Mended | NotMended:
-    read = read_click(value) if log == "clicks" else read_impression(value)
-    if isinstance(read, Unreadable):
-        return NotMended(f"{read.reason}: {read.detail}")
-    event = read if isinstance(read, Click) else read.impression
+    event = event_of(log, value)
+    if isinstance(event, Unreadable):
+        return NotMended(f"{event.reason}: {event.detail}")
     return Mended(log, event.impression_id.encode(), value or b"", event.ts)

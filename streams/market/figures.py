@@ -35,10 +35,15 @@ class Figures(NamedTuple):
     """Feasible campaigns within 4 % of their budget of the plan at the minute asked for."""
 
 
+def click_prices(billed: Floats, clicks: Floats, reference: Reference) -> Floats:
+    """What a click cost each campaign on the day; the unpaced price where none came."""
+    return np.where(clicks > 0, billed / np.maximum(clicks, 1), reference.prices)
+
+
 def figures(day: Day, reference: Reference, *, asked_minute: int = 1439) -> Figures:
     """The figures of a day. Campaigns that cannot spend their budget count only for `over`, `value` and decisions."""
     billed, clicks = day.spend.sum(1), day.clicks.sum(1)
-    prices = np.where(clicks > 0, billed / np.maximum(clicks, 1), reference.prices)
+    prices = click_prices(billed, clicks, reference)
     # A budget that is cut below what was spent already cannot be kept by anyone.
     kept = day.spent_at_change < _SPENT * day.budgets
     can, off = reference.feasible & kept, np.abs(billed - day.budgets)

@@ -104,7 +104,7 @@ class Run:
     def judged(self, *, watch: Callable[[int], None] | None = None) -> Day:
         """Plays the judged day."""
         scenario, policy, played = self._scenario, self._policy, self._played
-        start, told = scenario.judged_s, policy.told
+        start = scenario.judged_s
         self.until(start)
         minutes = (EPOCH_S + start + (np.arange(1440) + 1) * _MINUTE_S).astype(float)
         plan = np.zeros((scenario.campaigns, 1440))

@@ -16,7 +16,7 @@ from schemas.bounds import JoinBounds
 from schemas.dimensions import ExtraDimension
 from schemas.events import Click, Impression
 from schemas.outcomes import Outcome
-from schemas.reading import Unreadable, read_click, read_impression
+from schemas.reading import Unreadable, event_of
 from schemas.records import Record
 from schemas.rejects import Reason, Rejected
 from streams.join.state import CLICKS, IMPRESSIONS, Reached
@@ -49,14 +49,6 @@ class Judgement:
     fates: dict[Spot, Fate]
     truth: Truth
     events: dict[Spot, Impression | Click]
-
-
-def event_of(log: str, value: bytes | None) -> Impression | Click | Unreadable:
-    """The event that the join reads from a record, or why there is none."""
-    if log == CLICKS:
-        return read_click(value)
-    read = read_impression(value)
-    return read if isinstance(read, Unreadable) else read.impression
 
 
 def judge(

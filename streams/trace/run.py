@@ -14,6 +14,7 @@ from schemas.bounds import JoinBounds
 from schemas.codec import decode
 from schemas.dimensions import ExtraDimension
 from schemas.outcomes import Outcome
+from schemas.reading import event_of
 from schemas.records import Record
 from schemas.rejects import Redriven, Rejected
 from schemas.totals import DIMENSIONS, MINUTE_MS, Ledger
@@ -30,7 +31,6 @@ from streams.trace.decisions import (
     Decided,
     Judgement,
     click_decisions,
-    event_of,
     impression_decisions,
     judge,
 )

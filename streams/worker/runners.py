@@ -119,11 +119,7 @@ def join_runner(
     counts = admin.partition_counts()
     shards = counts[settings.cluster.topic("outcomes")]
     ids = admin.topic_ids(("impressions", "clicks"))
-    known: dict[str, dict[int, list[bytes]]] = {}
-    for input_, sampled in _sampled_keys(settings.cluster, partitions, warn).items():
-        known[input_] = defaultdict(list)
-        for at, key in sampled:
-            known[input_][at].append(key)
+    known = _sampled_keys(settings.cluster, partitions, warn)
     partitioners = {name: partial(of, partitions=partitions) for name, of in PARTITIONERS.items()}
     identity = JoinIdentity(settings.bounds, settings.dimensions, settings.extra, (*ids, str(partitions), str(shards)))
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
@@ -167,8 +163,8 @@ def join_runner(
         )
 
 
-def _sampled_keys(cluster: Cluster, partitions: int, warn: Callable[[str], None]) -> dict[str, list[tuple[int, bytes]]]:
-    """The newest keys of each input with their partitions. Raises SettingsError if different partitioners wrote them.
+def _sampled_keys(cluster: Cluster, partitions: int, warn: Callable[[str], None]) -> dict[str, dict[int, list[bytes]]]:
+    """The newest keys of each input by partition. Raises SettingsError if different partitioners wrote them.
 
     The newest, so that a join can start once its producers are corrected, whatever is still in Kafka.
     """
@@ -180,7 +176,11 @@ def _sampled_keys(cluster: Cluster, partitions: int, warn: Callable[[str], None]
         raise SettingsError(apart)
     if unknown := not_known(impressions, clicks):
         warn(unknown)
-    return sampled
+    by_partition: dict[str, dict[int, list[bytes]]] = {log: defaultdict(list) for log in INPUTS}
+    for log, keys in sampled.items():
+        for partition, key in keys:
+            by_partition[log][partition].append(key)
+    return by_partition
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -73,3 +74,12 @@ def memory_mb(pid: int | str) -> tuple[float, float]:
         return 0.0, 0.0
     lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     return int(lines["VmRSS"].split()[0]) / 1e3, int(lines["VmHWM"].split()[0]) / 1e3
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far; 0 when unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

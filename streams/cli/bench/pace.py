@@ -24,7 +24,7 @@ from schemas.events import Campaign
 from schemas.pacing import PacingDecision
 from schemas.packed import PackedCampaignTotals
 from schemas.totals import MEASURES, QUARTER_MS
-from streams.cli.bench.measuring import memory_mb
+from streams.cli.bench.measuring import cpu_s, memory_mb
 from streams.cli.connections import cluster_to_measure
 from streams.cli.render.sources import Samples, fetch
 from streams.embedded.ports import free_port
@@ -225,12 +225,7 @@ class _Worker:
 
     def cpu_s(self) -> float:
         """CPU time of the process so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_s(self.process.pid)
 
     def _decided(self) -> float:
         return Samples(fetch(f"http://127.0.0.1:{self._port}/metrics")).total("clickfold_pacing_campaigns") or 0
-
-
-# Clock ticks of Linux in a second.
-_TICKS: Final = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 import time
@@ -24,6 +23,7 @@ from rich.table import Table
 from schemas.bounds import JoinBounds
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import answer
+from streams.cli.bench.measuring import cpu_s
 from streams.cli.bench.reporting import only_warnings, print_nothing, print_progress, progress_bar
 from streams.cli.connections import cluster_to_measure, warehouse_to_measure
 from streams.inputs.traffic import Traffic, fill
@@ -183,7 +183,7 @@ def _sink_speed(system: _System, role: str, database: str) -> tuple[float, dict[
     )
     stop, progress = threading.Event(), Progress()
     worker = threading.Thread(target=run, args=(settings, stop, progress))
-    sink_cpu_s, clickhouse_cpu_s = time.process_time(), _cpu_s(system.pid)
+    sink_cpu_s, clickhouse_cpu_s = time.process_time(), cpu_s(system.pid)
     worker.start()
     acknowledged = [(time.perf_counter(), 0)]
 
@@ -195,7 +195,7 @@ def _sink_speed(system: _System, role: str, database: str) -> tuple[float, dict[
 
     _wait(worker, caught_up)
     sink_cpu_s = time.process_time() - sink_cpu_s
-    clickhouse_cpu_s = _cpu_s(system.pid) - clickhouse_cpu_s
+    clickhouse_cpu_s = cpu_s(system.pid) - clickhouse_cpu_s
     stop.set()
     worker.join()
     rows = acknowledged[-1][1]
@@ -266,15 +266,6 @@ def _timed(work: Callable[[], object]) -> float:
     started_s = time.perf_counter()
     work()
     return time.perf_counter() - started_s
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far; 0 when unknown."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _median(rounds: Sequence[Round]) -> Round:

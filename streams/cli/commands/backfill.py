@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,11 +97,7 @@ def backfill(
     if models:
         settings = options.learner_settings(model=model, config=config, grace="15m")
         learning = ModelsOptions(run=run, from_=from_, to=to, model=settings)
-        texts = option_texts(learning, cluster)
-
-        def make() -> BackfillPlan:
-            return models_plan(learning, cluster)
-
+        texts, make = option_texts(learning, cluster), partial(models_plan, learning, cluster)
     else:
         bounds = options.join_bounds(
             window=window,
@@ -122,11 +119,8 @@ def backfill(
             complete=complete,
             mapping=mapped.file.digest if mapped.file is not None else "",
         )
-
-        def make() -> BackfillPlan:
-            return join_plan(joining, cluster, _print_progress, mapping_name=mapping, mapping_text=mapped.text)
-
         texts = option_texts(joining, cluster)
+        make = partial(join_plan, joining, cluster, _print_progress, mapping_name=mapping, mapping_text=mapped.text)
     with clickhouse_errors_as_sentences(), clickhouse.open() as client:
         plan = load_or_make_plan(folder, texts, client, make)
         recorded = find_run(client, run)

@@ -60,7 +60,7 @@ def show(campaign: CampaignId, as_json: Json = False) -> None:
 
     book = _book()
     in_force = _existing(book.of(campaign), campaign)
-    decision = _decisions(book).of([campaign]).get(campaign)
+    decision = _decisions(book, campaign).of([campaign]).get(campaign)
     if as_json:
         typer.echo(escaped_json(with_decision(in_force, decision)))
     else:
@@ -190,11 +190,11 @@ def _book() -> Book:
     return Book(kafka_cluster())
 
 
-def _decisions(book: Book) -> Decisions:
+def _decisions(book: Book, campaign_id: str | None = None) -> Decisions:
     from streams.serve.decisions import Decisions
 
     decisions = Decisions()
-    for key, value in book.decisions():
+    for key, value in book.decisions(campaign_id):
         decisions.take(key, value)
     return decisions
 

@@ -108,6 +108,12 @@ def verify(
         warehouse = warehouse_if_any()
         client = cleanup.enter_context(contextlib.closing(warehouse.connect())) if warehouse is not None else None
         pacing = _pacing_counters(cluster, pacing_url)
+        # A source that cannot be is said before the logs are read.
+        ingested = None
+        if source:
+            schemas = cleanup.enter_context(value_schemas())
+            reading = options.plain_name("--ingest-group", ingest_group or cluster.group("ingest"))
+            ingested = IngestVerification(cluster, reading, sources_of(source, schemas), schemas)
         bar = cleanup.enter_context(records_bar())
         verification = Verification(
             cluster,
@@ -119,11 +125,7 @@ def verify(
         )
         task = bar.add_task("records", total=verification.records)
         checks = verification.checks()
-        if source:
-            schemas = cleanup.enter_context(value_schemas())
-            ingested = IngestVerification(
-                cluster, ingest_group or cluster.group("ingest"), sources_of(source, schemas), schemas
-            )
+        if ingested is not None:
             checks = [*checks, ingested.check(max_shown=rows)]
     absent = [name for name, source in (("ClickHouse", client), ("pacing", pacing)) if source is None]
     if format_ is Format.JSON:

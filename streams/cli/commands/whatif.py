@@ -17,6 +17,7 @@ from streams.cli.render.escape import escaped
 from streams.inputs.given import given
 
 if TYPE_CHECKING:
+    from streams.market.figures import Figures
     from streams.market.run import Day, Reference
     from streams.market.scenario import Scenario
 
@@ -36,8 +37,8 @@ def whatif(
     policy: Annotated[
         str,
         typer.Option(
-            help="law, throttle (the law without bid multipliers), former (what the worker `pace` does), stop, hourly, "
-            "pid, linkedin, smart or descent."
+            help="law, throttle (the law without bid multipliers), former (the controller of version 0.1), stop, "
+            "hourly, pid, linkedin, smart or descent."
         ),
     ] = "law",
     scenario: Annotated[
@@ -88,7 +89,7 @@ def whatif(
         shown = found._asdict() | {"campaigns": len(day.budgets), "policy": policy, "scenario": scenario, "seed": seed}
         sys.stdout.buffer.write(orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE))
     else:
-        _show(day, reference, height)
+        _show(found, day, reference, height)
     if png is not None:
         from streams.cli.render.pacing_plots import write_png
 
@@ -136,12 +137,12 @@ def _logged(files: list[Path], policy: str, scenario: Scenario, budget: float, s
     return play_log(log, log.spend().mean(1) * budget, make_policy(policy), scenario, seed=seed)
 
 
-def _show(day: Day, reference: Reference, height: int) -> None:
+def _show(found: Figures, day: Day, reference: Reference, height: int) -> None:
     from streams.cli.render.charts import Canvas
     from streams.cli.render.pacing import chart, summary, worst
 
     console = Console()
-    for line in summary(day, reference):
+    for line in summary(found, len(day.budgets)):
         typer.echo(escaped(line))
     console.print(worst(day, reference))
     colours = console.color_system is not None and not console.no_color

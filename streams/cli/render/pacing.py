@@ -12,7 +12,7 @@ from schemas.clickhouse.queries import Chart, Table
 from streams.cli.render.charts import Canvas, draw
 from streams.cli.render.figures import decimal, money, percent
 from streams.cli.render.models import table_of
-from streams.market.figures import figures
+from streams.market.figures import Figures, click_prices
 
 if TYPE_CHECKING:
     from streams.market.run import Day, Reference
@@ -21,11 +21,10 @@ _WORST: Final = 5
 _STEP_MINUTES: Final = 10
 
 
-def summary(day: Day, reference: Reference) -> Iterator[str]:
-    """The figures, one a line."""
-    found = figures(day, reference)
+def summary(found: Figures, campaigns: int) -> Iterator[str]:
+    """The figures of so many campaigns, one a line."""
     share = found.within_2 / found.feasible if found.feasible else None
-    yield f"{found.feasible} of {len(day.budgets)} campaigns could spend their budget"
+    yield f"{found.feasible} of {campaigns} campaigns could spend their budget"
     yield f"delivered of their budgets   {percent(found.delivered)}"
     yield f"within 2 % or a click        {percent(share, 1)}"
     yield f"furthest over a budget       {decimal(found.over, 2)} click prices"
@@ -37,7 +36,7 @@ def summary(day: Day, reference: Reference) -> Iterator[str]:
 def worst(day: Day, reference: Reference) -> RenderableType:
     """The campaigns that ended furthest from budgets they could spend, in click prices."""
     billed, clicks = day.spend.sum(1), day.clicks.sum(1)
-    prices = np.where(clicks > 0, billed / np.maximum(clicks, 1), reference.prices)
+    prices = click_prices(billed, clicks, reference)
     apart = np.where(reference.feasible, (billed - day.budgets) / prices, 0.0)
     table = table_of("Furthest from their budgets", ("campaign",), ("budget", "billed", "clicks", "apart, clicks"), ())
     for row in np.argsort(-np.abs(apart))[:_WORST]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from schemas.errors import SettingsError
 from streams.cli.written_file import written_file
+from streams.market.figures import click_prices
 
 if TYPE_CHECKING:
     from streams.market.run import Day, Reference
@@ -39,7 +40,7 @@ def write_png(path: Path, day: Day, reference: Reference) -> None:
     axes[0, 1].set(title="Share of auctions", xlabel="hour", ylim=(0, 1.03), xlim=(0, 24))
     axes[1, 1].set(title="Bid multiplier", xlabel="hour", ylim=(0, 1.03), xlim=(0, 24))
     billed, clicks = day.spend.sum(1), day.clicks.sum(1)
-    prices = np.where(clicks > 0, billed / np.maximum(clicks, 1), reference.prices)
+    prices = click_prices(billed, clicks, reference)
     axes[1, 0].hist(((billed - day.budgets) / prices)[reference.feasible], bins=30)
     axes[1, 0].axvline(0.0, color="grey", linestyle=":", linewidth=1)
     axes[1, 0].set(title="Billed above the budget at the end", xlabel="click prices", ylabel="campaigns")
