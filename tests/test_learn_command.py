@@ -106,6 +106,13 @@ def test_impressions_in_place_of_outcomes_are_refused_with_what_to_do(tmp_path: 
         run(path)
 
 
+def test_a_weight_out_of_bounds_is_said_as_such(outcomes: Path) -> None:
+    first = json.loads(outcomes.read_bytes().splitlines()[0])
+    outcomes.write_bytes(outcomes.read_bytes() + json.dumps({**first, "weight": -1}).encode() + b"\n")
+    (refused,) = report(outcomes)["refused"]
+    assert "cannot be used: weight is -1" in refused["detail"]
+
+
 def test_a_slice_that_is_no_field_is_refused(outcomes: Path) -> None:
     with pytest.raises(SettingsError, match="'user_id'"):
         run(outcomes, "--slices", "user_id")

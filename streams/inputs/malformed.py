@@ -46,7 +46,8 @@ def malformed(line: bytes, detail: str) -> str:
         return _no_json(line, text, error)
     except (ValueError, RecursionError):
         return f"{_shown(text)} is no JSON object: {detail}"
-    return _no_value(fields) or f"{_shown(text)} is no JSON object: {detail}"
+    what = "cannot be used" if isinstance(fields, dict) else "is no JSON object"
+    return _no_value(fields) or f"{_shown(text)} {what}: {detail}"
 
 
 def _no_utf8(line: bytes, error: UnicodeDecodeError) -> str:
