@@ -42,8 +42,9 @@ BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, N
 # Numbers that a call is given.
 NOW, BEFORE, SEEN_TO, SEEN_BEFORE, WINDOW, POOLED_RATE, FULL_TICKS = range(7)
 Z, EARLY, EARLY_CLICKS, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK = range(10)
-DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER, LEFT_SHARE, LEFT_MOST, TRACK_S = range(10, 19)
-LAW = 19
+DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER, LEFT_SHARE, LEFT_MOST = range(10, 18)
+TRACK_S, RISK, TIGHT_FROM, LAST_CLICKS, DEAR, EARLY_FROM = range(18, 24)
+LAW = 24
 TICKS_KEPT = 16
 _QUARTER, _MINUTE, _NEVER = 900.0, 60.0, 1e12
 
@@ -293,13 +294,19 @@ def decide(
                 planned = budget
             else:
                 # It is done a little before the period ends: then what is in flight comes, and what chance left over is
-                # spent click by click. Small budgets need more time for that: there a click is a larger part.
-                early = min(law[EARLY] + law[EARLY_CLICKS] * price / max(budget, 1.0), 0.15) * state[row, PLANNED_AHEAD]
+                # spent click by click. Small budgets need more time for that: there a click is a larger part. Before, spend
+                # keeps to the plan.
+                begun = state[row, PLANNED_AHEAD]
+                near = min(max((law[EARLY_FROM] * begun - rest) / max(0.6 * law[EARLY_FROM] * begun, 1e-12), 0.0), 1.0)
+                early = near * begun * min(law[EARLY] + law[EARLY_CLICKS] * price / max(budget, 1.0), 0.15)
                 ahead = max(rest - early, plan_now * 240.0, 1e-12)
                 # What was missed or is too much is made up for within a time, not within the rest of the period.
                 missed = min(planned, budget) - billed - expected
                 wanted_speed = ((left - missed) / ahead + missed / min(ahead, plan_now * law[TRACK_S])) * plan_now
                 raw = wanted_speed / speed
+                # Who needs nearly every auction that is to come is early: traffic that does not come cannot be made up.
+                tight = (raw * multiplied - law[TIGHT_FROM]) / max(1.0 - law[TIGHT_FROM], 1e-6)
+                raw *= 1.0 + law[RISK] * min(max(tight, 0.0), 1.0)
                 if begins and state[row, SLOW_FULL] > 600.0 and law[HOLDS_MULTIPLIER] <= 0.0:
                     # What is wanted jumps here, and the multiplier with it, as far as is known what it does.
                     jump = min(max(raw / law[SETPOINT], 0.1), 10.0) ** (1.0 / state[row, ELASTICITY])
@@ -314,18 +321,19 @@ def decide(
             reason = ALL_ADMITTED
         # -- and by the cap: what is expected, and chance, must fit into the budget
         error = law[ERROR] * unseen if blind_s > law[BLIND_S] else 0.0
-        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price);
-        # what is expected is as wrong as calibration, which so many clicks have told.
+        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price), where
+        # the mean is not below what clicks cost at the present multiplier; what is expected is as wrong as calibration,
+        # which so many clicks have told.
         spread = 1.0
         if state[row, PRICE_GUESS] > 0.0:
             spread = min(max(state[row, PRICE_SQUARE] / state[row, PRICE_GUESS] ** 2, 1.0), 3.0)
         told_by = 20.0 + state[row, CAME_CLICKS]
-        variance = max(price, state[row, PRICE_GUESS]) * spread * expected + expected * expected / told_by + error * error
-        chance = law[Z] * np.sqrt(max(variance, 0.0))
-        # The next click costs what clicks cost at the present multiplier.
         dear = max(price, state[row, PRICE_GUESS])
-        spare = max(min(law[LEFT_SHARE] * budget, law[LEFT_MOST] * dear), law[LEFT_OVER] * dear)
-        room = left - chance + law[SLACK] * price - (spare - law[LEFT_OVER] * dear)
+        variance = dear * spread * expected + expected * expected / told_by + error * error
+        chance = law[Z] * np.sqrt(max(variance, 0.0))
+        least_spare = law[LEFT_OVER] * price
+        spare = max(min(law[LEFT_SHARE] * budget, law[LEFT_MOST] * price), least_spare)
+        room = left - chance + law[SLACK] * price - (spare - least_spare)
         if now >= start and now < end:
             most = max(room, 0.0) / max(speed * 15.0, 1e-12)
             if most < want:
@@ -345,9 +353,11 @@ def decide(
             growth_s = 20.0 if raw > 0.5 and state[row, SLOW_FULL] > 600.0 else 100.0
             up = admitted + max(admitted, 0.02) * passed / growth_s + 0.0002 * passed
             want = min(want, up)
-        # The multiplier does not rise where chance, and not the plan, keeps the share down: the last clicks would be
-        # bought dear.
-        state[row, ADMITTED], state[row, WANTED] = want, min(raw, law[SETPOINT]) if reason >= IN_FLIGHT_FULL else raw
+        # The multiplier does not rise where chance, and not the plan, keeps the share down, nor so far that the last
+        # clicks are bought dear: one could be two.
+        is_dear = state[row, PRICE_GUESS] > law[DEAR] * price and left <= spare + law[LAST_CLICKS] * price
+        state[row, ADMITTED] = want
+        state[row, WANTED] = min(raw, law[SETPOINT]) if is_dear or reason >= IN_FLIGHT_FULL else raw
         # -- the lease. What was granted may be spent to the last, by servers that have not heard of a newer decision,
         # until totals show a time when all have. It is reserved so long; then only what the last lease has left is.
         if fresh and seen_to >= state[row, RESERVED_S] + law[OVERLAP_S]:
