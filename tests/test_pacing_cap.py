@@ -98,7 +98,7 @@ class World:
                 made = pacer.tick(START_S + t + 1, seen)
                 if made.count:
                     version += 1
-                    sent.append(self._decision(made.table[0], version, made.valid_until_s))
+                    sent.append(self._decision(made.table[0], version, float(made.valid_until_s[0])))
                     told = sent[-1:]
                     if draw.random() < chaos.repeated:
                         told = [*told, sent[int(draw.integers(len(sent)))]]
@@ -113,7 +113,7 @@ class World:
     def _totals(seconds: int, counters: np.ndarray, attributed: np.ndarray) -> Totals:
         seen = Totals(1)
         seen.seen_to_s = START_S + seconds
-        seen.table[0] = counters
+        seen.table[0, :5] = counters
         seen.attributed[0] = attributed
         return seen
 

@@ -194,7 +194,7 @@ def play_log(log: Log, budgets: Floats, policy: Policy, scenario: Scenario, *, s
 def _see(market: _Market, totals: Totals, before: Floats, now_s: int) -> None:
     """Takes the totals, two seconds before the next tick."""
     totals.seen_to_s = float(now_s)
-    totals.table[:] = market.counters
+    totals.table[:, :5] = market.counters
     totals.table[:, :2] -= before
     totals.attributed[:] = market.attributed
 

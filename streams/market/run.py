@@ -97,7 +97,7 @@ class Run:
         today = played.seen_to_s > now // DAY_S * DAY_S
         totals.spend_micros[:] = played.seen[:, SPEND] - self._before[:, SPEND] if today else 0.0
         totals.clicks[:] = played.seen[:, CLICKS] - self._before[:, CLICKS] if today else 0.0
-        totals.table[:, 2:] = played.seen[:, :3]
+        totals.table[:, 2:5] = played.seen[:, :3]
         totals.attributed[:] = played.seen_attributed
         return totals
 

@@ -41,7 +41,7 @@ from streams.pacing.decisions import epoch_above, first_version
 from streams.pacing.flushing import Flushing
 from streams.pacing.kept_day import KeptDay
 from streams.pacing.law import LawSettings
-from streams.pacing.law.memory import WIDTH, campaigns_memory, curve_plan, learnt, seen_to_s
+from streams.pacing.law.memory import WIDTH, campaigns_memory, learnt, seen_to_s
 from streams.pacing.local_day import LocalDay, day_of
 from streams.pacing.paced import BUDGETED, PAUSED, UNKNOWN, Paced
 from streams.pacing.resuming import resume_law, show_recent
@@ -371,13 +371,7 @@ class Shard:
         if campaign is not None and campaign.lifetime_budget_micros is not None:
             spent_before_micros = self._spent(campaign_id, campaign.start or 0, day.start_ms).spend_micros
         terms = day_terms(campaign, day, spent_before_micros=spent_before_micros)
-        plan = terms.plan
-        if campaign is not None and campaign.curve is not None:
-            plan = curve_plan(paced.pacer, campaign.curve)
-        table = paced.pacer.terms
-        table.budget_micros[row], table.plan[row] = terms.budget_micros, plan
-        table.start_s[row], table.end_s[row] = terms.start_ms / 1_000, terms.end_ms / 1_000
-        table.least_multiplier[row], table.most_multiplier[row] = terms.least_multiplier, terms.most_multiplier
+        paced.set_terms(row, terms)
         paced.why[row] = UNKNOWN if campaign is None else PAUSED if campaign.status == "paused" else BUDGETED
         if is_new and self._begun:
             recent = self.quarters(campaign_id, from_day=utc_day(event_ms) - 1)

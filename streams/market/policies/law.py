@@ -39,7 +39,7 @@ class LawPolicy:
         rows = made.told
         self._table[rows, VERSION] += 1
         self._table[rows, ADMIT : LEASE + 1] = made.table[rows, :3]
-        self._table[rows, VALID_UNTIL], self._table[rows, SAFE_ADMIT] = made.valid_until_s, made.safe_admit[rows]
+        self._table[rows, VALID_UNTIL], self._table[rows, SAFE_ADMIT] = made.valid_until_s[rows], made.safe_admit[rows]
         return self._table
 
     def plan(self, budgets: Budgets, times_s: Floats) -> Floats:

@@ -151,6 +151,11 @@ def told_as_well(pacer: Pacer, rows: Ints, now_s: float) -> None:
     state[rows, columns.SENT_S] = now_s
 
 
+def tell_anew(pacer: Pacer, row: int) -> None:
+    """The next decision of this row is sent, whatever it is."""
+    pacer._state[row, columns.SENT_S] = -1e18
+
+
 def learnt_attributed(pacer: Pacer, row: int, attributed: Floats) -> None:
     """These clicks of the row's campaign came before it had the row: nothing is learnt of them."""
     pacer._attributed[row] = attributed[row]
