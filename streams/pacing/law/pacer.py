@@ -138,7 +138,9 @@ class Pacer:
         length = np.maximum(open_s(terms[cold]), 1.0)
         self._state[cold, columns.LEVEL] = 2.0 * terms[cold, columns.BUDGET] / length
         guessed = self._state[cold, columns.PRICE_GUESS]
-        self._state[cold, columns.PRICE_GUESS] = np.where(guessed > 0, guessed, terms[cold, columns.BUDGET] / 20.0)
+        cap = terms[cold, columns.HOUR_CAP]
+        budget = np.minimum(terms[cold, columns.BUDGET], np.where(cap > 0, cap, np.inf))
+        self._state[cold, columns.PRICE_GUESS] = np.where(guessed > 0, guessed, budget / 20.0)
         self._known[rows] = terms[rows]
         return True
 
