@@ -19,10 +19,20 @@ from streams.pacing.counters import NOTHING, PacedMeasures
 from streams.pacing.kept_day import Change
 from streams.pacing.law import ASAP, REASONS, LawSettings, Pacer, Totals
 from streams.pacing.law.arrays import Ints
-from streams.pacing.law.memory import clear, curve_plan, grown, seen_to_s, tell_anew, told_as_well
+from streams.pacing.law.memory import (
+    able,
+    clear,
+    curve_plan,
+    expected_and_leased,
+    grown,
+    seen_to_s,
+    tell_anew,
+    told_as_well,
+)
 from streams.pacing.law.pacer import UNPREDICTED_RATE
 from streams.pacing.local_day import LocalDay
 from streams.pacing.recent_quarters import RecentQuarters
+from streams.pacing.shared_budgets import Why
 from streams.pacing.terms import DayTerms
 
 _ROWS: Final = 64
@@ -45,8 +55,17 @@ for _reason, _state in (
     _OF_REASON[_reason] = _STATES.index(_state)
 _RECKONED: Final = (columns.BY_PLAN, columns.ALL_ADMITTED, columns.CHANCE)
 # Why there is no budget, beside the law's own reasons.
-BUDGETED, PAUSED, UNKNOWN = range(3)
-_WORDS: Final = {PAUSED: "the campaign is paused", UNKNOWN: "no record of the campaign is in force"}
+BUDGETED, PAUSED, UNKNOWN, OUTRANKED, OTHER_DAY, APART = range(6)
+WHY_NO_PART: Final = {
+    Why.GIVEN: OUTRANKED, Why.OUTRANKED: OUTRANKED, Why.OTHER_DAY: OTHER_DAY, Why.APART: APART,
+}  # fmt: skip
+_WORDS: Final = {
+    PAUSED: "the campaign is paused",
+    UNKNOWN: "no record of the campaign is in force",
+    OUTRANKED: "campaigns of its shared budget that come before it have all of it",
+    OTHER_DAY: "its time zone or currency is not that of the first campaign of its shared budget",
+    APART: "campaigns of a shared budget stay out while several workers share the partitions of pacing; run one",
+}
 SPEND, IMPRESSIONS, CLICKS = range(3)
 VERSION, EVENT, COUNTED_TO, DAY_START, BUDGET, VALID_UNTIL, STATE, REASON = range(8)
 
@@ -208,6 +227,15 @@ class Paced:
         sent[rows, STATE] = state
         sent[rows, REASON] = np.where(why == BUDGETED, reason, -why)
         return self.decisions(rows)
+
+    def prospect(self, row: int) -> tuple[float, float]:
+        """What the campaign has committed of its day's budget, and what it can still spend beside that; both in micros.
+
+        Committed is what is billed, in flight, and what ad servers may still spend of their leases. What it can spend
+        is a forecast to the end of its period; infinite where there is none.
+        """
+        committed = float(self.figures[row, SPEND]) + expected_and_leased(self.pacer, row)
+        return committed, able(self.pacer, row, max(self.pacer.terms.budget_micros[row] - committed, 0.0))
 
     def decision(self, campaign_id: str) -> PacingDecision | None:
         """The last decision that was sent on a campaign; None before the first."""
