@@ -22,7 +22,7 @@ def closed_halves(campaign: Campaign, day: LocalDay) -> int:
     """A bit for each half-hour of the day, from its start on, in which the campaign does not serve."""
     if campaign.dayparts is None:
         return 0
-    return _closed(_zone(campaign), hours_of_week(campaign.dayparts), day)
+    return closed_on(_zone(campaign), hours_of_week(campaign.dayparts), day)
 
 
 def open_ms(campaign: Campaign, start_ms: int, end_ms: int) -> int:
@@ -46,7 +46,8 @@ def open_ms(campaign: Campaign, start_ms: int, end_ms: int) -> int:
 
 
 @functools.lru_cache(maxsize=65_536)
-def _closed(local: ZoneInfo, week: Week, day: LocalDay) -> int:
+def closed_on(local: ZoneInfo, week: Week, day: LocalDay) -> int:
+    """A bit for each half-hour of the day, from its start on, that is not of these hours of the week."""
     bits = 0
     for half in range((day.end_ms - day.start_ms) // _HALF_MS):
         clock = datetime.fromtimestamp((day.start_ms + half * _HALF_MS) // 1_000, local)
