@@ -52,7 +52,7 @@ CREATE OR REPLACE DICTIONARY campaign_facts
     start_time Nullable(DateTime64(3, 'UTC')),
     end_time Nullable(DateTime64(3, 'UTC')),
     lifetime_budget_micros Nullable(Int64),
-    curve Array(Float64) DEFAULT [],
+    curve Array(Float64),
     min_bid_multiplier Nullable(Float64),
     max_bid_multiplier Nullable(Float64),
     hourly_cap_micros Nullable(Int64),
