@@ -45,8 +45,8 @@ BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, N
 # Numbers that a call is given.
 NOW, BEFORE, SEEN_TO, SEEN_BEFORE, WINDOW, POOLED_RATE, FULL_TICKS = range(7)
 Z, EARLY, EARLY_CLICKS, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK = range(10)
-DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER = range(10, 16)
-LAW = 16
+DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER, LEFT_SHARE, LEFT_MOST, TRACK_S = range(10, 19)
+LAW = 19
 TICKS_KEPT = 16
 _QUARTER, _MINUTE, _HOUR, _NEVER, _NO_CAP = 900.0, 60.0, 3600.0, 1e12, 1e300
 
@@ -304,7 +304,10 @@ def decide(
                 # It is done a little before the period ends: then what is in flight comes, and what chance left over is
                 # spent click by click. Small budgets need more time for that: there a click is a larger part.
                 early = min(law[EARLY] + law[EARLY_CLICKS] * price / max(budget, 1.0), 0.15) * state[row, PLANNED_AHEAD]
-                wanted_speed = left * plan_now / max(rest - early, plan_now * 240.0, 1e-12)
+                ahead = max(rest - early, plan_now * 240.0, 1e-12)
+                # What was missed or is too much is made up for within a time, not within the rest of the period.
+                missed, track = min(planned, budget) - billed - expected, max(plan_now * law[TRACK_S], 1e-12)
+                wanted_speed = ((left - missed) / ahead + missed / min(ahead, track)) * plan_now
                 # What is left of the hour's cap is spent by the clock.
                 by_hour = max(hour_left, 0.0) / max(min(_HOUR - hour_s, end - now), 240.0)
                 raw = min(wanted_speed, by_hour) / speed
@@ -328,9 +331,14 @@ def decide(
         if state[row, PRICE_GUESS] > 0.0:
             spread = min(max(state[row, PRICE_SQUARE] / state[row, PRICE_GUESS] ** 2, 1.0), 3.0)
         told_by = 20.0 + state[row, CAME_CLICKS]
-        variance = price * spread * expected + expected * expected / told_by + error * error
+        variance = (
+            max(price, state[row, PRICE_GUESS]) * spread * expected + expected * expected / told_by + error * error
+        )
         chance = law[Z] * np.sqrt(max(variance, 0.0))
-        room = min(left, hour_left) - chance + law[SLACK] * price
+        # The next click costs what clicks cost at the present multiplier.
+        dear = max(price, state[row, PRICE_GUESS])
+        spare = max(min(law[LEFT_SHARE] * budget, law[LEFT_MOST] * dear), law[LEFT_OVER] * dear)
+        room = min(left - (spare - law[LEFT_OVER] * dear), hour_left) - chance + law[SLACK] * price
         if now >= start and now < end:
             most = max(room, 0.0) / max(speed * 15.0, 1e-12)
             if most < want:
@@ -338,7 +346,7 @@ def decide(
                 reason = BLIND if blind_s > law[BLIND_S] else CHANCE
             if billed >= budget:
                 want, reason = 0.0, SPENT
-            elif min(left, hour_left) <= law[LEFT_OVER] * price:
+            elif left <= spare or hour_left <= law[LEFT_OVER] * dear:
                 want, reason = 0.0, IN_FLIGHT_FULL
             if hour_left < left and (reason == CHANCE or reason == IN_FLIGHT_FULL):
                 reason = HOUR_FULL
@@ -354,7 +362,9 @@ def decide(
             growth_s = 20.0 if raw > 0.5 and state[row, SLOW_FULL] > 600.0 else 100.0
             up = admitted + max(admitted, 0.02) * passed / growth_s + 0.0002 * passed
             want = min(want, up)
-        state[row, ADMITTED], state[row, WANTED] = want, raw
+        # The multiplier does not rise where chance, and not the plan, keeps the share down: the last clicks would be
+        # bought dear.
+        state[row, ADMITTED], state[row, WANTED] = want, min(raw, law[SETPOINT]) if reason >= IN_FLIGHT_FULL else raw
         # -- the lease. What was granted may be spent to the last, by servers that have not heard of a newer decision,
         # until totals show a time when all have. It is reserved so long; then only what the last lease has left is.
         if fresh and seen_to >= state[row, RESERVED_S] + law[OVERLAP_S]:

@@ -18,11 +18,11 @@ class LawSettings:
 
     window_s: int = 3_600
     """Attribution window of the join: later clicks are not billed."""
-    deviations: float = 2.8
+    deviations: float = 3.2
     """Standard deviations of chance that must fit into the budget beside what is expected."""
-    early: float = 0.02
+    early: float = 0.01
     """The plan is done when this part of its time, by traffic, is left: half an hour of a day's evening."""
-    early_clicks: float = 2.0
+    early_clicks: float = 1.0
     """And when so many clicks' part of the budget is left."""
     setpoint: float = 0.85
     """Share of auctions that the multiplier aims at: the rest is room for surprises."""
@@ -42,8 +42,14 @@ class LawSettings:
     """Totals older than this make the law careful: what it reckons may be wrong by `reckoning_error`."""
     reckoning_error: float = 0.35
     """One standard deviation of spend that is reckoned and not seen, as a part of it."""
-    left_over: float = 0.5
-    """Less than this part of a click price is left over: a click more would be further from the budget."""
+    left_over: float = 0.9
+    """Less than this part of a click price is left over: one click more could be two, and those are over the budget."""
+    left_share: float = 0.01
+    """A larger budget may leave this part of it, which is less than what chance makes of its last clicks."""
+    track_s: float = 7_200.0
+    """What was missed of the plan, or is above it, is made up for in this time of it."""
+    left_most: float = 2.5
+    """But so many click prices at most."""
     slack: float = 0.0
     """Click prices that may be spent above the budget by chance."""
     elasticity: float = 1.5
@@ -60,5 +66,6 @@ class LawSettings:
                 *(self.deviations, self.early, self.early_clicks, self.setpoint, self.gain, self.lease_s),
                 *(self.blind_s, self.reckoning_error, float(self.hold_multiplier), self.slack),
                 *(self.dead_band, _ROUNDING, self.multiplier_band, self.repeat_s, self.overlap_s, self.left_over),
+                *(self.left_share, self.left_most, self.track_s),
             ]
         )
