@@ -149,7 +149,7 @@ def test_the_plan_spends_the_budget_within_what_is_allowed(
     terms.start_s[:], terms.end_s[:], terms.day_start_s[:] = start, midnight + 86_400, midnight
     terms.hour_cap_micros[:] = cap_part * budget
     made = pacer.tick(start, Totals(1))
-    edges = midnight + 1800.0 * np.arange(49)
+    edges = (midnight + 1800.0 * np.arange(49)).astype(np.float64)
     planned = pacer.planned_micros(edges)[0]
     steps, hours = np.diff(planned), np.diff(planned[::2])
     assert (steps >= -1e-6).all()
