@@ -130,6 +130,21 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     """The least that pacing multiplies bids by; 0.05 where it is not given."""
     max_bid_multiplier: Annotated[float, msgspec.Meta(ge=0.01, le=1.0)] | None = None
     """The most that pacing multiplies bids by; 1 where it is not given."""
+    hourly_cap_micros: Annotated[int, msgspec.Meta(ge=1, le=MAX_BUDGET_MICROS)] | None = None
+    """What may be spent in each clock hour of its time zone, by the time of the click."""
+    dayparts: Label | None = None
+    """Hours of the week in which it serves, in its time zone, such as `mon-fri 9-18, sat 10-14`; all where none are
+    given."""
+    budget_id: Id | None = None
+    """Names a budget that the campaign shares with others. They have one time zone and one currency."""
+    shared_budget_micros: Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET_MICROS)] | None = None
+    """What all campaigns of `budget_id` together may spend in a day; the least that one of them says counts."""
+    priority: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    """In the shared budget: a campaign of higher priority has its money first; 0 where it is not given."""
+    frequency_cap: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    """So many impressions at most for one user in `frequency_period_s`. Ad servers count; decisions repeat the cap."""
+    frequency_period_s: Annotated[int, msgspec.Meta(ge=60, le=31_536_000)] | None = None
+    """The period of `frequency_cap`, in seconds."""
 
 
 Event = TypeVar("Event", bound=msgspec.Struct)
@@ -138,7 +153,8 @@ Event = TypeVar("Event", bound=msgspec.Struct)
 INTEGER_FIELDS: Final = frozenset(
     {
         *("ts", "price_micros", "bid_micros", "daily_budget_micros", "version", "start", "end", "max_bid_micros"),
-        "lifetime_budget_micros",
+        *("lifetime_budget_micros", "hourly_cap_micros", "shared_budget_micros", "priority"),
+        *("frequency_cap", "frequency_period_s"),
     }
 )
 # A double holds every whole number up to this one; above it, the digits that were written may be others.

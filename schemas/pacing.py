@@ -9,16 +9,20 @@ import msgspec
 
 from schemas.events import MAX_BUDGET_MICROS, MAX_TS_MS, EventMs
 
-PacingState = Literal["on_plan", "ahead", "behind", "blind", "exhausted", "paused", "unknown", "outside_flight"]
+PacingState = Literal[
+    "on_plan", "ahead", "behind", "blind", "exhausted", "paused", "unknown", "outside_flight", "outside_hours"
+]
 STATES: Final[Mapping[PacingState, str]] = {
     "on_plan": "The share spends by the plan what is left of the budget.",
-    "ahead": "Clicks that are still expected, or what chance may add to them, take what is left of the budget.",
+    "ahead": "Clicks that are still expected, or what chance may add to them, take what is left of the budget, "
+    "or of the hour's cap.",
     "behind": "The campaign enters every auction: less can be spent than is left.",
     "blind": "Totals are behind. Spend is reckoned and not seen, so the share is a careful one.",
     "exhausted": "The budget of the day is spent: `admit` is 0.",
     "paused": "The campaign's status is `paused`: `admit` is 0.",
     "unknown": "The campaign has totals, but no record of it was accepted, or it was withdrawn: `admit` is 0.",
     "outside_flight": "Before `start`, or at or after `end`: `admit` is 0.",
+    "outside_hours": "An hour outside `dayparts`, or without a share of the curve: `admit` is 0.",
 }
 
 
@@ -71,3 +75,7 @@ class PacingDecision(msgspec.Struct, frozen=True):
     """What impressions already shown may still cost in the day: those counted, and those reckoned since."""
     reason: str = ""
     """Why the campaign takes part as it does, in words."""
+    frequency_cap: int = 0
+    """So many impressions at most for one user in `frequency_period_s`; ad servers count. 0: no bound."""
+    frequency_period_s: int = 0
+    """The period of `frequency_cap`, in seconds."""

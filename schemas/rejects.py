@@ -50,8 +50,8 @@ class Reason(StrEnum):
     CURRENCY = "currency"
     """A campaign has another currency than before, or none where it had one."""
     TERMS = "terms"
-    """The terms of a campaign contradict each other: a curve that does not sum to 1, bounds of the multiplier that are
-    swapped, or a lifetime budget without a flight."""
+    """The terms of a campaign contradict each other, such as a curve that does not sum to 1, an end before the start, a
+    lifetime budget without a flight, dayparts of an unknown day, or a priority without a shared budget."""
     UNWRITABLE = "unwritable"
     """ClickHouse refused the row in every attempt."""
 

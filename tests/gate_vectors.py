@@ -50,6 +50,9 @@ def plainly(calls: list[dict[str, Any]]) -> list[Any]:
         elif name == "shown" and campaign in held:
             rate = held[campaign]["click_rate"] if call["pctr"] is None else call["pctr"]
             left[campaign] -= call["price_micros"] * rate
+        elif name == "frequency":
+            decision = held.get(campaign, {})
+            answer = [decision.get("frequency_cap", 0), decision.get("frequency_period_s", 0)]
         elif name == "admit":
             answer = 0.0
             if campaign in held and left[campaign] > 0:
@@ -57,6 +60,8 @@ def plainly(calls: list[dict[str, Any]]) -> list[Any]:
                 share = decision["admit"]
                 if call["now_ms"] >= decision["valid_until_ms"]:
                     share = min(share, decision["safe_admit"])
+                if 0 < decision.get("frequency_cap", 0) <= call["had"]:
+                    share = 0.0
                 if fmix32(crc32(f"{campaign}\0{call['request_id']}".encode())) / 2**32 < share:
                     answer = decision["bid_multiplier"]
         answers.append(answer)
@@ -71,8 +76,11 @@ def calls() -> list[dict[str, Any]]:
         rest = {"allowance_micros": 10_000, "valid_until_ms": 1_000, "safe_admit": 0.25, "click_rate": 0.5}
         return {"call": "take", "decision": decision | rest | more}
 
-    def ask(request: str, now_ms: int = 0, campaign: str = "c-1") -> dict[str, Any]:
-        return {"call": "admit", "campaign_id": campaign, "request_id": request, "now_ms": now_ms}
+    def ask(request: str, now_ms: int = 0, campaign: str = "c-1", had: int = 0) -> dict[str, Any]:
+        return {"call": "admit", "campaign_id": campaign, "request_id": request, "now_ms": now_ms, "had": had}
+
+    def frequency(campaign: str = "c-1") -> dict[str, Any]:
+        return {"call": "frequency", "campaign_id": campaign}
 
     def shown(price: int, pctr: float | None) -> dict[str, Any]:
         return {"call": "shown", "campaign_id": "c-1", "price_micros": price, "pctr": pctr}
@@ -87,7 +95,9 @@ def calls() -> list[dict[str, Any]]:
         *(take(5, 0.1, safe_admit=0.9), *(ask(each, 5_000) for each in many[:6])),  # never more than the decision
         *(take(6, 0.0), ask("nothing"), take(7, 1.0, bid_multiplier=1.0), ask("é 日本"), ask("")),
         *(take(1, 0.5, campaign_id="Ünïcode"), *(ask(each, campaign="Ünïcode") for each in many[:8])),
-        *({"call": "drop", "campaign_id": "c-1"}, ask("dropped"), take(1, 1.0), ask("back")),
+        *(frequency(), ask("no cap", had=9), take(8, 1.0, frequency_cap=3, frequency_period_s=86_400), frequency()),
+        *(ask("below the cap", had=2), ask("at the cap", had=3), ask("above it", had=4), ask("a new user")),
+        *({"call": "drop", "campaign_id": "c-1"}, ask("dropped"), frequency(), take(1, 1.0), ask("back")),
     ]
 
 

@@ -73,6 +73,11 @@ def test_a_withdrawn_campaign_is_announced_above_its_last_version() -> None:
         ({"timezone": "Mars/Olympus"}, "refused", "no time zone has the name 'Mars/Olympus'"),
         ({"currency": "USD"}, "refused", "currency 'USD' in place of 'EUR'"),
         ({"currency": None}, "refused", "no currency in place of 'EUR'"),
+        ({"hourly_cap_micros": -1}, "field", "hourly_cap_micros: expected `int` >= 1"),
+        ({"frequency_cap": 0, "frequency_period_s": 60}, "field", "frequency_cap: expected `int` >= 1"),
+        ({"dayparts": "funday 9-18"}, "refused", "dayparts has the day 'funday'; there are mon, tue"),
+        ({"priority": 1}, "refused", "priority needs a shared budget; give budget_id and shared_budget_micros too"),
+        ({"curve": [0.1] * 24, "pacing": "curve"}, "refused", "curve sums to 2.4; give shares of the day's budget"),
         ({"start": T0}, "refused", f"end is {T0}, not after start, {T0}; give a later one"),
     ],
 )

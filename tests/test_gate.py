@@ -138,6 +138,16 @@ def test_another_currency_than_before_is_refused(currency: str | None) -> None:
             {"lifetime_budget_micros": 5, "start": T0, "end": T0 + 61 * 86_400_000},
             "lifetime_budget_micros needs a flight of at most 60 days; give an earlier end",
         ),
+        ({"start": T0, "end": T0}, f"end is {T0}, not after start, {T0}; give a later one"),
+        ({"dayparts": "funday 9-18"}, "dayparts has the day 'funday'; there are mon, tue, wed, thu, fri, sat, sun"),
+        ({"dayparts": "mon 18-9"}, "dayparts has the hours 18-9; give a first and a later last one from 0 to 24"),
+        ({"dayparts": "mon 9-25"}, "dayparts has the hours 9-25; give a first"),
+        ({"dayparts": "mon-fri"}, "dayparts has 'mon-fri'; give days and hours, such as 'mon-fri 9-18, sat 10-14'"),
+        ({"dayparts": ""}, "dayparts has ''; give days and hours"),
+        ({"budget_id": "b"}, "budget_id and shared_budget_micros belong together; give both or neither"),
+        ({"shared_budget_micros": 5}, "budget_id and shared_budget_micros belong together; give both or neither"),
+        ({"priority": 1}, "priority needs a shared budget; give budget_id and shared_budget_micros too"),
+        ({"frequency_cap": 3}, "frequency_cap and frequency_period_s belong together; give both or neither"),
     ],
 )
 def test_terms_that_contradict_each_other_are_refused(fields: dict[str, Any], sentence: str) -> None:
@@ -145,6 +155,22 @@ def test_terms_that_contradict_each_other_are_refused(fields: dict[str, Any], se
     assert len(judged(even)[0]) == 1
     reason, detail = refused(replace(even, **fields))
     assert (reason, detail[: len(sentence)]) == (Reason.TERMS, sentence)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hourly_cap_micros": 2 * FIRST.daily_budget_micros},  # above the budget of the day
+        {"dayparts": "mon-fri 9-18, sat 10-14"},
+        {"dayparts": "fri-mon 0-24"},
+        {"budget_id": "b", "shared_budget_micros": 0},
+        {"budget_id": "b", "shared_budget_micros": 5, "priority": 100},
+        {"frequency_cap": 1, "frequency_period_s": 60},
+    ],
+)
+def test_terms_for_experts_are_accepted(fields: dict[str, Any]) -> None:
+    ((change,), letters) = judged(replace(FIRST, **fields))
+    assert (letters, change.campaign) == ([], replace(FIRST, **fields))
 
 
 def test_a_currency_may_be_given_later_and_then_stays() -> None:
@@ -171,9 +197,19 @@ def test_whole_numbers_with_a_fraction_are_accepted_as_from_files(fields: dict[s
     assert b"." not in encode(change.campaign)
 
 
-@pytest.mark.parametrize("fields", [{"version": 1.5}, {"daily_budget_micros": "5"}, {"status": "gone"}])
-def test_what_is_no_campaign_is_refused(fields: dict[str, Any]) -> None:
-    assert refused(orjson.dumps(orjson.loads(encode(FIRST)) | fields))[0] == Reason.UNDECODABLE
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"version": 1.5}, {"daily_budget_micros": "5"}, {"status": "gone"}, {"daily_budget_micros": -1}),
+        *({"hourly_cap_micros": -1}, {"hourly_cap_micros": 0}, {"shared_budget_micros": -1}, {"priority": 101}),
+        *({"priority": -1}, {"frequency_cap": 0}, {"frequency_period_s": 59}, {"budget_id": ""}),
+    ],
+)
+def test_what_is_no_campaign_is_refused_and_the_last_version_stays(fields: dict[str, Any]) -> None:
+    ((field, value),) = fields.items()
+    reason, detail = refused(FIRST, orjson.dumps(orjson.loads(encode(FIRST)) | {"version": 2} | fields))
+    assert reason == Reason.UNDECODABLE
+    assert f"`$.{field}`" in detail, value
 
 
 def test_a_campaign_under_another_key_or_in_another_partition_is_refused() -> None:

@@ -71,17 +71,9 @@ CORE = (
     *(
         f"streams/pacing/{name}.py"
         for name in (
-            *(
-                "changelog",
-                "clock",
-                "counters",
-                "decisions",
-                "flushing",
-                "kept_day",
-                "local_day",
-                "paced",
-            ),
-            *("resuming", "shard", "terms", "view"),
+            *("campaign_days", "changelog", "clock", "counters", "decisions", "flushing", "kept_day", "local_day"),
+            *("open_hours", "paced", "recent_quarters", "remembering", "resuming", "shard", "shared_budgets", "terms"),
+            "view",
         )
     ),
     "streams/pacing/law/*.py",

@@ -53,7 +53,12 @@ class World:
     length_s: int
     seed: int
     is_last: bool = False
+    hour_cap: float = 0.0
+    turn_s: int = 750
+    """A clock hour ends so many seconds after the start."""
     shown: float = 0.0
+    by_hour: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """What was billed before the turn and after it."""
     snapshots: list[Totals] = field(default_factory=list, repr=False)
 
     def play(self) -> float:
@@ -69,6 +74,7 @@ class World:
         terms.budget_micros[:], terms.plan[:] = self.budget, self.plan
         terms.is_last[:] = self.is_last
         terms.start_s[:], terms.end_s[:] = START_S, START_S + self.length_s
+        terms.hour_cap_micros[:], terms.day_start_s[:] = self.hour_cap, START_S + self.turn_s - 3_600
         coming = np.zeros((self.length_s + chaos.click_delay_s + 2, QUARTERS_KEPT))
         counters, attributed, version = np.zeros(5), np.zeros(QUARTERS_KEPT), 0
         mail: list[tuple[int, int, GateDecision]] = []
@@ -76,6 +82,7 @@ class World:
         for t in range(self.length_s):
             attributed += coming[t]
             counters[:2] += coming[t].sum() * PRICE, coming[t].sum()
+            self.by_hour[t >= self.turn_s] += coming[t].sum() * PRICE
             for server, gate in enumerate(gates):
                 for at, to, decision in mail:
                     if to == server and at <= t:
@@ -90,7 +97,7 @@ class World:
                         coming[t + chaos.click_delay_s, (START_S + t) // 900 % QUARTERS_KEPT] += PCTR
                         self.shown += PCTR * PRICE
             if t % TICK_S == TICK_S - 2 and not chaos.join_down[0] <= t < chaos.join_down[1]:
-                self.snapshots.append(self._totals(t + 1, counters, attributed))
+                self.snapshots.append(self._totals(t + 1, counters, attributed, self.by_hour[t >= self.turn_s]))
             if t % TICK_S == TICK_S - 1 and self.snapshots and not chaos.pace_down[0] <= t < chaos.pace_down[1]:
                 seen = self.snapshots[-1]
                 if draw.random() < chaos.repeated:
@@ -98,7 +105,7 @@ class World:
                 made = pacer.tick(START_S + t + 1, seen)
                 if made.count:
                     version += 1
-                    sent.append(self._decision(made.table[0], version, made.valid_until_s))
+                    sent.append(self._decision(made.table[0], version, float(made.valid_until_s[0])))
                     told = sent[-1:]
                     if draw.random() < chaos.repeated:
                         told = [*told, sent[int(draw.integers(len(sent)))]]
@@ -110,10 +117,11 @@ class World:
         return float(self.shown if self.is_last else counters[0]) - self.budget
 
     @staticmethod
-    def _totals(seconds: int, counters: np.ndarray, attributed: np.ndarray) -> Totals:
+    def _totals(seconds: int, counters: np.ndarray, attributed: np.ndarray, hour_spend: float) -> Totals:
         seen = Totals(1)
+        seen.hour_spend_micros[:] = hour_spend
         seen.seen_to_s = START_S + seconds
-        seen.table[0] = counters
+        seen.table[0, :5] = counters
         seen.attributed[0] = attributed
         return seen
 
@@ -129,11 +137,9 @@ def bound(world: World) -> float:
     return 3 * PRICE + lag_s * world.rate * max(world.chaos.surge[2], 1.0)
 
 
-span = st.tuples(st.integers(0, 1500), st.integers(0, 1500)).map(lambda pair: (min(pair), max(pair)))
-
-
-@given(
-    chaos=st.builds(
+def chaoses(span: st.SearchStrategy[tuple[int, int]]) -> st.SearchStrategy[Chaos]:
+    """Whatever may go wrong."""
+    return st.builds(
         Chaos,
         servers=st.integers(1, 4),
         late_s=st.integers(0, 8),
@@ -143,7 +149,14 @@ span = st.tuples(st.integers(0, 1500), st.integers(0, 1500)).map(lambda pair: (m
         pace_down=span,
         surge=st.tuples(st.integers(300, 1500), st.just(1500), st.sampled_from([1.0, 3.0, 10.0])),
         click_delay_s=st.integers(1, 400),
-    ),
+    )
+
+
+span = st.tuples(st.integers(0, 1500), st.integers(0, 1500)).map(lambda pair: (min(pair), max(pair)))
+
+
+@given(
+    chaos=chaoses(span),
     clicks=st.floats(2.0, 60.0),
     minutes_worth=st.floats(2.0, 30.0),
     plan=st.sampled_from([EVEN, ASAP]),
@@ -158,6 +171,32 @@ def test_spend_stays_below_the_bound_whatever_is_lost_late_repeated_or_unordered
     rate = min(budget / minutes_worth / 60, 20 * PRICE * PCTR)
     world = World(chaos, budget, rate, plan, 1_500, seed, is_last)
     assert world.play() <= bound(world)
+
+
+@given(
+    chaos=chaoses(span),
+    clicks=st.floats(2.0, 20.0),
+    minutes_worth=st.floats(2.0, 12.0),
+    plan=st.sampled_from([EVEN, ASAP]),
+    turn_s=st.integers(200, 1_300),
+    seed=st.integers(0, 1_000),
+)
+@settings(max_examples=tries(60), deadline=None)
+def test_spend_of_an_hour_stays_below_its_cap_and_the_bound(
+    chaos: Chaos, clicks: float, minutes_worth: float, plan: int, turn_s: int, seed: int
+) -> None:
+    cap = clicks * PRICE
+    rate = min(cap / minutes_worth / 60, 20 * PRICE * PCTR)
+    world = World(chaos, 100 * cap, rate, plan, 1_500, seed, hour_cap=cap, turn_s=turn_s)
+    world.play()
+    assert max(world.by_hour) - cap <= bound(world)
+
+
+def test_an_hour_is_filled_to_its_cap_and_not_above() -> None:
+    cap = 12 * PRICE
+    world = World(Chaos(), 100 * cap, cap / 300, ASAP, 1_500, 1, hour_cap=cap)
+    world.play()
+    assert all(0.8 * cap < each <= cap for each in world.by_hour)
 
 
 def test_a_blind_pacer_goes_over_the_budget_and_not_above_the_bound() -> None:

@@ -45,7 +45,7 @@ class Fluid:
             self.now_s += _TICK_S
             if self.is_seen:
                 self.totals.seen_to_s = self.now_s
-                self.totals.table[:] = self.counters
+                self.totals.table[:, :5] = self.counters
                 self.totals.attributed[:, int(self.now_s // 900) % QUARTERS_KEPT] += clicks
             self.made = self.pacer.tick(self.now_s, self.totals)
             self.admit = self.made.admit * self.made.bid_multiplier**1.5

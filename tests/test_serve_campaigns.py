@@ -52,6 +52,31 @@ def test_a_change_is_written_and_answered_with_what_is_in_force_and_since_when(p
     ]
 
 
+def test_another_currency_is_refused_over_http_and_a_campaign_that_does_not_exist_is_unknown(
+    port: int, book: MemoryBook
+) -> None:
+    assert call(port, "POST", "/c1", {"currency": "EUR"}).status == 200
+    answer = call(port, "POST", "/c1", {"currency": "USD"})
+    assert (answer.status, answer.body["error"][:30]) == (409, "currency 'USD' in place of 'EU")
+    assert call(port, "POST", "/c9", {"hourly_cap_micros": 5}).status == 404
+    assert len(book.wrote) == 2
+
+
+def test_terms_for_experts_are_set_and_shown(port: int) -> None:
+    terms = {
+        "hourly_cap_micros": 9,
+        "dayparts": "mon-fri 9-18",
+        "budget_id": "b",
+        "shared_budget_micros": 8,
+        "priority": 2,
+        "frequency_cap": 3,
+        "frequency_period_s": 3600,
+    }
+    assert call(port, "POST", "/c1", terms).status == 200
+    shown = call(port, "GET", "/c1").body["campaign"]
+    assert {name: shown[name] for name in terms} == terms
+
+
 def test_a_new_campaign_is_announced_only_on_request(port: int, book: MemoryBook) -> None:
     assert call(port, "POST", "/c2", {"daily_budget_micros": 7}).status == 404
     assert call(port, "POST", "/c1", {"daily_budget_micros": 7, "new": True}).status == 409
@@ -77,6 +102,11 @@ def test_the_same_again_writes_nothing(port: int, book: MemoryBook) -> None:
         ({"daily_budget_micros": -1}, 422, "daily_budget_micros: expected"),
         ({"budget": 1}, 422, "budget is no field"),
         ({"timezone": "Mars/Olympus"}, 409, "no time zone has the name"),
+        ({"curve": [0.1] * 24, "pacing": "curve"}, 409, "curve sums to 2.4; give shares"),
+        ({"hourly_cap_micros": -1}, 422, "hourly_cap_micros: expected"),
+        ({"dayparts": "funday 9-18"}, 409, "dayparts has the day 'funday'; there are mon"),
+        ({"priority": 1}, 409, "priority needs a shared budget; give"),
+        ({"frequency_cap": 3}, 409, "frequency_cap and frequency_period_s belong together"),
         (b" " * 3_000_000, 413, "the body has more than"),
     ],
 )

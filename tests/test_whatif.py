@@ -48,6 +48,35 @@ def test_a_made_up_market_prints_figures_the_worst_campaigns_and_a_chart(tmp_pat
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
+def test_hourly_caps_and_dayparts_hold_in_a_made_up_market() -> None:
+    # The judged day is a Monday.
+    done = whatif(*SMALL, "--hourly-cap", "0.15", "--dayparts", "mon 8-20", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["over_hour"] <= 3.0
+    assert found["delivered"] > 0.8
+    assert "furthest over an hour's cap" in whatif(*SMALL, "--hourly-cap", "0.2").output
+
+
+def test_a_log_is_played_within_hourly_caps_and_dayparts(tmp_path: Path) -> None:
+    file = str(log(tmp_path / "log.csv", tells_more=True))
+    day = json.loads(whatif(file, "--hourly-cap", "0.1", "--dayparts", "mon 12-24", "--json").stdout)
+    assert day["over_hour"] <= 3.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--policy", "pid", "--hourly-cap", "0.1"), "--policy pid knows no hourly caps and dayparts; choose from law"),
+        (("--dayparts", "funday 1-2"), "--dayparts: dayparts has the day 'funday'; there are mon"),
+    ],
+)
+def test_hours_that_cannot_be_are_refused(arguments: tuple[str, ...], said: str) -> None:
+    done = whatif(*SMALL, *arguments)
+    assert done.exit_code != 0
+    assert said in str(done.exception)
+
+
 def test_a_log_of_wins_is_not_extrapolated_and_says_so(tmp_path: Path) -> None:
     done = whatif(str(log(tmp_path / "log.csv", tells_more=False)), "--json")
     assert done.exit_code == 0, done.output

@@ -61,8 +61,6 @@ def next_version(
         campaign = decode_event(encode({name: value for name, value in after.items() if value is not None}), Campaign)
     except msgspec.ValidationError as error:
         return _wrong(str(error))
-    if campaign.start is not None and campaign.end is not None and campaign.start >= campaign.end:
-        return Refusal("refused", f"end is {campaign.end}, not after start, {campaign.start}; give a later one", "end")
     if in_force is not None and structs.replace(campaign, version=in_force.version) == in_force:
         return in_force
     judged = campaigns.announced(campaign, _NOWHERE)

@@ -12,33 +12,36 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import inlined, kernel, read, written
+from streams.kernels.pacing_hours import hour_taken, is_closed, landed
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 
 # Terms of a campaign.
-BUDGET, START, END, PLAN, LEAST_MULTIPLIER, MOST_MULTIPLIER, IS_LAST = range(7)
-TERMS = 7
+BUDGET, START, END, PLAN, LEAST_MULTIPLIER, MOST_MULTIPLIER, IS_LAST, DAY_START, HOUR_CAP, CLOSED = range(10)
+TERMS = 10
 EVEN, FLAT, ASAP, FIRST_CURVE = range(4)  # FIRST_CURVE + n is the curve with number n
 CURVE_PARTS = 96
-# What totals say of it: of the period by click time; then by impression time, since any moment.
-SPEND, CLICKS, IMPRESSIONS, EXPECTED_CLICKS, EXPECTED_SPEND = range(5)
-SEEN = 5
+# What totals say of it: of the period by click time; by impression time, since any moment; of this hour by click time.
+SPEND, CLICKS, IMPRESSIONS, EXPECTED_CLICKS, EXPECTED_SPEND, HOUR_SPEND = range(6)
+SEEN = 6
 QUARTERS_KEPT = 16
 # What is known of it. FULL: full seconds by dead reckoning, now and at the last totals; FAST and SLOW: value and full
 # seconds that fade; QUARTER: of this quarter-hour; AHEAD: the time of the plan after it; DUE and CAME: clicks; SEEN: of
-# the last totals; SENT: what was told; GRANT, SHOWN, RESERVED: leases.
+# the last totals; SENT: what was told; GRANT, SHOWN, RESERVED: leases; PLANNED_NEXT, PLANNED_RATE: under an hourly cap.
 FULL_NOW, FULL_SEEN, FAST_VALUE, FAST_FULL, SLOW_VALUE, SLOW_FULL, QUARTER_VALUE, QUARTER_FULL = range(8)
 KAPPA, ADMITTED, MULTIPLIER, PRICE_GUESS, LEVEL, AHEAD, PLANNED_FROM, PLANNED_SPEND = range(8, 16)
 DUE_CLICKS, CAME_CLICKS, SEEN_IMPRESSIONS, SEEN_CLICKS, SEEN_SPEND, SENT, SENT_MULTIPLIER, SENT_S = range(16, 24)
 ELASTICITY, SENT_BEFORE, WANTED, PLANNED_AHEAD, GRANT, SHOWN, RESERVED, RESERVED_BEFORE = range(24, 32)
-RESERVED_S, PRICE_SQUARE, BILLED = range(32, 35)
-STATE = 35
+RESERVED_S, PRICE_SQUARE, BILLED, PLANNED_NEXT, PLANNED_RATE = range(32, 37)
+STATE = 37
 # What is decided.
-ADMIT, BID_MULTIPLIER, ALLOWANCE, SAFE_ADMIT, IN_FLIGHT, UNSEEN, REASON, PLANNED, TOLD = range(9)
-DECIDED = 9
+ADMIT, BID_MULTIPLIER, ALLOWANCE, SAFE_ADMIT, IN_FLIGHT, UNSEEN, REASON, PLANNED, TOLD, VALID_UNTIL = range(10)
+DECIDED = 10
 # Why; `streams.pacing.law.reasons` has the words.
-BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, NO_BUDGET = range(9)
+BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, NO_BUDGET, CLOSED_NOW, HOUR_FULL = range(
+    11
+)
 # Numbers that a call is given.
 NOW, BEFORE, SEEN_TO, SEEN_BEFORE, WINDOW, POOLED_RATE, FULL_TICKS = range(7)
 Z, EARLY, EARLY_CLICKS, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK = range(10)
@@ -46,15 +49,7 @@ DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER, LEFT_SHARE
 TRACK_S, RISK, TIGHT_FROM, LAST_CLICKS, DEAR, EARLY_FROM = range(18, 24)
 LAW = 24
 TICKS_KEPT = 16
-_QUARTER, _MINUTE, _NEVER = 900.0, 60.0, 1e12
-
-
-@inlined
-def _landed(landing: Any, age: float) -> float:
-    """The share of clicks that have come by an age; it is 1 from the end of the window on."""
-    if age <= 0.0:
-        return 0.0
-    return landing[min(np.int64(age), len(landing) - 1)]  # type: ignore[no-any-return]
+_QUARTER, _MINUTE, _HOUR, _NEVER, _NO_CAP = 900.0, 60.0, 3600.0, 1e12, 1e300
 
 
 @inlined
@@ -66,8 +61,10 @@ def _density(pooled: Any, relative: Any, row: int, t: float) -> float:
 
 
 @inlined
-def _wanted(terms: Any, curves: Any, pooled: Any, relative: Any, row: int, t: float) -> float:
-    """The plan's share of spend a second, up to a factor that is the same all the time."""
+def wanted(terms: Any, curves: Any, pooled: Any, relative: Any, row: int, t: float) -> float:
+    """The plan's share of spend a second, up to a factor that is the same all the time; 0 in hours that are closed."""
+    if is_closed(terms[row, CLOSED], t - terms[row, DAY_START]):
+        return 0.0
     plan = np.int64(terms[row, PLAN])
     if plan == FLAT:
         return 1.0
@@ -102,9 +99,9 @@ def look_ahead(
         start = max(now[0] // _QUARTER * _QUARTER + _QUARTER, terms[row, START] // _QUARTER * _QUARTER)
         while start < end:
             low, high = max(start, terms[row, START]), min(start + _QUARTER, end)
-            share = _wanted(terms, curves, pooled, relative, row, start)
+            share = wanted(terms, curves, pooled, relative, row, start)
             if high > low and share > 0.0:
-                ahead += share * (high - low) * _landed(landing, billed_until - (low + high) / 2)
+                ahead += share * (high - low) * landed(landing, billed_until - (low + high) / 2)
             start += _QUARTER
         state[row, AHEAD] = ahead
 
@@ -252,23 +249,32 @@ def decide(
             value = spend_by_minute[row, minute % minutes]
             if value > 0.0:
                 middle = minute * _MINUTE + 30.0
-                share = _landed(landing, billed_until - middle) - _landed(landing, seen_to - middle)
+                share = landed(landing, billed_until - middle) - landed(landing, seen_to - middle)
                 if share > 0.0:
                     flight += value * share
         flight *= kappa
-        unseen = rate * max(full - state[row, FULL_SEEN], 0.0) * _landed(landing, billed_until - now)
+        unseen = rate * max(full - state[row, FULL_SEEN], 0.0) * landed(landing, billed_until - now)
         expected = flight + unseen
         billed, clicks = seen[row, SPEND], seen[row, CLICKS]
         price = (billed + 3.0 * max(state[row, PRICE_GUESS], 0.0)) / (clicks + 3.0)
         if state[row, PRICE_GUESS] <= 0.0 and clicks > 0.0:
             price = billed / clicks
         left = budget - billed - expected
+        # -- and of the hourly cap, as of the budget
+        hour_free, hour_s = _NO_CAP, now - terms[row, DAY_START]
+        hour_s -= hour_s // _HOUR * _HOUR  # since the clock hour began
+        if terms[row, HOUR_CAP] > 0.0:
+            began, billed_in_hour = now - hour_s, seen[row, HOUR_SPEND]
+            hour_free = terms[row, HOUR_CAP] - hour_taken(
+                spend_by_minute, landing, row, oldest_minute, newest_minute, began, seen_to, kappa, billed_in_hour
+            )
+        hour_left = hour_free - unseen
         # -- what may be wanted: by the plan
         here = _density(pooled, relative, row, now)
         multiplied = state[row, MULTIPLIER] ** state[row, ELASTICITY]
         speed = max(rate * multiplied * here, 1e-12)  # expected spend a second at full admission, now
         reason = BY_PLAN
-        raw = 0.0
+        raw = plan_now = 0.0
         plan = np.int64(terms[row, PLAN])
         planned = budget
         if now < start:
@@ -277,36 +283,41 @@ def decide(
         elif now >= end:
             reason = ENDED
         else:
-            plan_now = _wanted(terms, curves, pooled, relative, row, now)
+            plan_now = wanted(terms, curves, pooled, relative, row, now)
             until = min(end, (now // _QUARTER + 1.0) * _QUARTER)
             rest = state[row, AHEAD] + plan_now * (until - now) * max(
-                _landed(landing, billed_until - (now + until) / 2), 0.02
+                landed(landing, billed_until - (now + until) / 2), 0.02
             )
             begins = state[row, PLANNED_FROM] <= 0.0
             if begins:
                 # The plan begins here: at the start of the period, or where budget or plan changed.
                 state[row, PLANNED_FROM], state[row, PLANNED_AHEAD] = now, max(rest, 1e-9)
                 state[row, PLANNED_SPEND] = billed + expected if billed + expected < budget else budget
-            done = 1.0 - min(rest / state[row, PLANNED_AHEAD], 1.0)
+            # A plan that begins when nothing of it is left, such as on a day without open hours, spends nothing more.
+            done = 1.0 - min(rest / state[row, PLANNED_AHEAD], 1.0) if state[row, PLANNED_AHEAD] > 1e-9 else 0.0
             planned = state[row, PLANNED_SPEND] + (budget - state[row, PLANNED_SPEND]) * done
+            if hour_free < _NO_CAP:
+                planned = state[row, PLANNED_NEXT] - state[row, PLANNED_RATE] * (until - now)
             if plan == ASAP:
                 raw = 1.0 if left > 0.0 else 0.0
                 planned = budget
             else:
                 # It is done a little before the period ends: then what is in flight comes, and what chance left over is
-                # spent click by click. Small budgets need more time for that: there a click is a larger part. Before, spend
-                # keeps to the plan.
+                # spent click by click. Small budgets need more time for that: there a click is a larger part. Until the
+                # last third spend keeps to the plan.
                 begun = state[row, PLANNED_AHEAD]
                 near = min(max((law[EARLY_FROM] * begun - rest) / max(0.6 * law[EARLY_FROM] * begun, 1e-12), 0.0), 1.0)
                 early = near * begun * min(law[EARLY] + law[EARLY_CLICKS] * price / max(budget, 1.0), 0.15)
                 ahead = max(rest - early, plan_now * 240.0, 1e-12)
                 # What was missed or is too much is made up for within a time, not within the rest of the period.
-                missed = min(planned, budget) - billed - expected
-                wanted_speed = ((left - missed) / ahead + missed / min(ahead, plan_now * law[TRACK_S])) * plan_now
-                raw = wanted_speed / speed
+                missed, track = min(planned, budget) - billed - expected, max(plan_now * law[TRACK_S], 1e-12)
+                wanted_speed = ((left - missed) / ahead + missed / min(ahead, track)) * plan_now
                 # Who needs nearly every auction that is to come is early: traffic that does not come cannot be made up.
-                tight = (raw * multiplied - law[TIGHT_FROM]) / max(1.0 - law[TIGHT_FROM], 1e-6)
-                raw *= 1.0 + law[RISK] * min(max(tight, 0.0), 1.0)
+                tight = (wanted_speed / speed * multiplied - law[TIGHT_FROM]) / max(1.0 - law[TIGHT_FROM], 1e-6)
+                wanted_speed *= 1.0 + law[RISK] * min(max(tight, 0.0), 1.0)
+                # What is left of the hour's cap is spent by the clock.
+                by_hour = max(hour_left, 0.0) / max(min(_HOUR - hour_s, end - now), 240.0)
+                raw = min(wanted_speed, by_hour) / speed
                 if begins and state[row, SLOW_FULL] > 600.0 and law[HOLDS_MULTIPLIER] <= 0.0:
                     # What is wanted jumps here, and the multiplier with it, as far as is known what it does.
                     jump = min(max(raw / law[SETPOINT], 0.1), 10.0) ** (1.0 / state[row, ELASTICITY])
@@ -321,9 +332,9 @@ def decide(
             reason = ALL_ADMITTED
         # -- and by the cap: what is expected, and chance, must fit into the budget
         error = law[ERROR] * unseen if blind_s > law[BLIND_S] else 0.0
-        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price), where
-        # the mean is not below what clicks cost at the present multiplier; what is expected is as wrong as calibration,
-        # which so many clicks have told.
+        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price); the
+        # mean is not below what clicks cost at the present multiplier. What is expected is as wrong as calibration, which
+        # so many clicks have told.
         spread = 1.0
         if state[row, PRICE_GUESS] > 0.0:
             spread = min(max(state[row, PRICE_SQUARE] / state[row, PRICE_GUESS] ** 2, 1.0), 3.0)
@@ -333,7 +344,7 @@ def decide(
         chance = law[Z] * np.sqrt(max(variance, 0.0))
         least_spare = law[LEFT_OVER] * price
         spare = max(min(law[LEFT_SHARE] * budget, law[LEFT_MOST] * price), least_spare)
-        room = left - chance + law[SLACK] * price - (spare - least_spare)
+        room = min(left - (spare - least_spare), hour_left) - chance + law[SLACK] * price
         if now >= start and now < end:
             most = max(room, 0.0) / max(speed * 15.0, 1e-12)
             if most < want:
@@ -341,8 +352,12 @@ def decide(
                 reason = BLIND if blind_s > law[BLIND_S] else CHANCE
             if billed >= budget:
                 want, reason = 0.0, SPENT
-            elif left <= spare:
+            elif left <= spare or hour_left <= law[LEFT_OVER] * dear:
                 want, reason = 0.0, IN_FLIGHT_FULL
+            if hour_left < left and (reason == CHANCE or reason == IN_FLIGHT_FULL):
+                reason = HOUR_FULL
+            if plan_now <= 0.0 and reason != SPENT:
+                want, reason = 0.0, CLOSED_NOW
             if budget <= 0.0:
                 reason = NO_BUDGET
         else:
@@ -366,7 +381,7 @@ def decide(
                 state[row, RESERVED_BEFORE] = max(state[row, GRANT] - state[row, SHOWN] * kappa, 0.0)
             state[row, RESERVED], state[row, RESERVED_S] = 0.0, now
         reserved = state[row, RESERVED] + state[row, RESERVED_BEFORE]
-        free = max(budget - billed - flight - reserved, 0.0)
+        free = max(min(budget - billed - flight, hour_free) - reserved, 0.0)
         grant = min(max(speed * want * law[LEASE_S], price * 0.1), free / 2.0) if want > 0.0 else 0.0
         # As ad servers reckon it: without calibration.
         decided[row, ALLOWANCE] = grant / kappa
@@ -410,81 +425,3 @@ def turn_multipliers(law: Floats, terms: Floats, state: Floats) -> None:
         gain = law[GAIN] * (2.5 if raw > 1.0 else 1.0)
         moved = state[row, MULTIPLIER] * np.exp(gain * np.log(min(max(raw / law[SETPOINT], 0.15), 3.0)))
         state[row, MULTIPLIER] = min(max(moved, terms[row, LEAST_MULTIPLIER]), terms[row, MOST_MULTIPLIER])
-
-
-@kernel(
-    *(read("f8"), read("f8", 2), read("f4", 2), read("f8"), read("f8")),
-    *(written("f8", 2), written("f8", 2), written("f8")),
-    floats=True,
-)
-def learn_delays(
-    clock: Floats,
-    attributed: Floats,
-    clicks_by_minute: Float32s,
-    landing: Floats,
-    edges: Floats,
-    attributed_before: Floats,
-    state: Floats,
-    histogram: Floats,
-) -> None:
-    """Counts the clicks that came since the last call, and divides each among the ages that it may have.
-
-    Totals say the quarter-hour of a click's impression, and when they show the click, but not its impression. So one
-    step of expectation maximisation: of the quarter's impressions each is the one with the probability of its
-    expected clicks times that of its age, by what was learnt before (Dempster, Laird and Rubin 1977; in its online form
-    Cappé and Moulines 2009).
-    """
-    minutes, rows = clicks_by_minute.shape[1], len(attributed)
-    if (
-        len(clock) <= FULL_TICKS
-        or min(len(clicks_by_minute), len(attributed_before), len(state)) < rows
-        or min(attributed.shape[1], attributed_before.shape[1]) < QUARTERS_KEPT
-        or state.shape[1] < STATE
-        or len(histogram) + 1 < len(edges)
-    ):
-        raise IndexError("an array is shorter than the campaigns are many, or has too few columns")
-    seen_to, seen_before = clock[SEEN_TO], clock[SEEN_BEFORE]
-    if seen_to <= seen_before:
-        return
-    came = (seen_to + seen_before) / 2
-    # After a gap it is not known when they came.
-    is_timed = seen_to - seen_before < 45.0
-    quarter_now = np.int64(seen_to // _QUARTER)
-    weights = np.zeros(61)
-    for row in range(rows):
-        for slot in range(QUARTERS_KEPT):
-            clicks = attributed[row, slot] - attributed_before[row, slot]
-            if clicks < 0.0:
-                clicks = attributed[row, slot]  # the slot has a new quarter
-            attributed_before[row, slot] = attributed[row, slot]
-            if clicks <= 0.0:
-                continue
-            state[row, CAME_CLICKS] += clicks
-            quarter = quarter_now - (quarter_now - slot) % QUARTERS_KEPT
-            if not is_timed or np.int64(came // _MINUTE) - quarter * 15 >= minutes - 1:
-                continue
-            total = 0.0
-            for slice_ in range(60):  # of a quarter of a minute
-                minute = quarter * 15 + slice_ // 4
-                age = came - (minute * _MINUTE + (slice_ % 4) * 15.0 + 7.5)
-                weights[slice_] = 0.0
-                if age > -7.5:
-                    shown = clicks_by_minute[row, minute % minutes]
-                    weights[slice_] = shown * (_landed(landing, age + 7.5) - _landed(landing, age - 7.5))
-                    total += weights[slice_]
-            if total <= 0.0:
-                continue
-            for slice_ in range(60):
-                if weights[slice_] > 0.0:
-                    age = came - (quarter * 900.0 + slice_ * 15.0 + 7.5)
-                    # The part of the slice may lie in several bins: it is divided by what was learnt before.
-                    low, high = max(age - 7.5, 0.0), age + 7.5
-                    whole = _landed(landing, high) - _landed(landing, low)
-                    if whole <= 0.0:
-                        continue
-                    place = max(np.searchsorted(edges, low, side="right") - 1, 0)
-                    while place < len(histogram) and edges[place] < high:
-                        from_, to = max(low, edges[place]), min(high, edges[place + 1])
-                        part_ = _landed(landing, to) - _landed(landing, from_)
-                        histogram[place] += clicks * weights[slice_] / total * part_ / whole
-                        place += 1

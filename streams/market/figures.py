@@ -33,6 +33,8 @@ class Figures(NamedTuple):
     """What chance alone makes of an oracle that knows all rates, shows impressions by plan and ends on the budget."""
     back_on_plan: int
     """Feasible campaigns within 4 % of their budget of the plan at the minute asked for."""
+    over_hour: float = 0.0
+    """The worst hour of a campaign: billed above the hourly cap, in click prices; 0 without one."""
 
 
 def click_prices(billed: Floats, clicks: Floats, reference: Reference) -> Floats:
@@ -63,4 +65,12 @@ def figures(day: Day, reference: Reference, *, asked_minute: int = 1439) -> Figu
         delivered=float(billed[can].sum() / max(day.budgets[can].sum(), 1.0)),
         told_per_s=day.told / 86_400,
         back_on_plan=int((can & (np.abs(apart[:, asked_minute]) <= 0.04)).sum()),
+        over_hour=_over_hour(day, prices),
     )
+
+
+def _over_hour(day: Day, prices: Floats) -> float:
+    if day.hour_caps is None:
+        return 0.0
+    by_hour = day.spend.reshape(len(day.spend), 24, 60).sum(2)
+    return float(((by_hour.max(1) - day.hour_caps) / prices).max())

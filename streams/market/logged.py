@@ -27,7 +27,7 @@ from streams.kernels.auctions import (
 )
 from streams.kernels.pacing import QUARTERS_KEPT
 from streams.market.run import Day, Reference
-from streams.market.scenario import DAY_S, Scenario, Server
+from streams.market.scenario import DAY_S, HOUR_S, Scenario, Server
 from streams.market.seen import Budgets, Policy
 from streams.market.world import Floats
 from streams.pacing.gate import Gate, GateDecision
@@ -88,6 +88,7 @@ class _Market:
         self.spend = np.zeros((rows, log.days * _MINUTES))
         self.clicks = np.zeros_like(self.spend)
         self.counters = np.zeros((rows, 5))
+        self.before_hour = np.zeros(rows)
         self.attributed = np.zeros((rows, QUARTERS_KEPT))
         self.quarter = -1
         self.coming: list[tuple[int, int, int, int]] = []
@@ -165,7 +166,7 @@ def play_log(log: Log, budgets: Floats, policy: Policy, scenario: Scenario, *, s
     plans = _Plans(len(log.campaigns), log.days)
     totals, before = Totals(len(log.campaigns)), np.zeros((len(log.campaigns), 2))
     place, end_s = 0, log.first_day_s + log.days * DAY_S
-    period = Budgets(budgets, log.first_day_s, log.first_day_s + DAY_S, scenario.asap)
+    period = Budgets.of(scenario, budgets, log.first_day_s, log.first_day_s + DAY_S)
     for now_s in range(log.first_day_s, end_s, _STEP_S):
         while place < len(log.impressions) and log.impressions[place].ts < now_s * 1000:
             each = log.impressions[place]
@@ -176,13 +177,15 @@ def play_log(log: Log, budgets: Floats, policy: Policy, scenario: Scenario, *, s
         if now_s // 900 != market.quarter:
             market.quarter = now_s // 900
             market.attributed[:, market.quarter % QUARTERS_KEPT] = 0.0
+        if now_s % HOUR_S == 0:
+            market.before_hour = market.counters[:, 0].copy()
         market.refresh(now_s)
         if now_s % policy.tick_s:
             _see(market, totals, before, now_s)
             continue
         if now_s % DAY_S == 0:
             before = market.counters[:, :2].copy()
-            period = Budgets(budgets, now_s, now_s + DAY_S, scenario.asap)
+            period = Budgets.of(scenario, budgets, now_s, now_s + DAY_S)
         table = policy.tick(now_s, period, totals)
         plans.note(now_s, log.first_day_s, policy, period)
         if table is not None:
@@ -194,8 +197,9 @@ def play_log(log: Log, budgets: Floats, policy: Policy, scenario: Scenario, *, s
 def _see(market: _Market, totals: Totals, before: Floats, now_s: int) -> None:
     """Takes the totals, two seconds before the next tick."""
     totals.seen_to_s = float(now_s)
-    totals.table[:] = market.counters
+    totals.table[:, :5] = market.counters
     totals.table[:, :2] -= before
+    totals.hour_spend_micros[:] = market.counters[:, 0] - market.before_hour
     totals.attributed[:] = market.attributed
 
 
@@ -235,6 +239,8 @@ def _of_log(scenario: Scenario, log: Log) -> Scenario:
         servers=tuple(Server(each.refresh_s, each.late_s) for each in scenario.servers),
         window_s=scenario.window_s,
         asap=scenario.asap,
+        hourly_cap=scenario.hourly_cap,
+        dayparts=scenario.dayparts,
     )
 
 
@@ -254,6 +260,7 @@ def _answer(
         spent_at_change=np.zeros(rows * days),
         admitted=np.zeros(shape),
         multiplier=np.zeros(shape),
+        hour_caps=repeated * market.scenario.hourly_cap if market.scenario.hourly_cap else None,
     )
     could = np.inf if log.tells_more else spent.ravel()
     return day, Reference(repeated, prices, np.asarray(could >= 1.05 * repeated))

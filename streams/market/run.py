@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from streams.kernels.auctions import CLICKS, SPEND
 from streams.market.played import Played, spent_in, unpaced
-from streams.market.scenario import DAY_S, Scenario
+from streams.market.scenario import DAY_S, HOUR_S, Scenario
 from streams.market.seen import Budgets, Policy
 from streams.market.world import Floats, World, drawn
 from streams.pacing.law.arrays import Totals
@@ -37,6 +37,8 @@ class Day:
     admitted: Floats
     """Share of auctions by minute."""
     multiplier: Floats
+    hour_caps: Floats | None = None
+    """What each campaign might spend in an hour."""
 
 
 class Run:
@@ -50,7 +52,8 @@ class Run:
         self._before = np.zeros_like(self._played.counters)
         self._totals = Totals(scenario.campaigns)
         self._totals.seen_to_s = float(EPOCH_S)
-        self._period = Budgets(budgets.copy(), EPOCH_S, EPOCH_S + DAY_S, scenario.asap)
+        self._before_hour = self._before[:, SPEND].copy()
+        self._period = Budgets.of(scenario, budgets.copy(), EPOCH_S, EPOCH_S + DAY_S)
         policy.begin(scenario, world.rates * world.told[:, None])
 
     @property
@@ -76,10 +79,12 @@ class Run:
         at = now - scenario.judged_s
         is_seen = not _during(scenario.join_down, at)
         played.until(now, seen_s=now - SEEN_LATE_S if is_seen and now > SEEN_LATE_S else None)
+        if now % HOUR_S == 0:
+            self._before_hour = played.counters[:, SPEND].copy()
         if now % DAY_S == 0:
             self._before = played.counters.copy()
             start = now + (scenario.start_s if at == 0 else 0)
-            self._period = Budgets(self._micros.copy(), EPOCH_S + start, EPOCH_S + now + DAY_S, scenario.asap)
+            self._period = Budgets.of(scenario, self._micros.copy(), EPOCH_S + start, EPOCH_S + now + DAY_S)
         if scenario.budget is not None and at == scenario.budget.from_s:
             self._period = replace(self._period, micros=self._micros * scenario.budget.factor)
         if not _during(scenario.pace_down, at):
@@ -91,13 +96,14 @@ class Run:
 
     def _seen(self, now: int) -> Totals:
         played, totals = self._played, self._totals
+        totals.hour_spend_micros[:] = np.maximum(played.seen[:, SPEND] - self._before_hour, 0.0)
         if totals.seen_to_s == EPOCH_S + played.seen_to_s and now % DAY_S:
             return totals
         totals.seen_to_s = float(EPOCH_S + played.seen_to_s)
         today = played.seen_to_s > now // DAY_S * DAY_S
         totals.spend_micros[:] = played.seen[:, SPEND] - self._before[:, SPEND] if today else 0.0
         totals.clicks[:] = played.seen[:, CLICKS] - self._before[:, CLICKS] if today else 0.0
-        totals.table[:, 2:] = played.seen[:, :3]
+        totals.table[:, 2:5] = played.seen[:, :3]
         totals.attributed[:] = played.seen_attributed
         return totals
 
@@ -132,6 +138,7 @@ class Run:
             told=policy.told - told,
             admitted=admitted,
             multiplier=multiplier,
+            hour_caps=self._period.hour_caps,
         )
 
 
@@ -182,7 +189,13 @@ def _feasible(scenario: Scenario, seed: int, usual: Played, budgets: Floats) -> 
     usually = np.maximum(spent_in(usual, begun, end), 1e-9)
     spent = budgets * spent_in(usual, begun, from_s) / usually
     budget = budgets * (scenario.budget.factor if scenario.budget else 1.0)
-    return np.asarray(spent_in(market, from_s, end) >= 1.05 * np.maximum(budget - spent, 0.0))
+    period = Budgets.of(scenario, budgets, EPOCH_S + judged, EPOCH_S + end)
+    by_minute = market.spend_by_minute[:, judged // _MINUTE_S :] * period.open_minutes()
+    by_minute[:, : (from_s - judged) // _MINUTE_S] = 0.0
+    by_hour = by_minute.reshape(len(budgets), 24, 60).sum(2)
+    if period.hour_caps is not None:
+        by_hour = np.minimum(by_hour, period.hour_caps[:, None])
+    return np.asarray(by_hour.sum(1) >= 1.05 * np.maximum(budget - spent, 0.0))
 
 
 def _during(outage: tuple[int, int] | None, at: int) -> bool:

@@ -57,6 +57,10 @@ class Scenario:
     """Of what the outside bidder offers."""
     budget: Change | None = None
     """Of all budgets, once and for the rest of the day."""
+    hourly_cap: float = 0.0
+    """What a campaign may spend in an hour, as a part of its budget; 0: no bound."""
+    dayparts: str = ""
+    """Hours of the week, UTC, in which campaigns serve, as `schemas.dayparts` reads them; empty: all."""
     pace_down: Outage | None = None
     join_down: Outage | None = None
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 
-from streams.market.scenario import Scenario
+from schemas.dayparts import hours_of_week
+from streams.market.scenario import DAY_S, Scenario
 from streams.market.world import Floats
 from streams.pacing.law.arrays import Totals
+from streams.pacing.local_day import day_of
+from streams.pacing.open_hours import closed_on
+
+_UTC: Final = ZoneInfo("UTC")
 
 
 @dataclass(slots=True)
@@ -20,6 +27,22 @@ class Budgets:
     start_s: int
     end_s: int
     asap: bool
+    hour_caps: Floats | None = None
+    """What each campaign may spend in an hour; None: no bound."""
+    closed: int = 0
+    """A bit for each half-hour of the day in which no campaign serves."""
+
+    @classmethod
+    def of(cls, scenario: Scenario, micros: Floats, start_s: int, end_s: int) -> Budgets:
+        """The budgets of a day, or of the part of it from `start_s` on."""
+        day = day_of(_UTC, start_s * 1_000)
+        closed = closed_on(_UTC, hours_of_week(scenario.dayparts), day) if scenario.dayparts else 0
+        caps = scenario.hourly_cap * micros if scenario.hourly_cap else None
+        return cls(micros, start_s, end_s, scenario.asap, caps, closed)
+
+    def open_minutes(self) -> npt.NDArray[np.bool_]:
+        """Which minutes of the day are open."""
+        return np.array([not self.closed >> minute // 30 & 1 for minute in range(DAY_S // 60)])
 
 
 class Policy(Protocol):

@@ -43,6 +43,7 @@ from streams.pacing.law import LawSettings
 from streams.pacing.outbox import Outbox
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.shard import Forgotten, Shard, Write
+from streams.pacing.shared_budgets import SharedBudgets
 from streams.pacing.state import StateTable
 from streams.pacing.transport import Consumer, EraMessage, Transport
 from streams.pacing.view import CampaignView, Summary, WorkerView, campaign_view, summary, worker_view
@@ -62,6 +63,8 @@ _ROWS_AT_END: Final = 20_000
 _DRAIN_BOUND_S: Final = 10.0
 # A total of a quarter-hour this far after it was written is no join's: one would put the clock years ahead for good.
 _FAR_AHEAD_MS: Final = 366 * 86_400_000
+# Shared budgets are divided so often.
+_DIVIDE_MS: Final = 5_000
 
 
 T = TypeVar("T")
@@ -103,6 +106,8 @@ class PacingApp:
         self.app.on_rebalance_complete.connect(self._take_ownership)
         # What the group has refused this member with.
         self.group_error: Exception | None = None
+        self._partitions, self._shared = partitions, SharedBudgets()
+        self._divided = False, 0
         self._inbox: list[EraMessage] = []
         self._inbox_bytes = 0
         # The partition of a campaign's totals; to compute it takes 3 µs.
@@ -289,8 +294,20 @@ class PacingApp:
             )
             forgotten += [(partition, one.campaign_id) for one in told if isinstance(one, Forgotten)]
             decided += [(partition, one) for one in told if isinstance(one, PacingDecision)]
+        self._divide(event_ms)
         if decided or forgotten:
             await publish(decided, forgotten, self.settings.cluster.topic(ROLE), self._outbox.send)
+
+    def _divide(self, event_ms: int) -> None:
+        """Gives campaigns of shared budgets their parts, for the next tick; at once where partitions have moved."""
+        shards = self.shards.values()
+        all_known = len(self.shards) == self._partitions and all(shard.begun for shard in shards)
+        if (all_known, event_ms // _DIVIDE_MS) == self._divided:
+            return
+        self._divided = all_known, event_ms // _DIVIDE_MS
+        parts = self._shared.divide((each for shard in shards for each in shard.members()), all_known=all_known)
+        for shard in shards:
+            shard.take_parts(parts)
 
     def _reached(self, partition: int, shard: Shard) -> int:
         tp = TP(self.settings.cluster.topic("campaign_totals"), partition)

@@ -5,6 +5,7 @@ in pseudo-code, with test vectors for other languages.
 
     admit(campaign, request, now):
         decision = newest of the campaign; none, or its lease is used up -> 0
+        the user has had decision.frequency_cap impressions of it -> 0, where there is a cap
         share = decision.admit, and at most decision.safe_admit from decision.valid_until_ms on
         fmix32(crc32(campaign + NUL + request)) / 2^32 < share -> decision.bid_multiplier, else 0
     shown(campaign, price, pctr):
@@ -26,6 +27,7 @@ from typing import Any, Final
 
 _2_32: Final = 4_294_967_296
 _LOW: Final = _2_32 - 1
+_OPTIONAL: Final = ("safe_admit", "click_rate", "frequency_cap", "frequency_period_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,15 @@ class GateDecision:
     """Share of auctions while the decision is stale."""
     click_rate: float = 0.0
     """Click rate of impressions without a prediction; the measured one of the campaign."""
+    frequency_cap: int = 0
+    """So many impressions at most for one user in `frequency_period_s`, which the ad server counts; 0: no bound."""
+    frequency_period_s: int = 0
+    """The period of `frequency_cap`."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> GateDecision:
         """The decision of a decoded record; fields that a gate does not need are ignored. Raises KeyError."""
-        optional = {name: record[name] for name in ("safe_admit", "click_rate") if name in record}
+        optional = {name: record[name] for name in _OPTIONAL if name in record}
         required = ("campaign_id", "version", "admit", "bid_multiplier", "allowance_micros", "valid_until_ms")
         return cls(**{name: record[name] for name in required}, **optional)
 
@@ -92,12 +98,22 @@ class Gate:
         with self._lock:
             self._held.pop(campaign_id, None)
 
-    def admit(self, campaign_id: str, request_id: str, *, now_ms: int) -> float:
-        """The multiplier of the bids with which the campaign enters this auction; 0: it stays out."""
+    def frequency(self, campaign_id: str) -> tuple[int, int]:
+        """The most impressions for one user, and the period in seconds in which to count them; (0, 0): no bound."""
+        held = self._held.get(campaign_id)
+        return (held.decision.frequency_cap, held.decision.frequency_period_s) if held is not None else (0, 0)
+
+    def admit(self, campaign_id: str, request_id: str, *, now_ms: int, had: int = 0) -> float:
+        """The multiplier of the bids with which the campaign enters this auction; 0: it stays out.
+
+        `had` is how many impressions of the campaign the user had in the period of `frequency`, as the server counts.
+        """
         held = self._held.get(campaign_id)
         if held is None or held.left_micros <= 0.0:
             return 0.0
         decision = held.decision
+        if decision.frequency_cap and had >= decision.frequency_cap:
+            return 0.0
         share = decision.admit
         if now_ms >= decision.valid_until_ms and decision.safe_admit < share:
             share = decision.safe_admit

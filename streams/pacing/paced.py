@@ -19,29 +19,53 @@ from streams.pacing.counters import NOTHING, PacedMeasures
 from streams.pacing.kept_day import Change
 from streams.pacing.law import ASAP, REASONS, LawSettings, Pacer, Totals
 from streams.pacing.law.arrays import Ints
-from streams.pacing.law.memory import clear, grown, seen_to_s, told_as_well
+from streams.pacing.law.memory import (
+    able,
+    clear,
+    curve_plan,
+    expected_and_leased,
+    grown,
+    seen_to_s,
+    tell_anew,
+    told_as_well,
+)
 from streams.pacing.law.pacer import UNPREDICTED_RATE
 from streams.pacing.local_day import LocalDay
+from streams.pacing.recent_quarters import RecentQuarters
+from streams.pacing.shared_budgets import Why
+from streams.pacing.terms import DayTerms
 
 _ROWS: Final = 64
 # What no decision says yet is said after this time, so many campaigns a tick; the law says by itself what matters to ad
 # servers. So figures of a few campaigns are fresh, and those of 100,000 do not fill the topic.
 _FIGURES_S: Final = 5.0
+_HOUR_S: Final = 3_600
+_QUARTERS_AN_HOUR: Final = _HOUR_S * 1_000 // QUARTER_MS
 _FIGURES_A_TICK: Final = 200
 _STATES: Final[tuple[PacingState, ...]] = (
-    *("on_plan", "ahead", "behind", "blind", "exhausted", "paused", "unknown", "outside_flight"),
+    *("on_plan", "ahead", "behind", "blind", "exhausted", "paused", "unknown", "outside_flight", "outside_hours"),
 )
 _OF_REASON: Final = np.zeros(max(REASONS) + 1, np.int8)
 for _reason, _state in (
     *((columns.ALL_ADMITTED, "behind"), (columns.NOT_BEGUN, "outside_flight"), (columns.ENDED, "outside_flight")),
     *((columns.SPENT, "exhausted"), (columns.IN_FLIGHT_FULL, "ahead"), (columns.CHANCE, "ahead")),
     *((columns.BLIND, "blind"), (columns.NO_BUDGET, "exhausted")),
+    *((columns.CLOSED_NOW, "outside_hours"), (columns.HOUR_FULL, "ahead")),
 ):
     _OF_REASON[_reason] = _STATES.index(_state)
 _RECKONED: Final = (columns.BY_PLAN, columns.ALL_ADMITTED, columns.CHANCE)
 # Why there is no budget, beside the law's own reasons.
-BUDGETED, PAUSED, UNKNOWN = range(3)
-_WORDS: Final = {PAUSED: "the campaign is paused", UNKNOWN: "no record of the campaign is in force"}
+BUDGETED, PAUSED, UNKNOWN, OUTRANKED, OTHER_DAY, APART = range(6)
+WHY_NO_PART: Final = {
+    Why.GIVEN: OUTRANKED, Why.OUTRANKED: OUTRANKED, Why.OTHER_DAY: OTHER_DAY, Why.APART: APART,
+}  # fmt: skip
+_WORDS: Final = {
+    PAUSED: "the campaign is paused",
+    UNKNOWN: "no record of the campaign is in force",
+    OUTRANKED: "campaigns of its shared budget that come before it have all of it",
+    OTHER_DAY: "its time zone or currency is not that of the first campaign of its shared budget",
+    APART: "campaigns of a shared budget stay out while several workers share the partitions of pacing; run one",
+}
 SPEND, IMPRESSIONS, CLICKS = range(3)
 VERSION, EVENT, COUNTED_TO, DAY_START, BUDGET, VALID_UNTIL, STATE, REASON = range(8)
 
@@ -60,11 +84,16 @@ class Paced:
         self.day_end_ms = np.zeros(_ROWS, np.int64)
         self.why = np.zeros(_ROWS, np.int8)
         self.figures = np.zeros((_ROWS, 3), np.int64)
+        # The cap of impressions for one user and its period in seconds; 0: none.
+        self.frequency = np.zeros((_ROWS, 2), np.int64)
         # The last decision that was sent, as columns.
         self._sent_figures = np.zeros((_ROWS, 3), np.int64)
         self._sent = np.zeros((_ROWS, REASON + 1), np.int64)
         self._sent_law = np.zeros((_ROWS, columns.DECIDED))
-        self._slots = np.zeros((_ROWS, columns.QUARTERS_KEPT), np.int64)
+        self.attributed = RecentQuarters(self.totals.attributed)
+        """Billable clicks by quarter-hour of their impression."""
+        self.spent = RecentQuarters(np.zeros((_ROWS, columns.QUARTERS_KEPT)))
+        """Spend by quarter-hour of the click."""
 
     def __len__(self) -> int:
         return len(self._of)
@@ -100,10 +129,12 @@ class Paced:
         self.ids[row] = None
         self._free.append(row)
         clear(self.pacer, row, self._blank)
-        for array in (self.day_start_ms, self.day_end_ms, self.why, self.figures, self._slots, self.totals.table):
+        for array in (self.day_start_ms, self.day_end_ms, self.why, self.figures, self.totals.table, self.frequency):
             array[row] = 0
-        for array in (self.totals.attributed, self._sent_figures, self._sent, self._sent_law):
+        for array in (self._sent_figures, self._sent, self._sent_law):
             array[row] = 0
+        self.attributed.clear(row)
+        self.spent.clear(row)
 
     def count(self, row: int, change: Change) -> None:
         """Takes what a total changed."""
@@ -112,7 +143,8 @@ class Paced:
         table[columns.IMPRESSIONS] += after.impressions - before.impressions
         table[columns.EXPECTED_CLICKS] += (after.expected_clicks_nano - before.expected_clicks_nano) / 1e9
         table[columns.EXPECTED_SPEND] += after.expected_spend_micros - before.expected_spend_micros
-        self.attributed(row, quarter_ms, after.attributed_clicks - before.attributed_clicks)
+        self.attributed.add(row, quarter_ms, after.attributed_clicks - before.attributed_clicks)
+        self.spent.add(row, quarter_ms, after.spend_micros - before.spend_micros)
         if self.day_start_ms[row] <= quarter_ms < self.day_end_ms[row]:
             figures = self.figures[row]
             figures[SPEND] += after.spend_micros - before.spend_micros
@@ -120,24 +152,35 @@ class Paced:
             figures[CLICKS] += after.clicks - before.clicks
             table[columns.SPEND], table[columns.CLICKS] = figures[SPEND], figures[CLICKS]
 
-    def attributed(self, row: int, quarter_ms: int, clicks: int) -> None:
-        """Billable clicks on impressions of a quarter-hour have come."""
-        if not clicks:
-            return
-        quarter = quarter_ms // QUARTER_MS
-        slot = quarter % columns.QUARTERS_KEPT
-        if quarter > self._slots[row, slot]:
-            self._slots[row, slot] = quarter
-            self.totals.attributed[row, slot] = clicks
-        elif quarter == self._slots[row, slot]:
-            self.totals.attributed[row, slot] += clicks
-
     def begin_day(self, row: int, day: LocalDay, sums: PacedMeasures = NOTHING) -> None:
         """From now on the figures are those of this day, in which `sums` are counted already."""
         self.day_start_ms[row], self.day_end_ms[row] = day.start_ms, day.end_ms
         self.figures[row] = sums.spend_micros, sums.impressions, sums.clicks
         table = self.totals.table[row]
         table[columns.SPEND], table[columns.CLICKS] = sums.spend_micros, sums.clicks
+
+    def set_terms(self, row: int, terms: DayTerms) -> None:
+        """From now on the campaign is paced by these terms."""
+        table = self.pacer.terms
+        plan = terms.plan if terms.curve is None else curve_plan(self.pacer, terms.curve)
+        table.budget_micros[row], table.plan[row] = terms.budget_micros, plan
+        table.start_s[row], table.end_s[row] = terms.start_ms / 1_000, terms.end_ms / 1_000
+        table.least_multiplier[row], table.most_multiplier[row] = terms.least_multiplier, terms.most_multiplier
+        table.is_last[row], table.day_start_s[row] = terms.is_last, terms.day_start_ms / 1_000
+        table.hour_cap_micros[row], table.closed[row] = terms.hour_cap_micros, terms.closed
+        if tuple(self.frequency[row]) != terms.frequency:
+            self.frequency[row] = terms.frequency
+            # Ad servers hear of it although the share stays.
+            tell_anew(self.pacer, row)
+
+    def _see_hours(self, now_s: float) -> None:
+        """Has the law see what campaigns with an hourly cap were billed in this clock hour."""
+        terms = self.pacer.terms
+        rows = np.flatnonzero(terms.hour_cap_micros[: len(self.ids)])
+        if len(rows):
+            day_s = terms.day_start_s[rows]
+            first = (day_s + (now_s - day_s) // _HOUR_S * _HOUR_S) // (QUARTER_MS / 1_000)
+            self.totals.hour_spend_micros[rows] = self.spent.sums(rows, first.astype(np.int64), _QUARTERS_AN_HOUR)
 
     def tick(self, *, event_ms: int, counted_to_ms: int, behind_ms: int, version: int) -> list[PacingDecision]:
         """The decisions to send: those that the law wants said, and some whose figures are not said yet.
@@ -147,6 +190,7 @@ class Paced:
         now_s = event_ms / 1_000
         # Where it is not known how far they are counted, what is billed counts all the same.
         self.totals.seen_to_s = max(counted_to_ms / 1_000, seen_to_s(self.pacer))
+        self._see_hours(now_s)
         made = self.pacer.tick(now_s, self.totals)
         used = len(self.ids)
         told = made.told[:used].copy()
@@ -170,7 +214,7 @@ class Paced:
         sent[rows, COUNTED_TO] = min(round(seen_to_s(self.pacer) * 1_000), event_ms)
         sent[rows, DAY_START] = self.day_start_ms[rows]
         sent[rows, BUDGET] = self.pacer.terms.budget_micros[rows]
-        sent[rows, VALID_UNTIL] = round(made.valid_until_s * 1_000) + behind_ms
+        sent[rows, VALID_UNTIL] = np.rint(made.valid_until_s[rows] * 1_000).astype(np.int64) + behind_ms
         reason = made.reason[rows]
         if now_s - seen_to_s(self.pacer) > self.pacer.settings.blind_s:
             # Whatever the share is now, it comes from reckoning.
@@ -183,6 +227,15 @@ class Paced:
         sent[rows, STATE] = state
         sent[rows, REASON] = np.where(why == BUDGETED, reason, -why)
         return self.decisions(rows)
+
+    def prospect(self, row: int) -> tuple[float, float]:
+        """What the campaign has committed of its day's budget, and what it can still spend beside that; both in micros.
+
+        Committed is what is billed, in flight, and what ad servers may still spend of their leases. What it can spend
+        is a forecast to the end of its period; infinite where there is none.
+        """
+        committed = float(self.figures[row, SPEND]) + expected_and_leased(self.pacer, row)
+        return committed, able(self.pacer, row, max(self.pacer.terms.budget_micros[row] - committed, 0.0))
 
     def decision(self, campaign_id: str) -> PacingDecision | None:
         """The last decision that was sent on a campaign; None before the first."""
@@ -214,12 +267,14 @@ class Paced:
                 sent[COUNTED_TO],
                 round(law[columns.IN_FLIGHT] + law[columns.UNSEEN]),
                 REASONS[sent[REASON]] if sent[REASON] >= 0 else _WORDS[-sent[REASON]],
+                *frequency,
             )
-            for campaign_id, sent, figures, law in zip(
+            for campaign_id, sent, figures, law, frequency in zip(
                 (self.ids[row] for row in rows.tolist()),
                 self._sent[rows].tolist(),
                 self._sent_figures[rows].tolist(),
                 self._sent_law[rows].tolist(),
+                self.frequency[rows].tolist(),
                 strict=True,
             )
         ]
@@ -259,7 +314,9 @@ class Paced:
         self.day_start_ms, self.day_end_ms = _longer(self.day_start_ms, rows), _longer(self.day_end_ms, rows)
         self.why, self.figures = _longer(self.why, rows), _longer(self.figures, rows)
         self._sent_figures, self._sent = _longer(self._sent_figures, rows), _longer(self._sent, rows)
-        self._sent_law, self._slots = _longer(self._sent_law, rows), _longer(self._slots, rows)
+        self._sent_law, self.frequency = _longer(self._sent_law, rows), _longer(self.frequency, rows)
+        self.attributed = self.attributed.grown(totals.attributed)
+        self.spent = self.spent.grown(_longer(self.spent.amounts, rows))
 
 
 def _longer(array: npt.NDArray, rows: int) -> npt.NDArray:  # type: ignore[type-arg]  # of any type

@@ -8,7 +8,7 @@ import numpy as np
 
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS
-from streams.kernels.pacing import QUARTERS_KEPT
+from streams.kernels.pacing import EXPECTED_SPEND, IMPRESSIONS, QUARTERS_KEPT
 from streams.pacing.changelog import Memory
 from streams.pacing.counters import PacedMeasures
 from streams.pacing.law.memory import (
@@ -65,11 +65,12 @@ def show_recent(
     """Shows the law the impressions of a campaign whose clicks may still come, counted before it had this row."""
     first_ms = (event_ms // QUARTER_MS - QUARTERS_KEPT + 1) * QUARTER_MS
     # What is counted from now on is new to the law; what was counted is shown to it here.
-    paced.totals.table[row, 2:] = 0.0
+    paced.totals.table[row, IMPRESSIONS : EXPECTED_SPEND + 1] = 0.0
     for quarter_ms, measures in quarters:
         if not first_ms <= quarter_ms <= event_ms:
             continue
-        paced.attributed(row, quarter_ms, measures.attributed_clicks)
+        paced.attributed.add(row, quarter_ms, measures.attributed_clicks)
+        paced.spent.add(row, quarter_ms, measures.spend_micros)
         clicks, spend = measures.expected_clicks_nano / 1e9, float(measures.expected_spend_micros)
         if measures.impressions and not measures.expected_clicks_nano:
             clicks = measures.impressions * UNPREDICTED_RATE

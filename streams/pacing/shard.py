@@ -7,8 +7,7 @@ they are acknowledged. `changelog` has the rules that make a crash at any moment
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -20,6 +19,7 @@ from schemas.pacing import PacingDecision
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS, CampaignTotal
 from schemas.zones import zone
+from streams.pacing.campaign_days import CampaignDays, DaySpend
 from streams.pacing.changelog import (
     BEGINNING,
     Head,
@@ -31,20 +31,20 @@ from streams.pacing.changelog import (
     head_key,
     is_memory_key,
     is_owner_key,
-    memory_key,
     owner_key,
     parse_key,
 )
 from streams.pacing.clock import Anchor
-from streams.pacing.counters import NOTHING, Merged, PacedMeasures, utc_day
+from streams.pacing.counters import PacedMeasures, utc_day
 from streams.pacing.decisions import epoch_above, first_version
 from streams.pacing.flushing import Flushing
-from streams.pacing.kept_day import KeptDay
 from streams.pacing.law import LawSettings
-from streams.pacing.law.memory import WIDTH, campaigns_memory, curve_plan, learnt, seen_to_s
-from streams.pacing.local_day import LocalDay, day_of
-from streams.pacing.paced import BUDGETED, PAUSED, UNKNOWN, Paced
+from streams.pacing.law.memory import seen_to_s
+from streams.pacing.local_day import day_of
+from streams.pacing.paced import BUDGETED, PAUSED, UNKNOWN, WHY_NO_PART, Paced
+from streams.pacing.remembering import Remembering
 from streams.pacing.resuming import resume_law, show_recent
+from streams.pacing.shared_budgets import Member, Part, Why
 from streams.pacing.terms import day_terms
 
 # Kafka keeps totals for 7 days. In a replay, join partitions may be weeks apart in event time, so two months are kept.
@@ -52,10 +52,9 @@ DAYS_KEPT: Final = 62
 # A campaign is paced for so long after its flight, or, where none is in force, after its last totals: clicks come late,
 # and people look at what it has spent. Then a tombstone tells ad servers to forget it.
 HORIZON_MS: Final = 2 * DAY_MS
-# Campaigns of a row of what the law remembers, and how often each is written. A restart loses what was learnt since.
-_REMEMBERED_TOGETHER: Final = 128
-_REMEMBER_MS: Final = 120_000
 _UTC: Final = "UTC"
+# Until a shared budget is divided.
+_NO_PART: Final = Part(0, Why.OUTRANKED)
 
 
 class Write(NamedTuple):
@@ -65,28 +64,10 @@ class Write(NamedTuple):
     value: bytes | None
 
 
-class DaySpend(NamedTuple):
-    """The counters of one local day of a campaign."""
-
-    day: date
-    start_ms: int
-    measures: PacedMeasures
-
-
 class Forgotten(NamedTuple):
     """A campaign that ad servers are to forget."""
 
     campaign_id: str
-
-
-class _CampaignState:
-    """A campaign in memory; its days by number of the UTC day."""
-
-    __slots__ = ("days", "head")
-
-    def __init__(self) -> None:
-        self.head = Head()
-        self.days: dict[int, KeptDay] = {}
 
 
 class Shard:
@@ -105,15 +86,17 @@ class Shard:
         self._owner = 0
         self._owner_keys: set[bytes] = set()
         self._opened = False
-        self._days_kept = days_kept
+        self._days = CampaignDays(days_kept, self.anomalies)
         self._origin = Origin()
-        self._campaigns: defaultdict[str, _CampaignState] = defaultdict(_CampaignState)
+        self._heads: defaultdict[str, Head] = defaultdict(Head)
         self._written_position = BEGINNING
         self._flushing = Flushing()
         self._version = 0
-        self._memory: dict[bytes, Memory] = {}
-        self._remembered_to_ms = 0
-        self._next_memory = 0
+        self._remembering = Remembering()
+        # Campaigns of shared budgets, with the budget of the day that they would have alone, and their part of the
+        # shared one.
+        self._own: dict[str, int] = {}
+        self._parts: dict[str, Part] = {}
         # Campaigns whose terms or figures may be others than those of their rows.
         self._stale: set[str] = set()
         self._looked_quarter = -1
@@ -128,23 +111,18 @@ class Shard:
             (self._owner_keys.discard if row is None else self._owner_keys.add)(key)
             return
         if is_memory_key(key):
-            self._memory.pop(key, None)
-            if row is not None:
-                self._memory[key] = _memories.decode(row.body)
+            self._remembering.restore(key, None if row is None else _memories.decode(row.body))
             return
         campaign_id, day = parse_key(key)
-        state = self._campaigns[campaign_id]
-        if row is None:
-            if day is not None:
-                state.days.pop(day, None)
-        elif day is None:
-            state.head = _heads.decode(row.body)
-            if state.head.decision is not None:
+        head = self._heads[campaign_id]
+        if day is not None:
+            self._days.restore(campaign_id, day, None if row is None else row.body)
+        elif row is not None:
+            head = self._heads[campaign_id] = _heads.decode(row.body)
+            if head.decision is not None:
                 # Of version 0.1, which kept versions of decisions here.
-                self._version = max(self._version, state.head.decision.version)
-            self._anchored(state.head.anchor)
-        else:
-            state.days[day] = KeptDay(row.body)
+                self._version = max(self._version, head.decision.version)
+            self._anchored(head.anchor)
 
     def open(self, *, epoch_s: int, owner: int) -> list[Write]:
         """Takes ownership after the changelog was read. Then records from `position` on may come.
@@ -152,7 +130,7 @@ class Shard:
         Every decision is made anew. `epoch_s` is the wall clock in seconds: the epoch is at least that, and in any case
         higher than all in the changelog. `owner` is a random number, see `changelog`.
         """
-        for memory in self._memory.values():
+        for memory in self._remembering.memories():
             self._version = max(self._version, memory.version)
             self._anchored(memory.anchor)
         self._owner = owner
@@ -193,10 +171,10 @@ class Shard:
 
         A campaign that is withdrawn counts as not announced from then on. Its counters stay.
         """
-        state = self._campaigns[change.campaign_id]
-        if change.number <= state.head.change:
+        head = self._heads[change.campaign_id]
+        if change.number <= head.change:
             return False
-        state.head.campaign, state.head.change = change.campaign, change.number
+        head.campaign, head.change = change.campaign, change.number
         self._stale.add(change.campaign_id)
         self._flushing.changed(head_key(change.campaign_id))
         return True
@@ -219,14 +197,17 @@ class Shard:
         forgotten += self._refresh(event_ms)
         if not self._begun:
             # The counters are complete only now.
-            resume_law(self.paced, self._memory.values(), self.quarters, event_ms=event_ms, counted_to_ms=counted_to_ms)
-            self._memory, self._begun = dict.fromkeys(self._memory, Memory(0, [], 0, b"")), True
+            memories = self._remembering.memories()
+            resume_law(self.paced, memories, self.quarters, event_ms=event_ms, counted_to_ms=counted_to_ms)
+            self._remembering.taken()
+            self._begun = True
         self._version += 1
         counted_ms = 0 if counted_to_ms is None else min(counted_to_ms, event_ms)
         decisions = self.paced.tick(
             event_ms=event_ms, counted_to_ms=counted_ms, behind_ms=behind_ms, version=self._version
         )
-        self._remember(event_ms)
+        for key in self._remembering.due(event_ms, len(self.paced.ids)):
+            self._flushing.changed(key)
         return [*forgotten, *decisions]
 
     def flush(self, most: int = 2**31) -> list[Write]:
@@ -253,63 +234,59 @@ class Shard:
 
     def campaigns(self) -> Iterator[tuple[str, Head]]:
         """Every campaign that is announced or has counters."""
-        for campaign_id, state in self._campaigns.items():
-            yield campaign_id, state.head
+        yield from self._heads.items()
 
     def head(self, campaign_id: str) -> Head | None:
         """What is known of a campaign beside its counters; None for one that is neither announced nor counted."""
-        state = self._campaigns.get(campaign_id)
-        return state.head if state else None
+        return self._heads.get(campaign_id)
 
     def quarters(self, campaign_id: str, *, from_day: int = 0) -> Iterator[tuple[int, PacedMeasures]]:
-        """Start (ms UTC) and sums of each quarter-hour of a campaign, ascending, from a UTC day on; none for one
-        without counters."""
-        state = self._campaigns.get(campaign_id)
-        for day, kept in sorted(state.days.items()) if state else ():
-            if day >= from_day:
-                for index, measures in kept.counters().quarters():
-                    yield day * DAY_MS + index * QUARTER_MS, measures
+        """See `CampaignDays`."""
+        return self._days.quarters(campaign_id, from_day=from_day)
 
     def days(self, campaign_id: str) -> list[DaySpend]:
         """The counters of every local day of a campaign, ascending, in its current time zone (UTC if not announced)."""
-        sums: dict[LocalDay, PacedMeasures] = {}
-        today: LocalDay | None = None
-        local = self._zone(campaign_id)
-        for quarter_ms, measures in self.quarters(campaign_id):
-            if today is None or quarter_ms >= today.end_ms:
-                today = day_of(local, quarter_ms)
-            sums[today] = sums.get(today, NOTHING) + measures
-        return [DaySpend(day.day, day.start_ms, measures) for day, measures in sums.items()]
+        return self._days.local_days(campaign_id, self._zone(campaign_id))
+
+    # ---- shared budgets ---------------------------------------------------------------------------------------------
+
+    def members(self) -> Iterator[Member]:
+        """Campaigns of shared budgets, as they are since the last tick."""
+        for campaign_id, own in self._own.items():
+            row, campaign = self.paced.row(campaign_id), self._heads[campaign_id].campaign
+            assert row is not None, "a campaign with a budget has a row"
+            assert campaign is not None, "a campaign with a budget is announced"
+            committed, able = self.paced.prospect(row)
+            budget = campaign.budget_id or "", campaign.shared_budget_micros or 0, campaign.priority or 0
+            yield Member(campaign_id, *budget, campaign.timezone, campaign.currency, own, committed, able)
+
+    def take_parts(self, parts: Mapping[str, Part]) -> None:
+        """Campaigns of this shard have these parts of shared budgets from the next tick on; others are left out."""
+        for campaign_id in parts.keys() & self._own.keys():
+            if self._parts.get(campaign_id) != parts[campaign_id]:
+                self._parts[campaign_id] = parts[campaign_id]
+                self._stale.add(campaign_id)
+
+    def _leave_budget(self, campaign_id: str) -> None:
+        self._own.pop(campaign_id, None)
+        self._parts.pop(campaign_id, None)
 
     # ---- counters ---------------------------------------------------------------------------------------------------
 
     def _merge(self, campaign_id: str, day: int, totals: list[CampaignTotal]) -> None:
-        state = self._campaigns[campaign_id]
-        kept = state.days.get(day)
-        if kept is None:
-            newest = max(state.days, default=day)
-            if day <= newest - self._days_kept:
-                self.anomalies["expired"] += len(totals)
-                return
-            kept = KeptDay()
-        changes = kept.merge(totals)
-        self.anomalies.update(change.merged.value for change in changes if change.merged is Merged.FOLDED)
-        changes = [change for change in changes if change.merged is Merged.CHANGED]
+        campaign = self._heads[campaign_id].campaign
+        changes, days = self._days.merge(campaign_id, day, totals)
+        for changed in days:
+            self._flushing.changed(day_key(campaign_id, changed))
         if not changes:
             return
-        self._flushing.changed(day_key(campaign_id, day))
-        if day not in state.days:
-            state.days[day] = kept
-            for expired in [number for number in state.days if number <= day - self._days_kept]:
-                del state.days[expired]
-                self._flushing.changed(day_key(campaign_id, expired))
         row = self.paced.row(campaign_id)
         if row is None:
             self._stale.add(campaign_id)
             return
         for change in changes:
             self.paced.count(row, change)
-        campaign, day_start_ms = state.head.campaign, self.paced.day_start_ms[row]
+        day_start_ms = self.paced.day_start_ms[row]
         # A local midnight may lie within this UTC day.
         is_earlier = any(change.total.quarter < day_start_ms for change in changes)
         if campaign is not None and campaign.lifetime_budget_micros is not None and is_earlier:
@@ -320,13 +297,13 @@ class Shard:
     def _look_at_all(self, event_ms: int) -> list[Forgotten]:
         """Campaigns that were not paced may be from now on, and the other way round."""
         forgotten = []
-        for campaign_id, state in self._campaigns.items():
+        for campaign_id, head in self._heads.items():
             row = self.paced.row(campaign_id)
-            if self._is_paced(state, event_ms):
+            if self._is_paced(campaign_id, event_ms):
                 if row is None:
                     self._stale.add(campaign_id)
-            elif row is not None or not state.head.forgotten:
-                forgotten.append(self._forget(campaign_id, state))
+            elif row is not None or not head.forgotten:
+                forgotten.append(self._forget(campaign_id))
         return forgotten
 
     def _refresh(self, event_ms: int) -> list[Forgotten]:
@@ -336,27 +313,28 @@ class Shard:
         stale = self._stale | {campaign_id for row in over if (campaign_id := paced.ids[row]) is not None}
         self._stale = set()
         for campaign_id in sorted(stale):
-            state = self._campaigns[campaign_id]
-            if self._is_paced(state, event_ms):
-                self._set_terms(campaign_id, state, event_ms)
-            elif paced.row(campaign_id) is not None or not state.head.forgotten:
-                forgotten.append(self._forget(campaign_id, state))
+            if self._is_paced(campaign_id, event_ms):
+                self._set_terms(campaign_id, event_ms)
+            elif paced.row(campaign_id) is not None or not self._heads[campaign_id].forgotten:
+                forgotten.append(self._forget(campaign_id))
         return forgotten
 
-    def _is_paced(self, state: _CampaignState, event_ms: int) -> bool:
-        campaign = state.head.campaign
+    def _is_paced(self, campaign_id: str, event_ms: int) -> bool:
+        campaign = self._heads[campaign_id].campaign
         if campaign is not None:
             return campaign.end is None or event_ms < campaign.end + HORIZON_MS
-        return bool(state.days) and event_ms < (max(state.days) + 1) * DAY_MS + HORIZON_MS
+        newest = self._days.newest(campaign_id)
+        return newest is not None and event_ms < (newest + 1) * DAY_MS + HORIZON_MS
 
-    def _forget(self, campaign_id: str, state: _CampaignState) -> Forgotten:
+    def _forget(self, campaign_id: str) -> Forgotten:
         self.paced.drop(campaign_id)
-        state.head.forgotten = True
+        self._leave_budget(campaign_id)
+        self._heads[campaign_id].forgotten = True
         self._flushing.changed(head_key(campaign_id))
         return Forgotten(campaign_id)
 
-    def _set_terms(self, campaign_id: str, state: _CampaignState, event_ms: int) -> None:
-        paced, head = self.paced, state.head
+    def _set_terms(self, campaign_id: str, event_ms: int) -> None:
+        paced, head = self.paced, self._heads[campaign_id]
         row = paced.row(campaign_id)
         day = day_of(self._zone(campaign_id), event_ms)
         is_new = row is None
@@ -366,80 +344,43 @@ class Shard:
                 head.forgotten = False
                 self._flushing.changed(head_key(campaign_id))
         if (paced.day_start_ms[row], paced.day_end_ms[row]) != (day.start_ms, day.end_ms):
-            paced.begin_day(row, day, self._spent(campaign_id, day.start_ms, day.end_ms))
+            paced.begin_day(row, day, self._days.between(campaign_id, day.start_ms, day.end_ms))
         campaign, spent_before_micros = head.campaign, 0
         if campaign is not None and campaign.lifetime_budget_micros is not None:
-            spent_before_micros = self._spent(campaign_id, campaign.start or 0, day.start_ms).spend_micros
+            spent_before_micros = self._days.between(campaign_id, campaign.start or 0, day.start_ms).spend_micros
         terms = day_terms(campaign, day, spent_before_micros=spent_before_micros)
-        plan = terms.plan
-        if campaign is not None and campaign.curve is not None:
-            plan = curve_plan(paced.pacer, campaign.curve)
-        table = paced.pacer.terms
-        table.budget_micros[row], table.plan[row] = terms.budget_micros, plan
-        table.start_s[row], table.end_s[row] = terms.start_ms / 1_000, terms.end_ms / 1_000
-        table.least_multiplier[row], table.most_multiplier[row] = terms.least_multiplier, terms.most_multiplier
-        paced.why[row] = UNKNOWN if campaign is None else PAUSED if campaign.status == "paused" else BUDGETED
+        why = UNKNOWN if campaign is None else PAUSED if campaign.status == "paused" else BUDGETED
+        if campaign is None or campaign.budget_id is None:
+            self._leave_budget(campaign_id)
+        else:
+            part = self._parts.setdefault(campaign_id, _NO_PART)
+            self._own[campaign_id] = terms.budget_micros
+            why = WHY_NO_PART[part.why] if terms.budget_micros and not part.micros else why
+            terms = terms._replace(budget_micros=min(terms.budget_micros, part.micros))
+        paced.set_terms(row, terms)
+        paced.why[row] = why
         if is_new and self._begun:
             recent = self.quarters(campaign_id, from_day=utc_day(event_ms) - 1)
             show_recent(paced, row, recent, event_ms, seen_to_s(paced.pacer))
 
-    def _spent(self, campaign_id: str, start_ms: int, end_ms: int) -> PacedMeasures:
-        measures = NOTHING
-        for quarter_ms, of_quarter in self.quarters(campaign_id, from_day=utc_day(start_ms)):
-            if start_ms <= quarter_ms < end_ms:
-                measures += of_quarter
-        return measures
-
     def _zone(self, campaign_id: str) -> ZoneInfo:
-        state = self._campaigns.get(campaign_id)
-        campaign = state.head.campaign if state else None
+        head = self._heads.get(campaign_id)
+        campaign = head.campaign if head else None
         local = zone(campaign.timezone if campaign else _UTC)
         assert local is not None, "campaigns with an unknown time zone are refused when they arrive"
         return local
 
     # ---- rows -------------------------------------------------------------------------------------------------------
 
-    def _remember(self, event_ms: int) -> None:
-        """Has a part of what the law remembers written, so that all of it is every two minutes."""
-        number = -(-len(self.paced.ids) // _REMEMBERED_TOGETHER)
-        if not number:
-            return
-        if not self._remembered_to_ms:
-            self._remembered_to_ms = event_ms
-            for key in self._memory:
-                self._flushing.changed(key)  # those of a former owner
-        step_ms = max(_REMEMBER_MS // number, 1)
-        due = (event_ms - self._remembered_to_ms) // step_ms
-        # One whole turn, however far event time has leapt. Where it went back, this goes back with it.
-        self._remembered_to_ms = event_ms if due >= number else self._remembered_to_ms + due * step_ms
-        for _ in range(min(due, number)):
-            self._flushing.changed(memory_key(self._next_memory % number))
-            self._next_memory += 1
-
     def _write(self, key: bytes) -> Write:
         if is_memory_key(key):
-            return self._memory_row(key)
+            memory = self._remembering.row(key, self.paced, version=self._version, anchor=self.anchor)
+            return Write(key, None if memory is None else self._row(memory))
         campaign_id, day = parse_key(key)
-        state = self._campaigns[campaign_id]
         if day is None:
-            return Write(key, self._row(state.head))
-        kept = state.days.get(day)
-        return Write(key, None if kept is None else self._row(msgspec.Raw(kept.body)))
-
-    def _memory_row(self, key: bytes) -> Write:
-        number, ids = int(key[1:]), self.paced.ids
-        first = number * _REMEMBERED_TOGETHER
-        if first >= len(ids):
-            self._memory.pop(key, None)
-            return Write(key, None)
-        stop = min(first + _REMEMBERED_TOGETHER, len(ids))
-        pacer = self.paced.pacer
-        names = [campaign_id or "" for campaign_id in ids[first:stop]]
-        states = campaigns_memory(pacer, slice(first, stop))
-        return Write(
-            key,
-            self._row(Memory(self._version, names, WIDTH, states, None if number else learnt(pacer), self.anchor)),
-        )
+            return Write(key, self._row(self._heads[campaign_id]))
+        body = self._days.body(campaign_id, day)
+        return Write(key, None if body is None else self._row(msgspec.Raw(body)))
 
     def _owner_row(self) -> Write:
         return Write(owner_key(epoch=self.epoch, owner=self._owner), self._row(None))

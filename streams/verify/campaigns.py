@@ -23,7 +23,28 @@ from streams.verify.settled import committed_offsets
 
 _INPUT = "campaigns"
 _HISTORY = "campaign_history"
-_COLUMNS = ("in force from", "partition", "offset", "withdrawn", "version", "budget", "status", "zone", "currency")
+# Fields that ClickHouse has under the same names, and what it has where a campaign does not give one.
+_TERMS: Mapping[str, object] = {
+    "currency": "",
+    "advertiser_id": "",
+    "pacing": "",
+    "max_bid_micros": None,
+    "lifetime_budget_micros": None,
+    "curve": (),
+    "min_bid_multiplier": None,
+    "max_bid_multiplier": None,
+    "hourly_cap_micros": None,
+    "dayparts": "",
+    "budget_id": "",
+    "shared_budget_micros": None,
+    "priority": 0,
+    "frequency_cap": None,
+    "frequency_period_s": None,
+}
+_COLUMNS = (
+    *("in force from", "partition", "offset", "withdrawn", "version", "budget", "status", "zone", "start", "end"),
+    *_TERMS,
+)
 
 
 class Kept(NamedTuple):
@@ -98,7 +119,7 @@ class CampaignHistory:
         to_sink = {_key(each.change) for each in self._kept if each.offset >= sink_offsets[each.partition]}
         wanted = {_key(each.change): _row(each.change) for each in self._kept}
         check.compare(
-            {key: row for key, row in rows.campaign_history().items() if key not in to_sink},
+            {key: row for key, row in rows.campaign_history(_TERMS).items() if key not in to_sink},
             {key: row for key, row in wanted.items() if key not in to_sink},
             names=_COLUMNS,
         )
@@ -156,6 +177,11 @@ def _key(change: CampaignChange) -> Key:
 def _row(change: CampaignChange) -> Key:
     of, campaign = (max(0, change.in_force_ms), change.partition, change.offset), change.campaign
     if campaign is None:
-        return (*of, True, 0, 0, "", "", "")
+        return (*of, True, 0, 0, "", "", None, None, *_TERMS.values())
     announced = campaign.version, campaign.daily_budget_micros, campaign.status, campaign.timezone
-    return (*of, False, *announced, campaign.currency or "")
+    given = (getattr(campaign, name) for name in _TERMS)
+    terms = (
+        default if value is None else tuple(value) if isinstance(value, list) else value
+        for value, default in zip(given, _TERMS.values(), strict=True)
+    )
+    return (*of, False, *announced, campaign.start, campaign.end, *terms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
@@ -51,13 +51,17 @@ class ClickHouseRows:
         rows = self.client.query(sql).result_rows
         return {tuple(row[:keys]): tuple(row[keys:]) for row in rows if not self.promoted(row[0])}
 
-    def campaign_history(self) -> dict[Key, Key]:
-        """(campaign, number) -> what the change says, as `campaigns` compares it."""
+    def campaign_history(self, terms: Iterable[str]) -> dict[Key, Key]:
+        """(campaign, number) -> what the change says, as `campaigns` compares it; the terms come last."""
         sql = (
             "SELECT campaign_id, number, toUnixTimestamp64Milli(in_force_from), source_partition, source_offset, "
-            "withdrawn, version, daily_budget_micros, status, timezone, currency FROM campaign_history"
+            "withdrawn, version, daily_budget_micros, status, timezone, toUnixTimestamp64Milli(start_time), "
+            f"toUnixTimestamp64Milli(end_time), {', '.join(terms)} FROM campaign_history"
         )
-        return {tuple(row[:2]): tuple(row[2:]) for row in self.client.query(sql).result_rows}
+        return {
+            (campaign_id, number): tuple(tuple(value) if isinstance(value, list) else value for value in values)
+            for campaign_id, number, *values in self.client.query(sql).result_rows
+        }
 
     def outcomes(self, partition: int) -> Iterator[tuple[int, Key]]:
         """(event time, (kind, impression, click, click time)) of one join partition."""

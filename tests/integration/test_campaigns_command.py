@@ -61,6 +61,18 @@ def test_campaigns_are_announced_changed_paused_and_their_history_is_shown(clust
     assert "daily budget 15" in table
     assert "status paused" in table
 
+    terms = ("--hourly-cap", "2", "--dayparts", "mon-fri 9-18", "--shared-budget", "spring=40", "--priority", "3")
+    assert run(cluster, "set", "c1", *terms, "--frequency", "3/24h", "--wait", "60").returncode == 0
+    shown = run(cluster, "show", "c1").stdout
+    for line in ("hourly cap", "mon-fri 9-18", "spring", "frequency period"):
+        assert line in shown
+    assert "hourly cap 2" in run(cluster, "history", "c1").stdout
+    (listed,) = map(json.loads, run(cluster, "list", "--json").stdout.splitlines())
+    assert (listed["campaign"]["shared_budget_micros"], listed["campaign"]["frequency_period_s"]) == (40_000_000, 86400)
+    assert run(cluster, "set", "c1", "--shared-budget", "", "--frequency", "", "--wait", "60").returncode == 0
+    (listed,) = map(json.loads, run(cluster, "list", "--json").stdout.splitlines())
+    assert {"budget_id", "priority", "frequency_cap"}.isdisjoint(listed["campaign"])
+
     before = written(cluster)
     for arguments, said in (
         (("set", "c1", "--daily-budget", "-1"), "daily_budget_micros: expected `int` >= 0"),
@@ -73,6 +85,11 @@ def test_campaigns_are_announced_changed_paused_and_their_history_is_shown(clust
         (("set", "c1", "--start", "tomorrow"), "--start 'tomorrow' is not a time; write it as"),
         (("set", "c1", "--daily-budget", "1e999999999"), "--daily-budget is '1e999999999'; give an amount"),
         (("set", "c1", "--daily-budget", "1e-999999999"), "--daily-budget is '1e-999999999', which has more than six"),
+        (("set", "c1", "--hourly-cap", "-2"), "hourly_cap_micros: expected `int` >= 1"),
+        (("set", "c1", "--dayparts", "funday 9-18"), "dayparts has the day 'funday'; there are mon, tue"),
+        (("set", "c1", "--priority", "2"), "priority needs a shared budget"),
+        (("set", "c1", "--shared-budget", "spring"), "--shared-budget is 'spring'; give a name and an amount a day"),
+        (("set", "c1", "--frequency", "3"), "--frequency is '3'; give a count and a period, such as 3/24h"),
         (("set", "c1", "--max-multiplier", "nan"), "max_bid_multiplier is not finite"),
         (("set", "c1"), "nothing is to be changed"),
         (("resume", "c2"), "there is no campaign 'c2'"),

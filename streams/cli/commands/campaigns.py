@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from schemas.errors import SettingsError
 from schemas.events import Campaign
-from schemas.moments import given_ms
 from schemas.zones import zone
+from streams.cli.commands.campaign_fields import micros, removable_fields, shares
 from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
 from streams.cli.render.escape import escaped, escaped_json
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from streams.campaigns.judge import Campaigns
     from streams.serve.decisions import Decisions
 
-_MICROS: Final = 1_000_000
-# Of an amount; the largest budget has ten.
-_MOST_DIGITS: Final = 15
 CampaignId = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Id of the campaign.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 Wait = Annotated[
@@ -113,6 +109,38 @@ def set_(
             show_default=False,
         ),
     ] = None,
+    hourly_cap: Annotated[
+        str | None,
+        typer.Option(metavar="AMOUNT", help="What a clock hour may cost; '' for no bound.", show_default=False),
+    ] = None,
+    dayparts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOURS",
+            help="When it serves, in its time zone, such as 'mon-fri 9-18, sat 10-14'; '' for always.",
+            show_default=False,
+        ),
+    ] = None,
+    shared_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=AMOUNT",
+            help="A budget for each day that it shares with all campaigns that name it; '' for none.",
+            show_default=False,
+        ),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(help="In the shared budget: higher ones have their money first.", show_default="as before, or 0"),
+    ] = None,
+    frequency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COUNT/PERIOD",
+            help="Most impressions for one user in a period, such as 3/24h; ad servers count; '' for no bound.",
+            show_default=False,
+        ),
+    ] = None,
     min_multiplier: Annotated[
         float | None, typer.Option(help="The least that pacing multiplies bids by.", show_default="as before, or 0.05")
     ] = None,
@@ -145,28 +173,32 @@ def set_(
     # One that does not exist is refused with the campaign.
     there = zone(timezone or (before.timezone if before is not None else "UTC")) or UTC
     fields: dict[str, Any] = {
-        "daily_budget_micros": _micros("--daily-budget", daily_budget) if daily_budget else None,
+        "daily_budget_micros": micros("--daily-budget", daily_budget) if daily_budget else None,
         "timezone": timezone or None,
         "pacing": "curve" if curve else pacing,
-        "curve": _shares(curve) if curve else None,
+        "curve": shares(curve) if curve else None,
         "min_bid_multiplier": min_multiplier,
         "max_bid_multiplier": max_multiplier,
         "currency": currency or None,
+        "priority": priority,
     }
     fields = {field: value for field, value in fields.items() if value is not None}
     if pacing is not None and not curve:
         fields["curve"] = None
-    # These can be taken away again.
-    if lifetime_budget is not None:
-        fields["lifetime_budget_micros"] = _micros("--lifetime-budget", lifetime_budget) if lifetime_budget else None
-    if start is not None:
-        fields["start"] = given_ms("--start", start, there) if start else None
-    if end is not None:
-        fields["end"] = given_ms("--end", end, there) if end else None
-    if max_bid is not None:
-        fields["max_bid_micros"] = _micros("--max-bid", max_bid) if max_bid else None
-    if advertiser is not None:
-        fields["advertiser_id"] = advertiser or None
+    fields |= removable_fields(
+        {
+            "--lifetime-budget": lifetime_budget,
+            "--hourly-cap": hourly_cap,
+            "--dayparts": dayparts,
+            "--shared-budget": shared_budget,
+            "--frequency": frequency,
+            "--start": start,
+            "--end": end,
+            "--max-bid": max_bid,
+            "--advertiser": advertiser,
+        },
+        there,
+    )
     if not fields and not new:
         raise SettingsError("nothing is to be changed; give an option, such as --daily-budget 50")
     _change(book, campaigns, campaign, fields, new=new, wait_s=wait)
@@ -238,24 +270,3 @@ def _change(
             typer.echo(
                 escaped(f"{said} is written; it comes into force once `clickfold worker pace` has judged it"), err=True
             )
-
-
-def _shares(text: str) -> list[float]:
-    try:
-        return [float(share) for share in text.split(",")]
-    except ValueError:
-        raise SettingsError(f"--curve is {text[:60]!r}; give 24 or 96 numbers with commas between them") from None
-
-
-def _micros(option: str, text: str) -> int:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    # A number of a billion digits is not written out.
-    if not amount.is_finite() or amount.adjusted() > _MOST_DIGITS:
-        raise SettingsError(f"{option} is {text[:60]!r}; give an amount of the currency, such as 50 or 12.50")
-    micros = amount * _MICROS
-    if amount.adjusted() < -_MOST_DIGITS or micros != int(micros):
-        raise SettingsError(f"{option} is {text[:60]!r}, which has more than six decimals; give whole micros")
-    return int(micros)

@@ -11,6 +11,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from schemas.dayparts import hours_of_week
 from schemas.errors import SettingsError
 from streams.cli.commands import options
 from streams.cli.render.escape import escaped
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from streams.market.scenario import Scenario
 
 _CHANGES_BIDS = ("law", "descent")
+_KNOWS_HOURS = ("law", "throttle")
 
 
 def whatif(
@@ -58,6 +60,13 @@ def whatif(
     budget: Annotated[
         float, typer.Option(min=0.001, help="With files: each campaign's daily budget over what the log spent a day.")
     ] = 0.5,
+    hourly_cap: Annotated[
+        float, typer.Option(min=0, max=1, help="What a campaign may spend in an hour, as a part of its budget; 0: all.")
+    ] = 0.0,
+    dayparts: Annotated[
+        str,
+        typer.Option(help="Hours of the week, UTC, in which campaigns serve, such as 'mon-fri 9-18'. [default: all]"),
+    ] = "",
     height: Annotated[int, typer.Option(min=5, max=200, help="Lines of the chart.")] = 16,
     png: Annotated[
         Path | None, typer.Option(help="Also write the chart as PNG; needs the extra `plots`.", show_default=False)
@@ -81,6 +90,8 @@ def whatif(
         if refresh_s < 1:
             raise SettingsError(f"--refresh {refresh} is below a second; give at least 1s")
         chosen = replace(chosen, servers=(Server(refresh_s, late_s),) * servers)
+    if hourly_cap or dayparts:
+        chosen = _within_hours(chosen, policy, hourly_cap, dayparts)
     if window is not None:
         chosen = replace(chosen, window_s=_window_s(window))
     day, reference = _logged(files, policy, chosen, budget, seed) if files else _made_up(policy, chosen, seed)
@@ -95,6 +106,18 @@ def whatif(
 
         write_png(png, day, reference)
         sys.stderr.write(escaped(f"wrote {png}") + "\n")
+
+
+def _within_hours(scenario: Scenario, policy: str, hourly_cap: float, dayparts: str) -> Scenario:
+    if policy not in _KNOWS_HOURS:
+        raise SettingsError(
+            f"--policy {policy} knows no hourly caps and dayparts; choose from {', '.join(_KNOWS_HOURS)}"
+        )
+    try:
+        hours_of_week(dayparts or "mon-sun 0-24")
+    except ValueError as error:
+        raise SettingsError(f"--dayparts: {error}") from None
+    return replace(scenario, hourly_cap=hourly_cap, dayparts=dayparts)
 
 
 def _window_s(window: str) -> int:
@@ -142,7 +165,7 @@ def _show(found: Figures, day: Day, reference: Reference, height: int) -> None:
     from streams.cli.render.pacing import chart, summary, worst
 
     console = Console()
-    for line in summary(found, len(day.budgets)):
+    for line in summary(found, day):
         typer.echo(escaped(line))
     console.print(worst(day, reference))
     colours = console.color_system is not None and not console.no_color

@@ -31,6 +31,7 @@ STATE_STYLES: Final = {
     "paused": "dim",
     "unknown": "red",
     "outside_flight": "dim",
+    "outside_hours": "dim",
 }
 # Wider rows are hard to follow from left to right.
 _MOST_COLUMNS: Final = 110

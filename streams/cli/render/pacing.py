@@ -21,13 +21,15 @@ _WORST: Final = 5
 _STEP_MINUTES: Final = 10
 
 
-def summary(found: Figures, campaigns: int) -> Iterator[str]:
-    """The figures of so many campaigns, one a line."""
+def summary(found: Figures, day: Day) -> Iterator[str]:
+    """The figures of a day, one a line."""
     share = found.within_2 / found.feasible if found.feasible else None
-    yield f"{found.feasible} of {campaigns} campaigns could spend their budget"
+    yield f"{found.feasible} of {len(day.budgets)} campaigns could spend their budget"
     yield f"delivered of their budgets   {percent(found.delivered)}"
     yield f"within 2 % or a click        {percent(share, 1)}"
     yield f"furthest over a budget       {decimal(found.over, 2)} click prices"
+    if day.hour_caps is not None:
+        yield f"furthest over an hour's cap  {decimal(found.over_hour, 2)} click prices"
     yield f"distance to the plan (RMSE)  {percent(found.rmse, 1)} of the budget"
     yield f"clicks a unit of money       {decimal(found.value, 2)} times those at unpaced prices"
     yield f"decisions a second           {decimal(found.told_per_s, 2)}"

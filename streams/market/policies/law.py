@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from streams.kernels.auctions import ADMIT, HELD, LEASE, SAFE_ADMIT, VALID_UNTIL, VERSION
-from streams.market.scenario import Scenario
+from streams.market.scenario import DAY_S, Scenario
 from streams.market.seen import Budgets
 from streams.market.world import Floats
 from streams.pacing.law import ASAP, EVEN, LawSettings, Pacer, Totals
@@ -39,7 +39,7 @@ class LawPolicy:
         rows = made.told
         self._table[rows, VERSION] += 1
         self._table[rows, ADMIT : LEASE + 1] = made.table[rows, :3]
-        self._table[rows, VALID_UNTIL], self._table[rows, SAFE_ADMIT] = made.valid_until_s, made.safe_admit[rows]
+        self._table[rows, VALID_UNTIL], self._table[rows, SAFE_ADMIT] = made.valid_until_s[rows], made.safe_admit[rows]
         return self._table
 
     def plan(self, budgets: Budgets, times_s: Floats) -> Floats:
@@ -50,5 +50,7 @@ class LawPolicy:
     def _set(self, budgets: Budgets) -> None:
         terms = self.pacer.terms
         terms.budget_micros[:], terms.start_s[:], terms.end_s[:] = budgets.micros, budgets.start_s, budgets.end_s
+        terms.day_start_s[:], terms.closed[:] = budgets.start_s // DAY_S * DAY_S, budgets.closed
+        terms.hour_cap_micros[:] = 0.0 if budgets.hour_caps is None else budgets.hour_caps
         self._budgets = budgets
         terms.plan[:] = ASAP if budgets.asap else EVEN

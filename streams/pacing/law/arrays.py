@@ -60,6 +60,21 @@ class Terms:
         """1 where no period follows, so that clicks after the end count as well; else the next budget pays for them."""
         return self.table[:, columns.IS_LAST]
 
+    @property
+    def day_start_s(self) -> Floats:
+        """From this second on hours and half-hours count: the local midnight. For the two below only."""
+        return self.table[:, columns.DAY_START]
+
+    @property
+    def hour_cap_micros(self) -> Floats:
+        """What may be spent in an hour; 0: no bound."""
+        return self.table[:, columns.HOUR_CAP]
+
+    @property
+    def closed(self) -> Floats:
+        """Half-hours of the day without auctions, as a number: bit n is the half-hour n, of at most 50; 0: none."""
+        return self.table[:, columns.CLOSED]
+
 
 class Totals:
     """What is counted so far: exactly what happened before `seen_to_s`. It may stay behind; it never goes back.
@@ -98,6 +113,11 @@ class Totals:
         """Sum of `pctr` times `price_micros` of impressions since any moment."""
         return self.table[:, columns.EXPECTED_SPEND]
 
+    @property
+    def hour_spend_micros(self) -> Floats:
+        """Billed in the hour of the tick, by click time; it matters to campaigns with an hourly cap."""
+        return self.table[:, columns.HOUR_SPEND]
+
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
@@ -108,7 +128,6 @@ class Decisions:
 
     table: Floats = field(repr=False)
     count: int
-    valid_until_s: float
 
     @property
     def told(self) -> Bools:
@@ -134,6 +153,11 @@ class Decisions:
     def safe_admit(self) -> Floats:
         """Share of auctions when the decision is stale."""
         return self.table[:, columns.SAFE_ADMIT]
+
+    @property
+    def valid_until_s(self) -> Floats:
+        """From then on the decision is stale. Before hours that are closed it ends with them, and `safe_admit` is 0."""
+        return self.table[:, columns.VALID_UNTIL]
 
     @property
     def in_flight_micros(self) -> Floats:

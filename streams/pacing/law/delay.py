@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.kernels.pacing import learn_delays
+from streams.kernels.pacing_delays import learn_delays
 from streams.pacing.law.arrays import Float32s, Floats
 
 # Before anything is learnt: log-normal with a median of a minute and a half; worth this many clicks.

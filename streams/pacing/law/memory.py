@@ -7,6 +7,7 @@ the week and how long clicks take. What impressions already shown may still cost
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,8 @@ from streams.pacing.law.shape import WEEK, TrafficShape
 
 # Numbers a campaign. Memory with another count is of another version of the law: it is not used.
 WIDTH: Final = columns.STATE + columns.TERMS
+# A rate that was measured over fewer full seconds is a guess.
+_MEASURED_S: Final = 600.0
 
 
 class Learnt(msgspec.Struct, array_like=True, frozen=True):
@@ -149,6 +152,26 @@ def told_as_well(pacer: Pacer, rows: Ints, now_s: float) -> None:
     state[rows, columns.SENT] = decided[rows, columns.ADMIT]
     state[rows, columns.SENT_MULTIPLIER] = decided[rows, columns.BID_MULTIPLIER]
     state[rows, columns.SENT_S] = now_s
+
+
+def expected_and_leased(pacer: Pacer, row: int) -> float:
+    """What impressions already shown may still cost, and what leases may: micros."""
+    decided, state = pacer._decided[row], pacer._state[row]
+    leased = state[columns.RESERVED] + state[columns.RESERVED_BEFORE]
+    return float(decided[columns.IN_FLIGHT] + max(decided[columns.UNSEEN], leased))
+
+
+def able(pacer: Pacer, row: int, left: float) -> float:
+    """How much of a budget with so much left could be spent in every auction to the end of the period; micros."""
+    raw = pacer._state[row, columns.WANTED]
+    # As much is wanted as a part `raw` of all auctions brings; without measured traffic that says nothing.
+    is_known = raw > 0.0 and left > 0.0 and pacer._state[row, columns.SLOW_FULL] > _MEASURED_S
+    return left / float(raw) if is_known else inf
+
+
+def tell_anew(pacer: Pacer, row: int) -> None:
+    """The next decision of this row is sent, whatever it is."""
+    pacer._state[row, columns.SENT_S] = -1e18
 
 
 def learnt_attributed(pacer: Pacer, row: int, attributed: Floats) -> None:

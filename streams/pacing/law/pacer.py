@@ -9,9 +9,10 @@ import numpy as np
 from schemas.errors import SettingsError
 from streams.kernels import pacing as columns
 from streams.kernels.pacing import decide, look_ahead, turn_multipliers
+from streams.kernels.pacing_caps import end_in_time, plan_under_caps
 from streams.pacing.law.arrays import Decisions, Floats, Terms, Totals
 from streams.pacing.law.delay import ClickDelay
-from streams.pacing.law.plan import planned
+from streams.pacing.law.plan import open_s, planned
 from streams.pacing.law.settings import LawSettings
 from streams.pacing.law.shape import TrafficShape
 
@@ -88,6 +89,7 @@ class Pacer:
                 np.array([now_s], np.float64),
                 *(self.terms.table, self._curves, self.shape.pooled, self.shape.relative, self.delay.landing, state),
             )
+            self._plan_under_caps(now_s)
         count = decide(
             *(clock, self._law, self.terms.table, self._seen, self._curves, self.shape.pooled, self.shape.relative),
             *(self.delay.landing, state, self._ticks, self._clicks_by_minute, self._spend_by_minute, self._decided),
@@ -98,11 +100,25 @@ class Pacer:
             turn_multipliers(self._law, self.terms.table, state)
         self._now, self._seen_to = now_s, seen_to
         self._number += 1
-        return Decisions(self._decided, count, now_s + self.settings.valid_s)
+        end_in_time(np.array([now_s, now_s + self.settings.valid_s]), self.terms.table, self._decided)
+        return Decisions(self._decided, count)
 
     def planned_micros(self, times_s: Floats) -> Floats:
         """What the plan, as it stands now, spends by each time: a row for each campaign."""
         return planned(self.terms, self._state, self._curves, self.shape, self.delay.landing, times_s)
+
+    def _plan_under_caps(self, now_s: float) -> None:
+        if not self.terms.hour_cap_micros.any():
+            return
+        decided = self._decided
+        expected = decided[:, columns.IN_FLIGHT] + decided[:, columns.UNSEEN]
+        left = self.terms.budget_micros - self._seen[:, columns.SPEND] - expected
+        shape, landing = self.shape, self.delay.landing
+        plan_under_caps(
+            np.array([now_s], np.float64),
+            left,
+            *(self.terms.table, self._seen, self._curves, shape.pooled, shape.relative, landing, self._state),
+        )
 
     def _level(self) -> Floats:
         """Value a full second of mean traffic; 0 where nothing was shown."""
@@ -119,10 +135,12 @@ class Pacer:
         self._state[rows, columns.PLANNED_FROM] = 0.0
         cold = rows[self._state[rows, columns.SLOW_FULL] <= 0]
         # A campaign that never ran: could spend twice its budget, each click a twentieth.
-        length = np.maximum(terms[cold, columns.END] - terms[cold, columns.START], 1.0)
+        length = np.maximum(open_s(terms[cold]), 1.0)
         self._state[cold, columns.LEVEL] = 2.0 * terms[cold, columns.BUDGET] / length
         guessed = self._state[cold, columns.PRICE_GUESS]
-        self._state[cold, columns.PRICE_GUESS] = np.where(guessed > 0, guessed, terms[cold, columns.BUDGET] / 20.0)
+        cap = terms[cold, columns.HOUR_CAP]
+        budget = np.minimum(terms[cold, columns.BUDGET], np.where(cap > 0, cap, np.inf))
+        self._state[cold, columns.PRICE_GUESS] = np.where(guessed > 0, guessed, budget / 20.0)
         self._known[rows] = terms[rows]
         return True
 

@@ -17,4 +17,6 @@ REASONS: Final[Mapping[int, str]] = {
     columns.CHANCE: "near the budget: only as much as chance allows",
     columns.BLIND: "totals are behind: a safe share, because spend is reckoned and not seen",
     columns.NO_BUDGET: "there is no budget",
+    columns.CLOSED_NOW: "outside the hours in which the campaign serves",
+    columns.HOUR_FULL: "the cap of this hour is spent, or what is still expected takes what is left of it",
 }

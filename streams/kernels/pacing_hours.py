@@ -1,0 +1,58 @@
+"""Clock hours in the pacing law's loops: those that are closed, and what is taken of an hour's cap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from schemas.compiled import inlined
+
+HOUR_S = 3600.0
+HALF_S = 1800.0
+# Half-hours of a day of 25 hours, a bit for each: a double holds so many bits exactly.
+HALVES = 50
+_MINUTE_S = 60.0
+
+
+@inlined
+def landed(landing: Any, age: float) -> float:
+    """The share of clicks that have come by an age; it is 1 from the end of the window on."""
+    if age <= 0.0:
+        return 0.0
+    return landing[min(np.int64(age), len(landing) - 1)]  # type: ignore[no-any-return]
+
+
+@inlined
+def is_closed(closed: float, since_midnight_s: float) -> bool:
+    """Whether the half-hour is one of those that have a bit."""
+    half = np.int64(since_midnight_s // HALF_S)
+    return bool(0 <= half < HALVES and (np.int64(closed) >> half) & 1)
+
+
+@inlined
+def hour_taken(
+    spend_by_minute: Any,
+    landing: Any,
+    row: int,
+    oldest_minute: Any,
+    newest_minute: Any,
+    hour_start: float,
+    seen_to: float,
+    kappa: float,
+    hour_spend: float,
+) -> float:
+    """Of the cap of a clock hour: what is billed in it and in flight to it, or what comes after it, if that is more.
+
+    What is shown late in an hour is paid in the next one, whose cap holds as well.
+    """
+    hour_end = hour_start + HOUR_S
+    within, after = 0.0, 0.0
+    for minute in range(oldest_minute, newest_minute + 1):
+        value = spend_by_minute[row, minute % spend_by_minute.shape[1]]
+        if value > 0.0:
+            middle = minute * _MINUTE_S + 30.0
+            by_end = landed(landing, hour_end - middle)
+            within += value * max(by_end - landed(landing, max(seen_to, hour_start) - middle), 0.0)
+            after += value * (1.0 - by_end)
+    return max(hour_spend + within * kappa, after * kappa)
