@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -39,6 +40,8 @@ class Day:
         self.admit = 0.0
         self.spent: dict[int, float] = {}
         self.told: list[PacingDecision] = []
+        self.leases: dict[str, int] = {}
+        self.log: dict[bytes, bytes | None] = {}
 
     def announce(self, campaign: Campaign) -> None:
         self.campaign, self.number = campaign, self.number + 1
@@ -52,10 +55,20 @@ class Day:
             self.at_ms += step_ms
             if counted(self.at_ms) == self.at_ms:
                 self.shard.count([self.total(quarter_ms)])
-            for one in self.shard.tick(event_ms=self.at_ms, counted_to_ms=counted(self.at_ms)):
+            ticked = self.shard.tick(event_ms=self.at_ms, counted_to_ms=counted(self.at_ms), leases=self.leases)
+            for one in ticked:
                 assert isinstance(one, PacingDecision)
                 self.told.append(one)
                 self.admit = one.admit * one.bid_multiplier**1.5
+
+    def restart(self, *, leases: bool = True) -> None:
+        """The worker is killed and comes back, with the last row of each key and its last decision."""
+        self.log |= dict(self.shard.flush())
+        again = Shard(self.shard.paced.pacer.settings)
+        for key, value in self.log.items():
+            again.restore(key, value)
+        again.open(epoch_s=self.shard.epoch + 1, owner=2)
+        self.shard, self.leases = again, {"c1": self.told[-1].allowance_micros} if leases else {}
 
     def total(self, quarter_ms: int) -> CampaignTotal:
         spend = round(self.spent[quarter_ms])
@@ -176,11 +189,7 @@ def test_a_restart_goes_on_as_if_it_had_not_been() -> None:
     day = Day(CAMPAIGN, start_ms=MIDNIGHT_MS)
     day.run(noon_ms)
     last = day.told[-1]
-    again = Shard(LawSettings(window_s=1_800))
-    for key, value in day.shard.flush():
-        again.restore(key, value)
-    again.open(epoch_s=2, owner=2)
-    day.shard = again
+    day.restart()
     day.run(noon_ms + 20_000)
     first = day.told[-1]
     assert first.version > last.version
@@ -189,6 +198,23 @@ def test_a_restart_goes_on_as_if_it_had_not_been() -> None:
     assert abs(first.bid_multiplier - last.bid_multiplier) < 0.01
     day.run(end_ms)
     assert 0.97 * BUDGET < day.spend <= BUDGET + 1.5 * PRICE
+
+
+def test_a_restart_knows_how_the_traffic_of_each_campaign_spreads_over_the_day() -> None:
+    """Only that of all campaigns together was kept, so each was taken for like all until the next midnight."""
+    day = Day(CAMPAIGN, start_ms=MIDNIGHT_MS)
+    day.run(MIDNIGHT_MS + HOUR_MS)
+    shape = day.shard.paced.pacer.shape
+    shape.relative[0] = np.linspace(0.25, 1.75, 96)
+    # Each row is written once an hour.
+    day.run(MIDNIGHT_MS + 2 * HOUR_MS + 60_000)
+    day.restart()
+    day.run(day.at_ms + 20_000)
+    again = day.shard.paced.pacer.shape
+    assert again.relative[0] == pytest.approx(shape.relative[0], rel=1e-3)
+    assert shape.value[0].sum() > 0
+    for name in ("value", "full"):
+        assert getattr(again, name)[0] == pytest.approx(getattr(shape, name)[0], rel=1e-3)
 
 
 def test_a_campaign_that_comes_while_the_worker_runs_begins_as_one_that_was_there() -> None:
@@ -239,6 +265,24 @@ def test_a_leap_of_event_time_writes_what_is_remembered_once_and_one_back_stops_
 
     remembered(MIDNIGHT_MS)
     later_ms = MIDNIGHT_MS + 30 * DAY_MS
-    assert [remembered(later_ms + second * 1_000) for second in range(20)] == [1] + [0] * 19
+    assert [remembered(later_ms + second * 1_000) for second in range(10)] == [2] + [0] * 9
     # The clock was the wall's before the first total, which is older.
     assert sum(remembered(MIDNIGHT_MS + HOUR_MS + second * 1_000) for second in range(200)) >= 1
+
+
+def test_kills_while_totals_stand_still_grant_no_more_than_the_last_lease_left() -> None:
+    """Each new owner took all for counted, and granted half of what was left again."""
+    stopped_ms = MIDNIGHT_MS + 600_000
+    day = Day(replace(CAMPAIGN, pacing="asap", daily_budget_micros=BUDGET // 24), start_ms=MIDNIGHT_MS)
+    day.run(stopped_ms, step_ms=1_000)
+    last, left = day.told[-1], BUDGET // 24 - day.spend
+    granted = 0
+    for kills in range(1, 9):
+        day.restart()
+        told = len(day.told)
+        day.run(stopped_ms + 30_000 * kills, step_ms=1_000, counted=lambda _: stopped_ms - 13_000)
+        granted += sum(one.allowance_micros for one in day.told[told:])
+    assert 0 < last.allowance_micros <= left
+    # What is in flight is reckoned a little otherwise by each.
+    assert granted <= 1.25 * last.allowance_micros
+    assert {one.state for one in day.told[-2:]} == {"blind"}

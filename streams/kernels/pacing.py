@@ -50,6 +50,19 @@ TRACK_S, RISK, TIGHT_FROM, LAST_CLICKS, DEAR, EARLY_FROM = range(18, 24)
 LAW = 24
 TICKS_KEPT = 16
 _QUARTER, _MINUTE, _HOUR, _NEVER, _NO_CAP = 900.0, 60.0, 3600.0, 1e12, 1e300
+_PARTS = 60  # of a minute
+
+
+@inlined
+def _mean_landed(landing: Any, low: float, high: float) -> float:
+    """The same of impressions that are spread evenly over ages from `low` to `high`.
+
+    The share at the middle is wrong by half a minute of spend where clicks come all at one age.
+    """
+    total = 0.0
+    for part in range(_PARTS):
+        total += landed(landing, low + (part + 0.5) / _PARTS * (high - low))
+    return total / _PARTS
 
 
 @inlined
@@ -157,6 +170,10 @@ def decide(
     first_fresh = np.int64(seen_before // _MINUTE)
     if fresh and newest_minute - first_fresh > minutes - 2:
         first_fresh = newest_minute - minutes + 2
+    landed_by_minute = np.zeros(minutes)
+    for minute in range(oldest_minute, newest_minute + 1):
+        age = seen_to - minute * _MINUTE
+        landed_by_minute[minute % minutes] = _mean_landed(landing, max(age - _MINUTE, 0.0), age)
     count = 0
     for row in range(rows):
         # -- dead reckoning: full seconds that the decisions in force were good for, times the traffic expected in them
@@ -249,7 +266,7 @@ def decide(
             value = spend_by_minute[row, minute % minutes]
             if value > 0.0:
                 middle = minute * _MINUTE + 30.0
-                share = landed(landing, billed_until - middle) - landed(landing, seen_to - middle)
+                share = landed(landing, billed_until - middle) - landed_by_minute[minute % minutes]
                 if share > 0.0:
                     flight += value * share
         flight *= kappa
@@ -332,9 +349,9 @@ def decide(
             reason = ALL_ADMITTED
         # -- and by the cap: what is expected, and chance, must fit into the budget
         error = law[ERROR] * unseen if blind_s > law[BLIND_S] else 0.0
-        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price); the
-        # mean is not below what clicks cost at the present multiplier. What is expected is as wrong as calibration, which
-        # so many clicks have told.
+        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price). The
+        # mean is not below what clicks cost at the present multiplier. What is expected is as wrong as calibration,
+        # which so many clicks have told.
         spread = 1.0
         if state[row, PRICE_GUESS] > 0.0:
             spread = min(max(state[row, PRICE_SQUARE] / state[row, PRICE_GUESS] ** 2, 1.0), 3.0)

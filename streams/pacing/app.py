@@ -40,6 +40,7 @@ from streams.pacing.clock import EventClock
 from streams.pacing.decisions import ROLE, publish
 from streams.pacing.join_progress import JoinProgress
 from streams.pacing.law import LawSettings
+from streams.pacing.leases import last_leases
 from streams.pacing.outbox import Outbox
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.shard import Forgotten, Shard, Write
@@ -61,6 +62,9 @@ _KNOWN_HOMES: Final = 100_000
 _ROWS_A_SECOND: Final = 1_500
 _ROWS_AT_END: Final = 20_000
 _DRAIN_BOUND_S: Final = 10.0
+# It is known after some seconds how far the join has counted, also where the join is down. Where Kafka does not say it,
+# pacing begins all the same.
+_UNKNOWN_S: Final = 15.0
 # A total of a quarter-hour this far after it was written is no join's: one would put the clock years ahead for good.
 _FAR_AHEAD_MS: Final = 366 * 86_400_000
 # Shared budgets are divided so often.
@@ -99,8 +103,9 @@ class PacingApp:
         self.app = _faust_app(settings, partitions=partitions)
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app, self)
         self.table = _table(self.app, partitions=partitions)
-        law = LawSettings(window_s=settings.law_window_s)
-        self.table.shard = lambda: Shard(law)
+        self._law = LawSettings(window_s=settings.law_window_s, blind_s=settings.blind_s, overlap_s=settings.overlap_s)
+        self.table.shard = lambda: Shard(self._law)
+        self._unknown_until_s = 0.0
         self.app.tables.add(self.table)
         self.app.on_partitions_revoked.connect(self._pause)
         self.app.on_rebalance_complete.connect(self._take_ownership)
@@ -191,6 +196,7 @@ class PacingApp:
         if not generation_id == self.table.generation_id == self.app.consumer_generation_id:
             return
         self.table.live = owned
+        self._unknown_until_s = time.monotonic() + _UNKNOWN_S
         self.answered()
         log.info("partitions assigned", partitions=sorted(owned))
         self._progress.ready = True
@@ -278,19 +284,27 @@ class PacingApp:
     async def _tick(self) -> None:
         wall_ms = round(time.time() * 1000)
         event_ms = self.clock.now_ms(wall_ms=wall_ms)
-        decided: list[tuple[int, PacingDecision]] = []
-        forgotten: list[tuple[int, str]] = []
+        decided, forgotten = list[tuple[int, PacingDecision]](), list[tuple[int, str]]()
         for partition, shard in self.shards.items():
             reached = self._reached(partition, shard)
             first_end = self._join.first_end(partition)
             if first_end is None or (not shard.begun and reached < first_end):
                 continue  # it counts what came while no worker did
             counted_ms = self._join.counted_to_ms(partition, reached=reached)
+            leases = {}
+            if not shard.begun:
+                if counted_ms is None and time.monotonic() < self._unknown_until_s:
+                    continue
+                if wall_ms - (counted_ms or 0) > self._law.overlap_s * 1_000:
+                    leases = await asyncio.to_thread(last_leases, self.settings.cluster, partition)
+                    if self.shards.get(partition) is not shard:
+                        continue  # it moved away meanwhile
             told = shard.tick(
                 event_ms=event_ms,
                 counted_to_ms=None if counted_ms is None else counted_ms - self.clock.lag_ms,
                 behind_ms=wall_ms - event_ms,
                 anchor=self.clock.anchor,
+                leases=leases,
             )
             forgotten += [(partition, one.campaign_id) for one in told if isinstance(one, Forgotten)]
             decided += [(partition, one) for one in told if isinstance(one, PacingDecision)]

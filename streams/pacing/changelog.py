@@ -35,7 +35,7 @@ from streams.pacing.law.memory import Learnt
 
 # Position of an owner that has counted nothing yet: read from the first offset that Kafka keeps.
 BEGINNING: Final = -1
-_HEAD, _DAY, _OWNER, _MEMORY = "c", "d", "o", "m"
+_HEAD, _DAY, _OWNER, _MEMORY, _SHAPE = "c", "d", "o", "m", "s"
 # msgpack alone would not distinguish two layouts. Raise it when the meaning of a row changes.
 _LAYOUT: Final = 1
 
@@ -68,6 +68,7 @@ class Head(msgspec.Struct, array_like=True):
 class Memory(msgspec.Struct, array_like=True):
     """What the law remembers of some campaigns, `width` doubles each, and of all together.
 
+    In a row of how traffic is spread, `width` is bytes and `states` has so many of each campaign.
     `version` is that of the last decisions. Of two rows with one campaign the one with the higher version counts.
     """
 
@@ -89,9 +90,14 @@ def memory_key(number: int) -> bytes:
     return f"{_MEMORY}{number:06d}".encode()
 
 
-def is_memory_key(key: bytes) -> bool:
-    """Whether this is the key of a row of what the law remembers."""
-    return key.startswith(_MEMORY.encode())
+def shape_key(number: int) -> bytes:
+    """Key of a row of how the traffic of campaigns is spread over the day."""
+    return f"{_SHAPE}{number:06d}".encode()
+
+
+def is_memory_key(key: bytes, *, shapes: bool | None = None) -> bool:
+    """Whether this is the key of a row of what the law remembers: of spreads, of all but these, or any."""
+    return (shapes is not False and key[:1] == b"s") or (not shapes and key[:1] == b"m")
 
 
 def day_key(campaign_id: str, day: int) -> bytes:

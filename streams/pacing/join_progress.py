@@ -3,7 +3,8 @@
 Event time would not tell the two apart: a quiet night has no totals either. Offsets do. At some moment the inputs end
 at certain offsets. Once the ledgers of all join partitions have passed these, the join has counted everything that was
 sent before that moment, and its totals were committed in the same transactions. Once pacing has read these too, it has
-counted all that happened before.
+counted all that happened before. Where the join was behind already when pacing began, no such moment is known: then all
+is counted that was sent before the oldest record which the join has not counted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from typing import Any, Final, NamedTuple, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # missing in its __all__
 
 from schemas.codec import decoder
@@ -36,6 +37,7 @@ _STAGES: Final = 64
 _TAIL: Final = -2_000 - 8
 # After so long it is looked whether anything is between the ledger and the end: a transaction's marker is nothing.
 _LOOK_S: Final = 3.0
+_NEVER: Final = 1 << 62
 _FIRST: Final[Any] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _END: Final[Any] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _INPUTS: Final = ("impressions", "clicks")
@@ -105,7 +107,7 @@ class JoinProgress:
         self._over.set()
 
     def first_end(self, partition: int) -> int | None:
-        """Where the totals of a partition ended when this was first asked; None before that."""
+        """Where the readable totals of a partition ended when this was first asked; None before that."""
         return None if self._first is None else self._first.get(partition, 0)
 
     def counted_to_ms(self, partition: int, *, reached: int) -> int | None:
@@ -142,6 +144,9 @@ class JoinProgress:
             ledgers.assign([TopicPartition(name("ledger"), number, _TAIL) for number in range(sizes.get("ledger", 0))])
             for place, offset in self._ask(admin, inputs, _FIRST).items():
                 self._marks.counted(place, offset)
+            if self._first is None:
+                readable = self._ask(admin, totals, _END, readable=True)
+                self._first = {number: end for (_, number), end in readable.items()}
             while not self._over.is_set():
                 self._step(admin, ledgers, inputs, totals)
 
@@ -154,28 +159,43 @@ class JoinProgress:
         wall_ms = round(time.time() * 1_000)
         ends = self._ask(admin, [*inputs, *totals], _END)
         self._marks.ends(wall_ms, {place: ends[place] for place in inputs})
+        oldest_ms = _NEVER
         for place, (start, stop) in self._marks.waiting(before_ms=wall_ms - round(_LOOK_S * 1_000)).items():
-            if not self._is_empty(place, start, stop):
+            first_ms = self._first_ms(place, start, stop)
+            if first_ms is None:
+                self._marks.counted(place, stop)
+                continue
+            oldest_ms = min(oldest_ms, first_ms)
+            if self._stages:
                 break  # the mark waits for the join here, whatever the others hold
-            self._marks.counted(place, stop)
         of_totals = {number: ends[role, number] for role, number in totals}
-        if self._first is None:
-            self._first = of_totals
         passed_ms = self._marks.passed_ms()
+        if passed_ms is None and not self._stages and 0 < oldest_ms < _NEVER:
+            # It was behind when this began. What it wrote last may be a transaction that nobody ends.
+            passed_ms = oldest_ms
+            of_totals = {number: end for (_, number), end in self._ask(admin, totals, _END, readable=True).items()}
         if passed_ms is not None:
             # The ledgers were read before: their totals are below these ends.
             self._stages = (*self._stages[1 - _STAGES :], Stage(passed_ms, of_totals))
 
-    def _ask(self, admin: AdminClient, places: list[Place], spec: Any) -> dict[Place, int]:
+    def _ask(self, admin: AdminClient, places: list[Place], spec: Any, *, readable: bool = False) -> dict[Place, int]:
+        """Offsets of places; with `readable` ends are those of what no open transaction holds back."""
         wanted = {TopicPartition(self._cluster.topic(role), number): spec for role, number in places}
         if not wanted:
             return {}
-        futures: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(wanted, request_timeout=_ANSWER_S)
+        futures: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(
+            wanted,
+            request_timeout=_ANSWER_S,
+            isolation_level=IsolationLevel.READ_COMMITTED if readable else IsolationLevel.READ_UNCOMMITTED,
+        )
         found = {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
         return {(role, number): found[self._cluster.topic(role), number] for role, number in places}
 
-    def _is_empty(self, place: Place, start: int, stop: int) -> bool:
-        """Whether there is no committed record from `start` up to, not including, `stop`."""
+    def _first_ms(self, place: Place, start: int, stop: int) -> int | None:
+        """When the first committed record from `start` up to, not including, `stop` was sent; None where there is none.
+
+        0: Kafka does not say, or a transaction is open there.
+        """
         consumer = Consumer(reader_settings(self._cluster, queued_kbytes=64))
         with closing(consumer):
             consumer.assign([TopicPartition(self._cluster.topic(place[0]), place[1], start)])
@@ -183,12 +203,12 @@ class JoinProgress:
             while time.monotonic() < until:
                 for message in consumer.consume(1, 0.1):
                     error = message.error()
-                    if error is None:
-                        return (message.offset() or 0) >= stop
-                    if error.code() == KafkaError._PARTITION_EOF:
-                        # Before `stop` where a transaction is open.
-                        return (message.offset() or 0) >= stop
-        return False
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                        continue
+                    if (message.offset() or 0) >= stop:
+                        return None
+                    return message.timestamp()[1] if error is None else 0
+        return 0
 
 
 _ledger: Final = decoder(Ledger).decode

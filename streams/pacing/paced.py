@@ -36,8 +36,8 @@ from streams.pacing.shared_budgets import Why
 from streams.pacing.terms import DayTerms
 
 _ROWS: Final = 64
-# What no decision says yet is said after this time, so many campaigns a tick; the law says by itself what matters to ad
-# servers. So figures of a few campaigns are fresh, and those of 100,000 do not fill the topic.
+# Figures that no decision says yet, or that pacing is blind, are said after this time, so many campaigns a tick; the
+# law says by itself what matters to ad servers. So a few campaigns are fresh, and 100,000 do not fill the topic.
 _FIGURES_S: Final = 5.0
 _HOUR_S: Final = 3_600
 _QUARTERS_AN_HOUR: Final = _HOUR_S * 1_000 // QUARTER_MS
@@ -53,7 +53,11 @@ for _reason, _state in (
     *((columns.CLOSED_NOW, "outside_hours"), (columns.HOUR_FULL, "ahead")),
 ):
     _OF_REASON[_reason] = _STATES.index(_state)
-_RECKONED: Final = (columns.BY_PLAN, columns.ALL_ADMITTED, columns.CHANCE)
+# Reasons of a share that comes from reckoning while totals are behind.
+_RECKONED: Final = np.isin(
+    np.arange(len(_OF_REASON)), (columns.BY_PLAN, columns.ALL_ADMITTED, columns.CHANCE, columns.BLIND)
+)
+_BLIND: Final = _STATES.index("blind")
 # Why there is no budget, beside the law's own reasons.
 BUDGETED, PAUSED, UNKNOWN, OUTRANKED, OTHER_DAY, APART = range(6)
 WHY_NO_PART: Final = {
@@ -196,7 +200,15 @@ class Paced:
         told = made.told[:used].copy()
         in_use = self.day_end_ms[:used] > 0
         told &= in_use
-        unsaid = ~told & (self.figures[:used] != self._sent_figures[:used]).any(1)
+        reason = made.reason[:used]
+        is_reckoned = _RECKONED[reason]
+        if now_s - seen_to_s(self.pacer) <= self.pacer.settings.blind_s:
+            is_reckoned[:] = False
+        reason[is_reckoned] = columns.BLIND
+        is_reckoned &= self.why[:used] == BUDGETED
+        unsaid = (self.figures[:used] != self._sent_figures[:used]).any(1)
+        unsaid |= is_reckoned != (self._sent[:used, STATE] == _BLIND)
+        unsaid &= ~told
         unsaid &= event_ms - self._sent[:used, EVENT] >= _FIGURES_S * 1_000
         unsaid &= in_use
         more = np.flatnonzero(unsaid)
@@ -215,10 +227,7 @@ class Paced:
         sent[rows, DAY_START] = self.day_start_ms[rows]
         sent[rows, BUDGET] = self.pacer.terms.budget_micros[rows]
         sent[rows, VALID_UNTIL] = np.rint(made.valid_until_s[rows] * 1_000).astype(np.int64) + behind_ms
-        reason = made.reason[rows]
-        if now_s - seen_to_s(self.pacer) > self.pacer.settings.blind_s:
-            # Whatever the share is now, it comes from reckoning.
-            reason[np.isin(reason, _RECKONED)] = columns.BLIND
+        reason = reason[rows]
         state = _OF_REASON[reason]
         # A campaign that spends as fast as it can is on its plan when it enters all auctions.
         state[(state == _STATES.index("behind")) & (self.pacer.terms.plan[rows] == ASAP)] = _STATES.index("on_plan")

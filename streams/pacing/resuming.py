@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -12,11 +12,14 @@ from streams.kernels.pacing import EXPECTED_SPEND, IMPRESSIONS, QUARTERS_KEPT
 from streams.pacing.changelog import Memory
 from streams.pacing.counters import PacedMeasures
 from streams.pacing.law.memory import (
+    SHAPE_BYTES,
     WIDTH,
     learnt_attributed,
     price_guess,
     remember_campaigns,
     remember_learnt,
+    remember_shapes,
+    reserve,
     resume,
     show,
 )
@@ -26,29 +29,27 @@ from streams.pacing.paced import Paced, rows_in_use
 
 def resume_law(
     paced: Paced,
-    memories: Iterable[Memory],
+    memories: Collection[Memory],
     quarters: Callable[..., Iterator[tuple[int, PacedMeasures]]],
     *,
     event_ms: int,
     counted_to_ms: int | None,
+    leases: Mapping[str, int],
 ) -> None:
-    """Prepares the pacer for its first tick. The counters hold everything up to now, or to where the join stopped."""
-    newest: dict[str, tuple[int, bytes]] = {}
+    """Prepares the pacer for its first tick. The counters hold everything up to now, or to where the join stopped.
+
+    `leases`: see `Shard.tick`.
+    """
     last: Memory | None = None
     for memory in memories:
-        if memory.width != WIDTH:
-            continue
-        if memory.learnt is not None and (last is None or memory.version > last.version):
+        if memory.width == WIDTH and memory.learnt is not None and (last is None or memory.version > last.version):
             last = memory
-        size = WIDTH * 8
-        for number, campaign_id in enumerate(memory.campaigns):
-            before = newest.get(campaign_id)
-            if before is None or memory.version > before[0]:
-                newest[campaign_id] = memory.version, memory.states[number * size : (number + 1) * size]
     used = rows_in_use(paced.ids)
-    known = [(row, newest[campaign_id][1]) for row, campaign_id in used if campaign_id in newest]
-    if known:
-        remember_campaigns(paced.pacer, np.array([row for row, _ in known]), b"".join(state for _, state in known))
+    for width, size, remember in ((WIDTH, WIDTH * 8, remember_campaigns), (SHAPE_BYTES, SHAPE_BYTES, remember_shapes)):
+        newest = _newest((memory for memory in memories if memory.width == width), size)
+        known = [(row, newest[campaign_id][1]) for row, campaign_id in used if campaign_id in newest]
+        if known:
+            remember(paced.pacer, np.array([row for row, _ in known]), b"".join(kept for _, kept in known))
     now_s = before_s = event_ms / 1_000
     if last is not None and last.learnt is not None:
         before_s = last.learnt.now_s
@@ -57,6 +58,22 @@ def resume_law(
     for row, campaign_id in used:
         show_recent(paced, row, quarters(campaign_id, from_day=event_ms // DAY_MS - 1), event_ms, counted_s)
     resume(paced.pacer, before_s=before_s, now_s=now_s, seen_to_s=counted_s)
+    owed = {row: float(leases[campaign_id]) for row, campaign_id in used if campaign_id in leases}
+    if owed:
+        paced.totals.seen_to_s = counted_s
+        reserve(paced.pacer, paced.totals, owed, now_s=now_s)
+
+
+def _newest(memories: Iterable[Memory], size: int) -> dict[str, tuple[int, memoryview]]:
+    """By campaign the version and the bytes of the newest row that has it."""
+    newest: dict[str, tuple[int, memoryview]] = {}
+    for memory in memories:
+        kept = memoryview(memory.states)
+        for number, campaign_id in enumerate(memory.campaigns):
+            before = newest.get(campaign_id)
+            if before is None or memory.version > before[0]:
+                newest[campaign_id] = memory.version, kept[number * size : (number + 1) * size]
+    return newest
 
 
 def show_recent(

@@ -22,7 +22,8 @@ class PacingSettings:
     nothing there that is needed; no two workers have the same. `web_port` serves the JSON view without protection,
     hence the loopback by default. The group keeps the partitions of a worker that was killed for `session_timeout_s`;
     one that comes back with the same `slot` (any name, one a worker; '' for none) has them at once. `window_s` is the
-    attribution window of the join: so long clicks on what was shown may still be charged.
+    attribution window of the join: so long clicks on what was shown may still be charged. Totals that are `blind_s`
+    behind make decisions careful. An ad server goes by a new decision after at most `overlap_s`.
     """
 
     cluster: Cluster
@@ -34,6 +35,8 @@ class PacingSettings:
     slot: str = ""
     session_timeout_s: float = 10.0
     window_s: int = 1_800
+    blind_s: float = 60.0
+    overlap_s: float = 12.0
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.session_timeout_s <= 60:

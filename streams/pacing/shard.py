@@ -23,7 +23,6 @@ from streams.pacing.campaign_days import CampaignDays, DaySpend
 from streams.pacing.changelog import (
     BEGINNING,
     Head,
-    Memory,
     Origin,
     day_key,
     decode_row,
@@ -55,6 +54,7 @@ HORIZON_MS: Final = 2 * DAY_MS
 _UTC: Final = "UTC"
 # Until a shared budget is divided.
 _NO_PART: Final = Part(0, Why.OUTRANKED)
+_NO_LEASES: Final[Mapping[str, int]] = {}
 
 
 class Write(NamedTuple):
@@ -92,7 +92,7 @@ class Shard:
         self._written_position = BEGINNING
         self._flushing = Flushing()
         self._version = 0
-        self._remembering = Remembering()
+        self._remembering = Remembering(self._flushing)
         # Campaigns of shared budgets, with the budget of the day that they would have alone, and their part of the
         # shared one.
         self._own: dict[str, int] = {}
@@ -111,7 +111,7 @@ class Shard:
             (self._owner_keys.discard if row is None else self._owner_keys.add)(key)
             return
         if is_memory_key(key):
-            self._remembering.restore(key, None if row is None else _memories.decode(row.body))
+            self._remembering.restore(key, None if row is None else row.body)
             return
         campaign_id, day = parse_key(key)
         head = self._heads[campaign_id]
@@ -130,7 +130,7 @@ class Shard:
         Every decision is made anew. `epoch_s` is the wall clock in seconds: the epoch is at least that, and in any case
         higher than all in the changelog. `owner` is a random number, see `changelog`.
         """
-        for memory in self._remembering.memories():
+        for memory in self._remembering.rows():
             self._version = max(self._version, memory.version)
             self._anchored(memory.anchor)
         self._owner = owner
@@ -180,13 +180,20 @@ class Shard:
         return True
 
     def tick(
-        self, *, event_ms: int, counted_to_ms: int | None = None, behind_ms: int = 0, anchor: Anchor | None = None
+        self,
+        *,
+        event_ms: int,
+        counted_to_ms: int | None = None,
+        behind_ms: int = 0,
+        anchor: Anchor | None = None,
+        leases: Mapping[str, int] = _NO_LEASES,
     ) -> list[PacingDecision | Forgotten]:
         """What to publish: decisions that are worth a record, and campaigns that are to be forgotten.
 
         `counted_to_ms`: everything before this event time is counted; None says that it is not known, and then all
         that the clock shows is taken for counted when the shard begins, and nothing after it. `behind_ms` is how far
-        event time is behind the wall clock.
+        event time is behind the wall clock. `leases`, for the first tick: by campaign the last lease of a former owner,
+        in micros, where totals do not show yet what ad servers did with it.
         """
         self._anchored(anchor)
         forgotten: list[PacingDecision | Forgotten] = []
@@ -197,17 +204,16 @@ class Shard:
         forgotten += self._refresh(event_ms)
         if not self._begun:
             # The counters are complete only now.
-            memories = self._remembering.memories()
-            resume_law(self.paced, memories, self.quarters, event_ms=event_ms, counted_to_ms=counted_to_ms)
-            self._remembering.taken()
+            known = (self.paced, self._remembering.rows(), self.quarters)
+            resume_law(*known, event_ms=event_ms, counted_to_ms=counted_to_ms, leases=leases)
+            self._remembering.forget()
             self._begun = True
         self._version += 1
         counted_ms = 0 if counted_to_ms is None else min(counted_to_ms, event_ms)
         decisions = self.paced.tick(
             event_ms=event_ms, counted_to_ms=counted_ms, behind_ms=behind_ms, version=self._version
         )
-        for key in self._remembering.due(event_ms, len(self.paced.ids)):
-            self._flushing.changed(key)
+        self._remembering.mark(event_ms, len(self.paced.ids))
         return [*forgotten, *decisions]
 
     def flush(self, most: int = 2**31) -> list[Write]:
@@ -395,4 +401,3 @@ class Shard:
 
 
 _heads: Final = msgspec.msgpack.Decoder(Head)
-_memories: Final = msgspec.msgpack.Decoder(Memory)

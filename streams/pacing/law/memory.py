@@ -1,12 +1,13 @@
 """A pacer with more rows, a row for another campaign, and what a restart needs of a pacer.
 
-Of each campaign that is its state and the terms that its plan was made of. Of all together: how traffic spreads over
-the week and how long clicks take. What impressions already shown may still cost is not kept: the counters have it.
+Of each campaign that is its state, the terms that its plan was made of, and how its traffic spreads over the day. Of
+all together: how traffic spreads over the week and how long clicks take. What impressions already shown may still cost
+is not kept: the counters have it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
@@ -14,14 +15,17 @@ import msgspec
 import numpy as np
 
 from streams.kernels import pacing as columns
-from streams.pacing.law.arrays import Floats, Ints, Terms
+from streams.pacing.law.arrays import Floats, Ints, Terms, Totals
 from streams.pacing.law.pacer import MINUTE_S, Pacer, checked_curves
-from streams.pacing.law.shape import WEEK, TrafficShape
+from streams.pacing.law.shape import QUARTERS, WEEK, TrafficShape
 
 # Numbers a campaign. Memory with another count is of another version of the law: it is not used.
 WIDTH: Final = columns.STATE + columns.TERMS
 # A rate that was measured over fewer full seconds is a guess.
 _MEASURED_S: Final = 600.0
+# Of the spread of a campaign's traffic over quarter-hours: value, full seconds, and what was learnt of them.
+_SPREAD: Final = (("value", np.dtype("<f4")), ("full", np.dtype("<f2")), ("relative", np.dtype("<f2")))
+SHAPE_BYTES: Final = QUARTERS * sum(kind.itemsize for _, kind in _SPREAD)
 
 
 class Learnt(msgspec.Struct, array_like=True, frozen=True):
@@ -100,6 +104,21 @@ def remember_campaigns(pacer: Pacer, rows: Ints, memory: bytes) -> None:
         pacer._state[rows, column] = 0.0
 
 
+def campaigns_shapes(pacer: Pacer, rows: slice) -> bytes:
+    """How the traffic of these campaigns is spread over the day, `SHAPE_BYTES` each."""
+    parts = [getattr(pacer.shape, name)[rows].astype(kind).view(np.uint8) for name, kind in _SPREAD]
+    return np.hstack(parts).tobytes()
+
+
+def remember_shapes(pacer: Pacer, rows: Ints, memory: bytes) -> None:
+    """Takes back how the traffic of campaigns is spread."""
+    kept, at = np.frombuffer(memory, np.uint8).reshape(len(rows), SHAPE_BYTES), 0
+    for name, kind in _SPREAD:
+        part = np.ascontiguousarray(kept[:, at : at + QUARTERS * kind.itemsize])
+        getattr(pacer.shape, name)[rows] = part.view(kind)
+        at += QUARTERS * kind.itemsize
+
+
 def learnt(pacer: Pacer) -> Learnt:
     """What is to be kept of all campaigns together."""
     shape = pacer.shape
@@ -124,14 +143,34 @@ def seen_to_s(pacer: Pacer) -> float:
 
 
 def resume(pacer: Pacer, *, before_s: float, now_s: float, seen_to_s: float) -> None:
-    """Before the first tick: the last one, of a former pacer, was at `before_s`, and totals show all until `seen_to_s`.
+    """Before the first tick: a former pacer knew all until `before_s`, and totals show all until `seen_to_s`.
 
-    Spend since then is reckoned. Where totals show it already, nothing is.
+    Spend since then is reckoned. Where totals are as fresh as ad servers are, none is.
     """
-    pacer._now, pacer._seen_to = min(before_s, now_s), seen_to_s
-    if now_s - seen_to_s < pacer.settings.blind_s:
-        pacer._state[:, columns.FULL_SEEN] = pacer._state[:, columns.FULL_NOW]
+    state = pacer._state
+    pacer._now, pacer._seen_to = min(max(before_s, seen_to_s), now_s), seen_to_s
+    if seen_to_s >= before_s:
+        state[:, columns.FULL_SEEN] = state[:, columns.FULL_NOW]
+    if now_s - seen_to_s < pacer.settings.overlap_s:
+        state[:, columns.FULL_SEEN] = state[:, columns.FULL_NOW]
         pacer._now = now_s
+
+
+def reserve(pacer: Pacer, totals: Totals, leases: Mapping[int, float], *, now_s: float) -> None:
+    """Reserves what ad servers may still show by leases of a former pacer, until totals show what they did.
+
+    `leases` has the last one, as it was told, by row. A lease is at most half of what was free when it was granted, so
+    at least as much again was free behind it. No more than that is free now: however often a pacer begins anew while
+    totals stand still, all that is granted then is at most what the last lease left.
+    """
+    made, state = pacer.tick(now_s, totals), pacer._state
+    rows = np.array(list(leases), np.int64)
+    granted = np.array(list(leases.values())) * state[rows, columns.KAPPA]
+    left = pacer.terms.budget_micros[rows] - pacer._seen[rows, columns.SPEND] - made.in_flight_micros[rows]
+    for column in (columns.RESERVED, columns.RESERVED_BEFORE, columns.GRANT, columns.SHOWN):
+        state[:, column] = 0.0
+    state[rows, columns.RESERVED_BEFORE] = np.maximum(left - granted, 0.0)
+    state[:, columns.RESERVED_S], state[:, columns.SENT_S] = now_s, -1e18
 
 
 def show(pacer: Pacer, row: int, *, quarter_s: int, clicks: float, spend: float, seen_to_s: float) -> None:

@@ -156,8 +156,11 @@ class Pacer:
         minutes = self._clicks_by_minute.shape[1]
         newest = int(seen_to // MINUTE_S)
         numbers = newest - np.arange(minutes - 1)
-        ages = np.clip(seen_to - (numbers * MINUTE_S + 30), 0, len(self.delay.landing) - 1).astype(np.int64)
-        coming = self._clicks_by_minute[:, numbers % minutes] @ (1 - self.delay.landing[ages]).astype(np.float32)
+        # Of a minute's impressions each has its own age.
+        shown_s = numbers[:, None] * MINUTE_S + np.arange(MINUTE_S) + 0.5
+        ages = np.clip(seen_to - shown_s, 0, len(self.delay.landing) - 1).astype(np.int64)
+        landed = self.delay.landing[ages].mean(1)
+        coming = self._clicks_by_minute[:, numbers % minutes] @ (1 - landed).astype(np.float32)
         state = self._state
         due = np.maximum(state[:, columns.DUE_CLICKS] - coming, 0.0)
         came = state[:, columns.CAME_CLICKS]
