@@ -144,7 +144,7 @@ class World:
                             self.spent += PRICE
                 owed[number] %= 1.0
             if t % TICK_S == TICK_S - 2 and not chaos.join_down[0] <= t < chaos.join_down[1]:
-                self.snapshots.append(self._totals(t + 1, counters, attributed))
+                self.snapshots.append(self._totals(t + 1, counters, attributed, self.by_hour[t >= self.turn_s]))
             if t % TICK_S == TICK_S - 1 and self.snapshots and not chaos.pace_down[0] <= t < chaos.pace_down[1]:
                 seen = self.snapshots[-1]
                 if draw.random() < chaos.repeated:
@@ -174,10 +174,11 @@ class World:
         return rate / (chaos.servers - 1) if server else 0.0
 
     @staticmethod
-    def _totals(seconds: int, counters: np.ndarray, attributed: np.ndarray) -> Totals:
+    def _totals(seconds: int, counters: np.ndarray, attributed: np.ndarray, hour_spend: float) -> Totals:
         seen = Totals(1)
+        seen.hour_spend_micros[:] = hour_spend
         seen.seen_to_s = START_S + seconds
-        seen.table[0] = counters
+        seen.table[0, :5] = counters
         seen.attributed[0] = attributed
         return seen
 

@@ -349,8 +349,8 @@ def decide(
             reason = ALL_ADMITTED
         # -- and by the cap: what is expected, and chance, must fit into the budget
         error = law[ERROR] * unseen if blind_s > law[BLIND_S] else 0.0
-        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price). The
-        # mean is not below what clicks cost at the present multiplier. What is expected is as wrong as calibration,
+        # The cost of a Poisson number of clicks has the variance expected * (mean square of a price) / (mean price).
+        # The mean is not below what clicks cost at the present multiplier. What is expected is as wrong as calibration,
         # which so many clicks have told.
         spread = 1.0
         if state[row, PRICE_GUESS] > 0.0:

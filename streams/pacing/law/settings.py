@@ -18,7 +18,7 @@ class LawSettings:
 
     window_s: int = 3_600
     """Attribution window of the join: later clicks are not billed."""
-    deviations: float = 3.6
+    deviations: float = 3.2
     """Standard deviations of chance that must fit into the budget beside what is expected."""
     early: float = 0.01
     """The plan is done when this part of its time, by traffic, is left: half an hour of a day's evening."""
