@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+# Names and values of one record's headers, in order. None: they are not well-formed, or beyond the bounds below.
+Headers = Sequence[tuple[str, bytes | None]] | None
+# Of one record; CloudEvents has four to a dozen attributes, and tracing adds a few. The bytes are those of all names
+# and values.
+MOST_HEADERS: Final = 100
+MOST_HEADER_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +19,8 @@ class Records:
     """Consecutive records of one partition of one log, as columns of equal length. Offsets ascend and may have gaps.
 
     `log` is the role of the topic ('impressions'); `partition` is the number of the task that folds them, which is that
-    of the partition unless a group's layout says otherwise. `timestamps` are Kafka's in ms UTC, -1 for none.
+    of the partition unless a group's layout says otherwise. `timestamps` are Kafka's in ms UTC, -1 for none. `headers`
+    are read of topics alone whose mapping wants them.
     """
 
     log: str
@@ -21,6 +29,7 @@ class Records:
     timestamps: Sequence[int]
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
+    headers: Sequence[Headers] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -33,9 +42,9 @@ class Records:
     def slice(self, start: int, stop: int) -> Records:
         """The records from index `start` up to, not including, `stop`."""
         part = slice(start, stop)
-        return Records(
-            self.log, self.partition, self.offsets[part], self.timestamps[part], self.keys[part], self.values[part]
-        )
+        headers = self.headers[part] if self.headers is not None else None
+        columns = self.offsets[part], self.timestamps[part], self.keys[part], self.values[part], headers
+        return Records(self.log, self.partition, *columns)
 
 
 class Out(NamedTuple):
@@ -49,9 +58,10 @@ class Out(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of a log. `record_ts_ms` is Kafka's timestamp, -1 for none."""
+    """One record of a log. `record_ts_ms` is Kafka's timestamp, -1 for none. `headers` are read where wanted."""
 
     offset: int
     record_ts_ms: int
     key: bytes | None
     value: bytes | None
+    headers: Headers = None

@@ -29,8 +29,12 @@ class Reason(StrEnum):
     """Arrays and objects are nested more than 16 deep."""
     UNDECODABLE = "undecodable"
     """Broken JSON, or a field is missing, of another type or out of bounds."""
+    HEADERS = "headers"
+    """The headers say of the value what cannot be used: a batch of CloudEvents, a format that is not read, no number of
+    a schema; or they are more than 100, or longer than 16 KiB. Of sources of `ingest` with `headers = true`."""
     SCHEMA = "schema"
-    """The registry has no schema of the number in the value, or one that cannot be used. Of sources of `ingest`."""
+    """The registry has no schema of the number that the value or a header has, or one that cannot be used. Of sources
+    of `ingest`."""
     MAPPING = "mapping"
     """A rule of the mapping refused the record; the detail names file, line and rule. Of sources of `ingest`."""
     KEY = "key"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import orjson
 
-from schemas.records import Out, Records
+from schemas.records import Headers, Out, Records
 from streams.ingest.fold import IngestFold
 from streams.ingest.schemas import Schemas
 from streams.ingest.source import Source
+from streams.ingest.values import Values
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import read_mapping
 
@@ -56,7 +58,8 @@ def source(text: str = MAPPING, topic: str = TOPIC, schemas: Schemas | None = No
     """The source of a mapping."""
     file = read_mapping(text, "m.toml")
     inputs = {log: Compiled(one) for log, one in file.inputs.items()}
-    return Source(topic, inputs, name=file.name, digest=file.digest, schemas=schemas)
+    values = Values(inputs.values(), schemas)
+    return Source(topic, inputs, values, name=file.name, digest=file.digest, with_headers=file.headers)
 
 
 def view(number: int, **more: Any) -> dict[str, Any]:
@@ -94,8 +97,70 @@ def batch(
     start: int = 0,
     topic: str = TOPIC,
     offsets: Sequence[int] | None = None,
+    headers: Sequence[Headers] | None = None,
 ) -> Records:
     """Records of a source, in the order of their offsets: those given, or one behind the other from `start`."""
     offsets = range(start, start + len(values)) if offsets is None else offsets
     stamps = [1_000 * (T0_S + offset) for offset in offsets]
-    return Records(topic, partition, list(offsets), stamps, [b"any key"] * len(values), list(values))
+    return Records(topic, partition, list(offsets), stamps, [b"any key"] * len(values), list(values), headers)
+
+
+# ---- CloudEvents ----------------------------------------------------------------------------------------------------
+
+# Both modes, and plain objects of the same form.
+EVENTS_MAPPING = """
+headers = true
+
+[impressions]
+impression_id = "data.req"
+ts = { path = "time", unit = "iso" }
+campaign_id = "campaign"
+creative_id = "data['ad banner']"
+price_micros = { path = "data.cost", unit = "units" }
+[impressions.where]
+type = "shop.view"
+[impressions.features]
+source = "source"
+
+[clicks]
+click_id = "id"
+impression_id = "data.req"
+ts = { path = "time", unit = "iso" }
+[clicks.where]
+type = "shop.click"
+"""
+# A value and the headers of its record.
+Message = tuple[bytes | None, list[tuple[str, bytes]]]
+
+
+def event(number: int, *, kind: str = "view") -> dict[str, Any]:
+    """A CloudEvent as its JSON form has it."""
+    data: dict[str, Any] = {"req": f"r{number}"} | ({"ad banner": "bé", "cost": "0.25"} if kind == "view" else {})
+    return {
+        "specversion": "1.0",
+        "id": f"{kind}-{number}",
+        "type": f"shop.{kind}",
+        "source": "/shop/ünï",
+        "time": datetime.fromtimestamp(T0_S + number, UTC).isoformat(),
+        "campaign": f"c{number % 3}",
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+
+
+def structured(event: dict[str, Any], content: str = "application/cloudevents+json; charset=UTF-8") -> Message:
+    """The record of an event in structured mode."""
+    return orjson.dumps(event), [("content-type", content.encode())] if content else []
+
+
+def binary(event: dict[str, Any], data: bytes | None = None) -> Message:
+    """The record of an event in binary mode; `data` are other bytes in place of its data as JSON."""
+    headers = [(f"ce_{name}", str(value).encode()) for name, value in event.items() if name not in ("data", _CONTENT)]
+    if _CONTENT in event:
+        headers.append(("content-type", event[_CONTENT].encode()))
+    if data is None and "data" in event:
+        data = orjson.dumps(event["data"])
+    return data, headers
+
+
+_CONTENT = "datacontenttype"

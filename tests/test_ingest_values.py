@@ -17,10 +17,10 @@ from streams.engine.ports import Log
 from streams.ingest import schemas as schemas_of_values
 from streams.ingest.awaiting import AwaitingLog, Waiting
 from streams.ingest.forms import SchemaText, decoder_of
-from streams.ingest.framed import SchemaId, message_indexes, schema_of
+from streams.ingest.framed import Framed, SchemaId, message_indexes, schema_of
 from streams.ingest.registry import Registry, RegistrySettings
 from streams.ingest.schemas import Schemas
-from streams.mapping.rows import JsonReader
+from streams.ingest.values import Values
 from tests.ingesting import TOPIC, batch, source, view
 
 JSON = SchemaText("JSON", "{}")
@@ -49,8 +49,8 @@ class Shelf:
 
 
 def test_a_value_names_its_schema_by_number_or_guid_or_not_at_all() -> None:
-    assert schema_of(b"\0\0\0\0\x2aabc") == (42, 5)
-    assert schema_of(b"\1" + GUID.bytes + b"abc") == (str(GUID), 17)
+    assert schema_of(b"\0\0\0\0\x2aabc") == Framed(42, 5)
+    assert schema_of(b"\1" + GUID.bytes + b"abc") == Framed(str(GUID), 17)
     for plain in (b'{"a":1}', b"", b"\0\0\0\0", b"\1" + GUID.bytes[:15], b"\2abcdef"):
         assert schema_of(plain) is None
 
@@ -76,8 +76,8 @@ def test_plain_and_framed_values_may_be_mixed_and_each_schema_is_asked_for_once(
     ]
     for _ in range(2):
         shelf.known.learn([*values, None])
-        rows, wrong = shelf.known.rows(values, JsonReader([], []).rows)
-    assert sorted(shelf.asked, key=int) == [1, 9]
+        rows, wrong = Values((), shelf.known).rows(values)
+    assert sorted(shelf.asked, key=str) == [1, 9]
     assert [place for place in range(5) if place not in rows.broken] == [0, 1]
     assert {place: each.reason for place, each in wrong.items()} == {
         2: Reason.SCHEMA,
@@ -99,7 +99,7 @@ def test_a_schema_that_was_gone_is_asked_for_again_after_half_a_minute() -> None
     assert shelf.asked == [1]
     shelf.now_s = 31.0
     shelf.known.learn([framed(1, b"{}")])
-    assert (shelf.asked, shelf.known.rows([framed(1, b"{}")], JsonReader([], []).rows)[1]) == ([1, 1], {})
+    assert (shelf.asked, Values((), shelf.known).rows([framed(1, b"{}")])[1]) == ([1, 1], {})
 
 
 def test_schemas_that_are_remembered_are_bounded_and_those_of_a_batch_stay() -> None:
@@ -108,7 +108,7 @@ def test_schemas_that_are_remembered_are_bounded_and_those_of_a_batch_stay() -> 
         for number in range(1, 20):
             batch_of = [framed(0, b"{}"), framed(number, b"{}")]
             shelf.known.learn(batch_of)
-            assert shelf.known.rows(batch_of, JsonReader([], []).rows)[1].keys() == {1}
+            assert Values((), shelf.known).rows(batch_of)[1].keys() == {1}
     assert len(shelf.known._known) == 3
 
 
@@ -129,10 +129,10 @@ def test_a_schema_that_cannot_be_used_is_why_its_values_are_refused(schema: Sche
 
 def test_bytes_that_are_not_of_their_avro_schema_are_refused() -> None:
     decode = decoder_of(SchemaText("AVRO", '{"type":"record","name":"a","fields":[{"name":"x","type":"string"}]}'))
-    assert decode(b"\4ab") == {"x": "ab"}
+    assert decode(b"\4ab", None) == {"x": "ab"}
     for wrong in (b"\4a", b"", b"\4abc", b"\1"):
         with pytest.raises(ValueError, match="Avro schema"):
-            decode(wrong)
+            decode(wrong, None)
 
 
 class Inner:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.kafka.headers import unpacked
 from streams.kernels.record_sets import BATCH, LEAST_RECORD_BYTES, take_apart
 from tests.batches import Rec, number, written
 from tests.canaries import guarded
 
-WRITTEN = (False, False, False, True, False, False, True, True, True, True)
+WRITTEN = (False, False, False, True, False, False, True, True, True, True, True)
 FIRST, FIRST_MS = 70, 1_700_000_000_000
 
 
@@ -21,11 +22,11 @@ class Malformed(Exception):
     """The bytes are no records."""
 
 
-Row = tuple[int, int, bytes | None, bytes | None]
+Row = tuple[int, int, bytes | None, bytes | None, bytes]
 
 
 def plainly(data: bytes, count: int) -> list[Row]:
-    """(offset, time, key, value) by the format's description; headers, which do not count, are not looked at."""
+    """(offset, time, key, value, headers) by the format's description; headers are what follows the value, as it is."""
     at = 0
 
     def next_number(stop: int) -> int:
@@ -61,7 +62,7 @@ def plainly(data: bytes, count: int) -> list[Row]:
         offset = (FIRST + delta + 2**63) % 2**64 - 2**63
         if offset <= (rows[-1][0] if rows else -1):
             raise Malformed
-        rows.append((offset, (FIRST_MS + delta_ms + 2**63) % 2**64 - 2**63, key, value))
+        rows.append((offset, (FIRST_MS + delta_ms + 2**63) % 2**64 - 2**63, key, value, data[at:end]))
         at = end
     if at != len(data):
         raise Malformed
@@ -69,10 +70,25 @@ def plainly(data: bytes, count: int) -> list[Row]:
 
 
 def taken(data: bytes, count: int, *, wanted: int = 0, appended_ms: int = -1, before: bytes = b"") -> list[Row]:
-    """The same by the kernel, between canaries, from a source that has `before` in front and nothing behind."""
+    """The same by the kernel, with headers and without, between canaries, from a source that has `before` in front and
+    nothing behind."""
+    try:
+        without = one_way(data, count, wanted=wanted, appended_ms=appended_ms, before=before, headers=False)
+    except Malformed:
+        with pytest.raises(Malformed):
+            one_way(data, count, wanted=wanted, appended_ms=appended_ms, before=before, headers=True)
+        raise
+    found = one_way(data, count, wanted=wanted, appended_ms=appended_ms, before=before, headers=True)
+    assert [row[:4] for row in found] == [row[:4] for row in without]
+    return found
+
+
+def one_way(data: bytes, count: int, *, wanted: int, appended_ms: int, before: bytes, headers: bool) -> list[Row]:
+    """By the kernel with headers, or without."""
     source = np.frombuffer(before + data, np.uint8) if before + data else np.empty(0, np.uint8)
     batches = np.array([[len(before), len(before) + len(data), count, FIRST, FIRST_MS, appended_ms]], np.int64)
-    columns = [np.full(shape, -7, np.int64) for shape in (count, count, (count, 2), (count, 2))]
+    shapes = (count, count, (count, 2), (count, 2), (count if headers else 0, 2))
+    columns = [np.full(shape, -7, np.int64) for shape in shapes]
     room = np.full(len(before) + len(data) + 5, ord("?"), np.uint8)
     start, stop = len(before), len(before) + len(data)
     found = guarded("take_apart", take_apart, WRITTEN, (source, batches, wanted, room, start, stop, *columns))
@@ -80,18 +96,27 @@ def taken(data: bytes, count: int, *, wanted: int = 0, appended_ms: int = -1, be
     if found < 0:
         assert found == -1
         raise Malformed
-    offsets, times, keys, values = (column[:found].tolist() for column in columns)
+    offsets, times, keys, values, packed = (column[:found].tolist() for column in columns)
     # One behind the other from the start, and from the stop.
     assert [at for at, _ in values] == [start + sum(max(size, 0) for _, size in values[:at]) for at in range(found)]
-    assert [at for at, _ in keys] == [stop - sum(max(size, 0) for _, size in keys[: at + 1]) for at in range(found)]
+    behind = stop
+    for row, (at, size) in enumerate(keys):
+        behind -= max(size, 0)
+        assert at == behind
+        if headers:
+            behind -= packed[row][1]
+            assert packed[row][0] == behind
     strings = [
-        [None if length < 0 else bytes(room[at : at + length]) for at, length in each] for each in (keys, values)
+        [None if length < 0 else bytes(room[at : at + length]) for at, length in each]
+        for each in (keys, values, packed or [(0, 0)] * found)
     ]
     return list(zip(offsets, times, *strings, strict=True))
 
 
 texts = st.none() | st.binary(max_size=40) | st.binary(min_size=60, max_size=300)
-headers = st.lists(st.tuples(st.binary(max_size=5), st.none() | st.binary(max_size=5)), max_size=3).map(tuple)
+headers = st.lists(
+    st.tuples(st.text("aé_", max_size=5).map(str.encode), st.none() | st.binary(max_size=5)), max_size=3
+).map(tuple)
 
 
 @st.composite
@@ -106,7 +131,12 @@ def batches(draw: st.DrawFn) -> list[Rec]:
 def test_records_come_out_as_they_were_written(records: list[Rec], before: bytes) -> None:
     expected = [(FIRST + each.delta, FIRST_MS + each.delta_ms, each.key, each.value) for each in records]
     data = written(records)
-    assert taken(data, len(records), before=before) == expected == plainly(data, len(records))
+    found = taken(data, len(records), before=before)
+    assert found == plainly(data, len(records))
+    assert [row[:4] for row in found] == expected
+    assert [unpacked(row[4]) for row in found] == [
+        [(name.decode(), value) for name, value in each.headers] for each in records
+    ]
 
 
 def outcome(parse: Any, data: bytes, count: int) -> list[Row] | None:
@@ -181,7 +211,7 @@ def test_batches_of_one_buffer_follow_each_other_and_the_malformed_one_is_named(
     one, two = written(RECORDS), written(RECORDS[:1])
     source, room = np.frombuffer(one + two, np.uint8), np.zeros(99, np.uint8)
     rows = np.array([[0, len(one), 3, 70, 0, -1], [len(one), len(one) + len(two), 1, 80, 0, -1]], np.int64)
-    columns = [np.zeros(shape, np.int64) for shape in (4, 4, (4, 2), (4, 2))]
+    columns = [np.zeros(shape, np.int64) for shape in (4, 4, (4, 2), (4, 2), (0, 2))]
     assert take_apart(source, rows, 0, room, 0, 99, *columns) == 4
     assert columns[0].tolist() == [70, 72, 73, 80]
     # Offsets ascend over the bounds of batches as well.
@@ -196,7 +226,7 @@ def good() -> dict[str, Any]:
     rows = np.array([[0, len(data), 3, FIRST, 0, -1]], np.int64)
     assert rows.shape[1] == BATCH
     columns = {name: np.zeros(3, np.int64) for name in ("offsets", "times")}
-    spans = {name: np.zeros((3, 2), np.int64) for name in ("keys", "values")}
+    spans = {name: np.zeros((3, 2), np.int64) for name in ("keys", "values")} | {"headers": np.zeros((0, 2), np.int64)}
     # Keys and values have three bytes.
     room = {"buffer": np.zeros(9, np.uint8), "start": 6, "stop": 9}
     return {"source": data, "batches": rows, "wanted": 0, **room, **columns, **spans}
@@ -218,6 +248,9 @@ def good() -> dict[str, Any]:
         ("times", np.zeros(2, np.int64)),
         ("keys", np.zeros((2, 2), np.int64)),
         ("values", np.zeros((2, 2), np.int64)),
+        ("headers", np.zeros((2, 2), np.int64)),
+        # Headers have bytes too, for which there is no room.
+        ("headers", np.zeros((3, 2), np.int64)),
     ],
 )
 def test_what_is_not_within_the_arrays_is_refused(name: str, bad: Any) -> None:

@@ -35,13 +35,14 @@ ROOMS: dict[str, set[str]] = {
     "streams/worker": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/campaigns", "streams/join", "streams/learn", "streams/pacing", "streams/sink", "streams/serve"),
-        "streams/ingest",
+        *("streams/ingest", "streams/mapping"),
     },
     "streams/runs": {"schemas", "streams/warehouse"},
     "streams/redrive": {"schemas", "streams/kafka", "streams/mapping"},
     "streams/backfill": {
         *("schemas", "online_models", "streams/engine", "streams/state", "streams/kafka", "streams/warehouse"),
         *("streams/join", "streams/learn", "streams/worker", "streams/runs", "streams/mapping", "streams/redrive"),
+        "streams/ingest",
     },
     "streams/verify": {
         *("schemas", "streams/ingest", "streams/kafka", "streams/warehouse", "streams/join", "streams/pacing"),
@@ -64,7 +65,7 @@ CORE = (
     *("streams/engine/*.py", "streams/join/*.py", "streams/join/totals/*.py", "streams/learn/*.py"),
     *(f"streams/campaigns/{name}.py" for name in ("edit", "gate", "judge", "terms")),
     *("streams/kernels/*.py", "streams/mapping/*.py"),
-    *(f"streams/ingest/{name}.py" for name in ("fold", "framed", "source")),
+    *(f"streams/ingest/{name}.py" for name in ("direct", "fold", "framed", "said", "source", "values")),
     *("streams/state/kept.py", "streams/verify/oracle.py"),
     *(f"streams/backfill/{name}.py" for name in ("ownership", "warmup")),
     *(f"streams/serve/{name}.py" for name in ("calls", "decisions", "models", "progress")),

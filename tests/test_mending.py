@@ -12,6 +12,7 @@ from schemas.records import Records
 from schemas.rejects import Reason
 from streams.backfill.mending import Mending
 from streams.cli.render.rejects import remedy
+from streams.ingest.schemas import reading
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import read_mapping
 from streams.mapping.mending import Mended, Mender, NotMended
@@ -37,7 +38,8 @@ SHOWN: dict[str, Any] = {"id": "a", "at": T0 // 1_000, "price": 7}
 
 def mender(text: str = MAPPING) -> Mender:
     file = read_mapping(text, "own.toml")
-    return Mender({log: Compiled(each) for log, each in file.inputs.items()}, file.digest)
+    inputs = {log: Compiled(each) for log, each in file.inputs.items()}
+    return Mender(inputs, file.digest, reading(inputs.values(), None, with_headers=file.headers))
 
 
 def logs(found: list[Mended] | NotMended) -> list[str]:

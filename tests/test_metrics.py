@@ -20,6 +20,7 @@ from streams.engine.ports import SharedProgress
 from streams.engine.runner import Runner
 from streams.ingest.fold import IngestFold
 from streams.ingest.source import Source
+from streams.ingest.values import Values
 from streams.join.fold import JoinFold
 from streams.learn.fold import LearnFold
 from streams.pacing.view import Summary
@@ -77,7 +78,7 @@ def runner() -> Runner:
 def ingesting() -> Runner:
     """The same of an ingest of partition 2 of a second source."""
     layout = Independent({"a": "a", "shop.events": "shop.events"})
-    source = Source("shop.events", {}, name="", digest="")
+    source = Source("shop.events", {}, Values(()), name="", digest="")
     folds = {layout.task("shop.events", 2): IngestFold(source, partition=2)}
     asked = SimpleNamespace(
         backpressure=SimpleNamespace(state_bytes=0, budget_bytes=0),

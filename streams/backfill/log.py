@@ -44,10 +44,12 @@ class ReplayLog:
         write: Write,
         side_log: str | None = None,
         mend: Callable[[Records], Records] = lambda records: records,
+        with_headers: Sequence[str] = (),
     ) -> None:
         """`write` returns once the outputs are acknowledged. `side_log`: its role, if the folds need one.
 
-        `mend` changes the values of records as they are read, and always in the same way.
+        `mend` changes the values of records as they are read, and always in the same way. Records of the inputs
+        `with_headers` have theirs.
         """
         self._mend = mend
         self._cluster = cluster
@@ -63,6 +65,7 @@ class ReplayLog:
             {cluster.topic(role): role for role in inputs},
             taken="the replay's name",
             remedy="begin later with --from and another --run",
+            with_headers=[cluster.topic(role) for role in with_headers],
         )
         self._reader = open_reader(cluster, self._reading)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")

@@ -12,6 +12,7 @@ from typing import Final
 
 from schemas.records import Records
 from schemas.rejects import Reason
+from streams.ingest.schemas import reading
 from streams.kafka.cluster import Cluster
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import read_mapping
@@ -22,7 +23,7 @@ from streams.worker.environment import variable
 # By partition and input, offsets that ascend.
 Offsets = Mapping[int, Mapping[str, list[int]]]
 # What a mapping may mend. Under another key a record may be in another partition than its click.
-_MENDED: Final = (Reason.UNDECODABLE, Reason.TOO_LARGE, Reason.TOO_DEEP)
+_MENDED: Final = (Reason.UNDECODABLE, Reason.MAPPING, Reason.TOO_LARGE, Reason.TOO_DEEP)
 
 
 def refused_offsets(cluster: Cluster, inputs: tuple[str, ...]) -> dict[int, dict[str, list[int]]]:
@@ -42,8 +43,11 @@ class Mending:
         """Raises SettingsError for a mapping that cannot be read, or a salt that is not in the environment."""
         file = read_mapping(text, name)
         salts = {each: variable(each) for each in file.salts()}
-        self._mender = Mender({log: Compiled(one, salts) for log, one in file.inputs.items()}, file.digest)
+        inputs = {log: Compiled(one, salts) for log, one in file.inputs.items()}
+        # Without a registry: what it knows may change, and each start must mend the same.
+        self._mender = Mender(inputs, file.digest, reading(inputs.values(), None, with_headers=file.headers))
         self._offsets = offsets
+        self.with_headers = file.headers
 
     def __call__(self, records: Records) -> Records:
         """The records, those at the offsets as the mapping makes them. One that it cannot mend stays as it is."""
@@ -57,7 +61,8 @@ class Mending:
             row = bisect_left(records.offsets, offset)
             if row == len(values) or records.offsets[row] != offset:
                 continue
-            mended = self._mender.mend(records.log, values[row])
+            headers = records.headers[row] if records.headers is not None else None
+            mended = self._mender.mend(records.log, values[row], headers)
             if not isinstance(mended, NotMended):
                 values[row] = mended[0].value
         return Records(records.log, records.partition, records.offsets, records.timestamps, records.keys, values)

@@ -26,6 +26,7 @@ from schemas.records import Out, Records
 from schemas.totals import DIMENSIONS, MINUTE_MS
 from streams.engine.ports import Disk
 from streams.join.fold import JoinFold
+from streams.join.mapped import InputMaps
 from streams.join.mark import JoinMark
 
 # How many dedupe horizons have to pass.
@@ -98,6 +99,9 @@ class _RejectedRecord(msgspec.Struct):
     offset: int
 
 
+_AS_THEY_ARE: Final = InputMaps()
+
+
 class OwningFold(JoinFold):
     """The join of one partition that writes only the outputs its range owns.
 
@@ -118,6 +122,7 @@ class OwningFold(JoinFold):
         extra: Sequence[ExtraDimension] = (),
         names: dict[str, str] | None = None,
         digest: str = "",
+        maps: InputMaps = _AS_THEY_ARE,
     ) -> None:
         """`complete`: the inputs end where the range ends, and `finish` will be called."""
         super().__init__(
@@ -130,6 +135,7 @@ class OwningFold(JoinFold):
             digest=digest,
             # ClickHouse, which keeps what a replay writes, has no rows of them.
             shown=False,
+            maps=maps,
         )
         self._complete = complete
         self._dedupe_ms, self._window_ms, self._skew_ms = bounds.dedupe_ms, bounds.window_ms, bounds.skew_ms

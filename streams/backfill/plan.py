@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import orjson
@@ -58,6 +58,9 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
     mapping_name: str = ""
     mapping_text: str = ""
     mended: dict[int, dict[str, list[int]]] = {}
+    # The mapping that inputs are read through: its name and text; empty without one.
+    input_map_name: str = ""
+    input_map_text: str = ""
 
     def record(self, state: Literal["running", "complete"], from_minute_ms: int, to_minute_ms: int) -> RunRecord:
         """The run's record in this state, as of now."""
@@ -85,8 +88,8 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
 class JoinOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The options of a backfill of the join. `live_lateness_ms`: lateness of the live work whose ledger is read.
 
-    `mapping`: digest of the mapping that mends refused records; empty without one.
-    Without extra dimensions its texts say nothing of them, as those of earlier versions.
+    `mapping`: digest of the mapping that mends refused records; `input_map`: of the one that inputs are read through;
+    each empty without one. Without extra dimensions its texts say nothing of them, as those of earlier versions.
     """
 
     run: str
@@ -98,6 +101,7 @@ class JoinOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     complete: bool
     mapping: str = ""
     extra: tuple[ExtraDimension, ...] = ()
+    input_map: str = ""
 
 
 class ModelsOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,8 +113,23 @@ class ModelsOptions(msgspec.Struct, frozen=True, kw_only=True):
     model: LearnerSettings
 
 
+class MappingText(NamedTuple):
+    """A mapping as a plan keeps it; empty without one."""
+
+    name: str = ""
+    text: str = ""
+
+
+_NONE: Final = MappingText()
+
+
 def join_plan(
-    options: JoinOptions, cluster: Cluster, warn: Warn, *, mapping_name: str = "", mapping_text: str = ""
+    options: JoinOptions,
+    cluster: Cluster,
+    warn: Warn,
+    *,
+    mapping: MappingText = _NONE,
+    input_map: MappingText = _NONE,
 ) -> BackfillPlan:
     """The plan of a join backfill for what Kafka keeps now. Raises SettingsError when no minute would be owned."""
     admin = Admin(cluster)
@@ -123,6 +142,8 @@ def join_plan(
     settings["dimensions"] = ",".join(options.dimensions)
     if options.mapping:
         settings["mapping"] = options.mapping
+    if options.input_map:
+        settings["input_map"] = options.input_map
     if options.extra:
         settings["extra_dimensions"] = ",".join(digest_texts(options.extra))
     return BackfillPlan(
@@ -137,11 +158,13 @@ def join_plan(
         dimensions=options.dimensions,
         extra=options.extra,
         shards=shards,
-        digest=JoinIdentity(options.bounds, options.dimensions, options.extra, topics).digest,
+        digest=JoinIdentity(options.bounds, options.dimensions, options.extra, topics, options.input_map).digest,
         started_ms=time.time_ns() // 1_000_000,
-        mapping_name=mapping_name,
-        mapping_text=mapping_text,
-        mended=refused_offsets(cluster, INPUTS) if mapping_text else {},
+        mapping_name=mapping.name,
+        mapping_text=mapping.text,
+        mended=refused_offsets(cluster, INPUTS) if mapping.text else {},
+        input_map_name=input_map.name,
+        input_map_text=input_map.text,
     )
 
 

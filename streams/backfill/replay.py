@@ -27,6 +27,7 @@ from streams.kafka.cluster import Cluster
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder
 from streams.warehouse.client import Warehouse
+from streams.worker.input_maps import input_maps
 from streams.worker.memory import collect_rarely
 from streams.worker.runners import SystemClock
 
@@ -75,6 +76,7 @@ def replay(
     partitions = list(partitions)
     names = {role: cluster.topic(role) for role in plan.ranges[partitions[0]]}
     folds: dict[int, OwningFold] = {}
+    maps = input_maps(plan.input_map_text, plan.input_map_name)
 
     def make(partition: int) -> tuple[Fold, Disk]:
         disk = Folder(folder / str(partition))
@@ -91,9 +93,11 @@ def replay(
             extra=plan.extra,
             names=names,
             digest=plan.digest,
+            maps=maps,
         )
         return folds[partition], disk
 
+    mending = Mending(plan.mapping_text, plan.mapping_name, plan.mended) if plan.mapping_text else None
     with closing(RunWriter(warehouse, plan.run, stop)) as writer:
         log = ReplayLog(
             cluster,
@@ -106,7 +110,8 @@ def replay(
             folder=folder,
             write=lambda outs: writer.write([out for out in outs if out.topic in _WRITTEN]),
             side_log="seals" if plan.kind == "join" else None,
-            mend=Mending(plan.mapping_text, plan.mapping_name, plan.mended) if plan.mapping_text else _as_it_is,
+            mend=mending if mending is not None else _as_it_is,
+            with_headers=tuple(names) if mending is not None and mending.with_headers else (),
         )
         runner = Runner(log, SystemClock(), make, _PACE, warn)
         collect_rarely()

@@ -12,6 +12,8 @@ from schemas.dimensions import ExtraDimension
 from streams.cli.commands import options
 from streams.cli.connections import join_options_of_up
 from streams.cli.extra_dimensions import read_extra_dimensions
+from streams.cli.mapping import read_input_maps
+from streams.join.mapped import InputMaps
 from streams.kafka.cluster import Cluster
 
 
@@ -50,6 +52,11 @@ def extra_beside_up(context: typer.Context, given: Path | None) -> Sequence[Extr
     """The extra dimensions of the join. Raises SettingsError for a declaration that cannot be."""
     stored = options_beside_up(context).get("--extra-dimensions")
     return read_extra_dimensions(Path(stored) if stored is not None else given)
+
+
+def input_maps_beside_up(context: typer.Context, given: str) -> InputMaps:
+    """The mapping that the join reads inputs through. Raises SettingsError for one that it cannot."""
+    return read_input_maps(options_beside_up(context).get("--input-map", given))
 
 
 def _given(context: typer.Context, option: str) -> bool:

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import SettingsError
-from streams.ingest.schemas import Schemas
+from streams.ingest.schemas import Schemas, reading
 from streams.ingest.source import Source
+from streams.ingest.values import Values
 from streams.inputs.files import FileLog, refuse_shared
 from streams.inputs.opening import STDIN, Copy, as_given
+from streams.join.mapped import InputMaps
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import EVENTS, MappingFile, read_mapping
 from streams.mapping.ready import ready, ready_names
+from streams.mapping.rows import ReadValues
 from streams.worker.environment import Environment, variable
+from streams.worker.input_maps import OPTION, input_maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,18 @@ class Mapped:
             if paths or both
         }
 
+    def read(self, schemas: Schemas | None) -> ReadValues:
+        """What reads the values of topics for it."""
+        return reading(self.inputs.values(), schemas, with_headers=self.file is not None and self.file.headers)
+
     def identity(self) -> dict[str, dict[str, str]]:
         """What a run says of its mapping: its name and the digest of what it says."""
         return {"mapping": {"name": self.file.name, "digest": self.file.digest}} if self.file is not None else {}
+
+
+def read_input_maps(name: str) -> InputMaps:
+    """The mapping that the join reads inputs through, of a file or a ready one. Raises SettingsError."""
+    return input_maps(read_mapping_file(name, OPTION).text, name)
 
 
 def sources_of(given: Sequence[str], schemas: Schemas | None) -> list[Source]:
@@ -67,7 +80,13 @@ def sources_of(given: Sequence[str], schemas: Schemas | None) -> list[Source]:
             raise SettingsError(f"--source {topic} is given twice; one mapping may give both impressions and clicks")
         mapped = read_mapping_file(name, "--source")
         assert mapped.file is not None
-        sources[topic] = Source(topic, mapped.inputs, name=mapped.file.name, digest=mapped.file.digest, schemas=schemas)
+        file = mapped.file
+        sources[topic] = Source(
+            *(topic, mapped.inputs, Values(mapped.inputs.values(), schemas)),
+            name=file.name,
+            digest=file.digest,
+            with_headers=file.headers,
+        )
     return list(sources.values())
 
 

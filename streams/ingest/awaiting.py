@@ -79,12 +79,12 @@ class AwaitingLog:
         return found
 
     def _learned(self, records: Records) -> bool:
-        if not self._schemas.unknown(records.values):
+        if not self._schemas.unknown(records.values, records.headers):
             return True
         if self._waiting.why and self._clock_s() < self._again_s:
             return False
         try:
-            self._schemas.learn(records.values)
+            self._schemas.learn(records.values, records.headers)
         except Transient as error:
             if not self._waiting.why:
                 self._warn(f"{error}: records whose schemas are not known wait, nothing is rejected for it")

@@ -60,7 +60,7 @@ class IngestFold(Fold):
 
     def _mapped(self, records: Records) -> list[Out]:
         values = list(records.values)
-        taken = self._source.take(values)
+        taken = self._source.take(values, records.headers)
         outs: list[Out] = []
         for log, events in taken.events.items():
             # Without a partition: murmur2 of the key decides, as for the producers of impressions and clicks.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from schemas.codec import decoder
 from schemas.errors import SettingsError
+from streams.ingest.framed import Decode
 from streams.ingest.protobuf import protobuf_decoder
 
-Decode = Callable[[bytes], Any]
 # What fastavro raises for bytes that are not of the schema.
 _WRONG: Final = (ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, RecursionError)
 
@@ -38,7 +37,8 @@ def decoder_of(schema: SchemaText) -> Decode:
             case "PROTOBUF":
                 return protobuf_decoder(schema.text, schema.references)
             case "JSON":
-                return decoder(Any).decode
+                decode = decoder(Any).decode
+                return lambda body, _: decode(body)
     except ImportError as error:
         raise SettingsError(
             f"values are {schema.kind}, which needs {error.name}: `pip install 'clickfold[registry]'`"
@@ -57,7 +57,7 @@ def _avro(schema: SchemaText) -> Decode:
     except (*_WRONG, fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
         raise ValueError(f"its schema is no Avro schema: {error}") from error
 
-    def decode(body: bytes) -> Any:
+    def decode(body: bytes, _: object) -> Any:
         stream = io.BytesIO(body)
         try:
             found = fastavro.schemaless_reader(stream, parsed, None)

@@ -5,29 +5,56 @@ https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-d
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-# The number of a schema in its registry, or its GUID.
-SchemaId = int | str
+from schemas.zigzag import zigzag
 
 _NUMBERED: Final = 0
 _GLOBAL: Final = 1
 _NUMBER_BYTES: Final = 5
 _GUID_BYTES: Final = 17
-# As the number of a varint's bytes: ten have 70 bits.
-_LONGEST_NUMBER: Final = 10
 _MOST_INDEXES: Final = 100
 
 
-def schema_of(value: bytes) -> tuple[SchemaId, int] | None:
-    """The schema of a value, and where its body begins; None for a value without one, such as plain JSON."""
+class GlobalId(NamedTuple):
+    """The number of a version of a schema in Apicurio, which is another than that of its content."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"with the global id {self.number}"
+
+
+# The number of a schema in its registry, its GUID, or Apicurio's other number.
+SchemaId = int | str | GlobalId
+
+
+class Framed(NamedTuple):
+    """The schema of a value, and where its body begins.
+
+    `message` is the message of a Protobuf schema where a header names it: the path of its indexes, or its name, empty
+    for the first. None: indexes begin the body.
+    """
+
+    schema: SchemaId
+    start: int
+    message: tuple[int, ...] | str | None = None
+
+
+# What makes an object of a value's body, given the message of `Framed`. It raises ValueError that says why not.
+Decode = Callable[[bytes, tuple[int, ...] | str | None], Any]
+
+
+def schema_of(value: bytes | None) -> Framed | None:
+    """The schema of a value that begins with it; None for a value without one, such as plain JSON."""
     if not value or value[0] > _GLOBAL:
         return None
     if value[0] == _NUMBERED and len(value) >= _NUMBER_BYTES:
-        return int.from_bytes(value[1:_NUMBER_BYTES], "big"), _NUMBER_BYTES
+        return Framed(int.from_bytes(value[1:_NUMBER_BYTES], "big"), _NUMBER_BYTES)
     if value[0] == _GLOBAL and len(value) >= _GUID_BYTES:
-        return str(UUID(bytes=value[1:_GUID_BYTES])), _GUID_BYTES
+        return Framed(str(UUID(bytes=value[1:_GUID_BYTES])), _GUID_BYTES)
     return None
 
 
@@ -36,22 +63,16 @@ def message_indexes(body: bytes) -> tuple[tuple[int, ...], int]:
 
     Raises ValueError for a body that is none.
     """
-    count, at = _number(body, 0)
-    if count == 0:
-        return (0,), at
-    if not 0 < count <= _MOST_INDEXES:
-        raise ValueError(f"{count} message indexes")
-    indexes = []
-    for _ in range(count):
-        index, at = _number(body, at)
-        indexes.append(index)
+    try:
+        count, at = zigzag(body, 0)
+        if count == 0:
+            return (0,), at
+        if not 0 < count <= _MOST_INDEXES:
+            raise ValueError(f"there are {count}")
+        indexes = []
+        for _ in range(count):
+            index, at = zigzag(body, at)
+            indexes.append(index)
+    except ValueError as error:
+        raise ValueError(f"the message indexes are wrong: {error}") from error
     return tuple(indexes), at
-
-
-def _number(body: bytes, at: int) -> tuple[int, int]:
-    bits = 0
-    for place, byte in enumerate(body[at : at + _LONGEST_NUMBER]):
-        bits |= (byte & 127) << (7 * place)
-        if byte < 128:
-            return (bits >> 1) ^ -(bits & 1), at + place + 1
-    raise ValueError("the message indexes are cut off")

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from streams.ingest.framed import message_indexes
+from streams.ingest.framed import Decode, message_indexes
 from streams.mapping.values import Ms
 
 _MAIN: Final = "clickfold_main.proto"
@@ -28,7 +28,7 @@ _WRAPPERS: Final = frozenset(
 )
 
 
-def protobuf_decoder(text: str, references: Sequence[tuple[str, str]]) -> Callable[[bytes], Any]:
+def protobuf_decoder(text: str, references: Sequence[tuple[str, str]]) -> Decode:
     """What makes an object of the body of a framed value. Raises ValueError for a schema that does not compile."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     from google.protobuf.message import DecodeError
@@ -40,26 +40,48 @@ def protobuf_decoder(text: str, references: Sequence[tuple[str, str]]) -> Callab
     outermost = pool.FindFileByName(_MAIN)
 
     @cache
-    def message_of(indexes: tuple[int, ...]) -> tuple[Any, Callable[[Any], Any]]:
-        inner: Any = list(outermost.message_types_by_name.values())
-        kind = None
-        for index in indexes:
-            if not 0 <= index < len(inner):
-                raise ValueError(f"its schema has no message {'.'.join(map(str, indexes))}")
-            kind = inner[index]
-            # Indexes count the messages that the text declares, so the entries of maps are left out.
-            inner = [each for each in kind.nested_types if not each.GetOptions().map_entry]
+    def message_of(which: tuple[int, ...] | str) -> tuple[Any, Callable[[Any], Any]]:
+        messages = list(outermost.message_types_by_name.values())
+        kind = _named(messages, which) if isinstance(which, str) else _indexed(messages, which)
         return message_factory.GetMessageClass(kind), _converter(kind)
 
-    def decode(body: bytes) -> Any:
-        indexes, at = message_indexes(body)
-        message, convert = message_of(indexes)
+    def decode(body: bytes, which: tuple[int, ...] | str | None) -> Any:
+        at = 0
+        if which is None:
+            which, at = message_indexes(body)
+        message, convert = message_of(which)
         try:
             return convert(message.FromString(body[at:]))
         except DecodeError as error:
             raise ValueError(f"it is not of its Protobuf schema: {error}") from error
 
     return decode
+
+
+def _indexed(messages: Sequence[Any], indexes: tuple[int, ...]) -> Any:
+    """The type at a path of indexes."""
+    kind = None
+    for index in indexes:
+        if not 0 <= index < len(messages):
+            raise ValueError(f"its schema has no message {'.'.join(map(str, indexes))}")
+        kind = messages[index]
+        messages = _declared_in(kind)
+    return kind
+
+
+def _named(messages: Sequence[Any], name: str) -> Any:
+    """The type of a name, the outermost first; without a name the first type."""
+    found = list(messages)
+    for kind in found:
+        if name in ("", kind.name, kind.full_name):
+            return kind
+        found += _declared_in(kind)
+    raise ValueError(f"its schema has no message {name[:80]!r}")
+
+
+def _declared_in(kind: Any) -> list[Any]:
+    """The messages that a message declares; the entries of maps are none that its text has."""
+    return [each for each in kind.nested_types if not each.GetOptions().map_entry]
 
 
 def _compiled(text: str, references: Sequence[tuple[str, str]]) -> bytes:

@@ -11,13 +11,15 @@ from typing import Any, Final
 
 from schemas.errors import SettingsError, Transient
 from streams.ingest.forms import SchemaText
-from streams.ingest.framed import SchemaId
+from streams.ingest.framed import GlobalId, SchemaId
 
 # A look at a registry holds up the loop of a worker, which must turn once in a minute.
 _ANSWER_S: Final = 5.0
 _GONE: Final = 404
 # Of one schema, all levels together.
 _MOST_REFERENCES: Final = 200
+# Where Apicurio has Confluent's interface, in its addresses.
+_COMPATIBLE: Final = re.compile(r"/apis/ccompat/v\d+")
 # A user's name and password may stand in an address; they must not be shown.
 _LOGIN: Final = re.compile(r"(?<=://)[^/,]*@")
 
@@ -63,26 +65,30 @@ class Registry:
         self._url = _shown(settings.url)
         try:
             # It is asked anew by whoever waits, so that a worker sees a signal meanwhile.
-            self._client: Any = SchemaRegistryClient(
-                {
-                    "url": settings.url,
-                    "timeout": _ANSWER_S,
-                    "max.retries": 0,
-                    **{name: value for name, value in given.items() if value},
-                }
-            )
+            shared = {"timeout": _ANSWER_S, "max.retries": 0, **{name: each for name, each in given.items() if each}}
+            self._client: Any = SchemaRegistryClient({"url": settings.url, **shared})
+            # Apicurio's own interface, beside that of Confluent.
+            own = _COMPATIBLE.sub("/apis/registry/v3", settings.url)
+            self._own: Any = SchemaRegistryClient({"url": own, **shared}) if own != settings.url else None
         except (ValueError, TypeError, OSError) as error:
             raise SettingsError(f"the settings of the schema registry cannot work: {error}") from error
 
     def close(self) -> None:
         """Closes its connections."""
         self._client.close()
+        if self._own is not None:
+            self._own.close()
 
     def fetch(self, schema: SchemaId) -> SchemaText | None:
         """A schema with all it builds on; None where the registry says that there is none of this name.
 
         Raises Transient for every other answer, and for none.
         """
+        if isinstance(schema, GlobalId):
+            number = self._content_of(schema)
+            if number is None:
+                return None
+            schema = number
         found = self._ask(
             self._client.get_schema_by_guid if isinstance(schema, str) else self._client.get_schema, schema
         )
@@ -92,6 +98,15 @@ class Registry:
         if not self._add_references(found, references):
             return None
         return SchemaText(found.schema_type or "AVRO", found.schema_str, tuple(references.items()))
+
+    def _content_of(self, schema: GlobalId) -> int | None:
+        """The number by which Confluent's interface knows the content of a version; None where there is none."""
+        if self._own is None:
+            return None
+        # The client has no public way to ask another path with its addresses, certificates and sign-in.
+        found = self._ask(self._own._rest_client.get, "search/versions", {"globalId": schema.number})
+        versions = found.get("versions", ()) if found is not None else ()
+        return int(versions[0]["contentId"]) if versions else None
 
     def _add_references(self, schema: Any, found: dict[str, str]) -> bool:
         """Adds the references of a schema, those first that they build on. Returns whether all are there."""

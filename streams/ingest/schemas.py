@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from schemas.codec import decoder
 from schemas.reading import Unreadable
+from schemas.records import Headers
 from schemas.rejects import Reason
-from streams.ingest.forms import Decode, SchemaText, decoder_of
-from streams.ingest.framed import SchemaId, schema_of
-from streams.mapping.rows import ObjectRows, Rows
+from streams.ingest.forms import SchemaText, decoder_of
+from streams.ingest.framed import Decode, SchemaId, schema_of
+from streams.ingest.said import frames
+from streams.ingest.values import Values
+from streams.mapping.compiled import Compiled
+from streams.mapping.rows import ReadValues, Rows
 
 # A registry of several servers may know a schema a moment later: then it is asked again.
 _GONE_S: Final = 30.0
@@ -38,22 +41,26 @@ class Schemas:
         self._clock_s = clock_s
         self._known: dict[SchemaId, Decode | _Unusable] = {}
 
-    def unknown(self, values: Sequence[bytes | None]) -> set[SchemaId]:
+    def unknown(self, values: Sequence[bytes | None], headers: Sequence[Headers] | None = None) -> set[SchemaId]:
         """The schemas of these values that must be fetched, or are worth another look, before they are decoded."""
-        found = {framed[0] for value in values if value is not None and (framed := schema_of(value)) is not None}
-        return {schema for schema in found if self._is_unknown(schema)}
+        return {schema for schema in _schemas(values, headers) if self._is_unknown(schema)}
 
-    def learn(self, values: Sequence[bytes | None]) -> None:
+    def learn(self, values: Sequence[bytes | None], headers: Sequence[Headers] | None = None) -> None:
         """Fetches the schemas of these values that are unknown. Raises Transient, with those before it known."""
-        found = self.unknown(values)
-        for schema in found:
-            made = self._made(schema)
-            self._known.pop(schema, None)
-            self._known[schema] = made
+        used = _schemas(values, headers)
+        for schema in used:
+            if self._is_unknown(schema):
+                made = self._made(schema)
+                self._known.pop(schema, None)
+                self._known[schema] = made
         if len(self._known) > _MOST_KNOWN:
-            used = {framed[0] for value in values if value is not None and (framed := schema_of(value)) is not None}
             for schema in [schema for schema in self._known if schema not in used][: len(self._known) - _MOST_KNOWN]:
                 del self._known[schema]
+
+    def decoder(self, schema: SchemaId) -> Decode | Unreadable:
+        """What decodes values of a schema that was learned, or why they cannot be."""
+        known = self._known[schema]
+        return Unreadable(Reason.SCHEMA, known.why) if isinstance(known, _Unusable) else known
 
     def _is_unknown(self, schema: SchemaId) -> bool:
         known = self._known.get(schema)
@@ -68,32 +75,33 @@ class Schemas:
         except ValueError as error:
             return _Unusable(f"schema {schema}: {error}", self._clock_s())
 
-    def rows(
-        self, values: Sequence[bytes], json: Callable[[Sequence[bytes]], Rows]
-    ) -> tuple[Rows, dict[int, Unreadable]]:
-        """The records of these values, of which the schemas are known, and why some are none.
 
-        `json` reads values without a schema, all of them at once.
-        """
-        framed = [schema_of(value) for value in values]
-        if not any(framed):
-            return json(values), {}
-        rows: list[Any] = [None] * len(values)
-        wrong: dict[int, Unreadable] = {}
-        plain = decoder(Any).decode
-        for place, (value, frame) in enumerate(zip(values, framed, strict=True)):
-            decode = self._known.get(frame[0]) if frame is not None else plain
-            if isinstance(decode, _Unusable):
-                wrong[place] = Unreadable(Reason.SCHEMA, decode.why)
-                continue
-            assert decode is not None, f"schema {frame} was not learned"
-            try:
-                row = decode(value[frame[1] :] if frame is not None else value)
-            except (ValueError, RecursionError) as error:
-                wrong[place] = Unreadable(Reason.UNDECODABLE, str(error))
-                continue
-            if isinstance(row, dict):
-                rows[place] = row
-            else:
-                wrong[place] = Unreadable(Reason.UNDECODABLE, "it is no object with fields")
-        return ObjectRows(rows, {place: each.detail for place, each in wrong.items()}), wrong
+def _schemas(values: Sequence[bytes | None], headers: Sequence[Headers] | None) -> set[SchemaId]:
+    return {framed.schema for framed in frames(values, headers) if framed is not None}
+
+
+def reading(inputs: Iterable[Compiled], schemas: Schemas | None, *, with_headers: bool) -> ReadValues:
+    """What reads the values of a topic for a command, for these mappings or, without any, whole.
+
+    It raises Transient when a registry that is needed does not answer. Without a registry, JSON behind the number of a
+    schema is read as JSON.
+    """
+    values = Values(inputs, schemas)
+
+    def read(found: Sequence[bytes | None], headers: Sequence[Headers]) -> tuple[Rows, dict[int, Unreadable]]:
+        own = headers if with_headers else None
+        if schemas is None:
+            found = list(map(_json_of, found))
+        else:
+            schemas.learn(found, own)
+        return values.rows(found, own)
+
+    return read
+
+
+def _json_of(value: bytes | None) -> bytes | None:
+    framed = schema_of(value)
+    if value is None or framed is None:
+        return value
+    body = value[framed.start :]
+    return body if body.lstrip().startswith(b"{") else value

@@ -20,6 +20,7 @@ from schemas.totals import DIMENSIONS, Ledger
 from streams.engine.fold import Fold
 from streams.engine.ports import Disk
 from streams.join.keys import KeySample
+from streams.join.mapped import InputMaps
 from streams.join.mark import JoinMark, make_mark, read_mark
 from streams.join.matching import Matching
 from streams.join.seen import Seen
@@ -29,6 +30,7 @@ from streams.join.watermark import Floor
 
 # A version is `epoch << 32 | sequence`: one epoch reports less than 2^32 times, 136 years at once a second.
 _SEQUENCE_BITS = 32
+_AS_THEY_ARE = InputMaps()
 
 
 class JoinFold(Fold):
@@ -49,10 +51,11 @@ class JoinFold(Fold):
         formers: Collection[str] = (),
         keys: Mapping[str, KeySample] | None = None,
         shown: bool = True,
+        maps: InputMaps = _AS_THEY_ARE,
     ) -> None:
         """`formers`: digests of groups that `clickfold upgrade` can move to these settings. `keys`: a sample of each
         input's, by which misplaced orphans are counted; without them none is. Without `shown` no outcomes of that kind
-        are put out: only a learner reads them.
+        are put out: only a learner reads them. `maps`: of inputs of another form.
         """
         self.state = JoinState(
             *(bounds, disk, dimensions),
@@ -62,11 +65,17 @@ class JoinFold(Fold):
         )
         self.keys = keys or {}
         self._rules = Matching(
-            self.state, bounds, partition=partition, shards=shards, names=names, keys=self.keys, shown=shown
+            *(self.state, bounds),
+            partition=partition,
+            shards=shards,
+            names=names,
+            keys=self.keys,
+            shown=shown,
+            maps=maps,
         )
         self._bounds = bounds
         self._partition = partition
-        self._digest = digest or bounds.digest(*dimensions, *digest_texts(extra))
+        self._digest = digest or bounds.digest(*dimensions, *digest_texts(extra), *filter(None, (maps.digest,)))
         self._formers = formers
         self._committed_final_ms = NO_BOUND_MS
         self._rebuilt = self._lossy = False
@@ -371,8 +380,8 @@ class JoinFold(Fold):
         if digest != self._digest:
             raise StateMismatch(
                 f"{what} of partition {self._partition}: made under settings {digest}, but these are {self._digest}; "
-                "window, skew, lateness, future, dedupe, jump, negative rate, dimensions, extra dimensions or topics "
-                "differ; restore them or start a new run with another --group"
+                "window, skew, lateness, future, dedupe, jump, negative rate, dimensions, extra dimensions, input map "
+                "or topics differ; restore them or start a new run with another --group"
             )
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------

@@ -14,12 +14,16 @@ from streams.join.moved import former_digest
 
 @dataclass(frozen=True)
 class JoinIdentity:
-    """The settings of a join. `topics`: the ids of its inputs, their partitions and the shards of outcomes, as text."""
+    """The settings of a join. `topics`: the ids of its inputs, their partitions and the shards of outcomes, as text.
+
+    `input_map`: the digest of the mapping that it reads inputs through; empty for none.
+    """
 
     bounds: JoinBounds
     dimensions: Sequence[str]
     extra: Sequence[ExtraDimension]
     topics: Sequence[str]
+    input_map: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -29,7 +33,7 @@ class JoinIdentity:
     @cached_property
     def former(self) -> str:
         """The digest that fold version 1 gave it. That version had no extra dimensions."""
-        return former_digest(self.bounds, *self.dimensions, *self.topics)
+        return former_digest(self.bounds, *self.dimensions, *self._inputs)
 
     @cached_property
     def before(self) -> dict[str, tuple[ExtraDimension, ...]]:
@@ -41,4 +45,8 @@ class JoinIdentity:
         }
 
     def _digest(self, extra: Sequence[ExtraDimension]) -> str:
-        return self.bounds.digest(*self.dimensions, *digest_texts(extra), *self.topics)
+        return self.bounds.digest(*self.dimensions, *digest_texts(extra), *self._inputs)
+
+    @property
+    def _inputs(self) -> Sequence[str]:
+        return (*self.topics, self.input_map) if self.input_map else self.topics

@@ -24,6 +24,7 @@ from streams.join.impressions import Twins, stored_impression, stored_impression
 from streams.join.index import Hashes
 from streams.join.judge import Fate, Int64s, Judged, judge
 from streams.join.keys import KeySample
+from streams.join.mapped import Decoder, InputMaps, MappedDecoder
 from streams.join.negatives import Negatives
 from streams.join.outcomes import Outcomes
 from streams.join.pending import matches
@@ -47,6 +48,7 @@ class Matching:
         names: dict[str, str] | None,
         keys: Mapping[str, KeySample],
         shown: bool,
+        maps: InputMaps,
     ) -> None:
         """`keys`: a sample of each input's, or none."""
         self.state = state
@@ -62,8 +64,9 @@ class Matching:
         self._names = names or {name: name for name in INPUTS}
         self._negatives = Negatives(bounds.negative_rate)
         self._outcomes = Outcomes(partition, shards, sampled_weight=self._negatives.weight)
-        self._impression_decoder = ImpressionDecoder(bounds)
-        self._click_decoder = ClickDecoder(bounds)
+        self._decoders: dict[str, Decoder] = {IMPRESSIONS: ImpressionDecoder(bounds), CLICKS: ClickDecoder(bounds)}
+        for name, own_form in maps.of.items():
+            self._decoders[name] = MappedDecoder(self._decoders[name], own_form)
         self._former_decoders: dict[str, ImpressionDecoder | ClickDecoder] = {
             IMPRESSIONS: ImpressionDecoder(bounds, former=True),
             CLICKS: ClickDecoder(bounds, former=True),
@@ -155,8 +158,7 @@ class Matching:
     def _decode(self, records: Records, log: LogState, *, former: bool = False) -> DecodedBatch[Any]:
         if former:
             return self._former_decoders[log.name].decode(records)
-        decoder = self._impression_decoder if log.name == IMPRESSIONS else self._click_decoder
-        return decoder.decode(records)
+        return self._decoders[log.name].decode(records)
 
     def _judge(
         self,

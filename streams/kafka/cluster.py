@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
@@ -52,6 +53,7 @@ RESERVED: Final = {
 class Cluster:
     """Where Kafka is: bootstrap servers, librdkafka's security settings by their names, and the prefix of topic names.
 
+    `inputs` are the names of topics of impressions and clicks that have another than the prefix gives.
     `passed` are further settings of librdkafka, by their names, that the user gives to every client. `compression` is
     the codec of what workers write. Raises SettingsError for a codec there is not, and for a passed setting that
     clickfold itself must set.
@@ -65,10 +67,16 @@ class Cluster:
     passed: dict[str, str] = field(default_factory=dict, repr=False)
     prefix: str = "ads."
     compression: str = DEFAULT_COMPRESSION
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.compression not in CODECS:
             raise SettingsError(f"CLICKFOLD_COMPRESSION is {self.compression!r}; give one of {', '.join(CODECS)}")
+        if self.inputs and self.topic("impressions") == self.topic("clicks"):
+            raise SettingsError(
+                f"impressions and clicks are both topic {self.topic('clicks')}; the join reads two: `clickfold worker "
+                "ingest` takes one topic apart"
+            )
         for name in self.passed:
             if name in RESERVED:
                 variable = f"{PASSED_ON}{name.upper().replace('.', '_')}"
@@ -76,7 +84,7 @@ class Cluster:
 
     def topic(self, role: str) -> str:
         """The topic of a role."""
-        return topic_name(role, self.prefix)
+        return self.inputs.get(role) or topic_name(role, self.prefix)
 
     def group(self, worker: str) -> str:
         """The default consumer group of a worker.

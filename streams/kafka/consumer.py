@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from schemas.errors import Fenced, LostHistory, Transient
-from schemas.records import Records
+from schemas.records import Headers, Records
 from streams.kafka.assignors import other_assignor
+from streams.kafka.headers import headers_of
 from streams.kafka.settings import ASSIGNOR
 
 _second = itemgetter(1)
@@ -49,8 +50,10 @@ class Reading:
         remedy: str,
         group: str = "",
         task_of: Callable[[str, int], int] = lambda _, partition: partition,
+        with_headers: Collection[str] = (),
     ) -> None:
         self._roles = roles
+        self.with_headers = frozenset(with_headers)
         self._task_of = task_of
         self._group = group
         self._taken = taken
@@ -93,7 +96,8 @@ class Reading:
 
     def _records(self, topic: str, partition: int, messages: Sequence[Message]) -> Records:
         keys, values = list(map(Message.key, messages)), list(map(Message.value, messages))
-        return self.records(topic, partition, *offsets_and_times(messages), keys, values)
+        headers = list(map(headers_of, messages)) if topic in self.with_headers else None
+        return self.records(topic, partition, *offsets_and_times(messages), keys, values, headers)
 
     def records(
         self,
@@ -103,13 +107,14 @@ class Reading:
         times: Sequence[int],
         keys: Sequence[bytes | None],
         values: Sequence[bytes | None],
+        headers: Sequence[Headers] | None = None,
     ) -> Records:
         """The next records of a partition."""
         self._polled[topic, partition] = offsets[-1] + 1
         began = self._began.pop((topic, partition), offsets[0])
         if offsets[0] > began:
             self.gaps.append(Gap(topic, partition, began, offsets[0]))
-        return Records(self._roles[topic], self._task_of(topic, partition), offsets, times, keys, values)
+        return Records(self._roles[topic], self._task_of(topic, partition), offsets, times, keys, values, headers)
 
     def _good(self, message: Message) -> bool:
         error = message.error()

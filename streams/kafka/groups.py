@@ -149,3 +149,9 @@ class GroupOffsets:
                     "again"
                 )
             time.sleep(_LOOK_S)
+
+
+def has_begun(cluster: Cluster, group: str, topic: str, partitions: int) -> bool:
+    """Whether a group has committed an offset of a topic."""
+    places = [TopicPartition(topic, partition) for partition in range(partitions)]
+    return any(place.offset >= 0 for place in offsets_now(cluster, group, places) or ())

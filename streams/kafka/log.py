@@ -8,7 +8,7 @@ partition; subscribed to both, it would lose one at a cooperative rebalance.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from threading import Thread
 from typing import Final
 
@@ -46,10 +46,11 @@ class KafkaLog:
         side_log: str | None = None,
         watch: TopicWatch | None = None,
         in_bulk: bool = False,
+        with_headers: Collection[str] = (),
     ) -> None:
         """`inputs` are the roles of co-partitioned topics, or a layout. With an instance id of the slot the group keeps
         its partitions for it while it restarts. `in_bulk` reads by kernels, which take 90 MB of memory: for a fold that
-        uses them anyway.
+        uses them anyway. Records of the topics `with_headers` have theirs.
 
         Once `watch` has seen that a topic changed, `poll` and `transact` raise TopicsChanged.
         """
@@ -71,6 +72,7 @@ class KafkaLog:
             remedy="start a new run with another --group",
             group=group,
             task_of=inputs.task,
+            with_headers=with_headers,
         )
         # Per partition: the last known end of each input; replaced, never changed, as other threads read it.
         self._last_ends: dict[int, dict[str, int]] = {}

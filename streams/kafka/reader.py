@@ -3,7 +3,8 @@
 `RecordSetReader`, in a file of its own, fetches by Kafka's own requests and takes whole record sets apart with kernels.
 `BatchReader` reads by librdkafka's functions and copies whole batches with kernels: for settings that only librdkafka
 has. `MessageReader` reads by confluent-kafka's Consumer, which makes an object of each message. It is for an
-installation whose librdkafka is not reached. The tests hold the three equal.
+installation whose librdkafka is not reached, and for topics of which headers are wanted besides. The tests hold the
+three equal.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def open_reader(cluster: Cluster, reading: Reading) -> Reader:
         why = str(unknown)
     log.warning("librdkafka reads, which takes more time", because=why)
     functions = library()
-    if functions is None:
+    if functions is None or reading.with_headers:
+        # Headers are no part of what kernels copy of librdkafka's messages: a batch of objects has them.
         return MessageReader(cluster, reading)
     return BatchReader(RawConsumer(functions, bulk_reader_settings(cluster)), reading)
 

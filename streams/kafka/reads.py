@@ -6,12 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from schemas.errors import Transient
 from schemas.records import Record, Records
 from streams.kafka.cluster import Cluster
+from streams.kafka.headers import headers_of
 from streams.kafka.retries import ANSWER_S, patiently
 from streams.kafka.settings import bounds_settings, reader_settings
 
@@ -21,6 +23,9 @@ _SAMPLE_S = 3.0
 _TAIL = -2_000
 # Among so many offsets at the end of a log its last record is looked for: markers of transactions are offsets too.
 _LAST_AMONG = (200, 20_000)
+
+
+Taken = TypeVar("Taken")
 
 
 def bounds_consumer(cluster: Cluster) -> Consumer:
@@ -71,19 +76,27 @@ def last_record(cluster: Cluster, role: str, partition: int) -> Record | None:
     return None
 
 
-def stream_log(cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63) -> Iterator[Record]:
+def stream_log(
+    cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63, with_headers: bool = False
+) -> Iterator[Record]:
     """The committed records of a partition from `start` up to, not including, `stop`, or its end as of now.
 
     Waits for open transactions below that. Raises Transient when nothing comes for 30 s.
     """
     for message in stream_messages(cluster, topic, partition, start=start, stop=stop):
-        yield Record(message.offset() or 0, message.timestamp()[1], message.key(), message.value())
+        yield record_of(message, with_headers=with_headers)
+
+
+def record_of(message: Message, *, with_headers: bool = True) -> Record:
+    """The record that a message without an error is."""
+    headers = headers_of(message) if with_headers else None
+    return Record(message.offset() or 0, message.timestamp()[1], message.key(), message.value(), headers)
 
 
 def stream_messages(
     cluster: Cluster, topic: str, partition: int, *, start: int = 0, stop: int = 2**63, queued_kbytes: int = 65_536
 ) -> Iterator[Message]:
-    """As `stream_log`, with headers."""
+    """As `stream_log`, as confluent-kafka gives them."""
     with closing(bounds_consumer(cluster)) as asking:
         low, high = log_bounds(asking, topic, partition)
     start, stop = max(start, low), min(stop, high)
@@ -110,12 +123,12 @@ def stream_messages(
         consumer.close()
 
 
-def newest_messages(cluster: Cluster, topic: str, partition: int, *, most: int) -> Iterator[Message]:
-    """At most so many of the last committed records of a partition, in order; fewer where some of its offsets have no
-    record, as the ends of transactions have none. Raises Transient as `stream_log`."""
+def newest_records(cluster: Cluster, topic: str, partition: int, *, most: int) -> Iterator[Record]:
+    """At most so many of the last committed records of a partition, in order, with headers; fewer where some of its
+    offsets have no record, as the ends of transactions have none. Raises Transient as `stream_log`."""
     with closing(bounds_consumer(cluster)) as asking:
         low, high = log_bounds(asking, topic, partition)
-    yield from stream_messages(cluster, topic, partition, start=max(low, high - most), stop=high)
+    yield from stream_log(cluster, topic, partition, start=max(low, high - most), stop=high, with_headers=True)
 
 
 def sample_keys(
@@ -127,11 +140,12 @@ def sample_keys(
     return [(partition, key) for partition, keys in sampled.items() for key in keys]
 
 
-def newest_values(cluster: Cluster, topic: str, partitions: int, *, most: int) -> list[bytes]:
-    """Values of up to `most` of the newest records of a topic, of each partition as many, as far as 3 s suffice."""
+def sample_records(cluster: Cluster, topic: str, partitions: int, *, most: int) -> list[Record]:
+    """Up to `most` of the newest records of a topic with their headers, of each partition as many, as far as 3 s
+    suffice."""
     each = max(1, most // partitions)
-    sampled = _sample(cluster, topic, partitions, most=each, newest=True, of=Message.value)
-    return [value for values in sampled.values() for value in values]
+    sampled = _sample(cluster, topic, partitions, most=each, newest=True, of=record_of)
+    return [record for records in sampled.values() for record in records]
 
 
 def _sample(
@@ -141,11 +155,11 @@ def _sample(
     *,
     most: int,
     newest: bool,
-    of: Callable[[Message], object],
-) -> dict[int, deque[bytes]]:
+    of: Callable[[Message], Taken | None],
+) -> dict[int, deque[Taken]]:
     """By partition what `of` takes of up to `most` records, those of which it takes None left out."""
     consumer = Consumer(reader_settings(cluster))
-    found: dict[int, deque[bytes]] = {partition: deque(maxlen=most) for partition in range(partitions)}
+    found: dict[int, deque[Taken]] = {partition: deque(maxlen=most) for partition in range(partitions)}
     unread = set(found)
     # The markers of transactions count as records.
     first = _TAIL - 2 * most if newest else OFFSET_BEGINNING
@@ -154,11 +168,11 @@ def _sample(
         until = time.monotonic() + _SAMPLE_S
         while unread and time.monotonic() < until:
             for message in consumer.consume(1_000, 0.05):
-                partition, taken, error = message.partition() or 0, of(message), message.error()
+                partition, error = message.partition() or 0, message.error()
                 if error is not None:
                     if error.code() == KafkaError._PARTITION_EOF:
                         unread.discard(partition)
-                elif isinstance(taken, bytes) and (newest or len(found[partition]) < most):
+                elif (taken := of(message)) is not None and (newest or len(found[partition]) < most):
                     found[partition].append(taken)
                 elif not newest:
                     unread.discard(partition)

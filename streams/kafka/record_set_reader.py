@@ -114,7 +114,7 @@ class RecordSetReader:
             if error is not None:
                 self._reading.note(place.topic, place.partition, offset, error)
             elif columns is not None:
-                records.append(self._reading.records(place.topic, place.partition, *columns[:4]))
+                records.append(self._reading.records(place.topic, place.partition, *columns[:4], columns.headers))
         return records
 
     def close(self) -> None:
@@ -306,7 +306,11 @@ class RecordSetReader:
 
     def _unpack(self, found: _Set) -> None:
         place = found.place
-        for columns in self._unpacker.columns(found.data, found.batches, wanted=found.wanted, where=place.where):
+        headers = place.topic in self._reading.with_headers
+        unpacked = self._unpacker.columns(
+            found.data, found.batches, wanted=found.wanted, where=place.where, headers=headers
+        )
+        for columns in unpacked:
             self._ahead.put(Ready(place, columns))
         if found.end >= 0 and place.end != found.end:
             place.end = found.end

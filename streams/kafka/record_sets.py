@@ -12,6 +12,7 @@ import numpy as np
 
 from schemas.errors import Transient
 from streams.kafka.buffers import Buffers
+from streams.kafka.headers import PackedHeaders
 from streams.kernels.record_sets import BATCH, COUNT, LEAST_RECORD_BYTES, take_apart
 from streams.kernels.slices import MARGIN, Numbers, Slices
 
@@ -55,19 +56,23 @@ class Batch(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Records in order of their offsets. `size` is how many bytes of a buffer they take."""
+    """Records in order of their offsets. `size` is how many bytes of a buffer they take. `headers` are there if they
+    are wanted."""
 
     offsets: Numbers
     times: Numbers
     keys: Slices
     values: Slices
     size: int
+    headers: PackedHeaders | None = None
 
     def split(self, count: int) -> tuple[Columns, Columns]:
         """The first so many, and the rest; the size is that of the rest, because the buffer is held until then."""
-        offsets, times, keys, values, size = self
-        first = Columns(offsets[:count], times[:count], keys[:count], values[:count], 0)
-        return first, Columns(offsets[count:], times[count:], keys[count:], values[count:], size)
+        return self._part(slice(count), 0), self._part(slice(count, None), self.size)
+
+    def _part(self, part: slice, size: int) -> Columns:
+        headers = self.headers[part] if self.headers is not None else None
+        return Columns(self.offsets[part], self.times[part], self.keys[part], self.values[part], size, headers)
 
 
 def batches_of(
@@ -121,8 +126,8 @@ def _damaged(offset: int, where: str, why: str) -> Transient:
 class Unpacker:
     """Decompresses batches, and copies their records into buffers. One thread uses it.
 
-    Copied, values follow each other, as the join's files want them, and headers are left behind; what is decompressed
-    lies in memory that is used again and again. A copy by the thread that folds took longer than this one.
+    Copied, values follow each other, as the join's files want them, and headers that nobody wants are left behind. What
+    is decompressed lies in memory that is used again and again. A copy by the thread that folds took longer.
     """
 
     def __init__(self, buffers: Buffers) -> None:
@@ -131,8 +136,10 @@ class Unpacker:
         self._used = 0
         self._source = np.empty(_SOURCE_BYTES, np.uint8)
 
-    def columns(self, data: memoryview, batches: Sequence[Batch], *, wanted: int, where: str) -> Iterator[Columns]:
-        """The records of these batches from offset `wanted` on, in pieces.
+    def columns(
+        self, data: memoryview, batches: Sequence[Batch], *, wanted: int, where: str, headers: bool = False
+    ) -> Iterator[Columns]:
+        """The records of these batches from offset `wanted` on, in pieces; with their `headers`.
 
         Raises Transient for a batch that is malformed, and UnknownFormat.
         """
@@ -144,14 +151,14 @@ class Unpacker:
             if size is None:
                 # The memory is full: what is in it goes on first.
                 if rows:
-                    yield self._piece(rows, wanted, where)
+                    yield self._piece(rows, wanted, where, headers=headers)
                 rows, used, size = [], 0, self._decompressed_alone(packed, batch, where)
             if batch.records * LEAST_RECORD_BYTES > size:
                 raise _malformed(batch.offset, where)
             rows.append((used, used + size, batch.records, batch.offset, batch.time_ms, batch.appended_ms))
             used += size
         if rows:
-            yield self._piece(rows, wanted, where)
+            yield self._piece(rows, wanted, where, headers=headers)
 
     def _decompressed_alone(self, packed: memoryview, batch: Batch, where: str) -> int:
         """Decompresses into the whole memory, which grows as far as it has to."""
@@ -166,7 +173,7 @@ class Unpacker:
                 )
             self._source = np.empty(2 * len(self._source), np.uint8)
 
-    def _piece(self, rows: list[tuple[int, ...]], wanted: int, where: str) -> Columns:
+    def _piece(self, rows: list[tuple[int, ...]], wanted: int, where: str, *, headers: bool) -> Columns:
         table = np.array(rows, np.int64).reshape(-1, BATCH)
         count, size = int(table[:, COUNT].sum()), rows[-1][1]
         if self._used + size + MARGIN > len(self._buffer):
@@ -174,7 +181,8 @@ class Unpacker:
         start, stop, buffer = self._used, self._used + size, self._buffer
         offsets, times = np.empty(count, np.int64), np.empty(count, np.int64)
         keys, values = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
-        found = take_apart(self._source, table, wanted, buffer, start, stop, offsets, times, keys, values)
+        packed = np.empty((count if headers else 0, 2), np.int64)
+        found = take_apart(self._source, table, wanted, buffer, start, stop, offsets, times, keys, values, packed)
         if found < 0:
             raise _malformed(rows[-1 - found][3], where)
         self._used = stop
@@ -186,6 +194,7 @@ class Unpacker:
             keys=Slices(buffer, keys[:found]),
             values=Slices(buffer, values[:found]),
             size=size,
+            headers=PackedHeaders(Slices(buffer, packed[:found])) if headers else None,
         )
 
 

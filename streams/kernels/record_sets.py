@@ -43,7 +43,7 @@ def _number(at: Int, stop: Int) -> tuple[Int, Int]:
 
 @kernel(
     *(BYTES, read("i8", 2), INT64, written("u1"), INT64, INT64),
-    *(written("i8"), written("i8"), written("i8", 2), written("i8", 2)),
+    *(written("i8"), written("i8"), written("i8", 2), written("i8", 2), written("i8", 2)),
 )
 def take_apart(
     source: npt.NDArray[np.uint8],
@@ -56,17 +56,21 @@ def take_apart(
     times: Int64s,
     keys: Int64s,
     values: Int64s,
+    headers: Int64s,
 ) -> int:
     """Copies keys and values of the records from offset `wanted` on to `start` to `stop` of the buffer, and writes
     offset, time and the spans of key and value (length -1 for none) of each.
 
-    The values lie one behind the other from `start`, as a file wants them, the keys before `stop`. Headers of records
-    are passed over. Returns how many records there are, or -1 minus the number of the first batch that is malformed:
-    its records do not fill it exactly, or their offsets do not ascend. Raises IndexError for a batch that is not within
-    the source, and when the room in the buffer or an array is too short.
+    The values lie one behind the other from `start`, as a file wants them, the keys before `stop`. Headers are passed
+    over, unless `headers` has rows: then those of each record are copied as they are, before its key, and their span is
+    written. Returns how many records there are, or -1 minus the number of the first batch that is malformed: its
+    records do not fill it exactly, or their offsets do not ascend. Raises IndexError for a batch that is not within the
+    source, and when the room in the buffer or an array is too short.
     """
     begin, target, done, last = start_of(source), start_of(buffer), 0, np.int64(-1)
-    room = min(len(offsets), len(times), len(keys), len(values))
+    room, wants_headers = min(len(offsets), len(times), len(keys), len(values)), len(headers) > 0
+    if wants_headers:
+        room = min(room, len(headers))
     if start < 0 or start > stop or stop > len(buffer):
         raise IndexError("the room for keys and values is not within its buffer")
     value_end, key_start = np.int64(start), np.int64(stop)
@@ -101,15 +105,21 @@ def take_apart(
             if offset < wanted:
                 continue
             key_start -= max(key_length, 0)
+            key_at, rest = key_start, value + max(value_length, 0)
+            if wants_headers:
+                key_start -= end - rest
             if value_end + max(value_length, 0) > key_start:
                 raise IndexError("the room for keys and values is too short")
+            if wants_headers:
+                copy(target + key_start, rest, end - rest)
+                headers[done, 0], headers[done, 1] = key_start, end - rest
             if key_length > 0:
-                copy(target + key_start, key, key_length)
+                copy(target + key_at, key, key_length)
             if value_length > 0:
                 copy(target + value_end, value, value_length)
             offsets[done] = offset
             times[done] = first_ms + delta_ms if appended_ms < 0 else appended_ms
-            keys[done, 0], keys[done, 1] = key_start, key_length
+            keys[done, 0], keys[done, 1] = key_at, key_length
             values[done, 0], values[done, 1] = value_end, value_length
             value_end += max(value_length, 0)
             done += 1

@@ -58,10 +58,11 @@ _MICROS: Final = 10_000
 
 
 class Sample(NamedTuple):
-    """Records of one file, and its name."""
+    """Records of one file or topic, and its name. `headers`: headers of Kafka's records say what their values are."""
 
     name: str
     records: Sequence[Any]
+    headers: bool = False
 
 
 def guess(samples: Sequence[Sample]) -> str:
@@ -73,6 +74,8 @@ def guess(samples: Sequence[Sample]) -> str:
     sources = _sources(samples, columns)
     joined = _joined(sources)
     parts = ["# Guessed from a sample; look at each comment, then run `clickfold map check`."]
+    if any(sample.headers for sample in samples):
+        parts.append("# Headers say what values are: CloudEvents in binary mode, or schemas.\nheaders = true")
     for log, source in sources.items():
         parts.append(_Guess(log, source, joined.get(log)).text())
     return "\n\n".join(parts) + "\n"

@@ -26,6 +26,12 @@ from streams.mapping.times import ISO
 from streams.mapping.times import UNITS as TIME_UNITS
 
 EVENTS: Final[dict[str, type[msgspec.Struct]]] = {"impressions": Impression, "clicks": Click}
+# What a file may say besides its tables, above them.
+WHOLE: Final = {
+    "headers": "`true`: the headers of Kafka's records say what their values are. A CloudEvent in binary mode is read "
+    "as the object that it is in structured mode, and a schema is found whose id a serializer of Confluent or Apicurio "
+    "has written into a header. Files have no headers; the same mapping reads them.",
+}
 # The parts of a table besides its fields.
 PARTS: Final = {
     "where": "Conditions on the records of this input. All must hold; other records are left to the other input.",
@@ -131,11 +137,15 @@ class InputMapping(msgspec.Struct, frozen=True):
 
 
 class MappingFile(msgspec.Struct, frozen=True):
-    """A mapping of one or both inputs. `digest` is of what it says, not of how it is written."""
+    """A mapping of one or both inputs. `digest` is of what it says, not of how it is written.
+
+    `headers`: see `WHOLE`.
+    """
 
     name: str
     digest: str
     inputs: dict[str, InputMapping]
+    headers: bool = False
 
     def salts(self) -> set[str]:
         """The variables of the environment that hold a salt."""
@@ -150,14 +160,17 @@ def read_mapping(text: str, name: str) -> MappingFile:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise lines.wrong_toml(error) from error
+    headers = tables.pop("headers", False)
+    if not isinstance(headers, bool):
+        raise SettingsError(f"{lines.place('headers')}: headers is true or false, above the tables; not {headers!r}")
     for key in tables:
         if key not in EVENTS:
             raise SettingsError(f"{lines.place(key)}: no input has the name {key!r}; give [impressions] or [clicks]")
     if not tables:
         raise SettingsError(f"{name} maps nothing; give it a table [impressions], [clicks] or both")
     inputs = {log: _Reader(lines, log).input(table) for log, table in tables.items()}
-    canonical = msgspec.json.encode(tables, order="sorted")
-    return MappingFile(name, hashlib.sha256(canonical).hexdigest()[:16], inputs)
+    canonical = msgspec.json.encode(tables | {"headers": True} if headers else tables, order="sorted")
+    return MappingFile(name, hashlib.sha256(canonical).hexdigest()[:16], inputs, headers)
 
 
 def own_form(log: str) -> InputMapping:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.reading import Unreadable, event_of
+from schemas.records import Headers
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import EVENTS
+from streams.mapping.rows import ReadValues
 
 
 class Mended(NamedTuple):
@@ -28,11 +30,15 @@ class NotMended(NamedTuple):
 class Mender:
     """Makes records of the inputs from others. Without a mapping a record stays as it is."""
 
-    def __init__(self, inputs: Mapping[str, Compiled] | None = None, digest: str = "") -> None:
+    def __init__(
+        self, inputs: Mapping[str, Compiled] | None = None, digest: str = "", read: ReadValues | None = None
+    ) -> None:
+        """`read` reads the values that the mapping is for."""
         self._inputs = inputs or {}
+        self._read = read
         self.digest = digest
 
-    def mend(self, log: str | None, value: bytes | None) -> list[Mended] | NotMended:
+    def mend(self, log: str | None, value: bytes | None, headers: Headers = None) -> list[Mended] | NotMended:
         """The records that a value gives. `log` is the input that it came in, None for another topic.
 
         From another topic a record may give one of each input. Never an empty list. A record of an input that the
@@ -43,26 +49,25 @@ class Mender:
                 return NotMended("it is of no input, so only a mapping can make one of it: give --map")
             found = _read(log, value)
             return found if isinstance(found, NotMended) else [found]
-        made = self._mapped(log, value)
+        made = self._mapped(log, value, headers)
         if isinstance(made, NotMended) and log is not None:
             # Late, or under another key, and of clickfold's own form.
             found = _read(log, value)
             return made if isinstance(found, NotMended) else [found]
         return made
 
-    def _mapped(self, log: str | None, value: bytes | None) -> list[Mended] | NotMended:
+    def _mapped(self, log: str | None, value: bytes | None, headers: Headers) -> list[Mended] | NotMended:
         if log is not None and log not in self._inputs:
             return NotMended(f"the mapping has no table for {log}")
-        if value is None:
-            return NotMended("the record has no value")
+        assert self._read is not None, "a mapping without what reads its values"
+        rows, unreadable = self._read([value], [headers])
         made: list[Mended] = []
         refused: list[str] = []
         for name in EVENTS if log is None else (log,):
             if name not in self._inputs:
                 continue
-            compiled = self._inputs[name]
-            mapped = compiled.map(compiled.reader.rows([value]))
-            refused += [why.detail for why in mapped.refused.values()]
+            mapped = self._inputs[name].map(rows)
+            refused += [unreadable.get(place, why).detail for place, why in mapped.refused.items()]
             for text in mapped.values:
                 found = _read(name, text)
                 if isinstance(found, NotMended):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from schemas.codec import decoder
+from schemas.reading import Unreadable
+from schemas.records import Headers
 from streams.mapping.paths import FieldPath, FieldPattern, walk
 
 _LEAF: Final[dict[str, Any]] = {}
 _NO_OBJECT: Final = "it is no JSON object"
+_NO_TEXT: Final = "the record has no value"
+_EMPTY: Final = b"{}"
 
 
 class Rows(Protocol):
@@ -30,6 +34,10 @@ class Rows(Protocol):
     def matching(self, pattern: FieldPattern) -> list[dict[str, Any]] | None:
         """By record the fields that match the pattern, in their order; None where no record has any."""
         ...
+
+
+# Makes records of the values of a topic and the headers beside them, and says why some are none.
+ReadValues = Callable[[Sequence[bytes | None], Sequence[Headers]], tuple[Rows, Mapping[int, Unreadable]]]
 
 
 class ObjectRows:
@@ -117,11 +125,12 @@ def _matching(objects: Any, pattern: FieldPattern) -> list[dict[str, Any]]:
 class _StructRows:
     """Records decoded into a struct that has only the fields that some path names."""
 
-    broken: Mapping[int, str] = {}
-
-    def __init__(self, rows: list[Any], places: Mapping[str, tuple[Any, tuple[str | int, ...]]]) -> None:
+    def __init__(
+        self, rows: list[Any], places: Mapping[str, tuple[Any, tuple[str | int, ...]]], broken: Mapping[int, str]
+    ) -> None:
         self._rows = rows
         self._places = places
+        self.broken = broken
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -169,17 +178,20 @@ class JsonReader:
                 node = inner
             self._places[path.text] = attrgetter(".".join(attributes)), path.steps[len(attributes) :]
 
-    def rows(self, texts: Sequence[bytes]) -> Rows:
-        """The rows of these texts, one object each."""
+    def rows(self, texts: Sequence[bytes | None]) -> Rows:
+        """The rows of these texts, one object each. A text that is not there is a broken row."""
+        broken: dict[int, str] = {}
+        if None in texts:
+            broken = {place: _NO_TEXT for place, text in enumerate(texts) if text is None}
+        there: Any = [text if text is not None else _EMPTY for text in texts] if broken else texts
         if self._decode is not None:
             try:
-                return _StructRows(list(map(self._decode, texts)), self._places)
+                return _StructRows(list(map(self._decode, there)), self._places, broken)
             except (ValueError, RecursionError):
                 pass  # one of them is broken, or has a value in place of an object
         rows: list[Any] = []
-        broken: dict[int, str] = {}
         decode = decoder(Any).decode
-        for place, text in enumerate(texts):
+        for place, text in enumerate(there):
             try:
                 row = decode(text)
                 why = "" if isinstance(row, dict) else _NO_OBJECT

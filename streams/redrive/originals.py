@@ -16,7 +16,7 @@ from schemas.records import Record
 from schemas.rejects import Rejected
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
-from streams.kafka.reads import log_bounds
+from streams.kafka.reads import log_bounds, record_of
 from streams.kafka.retries import ANSWER_S
 from streams.kafka.settings import reader_settings
 from streams.redrive.letters import Spot
@@ -99,7 +99,7 @@ class Originals:
                     continue
                 until_s = time.monotonic() + ANSWER_S
                 if offset in wanted:
-                    yield Record(offset, message.timestamp()[1], message.key(), message.value())
+                    yield record_of(message)
                 if offset >= last:
                     return
         raise Transient(f"{topic}[{partition}] was not readable to offset {last} in {ANSWER_S:.0f} s")

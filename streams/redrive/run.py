@@ -124,7 +124,7 @@ class Redrive:
             if isinstance(original, Gone):
                 self.found.gone.append((spot, str(original)))
                 continue
-            mended = self._mender.mend(self._topics.get(letter.topic), original.value)
+            mended = self._mender.mend(self._topics.get(letter.topic), original.value, original.headers)
             if isinstance(mended, NotMended):
                 self._refuse(letter, mended.detail)
                 continue

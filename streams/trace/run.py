@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from schemas.records import Record
 from schemas.rejects import Redriven, Rejected
 from schemas.totals import DIMENSIONS, MINUTE_MS, Ledger
 from streams.join.identity import JoinIdentity
+from streams.join.mapped import InputMaps
 from streams.join.state import CLICKS, IMPRESSIONS, INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -36,6 +37,7 @@ from streams.trace.decisions import (
 )
 from streams.trace.outputs import Letters, as_fields, counted, dead_letters, outcomes
 from streams.trace.reading import Reading, names_id
+from streams.verify.mapped import mapped_records
 from streams.verify.settled import JudgedRange, committed_offsets, committed_ranges
 
 # Before the time of the first record: clocks of producers, the broker and workers differ by less.
@@ -54,6 +56,7 @@ class TraceRequest:
     learn_group: str
     dimensions: Sequence[str] = DIMENSIONS
     extra: Sequence[ExtraDimension] = ()
+    maps: InputMaps = field(default_factory=InputMaps)
     from_text: str = ""
     to_text: str = "latest"
     all_partitions: bool = False
@@ -150,9 +153,11 @@ class _Tracing:
         found: dict[str, list[tuple[int, Record]]] = {}
         for log in INPUTS:
             partitions = range(self._count) if self._request.all_partitions else self._homes(log)
-            found[log] = sorted(
+            matching = sorted(
                 self._reading.matching(log, range_, partitions, wanted), key=lambda each: (each[0], each[1].offset)
             )
+            records = mapped_records((record for _, record in matching), self._request.maps.of.get(log))
+            found[log] = [(at, record) for (at, _), record in zip(matching, records, strict=True)]
         return found, range_
 
     def _homes(self, log: str) -> list[int]:
@@ -171,11 +176,12 @@ class _Tracing:
     def _decided(self, partition: int) -> Decided:
         judged: JudgedRange = committed_ranges(self._cluster, self._request.group, [partition])[partition]
         request, topics = self._request, (*self._input_ids, str(self._count), str(self._shards))
-        if judged.mark.digest != JoinIdentity(request.bounds, request.dimensions, request.extra, topics).digest:
+        identity = JoinIdentity(request.bounds, request.dimensions, request.extra, topics, request.maps.digest)
+        if judged.mark.digest != identity.digest:
             self._not_known.append(
                 "the join ran with other settings than these: give trace its own --window, --skew, --lateness, "
-                "--future, --dedupe, --jump, --negative-rate, --dimensions and --extra-dimensions, or what follows may "
-                "be wrong"
+                "--future, --dedupe, --jump, --negative-rate, --dimensions, --extra-dimensions and --input-map, or "
+                "what follows may be wrong"
             )
         highest_ms: dict[str, int] = {}
         last = last_record(self._cluster, "ledger", partition)

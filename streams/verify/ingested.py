@@ -95,12 +95,15 @@ class IngestVerification:
 
     def _mapped(self, source: Source, partition: int, stop: int) -> Iterator[tuple[Record, tuple[Any, ...]]]:
         """What the records of a partition must have become, each with the record."""
-        records = stream_log(self._cluster, source.topic, partition, stop=max(stop, 0))
+        records = stream_log(
+            self._cluster, source.topic, partition, stop=max(stop, 0), with_headers=source.with_headers
+        )
         while batch := list(islice(records, _BATCH)):
             values = [record.value for record in batch]
+            headers = [record.headers for record in batch] if source.with_headers else None
             if self._schemas is not None:
-                self._schemas.learn(values)
-            taken = source.take(values)
+                self._schemas.learn(values, headers)
+            taken = source.take(values, headers)
             for log, events in taken.events.items():
                 for place, key, value in zip(events.places, events.ids, events.values, strict=True):
                     yield batch[place], (log, key, value.decode())

@@ -62,9 +62,18 @@ class Truth:
         return [outcome for outcome in self.outcomes if outcome.kind != "shown"]
 
 
+@dataclass(frozen=True, slots=True)
+class Unmapped(Record):
+    """A record that the mapping refuses by which its input is read, for this reason."""
+
+    reason: Reason = Reason.MAPPING
+
+
 def _judge_alone(record: Record, kind: type[Any], bounds: JoinBounds) -> Any:
     """The decoded event, or the reason it is rejected for by itself."""
     event: Any
+    if isinstance(record, Unmapped):
+        return record.reason
     if kind is Impression:
         shown = read_impression(record.value)
         event = shown if isinstance(shown, Unreadable) else shown.impression

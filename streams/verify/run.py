@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -17,6 +17,7 @@ from schemas.records import Record
 from schemas.seals import Seal, SealRecord
 from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS, QUARTER_MS
 from streams.join.identity import JoinIdentity
+from streams.join.mapped import InputMaps
 from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -29,6 +30,7 @@ from streams.verify.campaigns import CampaignHistory
 from streams.verify.check import Check, Checks, HashedValues, compare_hashed, hash_of
 from streams.verify.clickhouse_rows import ClickHouseRows
 from streams.verify.downstream import SinkChecks, WaitPolicy, compare_paced, paced_measures
+from streams.verify.mapped import mapped_records
 from streams.verify.oracle import Key, Truth, truth
 from streams.verify.pacing_counters import CampaignSums, PacingCounters
 from streams.verify.settled import (
@@ -54,6 +56,7 @@ class VerifyRequest:
     group: str
     dimensions: Sequence[str] = DIMENSIONS
     extra: Sequence[ExtraDimension] = ()
+    maps: InputMaps = field(default_factory=InputMaps)
     # None: all.
     partitions: Sequence[int] | None = None
     # Offsets, record times, or earliest and latest, as `resolve_range` reads them.
@@ -105,7 +108,8 @@ class Verification:
         self._shards = admin.partition_counts()[cluster.topic("outcomes")]
         ids = admin.topic_ids(INPUTS)
         topics = (*ids, str(self._count), str(self._shards))
-        self._digest = JoinIdentity(request.bounds, request.dimensions, request.extra, topics).digest
+        maps = request.maps
+        self._digest = JoinIdentity(request.bounds, request.dimensions, request.extra, topics, maps.digest).digest
         self._extra = [dimension.name for dimension in request.extra]
         self.partitions = self._chosen_partitions()
         range_ = resolve_range(cluster, request.from_text, request.to_text, inputs=INPUTS, partitions=self._count)
@@ -235,7 +239,7 @@ class Verification:
 
     def _records(self, log: str, range_: JudgedRange) -> Iterator[Record]:
         read = 0
-        for record in self._stream(log, range_):
+        for record in mapped_records(self._stream(log, range_), self._request.maps.of.get(log)):
             read += 1
             if read % 1_000 == 0:
                 self._on_read(1_000)
@@ -293,8 +297,8 @@ class Verification:
             if range_.mark.digest != self._digest:
                 check.differ(
                     f"partition {partition} was joined under settings {range_.mark.digest}, these are {self._digest}: "
-                    "give the worker's own window, skew, lateness, future, dedupe, jump, negative rate, dimensions "
-                    "and extra dimensions"
+                    "give the worker's own window, skew, lateness, future, dedupe, jump, negative rate, dimensions, "
+                    "extra dimensions and input map"
                 )
             if not range_.from_first_record:
                 check.notes.append(

@@ -68,6 +68,10 @@ class Environment(BaseSettings):
     """File of that certificate's key."""
     clickfold_topic_prefix: str = "ads."
     """Start of all topics' names, and of consumer groups and transactional ids."""
+    clickfold_impressions_topic: str = ""
+    """Topic of impressions, where it has another name than the prefix gives; see `worker join --input-map`."""
+    clickfold_clicks_topic: str = ""
+    """Topic of clicks, in the same way."""
     clickfold_compression: str = ""
     """Codec of all that workers and commands write to Kafka: `none` (when empty), `gzip`, `snappy`, `lz4` or `zstd`."""
     clickfold_data_dir: str = ""
@@ -96,11 +100,13 @@ class Environment(BaseSettings):
         if not self.kafka_bootstrap_servers:
             raise SettingsError("KAFKA_BOOTSTRAP_SERVERS is empty" + _REMEDY)
         prefix = self.clickfold_topic_prefix if prefix is None else prefix
+        own_names = {"impressions": self.clickfold_impressions_topic, "clicks": self.clickfold_clicks_topic}
         return Cluster(
             self.kafka_bootstrap_servers,
             security=self._security(),
             passed=_passed_on(),
             prefix=prefix,
+            inputs={role: name for role, name in own_names.items() if name},
             compression=str(compression or self.clickfold_compression or DEFAULT_COMPRESSION),
         )
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from confluent_kafka import TopicPartition
 from prometheus_client.core import Metric
 
 from schemas.compiled import load_kernels
 from schemas.errors import SettingsError, Transient
+from schemas.records import Headers
 from schemas.topics import TOPICS
 from streams.engine.fold import Fold
 from streams.engine.layout import Independent
@@ -23,13 +23,13 @@ from streams.engine.ports import Disk, Log
 from streams.engine.runner import Runner
 from streams.ingest.awaiting import AwaitingLog, Waiting
 from streams.ingest.fold import IngestFold
+from streams.ingest.said import passed_over
 from streams.ingest.schemas import Schemas
 from streams.ingest.source import Source
 from streams.kafka.admin import Admin
-from streams.kafka.cluster import Cluster
-from streams.kafka.groups import offsets_now
+from streams.kafka.groups import has_begun
 from streams.kafka.log import KafkaLog
-from streams.kafka.reads import newest_values
+from streams.kafka.reads import sample_records
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import ingest_topics
 from streams.state.disk import Folder
@@ -113,7 +113,14 @@ def ingest_runner(
             )
             return fold, Folder(folder / f"{place.topic}-{place.partition}")
 
-        log: Log = KafkaLog(settings.cluster, settings.group, layout, slot=slot, watch=watch, in_bulk=True)
+        with_headers = [source.topic for source in settings.sources if source.with_headers]
+        log: Log = KafkaLog(
+            *(settings.cluster, settings.group, layout),
+            slot=slot,
+            watch=watch,
+            in_bulk=True,
+            with_headers=with_headers,
+        )
         if settings.schemas is not None:
             log = AwaitingLog(log, settings.schemas, settings.waiting, clock_s=time.monotonic, warn=warn)
         yield Runner(
@@ -137,24 +144,28 @@ def check_sources(settings: IngestSettings, warn: Callable[[str], None]) -> None
             raise SettingsError(f"--source {source.topic}: there is no such topic; make it, or correct the name")
         partitions = counts[source.topic]
         # Later, records of some minutes that are all wrong are dead letters, and no reason to stop.
-        if settings.new_mapping or not _has_begun(cluster, settings.group, source.topic, partitions):
-            sample = newest_values(cluster, source.topic, partitions, most=_SAMPLED)
-            if not sample or not _learned(settings.schemas, sample, warn):
+        if settings.new_mapping or not has_begun(cluster, settings.group, source.topic, partitions):
+            sample = sample_records(cluster, source.topic, partitions, most=_SAMPLED)
+            values = [record.value for record in sample]
+            headers = [record.headers for record in sample]
+            read = headers if source.with_headers else None
+            if not sample or not _learned(settings.schemas, values, read, warn):
                 continue
-            if wrong := source.wrong_with(sample):
-                raise SettingsError(f"topic {source.topic}: {'; '.join(map(str, wrong))}")
+            if wrong := source.wrong_with(values, read):
+                hint = "" if source.with_headers else passed_over(headers)
+                raise SettingsError(f"topic {source.topic}: {'; '.join(map(str, wrong))}{hint}")
 
 
-def _learned(schemas: Schemas | None, values: Sequence[bytes], warn: Callable[[str], None]) -> bool:
+def _learned(
+    schemas: Schemas | None,
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None,
+    warn: Callable[[str], None],
+) -> bool:
     try:
         if schemas is not None:
-            schemas.learn(values)
+            schemas.learn(values, headers)
     except Transient as error:
         warn(f"{error}: the mapping is not tried on a sample")
         return False
     return True
-
-
-def _has_begun(cluster: Cluster, group: str, topic: str, partitions: int) -> bool:
-    places = [TopicPartition(topic, partition) for partition in range(partitions)]
-    return any(place.offset >= 0 for place in offsets_now(cluster, group, places) or ())

@@ -25,6 +25,7 @@ from streams.engine.runner import Runner
 from streams.join.fold import JoinFold
 from streams.join.identity import JoinIdentity
 from streams.join.keys import KeySample
+from streams.join.mapped import InputMaps
 from streams.join.state import INPUTS
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -37,6 +38,7 @@ from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.watched import join_topics, learn_topics
 from streams.learn.fold import LearnFold
 from streams.state.disk import Folder
+from streams.worker.input_maps import check_input_maps
 from streams.worker.memory import collect_rarely, return_freed
 from streams.worker.slot_folder import held_slot
 
@@ -82,6 +84,8 @@ class JoinSettings(WorkerSettings):
     bounds: JoinBounds = field(default_factory=JoinBounds)
     dimensions: Sequence[str] = DIMENSIONS
     extra: Sequence[ExtraDimension] = ()
+    # Of inputs that are of another form.
+    maps: InputMaps = field(default_factory=InputMaps)
     group: str = "clickfold-join"
 
     def __post_init__(self) -> None:
@@ -118,10 +122,12 @@ def join_runner(
     partitions = admin.check(("impressions", "clicks"), _JOIN_OUTPUTS)
     counts = admin.partition_counts()
     shards = counts[settings.cluster.topic("outcomes")]
+    check_input_maps(settings.cluster, settings.group, settings.maps, partitions)
     ids = admin.topic_ids(("impressions", "clicks"))
     known = _sampled_keys(settings.cluster, partitions, warn)
     partitioners = {name: partial(of, partitions=partitions) for name, of in PARTITIONERS.items()}
-    identity = JoinIdentity(settings.bounds, settings.dimensions, settings.extra, (*ids, str(partitions), str(shards)))
+    topics = (*ids, str(partitions), str(shards))
+    identity = JoinIdentity(settings.bounds, settings.dimensions, settings.extra, topics, settings.maps.digest)
     names = {role: settings.cluster.topic(role) for role in ("impressions", "clicks")}
     share = _share(settings, warn)
     # Before the group waits for this worker: they may have to be compiled.
@@ -142,6 +148,7 @@ def join_runner(
                 names=names,
                 digest=identity.digest,
                 formers=(identity.former, *identity.before),
+                maps=settings.maps,
                 keys={name: KeySample(partitioners, partition, of.get(partition, ())) for name, of in known.items()},
             )
             return fold, disk

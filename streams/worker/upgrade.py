@@ -22,6 +22,7 @@ from schemas.dimensions import ExtraDimension
 from schemas.errors import StateMismatch
 from streams.engine.ports import Commit
 from streams.join.identity import JoinIdentity
+from streams.join.mapped import InputMaps
 from streams.join.mark import read_mark
 from streams.join.moved import extended_mark, moved_mark
 from streams.kafka.admin import Admin
@@ -31,6 +32,7 @@ from streams.learn.fold import LearnMark
 from streams.worker.shown import highest_shown_ms
 
 _INPUTS = ("impressions", "clicks")
+_AS_THEY_ARE = InputMaps()
 
 
 class Moved(NamedTuple):
@@ -47,6 +49,7 @@ def upgrade_join(
     bounds: JoinBounds,
     dimensions: Sequence[str],
     extra: Sequence[ExtraDimension] = (),
+    maps: InputMaps = _AS_THEY_ARE,
     *,
     dry_run: bool,
 ) -> Moved:
@@ -55,12 +58,12 @@ def upgrade_join(
     partitions = admin.check(_INPUTS, ("outcomes",))
     shards = admin.partition_counts()[cluster.topic("outcomes")]
     topics = (*admin.topic_ids(_INPUTS), str(partitions), str(shards))
-    identity = JoinIdentity(bounds, dimensions, extra, topics)
+    identity = JoinIdentity(bounds, dimensions, extra, topics, maps.digest)
     offsets = GroupOffsets(cluster, group, _INPUTS)
     commits = offsets.commits(partitions)
     moved: dict[int, Commit] = {}
     for partition, commit in commits.items():
-        shown_ms = partial(highest_shown_ms, cluster, partition, bounds, commit.offsets["impressions"])
+        shown_ms = partial(highest_shown_ms, cluster, partition, bounds, commit.offsets["impressions"], maps)
         mark = extended_mark(commit.mark, identity.digest, identity.before, shown_ms)
         if extra and read_mark(commit.mark).digest == identity.former:
             raise StateMismatch(

@@ -27,6 +27,7 @@ from schemas.totals import DIMENSIONS, MEASURES, MINUTE_MS
 from streams.backfill.output import RunWriter
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import ClickHouse
+from streams.join.mapped import InputMaps
 from streams.kafka.admin import REPLAYED, Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.partitioners import java_partition
@@ -34,6 +35,7 @@ from streams.kafka.reads import bounds_consumer, log_bounds, read_all, read_log
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.runs.compare_models import compare_models
 from streams.runs.record import RunRecord, known_run
+from streams.verify.mapped import mapped_records
 from streams.verify.oracle import Truth, truth
 from streams.warehouse.client import Warehouse
 from tests.factories import T0, click_json, impression_json
@@ -45,6 +47,7 @@ from tests.waiting import PATIENCE_S, eventually
 pytestmark = [pytest.mark.broker, pytest.mark.clickhouse]
 JOINED = OPTIONS[: OPTIONS.index("--checkpoint")]
 SECONDS = 900
+_AS_THEY_ARE = InputMaps()
 
 
 class Setting:
@@ -82,11 +85,11 @@ class Setting:
         assert "Traceback" not in printed
         return printed
 
-    def truths(self, bounds: JoinBounds = BOUNDS, *, ended: bool) -> list[Truth]:
+    def truths(self, bounds: JoinBounds = BOUNDS, *, ended: bool, maps: InputMaps = _AS_THEY_ARE) -> list[Truth]:
         return [
             truth(
-                read_log(self.cluster, "impressions", partition),
-                read_log(self.cluster, "clicks", partition),
+                mapped_records(read_log(self.cluster, "impressions", partition), maps.of.get("impressions")),
+                mapped_records(read_log(self.cluster, "clicks", partition), maps.of.get("clicks")),
                 bounds,
                 seals=map(decoder(SealRecord).decode, read_all(self.cluster, "seals", partition)),
                 partition=partition,

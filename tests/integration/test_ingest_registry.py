@@ -6,7 +6,7 @@ import io
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_log
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
+from streams.verify.ingested import IngestVerification
 from streams.worker.ingest import IngestSettings, IngestWorker, ingest_runner
-from tests.ingesting import click, source, view
+from tests.ingesting import MAPPING, click, source, view
 from tests.integration.registry_fixture import Registry
 from tests.waiting import PATIENCE_S, eventually
 
@@ -126,27 +127,31 @@ def cluster(broker: Broker, topic_prefix: str) -> Cluster:
 
 
 @contextmanager
-def settings(cluster: Cluster, url: str, tmp_path: Path, *names: str) -> Iterator[IngestSettings]:
+def settings(
+    cluster: Cluster, url: str, tmp_path: Path, *names: str, mapping: str = MAPPING
+) -> Iterator[IngestSettings]:
     client = Client(RegistrySettings(url))
     schemas = Schemas(client.fetch)
-    yield IngestSettings(
-        cluster=cluster,
-        sources=[source(topic=cluster.prefix + name, schemas=schemas) for name in names],
-        schemas=schemas,
-        group=cluster.group("ingest"),
-        state_dir=tmp_path,
-        pace=Pace(commit_s=0.02),
-    )
-    client.close()
+    with closing(client):
+        yield IngestSettings(
+            cluster=cluster,
+            sources=[source(mapping, topic=cluster.prefix + name, schemas=schemas) for name in names],
+            schemas=schemas,
+            group=cluster.group("ingest"),
+            state_dir=tmp_path,
+            pace=Pace(commit_s=0.02),
+        )
 
 
-def produce(cluster: Cluster, values: Sequence[bytes], name: str) -> None:
+def produce(
+    cluster: Cluster, values: Sequence[bytes], name: str, headers: list[tuple[str, bytes]] | None = None
+) -> None:
     admin = Admin(cluster)
     admin.create(partitions=1)
     admin.create_topic(cluster.prefix + name, partitions=1, config={})
     producer = Producer(client_settings(cluster, **EXACT_DELIVERY))
     for value in values:
-        producer.produce(cluster.prefix + name, value)
+        producer.produce(cluster.prefix + name, value, headers=[*(headers or ())])
     assert producer.flush(PATIENCE_S) == 0
 
 
@@ -172,6 +177,47 @@ def test_ten_thousand_events_in_json_avro_and_protobuf_give_identical_records(
     assert {out.topic for out in found} == {"impressions", "clicks"}
     assert len(found) == len(EVENTS)
     assert set(found.values()) == {len(forms)}
+
+
+def test_ids_in_headers_of_both_vendors_give_what_ids_before_the_value_give(
+    cluster: Cluster, registry: Registry, tmp_path: Path
+) -> None:
+    events = EVENTS[:500]
+    writes = {"avro": avro(registry, cluster.prefix), "proto": protobuf(registry, cluster.prefix)}
+    bodies = {name: [write(event)[5:] for event in events] for name, write in writes.items()}
+    ids = {name: int.from_bytes(write(events[0])[1:5], "big") for name, write in writes.items()}
+    # The same text once more has its former number and another global id, so that they differ.
+    registry.register(f"{cluster.prefix}again", "AVRO", orjson.dumps(AD).decode())
+    subject = f"{cluster.prefix}avro-once-more"
+    reference = [{"name": "Ad", "subject": f"{cluster.prefix}ad", "version": 1}]
+    assert registry.register(subject, "AVRO", orjson.dumps(AVRO).decode(), reference) == ids["avro"]
+    global_id = registry.global_id(subject)
+    assert global_id != ids["avro"]
+    long = {name: number.to_bytes(8, "big") for name, number in (*ids.items(), ("global", global_id))}
+    produce(cluster, [write(event) for write in [writes["avro"]] for event in events], "before")
+    produce(cluster, bodies["avro"], "content", [("apicurio.value.contentId", long["avro"])])
+    produce(cluster, bodies["avro"], "global", [("apicurio.value.globalId", long["global"])])
+    produce(cluster, bodies["avro"], "confluent", [("__value_schema_id", framed(ids["avro"], b""))])
+    # Apicurio names the message, and Confluent writes the indexes that else begin the value.
+    without = [body[2:] for body in bodies["proto"]]
+    named = [("apicurio.value.contentId", long["proto"]), ("apicurio.protobuf.type", b"Event")]
+    produce(cluster, without, "named", named)
+    produce(cluster, without, "indexed", [("__value_schema_id", framed(ids["proto"], b"\x02\x02"))])
+    names = ("before", "content", "global", "confluent", "named", "indexed")
+    mapping = f"headers = true\n{MAPPING}"
+    with settings(cluster, registry.url, tmp_path, *names, mapping=mapping) as made:
+        with ingest_runner(made, print) as runner:
+            runner.run(lambda: False, lambda: True)
+        found = Counter(written(cluster))
+        assert {out.topic for out in found} == {"impressions", "clicks"}
+        assert len(found) == len(events)
+        assert set(found.values()) == {len(names)}
+        assert IngestVerification(cluster, made.group, made.sources, made.schemas).check(max_shown=1).differing == 0
+        produce(cluster, bodies["avro"][:1], "content", [("apicurio.value.globalId", (2**40).to_bytes(8, "big"))])
+        with ingest_runner(made, print) as runner:
+            runner.run(lambda: False, lambda: True)
+    (letter,) = [decode(out.value or b"", Rejected) for out in written(cluster) if out.topic == "rejects"]
+    assert (letter.reason, letter.detail) == (Reason.SCHEMA, f"the registry has no schema with the global id {2**40}")
 
 
 def test_a_registry_that_is_down_is_waited_for_and_a_schema_that_is_gone_is_a_dead_letter(
@@ -211,4 +257,4 @@ def test_a_registry_that_is_down_is_waited_for_and_a_schema_that_is_gone_is_a_de
 
 def test_indexes_of_nested_messages_leave_out_the_entries_of_maps() -> None:
     text = 'syntax = "proto3"; message A { map<string, int32> m = 1; message In { string x = 1; } }'
-    assert decoder_of(SchemaText("PROTOBUF", text))(b"\x04\x00\x00" + text_of(1, "y")) == {"x": "y"}
+    assert decoder_of(SchemaText("PROTOBUF", text))(b"\x04\x00\x00" + text_of(1, "y"), None) == {"x": "y"}

@@ -101,7 +101,7 @@ def test_topics_that_are_missing_empty_or_no_json_are_said_to_be(broker: Broker,
     assert f"topic {topic} has no records" in refusal("guess", f"kafka:{topic}")
     produce(broker, topic, [(0, T0_S, b"\x00\x00\x00\x00\x07\x02a"), (1, T0_S, b"\x00\x00\x00\x00\x07\x02b")])
     said = refusal("guess", f"kafka:{topic}")
-    assert "begin with a byte 0 and the number of a schema (7): they are Avro or Protobuf" in said
+    assert "if schema 7 of a registry describes it, set SCHEMA_REGISTRY_URL" in said
     file = tmp_path / "i.jsonl"
     file.write_bytes(event(1) + b"\n")
     both = refusal("check", "--impressions", f"kafka:{topic}", "--impressions", file, "--clicks", file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from random import Random
@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from schemas.errors import LostHistory
-from schemas.records import Record, Records
+from schemas.records import MOST_HEADER_BYTES, MOST_HEADERS, Headers, Record, Records
 from streams.embedded.broker import Broker
 from streams.kafka.admin import REPLAYED, Admin
 from streams.kafka.aiokafka_settings import aiokafka_settings
@@ -34,8 +34,9 @@ ROLES = ("impressions", "clicks")
 Read = dict[tuple[str, int], list[Record]]
 
 
-def reading_of(cluster: Cluster) -> Reading:
-    return Reading({cluster.topic(role): role for role in ROLES}, taken="the test", remedy="nothing can be done")
+def reading_of(cluster: Cluster, with_headers: tuple[str, ...] = ()) -> Reading:
+    roles = {cluster.topic(role): role for role in ROLES}
+    return Reading(roles, taken="the test", remedy="nothing can be done", with_headers=with_headers)
 
 
 def by_batch(cluster: Cluster) -> Reader:
@@ -142,6 +143,50 @@ def test_all_readers_give_the_same_offsets_times_keys_and_values(cluster: Cluste
             reader.resume(all_places(cluster))
             read.append(read_until(reader, count))
     assert read[0] == read[1] == read[2]
+
+
+def test_headers_come_of_the_topics_alone_that_want_them_and_are_bounded(cluster: Cluster) -> None:
+    random = Random(6)
+    given: list[Headers] = [
+        [],
+        [("ce_id", b"1"), ("ce_id", b""), ("é", None), ("", b"\xff\x00")],
+        [(f"h{number}", b"") for number in range(MOST_HEADERS)],
+        [(f"h{number}", b"") for number in range(MOST_HEADERS + 1)],
+        [("large", bytes(MOST_HEADER_BYTES))],
+    ]
+    given += [[("h", random.randbytes(random.randrange(300)))] for _ in range(50)]
+    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, compression_type="zstd", linger_ms=5))
+    for number, headers in enumerate(given):
+        for role in ROLES:
+            producer.produce(cluster.topic(role), bytes(number), str(number), 0, headers=[*(headers or ())])
+    assert producer.flush(PATIENCE_S) == 0
+    given[3] = given[4] = None
+    wanted = cluster.topic("impressions")
+    by_each: list[Reader] = [
+        RecordSetReader(aiokafka_settings(cluster), reading_of(cluster, (wanted,))),
+        MessageReader(cluster, reading_of(cluster, (wanted,))),
+    ]
+    for made in by_each:
+        with closing(made) as reader:
+            reader.place(all_places(cluster))
+            reader.resume(all_places(cluster))
+            found: dict[str, list[tuple[bytes | None, bytes | None, object]]] = defaultdict(list)
+            until_s = time.monotonic() + PATIENCE_S
+            while sum(map(len, found.values())) < 2 * len(given):
+                assert time.monotonic() < until_s
+                for batch in reader.read(7, 0.1):
+                    assert (batch.headers is not None) == (batch.log == "impressions")
+                    own: Sequence[Headers] = batch.headers or [None] * len(batch)
+                    # A part of the records has its part of the headers.
+                    assert list(batch.slice(1, 3).headers or []) == list(batch.headers or [])[1:3]
+                    found[batch.log] += zip(batch.keys, batch.values, map(_listed, own), strict=True)
+            assert found["impressions"] == [
+                (str(at).encode(), bytes(at), _listed(each)) for at, each in enumerate(given)
+            ]
+
+
+def _listed(headers: Headers) -> list[tuple[str, bytes | None]] | None:
+    return None if headers is None else [(name, value) for name, value in headers]
 
 
 def test_nothing_comes_of_a_partition_that_is_paused_or_dropped_and_a_new_place_begins_there(

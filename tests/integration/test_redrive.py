@@ -19,6 +19,7 @@ from schemas.outcomes import Outcome
 from schemas.rejects import Reason, Redriven, rejected
 from schemas.totals import Ledger, LogCounts
 from streams.embedded.broker import Broker
+from streams.ingest.schemas import reading
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.partitioners import java_partition
@@ -64,7 +65,8 @@ def clicked(name: str, at_s: int = T0_S) -> bytes:
 
 def mender(text: str = MAPPING) -> Mender:
     file = read_mapping(text, "own.toml")
-    return Mender({log: Compiled(each) for log, each in file.inputs.items()}, file.digest)
+    inputs = {log: Compiled(each) for log, each in file.inputs.items()}
+    return Mender(inputs, file.digest, reading(inputs.values(), None, with_headers=file.headers))
 
 
 def send(cluster: Cluster, topic: str, records: list[tuple[str | None, bytes | None]]) -> None:

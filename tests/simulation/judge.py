@@ -23,8 +23,8 @@ def check(world: World) -> None:
     for partition in range(world.partitions):
         seals = world.broker.seals(partition)
         judged = truth(
-            world.broker.inputs["impressions", partition].records,
-            world.broker.inputs["clicks", partition].records,
+            world.records("impressions", partition),
+            world.records("clicks", partition),
             world.bounds,
             seals=seals,
             partition=partition,

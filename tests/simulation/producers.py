@@ -54,6 +54,10 @@ class Producers:
             if log not in self._idle and random.random() < 0.6:
                 self._append(log, partition)
 
+    def value(self, log: str, event: dict[str, object]) -> bytes:  # for other forms
+        """The value of an event."""
+        return orjson.dumps(event)
+
     def _append(self, log: str, partition: int) -> None:
         random = self._random
         ts = self._event_ms + random.choice([0, 0, 0, -5, -19, -20, -21, 15, -90, 60])
@@ -72,7 +76,7 @@ class Producers:
         self._made += 1
         source = self._broker.inputs[log, partition]
         key: bytes | None = impression_id.encode()
-        value: bytes | None = orjson.dumps(event) if random.random() > 0.05 else b"{"
+        value: bytes | None = self.value(log, event) if random.random() > 0.05 else b"{"
         if source.records and random.random() < 0.15:
             copied = random.choice(source.records[-8:])
             key, value = copied.key, copied.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Protocol
 
@@ -11,13 +11,16 @@ import msgspec
 
 from schemas.bounds import JoinBounds
 from schemas.dimensions import ExtraDimension
+from schemas.records import Record
 from schemas.totals import DIMENSIONS
 from streams.engine.fold import Fold
 from streams.engine.pace import Pace
 from streams.engine.ports import Commit, Disk, Shared
 from streams.join.fold import JoinFold
 from streams.join.identity import JoinIdentity
+from streams.join.mapped import InputMaps
 from streams.join.moved import extended_mark
+from streams.verify.mapped import mapped_records
 from streams.verify.oracle import truth
 from tests.simulation.broker import INPUTS, Broker
 from tests.simulation.process import Machine, Process
@@ -58,6 +61,7 @@ class World:
     roles: Sequence[str] = INPUTS
     # Whether some histories have extra dimensions.
     counts: bool = True
+    maps = InputMaps()
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -108,8 +112,12 @@ class World:
 
     def make_fold(self, partition: int, disk: Disk) -> Fold:
         """The fold of a partition."""
-        before = JoinIdentity(self.bounds, DIMENSIONS, self.extra, ()).before
-        return JoinFold(self.bounds, disk, partition=partition, extra=self.extra, formers=before)
+        before = JoinIdentity(self.bounds, DIMENSIONS, self.extra, (), self.maps.digest).before
+        return JoinFold(self.bounds, disk, partition=partition, extra=self.extra, formers=before, maps=self.maps)
+
+    def records(self, log: str, partition: int) -> Iterator[Record]:
+        """What an input has, as the oracle judges it."""
+        return mapped_records(self.broker.inputs[log, partition].records, self.maps.of.get(log))
 
     def share(self, process: Process, partition: int) -> Shared | None:
         """Where a process shares its snapshots: nowhere."""
@@ -235,7 +243,7 @@ class World:
             impression.ts
             for partition in range(self.partitions)
             for impression in truth(
-                self.broker.inputs["impressions", partition].records,
+                self.records("impressions", partition),
                 (),
                 self.bounds,
                 seals=self.broker.seals(partition),
@@ -244,7 +252,7 @@ class World:
         ]
         highest_ms = max(accepted, default=T0)
         self.extra = (*self.extra, ExtraDimension("slot", "features.slot", highest_ms + 1))
-        identity = JoinIdentity(self.bounds, DIMENSIONS, self.extra, ())
+        identity = JoinIdentity(self.bounds, DIMENSIONS, self.extra, (), self.maps.digest)
         for partition, commit in self.broker.commits.items():
             mark = extended_mark(commit.mark, identity.digest, identity.before, lambda: highest_ms)
             assert mark is not None, "the group was run with other settings"

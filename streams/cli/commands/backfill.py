@@ -22,7 +22,7 @@ from streams.cli.commands.compare import write_models
 from streams.cli.commands.options import DEFAULT_STATE_DIR
 from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse
 from streams.cli.extra_dimensions import read_extra_dimensions
-from streams.cli.mapping import read_mapping_file
+from streams.cli.mapping import read_input_maps, read_mapping_file
 from streams.cli.render.answers import Format
 from streams.cli.render.figures import count
 
@@ -55,6 +55,7 @@ def backfill(
         ),
     ] = "",
     extra_dimensions: options.ExtraDimensionsFile = None,
+    input_map: options.InputMap = "",
     live_lateness: Annotated[
         str,
         typer.Option(help="Lateness of the live join, whose ledger says where to begin. [default: that of --lateness]"),
@@ -78,6 +79,7 @@ def backfill(
     """Replay a range of the logs with other settings, or again, into a run beside live work."""
     from streams.backfill.plan import (
         JoinOptions,
+        MappingText,
         ModelsOptions,
         join_plan,
         load_or_make_plan,
@@ -118,9 +120,15 @@ def backfill(
             live_lateness_ms=options.duration_ms("--live-lateness", live_lateness or lateness),
             complete=complete,
             mapping=mapped.file.digest if mapped.file is not None else "",
+            input_map=read_input_maps(input_map).digest,
         )
         texts = option_texts(joining, cluster)
-        make = partial(join_plan, joining, cluster, _print_progress, mapping_name=mapping, mapping_text=mapped.text)
+        make = partial(
+            join_plan,
+            *(joining, cluster, _print_progress),
+            mapping=MappingText(mapping, mapped.text),
+            input_map=MappingText(input_map, read_mapping_file(input_map).text),
+        )
     with clickhouse_errors_as_sentences(), clickhouse.open() as client:
         plan = load_or_make_plan(folder, texts, client, make)
         recorded = find_run(client, run)

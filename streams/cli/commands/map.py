@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +11,17 @@ import orjson
 import typer
 
 from schemas.errors import SettingsError
+from schemas.reading import Unreadable
+from schemas.records import Headers
 from streams.cli.commands import options
 from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
-from streams.cli.mapping import Mapped, read_mapping_file
+from streams.cli.mapping import Mapped, read_mapping_file, value_schemas
 from streams.cli.mapping_report import Report, lines
 from streams.cli.render.escape import escaped
 from streams.cli.written_file import written_file
+from streams.ingest.said import telling
+from streams.ingest.schemas import Schemas, reading
 from streams.inputs.given import given
 from streams.inputs.opening import Source, as_given
 from streams.inputs.samples import first_records
@@ -26,6 +31,7 @@ from streams.mapping.guess import Sample
 from streams.mapping.guess import guess as guessed
 from streams.mapping.language import Table
 from streams.mapping.ready import ready, ready_names, title
+from streams.mapping.rows import Rows
 
 app = command_group("Guess, check and list mappings of your own records.", no_args_is_help=True)
 
@@ -41,7 +47,7 @@ def guess(
             metavar="FILE|kafka:TOPIC…",
             parser=given,
             help="A file or a topic with both inputs or with one of them, or one of each: files in any format that "
-            "`fold` reads, topics with values of JSON.",
+            "`fold` reads, topics with any values that `worker ingest` reads.",
         ),
     ],
     output: Annotated[
@@ -56,7 +62,8 @@ def guess(
     """
     if len(files) > _MOST_FILES:
         raise SettingsError(f"{len(files)} files are given; give one that has both inputs, or one of each")
-    text = guessed([_sample(path, sample) for path in files])
+    with value_schemas() as schemas:
+        text = guessed([_sample(path, sample, schemas) for path in files])
     if output is None:
         for line in text.splitlines():
             typer.echo(escaped(line))
@@ -65,10 +72,18 @@ def guess(
         file.write(text.encode())
 
 
-def _sample(given_as: Path, most: int) -> Sample:
+def _sample(given_as: Path, most: int, schemas: Schemas | None) -> Sample:
     topic = topic_named(given_as)
     if topic is not None:
-        return Sample(f"topic {topic}", first_of_topic(kafka_cluster(), topic, most))
+        whole, told = reading((), schemas, with_headers=True), 0
+
+        def read(values: Sequence[bytes | None], headers: Sequence[Headers]) -> tuple[Rows, Mapping[int, Unreadable]]:
+            nonlocal told
+            told += telling(headers)
+            return whole(values, headers)
+
+        records = first_of_topic(kafka_cluster(), topic, most, read)
+        return Sample(f"topic {topic}", records, headers=told > 0)
     source = Source(as_given(given_as), "sample", table=Table())
     return Sample(source.name, first_records(source, most))
 
@@ -92,7 +107,9 @@ def check(
     `--skew` and `--lateness`. Ends with code 3 when the result of a run could not be used.
     """
     mapped = read_mapping_file(mapping)
-    report = Report.of(_logs(mapped, impressions, clicks, sample), sample, mapped.inputs)
+    with value_schemas() as schemas:
+        logs = _logs(mapped, impressions, clicks, sample, schemas)
+        report = Report.of(logs, sample, mapped.inputs)
     if json:
         sys.stdout.buffer.write(orjson.dumps(report.figures() | mapped.identity(), option=orjson.OPT_APPEND_NEWLINE))
     else:
@@ -104,7 +121,9 @@ def check(
         raise typer.Exit(3)
 
 
-def _logs(mapped: Mapped, impressions: list[Path], clicks: list[Path], sample: int) -> dict[str, ReadLog]:
+def _logs(
+    mapped: Mapped, impressions: list[Path], clicks: list[Path], sample: int, schemas: Schemas | None
+) -> dict[str, ReadLog]:
     """Both logs, each of files or of topics. Raises SettingsError."""
     given = {"impressions": impressions, "clicks": clicks}
     topics = {log: [name for path in paths if (name := topic_named(path)) is not None] for log, paths in given.items()}
@@ -117,7 +136,8 @@ def _logs(mapped: Mapped, impressions: list[Path], clicks: list[Path], sample: i
     logs: dict[str, ReadLog] = {**mapped.logs(files["impressions"], files["clicks"], both=False)}
     for log, names in topics.items():
         if names:
-            logs[log] = TopicLog(kafka_cluster(), names, log, mapping=mapped.inputs.get(log), most=sample)
+            inputs = mapped.inputs.get(log)
+            logs[log] = TopicLog(kafka_cluster(), names, log, mapping=inputs, read=mapped.read(schemas), most=sample)
     return {log: logs[log] for log in given}
 
 

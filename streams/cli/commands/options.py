@@ -87,6 +87,17 @@ ExtraDimensionsFile = Annotated[
         show_default=False,
     ),
 ]
+InputMap = Annotated[
+    str,
+    typer.Option(
+        "--input-map",
+        envvar="CLICKFOLD_INPUT_MAP",
+        metavar="FILE",
+        help="Read the topics of impressions, of clicks or of both through this mapping: a TOML file, or the name of a "
+        "ready one. Their keys must be the impression id.",
+        show_default=False,
+    ),
+]
 From = Annotated[
     str, typer.Option("--from", help="Where to begin: earliest, time:2026-11-01T00:00Z, or impressions:0=5;clicks:0=1.")
 ]

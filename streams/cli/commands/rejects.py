@@ -17,7 +17,7 @@ from streams.cli.beside_up import options_beside_up
 from streams.cli.commands import options
 from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
-from streams.cli.mapping import read_mapping_file
+from streams.cli.mapping import read_mapping_file, value_schemas
 from streams.cli.render.escape import escaped, escaped_json
 from streams.cli.render.records_bar import records_bar
 from streams.cli.render.rejects import group_lines, letter_lines, redrive_lines, remedy
@@ -110,9 +110,12 @@ def redrive(
     """
     spot = Spot.of(at) if at else None
     mapped = read_mapping_file(mapping)
-    mender = Mender(mapped.inputs, mapped.file.digest if mapped.file is not None else "")
     cluster = kafka_cluster()
     with contextlib.ExitStack() as cleanup:
+        mender = Mender()
+        if mapped.file is not None:
+            read = mapped.read(cleanup.enter_context(value_schemas()))
+            mender = Mender(mapped.inputs, mapped.file.digest, read)
         letters = _letters(cleanup, cluster, reason, from_, to)
         work = Redrive(
             cluster,

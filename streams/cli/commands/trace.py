@@ -13,7 +13,7 @@ import typer
 
 from schemas.errors import SettingsError
 from schemas.totals import known_dimensions
-from streams.cli.beside_up import bounds_beside_up, extra_beside_up
+from streams.cli.beside_up import bounds_beside_up, extra_beside_up, input_maps_beside_up
 from streams.cli.commands import options
 from streams.cli.connections import clickhouse_errors_as_sentences, kafka_cluster, warehouse_if_any
 from streams.cli.render.escape import escaped, escaped_json
@@ -54,6 +54,7 @@ def trace(
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     extra_dimensions: options.ExtraDimensionsFile = None,
+    input_map: options.InputMap = "",
     group: Annotated[str, typer.Option(help="The join's consumer group. [default: topic prefix + join]")] = "",
     sink_group: Annotated[str, typer.Option(help="The sink's consumer group. [default: topic prefix + sink]")] = "",
     learn_group: Annotated[
@@ -86,6 +87,7 @@ def trace(
         learn_group=options.plain_name("--learn-group", learn_group or cluster.group("learn")),
         dimensions=known_dimensions(options.names(dimensions)),
         extra=extra_beside_up(context, extra_dimensions),
+        maps=input_maps_beside_up(context, input_map),
         from_text=from_,
         to_text=to,
         all_partitions=all_partitions,

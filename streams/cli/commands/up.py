@@ -42,6 +42,7 @@ def up(
     lateness: options.Lateness = "2m",
     negative_rate: options.NegativeRate = 0.05,
     extra_dimensions: options.ExtraDimensionsFile = None,
+    input_map: options.InputMap = "",
     source: options.Sources = None,
     new_mapping: options.NewMapping = False,
     compression: options.Compression = None,
@@ -68,6 +69,12 @@ def up(
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
     if extra_dimensions is not None:
         join_options += ["--extra-dimensions", _path("--extra-dimensions", extra_dimensions)]
+    if input_map:
+        from streams.cli.mapping import read_input_maps
+
+        # What is wrong with it is said before anything starts.
+        read_input_maps(input_map)
+        join_options += ["--input-map", _mapping("--input-map", input_map)]
     worker_options = {"join": join_options, "pace": ["--window", window]}
     sources = _sources(source or ())
     if sources:
@@ -86,7 +93,9 @@ def up(
     )
     with console.status("starting …") as status:
         try:
-            started = stack.start(status.update, detached=True, before_workers=partial(_move, bounds, extra, stack))
+            started = stack.start(
+                status.update, detached=True, before_workers=partial(_move, bounds, extra, input_map, stack)
+            )
         except WorkerError as error:
             # What the worker found wrong may be in Kafka, where only a running Kafka lets it be put right.
             stack.undo_start(servers=False)
@@ -120,12 +129,15 @@ def _sources(given: Sequence[str]) -> dict[str, str]:
     if not given:
         return {}
     from streams.cli.mapping import sources_of
+
+    return {source.topic: _mapping("--source", source.name) for source in sources_of(given, None)}
+
+
+def _mapping(option: str, name: str) -> str:
+    """A mapping as a worker finds it from any folder."""
     from streams.mapping.ready import ready
 
-    return {
-        source.topic: _path("--source", Path(source.name)) if ready(source.name) is None else source.name
-        for source in sources_of(given, None)
-    }
+    return name if ready(name) is not None else _path(option, Path(name))
 
 
 def _path(option: str, path: Path) -> str:
@@ -150,13 +162,14 @@ def take_password(clickhouse: ClickHouse) -> None:
         )
 
 
-def _move(bounds: JoinBounds, extra: Sequence[ExtraDimension], stack: Stack, cluster: Cluster) -> None:
+def _move(bounds: JoinBounds, extra: Sequence[ExtraDimension], input_map: str, stack: Stack, cluster: Cluster) -> None:
     """Adds the columns of extra dimensions, and moves what the version before, or a start without them, has left.
 
     Nobody else can run `clickfold init` and `clickfold upgrade` here in time.
     """
     from online_models.settings import LearnerSettings
     from schemas.clickhouse.extra import add_extra
+    from streams.cli.mapping import read_input_maps
     from streams.worker.upgrade import upgrade_join, upgrade_learn
 
     judged = options.judged_as_in(cluster, bounds, jump=options.AUTO)
@@ -164,7 +177,7 @@ def _move(bounds: JoinBounds, extra: Sequence[ExtraDimension], stack: Stack, clu
     if extra:
         with closing(stack.clickhouse.warehouse.connect()) as client:
             add_extra(client, extra, say=lambda _: None, dry=False)
-    upgrade_join(cluster, cluster.group("join"), judged, DIMENSIONS, extra, dry_run=False)
+    upgrade_join(cluster, cluster.group("join"), judged, DIMENSIONS, extra, read_input_maps(input_map), dry_run=False)
     upgrade_learn(cluster, cluster.group("learn"), LearnerSettings(), dry_run=False)
 
 

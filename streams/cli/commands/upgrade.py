@@ -21,6 +21,7 @@ def upgrade(
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     extra_dimensions: options.ExtraDimensionsFile = None,
+    input_map: options.InputMap = "",
     model: options.LearnedModel = None,
     config: options.ModelConfigFile = None,
     grace: options.Grace = "15m",
@@ -34,6 +35,7 @@ def upgrade(
     to have, then start the workers of this version. What is moved already stays as it is, so the command may be
     repeated.
     """
+    from streams.cli.mapping import read_input_maps
     from streams.worker.upgrade import Moved, upgrade_join, upgrade_learn
 
     cluster = kafka_cluster()
@@ -63,6 +65,6 @@ def upgrade(
             typer.echo(f"{moved.group}: has committed nothing, so there is nothing to move")
 
     judged = options.judged_as_in(cluster, bounds, jump=jump)
-    extra = read_extra_dimensions(extra_dimensions)
-    say(upgrade_join(cluster, groups[0], judged, options.names(dimensions), extra, dry_run=dry_run))
+    extra, maps = read_extra_dimensions(extra_dimensions), read_input_maps(input_map)
+    say(upgrade_join(cluster, groups[0], judged, options.names(dimensions), extra, maps, dry_run=dry_run))
     say(upgrade_learn(cluster, groups[1], learner, dry_run=dry_run))

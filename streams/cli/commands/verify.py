@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from schemas.errors import SettingsError
-from streams.cli.beside_up import bounds_beside_up, extra_beside_up, options_beside_up
+from streams.cli.beside_up import bounds_beside_up, extra_beside_up, input_maps_beside_up, options_beside_up
 from streams.cli.commands import options
 from streams.cli.connections import (
     clickhouse_errors_as_sentences,
@@ -52,6 +52,7 @@ def verify(
     negative_rate: options.NegativeRate = 0.05,
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     extra_dimensions: options.ExtraDimensionsFile = None,
+    input_map: options.InputMap = "",
     partitions: Annotated[
         str, typer.Option(help="Join partitions, separated by commas, such as 0,3. [default: all]")
     ] = "",
@@ -96,6 +97,7 @@ def verify(
         group=options.plain_name("--group", group or cluster.group("join")),
         dimensions=options.names(dimensions),
         extra=extra_beside_up(context, extra_dimensions),
+        maps=input_maps_beside_up(context, input_map),
         partitions=_numbers(partitions) if partitions else None,
         from_text=from_,
         to_text=to,

@@ -41,6 +41,7 @@ def join(
     ] = "15s",
     dimensions: options.Dimensions = options.DEFAULT_DIMENSIONS,
     extra_dimensions: options.ExtraDimensionsFile = None,
+    input_map: options.InputMap = "",
     state_budget: options.StateBudget = "auto",
     group: options.Group = "",
     state_dir: options.StateDir = DEFAULT_STATE_DIR,
@@ -54,6 +55,7 @@ def join(
     metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Join impressions to clicks: outcomes, totals, rejects, ledger."""
+    from streams.cli.mapping import read_input_maps
     from streams.engine.pace import Pace
     from streams.worker.lifecycle import run_worker
     from streams.worker.memory import budget_bytes
@@ -76,6 +78,7 @@ def join(
         bounds=bounds,
         dimensions=options.names(dimensions),
         extra=read_extra_dimensions(extra_dimensions),
+        maps=read_input_maps(input_map),
         group=options.plain_name("--group", group or cluster.group("join")),
         state_dir=state_dir,
         snapshots=snapshots,

@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.generate import field_texts
 from streams.cli.reference.markdown import code, codes, page, table
-from streams.mapping.language import ALWAYS, EVENTS, KEYS, PARTS, Condition, Rule, Table, kind_of
+from streams.mapping.language import ALWAYS, EVENTS, KEYS, PARTS, WHOLE, Condition, Rule, Table, kind_of
 from streams.mapping.ready import pages, ready_names, title
 
 
@@ -29,6 +29,8 @@ def mappings_page() -> str:
         "A record that a rule cannot use is refused, and the message names the file, the line, the rule and the value. "
         "So is a mapping with an unknown key, two rules for one field, or a rule that is of no use for all of the "
         "first records, before anything is decided.",
+        "## Above the tables",
+        table(("key", "meaning"), ((code(key), text) for key, text in WHOLE.items())),
         "## Fields",
         table(("field", "of", "kind", "required"), _fields()),
         "Texts may be numbers in the records: their digits become the text. Numbers may be texts.",

@@ -20,6 +20,7 @@ REMEDIES: Final = {
     Reason.TOO_LARGE: f"shorten it with a mapping that takes the fields that are needed: {_REDRIVE}",
     Reason.TOO_DEEP: f"a mapping takes the fields that are needed: {_REDRIVE}",
     Reason.UNDECODABLE: f"write a mapping (`clickfold map guess`), then {_REDRIVE}",
+    Reason.HEADERS: "the detail says what its headers lack; a producer must send it otherwise",
     Reason.SCHEMA: "put the schema into the registry: records that come then are read",
     Reason.MAPPING: f"correct the rule of the mapping that the detail names, then {_REDRIVE}",
     Reason.KEY: f"{_REDRIVE} sends it under its impression id; correct the producer's key",
