@@ -7,7 +7,6 @@ import re
 from typing import Final
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-ALL_DAY: Final = (1 << 24) - 1
 # A bit for each hour of the clock from midnight on, Monday first.
 Week = tuple[int, ...]
 _PART: Final = re.compile(r"([a-z]+)(?:-([a-z]+))? +(\d{1,2})-(\d{1,2})")

@@ -14,7 +14,7 @@ from tests.golden import HOUR_MS, announce
 pytestmark = pytest.mark.clickhouse
 
 EVERY = [statement for migration in migrations() for statement in migration.statements]
-*_, MADE = (statement for statement in EVERY if f"DICTIONARY {CAMPAIGN_FACTS}" in statement)
+MADE = [statement for statement in EVERY if f"DICTIONARY {CAMPAIGN_FACTS}" in statement][-1]
 KNOWN = Campaign("k1", 10**6, "Europe/Berlin", "active", "even", 3, advertiser_id="a1", currency="EUR", start=HOUR_MS)
 
 
