@@ -10,11 +10,20 @@ import pytest
 from schemas.codec import encode
 from schemas.errors import Transient
 from schemas.outcomes import Outcome
+from schemas.rejects import Reason, rejected
 from schemas.totals import HOUR_MS
 from streams.erasure.kept import gone_by_ms, state_until_ms
 from streams.erasure.warehouse import erase
 from streams.mapping.values import hashed
-from streams.warehouse.forgotten import LOOK_EVERY_S, ForgottenUsers, user_hash
+from streams.warehouse.forgotten import (
+    DETAIL_CHARS,
+    LOOK_EVERY_S,
+    TOMBSTONE,
+    ForgottenUsers,
+    quotes_any,
+    tombstone,
+    user_hash,
+)
 from streams.warehouse.rows import Rows, rows_of
 from tests.factories import record_value, total
 from tests.mapped import IMPRESSIONS, REST, one
@@ -82,6 +91,65 @@ def test_list_is_asked_for_again_after_seconds_and_read_only_when_it_has_changed
     now_s[0] = 2 * LOOK_EVERY_S
     assert left() == [0]
     assert listed.asked == asked + 1
+
+
+def letters(*details: str, reason: Reason = Reason.MAPPING) -> Rows:
+    made = [
+        rejected(reason, detail, b"value", topic="t", partition=0, offset=at, record_ts_ms=T0_MS)
+        for at, detail in enumerate(details)
+    ]
+    return rows_of("rejects", list(map(encode, made)), run="")[0]
+
+
+def kept_details(rows: Rows, *users: str) -> list[str]:
+    """What is inserted where these users were forgotten."""
+    kept = ForgottenUsers().left_out_of(Listed(*users), rows)  # type: ignore[arg-type]  # it has the one method
+    values = kept.columns[kept.names.index("xxh3")]
+    details = list(kept.columns[kept.names.index("detail")])
+    assert [value == "" for value in values] == [TOMBSTONE in detail for detail in details]
+    assert kept.sources == rows.sources
+    return details
+
+
+@pytest.mark.parametrize(
+    "quoting",
+    ['"ann"', '{"id": "ann", "n": 1}', '["b", "ann"]', "'ann' is none", "ann is no share", "user=ann", "(ann)"],
+)
+def test_detail_that_quotes_a_forgotten_user_is_a_tombstone_that_names_the_rule(quoting: str) -> None:
+    other = 'm.toml line 6, price: "bob" is no number'
+    rows = letters(f"m.toml line 5, user_id: {quoting}", other)
+    assert kept_details(rows, "ann") == [f"m.toml line 5, user_id: {TOMBSTONE}", other]
+    assert kept_details(rows, "an") == kept_details(rows) == [f"m.toml line 5, user_id: {quoting}", other]
+
+
+def test_ids_are_found_as_json_writes_them_and_among_apostrophes() -> None:
+    assert quotes_any('the campaign\'s "a \\"b\\" c", the user\'s', {user_hash('a "b" c')})
+    assert quotes_any("the campaign's id \"ann's\"", {user_hash("ann's")})
+    assert quotes_any("'user 3' is no number", {user_hash("user 3")})
+    assert quotes_any("12345 is a number with more digits", {user_hash("12345")})
+    # A lone surrogate is no character of UTF-8.
+    assert not quotes_any('"\\ud800"', {user_hash("ann")})
+    assert not quotes_any('"" is no number', {0})
+
+
+def test_detail_whose_value_is_cut_is_a_tombstone_once_anybody_was_forgotten() -> None:
+    cut, long = 'm.toml line 5, price: "aaaa… is no number', "x" * DETAIL_CHARS
+    rows = letters(cut, long + "y", "x" * (DETAIL_CHARS - 1))
+    assert kept_details(rows) == [cut, long, "x" * (DETAIL_CHARS - 1)]
+    assert kept_details(rows, "eve")[:2] == [f"m.toml line 5, price: {TOMBSTONE}", TOMBSTONE]
+    assert kept_details(rows, "eve")[2] == "x" * (DETAIL_CHARS - 1)
+
+
+def test_only_a_mappings_detail_keeps_what_is_before_the_value() -> None:
+    assert tombstone(Reason.UNDECODABLE, "ann: no") == tombstone(Reason.MAPPING, "ann") == TOMBSTONE
+
+
+def test_list_is_asked_for_before_each_insert_of_dead_letters() -> None:
+    listed, forgotten = Listed(), ForgottenUsers(lambda: 0.0)
+    rows = letters('m: "ann"')
+    assert forgotten.left_out_of(listed, rows) is rows  # type: ignore[arg-type]  # as above
+    listed.users.append("ann")
+    assert forgotten.left_out_of(listed, rows) is not rows  # type: ignore[arg-type]  # as above
 
 
 def test_ids_are_hashed_as_a_mapping_hashes_them() -> None:

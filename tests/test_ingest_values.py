@@ -19,7 +19,7 @@ from streams.ingest.awaiting import AwaitingLog, Waiting
 from streams.ingest.forms import SchemaText, decoder_of
 from streams.ingest.framed import Framed, SchemaId, message_indexes, schema_of
 from streams.ingest.registry import Registry, RegistrySettings
-from streams.ingest.schemas import Schemas
+from streams.ingest.schemas import GO_S, Schemas, StillLearning
 from streams.ingest.values import Values
 from tests.ingesting import TOPIC, batch, source, view
 
@@ -34,7 +34,9 @@ def framed(schema: int, body: bytes) -> bytes:
 class Shelf:
     """A registry in memory that may be away."""
 
-    def __init__(self, **schemas: SchemaText) -> None:
+    def __init__(self, *, answer_s: float = 0.0, **schemas: SchemaText) -> None:
+        self.answer_s = answer_s
+        self.refused: set[SchemaId] = set()
         self.schemas: dict[SchemaId, SchemaText] = {int(name[1:]): text for name, text in schemas.items()}
         self.asked: list[SchemaId] = []
         self.away = False
@@ -43,7 +45,8 @@ class Shelf:
 
     def fetch(self, schema: SchemaId) -> SchemaText | None:
         self.asked.append(schema)
-        if self.away:
+        self.now_s += self.answer_s
+        if self.away or schema in self.refused:
             raise Transient("the schema registry does not answer")
         return self.schemas.get(schema)
 
@@ -107,9 +110,33 @@ def test_schemas_that_are_remembered_are_bounded_and_those_of_a_batch_stay() -> 
     with patch.object(schemas_of_values, "_MOST_KNOWN", 3):
         for number in range(1, 20):
             batch_of = [framed(0, b"{}"), framed(number, b"{}")]
-            shelf.known.learn(batch_of)
+            shelf.known.learn_all(batch_of)
             assert Values((), shelf.known).rows(batch_of)[1].keys() == {1}
-    assert len(shelf.known._known) == 3
+        shelf.known.forget_oldest()
+        assert len(shelf.known._known) == 3
+
+
+def values_of(schemas: range) -> list[bytes]:
+    return [framed(schema, b"{}") for schema in schemas]
+
+
+@pytest.mark.parametrize(("answer_s", "in_a_go"), [(0.0, 200), (0.5, 4), (30.0, 1)])
+def test_many_schemas_are_fetched_in_goes_that_are_bounded_in_number_and_time(answer_s: float, in_a_go: int) -> None:
+    shelf = Shelf(answer_s=answer_s)
+    values = values_of(range(450))
+    with pytest.raises(StillLearning, match=f"{450 - in_a_go} schemas are yet to be fetched"):
+        shelf.known.learn(values)
+    assert len(shelf.asked) == in_a_go
+    with pytest.raises(StillLearning):
+        shelf.known.learn(values)
+    assert len({*shelf.asked}) == len(shelf.asked) == 2 * in_a_go
+    with pytest.raises(StillLearning):
+        shelf.known.learn(values, until_s=float("-inf"))
+    assert len(shelf.asked) == 2 * in_a_go + 1
+    # Although those of the first go were gone for long when the last one began.
+    shelf.known.learn_all(values)
+    assert {*shelf.asked} == {*range(450)}
+    assert Values((), shelf.known).rows(values)[1].keys() == {*range(450)}
 
 
 @pytest.mark.parametrize(
@@ -191,6 +218,75 @@ def test_records_wait_in_order_while_the_registry_is_away_and_others_go_on() -> 
     shelf.away, shelf.now_s = False, 300.0
     assert log.poll(10, 0.0) == [first, second]
     assert (inner.paused, waiting.why) == (set(), "")
+
+
+def test_records_of_many_schemas_wait_for_some_polls_while_others_go_on() -> None:
+    shelf = Shelf(answer_s=0.1)
+    log, inner, waiting, warnings = waiting_log(shelf)
+    many, later = batch(values_of(range(50)), partition=0), batch(values_of(range(60, 70)), partition=1)
+    inner.given = [many, later]
+    assert log.poll(10, 0.0) == []
+    assert (waiting.why, inner.paused) == ("30 schemas are yet to be fetched from the registry", {0, 1})
+    polls = 1
+    found: list[Records] = []
+    while inner.paused:
+        began_s, polls = shelf.now_s, polls + 1
+        plain = batch([b"{}"], partition=2, start=polls)
+        inner.given.append(plain)
+        given = log.poll(10, 0.0)
+        assert shelf.now_s - began_s < GO_S + 0.2
+        assert given[-1] == plain
+        found += given[:-1]
+    assert (found, polls) == ([later, many], 3)
+    assert (waiting.why, len(warnings), len(shelf.asked)) == ("", 1, 60)
+    for more, said in ((100, 1), (200, 2)):
+        shelf.now_s += 30.0
+        inner.given = [batch(values_of(range(more, more + 50)), partition=0)]
+        assert log.poll(10, 0.0) == []
+        assert len(warnings) == said
+        while inner.paused:
+            log.poll(10, 0.0)
+
+
+def test_a_poll_gives_back_no_more_than_it_has_time_for() -> None:
+    shelf = Shelf(answer_s=1.5)
+    shelf.away = True
+    log, inner, _, _ = waiting_log(shelf)
+    kept = [batch(values_of(range(at, at + 1)), partition=0, start=at) for at in range(5)]
+    inner.given = list(kept)
+    assert log.poll(10, 0.0) == []
+    shelf.away, shelf.now_s = False, 100.0
+    assert log.poll(10, 0.0) == kept[:2]
+    assert shelf.now_s == 103.0
+    assert log.poll(10, 0.0) + log.poll(10, 0.0) == kept[2:]
+
+
+def test_schemas_that_were_learned_in_one_poll_are_known_until_the_next() -> None:
+    shelf = Shelf()
+    log, inner, _, _ = waiting_log(shelf)
+    first, second = batch(values_of(range(4)), partition=0), batch(values_of(range(4, 8)), partition=1)
+    inner.given = [first, second]
+    with patch.object(schemas_of_values, "_MOST_KNOWN", 3):
+        for records in log.poll(10, 0.0):
+            values = [value for value in records.values if value is not None]
+            assert len(Values((), shelf.known).rows(values)[1]) == 4
+        log.poll(10, 0.0)
+        assert len(shelf.known._known) == 3
+
+
+def test_a_schema_that_the_registry_does_not_give_holds_up_its_own_partition_alone() -> None:
+    shelf = Shelf()
+    shelf.refused = {1}
+    log, inner, _, _ = waiting_log(shelf)
+    inner.given = [batch(values_of(range(1, 2)), partition=0)]
+    assert log.poll(10, 0.0) == []
+    other = batch(values_of(range(2, 3)), partition=1)
+    inner.given = [other]
+    found: list[Records] = []
+    for _ in range(3):
+        shelf.now_s += 30.0
+        found += log.poll(10, 0.0)
+    assert (found, inner.paused) == ([other], {0})
 
 
 def test_what_was_kept_back_is_forgotten_where_the_partition_is_read_anew() -> None:

@@ -40,14 +40,21 @@ def kafka_cluster() -> Cluster:
     return environment.cluster()
 
 
-def join_options_of_up() -> dict[str, str]:
-    """The options that `clickfold up` gave its join, such as `--window`; none unless `kafka_cluster` is its Kafka."""
+def options_of_up(worker: str) -> list[tuple[str, str]]:
+    """The options that `clickfold up` gave a worker, such as `--window`; none unless `kafka_cluster` is its Kafka."""
     if Environment().kafka_bootstrap_servers:
-        return {}
+        return []
     from streams.embedded.stack import Stack  # not needed with a real Kafka
 
-    words = ((Stack(data_dir()).kept_options() or {}).get("join", "")).split()
-    return dict(zip(words[::2], words[1::2], strict=True))
+    words = ((Stack(data_dir()).kept_options() or {}).get(worker, "")).split()
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
+def notes_of_up() -> set[str]:
+    """What `clickfold up` has noted in its folder."""
+    from streams.embedded.stack import Stack
+
+    return Stack(data_dir()).kept_notes()
 
 
 def warehouse() -> Warehouse:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -31,6 +31,8 @@ WORKERS = ("join", "learn", "pace", "sink")
 _EXTRA: Final = "--extra-dimensions"
 # Runs only where it has sources.
 INGEST: Final = "ingest"
+# The key of the notes among the kept options.
+_NOTES: Final = "notes"
 _READY_S = 60.0
 # What is not on the way from a click to its money has a lower priority: a tenth of a processor that others want too.
 # All threads of a worker have it only if its process begins with it.
@@ -66,6 +68,7 @@ class Stack:
         self._options = dict(options or {})
         self._once: Mapping[str, Sequence[str]] = {}
         self._sources: Sequence[str] = ()
+        self._notes: Collection[str] = ()
         self._input_config = input_config
         # None: any that is free, for a stack that lasts as long as its command.
         self._wanted_ports: Mapping[str, int] | None = None
@@ -80,11 +83,13 @@ class Stack:
         compression: str,
         sources: Sequence[str] = (),
         once: Mapping[str, Sequence[str]] | None = None,
+        notes: Collection[str] = (),
     ) -> None:
         """Sets what `start` gives to the parts it starts. Parts that run already are not changed, but for ingest: with
         more sources than it has, or with options for this start alone, which are `once`, it is started anew.
 
-        `sources` are topics that ingest reads: `start` makes those that do not exist.
+        `sources` are topics that ingest reads: `start` makes those that do not exist. `notes` are words that are kept
+        with the options for good, see `kept_notes`.
         `ports` of kafka and clickhouse: 0 for the one of the first start in this folder, see `addresses`.
         """
         self._partitions = partitions
@@ -92,6 +97,7 @@ class Stack:
         self._wanted_ports = ports
         self._compression = compression
         self._sources = sources
+        self._notes = notes
         self._once = once or {}
         if INGEST in options and INGEST not in self.workers:
             self.workers[INGEST] = Process(self.folder / "workers", INGEST)
@@ -207,8 +213,14 @@ class Stack:
             return None
         return kept
 
+    def kept_notes(self) -> set[str]:
+        """What any start in this folder noted, such as that a mapping was changed."""
+        return {*(self.kept_options() or {}).get(_NOTES, "").split()}
+
     def _keep_options(self) -> None:
         kept = {name: " ".join(options) for name, options in self._options.items()}
+        if notes := self.kept_notes() | {*self._notes}:
+            kept[_NOTES] = " ".join(sorted(notes))
         self._options_path.write_bytes(orjson.dumps(kept))
 
     def _kept_ports(self) -> dict[str, int]:

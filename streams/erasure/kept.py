@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -21,6 +21,7 @@ HOLDING: Final = {
     "outcomes": "the id, beside what was decided",
     "rejects": "the first KiB of refused records",
 }
+_SOURCE: Final = "the id, in records that ingest reads"
 # How often a broker looks for old segments, and how long it keeps their files: its defaults.
 _BROKER_MS: Final = 300_000 + 60_000
 
@@ -45,19 +46,25 @@ def kept_in_kafka(
     *,
     now_ms: int,
     scan: bool,
+    sources: Sequence[str] = (),
     on_read: Callable[[int], object] = lambda _: None,
 ) -> list[KeptTopic]:
-    """What Kafka keeps of users, by topic. `scan` reads the topics to count the records. Raises Transient."""
+    """What Kafka keeps of users, by topic. `scan` reads the topics to count the records. Raises Transient.
+
+    `sources` are topics of ingest, which are not read: their records may be of any form.
+    """
     admin = Admin(cluster)
     counts = admin.partition_counts()
-    topics = {cluster.topic(role): role for role in HOLDING if cluster.topic(role) in counts}
+    topics = {cluster.topic(role): holds for role, holds in HOLDING.items()} | dict.fromkeys(sources, _SOURCE)
+    topics = {topic: holds for topic, holds in topics.items() if topic in counts}
     configs = admin.configs(list(topics))
     kept = []
-    for topic, role in topics.items():
-        records, newest_ms = _scanned(cluster, topic, counts[topic], users, on_read) if scan else (None, None)
+    for topic, holds in topics.items():
+        read = scan and topic not in sources
+        records, newest_ms = _scanned(cluster, topic, counts[topic], users, on_read) if read else (None, None)
         last_ms = now_ms if newest_ms is None else newest_ms
         until_ms = None if records == 0 else gone_by_ms(configs[topic], last_ms)
-        kept.append(KeptTopic(topic, HOLDING[role], _retention(configs[topic]), records, newest_ms, until_ms))
+        kept.append(KeptTopic(topic, holds, _retention(configs[topic]), records, newest_ms, until_ms))
     return kept
 
 
@@ -102,7 +109,8 @@ def _scanned(
         for read, record in enumerate(stream_log(cluster, topic, partition), 1):
             value = record.value or b""
             if topic == cluster.topic("rejects"):
-                value = decode(value, Rejected).prefix
+                letter = decode(value, Rejected)
+                value = letter.prefix + letter.detail.encode()
             if any(name in value for name in named):
                 records += 1
                 newest_ms = max(newest_ms or 0, record.record_ts_ms)

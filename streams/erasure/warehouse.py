@@ -1,22 +1,39 @@
-"""Takes the hash of a user out of the outcomes in ClickHouse. Everything else of a row stays, so all sums stay."""
+"""Takes users out of ClickHouse: the hash out of outcomes, and details that quote the id out of dead letters.
+
+Everything else of a row stays, so all sums and counts stay.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.errors import Transient
 from streams.runs.record import SYNC_INSERT
-from streams.warehouse.forgotten import STILL_STORED, USER_HASH
+from streams.warehouse.forgotten import (
+    CUT,
+    REJECTS,
+    STILL_STORED,
+    TOMBSTONE_OF_ROW,
+    TOMBSTONED,
+    USER_HASH,
+    forgotten_hashes,
+    quotes_any,
+)
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 _TABLE: Final = "outcome_rows"
 _LOOK_S: Final = 0.2
-# Hashes in one statement: 20 bytes each of the 256 KiB that a statement may have.
+# Hashes in one statement: 20 bytes each of the 256 KiB that a statement may have. And places of records, of which a
+# topic has up to 249 characters.
 _AT_ONCE: Final = 10_000
+_PLACES_AT_ONCE: Final = 800
+
+# Topic, partition and offset of a refused record.
+Place = tuple[str, int, int]
 
 
 class Stored(NamedTuple):
@@ -58,6 +75,33 @@ def forget(client: Client, hashes: Collection[int]) -> None:
         )
 
 
+class Quoting(NamedTuple):
+    """Dead letters whose details quote users: the places of their records, and how many rows are cut and may do so."""
+
+    places: set[Place]
+    cut: int
+
+
+def quoting(client: Client, hashes: Collection[int]) -> Quoting:
+    """The dead letters whose details quote one of these users, or one who was forgotten before.
+
+    They are looked through here: what they quote has no hash in the table.
+    """
+    hashes = forgotten_hashes(client) | {*hashes}
+    if not hashes:
+        return Quoting(set(), 0)
+    places: set[Place] = set()
+    cut = 0
+    sql = f"SELECT topic, partition, offset, detail, {CUT} FROM {REJECTS} WHERE detail != '' AND NOT {TOMBSTONED}"
+    with client.query_rows_stream(sql) as rows:
+        for topic, partition, offset, detail, is_cut in rows:
+            if is_cut:
+                cut += 1
+            elif quotes_any(detail, hashes):
+                places.add((topic, int(partition), int(offset)))
+    return Quoting(places, cut)
+
+
 def erase(client: Client, on_parts: Callable[[int], object] = lambda _: None) -> int:
     """Writes the stored rows of all listed users anew without their hash. Returns how many there were.
 
@@ -66,28 +110,47 @@ def erase(client: Client, on_parts: Callable[[int], object] = lambda _: None) ->
     What an interruption leaves ClickHouse does by itself.
     """
     found = client.query(f"SELECT {USER_HASH}, count() FROM {_TABLE} WHERE {STILL_STORED} GROUP BY 1").result_rows
+    # As numbers and not as a subquery, which a replica might answer otherwise. Not a lightweight DELETE: that would
+    # only hide the rows until parts are merged, and outcomes would no longer add up to the totals.
     hashes = sorted(int(one) for one, _ in found)
     for start in range(0, len(hashes), _AT_ONCE):
-        _mutate(client, hashes[start : start + _AT_ONCE], on_parts)
+        among = f"{USER_HASH} IN ({', '.join(map(str, hashes[start : start + _AT_ONCE]))})"
+        _mutate(client, _TABLE, f"{USER_HASH} = 0", among, on_parts)
     return sum(int(rows) for _, rows in found)
 
 
-def _mutate(client: Client, hashes: Sequence[int], on_parts: Callable[[int], object]) -> None:
-    # As numbers and not as a subquery, which a replica might answer otherwise. Not a lightweight DELETE: that would
-    # only hide the rows until parts are merged, and outcomes would no longer add up to the totals.
-    among = f"{USER_HASH} IN ({', '.join(map(str, hashes))})"
-    client.command(f"ALTER TABLE {_TABLE} UPDATE {USER_HASH} = 0 WHERE {among}", settings={"mutations_sync": 0})
+def erase_quoted(client: Client, found: Quoting, on_parts: Callable[[int], object] = lambda _: None) -> None:
+    """Puts tombstones in place of these details, in all runs; otherwise as `erase`.
+
+    By the places of the records: ClickHouse keeps the text of a mutation, and that must not name a user.
+    """
+    tombstone = f"detail = {TOMBSTONE_OF_ROW}, xxh3 = ''"
+    if found.cut:
+        _mutate(client, REJECTS, tombstone, f"{CUT} AND NOT {TOMBSTONED}", on_parts)
+    places = sorted(found.places)
+    for start in range(0, len(places), _PLACES_AT_ONCE):
+        # No topic of Kafka has a character that must be escaped.
+        listed = ", ".join(
+            f"('{topic}', {partition}, {offset})"
+            for topic, partition, offset in places[start : start + _PLACES_AT_ONCE]
+        )
+        among = f"(topic, partition, offset) IN ({listed}) AND NOT {TOMBSTONED}"
+        _mutate(client, REJECTS, tombstone, among, on_parts)
+
+
+def _mutate(client: Client, table: str, change: str, where: str, on_parts: Callable[[int], object]) -> None:
+    client.command(f"ALTER TABLE {table} UPDATE {change} WHERE {where}", settings={"mutations_sync": 0})
     # Not by waiting for the answer: a large table takes longer than a client waits.
     sql = f"""
     SELECT count(), sum(parts_to_do), anyIf(latest_fail_reason, latest_fail_reason != '')
     FROM system.mutations
-    WHERE database = currentDatabase() AND table = '{_TABLE}' AND NOT is_done
+    WHERE database = currentDatabase() AND table = '{table}' AND NOT is_done
     """
     while True:
         ((mutations, parts, failure),) = client.query(sql).result_rows
         if failure:
             raise Transient(
-                f"ClickHouse cannot take users out of {_TABLE}: {str(failure)[:300]}; it goes on trying, and views "
+                f"ClickHouse cannot take users out of {table}: {str(failure)[:300]}; it goes on trying, and views "
                 "show none of them meanwhile (system.mutations says when it is done)"
             )
         if not int(mutations):

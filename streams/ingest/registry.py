@@ -6,6 +6,7 @@ Numbers name a schema in the whole registry, so no subject is needed, whichever 
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from streams.ingest.framed import GlobalId, SchemaId
 
 # A look at a registry holds up the loop of a worker, which must turn once in a minute.
 _ANSWER_S: Final = 5.0
+# A schema with all it builds on. What was answered until then is kept, so another try goes on from there.
+_SCHEMA_S: Final = 10.0
 _GONE: Final = 404
 # Of one schema, all levels together.
 _MOST_REFERENCES: Final = 200
@@ -95,7 +98,7 @@ class Registry:
         if found is None:
             return None
         references: dict[str, str] = {}
-        if not self._add_references(found, references):
+        if not self._add_references(found, references, time.monotonic() + _SCHEMA_S):
             return None
         return SchemaText(found.schema_type or "AVRO", found.schema_str, tuple(references.items()))
 
@@ -108,13 +111,15 @@ class Registry:
         versions = found.get("versions", ()) if found is not None else ()
         return int(versions[0]["contentId"]) if versions else None
 
-    def _add_references(self, schema: Any, found: dict[str, str]) -> bool:
+    def _add_references(self, schema: Any, found: dict[str, str], until_s: float) -> bool:
         """Adds the references of a schema, those first that they build on. Returns whether all are there."""
         for reference in schema.references or ():
             if reference.name in found or len(found) >= _MOST_REFERENCES:
                 continue
+            if time.monotonic() > until_s:
+                raise Transient(f"the schema registry at {self._url} takes over {_SCHEMA_S:.0f} s for one schema")
             registered = self._ask(self._client.get_version, reference.subject, reference.version, True)
-            if registered is None or not self._add_references(registered.schema, found):
+            if registered is None or not self._add_references(registered.schema, found, until_s):
                 return False
             found[reference.name] = registered.schema.schema_str
         return True

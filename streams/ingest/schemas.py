@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.errors import Transient
 from schemas.reading import Unreadable
 from schemas.records import Headers
 from schemas.rejects import Reason
@@ -21,6 +22,14 @@ from streams.mapping.rows import ReadValues, Rows
 _GONE_S: Final = 30.0
 # Values that only look like framed ones would fill the memory with numbers of schemas.
 _MOST_KNOWN: Final = 10_000
+# So many schemas are fetched in one go, and no further one once it took so long: meanwhile a worker reads nothing and
+# sees no signal. The last one may take longer, see `Registry.fetch`.
+_MOST_IN_A_GO: Final = 200
+GO_S: Final = 2.0
+
+
+class StillLearning(Transient):
+    """Some schemas are yet to be fetched. Ask again at once: those that were fetched are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +54,45 @@ class Schemas:
         """The schemas of these values that must be fetched, or are worth another look, before they are decoded."""
         return {schema for schema in _schemas(values, headers) if self._is_unknown(schema)}
 
-    def learn(self, values: Sequence[bytes | None], headers: Sequence[Headers] | None = None) -> None:
-        """Fetches the schemas of these values that are unknown. Raises Transient, with those before it known."""
-        used = _schemas(values, headers)
-        for schema in used:
-            if self._is_unknown(schema):
-                made = self._made(schema)
-                self._known.pop(schema, None)
-                self._known[schema] = made
-        if len(self._known) > _MOST_KNOWN:
-            for schema in [schema for schema in self._known if schema not in used][: len(self._known) - _MOST_KNOWN]:
-                del self._known[schema]
+    def learn(
+        self,
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers] | None = None,
+        *,
+        until_s: float | None = None,
+    ) -> None:
+        """Fetches the schemas of these values that are unknown. Raises Transient, with those before it known.
+
+        Raises StillLearning where they are too many for one go. It ends at `until_s` of the clock, once one is
+        fetched.
+        """
+        until_s = self._clock_s() + GO_S if until_s is None else until_s
+        # Those first without which a value cannot be decoded.
+        wanted = sorted(self.unknown(values, headers), key=self._known.__contains__)
+        for done, schema in enumerate(wanted):
+            if done and (done >= _MOST_IN_A_GO or self._clock_s() >= until_s):
+                # Another look at one that was gone may wait: until then its values have no schema. Otherwise more of
+                # them than can be asked for in that time would be asked for for ever.
+                if left := sum(one not in self._known for one in wanted[done:]):
+                    raise StillLearning(f"{left:,} schemas are yet to be fetched from the registry")
+                break
+            made = self._made(schema)
+            self._known.pop(schema, None)
+            self._known[schema] = made
+
+    def learn_all(self, values: Sequence[bytes | None], headers: Sequence[Headers] | None = None) -> None:
+        """As `learn`, in as many goes as it takes. For who has nothing else to do."""
+        self.forget_oldest()
+        while True:
+            try:
+                return self.learn(values, headers)
+            except StillLearning:
+                continue
+
+    def forget_oldest(self) -> None:
+        """Forgets what is more than may be remembered. Values that are yet to be decoded must be learned again."""
+        for schema in list(self._known)[: max(0, len(self._known) - _MOST_KNOWN)]:
+            del self._known[schema]
 
     def decoder(self, schema: SchemaId) -> Decode | Unreadable:
         """What decodes values of a schema that was learned, or why they cannot be."""
@@ -93,7 +130,7 @@ def reading(inputs: Iterable[Compiled], schemas: Schemas | None, *, with_headers
         if schemas is None:
             found = list(map(_json_of, found))
         else:
-            schemas.learn(found, own)
+            schemas.learn_all(found, own)
         return values.rows(found, own)
 
     return read

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from schemas.clickhouse.quoting import identifier
 from schemas.totals import DIMENSIONS, MEASURES
 from streams.verify.oracle import Key
-from streams.warehouse.forgotten import STILL_STORED, forgotten_hashes
+from streams.warehouse.forgotten import STILL_STORED, TOMBSTONED, forgotten_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ class ClickHouseRows:
         stored = client.query(f"SELECT count() FROM outcome_rows WHERE {STILL_STORED}").result_rows
         spans = [(row[0], row[1]) for row in rows]
         return cls(client, spans, extra, forgotten_hashes(client), int(stored[0][0]))
+
+    def tombstoned(self) -> int:
+        """Dead letters of live work whose detail was taken out because it names, or may name, a forgotten user."""
+        ((found,),) = self.client.query(f"SELECT count() FROM rejects WHERE {TOMBSTONED}").result_rows
+        return int(found)
 
     def promoted(self, ts_ms: int) -> bool:
         """Whether the views show a backfill at this time."""

@@ -141,6 +141,14 @@ class SinkChecks:
                 check, f"partition {partition}: the sink has yet to write {len(hashes_to_sink)} outcomes"
             )
 
+    def note_tombstones(self, check: Check) -> None:
+        """Says of how many dead letters ClickHouse has no detail any more, which is no difference."""
+        if found := self.rows.tombstoned():
+            check.notes.append(
+                f"{found:,} dead letters have a tombstone for their detail in ClickHouse: it named, or may have named, "
+                "a user who was forgotten"
+            )
+
     def _note_forgotten(self, check: Check, partition: int, outcomes: int) -> None:
         """Says how many outcomes ClickHouse has without their user, which is no difference."""
         if outcomes:

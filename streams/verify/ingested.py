@@ -102,7 +102,7 @@ class IngestVerification:
             values = [record.value for record in batch]
             headers = [record.headers for record in batch] if source.with_headers else None
             if self._schemas is not None:
-                self._schemas.learn(values, headers)
+                self._schemas.learn_all(values, headers)
             taken = source.take(values, headers)
             for log, events in taken.events.items():
                 for place, key, value in zip(events.places, events.ids, events.values, strict=True):

@@ -174,6 +174,8 @@ class Verification:
                 sink.compare_totals(self._checks, totals, wanted, partition, settled)
                 sink.compare_outcomes(self._checks, judged, outcomes.hashes_to_sink[partition], partition, settled)
             quarters += [(key[0], key[1], paced_measures(row)) for key, row in by_campaign.items()]
+        if sink is not None:
+            sink.note_tombstones(self._checks.named("rejects"))
         history = self._check_campaigns(sink)
         self._check_pacing(quarters, campaigns, settled_times, history)
         return list(self._checks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from schemas.clickhouse.queries import run_query
 from schemas.codec import encode
 from schemas.errors import SettingsError
+from schemas.rejects import Reason, Rejected, rejected
 from streams.cli.app import app
 from streams.embedded.clickhouse import ClickHouse
 from streams.erasure import warehouse
@@ -21,6 +23,7 @@ from streams.runs.compare import compare
 from streams.runs.record import record_run
 from streams.verify.clickhouse_rows import ClickHouseRows
 from streams.warehouse.client import connect
+from streams.warehouse.forgotten import TOMBSTONE
 from streams.warehouse.rows import Rows, rows_of
 from streams.warehouse.writer import Writer
 from tests.golden import insert
@@ -182,3 +185,89 @@ def test_more_users_than_an_address_has_room_for_are_forgotten(filled: Client, t
     assert stored > 0
     assert f"{stored} rows" in forget("--users", str(tmp_path / "users"), "--yes")
     assert of_user(filled) == (0, 0)
+
+
+def letters(run: str = "") -> Rows:
+    """Dead letters as rows: two quote the user, of which one is cut, one another user, one nobody."""
+    rule = "m.toml line 5, user_id: "
+    details = [
+        (Reason.MAPPING, f'{rule}{{"id": "{ANN}"}} is no text and no number'),
+        (Reason.MAPPING, f'{rule}{{"name": "{"x" * 40}", "id": "use… is no text and no number'),
+        (Reason.MAPPING, f'{rule}{{"id": "user 4"}} is no text and no number'),
+        (Reason.UNDECODABLE, "JSON is malformed: invalid character (byte 0)"),
+    ]
+    made: list[bytes | None] = [encode(_letter(reason, detail, at)) for at, (reason, detail) in enumerate(details)]
+    return rows_of("rejects", made, run=run)[0]
+
+
+def _letter(reason: Reason, detail: str, offset: int) -> Rejected:
+    value = b'{"user_id": {"id": "user 3"}}'
+    return rejected(reason, detail, value, topic="shop", partition=1, offset=offset, record_ts_ms=1_700_000_000_000)
+
+
+def details_kept(client: Client, run: str = "") -> list[tuple[str, bool]]:
+    """The details of a run, and whether the hash of the value is kept."""
+    sql = "SELECT detail, xxh3 != '' FROM reject_rows FINAL WHERE run = {run:String} ORDER BY offset"
+    return [(detail, bool(kept)) for detail, kept in client.query(sql, parameters={"run": run}).result_rows]
+
+
+@pytest.fixture
+def writer(environment: None, filled: Client, clickhouse: ClickHouse) -> Iterator[Writer]:
+    made = Writer(lambda: connect(clickhouse.url, database=str(filled.database)), give_up=threading.Event())
+    yield made
+    made.close()
+
+
+def test_dead_letters_that_quote_the_user_become_tombstones_in_every_run_and_replays_bring_none_back(
+    filled: Client, writer: Writer
+) -> None:
+    for run in ("", "again"):
+        assert writer.write(letters(run)) == []
+    before = details_kept(filled)
+    assert all(kept for _, kept in before)
+    counted = run_query(filled, "rejects", None).rows
+    said = forget("--user", ANN, "--dry-run")
+    assert "2 more are cut and may quote it" in said
+    assert details_kept(filled) == before
+    assert "4 details of dead letters" not in said
+
+    # Both rows of the user are at one place.
+    assert "3 details of dead letters" in forget("--user", ANN, "--yes")
+    tombstone = (f"m.toml line 5, user_id: {TOMBSTONE}", False)
+    after = [tombstone, tombstone, *before[2:]]
+    assert details_kept(filled) == details_kept(filled, "again") == after
+    assert [row[:3] for row in run_query(filled, "rejects", None).rows] == [row[:3] for row in counted]
+    # A sink that starts again, a replay, and a backfill of another name.
+    for run in ("", "again", "third"):
+        assert writer.write(letters(run)) == []
+    assert [details_kept(filled, run) for run in ("", "again", "third")] == [after] * 3
+    assert ClickHouseRows.open(filled).tombstoned() == 2
+    # What ClickHouse keeps of a mutation names nobody.
+    commands = (
+        "SELECT countIf(position(command, 'user 3') > 0), count() FROM system.mutations WHERE table = 'reject_rows'"
+    )
+    assert filled.query(commands).result_rows[0] == (0, 2)
+
+
+def test_dead_letter_that_was_on_its_way_is_a_tombstone_after_the_next_call(filled: Client, writer: Writer) -> None:
+    forget("--user", ANN, "--yes")
+    # A sink that asked for the list just before.
+    filled.insert(
+        *("reject_rows", letters().columns),
+        column_names=letters().names,
+        column_type_names=letters().types,
+        column_oriented=True,
+    )
+    assert ClickHouseRows.open(filled).tombstoned() == 0
+    assert "2 details of dead letters" in forget("--yes")
+    assert [TOMBSTONE in detail for detail, _ in details_kept(filled)] == [True, True, False, False]
+    assert "details of dead letters" not in forget("--yes")
+
+
+def test_details_have_the_id_as_it_came_although_a_mapping_hashes_it(
+    filled: Client, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALT", "s3cret")
+    assert writer.write(letters()) == []
+    forget("--user", ANN, "--hash-with", "SALT", "--yes")
+    assert TOMBSTONE in details_kept(filled)[0][0]

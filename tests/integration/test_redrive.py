@@ -174,6 +174,13 @@ def test_dead_letters_are_redriven_once_and_joined(refused: World) -> None:
     assert groups["redrive.impressions", "undecodable"]["redriven"] == 1
 
 
+def test_redrive_says_in_json_what_is_still_refused(refused: World) -> None:
+    said = refused.command("redrive", "--dry-run", "--json")
+    assert said.returncode == 0, said.stderr
+    refusals = orjson.loads(said.stdout)["refused"]
+    assert refusals["tombstone"]["count"] == 1
+
+
 def test_show_gives_the_record_why_it_was_refused_and_what_to_do(refused: World) -> None:
     letter = next(each for each in Letters(refused.cluster) if each.reason is Reason.KEY)
     told = refused.command("show", str(Spot.of_letter(letter))).stdout.decode()

@@ -13,6 +13,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -73,6 +74,13 @@ class System:
         assert done.returncode == 2, done.stdout + done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
         return done.stderr
+
+    def verified(self, name: str, *more: str) -> dict[str, Any]:
+        """One check of `clickfold verify`, which must agree; empty if it is left out."""
+        answer = orjson.loads(self.does("verify", "--wait", "30s", "--format", "json", *more))
+        found: dict[str, Any] = next((check for check in answer["checks"] if check["name"] == name), {})
+        assert ("ingest" in answer["absent"]) == (not found)
+        return found
 
     def clicks(self) -> list[dict[str, int]]:
         found: list[dict[str, int]] = orjson.loads(self.does("query", "--sql", CLICKS_SQL, "--format", "json"))
@@ -318,6 +326,8 @@ def test_up_reads_sources_of_the_users_own_form_and_more_of_them_later(system: S
     assert Admin(system.cluster).partition_counts()["shop"] == 2
     system.produce_own("shop", 20)
     system.wait_until_all_are_asked_back()
+    # Without --source: as `up` was given.
+    assert system.verified("ingest")["compared"] > 20
     started = system.pids()
     assert set(started) == {*PARTS, "ingest"}
     assert f"ingest works in {system.folder} with --source shop={mapping}" in system.refuses("up", *OPTIONS)
@@ -330,3 +340,7 @@ def test_up_reads_sources_of_the_users_own_form_and_more_of_them_later(system: S
     system.produce_own("shop", 10)
     system.produce_own("app", 10)
     system.wait_until_all_are_asked_back()
+    # What the former mapping made cannot be compared by this one; by itself, or where it is given, it can.
+    assert system.verified("ingest") == {}
+    assert "ingest: not compared, because its mapping was changed" in system.does("verify", "--wait", "30s")
+    assert system.verified("ingest", "--source", f"app={mapping}")["compared"] > 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +15,12 @@ from schemas.clickhouse.queries import Table
 from schemas.errors import SettingsError
 from streams.cli.beside_up import options_beside_up
 from streams.cli.commands import options
-from streams.cli.connections import clickhouse_client, kafka_cluster
+from streams.cli.connections import clickhouse_client, kafka_cluster, options_of_up
 from streams.cli.render.answers import Format, write
 from streams.cli.render.figures import DASH, count
 from streams.cli.render.records_bar import records_bar
 from streams.erasure.kept import KeptTopic, kept_in_kafka, state_until_ms
-from streams.erasure.warehouse import erase, stored
+from streams.erasure.warehouse import Quoting, Stored, erase, erase_quoted, quoting, stored
 from streams.erasure.warehouse import forget as list_users
 from streams.mapping.values import hashed
 from streams.warehouse.forgotten import user_hash
@@ -27,6 +28,7 @@ from streams.worker.environment import variable
 
 # A worker shares its last two snapshots, a minute apart, and objects of a former owner are deleted after ten minutes.
 _SNAPSHOTS_LATER_MIN = 15
+_HERE = "this command"
 _KEPT = {"where": "String", "holds": "String", "records": "String", "kept until, UTC": "String", "settings": "String"}
 
 
@@ -59,13 +61,16 @@ def forget(
 ) -> None:
     """Take users out of ClickHouse for good, and say until when Kafka and kept state still have their ids.
 
-    Outcomes stay, without the user: their hash becomes 0, in every run, and so it does in rows that come later. So all
-    totals stay, and `clickfold verify` counts these rows and does not differ. Kafka and checkpoints cannot be changed:
-    what they keep is listed, with the time until which they keep it. Without a user it takes out what has come back
-    since.
+    Outcomes stay, without the user: their hash becomes 0, in every run, and so it does in rows that come later. Dead
+    letters stay too; a tombstone takes the place of a detail that quotes the id. So all totals stay, and `clickfold
+    verify` counts these rows and does not differ. Kafka and checkpoints cannot be changed: what they keep is listed,
+    with the time until which they keep it. Without a user it takes out what has come back since.
     """
-    names = [_as_stored(name, hash_with) for name in (*(user or ()), *(_lines(users) if users else ()))]
+    given = [*(user or ()), *(_lines(users) if users else ())]
+    names = [_as_stored(name, hash_with) for name in given]
     hashes = {user_hash(name) for name in names}
+    # What a mapping refused has the id as it came.
+    quoted_hashes = hashes | {user_hash(name) for name in given}
     now_ms = time.time_ns() // 1_000_000
     of_up = options_beside_up(context)
     bounds = options.join_bounds(
@@ -77,16 +82,13 @@ def forget(
         negative_rate=0.0,
     )
     state_ms = state_until_ms(now_ms=now_ms, window_ms=bounds.window_ms, dedupe_ms=bounds.dedupe_ms)
-    kept = _kept_in_kafka(names, now_ms, scan=scan) if names else None
+    kept = _kept_in_kafka({*names, *given}, now_ms, scan=scan) if names else None
     with clickhouse_client() as client:
         found = stored(client, hashes)
-        times = f", {_text(found.first_ms)} to {_text(found.last_ms)}" if found.rows else ""
-        rows = [["ClickHouse, outcome_rows", "the hash of the id", count(found.rows), "this command", ""]]
-        rows += [_topic_row(each) for each in kept or ()]
-        rows.append(["checkpoints of the join", "open impressions", DASH, _text(state_ms), "while traffic goes on"])
-        later_ms = state_ms + _SNAPSHOTS_LATER_MIN * 60_000
-        rows.append(["shared snapshots", "open impressions", DASH, _text(later_ms), "while traffic goes on"])
+        letters = quoting(client, quoted_hashes)
+        rows = [*_clickhouse_rows(found, letters), *map(_topic_row, kept or ()), *_state_rows(state_ms)]
         write(Table(tuple(_KEPT), tuple(_KEPT.values()), rows), format_)
+        times = f", {_text(found.first_ms)} to {_text(found.last_ms)}" if found.rows else ""
         note = "Totals, models and pacing hold no user. Export again hours that were exported with these users."
         _say(f"{count(found.rows)} rows of {count(found.runs)} runs{times}. {note}")
         if kept is None and names:
@@ -99,9 +101,13 @@ def forget(
         with records_bar() as bar:
             task = bar.add_task("parts", total=None)
             taken = erase(client, lambda parts: bar.update(task, total=parts))
+            # Again: some may have come since.
+            letters = quoting(client, quoted_hashes)
+            erase_quoted(client, letters, lambda parts: bar.update(task, total=parts))
+    quoted = f", {count(len(letters.places) + letters.cut)} details of dead letters" if any(letters) else ""
     _say(
-        f"forgotten: {count(len(hashes))} users, {count(taken)} rows. What a sink was writing just now is hidden; "
-        "the next `clickfold forget` takes it out, for which no user is needed."
+        f"forgotten: {count(len(hashes))} users, {count(taken)} rows{quoted}. What a sink was writing just now is "
+        "hidden; the next `clickfold forget` takes it out, for which no user is needed."
     )
 
 
@@ -122,7 +128,7 @@ def _lines(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
-def _kept_in_kafka(names: list[str], now_ms: int, *, scan: bool) -> list[KeptTopic] | None:
+def _kept_in_kafka(names: Collection[str], now_ms: int, *, scan: bool) -> list[KeptTopic] | None:
     try:
         cluster = kafka_cluster()
     except SettingsError:
@@ -132,8 +138,30 @@ def _kept_in_kafka(names: list[str], now_ms: int, *, scan: bool) -> list[KeptTop
     with records_bar() as bar:
         task = bar.add_task("records", total=None)
         return kept_in_kafka(
-            cluster, names, now_ms=now_ms, scan=scan, on_read=lambda records: bar.update(task, advance=records)
+            *(cluster, names),
+            now_ms=now_ms,
+            scan=scan,
+            sources=[text.partition("=")[0] for _, text in options_of_up("ingest")],
+            on_read=lambda records: bar.update(task, advance=records),
         )
+
+
+def _clickhouse_rows(found: Stored, letters: Quoting) -> list[list[str]]:
+    may = f"{count(letters.cut)} more are cut and may quote it" if letters.cut else ""
+    return [
+        ["ClickHouse, outcome_rows", "the hash of the id", count(found.rows), _HERE, ""],
+        ["ClickHouse, reject_rows", "details that quote the id", count(len(letters.places)), _HERE, may],
+    ]
+
+
+def _state_rows(state_ms: int) -> list[list[str]]:
+    holds, goes_on = "open impressions", "while traffic goes on"
+    later_ms = state_ms + _SNAPSHOTS_LATER_MIN * 60_000
+    return [
+        ["checkpoints of the join", holds, DASH, _text(state_ms), goes_on],
+        ["shared snapshots", holds, DASH, _text(later_ms), goes_on],
+        ["folders of backfills", holds, DASH, "you delete them", "backfill/RUN in --state-dir"],
+    ]
 
 
 def _topic_row(kept: KeptTopic) -> list[str]:

@@ -134,7 +134,7 @@ def redrive(
                 "sent": dict(found.sent),
                 "gone": [{"at": str(where), "why": why} for where, why in found.gone],
                 "refused": {
-                    reason: {"count": each.records, "first": str(each.first), "detail": each.detail}
+                    str(reason): {"count": each.records, "first": str(each.first), "detail": each.detail}
                     for reason, each in found.refused.items()
                 },
                 "older": [{**each._asdict(), "spot": str(each.spot)} for each in found.older],

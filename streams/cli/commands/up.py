@@ -16,6 +16,7 @@ from schemas.bounds import JoinBounds
 from schemas.dimensions import ExtraDimension
 from schemas.errors import SettingsError
 from schemas.totals import DIMENSIONS
+from streams.cli.beside_up import REGISTRY, REMAPPED
 from streams.cli.commands import options
 from streams.cli.connections import DEFAULT_DATA_DIR
 from streams.cli.connections import data_dir as default_data_dir
@@ -88,6 +89,7 @@ def up(
         options=worker_options,
         sources=list(sources),
         once={INGEST: ["--new-mapping"]} if new_mapping else {},
+        notes=_notes(new_mapping=new_mapping) if sources else (),
         ports={"kafka": kafka_port, "clickhouse": clickhouse_port},
         compression=str(compression or Environment().clickfold_compression),
     )
@@ -138,6 +140,12 @@ def _mapping(option: str, name: str) -> str:
     from streams.mapping.ready import ready
 
     return name if ready(name) is not None else _path(option, Path(name))
+
+
+def _notes(*, new_mapping: bool) -> list[str]:
+    """What `clickfold verify` must know of how ingest was started."""
+    named = Environment().registry() is not None
+    return [note for note, holds in ((REMAPPED, new_mapping), (REGISTRY, named)) if holds]
 
 
 def _path(option: str, path: Path) -> str:

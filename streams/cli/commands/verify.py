@@ -6,14 +6,20 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import orjson
 import typer
 from rich.console import Console
 
 from schemas.errors import SettingsError
-from streams.cli.beside_up import bounds_beside_up, extra_beside_up, input_maps_beside_up, options_beside_up
+from streams.cli.beside_up import (
+    bounds_beside_up,
+    extra_beside_up,
+    input_maps_beside_up,
+    options_beside_up,
+    sources_beside_up,
+)
 from streams.cli.commands import options
 from streams.cli.connections import (
     clickhouse_errors_as_sentences,
@@ -30,6 +36,8 @@ from streams.verify.check import Check
 from streams.verify.ingested import IngestVerification
 from streams.verify.pacing_counters import PacingChangelog, PacingCounters, PacingView
 from streams.verify.run import Verification, VerifyRequest
+
+_NO_SUCH: Final = "none is configured and none runs here"
 
 
 class Format(StrEnum):
@@ -80,7 +88,7 @@ def verify(
     """Recompute from Kafka alone what a run must have written, and compare. Exit code 1 when anything differs.
 
     Workers may keep running: only what they have committed is compared, without what may still change. Beside
-    `clickfold up`, the bounds that are not given are those that it was given.
+    `clickfold up`, the bounds and sources that are not given are those that it was given.
     """
     cluster = kafka_cluster()
     request = VerifyRequest(
@@ -112,10 +120,11 @@ def verify(
         pacing = _pacing_counters(cluster, pacing_url)
         # A source that cannot be is said before the logs are read.
         ingested = None
-        if source:
+        sources, left_out = sources_beside_up(context, source)
+        if sources:
             schemas = cleanup.enter_context(value_schemas())
             reading = options.plain_name("--ingest-group", ingest_group or cluster.group("ingest"))
-            ingested = IngestVerification(cluster, reading, sources_of(source, schemas), schemas)
+            ingested = IngestVerification(cluster, reading, sources_of(sources, schemas), schemas)
         bar = cleanup.enter_context(records_bar())
         verification = Verification(
             cluster,
@@ -129,19 +138,24 @@ def verify(
         checks = verification.checks()
         if ingested is not None:
             checks = [*checks, ingested.check(max_shown=rows)]
-    absent = [name for name, source in (("ClickHouse", client), ("pacing", pacing)) if source is None]
+    absent = {name: _NO_SUCH for name, part in (("ClickHouse", client), ("pacing", pacing)) if part is None}
+    if left_out:
+        absent["ingest"] = left_out
     if format_ is Format.JSON:
-        sys.stdout.write(_json(verification, checks, absent))
+        sys.stdout.write(_json(verification, checks, list(absent)))
         agree = not any(check.differing for check in checks)
     else:
         console = Console()
-        if stored := options_beside_up(context):
-            console.print(f"With {' '.join(map(' '.join, stored.items()))}, as `clickfold up` was given.", style="dim")
+        stored = list(options_beside_up(context).items())
+        if not source:
+            stored += [("--source", text) for text in sources]
+        if stored:
+            console.print(f"With {' '.join(map(' '.join, stored))}, as `clickfold up` was given.", style="dim")
         agree = show_checks(checks, console)
         judged = ", ".join(f"{count:,} {log}" for log, count in verification.events.items())
         console.print(f"{judged} in {len(verification.partitions)} partitions were recomputed.")
-        for name in absent:
-            console.print(f"{name}: not compared, because none is configured and none runs here.", style="dim")
+        for name, why in absent.items():
+            console.print(f"{name}: not compared, because {why}.", style="dim")
     if not agree:
         raise typer.Exit(1)
 
