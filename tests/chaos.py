@@ -1,7 +1,8 @@
 """Workers killed, frozen, added and taken away, the broker restarted, all under load; then the truth is asked for.
 
 `python -m tests.chaos --minutes 3 --seed 7` prints what was done, how long it took to work on all partitions again, and
-what an independent `clickfold verify` says of everything that was written. The same seed does the same faults.
+what an independent `clickfold verify` says of everything that was written. The same seed does the same faults. Totals
+have an extra dimension where the seed is odd.
 """
 
 from __future__ import annotations
@@ -16,12 +17,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import orjson
 
@@ -30,60 +28,26 @@ from streams.embedded.clickhouse import ClickHouse
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all
-from tests.chaos_load import Load
-from tests.chaos_workers import FAILED, Workers
+from tests.chaos_load import SOURCE_MAPPING, Load
+from tests.chaos_redrive import Redriver, redriven_wrongly
+from tests.chaos_report import Fault, Report
+from tests.chaos_workers import FAILED, Worker, Workers
 from tests.waiting import eventually
 
 PARTITIONS = 8
-BOUNDS = ("--window", "10s", "--skew", "1s", "--lateness", "4s", "--future", "20s", "--negative-rate", "0.3")
+LATENESS = "4s"
+BOUNDS = ("--window", "10s", "--skew", "1s", "--lateness", LATENESS, "--future", "20s", "--negative-rate", "0.3")
 # Past the session timeout of 10 s: the group has given the partitions to others when the worker goes on.
 FROZEN_S = 12.5
 VERIFIED_S = 240.0
+SOURCE, SOURCE_PARTITIONS = "chaos.source", 3
+DIMENSIONS = '[dimensions]\nsite = "features.site"\n'
 
-SHORT = ("kill", "add", "freeze", "kill sink", "remove", "broker", "kill pace", "kill and lose state")
-LONG = (*SHORT, "kill", "freeze", "kill broker", "kill and lose state")
-
-
-@dataclass
-class Fault:
-    """One thing done to the system: when, since the load began, to whom, and when all partitions were live again."""
-
-    kind: str
-    whom: str
-    at_s: float
-    over_s: float
-    whole_after_s: float | None = None
-
-
-@dataclass
-class Report:
-    """What was done and what came of it. `answer` is that of `clickfold verify`, `starts` counts changes of owner."""
-
-    seed: int
-    faults: list[Fault] = field(default_factory=list)
-    answer: dict[str, Any] = field(default_factory=dict)
-    delivered: dict[str, int] = field(default_factory=dict)
-    starts: int = 0
-    evidence: Counter[str] = field(default_factory=Counter)
-
-    def trouble(self) -> list[str]:
-        """What shows that the run differs from the truth, or that it did not happen as planned."""
-        found = [f"{check['name']}: {check['first']}" for check in self.answer["checks"] if check["differing"]]
-        found += [f"{check['name']}: nothing compared" for check in self.answer["checks"] if not check["compared"]]
-        found += [f"{name}: not compared" for name in self.answer["absent"]]
-        for log, count in self.delivered.items():
-            if not 0 < count <= self.answer["events"][log]:
-                found.append(f"{count} {log} were acknowledged, {self.answer['events'][log]} judged")
-        kinds = Counter(fault.kind for fault in self.faults)
-        moved = sum(kinds[kind] for kind in ("kill", "kill and lose state", "freeze", "add", "remove"))
-        if self.starts < PARTITIONS + moved:
-            found.append(f"{self.starts} starts of a partition's owner, but {moved} faults should have moved some")
-        found += [
-            f"{wanted} of {kind!r}, the logs show {self.evidence[kind]}"
-            for kind, wanted in kinds.items()
-            if self.evidence[kind] < wanted
-        ]
-        return found
+SHORT = (
+    *("kill", "add", "freeze ingest", "freeze", "redrive", "kill sink", "remove", "kill ingest", "broker", "kill pace"),
+    "kill and lose state",
+)
+LONG = (*SHORT, "kill", "freeze", "kill ingest", "redrive", "kill broker", "kill and lose state")
 
 
 class Chaos:
@@ -91,7 +55,7 @@ class Chaos:
 
     def __init__(self, folder: Path, *, seed: int, rate: int = 1_500, say: Callable[[str], None] = print) -> None:
         self.folder = folder
-        self.report = Report(seed)
+        self.report = Report(seed, least_starts=PARTITIONS)
         self._random = Random(seed)
         self._say = say
         self.broker = Broker(folder / "kafka")
@@ -108,7 +72,6 @@ class Chaos:
             stack.callback(self.clickhouse.stop)
             self.clickhouse.start()
             self.cluster = Cluster(self.broker.bootstrap)
-            Admin(self.cluster).create(partitions=PARTITIONS, replication=1)
             environment = {
                 **os.environ,
                 "KAFKA_BOOTSTRAP_SERVERS": self.cluster.bootstrap,
@@ -119,12 +82,18 @@ class Chaos:
                 "PYTHONFAULTHANDLER": "1",
                 "CLICKFOLD_STATE_DIR": str(self.folder / "state"),
             }
-            self.workers = Workers(self.folder, environment, BOUNDS)
+            bounds = [*BOUNDS, *self._made(environment)]
+            mapping = self.folder / "source.toml"
+            mapping.write_text(SOURCE_MAPPING)
+            source = ["--source", f"{SOURCE}={mapping}"]
+            self.workers = Workers(self.folder, environment, bounds=bounds, source=source)
             stack.callback(self.workers.kill_all)
             for _ in range(3):
                 self.workers.add()
-            self._until(lambda: self.workers.live() == PARTITIONS, "a live owner of each partition")
-            self.load = Load(self.cluster, seed=self.report.seed, rate=self._rate)
+            redriver = self.redriver = Redriver(self.folder, environment, LATENESS)
+            stack.callback(redriver.kill)
+            self._until(self._all_live, "a live owner of each partition")
+            self.load = Load(self.cluster, seed=self.report.seed, rate=self._rate, source=SOURCE)
             with self.load, self._watch():
                 self._began_s = time.monotonic()
                 self._wait(3.0)
@@ -137,50 +106,72 @@ class Chaos:
                 self._wait(2.0)
             self.report.delivered = dict(self.load.delivered)
             self._end()
-            self._verify(environment)
+            self._verify(environment, [*bounds, *source])
         return self.report
+
+    def _made(self, environment: dict[str, str]) -> list[str]:
+        """Makes topics and tables, and returns the options of the extra dimensions."""
+        options = []
+        if self.report.seed % 2:
+            declared = self.folder / "dimensions.toml"
+            declared.write_text(DIMENSIONS)
+            options = ["--extra-dimensions", str(declared)]
+        command = [sys.executable, "-m", "streams.cli", "init", "--partitions", str(PARTITIONS), *options]
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, timeout=VERIFIED_S, check=True)
+        Admin(self.cluster).create_topic(SOURCE, partitions=SOURCE_PARTITIONS, config={})
+        return options
 
     # ---- faults -----------------------------------------------------------------------------------------------------
 
     def _break(self, kind: str) -> None:
         self._thaw()
-        running = self.workers.running()
-        if not running:
-            # All are frozen or were removed.
-            self._say(f"{self._now_s():6.1f} s  no join worker runs: {kind} is left out")
-            return
-        worker = self._random.choice(running)
-        whom = worker.name
-        at_s = self._now_s()
-        if kind.startswith("kill") and kind not in ("kill sink", "kill pace", "kill broker"):
-            worker.kill()
-            if kind == "kill and lose state":
-                shutil.rmtree(self.folder / "state" / "ads.join" / worker.slot)
-            self._wait(self._random.uniform(0.2, 2.0))
-            worker.start()
-        elif kind == "freeze":
-            worker.freeze(until_s=time.monotonic() + FROZEN_S)
-        elif kind == "add":
-            whom = self.workers.add().name
-        elif kind == "remove":
-            if len(running) < 2:
-                return
-            self.workers.remove(worker)
-        elif kind in ("broker", "kill broker"):
+        at_s, whom = self._now_s(), ""
+        if kind in ("broker", "kill broker"):
             whom, before = "kafka", self.broker.pid
             (self.broker.stop if kind == "broker" else self.broker.kill)()
             self._wait(self._random.uniform(0.0, 2.0))
             self.broker.start()
             self.report.evidence[kind] += self.broker.pid != before
+        elif kind == "redrive":
+            whom = "redrive"
+            self.redriver.start()
+            self.report.evidence[kind] += 1
+        elif kind in ("kill sink", "kill pace"):
+            whom = self._killed(self.workers.sink if kind == "kill sink" else self.workers.pace)
         else:
-            one = self.workers.sink if kind == "kill sink" else self.workers.pace
-            whom = one.name
-            one.kill()
-            self._wait(self._random.uniform(0.2, 2.0))
-            one.start()
-        fault = Fault(kind, whom, at_s, self._now_s())
-        self.report.faults.append(fault)
-        self._say(f"{at_s:6.1f} s  {kind} ({whom})")
+            whom = self._worker_broken(kind)
+        if whom:
+            self.report.faults.append(Fault(kind, whom, at_s, self._now_s()))
+            self._say(f"{at_s:6.1f} s  {kind} ({whom})")
+
+    def _worker_broken(self, kind: str) -> str:
+        """Strikes a worker of the join or of ingest, and gives its name; empty where there is none to strike."""
+        of = "ingest" if kind.endswith("ingest") else "join"
+        running = self.workers.running(of)
+        if not running or (kind == "remove" and len(running) < 2):
+            # All are frozen or were removed.
+            self._say(f"{self._now_s():6.1f} s  no {of} worker runs: {kind} is left out")
+            return ""
+        if kind == "add":
+            return self.workers.add().name
+        worker = self._random.choice(running)
+        if kind.startswith("freeze"):
+            worker.freeze(until_s=time.monotonic() + FROZEN_S)
+        elif kind == "remove":
+            self.workers.remove(worker)
+        else:
+            lost = self.folder / "state" / "ads.join" / worker.slot if kind == "kill and lose state" else None
+            self._killed(worker, lost=lost)
+        return worker.name
+
+    def _killed(self, worker: Worker, *, lost: Path | None = None) -> str:
+        """Kills a worker, takes away its state if it is to be lost, starts it again, and gives its name."""
+        worker.kill()
+        if lost is not None:
+            shutil.rmtree(lost)
+        self._wait(self._random.uniform(0.2, 2.0))
+        worker.start()
+        return worker.name
 
     def _thaw(self, *, all_of_them: bool = False) -> None:
         """Lets frozen workers go on whose time is up, or waits for it."""
@@ -212,7 +203,7 @@ class Chaos:
 
         def look() -> None:
             while not over.wait(0.2):
-                if self.workers.live() == PARTITIONS and self.workers.lag() < 2 * self._rate:
+                if self._all_live() and self.workers.lag() + self.workers.lag("ingest") < 2 * self._rate:
                     self._whole_s.append(self._now_s())
 
         thread = threading.Thread(target=look, name="watch", daemon=True)
@@ -222,6 +213,9 @@ class Chaos:
         finally:
             over.set()
             thread.join(10.0)
+
+    def _all_live(self) -> bool:
+        return (self.workers.live(), self.workers.live("ingest")) == (PARTITIONS, SOURCE_PARTITIONS)
 
     def _is_whole(self, *, after_s: float) -> bool:
         # Some in a row: a zombie may for a moment count what it no longer owns.
@@ -248,6 +242,11 @@ class Chaos:
             after = [at_s for at_s in self._whole_s if at_s > fault.over_s + 0.5]
             fault.whole_after_s = min(after, default=float("nan")) - fault.at_s
             self._say(f"{fault.kind:20} {fault.whom:8} whole again after {fault.whole_after_s:4.1f} s")
+        # Whoever writes to the inputs ends before those who read them.
+        self._until(lambda: self.workers.lag("ingest") == 0, "the end of the source")
+        for worker in self.workers.running("ingest"):
+            self.workers.remove(worker)
+        self.redriver.finish()
         running = self.workers.running()
         for worker in running:
             worker.signal(signal.SIGUSR1)
@@ -260,10 +259,11 @@ class Chaos:
             for partition in range(PARTITIONS)
             for value in read_all(self.cluster, "seals", partition)
         )
+        self.report.redriven = redriven_wrongly(self.cluster, PARTITIONS)
         self.report.evidence.update(self.workers.evidence())
 
-    def _verify(self, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "streams.cli", "verify", *BOUNDS, "--ended", "--wait", "90s"]
+    def _verify(self, environment: dict[str, str], options: Sequence[str]) -> None:
+        command = [sys.executable, "-m", "streams.cli", "verify", *options, "--ended", "--wait", "90s"]
         command += ["--pacing-url", self.workers.pace.url("/pacing"), "--format", "json"]
         done = subprocess.run(command, env=environment, capture_output=True, timeout=VERIFIED_S, check=False)
         assert done.returncode in (0, 1), f"verify ended with {done.returncode}: {done.stderr.decode()[-2_000:]}"

@@ -98,18 +98,27 @@ class Worker:
 
 
 class Workers:
-    """Join workers that come and go, one sink, one pacing worker."""
+    """Join workers that come and go, two of ingest that share the source, one sink, one pacing worker."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], bounds: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], *, bounds: Sequence[str], source: Sequence[str]
+    ) -> None:
         self._folder = folder
         self._environment = environment
         self._bounds = bounds
         self.joins: list[Worker] = []
         self.removed = 0
+        self.ingests = [
+            Worker(folder, f"ingest-{slot}", [*source, "--slot", slot], environment, slot=slot) for slot in "01"
+        ]
         self.sink = Worker(folder, "sink", ["--batch-s", "0.2"], environment)
         self.pace = Worker(folder, "pace", [], environment)
-        self.sink.start()
-        self.pace.start()
+        for worker in (*self.ingests, self.sink, self.pace):
+            worker.start()
+
+    @property
+    def all(self) -> list[Worker]:
+        return [*self.joins, *self.ingests, self.sink, self.pace]
 
     def add(self) -> Worker:
         """One more join worker, in a slot of its own."""
@@ -131,70 +140,81 @@ class Workers:
 
         eventually(lambda: not worker.alive, what=f"the end of {worker.name}", about=stacks, within_s=_LEFT_S)
         assert worker.code == 0, f"{worker.name} left with {worker.code}: {worker.last_words()}"
-        self.removed += 1
+        self.removed += worker in self.joins
 
-    def running(self) -> list[Worker]:
-        return [worker for worker in self.joins if worker.expected and not worker.frozen_until_s]
+    def running(self, kind: str = "join") -> list[Worker]:
+        """Those of a kind that work now."""
+        return [worker for worker in self._of(kind) if worker.expected and not worker.frozen_until_s]
 
     def frozen(self) -> list[Worker]:
-        return [worker for worker in self.joins if worker.frozen_until_s]
+        return [worker for worker in self.all if worker.frozen_until_s]
+
+    def _of(self, kind: str) -> list[Worker]:
+        return self.joins if kind == "join" else self.ingests
 
     def check(self) -> None:
         """Whatever should run, runs. One that found no Kafka at its start is started again, as a supervisor would."""
-        for worker in (*self.joins, self.sink, self.pace):
+        for worker in self.all:
             if worker.alive or not worker.expected:
                 continue
             said = worker.last_words()
             assert NO_KAFKA in said.splitlines()[-1], f"{worker.name} ended by itself with {worker.code}: {said}"
             worker.start()
 
-    def live(self) -> int:
+    def live(self, kind: str = "join") -> int:
         """Partitions worked on, as the workers see it."""
-        return int(self._total("clickfold_tasks_live"))
+        return int(self._total(kind, "clickfold_tasks_live"))
 
-    def lag(self) -> int:
-        return int(self._total("clickfold_lag_records"))
+    def lag(self, kind: str = "join") -> int:
+        return int(self._total(kind, "clickfold_lag_records"))
 
-    def _total(self, name: str) -> float:
-        found = [samples.total(name) for worker in self.running() if (samples := worker.samples())]
+    def _total(self, kind: str, name: str) -> float:
+        found = [samples.total(name) for worker in self.running(kind) if (samples := worker.samples())]
         return sum(number or 0.0 for number in found)
 
     def dump_stacks(self) -> None:
         """What each worker that runs is doing, into its log; ends it."""
-        for worker in self.joins:
+        for worker in (*self.joins, *self.ingests):
             if worker.alive:
                 worker.signal(signal.SIGABRT)
         time.sleep(1.0)
 
     def state(self) -> str:
         live = {}
-        for worker in self.joins:
+        for worker in (*self.joins, *self.ingests):
             samples = worker.samples()
             live[worker.name] = samples.total("clickfold_tasks_live") if samples else ("" if worker.alive else "ended")
         return f"partitions worked on: {live}; {FAILED}"
 
     def evidence(self) -> Counter[str]:
         """How often each kind of fault shows in what the workers themselves have logged."""
-        logs = [worker.log_path.read_text(errors="replace") for worker in self.joins]
         killed = sum(worker.kills for worker in self.joins)
+        logs = [worker.log_path.read_text(errors="replace") for worker in self.joins]
         rebuilt = sum("no usable checkpoint" in line for log in logs for line in log.splitlines())
         return Counter(
             {
                 "kill": killed,
                 "kill and lose state": min(killed, rebuilt),
-                # What it had was taken: it recovers, or loads partitions anew.
-                "freeze": sum(
-                    '"recovery"' in log[at:] or '"trying again"' in log[at:]
-                    for worker, log in zip(self.joins, logs, strict=True)
-                    for at in worker.thawed_at
-                ),
+                "freeze": _taken_from(self.joins),
                 "add": len(self.joins) - 3,
                 "remove": self.removed,
+                "kill ingest": sum(worker.kills for worker in self.ingests),
+                "freeze ingest": _taken_from(self.ingests),
                 "kill sink": self.sink.kills,
                 "kill pace": self.pace.kills,
             }
         )
 
     def kill_all(self) -> None:
-        for worker in (*self.joins, self.sink, self.pace):
+        for worker in self.all:
             worker.kill()
+
+
+def _taken_from(workers: Sequence[Worker]) -> int:
+    """How often one that goes on says that what it had was taken: it recovers, or loads partitions anew."""
+    return sum(
+        '"recovery"' in said or '"trying again"' in said
+        for worker in workers
+        for at in worker.thawed_at
+        for said in [worker.log_path.read_text(errors="replace")[at:]]
+    )

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from schemas.codec import decode
 from schemas.errors import SettingsError
 from schemas.rejects import MS_AHEAD, Reason, Rejected
+from schemas.topics import TOPICS
 from schemas.totals import Ledger
 from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
@@ -67,7 +68,8 @@ class Redriving:
 class Redrive:
     """One redrive. With `dry_run` it says what it would send, and sends nothing.
 
-    With `older`, records below the watermark are sent too: the live join refuses them as late.
+    With `older`, records below the watermark are sent too: the live join refuses them as late. A record that is in the
+    log as it should be, and late there, is never sent.
     """
 
     def __init__(
@@ -82,11 +84,10 @@ class Redrive:
         """`lateness_ms` is that of the live join."""
         self._cluster, self._mender, self._dry_run, self._older = cluster, mender, dry_run, older
         self._lateness_ms = lateness_ms
-        admin = Admin(cluster)
-        self._partitions = admin.check(_INPUTS, ("rejects", "redriven", "ledger"))
+        self._partitions = Admin(cluster).check(_INPUTS, ("rejects", "redriven", "ledger"))
         self._topics = {cluster.topic(log): log for log in _INPUTS}
         # Topics of clickfold's own, whose records are no events.
-        self._own = {name for name in admin.partition_counts() if name.startswith(cluster.prefix)} - self._topics.keys()
+        self._own = {cluster.topic(role) for role in TOPICS} - self._topics.keys()
         self._homes = Homes(cluster, self._partitions)
         self.found = Redriving()
 
@@ -136,16 +137,18 @@ class Redrive:
             for each in rest:
                 to_send = ToSend(letter, each, self._homes.partition(each.log, each.key))
                 watermark_ms = watermarks.get((each.log, to_send.partition), each.ts_ms)
-                if each.ts_ms < watermark_ms:
-                    needs_ms = self._needed_lateness_ms(letter, each.ts_ms, watermark_ms)
-                    self.found.older.append(Older(spot, each.log, each.ts_ms, needs_ms, self._older))
-                    if not self._older:
+                there = _is_there(letter, each.value == original.value, to_send.partition)
+                if there or each.ts_ms < watermark_ms:
+                    sends = self._older and not there
+                    needs_ms = self._needed_lateness_ms(letter, each.ts_ms, watermark_ms, sends=sends)
+                    self.found.older.append(Older(spot, each.log, each.ts_ms, needs_ms, sends))
+                    if not sends:
                         continue
                 yield to_send
 
-    def _needed_lateness_ms(self, letter: Rejected, ts_ms: int, watermark_ms: int) -> int:
+    def _needed_lateness_ms(self, letter: Rejected, ts_ms: int, watermark_ms: int, *, sends: bool) -> int:
         """The lateness with which a backfill takes an older record."""
-        if self._older:
+        if sends:
             # Where it is sent to, this far behind what was read before.
             return watermark_ms + self._lateness_ms - ts_ms
         ahead = MS_AHEAD.search(letter.detail) if letter.reason is Reason.LATE else None
@@ -177,6 +180,11 @@ class Redrive:
                 found["impressions", partition] = ledger.impressions_watermark_ms
                 found["clicks", partition] = ledger.clicks_watermark_ms
         return found
+
+
+def _is_there(letter: Rejected, unchanged: bool, home: int) -> bool:
+    """Whether a late record is in the log already as it should be: sent again, it would be late again, each time."""
+    return letter.reason is Reason.LATE and unchanged and letter.partition == home
 
 
 def _chunks(letters: Iterable[Rejected]) -> Iterator[list[Rejected]]:

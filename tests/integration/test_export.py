@@ -32,8 +32,10 @@ from typer.testing import CliRunner
 
 from schemas.clickhouse.migrations import migrate
 from schemas.clickhouse.queries import run_query
+from schemas.codec import encode
 from schemas.errors import SettingsError
 from schemas.outcomes import Outcome
+from schemas.rejects import Reason, rejected
 from schemas.totals import DIMENSIONS, HOUR_MS, MEASURES
 from streams.cli.app import app
 from streams.embedded.broker import Broker
@@ -44,6 +46,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import EXACT_DELIVERY, client_settings
 from streams.warehouse.client import connect
+from streams.warehouse.rows import rows_of
 from tests.exports import T0_MS
 from tests.integration.test_join_worker import OPTIONS, PARTITIONS, committed_truths, start_worker
 from tests.integration.test_verify import BOUNDS, verify
@@ -291,6 +294,15 @@ def test_examples_are_the_labelled_outcomes_of_fold(ran: Ran) -> None:
 
 def test_forgotten_user_is_counted_by_verify_listed_for_kafka_and_gone_from_the_next_export(ran: Ran) -> None:
     before = ran.files("forgetting")
+    quoting = rejected(
+        *(Reason.MAPPING, 'm.toml line 5, user_id: ["user 7"] is no text', b"x"),
+        topic="shop",
+        partition=0,
+        offset=1,
+        record_ts_ms=START_MS,
+    )
+    letter = rows_of("rejects", [encode(quoting)], run="")[0]
+    ran.client.insert(letter.table, letter.columns, column_names=letter.names, column_oriented=True)
     said = ran.call("forget", "--user", "user 7", "--yes", "--scan", "--format", "json")
     places = {each["where"]: each for each in orjson.loads(said[said.index("[") : said.rindex("]") + 1])}
     shown = [number for number in range(IMPRESSIONS) if number % 9 and number % 40 == 7]
@@ -299,7 +311,9 @@ def test_forgotten_user_is_counted_by_verify_listed_for_kafka_and_gone_from_the_
     assert places["export.impressions"]["kept until, UTC"][:2] == "20"
     assert places["export.rejects"]["kept until, UTC"] == "none now"
     answer = verify(ran.environment, *BOUNDS, "--ended", "--wait", "60s", code=0)
-    notes = next(each["notes"] for each in answer["checks"] if each["name"] == "outcomes in ClickHouse")
+    noted = {each["name"]: each["notes"] for each in answer["checks"]}
+    assert next(note for note in noted["rejects"] if "tombstone" in note).startswith("1 dead letters have a tombstone")
+    notes = noted["outcomes in ClickHouse"]
     users = Counter(outcome.user_id for outcome in truth(ran))
     counted = [int(note.split(": ")[1].split(" ")[0]) for note in notes if "without the user" in note]
     assert sum(counted) == users["user 7"] > 0

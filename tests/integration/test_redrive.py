@@ -309,7 +309,7 @@ def test_record_below_the_watermark_is_older_and_sent_only_if_told(refused: Worl
     assert len([each for each in Letters(cluster) if each.reason is Reason.LATE]) == 2
     told = refused.command("redrive", "--reason", "late", "--lateness", "5s", "--dry-run").stdout.decode()
     assert "1 of them redriven" not in told
-    assert "`clickfold backfill --run NAME --lateness 60s` takes them from the log" in told
+    assert "`clickfold backfill --run NAME --lateness 60s --complete` takes them from the log" in told
 
 
 BOTH = """

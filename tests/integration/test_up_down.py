@@ -328,6 +328,7 @@ def test_up_reads_sources_of_the_users_own_form_and_more_of_them_later(system: S
     system.wait_until_all_are_asked_back()
     # Without --source: as `up` was given.
     assert system.verified("ingest")["compared"] > 20
+    assert "the id, in records that ingest reads" in system.does("forget", "--user", "r1", "--dry-run")
     started = system.pids()
     assert set(started) == {*PARTS, "ingest"}
     assert f"ingest works in {system.folder} with --source shop={mapping}" in system.refuses("up", *OPTIONS)

@@ -96,9 +96,10 @@ def _older(older: Sequence[Older], *, mapping: str, inputs: set[str]) -> Iterato
             f"  {count(len(elsewhere))} are in other topics, which a backfill does not read: `redrive --older` puts "
             "them into the inputs, where the live join refuses them as late and a backfill finds them"
         )
-    sent = older[0].sent
+    sent = any(each.sent for each in older)
     options = f" --map {mapping}" if mapping and not sent else ""
     yield (
-        f"  `clickfold backfill --run NAME{options} --lateness {needs_s}s` takes them from the log, with the "
-        "join's other settings; then `clickfold compare NAME` and `clickfold promote NAME`"
+        f"  `clickfold backfill --run NAME{options} --lateness {needs_s}s --complete` takes them from the log, with "
+        "the join's other settings, and its lateness as --live-lateness; then `clickfold compare NAME` and `clickfold "
+        "promote NAME`"
     )
