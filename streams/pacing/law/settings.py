@@ -21,7 +21,7 @@ class LawSettings:
     deviations: float = 3.2
     """Standard deviations of chance that must fit into the budget beside what is expected."""
     early: float = 0.01
-    """The plan is done when this part of its time, by traffic, is left: half an hour of a day's evening."""
+    """The plan is done when this part of its time, by traffic, is left: a quarter of an hour of a day's evening."""
     early_clicks: float = 6.0
     """And when so many clicks' part of the budget is left."""
     early_from: float = 0.35
@@ -48,6 +48,8 @@ class LawSettings:
     """Less than this part of a click price is left over: one click more could be two, and those are over the budget."""
     left_share: float = 0.005
     """A larger budget may leave this part of it, which is less than what chance makes of its last clicks."""
+    left_most: float = 2.5
+    """But so many click prices at most."""
     track_s: float = 7_200.0
     """What was missed of the plan, or is above it, is made up for in this time of it."""
     last_clicks: float = 3.0
@@ -58,8 +60,6 @@ class LawSettings:
     """A campaign that needs every auction to come wants so much more: traffic may be less than forecast."""
     tight_from: float = 0.6
     """It begins to do so from this share of them on."""
-    left_most: float = 2.5
-    """But so many click prices at most."""
     slack: float = 0.0
     """Click prices that may be spent above the budget by chance."""
     elasticity: float = 1.5
@@ -76,15 +76,7 @@ class LawSettings:
                 *(self.deviations, self.early, self.early_clicks, self.setpoint, self.gain, self.lease_s),
                 *(self.blind_s, self.reckoning_error, float(self.hold_multiplier), self.slack),
                 *(self.dead_band, _ROUNDING, self.multiplier_band, self.repeat_s, self.overlap_s, self.left_over),
-                *(
-                    self.left_share,
-                    self.left_most,
-                    self.track_s,
-                    self.risk,
-                    self.tight_from,
-                    self.last_clicks,
-                    self.dear,
-                    self.early_from,
-                ),
+                *(self.left_share, self.left_most, self.track_s, self.risk, self.tight_from, self.last_clicks),
+                *(self.dear, self.early_from),
             ]
         )
