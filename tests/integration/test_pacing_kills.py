@@ -20,5 +20,7 @@ def test_killed_at_random_moments_or_blind_spend_is_the_oracles_and_stays_below_
     kills = Kills(broker, topic_prefix, tmp_path, seed=SEED, blind_s=5.0, say=print)
     report = kills.run(seconds=20.0, gap_s=(1.0, 3.0))
     assert report.trouble() == []
-    assert {"pace", "join"} <= report.kills.keys() | {"both"}
+    # How many come in the time depends on the machine; the join is killed once more, and stays down, when pacing is to
+    # be blind.
+    assert report.kills["pace"] + report.kills["both"] > 0
     assert all("totals are behind" in reason for reason in report.blind_reasons)
