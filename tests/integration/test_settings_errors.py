@@ -205,7 +205,7 @@ def test_a_join_worker_shows_what_it_does_and_leaves_in_order(cluster: Cluster, 
 
 def assert_other_settings(sentence: str) -> None:
     assert "made under settings" in sentence
-    settings = "window, skew, lateness, future, dedupe, jump, negative rate, dimensions, extra dimensions"
+    settings = "window, skew, lateness, future, dedupe, jump, negative rate, dimensions, extra dimensions, input map"
     assert f"{settings} or topics differ" in sentence
     assert sentence.endswith("restore them or start a new run with another --group")
 
