@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.bounds import END_OF_TIME_MS, NO_BOUND_MS, JoinBounds
 from schemas.codec import encode
-from schemas.dimensions import ExtraDimension, digest_texts
+from schemas.dimensions import ExtraDimension
 from schemas.errors import BrokenInvariant, StateMismatch
 from schemas.reading import Unreadable, read_seal
 from schemas.records import Out, Records
@@ -19,6 +19,7 @@ from schemas.seals import Seal, Start
 from schemas.totals import DIMENSIONS, Ledger
 from streams.engine.fold import Fold
 from streams.engine.ports import Disk
+from streams.join.identity import JoinIdentity
 from streams.join.keys import KeySample
 from streams.join.mapped import InputMaps
 from streams.join.mark import JoinMark, make_mark, read_mark
@@ -75,7 +76,7 @@ class JoinFold(Fold):
         )
         self._bounds = bounds
         self._partition = partition
-        self._digest = digest or bounds.digest(*dimensions, *digest_texts(extra), *filter(None, (maps.digest,)))
+        self._digest = digest or JoinIdentity(bounds, dimensions, extra, (), maps.digest).digest
         self._formers = formers
         self._committed_final_ms = NO_BOUND_MS
         self._rebuilt = self._lossy = False
