@@ -5,9 +5,8 @@ from __future__ import annotations
 import orjson
 
 from streams.worker.input_maps import input_maps
-from tests.simulation.judge import check
 from tests.simulation.producers import Producers
-from tests.simulation.simulate import tiny_joins
+from tests.simulation.simulate import played
 from tests.simulation.world import World
 
 MAPPING = """
@@ -51,11 +50,4 @@ class MappedWorld(World):
 
 def run(seed: int) -> tuple[MappedWorld, AssertionError | None]:
     """One history, and what is wrong with it."""
-    world = MappedWorld(seed)
-    try:
-        with tiny_joins():
-            world.history()
-            check(world)
-    except AssertionError as error:
-        return world, error
-    return world, None
+    return played(MappedWorld(seed))

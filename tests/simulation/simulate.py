@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -24,6 +24,7 @@ from tests.simulation.process import DURABLE
 from tests.simulation.world import World
 from tests.sizes import small_sizes
 
+W = TypeVar("W", bound=World)
 # Seeds handed to a process at once: about a second's work.
 _CHUNK = 20
 
@@ -55,7 +56,11 @@ def tiny_joins() -> Iterator[None]:
 
 def run(seed: int) -> tuple[World, AssertionError | None]:
     """One history, and what is wrong with it."""
-    world = World(seed)
+    return played(World(seed))
+
+
+def played(world: W) -> tuple[W, AssertionError | None]:
+    """The history of a world, and what is wrong with it."""
     try:
         with tiny_joins():
             world.history()
