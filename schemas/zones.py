@@ -14,3 +14,10 @@ def zone(name: str) -> ZoneInfo | None:
     # ValueError: the name is a path that leaves the database. OSError: it is a folder of the database, as 'America'.
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
+
+
+def campaign_zone(name: str) -> ZoneInfo:
+    """The zone of a campaign that was taken."""
+    local = zone(name)
+    assert local is not None, "campaigns with an unknown time zone are refused when they arrive"
+    return local

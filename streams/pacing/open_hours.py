@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.dayparts import Week, hours_of_week
 from schemas.events import Campaign
-from schemas.zones import zone
+from schemas.zones import campaign_zone
 from streams.pacing.local_day import LocalDay, day_of
 
 _HALF_MS: Final = 1_800_000
@@ -22,17 +22,23 @@ def closed_halves(campaign: Campaign, day: LocalDay) -> int:
     """A bit for each half-hour of the day, from its start on, in which the campaign does not serve."""
     if campaign.dayparts is None:
         return 0
-    return closed_on(_zone(campaign), hours_of_week(campaign.dayparts), day)
+    return closed_on(campaign_zone(campaign.timezone), hours_of_week(campaign.dayparts), day)
 
 
 def open_ms(campaign: Campaign, start_ms: int, end_ms: int) -> int:
     """How long the campaign serves between two moments, of which the first is not after the second."""
     if campaign.dayparts is None:
         return max(end_ms - start_ms, 0)
+    return _open_ms(campaign_zone(campaign.timezone), hours_of_week(campaign.dayparts), start_ms, end_ms)
+
+
+# It looks at each day of a flight, and a campaign's terms are made anew often in a day.
+@functools.lru_cache(maxsize=65_536)
+def _open_ms(local: ZoneInfo, week: Week, start_ms: int, end_ms: int) -> int:
     found, at_ms = 0, start_ms
     while at_ms < end_ms:
-        day = day_of(_zone(campaign), at_ms)
-        closed = closed_halves(campaign, day)
+        day = day_of(local, at_ms)
+        closed = closed_on(local, week, day)
         stop_ms = min(day.end_ms, end_ms)
         if (at_ms, stop_ms) == (day.start_ms, day.end_ms):
             found += day.end_ms - day.start_ms - closed.bit_count() * _HALF_MS
@@ -54,9 +60,3 @@ def closed_on(local: ZoneInfo, week: Week, day: LocalDay) -> int:
         if not week[clock.weekday()] >> clock.hour & 1:
             bits |= 1 << half
     return bits
-
-
-def _zone(campaign: Campaign) -> ZoneInfo:
-    local = zone(campaign.timezone)
-    assert local is not None, "campaigns with an unknown time zone are refused when they arrive"
-    return local

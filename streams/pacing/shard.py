@@ -18,7 +18,7 @@ from schemas.campaigns import CampaignChange
 from schemas.pacing import PacingDecision
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS, CampaignTotal
-from schemas.zones import zone
+from schemas.zones import campaign_zone
 from streams.pacing.campaign_days import CampaignDays, DaySpend
 from streams.pacing.changelog import (
     BEGINNING,
@@ -372,9 +372,7 @@ class Shard:
     def _zone(self, campaign_id: str) -> ZoneInfo:
         head = self._heads.get(campaign_id)
         campaign = head.campaign if head else None
-        local = zone(campaign.timezone if campaign else _UTC)
-        assert local is not None, "campaigns with an unknown time zone are refused when they arrive"
-        return local
+        return campaign_zone(campaign.timezone if campaign else _UTC)
 
     # ---- rows -------------------------------------------------------------------------------------------------------
 
