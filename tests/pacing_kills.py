@@ -111,8 +111,8 @@ def markets(seconds: float) -> list[Market]:
         return Market(campaign, auctions, price)
 
     return [
-        market("soon", 200, 100_000, 200),
-        market("dear", 40, 2_000_000, 50),
+        market("soon", 100, 100_000, 200),
+        market("dear", 20, 2_000_000, 50),
         market("late", round(seconds * 15), 30_000, 150),
         market("even", round(seconds * 4), 50_000, 60, "even", end=end_ms),
         market("never", 1_000_000, 70_000, 20),
