@@ -17,8 +17,8 @@ Ints = npt.NDArray[np.int64]
 _CONTEXTS: Final = 256
 _QUANTILES: Final = 16_384
 # Click delays: log-normal with this median; 99 % come within 50 minutes: ln(3000 / 75) / 2.326.
-_DELAY_MEDIAN_S: Final = 75.0
-_DELAY_SIGMA: Final = 1.586
+DELAY_MEDIAN_S: Final = 75.0
+DELAY_SIGMA: Final = 1.586
 _CLICK_RATE: Final = 0.02
 _BID_MICROS: Final = 500_000.0
 # The length of a request's name: see `streams.kernels.auctions.request_crc`.
@@ -82,7 +82,7 @@ def drawn(scenario: Scenario, seed: int) -> World:
         rates=np.ascontiguousarray(rates),
         told=np.full(campaigns, scenario.pctr_factor),
         outside_scores=score * 0.8 * np.exp(0.8 * normal),
-        delays=_DELAY_MEDIAN_S * np.exp(_DELAY_SIGMA * normal),
+        delays=DELAY_MEDIAN_S * np.exp(DELAY_SIGMA * normal),
         crcs=np.array([moved_crc(name) for name in campaign_ids(campaigns)], np.uint64),
     )
 
