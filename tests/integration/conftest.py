@@ -8,6 +8,7 @@ from tests.integration.broker_fixture import topic_prefix as topic_prefix
 from tests.integration.clickhouse_fixture import ads as ads
 from tests.integration.clickhouse_fixture import clickhouse as clickhouse
 from tests.integration.clickhouse_fixture import database as database
+from tests.integration.clickhouse_fixture import fresh as fresh
 from tests.integration.clickhouse_fixture import golden as golden
 from tests.integration.clickhouse_fixture import migrated as migrated
 from tests.integration.registry_fixture import registry as registry

@@ -18,7 +18,6 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.bounds import JoinBounds
-from schemas.clickhouse.migrations import migrate
 from schemas.codec import decoder, encode
 from schemas.rejects import Reason, rejected
 from schemas.seals import SealRecord
@@ -146,11 +145,10 @@ class Setting:
 
 
 @pytest.fixture
-def setting(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path) -> Setting:
+def setting(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, ads: Client, tmp_path: Path) -> Setting:
     """Live work that has read traffic with late, repeated and broken records and idle times, and was stopped."""
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=PARTITIONS, input_config=REPLAYED)
-    migrate(database, database=str(database.database))
     (tmp_path / "state").mkdir()
     worker = start_worker(cluster, tmp_path / "state", "--idle", "500ms")
     try:
@@ -162,7 +160,7 @@ def setting(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database:
     finally:
         worker.terminate()
         assert worker.wait(PATIENCE_S) == 0
-    return Setting(cluster, clickhouse, database, tmp_path)
+    return Setting(cluster, clickhouse, ads, tmp_path)
 
 
 def test_backfill_equals_live_truth_whole_in_the_middle_and_after_kill_9_and_touches_nothing_live(
@@ -232,11 +230,10 @@ def children(process_id: int) -> list[int]:
 
 
 def test_records_that_were_refused_are_mended_by_a_mapping_where_they_are(
-    broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path
+    broker: Broker, topic_prefix: str, clickhouse: ClickHouse, ads: Client, tmp_path: Path
 ) -> None:
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=PARTITIONS, input_config=REPLAYED)
-    migrate(database, database=str(database.database))
     partition = java_partition(b"form", PARTITIONS)
     producer = Producer(client_settings(cluster, **EXACT_DELIVERY))
 
@@ -258,37 +255,36 @@ def test_records_that_were_refused_are_mended_by_a_mapping_where_they_are(
         'campaign_id = { constant = "mended" }\ncreative_id = { constant = "x" }\n'
         'price_micros = { path = "price", unit = "cents" }\n'
     )
-    setting = Setting(cluster, clickhouse, database, tmp_path)
+    setting = Setting(cluster, clickhouse, ads, tmp_path)
     bounds = [*JOINED, "--dedupe", "31s", "--complete", "--processes", "1"]
     record = setting.backfill("mended", *bounds, "--map", str(mapping))
     assert len(record.settings["mapping"]) > 8
     sql = "SELECT reason, offset FROM reject_rows FINAL WHERE run = 'mended' ORDER BY offset"
     # The mended record is where it was, so the one behind it is in conflict with it; what is no JSON stays as it is.
-    assert database.query(sql).result_rows == [("conflict", 1), ("undecodable", 2)]
+    assert ads.query(sql).result_rows == [("conflict", 1), ("undecodable", 2)]
     sql = "SELECT kind, campaign_id, price_micros FROM outcome_rows WHERE run = 'mended'"
-    assert database.query(sql).result_rows == [("click", "mended", 70_000)]
+    assert ads.query(sql).result_rows == [("click", "mended", 70_000)]
     assert "mapping" in setting.refused("mended", *bounds)
 
 
 def test_backfill_of_models_measures_the_same_as_live_work_and_publishes_nothing(
-    broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path
+    broker: Broker, topic_prefix: str, clickhouse: ClickHouse, ads: Client, tmp_path: Path
 ) -> None:
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     Admin(cluster).create(partitions=1)
-    migrate(database, database=str(database.database))
     load = Load(cluster, outcomes(20_000, negative_rate=0.1, spacing_ms=2_000, window_ms=1_800_000))
     for _ in range(40):
         load.transaction()
-    setting = Setting(cluster, clickhouse, database, tmp_path)
+    setting = Setting(cluster, clickhouse, ads, tmp_path)
     # What a live learner has measured, written as the sink writes it.
     live = [out for out in never_stopped(cluster)[1] if out.topic == "model_metrics"]
-    warehouse = Warehouse(clickhouse.url, str(database.database))
+    warehouse = Warehouse(clickhouse.url, str(ads.database))
     with closing(RunWriter(warehouse, "", threading.Event())) as writer:
         writer.write(live)
 
     record = setting.backfill("again", "--models")
     assert record.kind == "models"
-    comparison = compare_models(database, "again")
+    comparison = compare_models(ads, "again")
     assert comparison.windows >= 5
     assert comparison.equal
     assert (tmp_path / "state" / "backfill" / "again" / "0" / "manifest").exists()
@@ -296,5 +292,5 @@ def test_backfill_of_models_measures_the_same_as_live_work_and_publishes_nothing
 
     later = setting.backfill("later", "--models", "--from", "outcomes:0=1000")
     assert later.offsets["outcomes"]["0"][0] == 1_000
-    assert not compare_models(database, "later").equal
+    assert not compare_models(ads, "later").equal
     assert "names input 'clicks'" in setting.refused("x", "--models", "--from", "clicks:0=1")

@@ -18,7 +18,6 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 
-from schemas.clickhouse.migrations import migrate
 from schemas.codec import decode
 from schemas.rejects import Reason, Rejected
 from streams.backfill.plan import BackfillPlan
@@ -159,9 +158,8 @@ def test_a_mapped_join_that_is_killed_agrees_with_verify_trace_and_redrive(
 
 @pytest.mark.clickhouse
 def test_a_backfill_reads_through_the_mapping_of_the_live_join_and_is_the_truth(
-    cluster: Cluster, environment: dict[str, str], clickhouse: ClickHouse, database: Client, tmp_path: Path
+    cluster: Cluster, environment: dict[str, str], clickhouse: ClickHouse, ads: Client, tmp_path: Path
 ) -> None:
-    migrate(database, database=str(database.database))
     produce(cluster, Random(5), range(120))
     worker = start_worker(environment, tmp_path)
     try:
@@ -171,7 +169,7 @@ def test_a_backfill_reads_through_the_mapping_of_the_live_join_and_is_the_truth(
         code = worker.wait(PATIENCE_S)
     assert code == 0, (tmp_path / "worker.log").read_text()[-2_000:]
 
-    setting = Setting(cluster, clickhouse, database, tmp_path)
+    setting = Setting(cluster, clickhouse, ads, tmp_path)
     setting.environment |= {name: environment[name] for name in environment if name.startswith("CLICKFOLD_")}
     given = [*JOINED, "--complete", "--processes", "1"]
     record = setting.backfill("again", *given)

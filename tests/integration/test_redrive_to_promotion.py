@@ -17,7 +17,6 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 
 from schemas.bounds import JoinBounds
-from schemas.clickhouse.migrations import migrate
 from schemas.rejects import Reason, Redriven
 from schemas.totals import MINUTE_MS
 from streams.embedded.broker import Broker
@@ -94,20 +93,17 @@ class System(Setting):
 
 
 @pytest.fixture
-def system(
-    broker: Broker, topic_prefix: str, clickhouse: ClickHouse, database: Client, tmp_path: Path
-) -> Iterator[System]:
+def system(broker: Broker, topic_prefix: str, clickhouse: ClickHouse, ads: Client, tmp_path: Path) -> Iterator[System]:
     """Live work that has refused records of a source by a mapping, and records under another key; then time went on."""
     cluster = Cluster(broker.bootstrap, prefix=topic_prefix)
     admin = Admin(cluster)
     admin.create(partitions=PARTITIONS, input_config=REPLAYED)
     source = f"{topic_prefix}shop"
     admin.create_topic(source, partitions=1, config={})
-    migrate(database, database=str(database.database))
     for name, text in (("m", MAPPING), ("mended", MENDED)):
         (tmp_path / f"{name}.toml").write_text(text)
     (tmp_path / "state").mkdir()
-    made = System(cluster, clickhouse, database, tmp_path)
+    made = System(cluster, clickhouse, ads, tmp_path)
     with ExitStack() as stack:
         refuse(cluster, source)
         stack.enter_context(made.worker("ingest", "--source", f"{source}={tmp_path / 'm.toml'}"))

@@ -26,11 +26,10 @@ SPANS = {"hours": "toStartOfHour(minute)", "days": "toDate(minute)"}
 
 
 @pytest.fixture
-def ads(database: Client) -> Client:
+def ads(fresh: Client) -> Client:
     """A client on a database with all tables, whose roll-ups are refreshed when told to only."""
-    migrate(database, database=str(database.database))
-    quiet(database)
-    return database
+    quiet(fresh)
+    return fresh
 
 
 def forget(client: Client) -> None:
