@@ -13,7 +13,7 @@ pytestmark = pytest.mark.broker
 SEED = 20_261_201
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_killed_at_random_moments_or_blind_spend_is_the_oracles_and_stays_below_the_bound(
     broker: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:
