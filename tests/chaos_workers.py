@@ -168,6 +168,15 @@ class Workers:
     def lag(self, kind: str = "join") -> int:
         return int(self._total(kind, "clickfold_lag_records"))
 
+    def look(self) -> tuple[tuple[int, int], int]:
+        """Partitions that the join and ingest work on, and the lag of both together; each worker is asked once."""
+        live, lag = [], 0.0
+        for kind in ("join", "ingest"):
+            found = [samples for worker in self.running(kind) if (samples := worker.samples())]
+            live.append(int(sum(samples.total("clickfold_tasks_live") or 0.0 for samples in found)))
+            lag += sum(samples.total("clickfold_lag_records") or 0.0 for samples in found)
+        return (live[0], live[1]), int(lag)
+
     def _total(self, kind: str, name: str) -> float:
         found = [samples.total(name) for worker in self.running(kind) if (samples := worker.samples())]
         return sum(number or 0.0 for number in found)

@@ -10,6 +10,9 @@ Seen = TypeVar("Seen")
 # Only ends a test that hangs: ten times what the slowest wait takes on a busy machine.
 PATIENCE_S: Final = 120.0
 _PAUSE_S: Final = 0.02
+# The longer it waits, the more seldom it looks: a tenth of the time so far, but what lasts for a second is seen.
+_LATER: Final = 0.1
+_LONGEST_PAUSE_S: Final = 0.25
 _ANYTHING: Final = object()
 
 
@@ -28,7 +31,8 @@ def eventually(
     further information on the failure, or a function that gives it and is called only then.
     """
     __tracebackhide__ = True
-    give_up_s = time.monotonic() + within_s
+    first_s = time.monotonic()
+    give_up_s = first_s + within_s
     while True:
         began_s = time.monotonic()
         seen = see()
@@ -38,7 +42,8 @@ def eventually(
         if now_s > give_up_s:
             break
         # At least as long as `see` took, so that it takes at most half of the machine's time.
-        time.sleep(max(_PAUSE_S, now_s - began_s))
+        later_s = min(_LATER * (now_s - first_s), _LONGEST_PAUSE_S)
+        time.sleep(max(_PAUSE_S, now_s - began_s, later_s))
     wanted = "" if equals is _ANYTHING else f", wanted: {equals!r}"
     more = about() if callable(about) else about
     raise AssertionError(
