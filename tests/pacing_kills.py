@@ -50,7 +50,7 @@ LAG_S = 3.0
 # The law remembers what it has learnt from the tenth second on.
 _LEARNT_S = 12.0
 # A campaign is tried whose bill is most of its budget. Clicks that come late for the join are not in the bill.
-_NEAR, _TRIED = 0.9, 0.8
+_NEAR, _TRIED = 0.85, 0.8
 # So many kills come when pacing is ready again, the others also while it starts.
 _READY = 0.8
 KINDS = ("pace", "pace", "join", "both")
@@ -165,6 +165,7 @@ class Kills:
                         self._pace.wait_ready()
                     self._sleep(self._random.uniform(*gap_s))
                     self._kill(self._random.choice(KINDS))
+                self._say(f"{time.monotonic() - self._began_s:6.1f} s  a budget is nearly spent: {self._is_near()}")
                 self._be_blind()
             self._end()
         return self.report
