@@ -94,6 +94,11 @@ def test_a_time_that_is_none_is_refused_by_file_line_rule_and_value(rule: str, v
         ('{ path = "p", unit = "units", cpm = true, click_rate = 0.002 }', 4, 2_000_000),
         ('{ path = "p", unit = "units", cpm = true, click_rate = "r" }', 4, 2_000_000),
         ('{ path = "p", unit = "units", cpm = true, click_rate = 1 }', "4", 4_000),
+        ('{ path = "p", unit = "units", decimal = "," }', "0,35", 350_000),
+        ('{ path = "p", unit = "units", decimal = "," }', "1.234", 1_234_000_000),
+        ('{ path = "p", unit = "units", decimal = "," }', 1.234, 1_234_000),
+        ('{ path = "p", unit = "units", currency = "$" }', "$0.20", 200_000),
+        ('{ path = "p", unit = "units", currency = "EUR", decimal = "," }', " 0,20 EUR ", 200_000),
     ],
 )
 def test_amounts_of_each_unit_become_micros(rule: str, value: Any, expected: int) -> None:
@@ -111,6 +116,9 @@ def test_amounts_of_each_unit_become_micros(rule: str, value: Any, expected: int
         ('{ path = "p", unit = "units" }', "1e-99999999", '"1e-99999999" is no number'),
         ('{ path = "p", unit = "units", cpm = true, click_rate = "r" }', 4, "there is no r, the click rate"),
         ('{ path = "p", unit = "units", cpm = true, click_rate = "c" }', 4, '"c1" is no number'),
+        ('{ path = "p", unit = "units", decimal = "," }', "0.35", '"0.35" is no number with a decimal comma'),
+        ('{ path = "p", unit = "units", decimal = "," }', "1,234.5", '"1,234.5" is no number with a decimal comma'),
+        ('{ path = "p", unit = "units", currency = "$" }', "€0.20", '"€0.20" is no number'),
     ],
 )
 def test_an_amount_that_is_none_is_refused(rule: str, value: Any, why: str) -> None:
@@ -273,6 +281,8 @@ def test_each_bad_record_is_refused_by_itself_and_the_others_pass() -> None:
             IMPRESSIONS + 'ts = "t"\nprice_micros = { path = "p", unit = "units", cpm = true }',
             "m.toml line 6, price_micros: a click costs what the impressions cost that it takes; give click_rate",
         ),
+        (IMPRESSIONS + 'ts = "t"\nprice_micros = { path = "p", currency = "-" }', "currency is '-'; give the sign"),
+        (IMPRESSIONS + REST + '[impressions.features]\na = { path = "a", decimal = "," }', 'give as = "number" too'),
         (IMPRESSIONS + REST + '[impressions.table]\ndelimiter = ";;"', "m.toml line 8: ';;' is not one character"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -15,8 +16,9 @@ from streams.cli.render.rejects import remedy
 from streams.ingest.schemas import reading
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import read_mapping
-from streams.mapping.mending import Mended, Mender, NotMended
+from streams.mapping.mending import Mended, Mender, NotMended, OwnForm
 from streams.redrive.letters import Spot, reasons_named
+from streams.worker.input_maps import input_maps
 from tests.factories import T0, click_json, impression_json
 
 MAPPING = """
@@ -36,15 +38,31 @@ ts = { path = "at", unit = "s" }
 SHOWN: dict[str, Any] = {"id": "a", "at": T0 // 1_000, "price": 7}
 
 
-def mender(text: str = MAPPING) -> Mender:
+def mender(text: str = MAPPING, own_forms: Mapping[str, OwnForm] | None = None) -> Mender:
     file = read_mapping(text, "own.toml")
     inputs = {log: Compiled(each) for log, each in file.inputs.items()}
-    return Mender(inputs, file.digest, reading(inputs.values(), None, with_headers=file.headers))
+    return Mender(inputs, file.digest, reading(inputs.values(), None, with_headers=file.headers), own_forms or {})
 
 
 def logs(found: list[Mended] | NotMended) -> list[str]:
     assert not isinstance(found, NotMended), found
     return [each.log for each in found]
+
+
+def test_a_record_of_another_form_is_as_it_is_what_the_join_makes_of_it() -> None:
+    maps = input_maps(MAPPING.replace("where = { click = { exists = true } }\n", ""), "inputs.toml").of
+    shown, plain = orjson.dumps(SHOWN), impression_json("b", T0)
+    (found,) = Mender(own_forms=maps).mend("impressions", shown)
+    assert isinstance(found, Mended)
+    assert (found.key, found.ts_ms, orjson.loads(found.value)["price_micros"]) == (b"a", T0, 70_000)
+    assert Mender(own_forms=maps).mend("impressions", plain) == Mender().mend("impressions", plain)
+    # So a redrive sees that a mapping which says the same makes no other record of it.
+    same = mender(own_forms=maps)
+    assert same.mend("impressions", shown) == [same.as_it_is("impressions", shown)]
+    refused = Mender(own_forms=maps).mend("clicks", orjson.dumps({**SHOWN, "click": "k", "at": "soon"}))
+    assert refused == NotMended(
+        'inputs.toml line 12, ts: "soon" is no number; text of a time needs unit = "iso" or a pattern'
+    )
 
 
 def test_without_a_mapping_a_record_stays_as_it_is_under_its_impression_id() -> None:

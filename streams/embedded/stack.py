@@ -33,7 +33,9 @@ _EXTRA: Final = "--extra-dimensions"
 INGEST: Final = "ingest"
 # The key of the notes among the kept options.
 _NOTES: Final = "notes"
-# 2 s is usual. What has a lower priority takes a minute where twelve others want the processors.
+_CONTENTS: Final = "contents"
+# 2 s is usual. Learn begins at a low priority: on two busy processors a minute was not enough for it. A worker that ends
+# is seen at once.
 _READY_S = 180.0
 # What is not on the way from a click to its money has a lower priority: a tenth of a processor that others want too.
 # All threads of a worker have it only if its process begins with it.
@@ -70,6 +72,7 @@ class Stack:
         self._once: Mapping[str, Sequence[str]] = {}
         self._sources: Sequence[str] = ()
         self._notes: Collection[str] = ()
+        self._contents: Mapping[str, str] = {}
         self._input_config = input_config
         # None: any that is free, for a stack that lasts as long as its command.
         self._wanted_ports: Mapping[str, int] | None = None
@@ -85,12 +88,14 @@ class Stack:
         sources: Sequence[str] = (),
         once: Mapping[str, Sequence[str]] | None = None,
         notes: Collection[str] = (),
+        contents: Mapping[str, str] | None = None,
     ) -> None:
         """Sets what `start` gives to the parts it starts. Parts that run already are not changed, but for ingest: with
         more sources than it has, or with options for this start alone, which are `once`, it is started anew.
 
         `sources` are topics that ingest reads: `start` makes those that do not exist. `notes` are words that are kept
-        with the options for good, see `kept_notes`.
+        with the options for good, see `kept_notes`. `contents` are digests of files that must say the same at each
+        start, by the option that names them.
         `ports` of kafka and clickhouse: 0 for the one of the first start in this folder, see `addresses`.
         """
         self._partitions = partitions
@@ -99,6 +104,7 @@ class Stack:
         self._compression = compression
         self._sources = sources
         self._notes = notes
+        self._contents = contents or {}
         self._once = once or {}
         if INGEST in options and INGEST not in self.workers:
             self.workers[INGEST] = Process(self.folder / "workers", INGEST)
@@ -205,6 +211,14 @@ class Stack:
                     f"worker {name} works in {self.folder} with {before or 'no options'}, but this command gives "
                     f"{given or 'none'}; give the same options, or another --data-dir"
                 )
+        contents = dict(word.split("=") for word in kept.get(_CONTENTS, "").split())
+        for option, digest in self._contents.items():
+            if contents.get(option, digest) != digest:
+                raise SettingsError(
+                    f"the file of {option} says something else than when the join in {self.folder} began, and all that "
+                    "the join decides rests on it: put back what it said, or give another --data-dir; `clickfold "
+                    f"backfill {option} FILE` tries another one on what is in Kafka"
+                )
 
     def kept_options(self) -> dict[str, str] | None:
         """The options of each worker that the state of this folder was made with; None before the first start."""
@@ -222,6 +236,8 @@ class Stack:
         kept = {name: " ".join(options) for name, options in self._options.items()}
         if notes := self.kept_notes() | {*self._notes}:
             kept[_NOTES] = " ".join(sorted(notes))
+        if self._contents:
+            kept[_CONTENTS] = " ".join(f"{option}={digest}" for option, digest in self._contents.items())
         self._options_path.write_bytes(orjson.dumps(kept))
 
     def _kept_ports(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +30,7 @@ from streams.mapping.money import Money
 from streams.mapping.paths import FieldPath, field_path
 from streams.mapping.rows import JsonReader, Rows
 from streams.mapping.times import Times
-from streams.mapping.values import PLAIN, Unfit, hashed, number, plain, shown, text, texts
+from streams.mapping.values import PLAIN, Unfit, comma_number, hashed, number, plain, shown, text, texts
 
 _NULLS: Final = (None, "")
 # The encoder of `schemas.codec`, without a call around it.
@@ -311,7 +312,7 @@ def _reader(declared: Declared) -> tuple[Callable[..., Any], Many]:
             return times.one, times.many
         case "money":
             rate = rule.click_rate if isinstance(rule.click_rate, int | float) else None
-            money = Money(rule.unit, rule.cpm, rate)
+            money = Money(rule.unit, rule.cpm, rate, rule.decimal, rule.currency)
             return money.one, money.many
         case "share":
             return _share, _shares
@@ -335,11 +336,13 @@ def _shares(values: Sequence[Any], types: set[type]) -> Sequence[Any] | None:
 def _feature(rule: Rule) -> Callable[[Any], Any]:
     if rule.as_ == "text":
         return text
-    return _numeric if rule.as_ == "number" else plain
+    if rule.as_ == "number":
+        return lambda value: _numeric(value, comma_number if rule.decimal else number)
+    return plain
 
 
-def _numeric(value: Any) -> int | float:
-    found = number(value)
+def _numeric(value: Any, read: Callable[[Any], int | Decimal]) -> int | float:
+    found = read(value)
     return found if isinstance(found, int) else float(found)
 
 

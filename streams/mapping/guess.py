@@ -26,9 +26,15 @@ NAMES: Final = {
         *("impressionid", "impid", "impressionuuid", "auctionid", "requestid", "bidid", "viewid", "adimpressionid"),
         *("eventid", "messageid", "uuid", "id", "uid"),
     ),
-    "click_id": ("clickid", "clickuuid", "gclid", "eventid", "messageid", "uuid", "id"),
-    "campaign_id": ("campaignid", "campaign", "cid", "campid", "lineitemid", "orderid", "adgroupid", "c"),
-    "creative_id": ("creativeid", "creative", "crid", "adid", "ad", "bannerid", "banner", "adname"),
+    "click_id": ("clickid", "clickuuid", "klickid", "gclid", "eventid", "messageid", "uuid", "id"),
+    "campaign_id": (
+        *("campaignid", "campaign", "cid", "campid", "lineitemid", "orderid", "adgroupid", "campaignname", "lineitem"),
+        *("lineitemname", "kampagne", "campagne", "c"),
+    ),
+    "creative_id": (
+        *("creativeid", "creative", "crid", "adid", "ad", "bannerid", "banner", "adname", "creativename", "bannername"),
+        "werbemittel",
+    ),
     "price_micros": (
         *("pricemicros", "costmicros", "clickprice", "cpc", "price", "cost", "bidprice", "paidprice", "payingprice"),
         *("winprice", "spend", "costvalue", "revenue", "bid"),
@@ -46,8 +52,12 @@ _NEEDED: Final = {
     "clicks": ("click_id", "impression_id", "ts"),
 }
 _OPTIONAL: Final = ("bid_micros", "advertiser_id", "placement", "country", "device", "user_id", "pctr")
-_CLICK_WORDS: Final = ("click", "clk")
-_IMPRESSION_WORDS: Final = ("impression", "imp", "view", "show", "win", "served")
+# Parts of words, of other languages too.
+_CLICK_WORDS: Final = ("clic", "clk", "klick")
+_IMPRESSION_WORDS: Final = ("imp", "view", "show", "win", "served", "einblendung", "anzeige", "affichage")
+_PRICE_WORDS: Final = ("cpc", "price", "cost", "preis", "prix", "kosten")
+# What is known only after the impression: a model that reads it learns the answer.
+_LATER_WORDS: Final = (*_CLICK_WORDS, "convers", "attribut", "purchase")
 _LABELS: Final = ("click", "clicked", "isclick", "clicks")
 _UNKNOWN_ORIGIN: Final = "2020-01-01T00:00:00Z"
 _MOST_FEATURES: Final = 40
@@ -167,15 +177,23 @@ def _joined(sources: Mapping[str, _Source]) -> dict[str, tuple[str, str]]:
 
 def _rank(field: str, column: Column) -> int:
     names = NAMES[field]
-    return names.index(column.name) if column.name in names else len(names)
+    return min((names.index(name) for name in column.names if name in names), default=len(names))
+
+
+def _is_named(field: str, column: Column) -> bool:
+    return _rank(field, column) < len(NAMES[field])
+
+
+def _has_word(column: Column, words: Sequence[str]) -> bool:
+    return any(word in column.name for word in words)
 
 
 def _candidates(field: str, columns: Mapping[str, Column], *, any_name: bool = False) -> list[Column]:
     """Columns that may be the field, the likeliest first."""
-    found = [column for column in columns.values() if column.there and (any_name or column.name in NAMES[field])]
+    found = [column for column in columns.values() if column.there and (any_name or _is_named(field, column))]
     if any_name:
         # Amounts and times join nothing.
-        found = [c for c in found if c.name in NAMES[field] or (c.time is None and not _has_fraction(c))]
+        found = [c for c in found if _is_named(field, c) or (c.time is None and not _has_fraction(c))]
     return sorted(found, key=lambda column: (_rank(field, column), -column.share))
 
 
@@ -204,7 +222,17 @@ class _Guess:
             lines += [f"{_key(path)} = {_toml(value)}" for path, value in self._source.where.items()]
         if self._log == "impressions":
             lines += self._features()
+        lines[1:1] = self._several()
         return "\n".join(lines)
+
+    def _several(self) -> list[str]:
+        """A comment where a record has a list of several things, of which the rules take the first."""
+        used = [self._columns[path] for path in self._used if path in self._columns]
+        most = max(used, key=lambda column: column.several, default=Column(""))
+        if most.several == 1:
+            return []
+        named = most.path[: most.path.rindex("[0]")]
+        return [f"# GUESS: up to {most.several} in {named}, and a record gives one event: that of the first."]
 
     def _line(self, field: str) -> str:
         if field == "impression_id" and self._joined is not None:
@@ -216,13 +244,20 @@ class _Guess:
         if field == "price_micros":
             return self._price()
         found = _candidates(field, self._columns)
+        if field in ("impression_id", "click_id"):
+            found = [one for one in found if self._is_unique(one)] or found
         if field == "click_id":
-            found = [one for one in found if one.path not in self._used or one.name == "clickid"]
+            found = [one for one in found if one.path not in self._used or one.name == "clickid"] or self._clicks()
         if not found and field == "impression_id":
             found = [one for one in _candidates(field, self._columns, any_name=True) if self._is_unique(one)]
         if not found:
             return self._absent(field)
         return self._chosen(field, found, {}, f"such as {shown(found[0].there[0])}")
+
+    def _clicks(self) -> list[Column]:
+        """Columns that have a word for a click in their name, and other values in each record."""
+        named = [one for one in self._columns.values() if one.path not in self._used and _has_word(one, _CLICK_WORDS)]
+        return [one for one in named if self._is_unique(one) and one.time is None and not _has_fraction(one)]
 
     def _is_unique(self, column: Column) -> bool:
         return column.share == 1 and len(column.distinct) == len(column.there)
@@ -248,7 +283,8 @@ class _Guess:
         how = column.time
         if how is not None:
             same = [one for one in _candidates("ts", self._columns) if one.time == how] or [column]
-            return self._chosen("ts", same, how, f"{shown(column.there[0])} is {column.moment()}")
+            unclear = "; GUESS: the month first, and each fits with the day first too" if column.is_day_unclear else ""
+            return self._chosen("ts", same, how, f"{shown(column.there[0])} is {column.moment()}{unclear}")
         if column.numbers is not None:
             self._used.add(column.path)
             return (
@@ -258,11 +294,16 @@ class _Guess:
         return f"ts = {_toml(column.path)}  # GUESS FAILED: {shown(column.there[0])} is no time that is known"
 
     def _price(self) -> str:
-        found = [one for one in _candidates("price_micros", self._columns) if one.numbers is not None]
+        found = [one for one in _candidates("price_micros", self._columns) if one.money is not None]
+        if not found:
+            named = [one for one in self._columns.values() if one.there and _has_word(one, _PRICE_WORDS)]
+            found = [one for one in named if one.money is not None and one.time is None]
         if not found:
             return "price_micros = { constant = 0 }  # no column looks like a price"
+        form = _form(found[0])
+        found = [one for one in found if _form(one) == form]
         unit, said = _unit(found)
-        rest = {"unit": unit} if unit else {}
+        rest = {**({"unit": unit} if unit else {}), **form}
         return self._chosen("price_micros", found, rest, f"{shown(found[0].there[0])}: {said}")
 
     def _chosen(self, field: str, found: Sequence[Column], rest: Mapping[str, str], comment: str) -> str:
@@ -301,7 +342,10 @@ class _Guess:
             names_things = len(column.distinct) > max(_NAMES_THINGS * len(column.there), 2)
             if names_things and not _has_fraction(column):
                 continue
-            if column.name in _LABELS or len(lines) == _MOST_FEATURES:
+            if len(lines) == _MOST_FEATURES or _is_named("user_id", column):
+                continue
+            if _has_word(column, _LATER_WORDS):
+                lines.append(f"# {column.path} is left out: it may be known only after the impression")
                 continue
             as_number = column.numbers is not None and all(isinstance(value, str) for value in column.there)
             key = "_".join(part for part in column.path.replace("[", ".").replace("]", "").split(".") if part)
@@ -313,7 +357,7 @@ class _Guess:
 
 def _unit(columns: Collection[Column]) -> tuple[str, str]:
     """The unit of an amount, empty for whole micros, and why."""
-    values = [value for column in columns for value in column.numbers or ()]
+    values = [value for column in columns for value in (column.money or ((), ()))[1]]
     if any(value != int(value) for value in values):
         return "units", "a fraction, so it is units of the currency"
     if any("micro" in column.name for column in columns) or max(values) >= _MICROS:
@@ -321,6 +365,11 @@ def _unit(columns: Collection[Column]) -> tuple[str, str]:
     if any("cent" in column.name for column in columns):
         return "cents", "named so"
     return "units", "GUESS: whole and small, so it may be units, cents or micros"
+
+
+def _form(column: Column) -> dict[str, str]:
+    """How the texts of amounts are written, besides their unit."""
+    return column.money[0] if column.money is not None else {}
 
 
 def _key(text: str) -> str:

@@ -44,10 +44,10 @@ PARTS: Final = {
 # What a rule may have besides where its value comes from, by the kind of its field.
 KEYS: Final = {
     "time": {"unit", "pattern", "zone", "origin"},
-    "money": {"unit", "cpm", "click_rate"},
+    "money": {"unit", "decimal", "currency", "cpm", "click_rate"},
     "text": {"join", "with", "hash_with"},
     "share": set[str](),
-    "feature": {"as"},
+    "feature": {"as", "decimal"},
 }
 ALWAYS: Final = {"path", "constant", "default", "optional"}
 
@@ -75,6 +75,11 @@ class Rule(msgspec.Struct, frozen=True, rename={"with_": "with", "as_": "as"}, f
     """Zone of times that have none, such as `Asia/Tokyo`; UTC without it. An hour that it has twice is the first."""
     origin: str = ""
     """The moment from which numbers count; 1970 without it."""
+    decimal: Literal["", ","] = ""
+    """`,` where an amount as text has a comma before its fraction, and points between thousands or nothing. Of a
+    feature with `as = "number"` too."""
+    currency: str = ""
+    """What is written before or behind an amount, such as `$` or `EUR`; an amount with another one is refused."""
     cpm: bool = False
     """The amount is for a thousand impressions."""
     click_rate: float | str | None = None
@@ -290,7 +295,11 @@ class _Reader:
                 raise SettingsError(f"{place}: give a unit or a pattern, not both")
             zone_of(rule, place)
             origin_ms(rule, place)
+        if kind == "feature" and rule.decimal and rule.as_ != "number":
+            raise SettingsError(f'{place}: decimal is for numbers; give as = "number" too')
         if kind == "money":
+            if re.search(r"[\d.,+-]", rule.currency):
+                raise SettingsError(f"{place}: currency is {rule.currency!r}; give the sign or the letters alone")
             if rule.unit and rule.unit not in MONEY_UNITS:
                 raise SettingsError(f'{place}: no amount has the unit "{rule.unit}"; give micros, cents or units')
             if rule.cpm and not rule.unit:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from schemas.reading import Unreadable, event_of
 from schemas.records import Headers
 from streams.mapping.compiled import Compiled
 from streams.mapping.language import EVENTS
 from streams.mapping.rows import ReadValues
+
+# As the join reads an input of another form: values of clickfold's own form, and by place why there is none.
+OwnForm = Callable[[Sequence[bytes | None]], tuple[list[bytes | None], Mapping[int, Unreadable]]]
+_AS_THEY_ARE: Final[Mapping[str, OwnForm]] = {}
 
 
 class Mended(NamedTuple):
@@ -28,15 +32,29 @@ class NotMended(NamedTuple):
 
 
 class Mender:
-    """Makes records of the inputs from others. Without a mapping a record stays as it is."""
+    """Makes records of the inputs from others. Without a mapping a record stays what the join reads it as."""
 
     def __init__(
-        self, inputs: Mapping[str, Compiled] | None = None, digest: str = "", read: ReadValues | None = None
+        self,
+        inputs: Mapping[str, Compiled] | None = None,
+        digest: str = "",
+        read: ReadValues | None = None,
+        own_forms: Mapping[str, OwnForm] = _AS_THEY_ARE,
     ) -> None:
-        """`read` reads the values that the mapping is for."""
+        """`read` reads the values that the mapping is for. `own_forms`: how the join reads inputs of another form."""
         self._inputs = inputs or {}
         self._read = read
+        self._own_forms = own_forms
         self.digest = digest
+
+    def as_it_is(self, log: str, value: bytes | None) -> Mended | NotMended:
+        """What the join reads a record of an input as."""
+        if log in self._own_forms:
+            values, refused = self._own_forms[log]([value])
+            if refused:
+                return NotMended(refused[0].detail)
+            value = values[0]
+        return _read(log, value)
 
     def mend(self, log: str | None, value: bytes | None, headers: Headers = None) -> list[Mended] | NotMended:
         """The records that a value gives. `log` is the input that it came in, None for another topic.
@@ -47,12 +65,12 @@ class Mender:
         if not self._inputs:
             if log is None:
                 return NotMended("it is of no input, so only a mapping can make one of it: give --map")
-            found = _read(log, value)
+            found = self.as_it_is(log, value)
             return found if isinstance(found, NotMended) else [found]
         made = self._mapped(log, value, headers)
         if isinstance(made, NotMended) and log is not None:
-            # Late, or under another key, and of clickfold's own form.
-            found = _read(log, value)
+            # Late, or under another key, and good.
+            found = self.as_it_is(log, value)
             return made if isinstance(found, NotMended) else [found]
         return made
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
 from schemas.events import MAX_PRICE_MICROS
-from streams.mapping.values import Unfit, number, shown
+from streams.mapping.values import Unfit, comma_number, number, shown
 
 UNITS: Final = {"micros": 1, "cents": 10_000, "units": 1_000_000}
 # Products of floats below it are exact to a thousandth, far from the half where rounding turns.
@@ -23,15 +24,18 @@ class Money:
 
     `cpm`: the amount is for a thousand impressions. `click_rate`: a click costs what the impressions cost that it
     takes, so the amount is divided by it. Without a unit the amount must be whole micros, as in clickfold's own form.
+    `decimal`: a comma where texts have one before the fraction. `currency`: what a text may have at one of its ends.
     """
 
     unit: str = ""
     cpm: bool = False
     click_rate: float | None = None
+    decimal: str = ""
+    currency: str = ""
 
     def one(self, value: Any, click_rate: Any = None) -> int:
         """The amount in micros. Raises Unfit."""
-        amount = number(value)
+        amount = self.amount(value)
         if not self.unit and not isinstance(amount, int):
             raise Unfit(f'{shown(value)} has a fraction; give its unit: "micros", "cents" or "units"')
         micros = round(Fraction(amount) * self._factor(click_rate))
@@ -40,6 +44,16 @@ class Money:
         if micros > MAX_PRICE_MICROS:
             raise Unfit(f"{shown(value)}{f' {self.unit}' if self.unit else ''} is above a million currency units")
         return micros
+
+    def amount(self, value: Any) -> int | Decimal:
+        """The amount as it is written, in its own unit. Raises Unfit."""
+        if isinstance(value, str) and self.currency:
+            bare = value.strip()
+            cut = (
+                bare.removeprefix(self.currency) if bare.startswith(self.currency) else bare.removesuffix(self.currency)
+            )
+            value = cut.strip()
+        return comma_number(value) if self.decimal else number(value)
 
     def many(self, values: Sequence[Any], types: set[type]) -> list[int] | None:
         """Many amounts at once; None where each must be looked at."""

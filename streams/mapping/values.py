@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import math
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -14,6 +15,8 @@ from schemas.events import MAX_ID_CHARS
 
 _SHOWN_CHARS: Final = 60
 _HASH_CHARS: Final = 32
+# Points stand between thousands, or nothing does.
+_WITH_COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?", re.ASCII)
 # Beyond what a float has (1e308, 5e-324). Whole numbers and fractions of more digits take minutes or all memory.
 _MOST_EXPONENT: Final = 400
 # What JSON, and so an event, has as it is.
@@ -95,6 +98,15 @@ def number(value: Any) -> int | Decimal:
     if not found.is_finite() or _is_endless(found):
         raise Unfit(f"{shown(value)} is no number")
     return int(found) if found == int(found) else found
+
+
+def comma_number(value: Any) -> int | Decimal:
+    """The same of a text with a comma before its fraction. Raises Unfit."""
+    if not isinstance(value, str):
+        return number(value)
+    if not _WITH_COMMA.fullmatch(value.strip()):
+        raise Unfit(f"{shown(value)} is no number with a decimal comma")
+    return number(value.replace(".", "").replace(",", "."))
 
 
 def _is_endless(value: Decimal) -> bool:

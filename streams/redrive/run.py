@@ -125,11 +125,13 @@ class Redrive:
             if isinstance(original, Gone):
                 self.found.gone.append((spot, str(original)))
                 continue
-            mended = self._mender.mend(self._topics.get(letter.topic), original.value, original.headers)
+            log = self._topics.get(letter.topic)
+            mended = self._mender.mend(log, original.value, original.headers)
             if isinstance(mended, NotMended):
                 self._refuse(letter, mended.detail)
                 continue
-            if letter.reason in _UNCHANGED and any(each.value == original.value for each in mended):
+            as_it_is = None if log is None else self._mender.as_it_is(log, original.value)
+            if letter.reason in _UNCHANGED and as_it_is in mended:
                 self._refuse(letter, _UNCHANGED[letter.reason])
                 continue
             rest = [each for each in mended if (*spot, each.log) not in sending.done]
@@ -137,7 +139,7 @@ class Redrive:
             for each in rest:
                 to_send = ToSend(letter, each, self._homes.partition(each.log, each.key))
                 watermark_ms = watermarks.get((each.log, to_send.partition), each.ts_ms)
-                there = _is_there(letter, each.value == original.value, to_send.partition)
+                there = _is_there(letter, each == as_it_is, to_send.partition)
                 if there or each.ts_ms < watermark_ms:
                     sends = self._older and not there
                     needs_ms = self._needed_lateness_ms(letter, each.ts_ms, watermark_ms, sends=sends)

@@ -124,11 +124,10 @@ def test_a_mapped_join_that_is_killed_agrees_with_verify_trace_and_redrive(
         key = next(each for each in letters if each.reason is Reason.KEY)
         assert "`clickfold worker ingest` reads topics with any keys" in key.detail
 
-        # An original of another form is sent as the mapping makes it, under its id, and taken as it is.
-        mended = command(
-            environment, "rejects", "redrive", "--reason", "key", "--map", environment["CLICKFOLD_INPUT_MAP"]
-        )
+        # An original of another form is sent as the join reads it, under its id, and taken as it is.
+        mended = command(environment, "rejects", "redrive", "--reason", "key", "--json")
         assert mended.returncode == 0, mended.stderr.decode()
+        assert not orjson.loads(mended.stdout)["refused"]
         eventually(lambda: folded(cluster), equals=produced(cluster), what="what was redriven")
         late = Counter(decode(value, Rejected).reason for value in read_all(cluster, "rejects", 0))
         assert late - reasons in (Counter(), Counter({Reason.LATE: late[Reason.LATE]}))

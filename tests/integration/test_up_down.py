@@ -32,6 +32,20 @@ from tests.waiting import PATIENCE_S, eventually
 
 PARTS = ("kafka", "clickhouse", *WORKERS)
 OPTIONS = ["--partitions", "2", "--window", "10s"]
+# Of inputs of another form, which are keyed as they must be.
+OWN_FORM = """
+[impressions]
+impression_id = "req"
+ts = { path = "at", unit = "us" }
+campaign_id = "ad.campaign"
+creative_id = "ad.banner"
+price_micros = { path = "ad.cost", unit = "units" }
+
+[clicks]
+click_id = "click"
+impression_id = "req"
+ts = { path = "at", unit = "us" }
+"""
 CLICKS_SQL = "SELECT count() AS clicks, uniqExact(impression_id) AS clicked FROM ads.outcomes WHERE kind = 'click'"
 
 
@@ -101,16 +115,21 @@ class System:
     def cluster(self) -> Cluster:
         return self.stack.cluster
 
-    def produce_clicked(self, count: int, *, clicks_by: str = "murmur2_random") -> None:
-        """Impressions of now, each with a click."""
+    def produce_clicked(self, count: int, *, clicks_by: str = "murmur2_random", own_form: bool = False) -> None:
+        """Impressions of now, each with a click; `own_form`: in the form of OWN_FORM."""
         producer, clicking = (
             Producer(client_settings(self.cluster, **EXACT_DELIVERY, partitioner=partitioner))
             for partitioner in ("murmur2_random", clicks_by)
         )
         for number in range(self.produced, self.produced + count):
             impression_id, ts = f"i{number}", round(time.time() * 1_000)
-            producer.produce("ads.impressions", impression_json(impression_id, ts), impression_id)
-            self.clicked[impression_id] = click_json(f"k{number}", impression_id, ts)
+            shown, clicked = impression_json(impression_id, ts), click_json(f"k{number}", impression_id, ts)
+            if own_form:
+                at = {"req": impression_id, "at": ts * 1_000}
+                shown = orjson.dumps({**at, "ad": {"campaign": "c", "banner": "b", "cost": "0.25"}})
+                clicked = orjson.dumps({**at, "click": f"k{number}"})
+            producer.produce("ads.impressions", shown, impression_id)
+            self.clicked[impression_id] = clicked
             clicking.produce("ads.clicks", self.clicked[impression_id], impression_id)
         assert producer.flush(PATIENCE_S) == clicking.flush(PATIENCE_S) == 0
         self.produced += count
@@ -206,7 +225,10 @@ def system(tmp_path: Path) -> Iterator[System]:
 @pytest.mark.clickhouse
 def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: System, tmp_path: Path) -> None:
     assert "run `clickfold up` first" in system.refuses("query", "--sql", "SELECT 1")
-    system.up()
+    mapping = tmp_path / "inputs.toml"
+    mapping.write_text(OWN_FORM)
+    options = [*OPTIONS, "--input-map", str(mapping)]
+    system.up("--input-map", str(mapping))
     started = system.pids()
     assert set(started) == set(PARTS)
     priorities = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in started.items()}
@@ -214,20 +236,25 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     assert priorities == {name: min(19, own + 10) if name == "learn" else own for name in PARTS}
     system.assert_all_workers_show_their_health()
     assert "no model is published yet" in system.refuses("models", "show")
-    system.produce_clicked(20)
+    system.produce_clicked(20, own_form=True)
     system.wait_until_all_are_asked_back()
 
-    assert "already running" in system.does("up", *OPTIONS)
-    said = system.refuses("up", *OPTIONS, "--skew", "7s")
+    assert "already running" in system.does("up", *options)
+    said = system.refuses("up", *options, "--skew", "7s")
     assert "works in" in said
     assert "--skew 5s" in said
     assert "--skew 7s" in said
     assert system.pids() == started
 
+    # All that the join decides rests on it, so another one is refused, also while all runs.
+    mapping.write_text(OWN_FORM.replace('"ad.banner"', '"ad.campaign"'))
+    assert "the file of --input-map says something else" in system.refuses("up", *options)
+    mapping.write_text(f"# The same.\n{OWN_FORM}")
+
     os.kill(started["join"], signal.SIGKILL)
     eventually(lambda: system.stack.running(), lambda parts: "join" not in parts, what="the end of the join")
-    system.produce_clicked(20)
-    system.does("up", *OPTIONS)
+    system.produce_clicked(20, own_form=True)
+    system.does("up", *options)
     restarted = system.pids()
     assert {name for name in PARTS if restarted[name] != started[name]} == {"join"}
     system.wait_until_all_are_asked_back()
@@ -238,16 +265,16 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     # Opened for the question alone.
     assert system.clicks() == [{"clicks": 40, "clicked": 40}]
     assert Stack.attach(system.folder) is None
-    assert "--skew 7s" in system.refuses("up", *OPTIONS, "--skew", "7s")
+    assert "--skew 7s" in system.refuses("up", *options, "--skew", "7s")
     assert Stack.attach(system.folder) is None
 
     declared = tmp_path / "dimensions.toml"
     declared.write_text('[dimensions]\nsite = { from = "features.site", since = 2090-01-01T00:00:00Z }\n')
     extra = "--extra-dimensions", str(declared)
-    system.does("up", *OPTIONS, *extra)
+    system.does("up", *options, *extra)
     # The ports of the first start, which saved data sources and producers name, are those of all later ones.
     assert (system.stack.broker.port, system.stack.clickhouse.port) == system.ports
-    said = system.refuses("up", *OPTIONS, *extra, "--kafka-port", "1234")
+    said = system.refuses("up", *options, *extra, "--kafka-port", "1234")
     assert f"listens on port {system.ports[0]}; run `clickfold down` before" in said
     system.produce_clicked(20)
     system.wait_until_all_are_asked_back()
@@ -260,7 +287,10 @@ def test_up_goes_on_where_it_was_after_down_and_after_a_killed_worker(system: Sy
     said = system.does("verify", "--wait", "30s")
     assert "--window 10s" in said
     assert "✗" not in said
+    assert f"--input-map {mapping}" in said.replace("\n", "")
     assert "joined under settings" in system.run("verify", "--window", "11s").stdout
+    said = system.does("upgrade", "--window", "10s", "--input-map", str(mapping), *extra, "--dry-run")
+    assert "ads.join: 2 partitions are of this version already" in said
 
 
 @pytest.mark.broker

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 import typer
 
-from streams.cli.beside_up import options_beside_up
+from streams.cli.beside_up import input_maps_beside_up, options_beside_up
 from streams.cli.commands import options
 from streams.cli.connections import kafka_cluster
 from streams.cli.lazy import command_group
@@ -100,22 +100,24 @@ def redrive(
         ),
     ] = False,
     lateness: options.Lateness = "2m",
+    input_map: options.InputMap = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Read the originals of dead letters, mend them, and send what the live join still accepts, each once.
 
     Without --map a record is sent as it is, under its impression id: that mends wrong keys, and clocks that were ahead.
-    --lateness is that of the live join; beside `clickfold up` it is the one that `up` was given.
+    --lateness and --input-map are those of the live join; beside `clickfold up` they are those that `up` was given.
     """
     spot = Spot.of(at) if at else None
     mapped = read_mapping_file(mapping)
     cluster = kafka_cluster()
     with contextlib.ExitStack() as cleanup:
-        mender = Mender()
+        own_forms = input_maps_beside_up(context, input_map).of
+        mender = Mender(own_forms=own_forms)
         if mapped.file is not None:
             read = mapped.read(cleanup.enter_context(value_schemas()))
-            mender = Mender(mapped.inputs, mapped.file.digest, read)
+            mender = Mender(mapped.inputs, mapped.file.digest, read, own_forms)
         letters = _letters(cleanup, cluster, reason, from_, to)
         work = Redrive(
             cluster,

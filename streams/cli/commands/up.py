@@ -70,11 +70,12 @@ def up(
     join_options = ["--window", window, "--skew", skew, "--lateness", lateness, "--negative-rate", str(negative_rate)]
     if extra_dimensions is not None:
         join_options += ["--extra-dimensions", _path("--extra-dimensions", extra_dimensions)]
+    contents = {}
     if input_map:
         from streams.cli.mapping import read_input_maps
 
         # What is wrong with it is said before anything starts.
-        read_input_maps(input_map)
+        contents["--input-map"] = read_input_maps(input_map).digest
         join_options += ["--input-map", _mapping("--input-map", input_map)]
     worker_options = {"join": join_options, "pace": ["--window", window]}
     sources = _sources(source or ())
@@ -90,6 +91,7 @@ def up(
         sources=list(sources),
         once={INGEST: ["--new-mapping"]} if new_mapping else {},
         notes=_notes(new_mapping=new_mapping) if sources else (),
+        contents=contents,
         ports={"kafka": kafka_port, "clickhouse": clickhouse_port},
         compression=str(compression or Environment().clickfold_compression),
     )
