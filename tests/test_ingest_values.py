@@ -89,7 +89,7 @@ def test_plain_and_framed_values_may_be_mixed_and_each_schema_is_asked_for_once(
     }
     assert wrong[2].detail == "the registry has no schema 9"
     taken = source(schemas=shelf.known).take(values)
-    assert taken.events["impressions"].ids == ["r1", "r2"]
+    assert taken.events["impressions"].keys == [b"r1", b"r2"]
     assert [taken.refused[place].reason for place in (2, 3)] == [Reason.SCHEMA, Reason.UNDECODABLE]
 
 

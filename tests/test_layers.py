@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "streams/kernels": {"schemas"},
     "streams/kafka": {"schemas", "streams/engine", "streams/kernels"},
     "streams/warehouse": {"schemas"},
-    "streams/mapping": {"schemas"},
+    "streams/mapping": {"schemas", "streams/kernels"},
     "streams/formats": {"schemas", "streams/mapping"},
     "streams/inputs": {"schemas", "online_models", "streams/kafka", "streams/mapping", "streams/formats"},
     "streams/campaigns": {"schemas", "streams/engine", "streams/kafka"},

@@ -45,7 +45,7 @@ def why(message: Message, shelf: Shelf | None = None) -> Unreadable:
 def test_the_same_events_in_binary_and_structured_mode_give_identical_records() -> None:
     in_structured, in_binary = taken([structured(each) for each in EVENTS]), taken([binary(each) for each in EVENTS])
     assert in_binary == in_structured
-    assert (len(in_binary.events["impressions"].ids), len(in_binary.events["clicks"].ids)) == (13, 7)
+    assert (len(in_binary.events["impressions"].keys), len(in_binary.events["clicks"].keys)) == (13, 7)
     # Mixed in one source, and without a content type as in a file.
     mixed = [(structured, binary, lambda one: structured(one, ""))[at % 3](each) for at, each in enumerate(EVENTS)]
     assert taken(mixed) == in_structured
@@ -228,7 +228,7 @@ def test_the_data_of_an_event_in_binary_mode_may_have_a_schema() -> None:
     value, headers = binary(attributes, b"\4ab")
     of_header = (value, [*headers, ("__value_schema_id", of_guid())])
     for message in (of_header, binary(attributes, framed(3, b"\4ab"))):
-        assert taken([message], shelf).events["clicks"].ids == ["ab"]
+        assert taken([message], shelf).events["clicks"].keys == [b"ab"]
 
 
 def test_a_schema_of_a_header_is_said_to_be_missing_with_and_without_a_registry() -> None:

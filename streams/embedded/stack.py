@@ -34,7 +34,7 @@ INGEST: Final = "ingest"
 # The key of the notes among the kept options.
 _NOTES: Final = "notes"
 _CONTENTS: Final = "contents"
-# 2 s is usual. Learn begins at a low priority: on two busy processors a minute was not enough for it. A worker that ends
+# 2 s is usual. Learn begins at a low priority: on two busy processors a minute was not enough. A worker that ends
 # is seen at once.
 _READY_S = 180.0
 # What is not on the way from a click to its money has a lower priority: a tenth of a processor that others want too.

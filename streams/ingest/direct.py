@@ -23,10 +23,12 @@ class DirectInput:
         self._mapping = mapping
         self._values = Values((mapping,))
 
-    def __call__(self, values: Sequence[bytes | None]) -> tuple[list[bytes | None], Mapping[int, Unreadable]]:
+    def __call__(self, values: Sequence[bytes | None]) -> tuple[Sequence[bytes | None], Mapping[int, Unreadable]]:
         """Values of clickfold's own form, None for those that are refused, and why."""
         rows, unreadable = self._values.rows(values)
         mapped = self._mapping.map(rows)
+        if len(mapped.places) == len(values):
+            return mapped.values, {}
         made: list[bytes | None] = [None] * len(values)
         for place, value in zip(mapped.places, mapped.values, strict=True):
             made[place] = value

@@ -59,19 +59,18 @@ class IngestFold(Fold):
         return self._mapped(records) if len(records) else []
 
     def _mapped(self, records: Records) -> list[Out]:
-        values = list(records.values)
-        taken = self._source.take(values, records.headers)
+        taken = self._source.take(records.values, records.headers)
         outs: list[Out] = []
         for log, events in taken.events.items():
             # Without a partition: murmur2 of the key decides, as for the producers of impressions and clicks.
-            columns = zip(repeat(log), map(str.encode, events.ids), events.values, repeat(None))
+            columns = zip(repeat(log), events.keys, events.values, repeat(None))
             # As Out(*row), which would run a function of Python for each.
             outs += map(tuple.__new__, repeat(Out), columns)
             self.counts[log] += len(events.values)
         for place, refused in taken.refused.items():
             letter = rejected(
                 *refused,
-                values[place],
+                records.values[place],
                 topic=self._source.topic,
                 partition=self._partition,
                 offset=records.offsets[place],

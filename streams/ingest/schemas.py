@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,7 +125,7 @@ def reading(inputs: Iterable[Compiled], schemas: Schemas | None, *, with_headers
     """
     values = Values(inputs, schemas)
 
-    def read(found: Sequence[bytes | None], headers: Sequence[Headers]) -> tuple[Rows, dict[int, Unreadable]]:
+    def read(found: Sequence[bytes | None], headers: Sequence[Headers]) -> tuple[Rows, Mapping[int, Unreadable]]:
         own = headers if with_headers else None
         if schemas is None:
             found = list(map(_json_of, found))

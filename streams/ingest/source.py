@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from schemas.errors import SettingsError
 from schemas.reading import Unreadable
 from schemas.records import Headers
@@ -52,15 +54,16 @@ class Source:
         """What these records become. Pure: the same values and headers become the same."""
         taken = Taken()
         rows, unreadable = self._values.rows(values, headers)
-        untouched = set(range(len(rows)))
+        is_other = np.ones(len(rows), np.bool_)
         for log, mapping in self._inputs.items():
             mapped = mapping.map(rows)
-            untouched -= {*mapped.places, *mapped.refused}
+            is_other[np.asarray(mapped.places, np.int64)] = False
             for place, refused in mapped.refused.items():
+                is_other[place] = False
                 # The first reason counts, where a record is of both logs.
                 taken.refused.setdefault(place, unreadable.get(place) or Unreadable(Reason.MAPPING, refused.detail))
             taken.events[log] = mapped
-        taken.others = len(untouched)
+        taken.others = int(is_other.sum())
         return taken
 
     def wrong_with(

@@ -45,15 +45,16 @@ class Values:
 
     def rows(
         self, values: Sequence[bytes | None], headers: Sequence[Headers] | None = None
-    ) -> tuple[Rows, dict[int, Unreadable]]:
+    ) -> tuple[Rows, Mapping[int, Unreadable]]:
         """The records, and why some are none. `headers` say what their values are, where they are wanted."""
+        if headers is None and self._schemas is None:
+            return self._plain(values, None)
         told = [NOTHING] * len(values) if headers is None else list(map(said, headers))
         framed: Sequence[Framed | None] = [None] * len(values)
         if self._schemas is not None:
             framed = list(map(schema_of, values)) if headers is None else list(map(frame, values, told))
         if not any(framed) and (headers is None or all(each is NOTHING for each in told)):
-            rows = self._json.rows(values)
-            return rows, {place: _broken(values[place], why, headers) for place, why in rows.broken.items()}
+            return self._plain(values, headers)
         found: list[Any] = []
         wrong: dict[int, Unreadable] = {}
         for place, (value, each, frame_) in enumerate(zip(values, told, framed, strict=True)):
@@ -62,6 +63,12 @@ class Values:
                 wrong[place], one = one, None
             found.append(one)
         return ObjectRows(found, {place: each.detail for place, each in wrong.items()}), wrong
+
+    def _plain(
+        self, values: Sequence[bytes | None], headers: Sequence[Headers] | None
+    ) -> tuple[Rows, Mapping[int, Unreadable]]:
+        rows = self._json.rows(values)
+        return rows, {place: _broken(values[place], why, headers) for place, why in rows.broken.items()}
 
     def _record(self, value: bytes | None, headers: Said, framed: Framed | None) -> Any:
         """The record of one value: an event in binary mode becomes what it is in structured mode."""

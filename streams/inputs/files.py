@@ -39,7 +39,7 @@ _SHOWN_NAMES: Final = 20
 
 
 # Numbers, keys and values of records.
-_Columns = tuple[list[int], list[bytes | None], list[bytes]]
+_Columns = tuple[Sequence[int], Sequence[bytes | None], Sequence[bytes]]
 
 
 class _Keyed(msgspec.Struct, gc=False):
@@ -145,7 +145,7 @@ class FileLog:
         for events in self._events():
             if isinstance(events, Mapped):
                 self.order.add_run(events.times_ms, events.values)
-                yield events.places, [name.encode() for name in events.ids], events.values
+                yield events.places, events.keys, events.values
                 continue
             for part in batches(events, most):
                 yield [number for number, _ in part], [self._key(line) for _, line in part], [line for _, line in part]

@@ -52,7 +52,8 @@ def own_events(rows: Rows, log: str) -> Mapped | None:
     # As in `columnar`: the method of pyarrow is slower by far.
     times_ms = np.from_dlpack(moments(batch.column("ts"))).tolist()
     values = as_bytes(objects(made.items()))
-    return Mapped(list(range(len(values))), as_texts(made["impression_id"].column), times_ms, values)
+    keys = list(map(str.encode, as_texts(made["impression_id"].column)))
+    return Mapped(range(len(values)), keys, times_ms, values)
 
 
 def _features(column: Any) -> Piece | None:

@@ -16,7 +16,7 @@ from schemas.rejects import Reason
 from streams.join.decode import DecodedBatch
 
 # The values of an input in clickfold's own form, None where there is none, and why, by place. Pure.
-OwnForm = Callable[[Sequence[bytes | None]], tuple[list[bytes | None], Mapping[int, Unreadable]]]
+OwnForm = Callable[[Sequence[bytes | None]], tuple[Sequence[bytes | None], Mapping[int, Unreadable]]]
 _REMEDY: Final = "; `clickfold worker ingest` reads topics with any keys"
 
 
@@ -45,7 +45,9 @@ class MappedDecoder:
 
     def decode(self, records: Records) -> DecodedBatch[Any]:
         """Refuses in this order: what the mapping refuses, then what the decoder does."""
-        values, unreadable = self._own_form(list(records.values))
+        values, unreadable = self._own_form(records.values)
+        if not unreadable:
+            return self._remedied(self._decoder.decode(replace(records, values=values)), range(len(records)), [])
         rows = [row for row in range(len(records)) if row not in unreadable]
         mapped = Records(
             *(records.log, records.partition),
@@ -54,8 +56,13 @@ class MappedDecoder:
             [records.keys[row] for row in rows],
             [values[row] for row in rows],
         )
-        batch = self._decoder.decode(mapped)
         refused = [(row, why.reason, why.detail) for row, why in unreadable.items()]
+        return self._remedied(self._decoder.decode(mapped), rows, refused)
+
+    def _remedied(
+        self, batch: DecodedBatch[Any], rows: Sequence[int], refused: list[tuple[int, Reason, str]]
+    ) -> DecodedBatch[Any]:
+        """The batch of the records at these rows, with those refused before."""
         refused += [
             (rows[row], reason, detail + _REMEDY if reason is Reason.KEY else detail)
             for row, reason, detail in batch.refused

@@ -99,6 +99,7 @@ signed_half = _load(32, "int64", signed=True)
 put_int = _store(64, "int64")
 put_word = _store(64, "uint64")
 put_half = _store(32, "int64")
+put_byte = _store(8, "int64")
 put_double = _store(64, "float64")
 
 

@@ -12,6 +12,8 @@ from streams.kernels.gather import gather
 
 # Kernels may read so far beyond the last byte of a string.
 MARGIN: Final = 64
+# Strings that lie within so many times their length are copied together.
+_SPREAD: Final = 4
 
 
 class Slices(Sequence[bytes | None]):
@@ -68,9 +70,20 @@ class Slices(Sequence[bytes | None]):
         return None if length < 0 else self.buffer[start : start + length].tobytes()
 
     def __iter__(self) -> Iterator[bytes | None]:
-        buffer = self.buffer.data
-        for start, length in self.spans.tolist():
-            yield None if length < 0 else bytes(buffer[start : start + length])
+        spans = self.spans
+        starts, lengths = spans[:, 0], spans[:, 1]
+        if not len(spans):
+            return iter(())
+        first, end = int(starts.min()), int((starts + lengths).max())
+        if lengths.min() < 0 or end - first > _SPREAD * int(lengths.sum()):
+            view = self.buffer.data
+            return (None if length < 0 else bytes(view[start : start + length]) for start, length in spans.tolist())
+        # Parts of bytes take less than half of the time that parts of a memoryview take, copied once more as they are.
+        text = self.buffer[first:end].tobytes()
+        begins = starts - first
+        return iter(
+            [text[start:stop] for start, stop in zip(begins.tolist(), (begins + lengths).tolist(), strict=True)]
+        )
 
     def at(self, places: npt.NDArray[np.int64]) -> Slices:
         """The strings at these places, in this order."""

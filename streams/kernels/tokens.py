@@ -18,7 +18,7 @@ _ONE = np.uint64(1)
 
 
 @part
-def _utf8(at: Int, stop: Int) -> bool:
+def utf8(at: Int, stop: Int) -> bool:
     """Whether these bytes are UTF-8, as Unicode defines it: no surrogates, nothing longer than needed."""
     while at < stop:
         first = byte(at)
@@ -63,7 +63,7 @@ def text_end(at: Int, stop: Int) -> Int:
             end = at + lowest(ends)
             break
         at += TEXT_BYTES
-    if end >= stop or (end >= 0 and not ascii_only and not _utf8(start, end)):
+    if end >= stop or (end >= 0 and not ascii_only and not utf8(start, end)):
         end = np.int64(-1)
     return end
 

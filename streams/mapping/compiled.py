@@ -8,29 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
+import numpy as np
 
 from schemas.errors import SettingsError
+from streams.kernels.rules import LEFT, OTHER
+from streams.kernels.slices import Numbers, Slices
 from streams.mapping.language import (
     EVENTS,
     Condition,
     Declared,
     InputMapping,
-    Rule,
     comparable,
-    origin_ms,
     paths_of,
-    zone_of,
 )
-from streams.mapping.money import Money
 from streams.mapping.paths import FieldPath, field_path
-from streams.mapping.rows import JsonReader, Rows
-from streams.mapping.times import Times
-from streams.mapping.values import PLAIN, Unfit, comma_number, hashed, number, plain, shown, text, texts
+from streams.mapping.places import Places
+from streams.mapping.plan import Made, Plan, Ready, planned
+from streams.mapping.readers import reader_of
+from streams.mapping.rows import JsonReader, Rows, TextRows
+from streams.mapping.values import PLAIN, Unfit, hashed, plain, text
 
 _NULLS: Final = (None, "")
 # The encoder of `schemas.codec`, without a call around it.
@@ -47,15 +47,16 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class Mapped:
-    """What a batch became. The lists have one entry for each event; `places` are where it was in the batch.
+    """What a batch became. The columns have one entry for each event; `places` are where it was in the batch, in order,
+    and `keys` are the ids of the impressions.
 
     `refused` is by place. `others` are records that the conditions leave to another input.
     """
 
-    places: list[int]
-    ids: list[str]
-    times_ms: list[int]
-    values: list[bytes]
+    places: Sequence[int]
+    keys: Sequence[bytes]
+    times_ms: Sequence[int]
+    values: Sequence[bytes]
     refused: dict[int, Refused] = field(default_factory=dict)
     others: int = 0
 
@@ -83,6 +84,8 @@ class Compiled:
         )
         self._id, self._ts = names.index("impression_id"), names.index("ts")
         self.reader = JsonReader(self.paths(), self._patterns)
+        # The plan, and the places for which it was made: a reader of several inputs has others than one's own.
+        self._planned: tuple[Places, Plan | None] | None = None
 
     def paths(self) -> list[FieldPath]:
         """Every path that is read."""
@@ -100,7 +103,25 @@ class Compiled:
         return None
 
     def map(self, rows: Rows) -> Mapped:
-        """The events of a batch."""
+        """The events of a batch. Of JSON texts a kernel makes most of them; the others, and all where a rule is of no
+        kind that it knows, are mapped by column."""
+        plan = self._plan(rows.places) if isinstance(rows, TextRows) else None
+        if plan is None or not isinstance(rows, TextRows):
+            return self._by_column(rows)
+        made = plan.made(rows.found)
+        left = np.flatnonzero(made.results == LEFT)
+        others = int((made.results == OTHER).sum())
+        if not len(left):
+            return Mapped(Numbers(made.taken), _all(made.keys), Numbers(made.times_ms), _all(made.values), {}, others)
+        return _merged(made, others, left.tolist(), self._by_column(rows.at(left.tolist())))
+
+    def _plan(self, places: Places) -> Plan | None:
+        if self._planned is None or self._planned[0] is not places:
+            ready = [each.ready() for each in (*self._fields, *self._features)]
+            self._planned = places, planned(self.mapping, ready, places.slots)
+        return self._planned[1]
+
+    def _by_column(self, rows: Rows) -> Mapped:
         keep = self._kept(rows)
         count, broken = len(rows), rows.broken
         pick = _picked(keep) if len(keep) < count else None
@@ -121,7 +142,7 @@ class Compiled:
                 return Mapped([], [], [], [], refused, others)
         events = map(self._event, *(columns[place] for place in self._order))
         values = list(map(_encode, events))
-        return Mapped(keep, list(columns[self._id]), list(columns[self._ts]), values, refused, others)
+        return Mapped(keep, list(map(str.encode, columns[self._id])), list(columns[self._ts]), values, refused, others)
 
     def never_matching(self, rows: Rows) -> list[SettingsError]:
         """The rules of which no path matches in any of these records, and those that refuse every record.
@@ -185,7 +206,7 @@ class _Field:
         required = {one.name for one in msgspec.structs.fields(EVENTS[mapping.log]) if one.required}
         self._required = declared.name in required
         self.is_needed = rule.constant is None and rule.default is None and not rule.optional
-        self._one, self._many = _reader(declared)
+        self._one, self._many = reader_of(declared)
         self._salt = b""
         if rule.hash_with:
             if not salts.get(rule.hash_with):
@@ -195,6 +216,10 @@ class _Field:
             self._salt = salts[rule.hash_with].encode()
         self._default = None if rule.default is None else self._fixed(rule.default)
         self._constant = None if rule.constant is None else self._fixed(rule.constant)
+
+    def ready(self) -> Ready:
+        """What a plan needs to know of it."""
+        return Ready(self.declared, self._constant, self._default, self._required and self._default is None)
 
     def column(self, rows: Rows, pick: Callable[[Any], Any] | None, failed: dict[int, Refused]) -> Sequence[Any]:
         """The values of the field; why a record has none is added to `failed`, by its place among those picked."""
@@ -300,56 +325,28 @@ class _Field:
         return Refused(self.declared.name, f"{self.declared.where}: {why}")
 
 
-Many = Callable[[Sequence[Any], set[type]], Sequence[Any] | None]
+def _all(texts: Slices) -> Sequence[bytes]:
+    """The same as type checkers see it: of those taken none is missing."""
+    return cast(Sequence[bytes], texts)
 
 
-def _reader(declared: Declared) -> tuple[Callable[..., Any], Many]:
-    """What reads one value of a field, and what reads many if it can."""
-    rule = declared.rule
-    match declared.kind:
-        case "time":
-            times = Times(rule.unit, rule.pattern, zone_of(rule), origin_ms(rule))
-            return times.one, times.many
-        case "money":
-            rate = rule.click_rate if isinstance(rule.click_rate, int | float) else None
-            money = Money(rule.unit, rule.cpm, rate, rule.decimal, rule.currency)
-            return money.one, money.many
-        case "share":
-            return _share, _shares
-        case "feature":
-            return _feature(rule), _features(rule)
-        case _:
-            return text, texts
+def _merged(made: Made, others: int, left: list[int], mapped: Mapped) -> Mapped:
+    """What a kernel made and what the records became that it left, in the order of the batch."""
+    places = [*made.taken.tolist(), *(left[place] for place in mapped.places)]
+    order = np.argsort(np.array(places, np.int64), kind="stable").tolist()
 
+    def both(kernels: Sequence[Any], columns: Sequence[Any]) -> list[Any]:
+        every = [*kernels, *columns]
+        return [every[place] for place in order]
 
-def _share(value: Any) -> float:
-    found = float(number(value))
-    if not 0.0 <= found <= 1.0:
-        raise Unfit(f"{shown(value)} is no share from 0 to 1")
-    return found
-
-
-def _shares(values: Sequence[Any], types: set[type]) -> Sequence[Any] | None:
-    return values if types == {float} and min(values) >= 0.0 and max(values) <= 1.0 else None
-
-
-def _feature(rule: Rule) -> Callable[[Any], Any]:
-    if rule.as_ == "text":
-        return text
-    if rule.as_ == "number":
-        return lambda value: _numeric(value, comma_number if rule.decimal else number)
-    return plain
-
-
-def _numeric(value: Any, read: Callable[[Any], int | Decimal]) -> int | float:
-    found = read(value)
-    return found if isinstance(found, int) else float(found)
-
-
-def _features(rule: Rule) -> Many:
-    if rule.as_ == "text":
-        return texts
-    return lambda values, types: values if not rule.as_ and types <= PLAIN else None
+    return Mapped(
+        sorted(places),
+        both(made.keys, mapped.keys),
+        both(made.times_ms.tolist(), mapped.times_ms),
+        both(made.values, mapped.values),
+        {left[place]: why for place, why in mapped.refused.items()},
+        others + mapped.others,
+    )
 
 
 def _holds(condition: Condition) -> Callable[[Any], bool]:

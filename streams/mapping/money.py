@@ -38,7 +38,7 @@ class Money:
         amount = self.amount(value)
         if not self.unit and not isinstance(amount, int):
             raise Unfit(f'{shown(value)} has a fraction; give its unit: "micros", "cents" or "units"')
-        micros = round(Fraction(amount) * self._factor(click_rate))
+        micros = round(Fraction(amount) * self.factor(click_rate))
         if micros < 0:
             raise Unfit(f"{shown(value)} is below 0")
         if micros > MAX_PRICE_MICROS:
@@ -62,7 +62,7 @@ class Money:
             found = list(values) if micros == 1 else [value * micros for value in values]
             return found if min(found) >= 0 and max(found) <= MAX_PRICE_MICROS else None
         if types == {float} and self.unit:
-            factor = float(self._factor(None))
+            factor = float(self.factor())
             return [self._near(value, factor) for value in values]
         return None
 
@@ -72,7 +72,8 @@ class Money:
             return round(product)
         return self.one(value)
 
-    def _factor(self, click_rate: Any) -> Fraction:
+    def factor(self, click_rate: Any = None) -> Fraction:
+        """How many micros the amount 1 is, before rounding; `click_rate` in place of that of all. Raises Unfit."""
         factor = Fraction(UNITS[self.unit or "micros"], 1_000 if self.cpm else 1)
         rate = self.click_rate if click_rate is None else click_rate
         if rate is None:

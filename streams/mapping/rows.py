@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
@@ -11,19 +12,26 @@ import msgspec
 from schemas.codec import decoder
 from schemas.reading import Unreadable
 from schemas.records import Headers
+from streams.kernels.places import LEFT
 from streams.mapping.paths import FieldPath, FieldPattern, walk
+from streams.mapping.places import Found, Places
 
 _LEAF: Final[dict[str, Any]] = {}
 _NO_OBJECT: Final = "it is no JSON object"
 _NO_TEXT: Final = "the record has no value"
 _EMPTY: Final = b"{}"
+# From so many texts on a kernel finds the values. For fewer it takes longer to call, and a process that reads no more
+# loads no kernels.
+FEW_TEXTS: Final = 50
 
 
 class Rows(Protocol):
     """Records of which the values of a path are one column."""
 
-    # Why a record is none, by its place in the batch. Its values are None.
-    broken: Mapping[int, str]
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Why a record is none, by its place in the batch. Its values are None."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -123,14 +131,20 @@ def _matching(objects: Any, pattern: FieldPattern) -> list[dict[str, Any]]:
 
 
 class _StructRows:
-    """Records decoded into a struct that has only the fields that some path names."""
+    """Records decoded into a struct that has only the fields that some path names. `apart` are those that are not, by
+    their place, where the struct of `rows` is empty."""
 
     def __init__(
-        self, rows: list[Any], places: Mapping[str, tuple[Any, tuple[str | int, ...]]], broken: Mapping[int, str]
+        self,
+        rows: list[Any],
+        places: Mapping[str, tuple[Any, tuple[str | int, ...]]],
+        broken: Mapping[int, str],
+        apart: Mapping[int, Any],
     ) -> None:
         self._rows = rows
         self._places = places
         self.broken = broken
+        self._apart = apart
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -141,7 +155,11 @@ class _StructRows:
             found = list(map(get, self._rows))
         except AttributeError:  # an object around it is null
             found = [_value_or_none(get, row) for row in self._rows]
-        return [walk(value, rest) for value in found] if rest else found
+        if rest:
+            found = [walk(value, rest) for value in found]
+        for place, row in self._apart.items():
+            found[place] = walk(row, path.steps)
+        return found
 
     def matching(self, pattern: FieldPattern) -> list[dict[str, Any]]:
         return _matching(iter(self.column(pattern.parent)), pattern)
@@ -154,13 +172,56 @@ def _value_or_none(get: Any, row: Any) -> Any:
         return None
 
 
+class TextRows:
+    """Records as JSON texts. A kernel finds the values in most of them; the others are decoded, and all where a path of
+    no plan is asked for.
+    """
+
+    def __init__(self, texts: Sequence[bytes | None], places: Places, decoded: Callable[[Sequence[Any]], Rows]) -> None:
+        self._texts = texts
+        self._decode = decoded
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @cached_property
+    def found(self) -> Found:
+        """Where the values are. A text that is read is an object."""
+        return self.places.found(self._texts)
+
+    @cached_property
+    def broken(self) -> Mapping[int, str]:
+        """As of any rows."""
+        left = (self.found.results == LEFT).nonzero()[0].tolist()
+        rows = self.at(left) if left else None
+        return {left[place]: why for place, why in rows.broken.items()} if rows is not None else {}
+
+    def at(self, places: Sequence[int]) -> Rows:
+        """The records at these places, decoded. What one becomes does not depend on those beside it."""
+        return self._decode([self._texts[place] for place in places])
+
+    @cached_property
+    def _decoded(self) -> Rows:
+        return self._decode(list(self._texts))
+
+    def column(self, path: FieldPath) -> Sequence[Any]:
+        """The value at the path in each record."""
+        return self._decoded.column(path)
+
+    def matching(self, pattern: FieldPattern) -> list[dict[str, Any]] | None:
+        """By record the fields that match the pattern, in their order."""
+        return self._decoded.matching(pattern)
+
+
 class JsonReader:
     """Reads JSON texts into rows. Decoding into a struct made for the paths skips all other fields: it takes a half."""
 
     def __init__(self, paths: Sequence[FieldPath], patterns: Sequence[FieldPattern]) -> None:
         wanted = [*paths, *(pattern.parent for pattern in patterns)]
-        self._places: dict[str, tuple[Any, tuple[str | int, ...]]] = {}
+        self._attributes: dict[str, tuple[Any, tuple[str | int, ...]]] = {}
         self._decode: Any = None
+        self._places = Places.of(wanted)
         if any(not path.steps for path in wanted):
             return  # a pattern of the record itself: all of its fields are wanted
         tree: dict[str, Any] = {}
@@ -168,6 +229,7 @@ class JsonReader:
             _grow(tree, _names(path))
         kind, numbers = _struct(tree)
         self._decode = decoder(kind).decode
+        self._empty = kind()
         for path in wanted:
             names, node, attributes = _names(path), numbers, []
             for name in names:
@@ -176,31 +238,47 @@ class JsonReader:
                 if not inner:
                     break
                 node = inner
-            self._places[path.text] = attrgetter(".".join(attributes)), path.steps[len(attributes) :]
+            self._attributes[path.text] = attrgetter(".".join(attributes)), path.steps[len(attributes) :]
 
     def rows(self, texts: Sequence[bytes | None]) -> Rows:
         """The rows of these texts, one object each. A text that is not there is a broken row."""
+        if self._places is None or len(texts) < FEW_TEXTS:
+            return self.decoded(list(texts))
+        return TextRows(texts, self._places, self.decoded)
+
+    def decoded(self, texts: Sequence[bytes | None]) -> Rows:
+        """The same, decoded at once."""
         broken: dict[int, str] = {}
         if None in texts:
             broken = {place: _NO_TEXT for place, text in enumerate(texts) if text is None}
         there: Any = [text if text is not None else _EMPTY for text in texts] if broken else texts
-        if self._decode is not None:
-            try:
-                return _StructRows(list(map(self._decode, there)), self._places, broken)
-            except (ValueError, RecursionError):
-                pass  # one of them is broken, or has a value in place of an object
-        rows: list[Any] = []
-        decode = decoder(Any).decode
+        if self._decode is None:
+            return ObjectRows([_object(text, place, broken) for place, text in enumerate(there)], broken)
+        try:
+            return _StructRows(list(map(self._decode, there)), self._attributes, broken, {})
+        except (ValueError, RecursionError):
+            pass  # one of them is broken, or has a value in place of an object
+        rows, apart = [], {}
         for place, text in enumerate(there):
             try:
-                row = decode(text)
-                why = "" if isinstance(row, dict) else _NO_OBJECT
-            except (ValueError, RecursionError) as error:
-                row, why = None, f"it is no JSON: {error}"
+                row = self._decode(text)
+            except (ValueError, RecursionError):
+                row, apart[place] = self._empty, _object(text, place, broken)
             rows.append(row)
-            if why:
-                broken[place] = why
-        return ObjectRows(rows, broken)
+        return _StructRows(rows, self._attributes, broken, apart)
+
+
+def _object(text: bytes, place: int, broken: dict[int, str]) -> Any:
+    """The object that a text is, and None where it is none; then `broken` says why."""
+    try:
+        row = decoder(Any).decode(text)
+    except (ValueError, RecursionError) as error:
+        broken.setdefault(place, f"it is no JSON: {error}")
+        return None
+    if not isinstance(row, dict):
+        broken.setdefault(place, _NO_OBJECT)
+        return None
+    return row
 
 
 def _names(path: FieldPath) -> list[str]:

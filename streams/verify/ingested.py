@@ -105,8 +105,8 @@ class IngestVerification:
                 self._schemas.learn_all(values, headers)
             taken = source.take(values, headers)
             for log, events in taken.events.items():
-                for place, key, value in zip(events.places, events.ids, events.values, strict=True):
-                    yield batch[place], (log, key, value.decode())
+                for place, key, value in zip(events.places, events.keys, events.values, strict=True):
+                    yield batch[place], (log, key.decode(), value.decode())
             for place in taken.refused:
                 yield batch[place], ("rejects", source.topic, partition, batch[place].offset)
 
