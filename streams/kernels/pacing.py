@@ -46,8 +46,8 @@ BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, N
 NOW, BEFORE, SEEN_TO, SEEN_BEFORE, WINDOW, POOLED_RATE, FULL_TICKS = range(7)
 Z, EARLY, EARLY_CLICKS, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK = range(10)
 DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER, LEFT_SHARE, LEFT_MOST = range(10, 18)
-TRACK_S, RISK, TIGHT_FROM, LAST_CLICKS, DEAR, EARLY_FROM, Z_FEW, MANY_CLICKS, TOO_DEAR = range(18, 27)
-LAW = 27
+TRACK_S, RISK, TIGHT_FROM, LAST_CLICKS, DEAR, EARLY_FROM = range(18, 24)
+LAW = 24
 TICKS_KEPT = 16
 _QUARTER, _MINUTE, _HOUR, _NEVER, _NO_CAP = 900.0, 60.0, 3600.0, 1e12, 1e300
 _PARTS = 60  # of a minute
@@ -358,9 +358,7 @@ def decide(
         told_by = 20.0 + state[row, CAME_CLICKS]
         dear = max(price, state[row, PRICE_GUESS])
         variance = dear * spread * expected + expected * expected / told_by + error * error
-        # With a few clicks there is no time to wait for the last ones so carefully.
-        many = min(budget / max(law[MANY_CLICKS] * price, 1e-12), 1.0)
-        chance = (law[Z_FEW] + (law[Z] - law[Z_FEW]) * many) * np.sqrt(max(variance, 0.0))
+        chance = law[Z] * np.sqrt(max(variance, 0.0))
         least_spare = law[LEFT_OVER] * price
         spare = max(min(law[LEFT_SHARE] * budget, law[LEFT_MOST] * price), least_spare)
         room = min(left - (spare - least_spare), hour_left) - chance + law[SLACK] * price
@@ -392,8 +390,6 @@ def decide(
         is_dear = state[row, PRICE_GUESS] > law[DEAR] * price and left <= spare + law[LAST_CLICKS] * price
         state[row, ADMITTED] = want
         state[row, WANTED] = min(raw, law[SETPOINT]) if is_dear or reason >= IN_FLIGHT_FULL else raw
-        if is_dear and state[row, PRICE_GUESS] > law[TOO_DEAR] * price:
-            state[row, WANTED] = min(raw, law[SETPOINT] * law[TOO_DEAR] * price / state[row, PRICE_GUESS])
         # -- the lease. What was granted may be spent to the last, by servers that have not heard of a newer decision,
         # until totals show a time when all have. It is reserved so long; then only what the last lease has left is.
         if fresh and seen_to >= state[row, RESERVED_S] + law[OVERLAP_S]:

@@ -18,12 +18,8 @@ class LawSettings:
 
     window_s: int = 3_600
     """Attribution window of the join: later clicks are not billed."""
-    deviations: float = 4.8
+    deviations: float = 3.2
     """Standard deviations of chance that must fit into the budget beside what is expected."""
-    deviations_few: float = 3.2
-    """The same for a budget of no clicks; between, in proportion."""
-    many_clicks: float = 50.0
-    """From so many clicks in a budget on all `deviations` count: who has fewer has less time for the last ones."""
     early: float = 0.01
     """The plan is done when this part of its time, by traffic, is left: a quarter of an hour of a day's evening."""
     early_clicks: float = 6.0
@@ -60,8 +56,6 @@ class LawSettings:
     """For so many clicks above what may be left over the multiplier rises only as long as they are not dear."""
     dear: float = 1.0
     """A click is dear that costs so many times the period's mean."""
-    too_dear: float = 1.3
-    """From so many times the mean on the multiplier falls for the last clicks."""
     risk: float = 0.2
     """A campaign that needs every auction to come wants so much more: traffic may be less than forecast."""
     tight_from: float = 0.6
@@ -70,7 +64,7 @@ class LawSettings:
     """Click prices that may be spent above the budget by chance."""
     elasticity: float = 1.5
     """Spend changes with the multiplier to this power, at first."""
-    dead_band: float = 0.05
+    dead_band: float = 0.04
     """A share must change by this part to be worth a record."""
     multiplier_band: float = 0.01
     """And a multiplier by so much."""
@@ -83,6 +77,6 @@ class LawSettings:
                 *(self.blind_s, self.reckoning_error, float(self.hold_multiplier), self.slack),
                 *(self.dead_band, _ROUNDING, self.multiplier_band, self.repeat_s, self.overlap_s, self.left_over),
                 *(self.left_share, self.left_most, self.track_s, self.risk, self.tight_from, self.last_clicks),
-                *(self.dear, self.early_from, self.deviations_few, self.many_clicks, self.too_dear),
+                *(self.dear, self.early_from),
             ]
         )
