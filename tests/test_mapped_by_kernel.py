@@ -398,3 +398,11 @@ def test_what_a_record_becomes_does_not_depend_on_broken_ones_beside_it() -> Non
         found = ready.map(ready.reader.rows(texts))
         assert len(found.places) == texts.count(odd)
         assert np.array(found.times_ms).tolist() == [MS] * texts.count(odd)
+
+
+def test_a_share_of_minus_zero_is_zero_alone_and_beside_values_of_other_types() -> None:
+    ready = compiled(IMPRESSIONS + REST + 'pctr = "r"')
+    texts = [orjson.dumps(RECORD | {"r": share}) for share in (-0.0, 1)]
+    alone = [ready.map(ready.reader.rows([text])).values[0] for text in texts]
+    assert list(ready.map(ready.reader.rows(texts)).values) == alone
+    assert b'"pctr":0.0' in alone[0]

@@ -41,7 +41,10 @@ def _share(value: Any) -> float:
 
 
 def _shares(values: Sequence[Any], types: set[type]) -> Sequence[Any] | None:
-    return values if types == {float} and min(values) >= 0.0 and max(values) <= 1.0 else None
+    if types != {float} or min(values) < 0.0 or max(values) > 1.0:
+        return None
+    # -0.0 is written as 0.0, as it is beside values of other types.
+    return [value + 0.0 for value in values]
 
 
 def _feature(rule: Rule) -> Callable[[Any], Any]:
