@@ -83,6 +83,7 @@ SHELL = {"schemas/generate.py", "streams/kernels/__main__.py"}  # tools that wri
 # Modules that give the same answer whenever, wherever and how often they are asked. One not listed here may be added
 # if that holds for it too; `datetime` and `zoneinfo` only for arithmetic, see CLOCKS.
 PURE = {
+    "calendar",
     *("__future__", "abc", "array", "base64", "bisect", "collections", "contextlib", "copy", "dataclasses", "datetime"),
     *(
         "decimal",

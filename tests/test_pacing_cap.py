@@ -283,3 +283,18 @@ def test_clicks_of_one_age_are_in_flight_until_they_come() -> None:
     chaos = Chaos(servers=1, delay_bin=30)
     world = World(chaos, 1_360 * PRICE, 8.0 * PRICE, ASAP, 1)
     assert world.play() <= PRICE
+
+
+def test_clicks_of_one_age_are_in_flight_to_the_cap_of_an_hour_too() -> None:
+    """Taken by the middle of their minute the second hour was 8 click prices over."""
+    cap = 1_360 * PRICE
+    world = World(Chaos(servers=1, delay_bin=30), 100 * cap, 8.0 * PRICE, ASAP, 1, hour_cap=cap, turn_s=770)
+    world.play()
+    assert max(world.by_hour) - cap <= PRICE
+
+
+def test_a_budget_that_is_spent_within_seconds_waits_for_no_lease_that_is_used_up() -> None:
+    """What was shown of a lease was in flight and reserved as well: 90 % of the budget took 79 s in place of 23."""
+    world = World(Chaos(delay_bin=5), 60 * PRICE, 10.0 * PRICE, ASAP, 1)
+    assert world.play() <= PRICE
+    assert next(seen.seen_to_s - START_S for seen in world.snapshots if seen.spend_micros[0] >= 54 * PRICE) < 40

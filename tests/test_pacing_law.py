@@ -10,7 +10,10 @@ import pytest
 from schemas.errors import SettingsError
 from streams.kernels import pacing as columns
 from streams.kernels.pacing import QUARTERS_KEPT
+from streams.kernels.pacing_hours import landed, mean_landed
 from streams.pacing.law import ASAP, EVEN, FIRST_CURVE, FLAT, REASONS, Decisions, LawSettings, Pacer, Totals
+from streams.pacing.law.delay import ClickDelay
+from streams.pacing.law.memory import told_as_well
 
 MIDNIGHT_S = 20_605 * 86_400
 HOUR_S = 3_600
@@ -252,3 +255,31 @@ def test_campaigns_do_not_depend_on_their_neighbours_decisions() -> None:
     fluid.until(MIDNIGHT_S + 2 * HOUR_S)
     assert fluid.made is not None
     assert np.ptp(fluid.made.admit) < 1e-6
+
+
+@pytest.mark.parametrize("age_s", [0.0, 0.4, 30.0, 59.9, 60.0, 61.5, 599.0, 640.0, 700.0])
+def test_kernels_and_calibration_take_one_mean_of_the_clicks_that_came(age_s: float) -> None:
+    delay = ClickDelay(600)
+    delay.histogram[:] = np.arange(len(delay.histogram)) % 7
+    delay.refresh()
+    areas = np.concatenate(([0.0], np.cumsum(delay.landing)))
+    low_s = max(age_s - 60.0, 0.0)
+    ages = np.linspace(low_s, max(age_s, low_s + 1e-9), 60_001)
+    plainly = np.mean([landed(delay.landing, age) for age in ages])
+    assert mean_landed(areas, low_s, age_s) == pytest.approx(plainly, abs=1e-3)
+    low, high = (np.array([each], np.float64) for each in (age_s - 60.0, age_s))
+    assert delay.mean_landed(low, high)[0] == pytest.approx(mean_landed(areas, low_s, age_s), abs=1e-9)
+
+
+def test_a_decision_that_is_sent_for_its_figures_reserves_its_lease() -> None:
+    """Ad servers go by its lease as by any other's. It was not reserved."""
+    pacer = paced(1e7)
+    fluid = Fluid(pacer, 300.0)
+    fluid.until(MIDNIGHT_S + HOUR_S)
+    reserved = pacer._state[0, columns.RESERVED]
+    assert fluid.made is not None
+    granted = fluid.made.allowance_micros[0] * pacer._state[0, columns.KAPPA]
+    told_as_well(pacer, np.array([0]), fluid.now_s)
+    assert granted > 0
+    assert pacer._state[0, columns.RESERVED] == pytest.approx(reserved + granted)
+    assert (pacer._state[0, columns.GRANT], pacer._state[0, columns.SHOWN]) == (pytest.approx(granted), 0.0)

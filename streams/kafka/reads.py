@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import TypeVar
 
@@ -121,6 +121,50 @@ def stream_messages(
         raise Transient(f"{topic}[{partition}] was not readable to offset {stop} in {ANSWER_S:.0f} s")
     finally:
         consumer.close()
+
+
+def read_to_end(
+    cluster: Cluster,
+    topic: str,
+    starts: Mapping[int, int],
+    take: Callable[[int, Message], None],
+    *,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> dict[int, int]:
+    """Gives `take` each committed record of partitions, in order, from their `starts` to their ends as of now, or to
+    the first transaction that is open; by partition the next offset. No record of it is waited for.
+
+    A start of -1 is the first record kept. It ends early once `goes_on` says no. Raises Transient when nothing comes
+    for 30 s.
+    """
+    consumer, unread = Consumer(reader_settings(cluster)), set(starts)
+    ends = dict(starts)
+    try:
+        consumer.assign(
+            [
+                TopicPartition(topic, partition, OFFSET_BEGINNING if start < 0 else start)
+                for partition, start in starts.items()
+            ]
+        )
+        until = time.monotonic() + ANSWER_S
+        while unread and goes_on():
+            if time.monotonic() >= until:
+                raise Transient(f"{topic}{sorted(unread)} was not readable to its end in {ANSWER_S:.0f} s")
+            for message in consumer.consume(10_000, 0.05):
+                until = time.monotonic() + ANSWER_S
+                partition, error = message.partition() or 0, message.error()
+                if error is None:
+                    take(partition, message)
+                    ends[partition] = (message.offset() or 0) + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    # Markers of transactions are offsets too.
+                    ends[partition] = max(ends[partition], message.offset() or 0)
+                    unread.discard(partition)
+                if not goes_on():
+                    break
+    finally:
+        consumer.close()
+    return ends
 
 
 def newest_records(cluster: Cluster, topic: str, partition: int, *, most: int) -> Iterator[Record]:

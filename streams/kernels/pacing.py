@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import inlined, kernel, read, written
-from streams.kernels.pacing_hours import hour_taken, is_closed, landed
+from streams.kernels.pacing_hours import hour_taken, is_closed, landed, mean_landed
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
@@ -50,19 +50,6 @@ TRACK_S, RISK, TIGHT_FROM, LAST_CLICKS, DEAR, EARLY_FROM = range(18, 24)
 LAW = 24
 TICKS_KEPT = 16
 _QUARTER, _MINUTE, _HOUR, _NEVER, _NO_CAP = 900.0, 60.0, 3600.0, 1e12, 1e300
-_PARTS = 60  # of a minute
-
-
-@inlined
-def _mean_landed(landing: Any, low: float, high: float) -> float:
-    """The same of impressions that are spread evenly over ages from `low` to `high`.
-
-    The share at the middle is wrong by half a minute of spend where clicks come all at one age.
-    """
-    total = 0.0
-    for part in range(_PARTS):
-        total += landed(landing, low + (part + 0.5) / _PARTS * (high - low))
-    return total / _PARTS
 
 
 @inlined
@@ -87,9 +74,14 @@ def wanted(terms: Any, curves: Any, pooled: Any, relative: Any, row: int, t: flo
     return _density(pooled, relative, row, t)
 
 
-@kernel(read("f8"), read("f8", 2), read("f8", 2), read("f8"), read("f4", 2), read("f8"), written("f8", 2), floats=True)
+@kernel(
+    *(read("f8"), read("i8"), read("f8", 2), read("f8", 2), read("f8"), read("f4", 2), read("f8")),
+    written("f8", 2),
+    floats=True,
+)
 def look_ahead(
     now: Floats,
+    rows: npt.NDArray[np.int64],
     terms: Floats,
     curves: Floats,
     pooled: Floats,
@@ -97,7 +89,7 @@ def look_ahead(
     landing: Floats,
     state: Floats,
 ) -> None:
-    """What the plan has left after this quarter-hour, in seconds of the plan; each by the share of clicks in time.
+    """What the plans of these rows have left after this quarter-hour, in seconds; each by the share of clicks in time.
 
     The impressions of a quarter cost within the period only what of their clicks comes before its end.
     """
@@ -105,17 +97,26 @@ def look_ahead(
         raise IndexError("an array is shorter than the campaigns are many")
     if terms.shape[1] < TERMS or state.shape[1] < STATE or curves.shape[1] < CURVE_PARTS or relative.shape[1] < 96:
         raise IndexError("an array has too few columns")
-    for row in range(len(terms)):
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(terms)):
+        raise IndexError("there is no such row")
+    for number in range(len(rows)):
+        row = rows[number]
         end = terms[row, END]
         billed_until = end + terms[row, IS_LAST] * _NEVER
+        by_traffic = terms[row, PLAN] == EVEN and terms[row, CLOSED] == 0.0
         ahead = 0.0
         start = max(now[0] // _QUARTER * _QUARTER + _QUARTER, terms[row, START] // _QUARTER * _QUARTER)
+        week, day = np.int64(start // _QUARTER) % 672, np.int64(start // _QUARTER) % 96
         while start < end:
             low, high = max(start, terms[row, START]), min(start + _QUARTER, end)
-            share = wanted(terms, curves, pooled, relative, row, start)
+            if by_traffic:
+                share = pooled[week] * relative[row, day]
+            else:
+                share = wanted(terms, curves, pooled, relative, row, start)
             if high > low and share > 0.0:
                 ahead += share * (high - low) * landed(landing, billed_until - (low + high) / 2)
             start += _QUARTER
+            week, day = (week + 1) % 672, (day + 1) % 96
         state[row, AHEAD] = ahead
 
 
@@ -170,10 +171,13 @@ def decide(
     first_fresh = np.int64(seen_before // _MINUTE)
     if fresh and newest_minute - first_fresh > minutes - 2:
         first_fresh = newest_minute - minutes + 2
+    areas = np.zeros(len(landing) + 1)
+    for age_s in range(len(landing)):
+        areas[age_s + 1] = areas[age_s] + landing[age_s]
     landed_by_minute = np.zeros(minutes)
     for minute in range(oldest_minute, newest_minute + 1):
         age = seen_to - minute * _MINUTE
-        landed_by_minute[minute % minutes] = _mean_landed(landing, max(age - _MINUTE, 0.0), age)
+        landed_by_minute[minute % minutes] = mean_landed(areas, max(age - _MINUTE, 0.0), age)
     count = 0
     for row in range(rows):
         # -- dead reckoning: full seconds that the decisions in force were good for, times the traffic expected in them
@@ -216,6 +220,11 @@ def decide(
                     spend_by_minute[row, minute % minutes] = 0.0
             if spend > 0.0:
                 state[row, SHOWN] += spend
+                # What was shown is in flight, and no more reserved as well. The older leases come first: which it was
+                # shown by is not known, and these are dropped first.
+                used = min(state[row, RESERVED_BEFORE], spend * state[row, KAPPA])
+                state[row, RESERVED_BEFORE] -= used
+                state[row, RESERVED] = max(state[row, RESERVED] - (spend * state[row, KAPPA] - used), 0.0)
                 long = seen_to - max(seen_before, first_fresh * _MINUTE)
                 if seen_to - seen_before > 45.0:
                     # After a gap it is not known when they were shown. What may still come of them is what was shown
@@ -265,8 +274,8 @@ def decide(
         for minute in range(oldest_minute, newest_minute + 1):
             value = spend_by_minute[row, minute % minutes]
             if value > 0.0:
-                middle = minute * _MINUTE + 30.0
-                share = landed(landing, billed_until - middle) - landed_by_minute[minute % minutes]
+                oldest, newest = billed_until - minute * _MINUTE, billed_until - min((minute + 1) * _MINUTE, seen_to)
+                share = mean_landed(areas, newest, oldest) - landed_by_minute[minute % minutes]
                 if share > 0.0:
                     flight += value * share
         flight *= kappa
@@ -283,7 +292,7 @@ def decide(
         if terms[row, HOUR_CAP] > 0.0:
             began, billed_in_hour = now - hour_s, seen[row, HOUR_SPEND]
             hour_free = terms[row, HOUR_CAP] - hour_taken(
-                spend_by_minute, landing, row, oldest_minute, newest_minute, began, seen_to, kappa, billed_in_hour
+                spend_by_minute, areas, row, oldest_minute, newest_minute, began, seen_to, kappa, billed_in_hour
             )
         hour_left = hour_free - unseen
         # -- what may be wanted: by the plan
@@ -392,11 +401,12 @@ def decide(
         state[row, WANTED] = min(raw, law[SETPOINT]) if is_dear or reason >= IN_FLIGHT_FULL else raw
         # -- the lease. What was granted may be spent to the last, by servers that have not heard of a newer decision,
         # until totals show a time when all have. It is reserved so long; then only what the last lease has left is.
-        if fresh and seen_to >= state[row, RESERVED_S] + law[OVERLAP_S]:
+        if fresh and state[row, RESERVED_S] > 0.0 and seen_to >= state[row, RESERVED_S] + law[OVERLAP_S]:
             state[row, RESERVED_BEFORE] = state[row, RESERVED]
-            if state[row, RESERVED] <= 0.0:
-                state[row, RESERVED_BEFORE] = max(state[row, GRANT] - state[row, SHOWN] * kappa, 0.0)
-            state[row, RESERVED], state[row, RESERVED_S] = 0.0, now
+            state[row, RESERVED] = state[row, RESERVED_S] = 0.0
+        if fresh and state[row, RESERVED_S] <= 0.0 and seen_to >= state[row, SENT_S] + law[OVERLAP_S]:
+            last = max(state[row, GRANT] - state[row, SHOWN] * kappa, 0.0)
+            state[row, RESERVED_BEFORE] = min(state[row, RESERVED_BEFORE], last)
         reserved = state[row, RESERVED] + state[row, RESERVED_BEFORE]
         free = max(min(budget - billed - flight, hour_free) - reserved, 0.0)
         grant = min(max(speed * want * law[LEASE_S], price * 0.1), free / 2.0) if want > 0.0 else 0.0
@@ -421,6 +431,8 @@ def decide(
             state[row, SENT], state[row, SENT_MULTIPLIER], state[row, SENT_S] = want, multiplier, now
             state[row, GRANT], state[row, SHOWN] = grant, 0.0
             state[row, RESERVED] += grant
+            if state[row, RESERVED_S] <= 0.0:
+                state[row, RESERVED_S] = now  # from then on servers leave those of before
             count += 1
     return count
 

@@ -12,7 +12,7 @@ from streams.mapping.language import EVENTS
 from streams.mapping.rows import ReadValues
 
 # As the join reads an input of another form: values of clickfold's own form, and by place why there is none.
-OwnForm = Callable[[Sequence[bytes | None]], tuple[list[bytes | None], Mapping[int, Unreadable]]]
+OwnForm = Callable[[Sequence[bytes | None]], tuple[Sequence[bytes | None], Mapping[int, Unreadable]]]
 _AS_THEY_ARE: Final[Mapping[str, OwnForm]] = {}
 
 

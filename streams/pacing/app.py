@@ -1,43 +1,39 @@
 """The pacing worker: changes of campaigns and their totals in, decisions out, and views of what it knows.
 
-Faust does group membership, the assignment of the changelog together with the inputs, reading, and reading back the
-changelog. It does not decide where to start (see `transport`) nor when a row is safe, and it does not write (`outbox`):
-rows are awaited before the position they state moves. Its exactly-once mode, with one transactional producer a
-partition, would fence the zombies that `changelog` finds, but then its commits would have to be right. Its store is
-memory://, because state is read back in seconds, and a local copy could disagree with the one in Kafka.
+Faust does group membership, the assignment of the changelog together with the inputs, and reading what comes. It does
+not read back what was there before (`state`, `history`), it does not decide where to start (see `transport`) nor when a
+row is safe, and it does not write (`outbox`): rows are awaited before the position they state moves. Its exactly-once
+mode, with one transactional producer a partition, would fence the zombies that `changelog` finds, but then its commits
+would have to be right. Its store is memory://, because state is read back in seconds, and a local copy could disagree
+with the one in Kafka.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
-import faust
 import structlog
 from faust.types import TP
 
-from schemas.campaigns import CampaignChange
-from schemas.codec import decoder
 from schemas.events import MAX_OWN_RECORD_BYTES, MAX_TS_MS, MIN_TS_MS
 from schemas.pacing import PacingDecision
 from schemas.packed import campaign_totals
 from schemas.reading import Unreadable, read
 from schemas.totals import CampaignTotal
-from schemas.zones import zone
-from streams.kafka.faust_settings import faust_settings
 from streams.kafka.partitioners import java_partition
-from streams.kafka.process import client_id
 from streams.kafka.topic_watch import TopicWatch
-from streams.pacing.changelog import BEGINNING
+from streams.pacing import history
 from streams.pacing.clock import EventClock
 from streams.pacing.decisions import ROLE, publish
+from streams.pacing.faust_app import faust_app, state_table
+from streams.pacing.history import read_history, take_change
 from streams.pacing.join_progress import JoinProgress
 from streams.pacing.law import LawSettings
 from streams.pacing.leases import last_leases
@@ -45,7 +41,6 @@ from streams.pacing.outbox import Outbox
 from streams.pacing.settings import PacingProgress, PacingSettings
 from streams.pacing.shard import Forgotten, Shard, Write
 from streams.pacing.shared_budgets import SharedBudgets
-from streams.pacing.state import StateTable
 from streams.pacing.transport import Consumer, EraMessage, Transport
 from streams.pacing.view import CampaignView, Summary, WorkerView, campaign_view, summary, worker_view
 
@@ -55,8 +50,6 @@ log = structlog.get_logger("pace")
 # totals take a tenth of this when they are decoded.
 _INBOX: Final = 20_000
 _INBOX_BYTES: Final = 4 << 20
-# Records that Faust holds for each of the two inputs, of up to half a megabyte each; 4,096 by default.
-_FAUST_HOLDS: Final = 256
 _KNOWN_HOMES: Final = 100_000
 # Rows of the changelog that are written in a second, per partition: those of 100,000 campaigns within two minutes.
 _ROWS_A_SECOND: Final = 1_500
@@ -67,11 +60,10 @@ _DRAIN_BOUND_S: Final = 10.0
 _UNKNOWN_S: Final = 15.0
 # A total of a quarter-hour this far after it was written is no join's: one would put the clock years ahead for good.
 _FAR_AHEAD_MS: Final = 366 * 86_400_000
+# Of a tick: the least that agents have it for themselves.
+_COLLECTING: Final = 0.3
 # Shared budgets are divided so often.
 _DIVIDE_MS: Final = 5_000
-
-
-T = TypeVar("T")
 
 
 class PacingApp:
@@ -100,13 +92,14 @@ class PacingApp:
         self.clock = EventClock()
         self.passed_over: Counter[str] = Counter()
         self._progress = progress
-        self.app = _faust_app(settings, partitions=partitions)
+        self.app = faust_app(settings, partitions=partitions)
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app, self)
-        self.table = _table(self.app, partitions=partitions)
+        self.table = state_table(self.app, partitions=partitions)
         self._law = LawSettings(window_s=settings.law_window_s, blind_s=settings.blind_s, overlap_s=settings.overlap_s)
         self.table.shard = lambda: Shard(self._law)
         self._unknown_until_s = 0.0
-        self.app.tables.add(self.table)
+        # By partition, up to where the history of campaigns was read when it was taken over.
+        self._history: dict[int, int] = {}
         self.app.on_partitions_revoked.connect(self._pause)
         self.app.on_rebalance_complete.connect(self._take_ownership)
         # What the group has refused this member with.
@@ -120,7 +113,7 @@ class PacingApp:
         self._full, self._room, self._drained = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._draining = False
         self._listen("campaign_totals")
-        self._listen("campaign_history")
+        self._listen(history.ROLE)
         self.app.task(self._guarded_work)
 
     @property
@@ -129,12 +122,12 @@ class PacingApp:
         return {partition: shard for partition, shard in self.table.shards.items() if partition in self.table.live}
 
     def position(self, tp: TP) -> int | None:
-        """See `transport.Sources`. The history of campaigns is read whole after every rebalance: campaigns change a few
-        times a day, and reading them again is what makes a zombie's row of an older campaign harmless."""
+        """See `transport.Sources`."""
         shard = self.shards.get(tp.partition)
         if shard is None:
             return None
-        return BEGINNING if tp.topic == self.settings.cluster.topic("campaign_history") else shard.position
+        is_history = tp.topic == self.settings.cluster.topic(history.ROLE)
+        return self._history[tp.partition] if is_history else shard.position
 
     def answered(self) -> None:
         """See `transport.Sources`."""
@@ -179,11 +172,14 @@ class PacingApp:
         self.table.live.clear()
 
     async def _take_ownership(self, *_args: Any, **_more: Any) -> None:
-        # Changelogs are read back, and nothing is passed on before the seek that follows. Faust also calls this while
-        # partitions are moving again already.
+        # Nothing is passed on before the seek that follows. Faust also calls this while partitions are moving again
+        # already.
         generation_id = self.table.generation_id
         topic = self.settings.cluster.topic("campaign_totals")
         owned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == topic}
+        await self._guarded(asyncio.to_thread(self._read_back, owned, generation_id))
+        if not generation_id == self.table.generation_id == self.app.consumer_generation_id:
+            return
         rows = []
         for partition in sorted(owned):
             shard = self.table.of(partition)
@@ -201,12 +197,26 @@ class PacingApp:
         log.info("partitions assigned", partitions=sorted(owned))
         self._progress.ready = True
 
+    def _read_back(self, partitions: Collection[int], generation_id: int) -> None:
+        """Reads the changelog, and the history of campaigns. For a thread."""
+        table, cluster = self.table, self.settings.cluster
+        table.read_back(cluster, self.settings.changelog, partitions, generation_id=generation_id)
+        shards = {partition: table.of(partition) for partition in partitions}
+        self._history = read_history(cluster, shards, self.passed_over, lambda: table.generation_id == generation_id)
+
     async def _work(self) -> None:
-        """Hands the shards what the agents collected in a tick, then decides: a row is written at most once a tick."""
+        """Hands the shards what the agents collected in a tick, then decides: a row is written at most once a tick.
+
+        A tick is from one beginning to the next, so that what it takes is not added to what a click waits for; agents
+        collect in a part of it at least.
+        """
+        tick_s, begun_s = self.settings.tick_s, 0.0
         while not self._draining:
             self._beat()
+            wait_s = max(begun_s + tick_s - time.monotonic(), _COLLECTING * tick_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), self.settings.tick_s)
+                await asyncio.wait_for(self._full.wait(), min(wait_s, tick_s))
+            begun_s = time.monotonic()
             messages, self._inbox, self._inbox_bytes = self._inbox, [], 0
             self._full.clear()
             self._room.set()
@@ -214,7 +224,7 @@ class PacingApp:
             self._announce(messages)
             self._count(messages)
             await self._tick()
-            await self._flush(_ROWS_A_SECOND * self.settings.tick_s)
+            await self._flush(_ROWS_A_SECOND * tick_s)
             if self.table.live:
                 self._progress.ticks += 1
         # All that is counted, so that the next start has little to count again.
@@ -250,36 +260,21 @@ class PacingApp:
             shard.advance(fresh[-1].offset + 1, epoch=shard.epoch)
 
     def _announce(self, messages: Sequence[EraMessage]) -> None:
-        for partition, fresh in self._fresh("campaign_history", messages).items():
-            shard = self.table.shards[partition]
+        for partition, fresh in self._fresh(history.ROLE, messages).items():
             for message in fresh:
-                change = self._decoded(message, decoder(CampaignChange).decode)
-                if change is None:
-                    continue
-                if message.key != change.campaign_id.encode():
-                    self.passed_over["wrong_key"] += 1
-                    continue
-                if change.campaign is not None and zone(change.campaign.timezone) is None:
-                    # The gate that accepted it runs on a machine that knows more time zones.
-                    self.passed_over["unknown_timezone"] += 1
-                    continue
-                shard.change(change)
+                take_change(self.table.shards[partition], message.key, message.value, self.passed_over)
 
     def _totals(self, message: Any) -> Iterator[CampaignTotal]:
         """The totals in a record, without those of campaigns that belong in another partition, which are counted."""
-        for total in self._decoded(message, campaign_totals, packed=True) or ():
+        totals = read(message.value, campaign_totals, max_bytes=MAX_OWN_RECORD_BYTES, packed=True)
+        if isinstance(totals, Unreadable):
+            self.passed_over[totals.reason.value] += 1
+            return
+        for total in totals:
             if self._home(total.campaign_id) == message.partition:
                 yield total
             else:
                 self.passed_over["wrong_key"] += 1
-
-    def _decoded(self, message: Any, decode: Callable[[bytes], T], *, packed: bool = False) -> T | None:
-        """The value, or None when it is malformed, which is counted."""
-        value = read(message.value, decode, max_bytes=MAX_OWN_RECORD_BYTES, packed=packed)
-        if isinstance(value, Unreadable):
-            self.passed_over[value.reason.value] += 1
-            return None
-        return value
 
     async def _tick(self) -> None:
         wall_ms = round(time.time() * 1000)
@@ -386,32 +381,3 @@ class PacingApp:
             # not be in the changelog: the app ends, and the next start goes on from what is there.
             await self.app.crash(failure)
             raise
-
-
-def _faust_app(settings: PacingSettings, *, partitions: int) -> faust.App:
-    for name in ("faust", "mode", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return faust.App(
-        settings.group,
-        **faust_settings(settings.cluster, client_id=client_id(settings.slot)),
-        store="memory://",
-        datadir=str(settings.data_dir),
-        autodiscover=False,
-        topic_partitions=partitions,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=settings.instance_id or None,
-        broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.session_timeout_s / 4,
-        stream_recovery_delay=0.0,
-        stream_buffer_maxsize=_FAUST_HOLDS,
-        # Faust asserts that a static member comes back under the URL it left with: the slot's name, not host and port.
-        canonical_url=f"http://{settings.instance_id}.invalid" if settings.instance_id else None,
-        # Pages come from a thread of their own, which answers also while this one does not.
-        web_enabled=False,
-    )
-
-
-def _table(app: faust.App, *, partitions: int) -> StateTable:
-    return StateTable(app, name="state", partitions=partitions, key_type=bytes, value_type=bytes)

@@ -5,17 +5,25 @@ Half-hours since midnight, because clocks are set by an hour or by half of one, 
 
 from __future__ import annotations
 
+import calendar
 import functools
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from schemas.dayparts import Week, hours_of_week
 from schemas.events import Campaign
+from schemas.topics import DAY_MS
 from schemas.zones import campaign_zone
-from streams.pacing.local_day import LocalDay, day_of
+from streams.pacing.local_day import LocalDay
 
 _HALF_MS: Final = 1_800_000
+_HOUR_MS: Final = 2 * _HALF_MS
+_HOURS: Final = 7 * 24
+# A flight may last to the year 2099. That clocks are set later than this adds up to an hour or so: what they skip in a
+# spring they show twice in the autumn.
+_EXACT_YEARS: Final = 3
 
 
 def closed_halves(campaign: Campaign, day: LocalDay) -> int:
@@ -26,28 +34,71 @@ def closed_halves(campaign: Campaign, day: LocalDay) -> int:
 
 
 def open_ms(campaign: Campaign, start_ms: int, end_ms: int) -> int:
-    """How long the campaign serves between two moments, of which the first is not after the second."""
+    """How long the campaign serves between two moments, of which the first is not after the second.
+
+    A flight of a century takes no longer than one of three years.
+    """
     if campaign.dayparts is None:
         return max(end_ms - start_ms, 0)
     return _open_ms(campaign_zone(campaign.timezone), hours_of_week(campaign.dayparts), start_ms, end_ms)
 
 
-# It looks at each day of a flight, and a campaign's terms are made anew often in a day.
 @functools.lru_cache(maxsize=65_536)
 def _open_ms(local: ZoneInfo, week: Week, start_ms: int, end_ms: int) -> int:
-    found, at_ms = 0, start_ms
-    while at_ms < end_ms:
-        day = day_of(local, at_ms)
-        closed = closed_on(local, week, day)
-        stop_ms = min(day.end_ms, end_ms)
-        if (at_ms, stop_ms) == (day.start_ms, day.end_ms):
-            found += day.end_ms - day.start_ms - closed.bit_count() * _HALF_MS
-        else:
-            for half in range((at_ms - day.start_ms) // _HALF_MS, -(-(stop_ms - day.start_ms) // _HALF_MS)):
-                if not closed >> half & 1:
-                    half_ms = day.start_ms + half * _HALF_MS
-                    found += min(half_ms + _HALF_MS, stop_ms) - max(half_ms, at_ms)
-        at_ms = stop_ms
+    # Where clocks are not set, hours by the clock are hours. Each time they are set they show some twice, or never.
+    found = _open_by_clock(week, _clock_ms(local, end_ms)) - _open_by_clock(week, _clock_ms(local, start_ms))
+    first, last = (datetime.fromtimestamp(at_ms // 1_000, UTC).year for at_ms in (start_ms, end_ms))
+    for year in range(first, min(last, first + _EXACT_YEARS) + 1):
+        for set_ms, before_ms, after_ms in _settings_of_clocks(local, year):
+            if start_ms < set_ms <= end_ms:
+                found += _open_by_clock(week, set_ms + before_ms) - _open_by_clock(week, set_ms + after_ms)
+    return found
+
+
+def _open_by_clock(week: Week, clock_ms: int) -> int:
+    """How long it is open until the clock shows this, since some Thursday; clocks are never set on the way."""
+    hours, rest_ms = divmod(clock_ms, _HOUR_MS)
+    weeks, hour = divmod(hours, _HOURS)
+    open_before = _open_hours_before(week)
+    open_hours = weeks * open_before[-1] + open_before[hour]
+    return open_hours * _HOUR_MS + (open_before[hour + 1] - open_before[hour]) * rest_ms
+
+
+@functools.lru_cache(maxsize=4_096)
+def _open_hours_before(week: Week) -> list[int]:
+    """How many hours of the week are open before each, and at its end. 1970 began on a Thursday, and so does this."""
+    is_open = (week[(hour // 24 + 3) % 7] >> hour % 24 & 1 for hour in range(_HOURS))
+    return [0, *accumulate(is_open)]
+
+
+def _clock_ms(local: ZoneInfo, ts_ms: int) -> int:
+    """What clocks show, as the moment at which they would show it in UTC."""
+    return ts_ms + _offset_ms(local, ts_ms)
+
+
+def _offset_ms(local: ZoneInfo, ts_ms: int) -> int:
+    offset = datetime.fromtimestamp(ts_ms // 1_000, local).utcoffset() or timedelta(0)
+    return offset // timedelta(milliseconds=1)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _settings_of_clocks(local: ZoneInfo, year: int) -> list[tuple[int, int, int]]:
+    """When clocks are set in a year, UTC, and their offsets before and after."""
+    found = []
+    low_ms = round(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000
+    for _ in range(366 if calendar.isleap(year) else 365):
+        high_ms = low_ms + DAY_MS
+        before_ms, after_ms = _offset_ms(local, low_ms), _offset_ms(local, high_ms)
+        if before_ms != after_ms:
+            first_ms, set_ms = low_ms, high_ms
+            while set_ms - first_ms > 1_000:
+                middle_ms = (first_ms + set_ms) // 2_000 * 1_000
+                if _offset_ms(local, middle_ms) == before_ms:
+                    first_ms = middle_ms
+                else:
+                    set_ms = middle_ms
+            found.append((set_ms, before_ms, after_ms))
+        low_ms = high_ms
     return found
 
 

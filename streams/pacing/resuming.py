@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import numpy as np
@@ -55,8 +56,10 @@ def resume_law(
         before_s = last.learnt.now_s
         remember_learnt(paced.pacer, last.learnt)
     counted_s = now_s if counted_to_ms is None else min(counted_to_ms / 1_000, now_s)
+    shown = Shown(paced, event_ms)
     for row, campaign_id in used:
-        show_recent(paced, row, quarters(campaign_id, from_day=event_ms // DAY_MS - 1), event_ms, counted_s)
+        shown.add(row, quarters(campaign_id, from_day=event_ms // DAY_MS - 1))
+    shown.show(counted_s)
     resume(paced.pacer, before_s=before_s, now_s=now_s, seen_to_s=counted_s)
     owed = {row: float(leases[campaign_id]) for row, campaign_id in used if campaign_id in leases}
     if owed:
@@ -76,21 +79,48 @@ def _newest(memories: Iterable[Memory], size: int) -> dict[str, tuple[int, memor
     return newest
 
 
+class Shown:
+    """Impressions of campaigns whose clicks may still come, counted before the campaigns had their rows."""
+
+    def __init__(self, paced: Paced, event_ms: int) -> None:
+        self._paced, self._event_ms = paced, event_ms
+        self._first_ms = (event_ms // QUARTER_MS - QUARTERS_KEPT + 1) * QUARTER_MS
+        self._by_quarter: defaultdict[int, list[tuple[int, float, float]]] = defaultdict(list)
+
+    def add(self, row: int, quarters: Iterable[tuple[int, PacedMeasures]]) -> None:
+        """Takes the quarter-hours of a campaign."""
+        paced = self._paced
+        # What is counted from now on is new to the law; what was counted is shown to it here.
+        paced.totals.table[row, IMPRESSIONS : EXPECTED_SPEND + 1] = 0.0
+        for quarter_ms, measures in quarters:
+            if not self._first_ms <= quarter_ms <= self._event_ms:
+                continue
+            paced.attributed.add(row, quarter_ms, measures.attributed_clicks)
+            paced.spent.add(row, quarter_ms, measures.spend_micros)
+            clicks, spend = measures.expected_clicks_nano / 1e9, float(measures.expected_spend_micros)
+            if measures.impressions and not measures.expected_clicks_nano:
+                clicks = measures.impressions * UNPREDICTED_RATE
+                spend = spend or clicks * price_guess(paced.pacer, row)
+            self._by_quarter[quarter_ms].append((row, clicks, spend))
+        learnt_attributed(paced.pacer, row, paced.totals.attributed)
+
+    def show(self, counted_s: float) -> None:
+        """Shows them to the law."""
+        for quarter_ms, shown in self._by_quarter.items():
+            rows, clicks, spend = (np.array(column) for column in zip(*shown, strict=True))
+            show(
+                *(self._paced.pacer, rows),
+                quarter_s=quarter_ms // 1_000,
+                clicks=clicks,
+                spend=spend,
+                seen_to_s=counted_s,
+            )
+
+
 def show_recent(
     paced: Paced, row: int, quarters: Iterable[tuple[int, PacedMeasures]], event_ms: int, counted_s: float
 ) -> None:
-    """Shows the law the impressions of a campaign whose clicks may still come, counted before it had this row."""
-    first_ms = (event_ms // QUARTER_MS - QUARTERS_KEPT + 1) * QUARTER_MS
-    # What is counted from now on is new to the law; what was counted is shown to it here.
-    paced.totals.table[row, IMPRESSIONS : EXPECTED_SPEND + 1] = 0.0
-    for quarter_ms, measures in quarters:
-        if not first_ms <= quarter_ms <= event_ms:
-            continue
-        paced.attributed.add(row, quarter_ms, measures.attributed_clicks)
-        paced.spent.add(row, quarter_ms, measures.spend_micros)
-        clicks, spend = measures.expected_clicks_nano / 1e9, float(measures.expected_spend_micros)
-        if measures.impressions and not measures.expected_clicks_nano:
-            clicks = measures.impressions * UNPREDICTED_RATE
-            spend = spend or clicks * price_guess(paced.pacer, row)
-        show(paced.pacer, row, quarter_s=quarter_ms // 1_000, clicks=clicks, spend=spend, seen_to_s=counted_s)
-    learnt_attributed(paced.pacer, row, paced.totals.attributed)
+    """Shows the law the impressions of one campaign."""
+    shown = Shown(paced, event_ms)
+    shown.add(row, quarters)
+    shown.show(counted_s)

@@ -38,7 +38,7 @@ from streams.pacing.counters import PacedMeasures, utc_day
 from streams.pacing.decisions import epoch_above, first_version
 from streams.pacing.flushing import Flushing
 from streams.pacing.law import LawSettings
-from streams.pacing.law.memory import seen_to_s
+from streams.pacing.law.memory import seen_to_s, tell_anew
 from streams.pacing.local_day import day_of
 from streams.pacing.paced import BUDGETED, PAUSED, UNKNOWN, WHY_NO_PART, Paced
 from streams.pacing.remembering import Remembering
@@ -73,12 +73,13 @@ class Forgotten(NamedTuple):
 class Shard:
     """The state of one partition. `restore` it from the changelog, `open` it, then give it records.
 
-    `position` is the next offset of `campaign_totals`, or BEGINNING. `anomalies` counts ignored totals by reason:
-    'folded' (see counters.Merged), 'expired' (older than the days kept), 'off_grid' (does not start a quarter-hour).
+    `position` is the next offset of `campaign_totals`, or BEGINNING; `next_row` that of the changelog, which the owner
+    of the partition sets. `anomalies` counts ignored totals by reason: 'folded' (see
+    counters.Merged), 'expired' (older than the days kept), 'off_grid' (does not start a quarter-hour).
     """
 
     def __init__(self, settings: LawSettings | None = None, *, days_kept: int = DAYS_KEPT) -> None:
-        self.position = BEGINNING
+        self.position = self.next_row = BEGINNING
         self.epoch = 0
         self.anchor: Anchor | None = None
         self.anomalies: Counter[str] = Counter()
@@ -363,6 +364,9 @@ class Shard:
             self._own[campaign_id] = terms.budget_micros
             why = WHY_NO_PART[part.why] if terms.budget_micros and not part.micros else why
             terms = terms._replace(budget_micros=min(terms.budget_micros, part.micros))
+            if terms.budget_micros != paced.pacer.terms.budget_micros[row]:
+                # All of the budget are told in one tick, so that what they are told adds up.
+                tell_anew(paced.pacer, row)
         paced.set_terms(row, terms)
         paced.why[row] = why
         if is_new and self._begun:

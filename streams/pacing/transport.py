@@ -7,9 +7,7 @@ ends the era, so that records which are still in a queue of Faust can be recogni
 of a partition come in order and without a gap from the position that was sought. Only so is it true that everything
 below the next offset is counted.
 
-Records that were fetched and not delivered are sought again. Faust drops records that arrive while partitions move, and
-goes back to the committed offsets. Changelogs have none, so recovery waited forever for records it had dropped (in one
-of thirty moves of a partition, on a loaded machine).
+Records that were fetched and not delivered are sought again: Faust drops records that arrive while partitions move.
 """
 
 from __future__ import annotations
@@ -120,20 +118,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except ConsumerNotStarted:
             return False
 
-    async def seek_to_recovered(self, changelogs: set[TP]) -> None:
-        """Seeks changelogs to the last record that recovery has applied; recovery ignores a record it has applied."""
-        await self.call_thread(self._seek_to_recovered, changelogs)
-
-    async def _seek_to_recovered(self, changelogs: set[TP]) -> None:
-        # Offsets are read in the same step that seeks. Recovery sets its offsets before it seeks, so that of the two
-        # seeks the later one is right, whichever that is.
-        offsets = cast(Any, self.app.tables).recovery.active_offsets
-        for tp in changelogs & self.assignment():
-            offset = offsets.get(tp)
-            if offset is not None:
-                self._ensure_consumer().seek(tp, max(offset, 0))
-                self.consumer._read_offset.pop(tp, None)
-
 
 class Consumer(driver.Consumer):
     """Starts where the changelog says; see the module's docstring."""
@@ -222,10 +206,7 @@ class Consumer(driver.Consumer):
         return {**committed, **await self._seek_sources()}
 
     async def _seek_again(self, dropped: set[TP]) -> None:
-        changelogs = {tp for tp in dropped if self._is_changelog_tp(tp)}
-        if changelogs:
-            await cast(ConsumerThread, self._thread).seek_to_recovered(changelogs)
-        if dropped - changelogs and self.era != CLOSED:
+        if self.era != CLOSED and any(not self._is_changelog_tp(tp) for tp in dropped):
             await self._seek_sources()
 
     async def _seek_sources(self) -> dict[TP, int]:

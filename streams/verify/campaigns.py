@@ -16,6 +16,7 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.reads import read_all, read_log
 from streams.verify.check import Check
 from streams.verify.clickhouse_rows import ClickHouseRows
+from streams.verify.decisions import InForce
 from streams.verify.downstream import WaitPolicy
 from streams.verify.oracle import Key
 from streams.verify.pacing_counters import PacingCounters
@@ -75,6 +76,13 @@ class CampaignHistory:
     def time_zones(self) -> dict[str, str]:
         """The time zone of each campaign that is in force."""
         return {name: change.campaign.timezone for name, change in self.latest.items() if change.campaign is not None}
+
+    def in_force(self) -> dict[str, list[InForce]]:
+        """By campaign what was in force, and since when by the wall clock, ascending."""
+        found: defaultdict[str, list[InForce]] = defaultdict(list)
+        for each in self._kept:
+            found[each.change.campaign_id].append(InForce(each.change.in_force_ms, each.change.campaign))
+        return found
 
     def compare_with_source(self, check: Check) -> None:
         """Changes follow the rules, and each record that Kafka still has of `ads.campaigns` has come to something."""

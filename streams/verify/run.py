@@ -29,6 +29,7 @@ from streams.verify import written
 from streams.verify.campaigns import CampaignHistory
 from streams.verify.check import Check, Checks, HashedValues, compare_hashed, hash_of
 from streams.verify.clickhouse_rows import ClickHouseRows
+from streams.verify.decisions import check_decisions
 from streams.verify.downstream import SinkChecks, WaitPolicy, compare_paced, paced_measures
 from streams.verify.mapped import mapped_records
 from streams.verify.oracle import Key, Truth, truth
@@ -196,6 +197,8 @@ class Verification:
             history.compare_clickhouse(check, sink.rows, sink.offsets["campaign_history"], self._wait)
         if self._pacing is not None:
             history.compare_pacing(self._checks.named("campaigns in pacing"), self._pacing, self._wait)
+            check = self._checks.named("pacing decisions")
+            check_decisions(check, self._cluster, self._count, history.in_force())
         return history
 
     def _check_pacing(

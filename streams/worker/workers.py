@@ -23,7 +23,7 @@ from streams.worker.held import HeldWatch
 from streams.worker.keys_watch import KeysWatch
 from streams.worker.late import LateWatch
 from streams.worker.lifecycle import Log, Signals
-from streams.worker.memory import collect, collect_rarely, trim
+from streams.worker.memory import collect, collect_rarely, return_freed, trim
 from streams.worker.metrics import pace_metrics, runner_metrics, sink_metrics
 from streams.worker.observe import Answer, Collected, Health, Page, require_free_port, served
 from streams.worker.slot_folder import held_slot
@@ -179,6 +179,8 @@ class PacingWorker:
         from streams.pacing.worker import run  # Faust takes a second to import
         from streams.worker.gate import Gate
 
+        return_freed()
+        collect_rarely()
         self._progress.recoveries += self._tries > 0
         self._tries += 1
         self._ticks_before = self._progress.ticks

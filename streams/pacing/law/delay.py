@@ -15,6 +15,8 @@ _PRIOR_MEDIAN_S: Final = 90.0
 _PRIOR_SIGMA: Final = 1.5
 _PRIOR_CLICKS: Final = 50.0
 _BINS: Final = 48
+# Ages that are all one are spread over so much.
+_MOMENT_S: Final = 0.001
 # What was learnt counts half after so many quarter-hours: a week, and then less the more comes.
 _KEPT_A_QUARTER: Final = 0.5 ** (1 / 96)
 
@@ -40,6 +42,20 @@ class ClickDelay:
         learn_delays(
             clock, attributed, clicks_by_minute, self.landing, self.edges, attributed_before, state, self.histogram
         )
+
+    def mean_landed(self, low_s: Floats, high_s: Floats) -> Floats:
+        """The mean of `landing` over ages that are spread evenly from the first, or 0, to the second.
+
+        As the kernels reckon it, see `streams.kernels.pacing_hours`.
+        """
+        low_s, end_s = np.maximum(low_s, 0.0), float(len(self.landing))
+        high_s = np.maximum(high_s, low_s + _MOMENT_S)
+        passed = np.concatenate(([0.0], np.cumsum(self.landing)))
+        areas = [
+            np.interp(ages, np.arange(end_s + 1), passed) + np.maximum(ages - end_s, 0.0) * self.landing[-1]
+            for ages in (low_s, high_s)
+        ]
+        return np.asarray((areas[1] - areas[0]) / (high_s - low_s))
 
     def refresh(self) -> None:
         """Uses what was learnt from now on. Called once a quarter-hour."""

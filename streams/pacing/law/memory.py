@@ -173,21 +173,25 @@ def reserve(pacer: Pacer, totals: Totals, leases: Mapping[int, float], *, now_s:
     state[:, columns.RESERVED_S], state[:, columns.SENT_S] = now_s, -1e18
 
 
-def show(pacer: Pacer, row: int, *, quarter_s: int, clicks: float, spend: float, seen_to_s: float) -> None:
-    """Puts the impressions of a quarter-hour among those whose clicks may still come, evenly over its minutes."""
+def show(pacer: Pacer, rows: Ints, *, quarter_s: int, clicks: Floats, spend: Floats, seen_to_s: float) -> None:
+    """Puts what rows showed in a quarter-hour among that whose clicks may still come, evenly over its minutes."""
     minutes = pacer._clicks_by_minute.shape[1]
     newest = int(seen_to_s // MINUTE_S)
     first, stop = quarter_s // MINUTE_S, min(quarter_s // MINUTE_S + 15, newest + 1)
-    kept = [minute % minutes for minute in range(max(first, newest - minutes + 2), stop)]
-    if kept:
-        # Those of minutes that are too old for clicks are left out.
-        pacer._clicks_by_minute[row, kept] += clicks / (stop - first)
-        pacer._spend_by_minute[row, kept] += spend / (stop - first)
+    # Those of minutes that are too old for clicks are left out.
+    for minute in range(max(first, newest - minutes + 2), stop):
+        pacer._clicks_by_minute[rows, minute % minutes] += (clicks / (stop - first)).astype(np.float32)
+        pacer._spend_by_minute[rows, minute % minutes] += (spend / (stop - first)).astype(np.float32)
 
 
 def told_as_well(pacer: Pacer, rows: Ints, now_s: float) -> None:
-    """These decisions of the last tick are sent although the law did not ask for it."""
+    """These decisions of the last tick are sent although the law did not ask for it; their leases are granted."""
     state, decided = pacer._state, pacer._decided
+    granted = decided[rows, columns.ALLOWANCE] * state[rows, columns.KAPPA]
+    state[rows, columns.GRANT], state[rows, columns.SHOWN] = granted, 0.0
+    state[rows, columns.RESERVED] += granted
+    begun_s = state[rows, columns.RESERVED_S]
+    state[rows, columns.RESERVED_S] = np.where(begun_s > 0.0, begun_s, now_s)
     state[rows, columns.SENT] = decided[rows, columns.ADMIT]
     state[rows, columns.SENT_MULTIPLIER] = decided[rows, columns.BID_MULTIPLIER]
     state[rows, columns.SENT_S] = now_s

@@ -10,7 +10,7 @@ from schemas.errors import SettingsError
 from streams.kernels import pacing as columns
 from streams.kernels.pacing import decide, look_ahead, turn_multipliers
 from streams.kernels.pacing_caps import end_in_time, plan_under_caps
-from streams.pacing.law.arrays import Decisions, Floats, Terms, Totals
+from streams.pacing.law.arrays import Decisions, Floats, Ints, Terms, Totals
 from streams.pacing.law.delay import ClickDelay
 from streams.pacing.law.plan import open_s, planned
 from streams.pacing.law.settings import LawSettings
@@ -84,10 +84,13 @@ class Pacer:
             if now_s // DAY_S != self._now // DAY_S:
                 self._learn_day()
         changed = self._take_terms()
-        if is_new_quarter or changed or not self._number:
+        if is_new_quarter or not self._number:
+            changed = np.arange(len(state))
+        if len(changed):
+            shape, landing = self.shape, self.delay.landing
             look_ahead(
-                np.array([now_s], np.float64),
-                *(self.terms.table, self._curves, self.shape.pooled, self.shape.relative, self.delay.landing, state),
+                *(np.array([now_s], np.float64), changed, self.terms.table, self._curves),
+                *(shape.pooled, shape.relative, landing, state),
             )
             self._plan_under_caps(now_s)
         count = decide(
@@ -125,13 +128,12 @@ class Pacer:
         value, full = self._state[:, columns.SLOW_VALUE], self._state[:, columns.SLOW_FULL]
         return np.where(full > 0, value / np.maximum(full, 1e-12), 0.0)
 
-    def _take_terms(self) -> bool:
-        """Notes what changed in the terms. The plan of such a campaign begins anew."""
+    def _take_terms(self) -> Ints:
+        """Notes what changed in the terms, and gives the rows. The plan of such a campaign begins anew."""
         terms = self.terms.table
-        if np.array_equal(terms, self._known):
-            return False
-        changed = (terms != self._known).any(1)
-        rows = np.flatnonzero(changed)
+        rows = np.flatnonzero((terms != self._known).any(1))
+        if not len(rows):
+            return rows
         self._state[rows, columns.PLANNED_FROM] = 0.0
         cold = rows[self._state[rows, columns.SLOW_FULL] <= 0]
         # A campaign that never ran: could spend twice its budget, each click a twentieth.
@@ -142,7 +144,7 @@ class Pacer:
         budget = np.minimum(terms[cold, columns.BUDGET], np.where(cap > 0, cap, np.inf))
         self._state[cold, columns.PRICE_GUESS] = np.where(guessed > 0, guessed, budget / 20.0)
         self._known[rows] = terms[rows]
-        return True
+        return rows
 
     def _learn_day(self) -> None:
         self.shape.learn()
@@ -156,10 +158,8 @@ class Pacer:
         minutes = self._clicks_by_minute.shape[1]
         newest = int(seen_to // MINUTE_S)
         numbers = newest - np.arange(minutes - 1)
-        # Of a minute's impressions each has its own age.
-        shown_s = numbers[:, None] * MINUTE_S + np.arange(MINUTE_S) + 0.5
-        ages = np.clip(seen_to - shown_s, 0, len(self.delay.landing) - 1).astype(np.int64)
-        landed = self.delay.landing[ages].mean(1)
+        ages = np.asarray(seen_to - MINUTE_S * numbers, np.float64)
+        landed = self.delay.mean_landed(np.asarray(ages - MINUTE_S, np.float64), ages)
         coming = self._clicks_by_minute[:, numbers % minutes] @ (1 - landed).astype(np.float32)
         state = self._state
         due = np.maximum(state[:, columns.DUE_CLICKS] - coming, 0.0)
