@@ -125,7 +125,7 @@ class Campaign(msgspec.Struct, frozen=True, omit_defaults=True):
     the days that are left; no day spends more than `daily_budget_micros`."""
     curve: list[float] | None = None
     """With `pacing` `curve`: the share of the day's budget in each of 24 or 96 equal parts of the local day. A part
-    with 0 enters no auction."""
+    with 0 enters no auction. Where the flight covers a part of the day, the shares of that part count in proportion."""
     min_bid_multiplier: Annotated[float, msgspec.Meta(ge=0.01, le=1.0)] | None = None
     """The least that pacing multiplies bids by; 0.05 where it is not given."""
     max_bid_multiplier: Annotated[float, msgspec.Meta(ge=0.01, le=1.0)] | None = None

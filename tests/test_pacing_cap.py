@@ -17,7 +17,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.kernels.pacing import QUARTERS_KEPT
+from streams.kernels.pacing_columns import QUARTERS_KEPT
 from streams.pacing.gate import Gate, GateDecision
 from streams.pacing.law import ASAP, EVEN, LawSettings, Pacer, Totals
 from tests.effort import tries

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from schemas.errors import SettingsError
-from streams.kernels import pacing as columns
-from streams.kernels.pacing import QUARTERS_KEPT
+from streams.kernels import pacing_columns as columns
+from streams.kernels.pacing_columns import QUARTERS_KEPT
 from streams.kernels.pacing_hours import landed, mean_landed
 from streams.pacing.law import ASAP, EVEN, FIRST_CURVE, FLAT, REASONS, Decisions, LawSettings, Pacer, Totals
 from streams.pacing.law.delay import ClickDelay

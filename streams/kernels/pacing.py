@@ -6,118 +6,130 @@ enters every auction at its whole bid; traffic of mean density makes its expecte
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from schemas.compiled import inlined, kernel, read, written
-from streams.kernels.pacing_hours import hour_taken, is_closed, landed, mean_landed
+from schemas.compiled import kernel, read, written
+from streams.kernels.pacing_columns import (
+    ADMIT,
+    ADMITTED,
+    AHEAD,
+    ALL_ADMITTED,
+    ALLOWANCE,
+    ASAP,
+    BEFORE,
+    BID_MULTIPLIER,
+    BILLED,
+    BLIND,
+    BLIND_S,
+    BUDGET,
+    BY_PLAN,
+    CAME_CLICKS,
+    CHANCE,
+    CLICKS,
+    CLOSED_NOW,
+    CURVE_PARTS,
+    DAY_START,
+    DEAD_BAND,
+    DEAR,
+    DECIDED,
+    DUE_CLICKS,
+    EARLY,
+    EARLY_CLICKS,
+    EARLY_FROM,
+    ELASTICITY,
+    END,
+    ENDED,
+    ERROR,
+    EXPECTED_CLICKS,
+    EXPECTED_SPEND,
+    FAST_FULL,
+    FAST_VALUE,
+    FULL_NOW,
+    FULL_SEEN,
+    FULL_TICKS,
+    GAIN,
+    GRANT,
+    HOLDS_MULTIPLIER,
+    HOUR_CAP,
+    HOUR_FULL,
+    HOUR_SPEND,
+    IMPRESSIONS,
+    IN_FLIGHT,
+    IN_FLIGHT_FULL,
+    IS_LAST,
+    KAPPA,
+    LAST_CLICKS,
+    LAW,
+    LEASE_S,
+    LEAST_MULTIPLIER,
+    LEFT_MOST,
+    LEFT_OVER,
+    LEFT_SHARE,
+    LEVEL,
+    MOST_MULTIPLIER,
+    MULTIPLIER,
+    MULTIPLIER_BAND,
+    NO_BUDGET,
+    NOT_BEGUN,
+    NOW,
+    OVERLAP_S,
+    PLAN,
+    PLANNED,
+    PLANNED_AHEAD,
+    PLANNED_FROM,
+    PLANNED_NEXT,
+    PLANNED_RATE,
+    PLANNED_SPEND,
+    POOLED_RATE,
+    PRICE_GUESS,
+    PRICE_SQUARE,
+    QUARTER_FULL,
+    QUARTER_VALUE,
+    REASON,
+    REPEAT_S,
+    RESERVED,
+    RESERVED_BEFORE,
+    RESERVED_S,
+    RISK,
+    ROUNDING,
+    SAFE_ADMIT,
+    SEEN,
+    SEEN_BEFORE,
+    SEEN_CLICKS,
+    SEEN_IMPRESSIONS,
+    SEEN_SPEND,
+    SEEN_TO,
+    SENT,
+    SENT_BEFORE,
+    SENT_MULTIPLIER,
+    SENT_S,
+    SETPOINT,
+    SHOWN,
+    SLACK,
+    SLOW_FULL,
+    SLOW_VALUE,
+    SPEND,
+    SPENT,
+    START,
+    STATE,
+    TERMS,
+    TICKS_KEPT,
+    TIGHT_FROM,
+    TOLD,
+    TRACK_S,
+    UNSEEN,
+    WANTED,
+    WINDOW,
+    Z,
+)
+from streams.kernels.pacing_hours import hour_taken, landed, mean_landed
+from streams.kernels.pacing_plan import density_at, wanted
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 
-# Terms of a campaign.
-BUDGET, START, END, PLAN, LEAST_MULTIPLIER, MOST_MULTIPLIER, IS_LAST, DAY_START, HOUR_CAP, CLOSED = range(10)
-TERMS = 10
-EVEN, FLAT, ASAP, FIRST_CURVE = range(4)  # FIRST_CURVE + n is the curve with number n
-CURVE_PARTS = 96
-# What totals say of it: of the period by click time; by impression time, since any moment; of this hour by click time.
-SPEND, CLICKS, IMPRESSIONS, EXPECTED_CLICKS, EXPECTED_SPEND, HOUR_SPEND = range(6)
-SEEN = 6
-QUARTERS_KEPT = 16
-# What is known of it. FULL: full seconds by dead reckoning, now and at the last totals; FAST and SLOW: value and full
-# seconds that fade; QUARTER: of this quarter-hour; AHEAD: the time of the plan after it; DUE and CAME: clicks; SEEN: of
-# the last totals; SENT: what was told; GRANT, SHOWN, RESERVED: leases; PLANNED_NEXT, PLANNED_RATE: under an hourly cap.
-FULL_NOW, FULL_SEEN, FAST_VALUE, FAST_FULL, SLOW_VALUE, SLOW_FULL, QUARTER_VALUE, QUARTER_FULL = range(8)
-KAPPA, ADMITTED, MULTIPLIER, PRICE_GUESS, LEVEL, AHEAD, PLANNED_FROM, PLANNED_SPEND = range(8, 16)
-DUE_CLICKS, CAME_CLICKS, SEEN_IMPRESSIONS, SEEN_CLICKS, SEEN_SPEND, SENT, SENT_MULTIPLIER, SENT_S = range(16, 24)
-ELASTICITY, SENT_BEFORE, WANTED, PLANNED_AHEAD, GRANT, SHOWN, RESERVED, RESERVED_BEFORE = range(24, 32)
-RESERVED_S, PRICE_SQUARE, BILLED, PLANNED_NEXT, PLANNED_RATE = range(32, 37)
-STATE = 37
-# What is decided.
-ADMIT, BID_MULTIPLIER, ALLOWANCE, SAFE_ADMIT, IN_FLIGHT, UNSEEN, REASON, PLANNED, TOLD, VALID_UNTIL = range(10)
-DECIDED = 10
-# Why; `streams.pacing.law.reasons` has the words.
-BY_PLAN, ALL_ADMITTED, NOT_BEGUN, ENDED, SPENT, IN_FLIGHT_FULL, CHANCE, BLIND, NO_BUDGET, CLOSED_NOW, HOUR_FULL = range(
-    11
-)
-# Numbers that a call is given.
-NOW, BEFORE, SEEN_TO, SEEN_BEFORE, WINDOW, POOLED_RATE, FULL_TICKS = range(7)
-Z, EARLY, EARLY_CLICKS, SETPOINT, GAIN, LEASE_S, BLIND_S, ERROR, HOLDS_MULTIPLIER, SLACK = range(10)
-DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER, LEFT_SHARE, LEFT_MOST = range(10, 18)
-TRACK_S, RISK, TIGHT_FROM, LAST_CLICKS, DEAR, EARLY_FROM = range(18, 24)
-LAW = 24
-TICKS_KEPT = 16
 _QUARTER, _MINUTE, _HOUR, _NEVER, _NO_CAP = 900.0, 60.0, 3600.0, 1e12, 1e300
-
-
-@inlined
-def _density(pooled: Any, relative: Any, row: int, t: float) -> float:
-    """Traffic at a time against its mean: that of all campaigns by day of week, times the campaign's by quarter."""
-    quarter = np.int64(t // _QUARTER)
-    # 1970 began on a Thursday; the week here begins there too.
-    return pooled[quarter % 672] * relative[row, quarter % 96]  # type: ignore[no-any-return]
-
-
-@inlined
-def wanted(terms: Any, curves: Any, pooled: Any, relative: Any, row: int, t: float) -> float:
-    """The plan's share of spend a second, up to a factor that is the same all the time; 0 in hours that are closed."""
-    if is_closed(terms[row, CLOSED], t - terms[row, DAY_START]):
-        return 0.0
-    plan = np.int64(terms[row, PLAN])
-    if plan == FLAT:
-        return 1.0
-    if plan >= FIRST_CURVE:
-        part = np.int64((t - terms[row, START]) / (terms[row, END] - terms[row, START]) * CURVE_PARTS)
-        return curves[plan - FIRST_CURVE, max(0, min(part, CURVE_PARTS - 1))]  # type: ignore[no-any-return]
-    return _density(pooled, relative, row, t)
-
-
-@kernel(
-    *(read("f8"), read("i8"), read("f8", 2), read("f8", 2), read("f8"), read("f4", 2), read("f8")),
-    written("f8", 2),
-    floats=True,
-)
-def look_ahead(
-    now: Floats,
-    rows: npt.NDArray[np.int64],
-    terms: Floats,
-    curves: Floats,
-    pooled: Floats,
-    relative: Float32s,
-    landing: Floats,
-    state: Floats,
-) -> None:
-    """What the plans of these rows have left after this quarter-hour, in seconds; each by the share of clicks in time.
-
-    The impressions of a quarter cost within the period only what of their clicks comes before its end.
-    """
-    if len(now) < 1 or len(state) < len(terms) or len(relative) < len(terms) or len(pooled) < 672:
-        raise IndexError("an array is shorter than the campaigns are many")
-    if terms.shape[1] < TERMS or state.shape[1] < STATE or curves.shape[1] < CURVE_PARTS or relative.shape[1] < 96:
-        raise IndexError("an array has too few columns")
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(terms)):
-        raise IndexError("there is no such row")
-    for number in range(len(rows)):
-        row = rows[number]
-        end = terms[row, END]
-        billed_until = end + terms[row, IS_LAST] * _NEVER
-        by_traffic = terms[row, PLAN] == EVEN and terms[row, CLOSED] == 0.0
-        ahead = 0.0
-        start = max(now[0] // _QUARTER * _QUARTER + _QUARTER, terms[row, START] // _QUARTER * _QUARTER)
-        week, day = np.int64(start // _QUARTER) % 672, np.int64(start // _QUARTER) % 96
-        while start < end:
-            low, high = max(start, terms[row, START]), min(start + _QUARTER, end)
-            if by_traffic:
-                share = pooled[week] * relative[row, day]
-            else:
-                share = wanted(terms, curves, pooled, relative, row, start)
-            if high > low and share > 0.0:
-                ahead += share * (high - low) * landed(landing, billed_until - (low + high) / 2)
-            start += _QUARTER
-            week, day = (week + 1) % 672, (day + 1) % 96
-        state[row, AHEAD] = ahead
 
 
 @kernel(
@@ -181,7 +193,7 @@ def decide(
     count = 0
     for row in range(rows):
         # -- dead reckoning: full seconds that the decisions in force were good for, times the traffic expected in them
-        density = _density(pooled, relative, row, now - passed / 2)
+        density = density_at(pooled, relative, row, now - passed / 2)
         in_force = max(state[row, SENT_BEFORE], 0.0)
         full = state[row, FULL_NOW] + in_force * density * passed
         state[row, FULL_NOW] = full
@@ -296,7 +308,7 @@ def decide(
             )
         hour_left = hour_free - unseen
         # -- what may be wanted: by the plan
-        here = _density(pooled, relative, row, now)
+        here = density_at(pooled, relative, row, now)
         multiplied = state[row, MULTIPLIER] ** state[row, ELASTICITY]
         speed = max(rate * multiplied * here, 1e-12)  # expected spend a second at full admission, now
         reason = BY_PLAN

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import kernel, part, read, written
-from streams.kernels.pacing import (
+from streams.kernels.pacing_columns import (
     AHEAD,
     ASAP,
     BUDGET,
@@ -31,9 +31,9 @@ from streams.kernels.pacing import (
     STATE,
     TERMS,
     VALID_UNTIL,
-    wanted,
 )
 from streams.kernels.pacing_hours import HALF_S, HALVES, HOUR_S, is_closed, landed
+from streams.kernels.pacing_plan import wanted
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]

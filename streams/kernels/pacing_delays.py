@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.compiled import kernel, read, written
-from streams.kernels.pacing import (
+from streams.kernels.pacing_columns import (
     CAME_CLICKS,
     FULL_TICKS,
     QUARTERS_KEPT,

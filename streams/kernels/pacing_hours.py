@@ -9,6 +9,7 @@ import numpy as np
 from schemas.compiled import inlined
 
 HOUR_S = 3600.0
+DAY_S = 86400.0
 HALF_S = 1800.0
 # Half-hours of a day of 25 hours, a bit for each: a double holds so many bits exactly.
 HALVES = 50
@@ -41,6 +42,18 @@ def mean_landed(areas: Any, low: float, high: float) -> float:
     """
     high = max(high, low + _MOMENT_S)
     return (area(areas, high) - area(areas, low)) / (high - low)
+
+
+@inlined
+def part_of_period(start: float, end: float, day_start: float, t: float) -> float:
+    """How much of what a curve is over has passed: of the local day where its midnight is known, else of the period.
+
+    So a flight that begins at noon has the afternoon of the curve. A day of 25 hours is stretched over it, and one
+    of 23 hours goes without the share of its last hour.
+    """
+    if day_start <= 0.0:
+        return (t - start) / (end - start)
+    return (t - day_start) / max(end - day_start, DAY_S)
 
 
 @inlined

@@ -25,7 +25,7 @@ from streams.kernels.auctions import (
     VALID_UNTIL,
     VERSION,
 )
-from streams.kernels.pacing import QUARTERS_KEPT
+from streams.kernels.pacing_columns import QUARTERS_KEPT
 from streams.market.run import Day, Reference
 from streams.market.scenario import DAY_S, HOUR_S, Scenario, Server
 from streams.market.seen import Budgets, Policy

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from schemas.pacing import PacingDecision, PacingState
 from schemas.totals import QUARTER_MS
-from streams.kernels import pacing as columns
+from streams.kernels import pacing_columns as columns
 from streams.pacing.counters import NOTHING, PacedMeasures
 from streams.pacing.kept_day import Change
 from streams.pacing.law import ASAP, REASONS, LawSettings, Pacer, Totals

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.totals import QUARTER_MS
-from streams.kernels.pacing import QUARTERS_KEPT
+from streams.kernels.pacing_columns import QUARTERS_KEPT
 from streams.pacing.law.arrays import Floats, Ints
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas.topics import DAY_MS
 from schemas.totals import QUARTER_MS
-from streams.kernels.pacing import EXPECTED_SPEND, IMPRESSIONS, QUARTERS_KEPT
+from streams.kernels.pacing_columns import EXPECTED_SPEND, IMPRESSIONS, QUARTERS_KEPT
 from streams.pacing.changelog import Memory
 from streams.pacing.counters import PacedMeasures
 from streams.pacing.law.memory import (

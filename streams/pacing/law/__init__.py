@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from streams.kernels.pacing import ASAP as ASAP
-from streams.kernels.pacing import EVEN as EVEN
-from streams.kernels.pacing import FIRST_CURVE as FIRST_CURVE
-from streams.kernels.pacing import FLAT as FLAT
+from streams.kernels.pacing_columns import ASAP as ASAP
+from streams.kernels.pacing_columns import EVEN as EVEN
+from streams.kernels.pacing_columns import FIRST_CURVE as FIRST_CURVE
+from streams.kernels.pacing_columns import FLAT as FLAT
 from streams.pacing.law.arrays import Decisions as Decisions
 from streams.pacing.law.arrays import Terms as Terms
 from streams.pacing.law.arrays import Totals as Totals

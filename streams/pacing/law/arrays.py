@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from streams.kernels import pacing as columns
+from streams.kernels import pacing_columns as columns
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]

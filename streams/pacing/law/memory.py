@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from streams.kernels import pacing as columns
+from streams.kernels import pacing_columns as columns
 from streams.pacing.law.arrays import Floats, Ints, Terms, Totals
 from streams.pacing.law.pacer import MINUTE_S, Pacer, checked_curves
 from streams.pacing.law.shape import QUARTERS, WEEK, TrafficShape

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 
 from schemas.errors import SettingsError
-from streams.kernels import pacing as columns
-from streams.kernels.pacing import decide, look_ahead, turn_multipliers
+from streams.kernels import pacing_columns as columns
+from streams.kernels.pacing import decide, turn_multipliers
 from streams.kernels.pacing_caps import end_in_time, plan_under_caps
+from streams.kernels.pacing_plan import look_ahead
 from streams.pacing.law.arrays import Decisions, Floats, Ints, Terms, Totals
 from streams.pacing.law.delay import ClickDelay
 from streams.pacing.law.plan import open_s, planned

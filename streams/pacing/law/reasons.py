@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from streams.kernels import pacing as columns
+from streams.kernels import pacing_columns as columns
 
 REASONS: Final[Mapping[int, str]] = {
     columns.BY_PLAN: "on plan: the share spends what is left by the plan until the period ends",

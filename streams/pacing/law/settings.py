@@ -70,7 +70,7 @@ class LawSettings:
     """And a multiplier by so much."""
 
     def table(self) -> npt.NDArray[np.float64]:
-        """The numbers in the order of `streams.kernels.pacing`."""
+        """The numbers in the order of `streams.kernels.pacing_columns`."""
         return np.array(
             [
                 *(self.deviations, self.early, self.early_clicks, self.setpoint, self.gain, self.lease_s),

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.kernels.pacing import QUARTER_FULL, QUARTER_VALUE
+from streams.kernels.pacing_columns import QUARTER_FULL, QUARTER_VALUE
 from streams.pacing.law.arrays import Floats
 
 QUARTERS: Final = 96
