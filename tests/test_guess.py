@@ -12,8 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.moments import moment_ms
 from tests.test_fold_command import run_here
@@ -96,6 +94,9 @@ def test_a_record_of_several_impressions_is_said_to_give_the_first_one(tmp_path:
 
 
 def test_typed_columns_of_decimals_local_moments_and_long_numbers_are_guessed(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     zone = pa.timestamp("us", tz="America/New_York")
     at = [BEGINS + timedelta(microseconds=1_234_567 * number) for number in range(30)]
     keys = [9_007_199_254_740_993 + number for number in range(30)]

@@ -74,14 +74,14 @@ def _serve(bootstrap: str) -> None:
     from streams.kafka.admin import Admin
     from streams.kafka.cluster import Cluster
     from streams.kafka.reads import read_all
-    from streams.kafka.settings import EXACT_DELIVERY, client_settings
+    from streams.kafka.settings import preparing_member_settings, transactional_producer_settings
 
     cluster = Cluster(bootstrap)
     Admin(cluster).create(partitions=2)
     topic = cluster.topic("impressions")
-    producer = Producer(client_settings(cluster, **EXACT_DELIVERY, transactional_id="prepare"))
+    producer = Producer(transactional_producer_settings(cluster, "prepare"))
     producer.init_transactions()
-    consumer = Consumer(client_settings(cluster, group_id="prepare", auto_offset_reset="earliest"))
+    consumer = Consumer(preparing_member_settings(cluster))
     consumer.subscribe([topic])
     for number in range(10):
         producer.begin_transaction()

@@ -223,6 +223,11 @@ def letter_producer_settings(cluster: Cluster) -> dict[str, Any]:
 # ---- others --------------------------------------------------------------------------------------------------------
 
 
+def preparing_member_settings(cluster: Cluster) -> dict[str, Any]:
+    """A member of a group while Kafka's classes are prepared, see `streams.embedded.prepared_classes`."""
+    return client_settings(cluster, group_id="prepare", auto_offset_reset="earliest")
+
+
 def admin_settings(cluster: Cluster, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
     """A client that lists, describes and creates topics. Calls `on_error`, when it is polled, with the errors of its
     connections, which no answer carries: a request that found no connection is only late."""

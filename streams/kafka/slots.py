@@ -34,12 +34,19 @@ class Fences:
 
 
 class Slot:
-    """A slot of a group as this process sees it. `instance_id`: what its static member is called, if it has one."""
+    """A slot of a group as this process sees it. `instance_id`: what its static member is called, if it has one.
 
-    def __init__(self, cluster: Cluster, *, group: str, name: str, instance_id: str | None) -> None:
+    A process that has the same slot in two groups `decides` by one of them who goes on: by both, two processes could
+    end each other.
+    """
+
+    def __init__(
+        self, cluster: Cluster, *, group: str, name: str, instance_id: str | None, decides: bool = True
+    ) -> None:
         self.group = group
         self.name = name
         self.instance_id = instance_id
+        self._decides = decides
         self._admin = Admin(cluster)
         # A client id of the user's says nothing about slots.
         self._named = "client.id" not in cluster.passed
@@ -81,6 +88,8 @@ class Slot:
 
         Without another member in the slot it is no fence: Kafka ends a transaction that takes too long in the same way.
         """
+        if not self._decides:
+            return None
         try:
             others = self.others()
         except Transient:

@@ -54,6 +54,8 @@ class Gate:
             static=bool(settings.slot),
             pace=_PACE,
         )
+        # Where the group of pace looks who has the slot, it decides.
+        self._decides = not settings.slot or "client.id" in settings.cluster.passed
         self._partitions = partitions
         self._counts = counts
         self._beat = beat
@@ -88,7 +90,7 @@ class Gate:
             self._failure = failure
 
     def _run(self) -> None:
-        settings, slot = self._settings, slot_of(self._settings)
+        settings, slot = self._settings, slot_of(self._settings, decides=self._decides)
         watch = TopicWatch(settings.cluster, gate_topics(settings.cluster, settings.group), self._warn)
         watch.look()
         with held_folder(settings, slot, self._warn, self._beat) as folder, watch:

@@ -243,10 +243,10 @@ def _share(settings: WorkerSettings, warn: Callable[[str], None]) -> Share:
     return location.share
 
 
-def slot_of(settings: WorkerSettings) -> Slot:
-    """The worker's slot in its group; transactional id and static member are named after it."""
+def slot_of(settings: WorkerSettings, *, decides: bool = True) -> Slot:
+    """The worker's slot in its group; transactional id and static member are named after it. `decides`: see `Slot`."""
     instance_id = f"{settings.group}-{settings.slot}" if settings.static else None
-    return Slot(settings.cluster, group=settings.group, name=settings.slot, instance_id=instance_id)
+    return Slot(settings.cluster, group=settings.group, name=settings.slot, instance_id=instance_id, decides=decides)
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ def test_the_summary_of_a_fixed_run_is_its_golden_text(ads: Client) -> None:
 
 
 @pytest.mark.clickhouse
-def test_the_summary_of_nothing_says_so(ads: Client) -> None:
-    shown = text_of(summary(ads))
+def test_the_summary_of_nothing_says_so(fresh: Client) -> None:
+    shown = text_of(summary(fresh))
     for sentence in ("no totals yet", "no impression names an arm", "no decisions yet", "no window is complete yet"):
         assert sentence in shown
