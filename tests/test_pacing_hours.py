@@ -104,19 +104,19 @@ def test_what_the_cap_forbids_is_spent_in_other_hours() -> None:
 @pytest.mark.parametrize(("first", "last"), [(0, 24), (12, 24), (0, 15), (13, 16)])
 def test_a_curve_is_over_the_local_day_also_where_the_flight_covers_a_part_of_it(first: int, last: int) -> None:
     """It was stretched over the flight's part of the day."""
-    shares = [0.0] * 24
+    budget, shares = BUDGET // 8, [0.0] * 24
     shares[2], shares[13], shares[14], shares[20] = 0.2, 0.2, 0.4, 0.2
     flight = {"start": MIDNIGHT_MS + first * HOUR_MS, "end": MIDNIGHT_MS + last * HOUR_MS}
-    day = Day(replace(CAMPAIGN, pacing="curve", curve=shares, **flight), start_ms=MIDNIGHT_MS)
+    day = Day(replace(CAMPAIGN, pacing="curve", curve=shares, daily_budget_micros=budget, **flight), start_ms=MIDNIGHT_MS)
     day.run(MIDNIGHT_MS + last * HOUR_MS - 20_000)
     spend = by_hour(day)
     open_hours = {hour for hour in (2, 13, 14, 20) if first <= hour < last}
     assert {hour for hour, amount in spend.items() if amount > 0} == open_hours
-    assert 0.9 * BUDGET < day.spend <= BUDGET + 1.5 * PRICE
+    assert 0.9 * budget < day.spend <= budget + 1.5 * PRICE
     # The last of them hurries.
     whole = sum(shares[hour] for hour in open_hours)
     for hour in open_hours - {max(open_hours)}:
-        assert spend[hour] == pytest.approx(BUDGET * shares[hour] / whole, rel=0.2)
+        assert spend[hour] == pytest.approx(budget * shares[hour] / whole, rel=0.2)
 
 
 def test_the_cap_holds_across_a_restart_in_the_middle_of_an_hour() -> None:
