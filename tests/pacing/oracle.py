@@ -54,7 +54,7 @@ class Oracle:
 ORACLES: Final = [
     Oracle(traffic, deviations, hurry)
     for traffic in (1 / _LAW.setpoint, 3.0)
-    for deviations, hurry in ((3.2, 0.0), (3.2, 6.0), (_LAW.deviations, _LAW.early_clicks), (6.0, 6.0))
+    for deviations, hurry in ((_LAW.deviations, 0.0), (_LAW.deviations, _LAW.early_clicks), (6.0, _LAW.early_clicks))
 ]
 
 
