@@ -107,7 +107,8 @@ def test_a_curve_is_over_the_local_day_also_where_the_flight_covers_a_part_of_it
     budget, shares = BUDGET // 8, [0.0] * 24
     shares[2], shares[13], shares[14], shares[20] = 0.2, 0.2, 0.4, 0.2
     flight = {"start": MIDNIGHT_MS + first * HOUR_MS, "end": MIDNIGHT_MS + last * HOUR_MS}
-    day = Day(replace(CAMPAIGN, pacing="curve", curve=shares, daily_budget_micros=budget, **flight), start_ms=MIDNIGHT_MS)
+    campaign = replace(CAMPAIGN, pacing="curve", curve=shares, daily_budget_micros=budget, **flight)
+    day = Day(campaign, start_ms=MIDNIGHT_MS)
     day.run(MIDNIGHT_MS + last * HOUR_MS - 20_000)
     spend = by_hour(day)
     open_hours = {hour for hour in (2, 13, 14, 20) if first <= hour < last}
