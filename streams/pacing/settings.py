@@ -51,6 +51,11 @@ class PacingSettings:
         """What the group calls the member in this slot; empty without a slot."""
         return f"pace-{self.slot}" if self.slot else ""
 
+    @property
+    def watches_slot(self) -> bool:
+        """Whether the group of pace sees who else has the slot: a client id of the user's says nothing about slots."""
+        return bool(self.slot) and "client.id" not in self.cluster.passed
+
     def slot_in_group(self) -> Slot:
         """The worker's slot, to take and to ask about."""
         return Slot(self.cluster, group=self.group, name=self.slot, instance_id=self.instance_id or None)

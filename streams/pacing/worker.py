@@ -119,7 +119,7 @@ async def _keep_slot(settings: PacingSettings) -> None:
     aiokafka says nothing of it: its heartbeats do not name the static member, so it joins again under a new id, or it
     is refused with a code that it does not know and waits for ever.
     """
-    if not settings.slot or "client.id" in settings.cluster.passed:
+    if not settings.watches_slot:
         await asyncio.Event().wait()
     slot = settings.slot_in_group()
     while True:

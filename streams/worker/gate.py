@@ -55,7 +55,7 @@ class Gate:
             pace=_PACE,
         )
         # Where the group of pace looks who has the slot, it decides.
-        self._decides = not settings.slot or "client.id" in settings.cluster.passed
+        self._decides = not settings.watches_slot
         self._partitions = partitions
         self._counts = counts
         self._beat = beat

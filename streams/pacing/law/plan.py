@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from streams.kernels import pacing_columns as columns
 from streams.kernels.pacing_caps import find_level
-from streams.kernels.pacing_hours import HALF_S, HALVES, HOUR_S, part_of_period
+from streams.kernels.pacing_hours import DAY_S, HALF_S, HALVES, HOUR_S
 from streams.pacing.law.arrays import Floats, Terms
 from streams.pacing.law.shape import QUARTERS, WEEK, TrafficShape
 
@@ -33,7 +33,8 @@ def planned(
         if plan == columns.FLAT:
             weights = np.ones(len(quarters))
         elif plan >= columns.FIRST_CURVE:
-            passed = np.array([part_of_period(start, end, day, at) for at in edges[:-1]])
+            # As `streams.kernels.pacing_hours.part_of_period` has it, which only kernels call.
+            passed = (edges[:-1] - day) / max(end - day, DAY_S) if day > 0 else (edges[:-1] - start) / (end - start)
             part = (passed * columns.CURVE_PARTS).astype(np.int64)
             weights = curves[int(plan) - columns.FIRST_CURVE, np.minimum(part, columns.CURVE_PARTS - 1)]
         else:
