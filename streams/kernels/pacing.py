@@ -67,9 +67,11 @@ from streams.kernels.pacing_columns import (
     LEFT_OVER,
     LEFT_SHARE,
     LEVEL,
+    MINUTE_S,
     MOST_MULTIPLIER,
     MULTIPLIER,
     MULTIPLIER_BAND,
+    NEVER_S,
     NO_BUDGET,
     NOT_BEGUN,
     NOW,
@@ -85,6 +87,7 @@ from streams.kernels.pacing_columns import (
     PRICE_GUESS,
     PRICE_SQUARE,
     QUARTER_FULL,
+    QUARTER_S,
     QUARTER_VALUE,
     REASON,
     REPEAT_S,
@@ -129,7 +132,7 @@ from streams.kernels.pacing_plan import density_at, wanted
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 
-_QUARTER, _MINUTE, _HOUR, _NEVER, _NO_CAP = 900.0, 60.0, 3600.0, 1e12, 1e300
+_HOUR, _NO_CAP = 3600.0, 1e300
 
 
 @kernel(
@@ -177,10 +180,10 @@ def decide(
     fresh = seen_to > seen_before
     blind_s = now - seen_to
     # The oldest minute whose clicks can still come.
-    newest_minute = np.int64(seen_to // _MINUTE)
-    oldest_minute = newest_minute - min(minutes - 2, np.int64(clock[WINDOW] // _MINUTE) + 1)
+    newest_minute = np.int64(seen_to // MINUTE_S)
+    oldest_minute = newest_minute - min(minutes - 2, np.int64(clock[WINDOW] // MINUTE_S) + 1)
     tick = np.int64(clock[FULL_TICKS]) % TICKS_KEPT
-    first_fresh = np.int64(seen_before // _MINUTE)
+    first_fresh = np.int64(seen_before // MINUTE_S)
     if fresh and newest_minute - first_fresh > minutes - 2:
         first_fresh = newest_minute - minutes + 2
     areas = np.zeros(len(landing) + 1)
@@ -188,8 +191,8 @@ def decide(
         areas[age_s + 1] = areas[age_s] + landing[age_s]
     landed_by_minute = np.zeros(minutes)
     for minute in range(oldest_minute, newest_minute + 1):
-        age = seen_to - minute * _MINUTE
-        landed_by_minute[minute % minutes] = mean_landed(areas, max(age - _MINUTE, 0.0), age)
+        age = seen_to - minute * MINUTE_S
+        landed_by_minute[minute % minutes] = mean_landed(areas, max(age - MINUTE_S, 0.0), age)
     count = 0
     for row in range(rows):
         # -- dead reckoning: full seconds that the decisions in force were good for, times the traffic expected in them
@@ -226,7 +229,7 @@ def decide(
                     state[row, PRICE_GUESS] = seen[row, SPEND] / seen[row, CLICKS]
                 clicks = impressions * clock[POOLED_RATE]
                 spend = clicks * state[row, PRICE_GUESS]
-            for minute in range(np.int64(seen_before // _MINUTE) + 1, newest_minute + 1):
+            for minute in range(np.int64(seen_before // MINUTE_S) + 1, newest_minute + 1):
                 if minute > newest_minute - minutes:
                     clicks_by_minute[row, minute % minutes] = 0.0
                     spend_by_minute[row, minute % minutes] = 0.0
@@ -237,7 +240,7 @@ def decide(
                 used = min(state[row, RESERVED_BEFORE], spend * state[row, KAPPA])
                 state[row, RESERVED_BEFORE] -= used
                 state[row, RESERVED] = max(state[row, RESERVED] - (spend * state[row, KAPPA] - used), 0.0)
-                long = seen_to - max(seen_before, first_fresh * _MINUTE)
+                long = seen_to - max(seen_before, first_fresh * MINUTE_S)
                 if seen_to - seen_before > 45.0:
                     # After a gap it is not known when they were shown. What may still come of them is what was shown
                     # and in flight less what was billed, as if shown just now; the rest has come.
@@ -250,8 +253,8 @@ def decide(
                 else:
                     first_here = first_fresh
                 for minute in range(first_here, newest_minute + 1):
-                    low = max(minute * _MINUTE, seen_before)
-                    share = max(min((minute + 1) * _MINUTE, seen_to) - low, 0.0) / max(long, 1e-9)
+                    low = max(minute * MINUTE_S, seen_before)
+                    share = max(min((minute + 1) * MINUTE_S, seen_to) - low, 0.0) / max(long, 1e-9)
                     clicks_by_minute[row, minute % minutes] += np.float32(clicks * share)
                     spend_by_minute[row, minute % minutes] += np.float32(spend * share)
                 state[row, DUE_CLICKS] += clicks
@@ -281,12 +284,12 @@ def decide(
         rate = min(max(fast, slow * 0.2), slow * 20.0) * kappa
         # -- in flight: of what was shown, what is to be billed before the period ends
         start, end, budget = terms[row, START], terms[row, END], terms[row, BUDGET]
-        billed_until = end + terms[row, IS_LAST] * _NEVER  # clicks after it are of the next period's budget
+        billed_until = end + terms[row, IS_LAST] * NEVER_S  # clicks after it are of the next period's budget
         flight = 0.0
         for minute in range(oldest_minute, newest_minute + 1):
             value = spend_by_minute[row, minute % minutes]
             if value > 0.0:
-                oldest, newest = billed_until - minute * _MINUTE, billed_until - min((minute + 1) * _MINUTE, seen_to)
+                oldest, newest = billed_until - minute * MINUTE_S, billed_until - min((minute + 1) * MINUTE_S, seen_to)
                 share = mean_landed(areas, newest, oldest) - landed_by_minute[minute % minutes]
                 if share > 0.0:
                     flight += value * share
@@ -322,7 +325,7 @@ def decide(
             reason = ENDED
         else:
             plan_now = wanted(terms, curves, pooled, relative, row, now)
-            until = min(end, (now // _QUARTER + 1.0) * _QUARTER)
+            until = min(end, (now // QUARTER_S + 1.0) * QUARTER_S)
             rest = state[row, AHEAD] + plan_now * (until - now) * max(
                 landed(landing, billed_until - (now + until) / 2), 0.02
             )

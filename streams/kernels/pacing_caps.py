@@ -20,11 +20,13 @@ from streams.kernels.pacing_columns import (
     HOUR_CAP,
     HOUR_SPEND,
     IS_LAST,
+    NEVER_S,
     PLAN,
     PLANNED_FROM,
     PLANNED_NEXT,
     PLANNED_RATE,
     PLANNED_SPEND,
+    QUARTER_S,
     SAFE_ADMIT,
     SEEN,
     START,
@@ -37,7 +39,6 @@ from streams.kernels.pacing_plan import wanted
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
-_QUARTER, _NEVER = 900.0, 1e12
 
 
 @part
@@ -104,7 +105,7 @@ def plan_under_caps(
         or len(pooled) < 672
     ):
         raise IndexError("an array is shorter than the campaigns are many, or has too few columns")
-    quarter = now_[0] // _QUARTER * _QUARTER
+    quarter = now_[0] // QUARTER_S * QUARTER_S
     for row in range(rows):
         cap, day, start, end = terms[row, HOUR_CAP], terms[row, DAY_START], terms[row, START], terms[row, END]
         if cap <= 0.0 or terms[row, PLAN] == ASAP or end <= start or start < day:
@@ -115,11 +116,11 @@ def plan_under_caps(
         spent = state[row, PLANNED_SPEND] if begun else terms[row, BUDGET] - left[row]
         hours = np.int64((end - day) // HOUR_S) + 1
         whole, ahead, here = np.zeros(hours), np.zeros(hours), 0.0
-        first = min(from_, now) // _QUARTER * _QUARTER
-        billed_until = end + terms[row, IS_LAST] * _NEVER
+        first = min(from_, now) // QUARTER_S * QUARTER_S
+        billed_until = end + terms[row, IS_LAST] * NEVER_S
         at = first
         while at < end:
-            low, high = max(at, start), min(at + _QUARTER, end)
+            low, high = max(at, start), min(at + QUARTER_S, end)
             hour = np.int64((at - day) // HOUR_S)
             share = wanted(terms, curves, pooled, relative, row, at)
             if high > low and share > 0.0 and hour >= 0:
@@ -129,7 +130,7 @@ def plan_under_caps(
                     ahead[hour] += share * (high - max(low, now))
                     if at <= now:
                         here = share * (high - max(low, now))
-            at += _QUARTER
+            at += QUARTER_S
         # -- what is left, from now on: weight that the cap forbids is not ahead
         rooms = np.full(hours, cap)
         hour_now = np.int64((now - day) // HOUR_S)
@@ -148,8 +149,8 @@ def plan_under_caps(
         level = level_of(whole, np.full(hours, cap), max(terms[row, BUDGET] - spent, 0.0))
         planned, rate = spent, 0.0
         at = first
-        while at < min(quarter + _QUARTER, end):
-            low, high = max(at, max(start, from_)), min(at + _QUARTER, end)
+        while at < min(quarter + QUARTER_S, end):
+            low, high = max(at, max(start, from_)), min(at + QUARTER_S, end)
             hour = np.int64((at - day) // HOUR_S)
             share = wanted(terms, curves, pooled, relative, row, at)
             rate = 0.0
@@ -157,7 +158,7 @@ def plan_under_caps(
                 share *= landed(landing, billed_until - (max(at, start) + high) / 2)
                 rate = share * min(level, cap / whole[hour])
                 planned += rate * (high - low)
-            at += _QUARTER
+            at += QUARTER_S
         state[row, PLANNED_NEXT], state[row, PLANNED_RATE] = planned, rate
 
 

@@ -37,3 +37,5 @@ DEAD_BAND, ROUNDING, MULTIPLIER_BAND, REPEAT_S, OVERLAP_S, LEFT_OVER, LEFT_SHARE
 TRACK_S, RISK, TIGHT_FROM, LAST_CLICKS, DEAR, EARLY_FROM = range(18, 24)
 LAW = 24
 TICKS_KEPT = 16
+# Seconds of a quarter-hour and a minute, and a time that does not come.
+QUARTER_S, MINUTE_S, NEVER_S = 900.0, 60.0, 1e12

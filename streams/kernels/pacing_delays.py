@@ -9,6 +9,8 @@ from schemas.compiled import kernel, read, written
 from streams.kernels.pacing_columns import (
     CAME_CLICKS,
     FULL_TICKS,
+    MINUTE_S,
+    QUARTER_S,
     QUARTERS_KEPT,
     SEEN_BEFORE,
     SEEN_TO,
@@ -18,7 +20,6 @@ from streams.kernels.pacing_hours import landed
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
-_QUARTER, _MINUTE = 900.0, 60.0
 
 
 @kernel(
@@ -58,7 +59,7 @@ def learn_delays(
     came = (seen_to + seen_before) / 2
     # After a gap it is not known when they came.
     is_timed = seen_to - seen_before < 45.0
-    quarter_now = np.int64(seen_to // _QUARTER)
+    quarter_now = np.int64(seen_to // QUARTER_S)
     weights = np.zeros(61)
     for row in range(rows):
         for slot in range(QUARTERS_KEPT):
@@ -70,12 +71,12 @@ def learn_delays(
                 continue
             state[row, CAME_CLICKS] += clicks
             quarter = quarter_now - (quarter_now - slot) % QUARTERS_KEPT
-            if not is_timed or np.int64(came // _MINUTE) - quarter * 15 >= minutes - 1:
+            if not is_timed or np.int64(came // MINUTE_S) - quarter * 15 >= minutes - 1:
                 continue
             total = 0.0
             for slice_ in range(60):  # of a quarter of a minute
                 minute = quarter * 15 + slice_ // 4
-                age = came - (minute * _MINUTE + (slice_ % 4) * 15.0 + 7.5)
+                age = came - (minute * MINUTE_S + (slice_ % 4) * 15.0 + 7.5)
                 weights[slice_] = 0.0
                 if age > -7.5:
                     shown = clicks_by_minute[row, minute % minutes]

@@ -18,7 +18,9 @@ from streams.kernels.pacing_columns import (
     FIRST_CURVE,
     FLAT,
     IS_LAST,
+    NEVER_S,
     PLAN,
+    QUARTER_S,
     START,
     STATE,
     TERMS,
@@ -28,15 +30,21 @@ from streams.kernels.pacing_hours import is_closed, landed, part_of_period
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 
-_QUARTER, _NEVER = 900.0, 1e12
+
+@inlined
+def density_of(pooled: Any, relative: Any, row: int, quarter: Any) -> float:
+    """Traffic of a quarter-hour, by its number since 1970, against its mean.
+
+    That of all campaigns by day of week, times the campaign's by quarter.
+    """
+    # 1970 began on a Thursday; the week here begins there too.
+    return pooled[quarter % 672] * relative[row, quarter % 96]  # type: ignore[no-any-return]
 
 
 @inlined
 def density_at(pooled: Any, relative: Any, row: int, t: float) -> float:
-    """Traffic at a time against its mean: that of all campaigns by day of week, times the campaign's by quarter."""
-    quarter = np.int64(t // _QUARTER)
-    # 1970 began on a Thursday; the week here begins there too.
-    return pooled[quarter % 672] * relative[row, quarter % 96]  # type: ignore[no-any-return]
+    """The same at a time."""
+    return density_of(pooled, relative, row, np.int64(t // QUARTER_S))
 
 
 @inlined
@@ -81,19 +89,19 @@ def look_ahead(
     for number in range(len(rows)):
         row = rows[number]
         end = terms[row, END]
-        billed_until = end + terms[row, IS_LAST] * _NEVER
+        billed_until = end + terms[row, IS_LAST] * NEVER_S
         by_traffic = terms[row, PLAN] == EVEN and terms[row, CLOSED] == 0.0
         ahead = 0.0
-        start = max(now[0] // _QUARTER * _QUARTER + _QUARTER, terms[row, START] // _QUARTER * _QUARTER)
-        week, day = np.int64(start // _QUARTER) % 672, np.int64(start // _QUARTER) % 96
+        start = max(now[0] // QUARTER_S * QUARTER_S + QUARTER_S, terms[row, START] // QUARTER_S * QUARTER_S)
+        quarter = np.int64(start // QUARTER_S)
         while start < end:
-            low, high = max(start, terms[row, START]), min(start + _QUARTER, end)
+            low, high = max(start, terms[row, START]), min(start + QUARTER_S, end)
             if by_traffic:
-                share = pooled[week] * relative[row, day]
+                share = density_of(pooled, relative, row, quarter)
             else:
                 share = wanted(terms, curves, pooled, relative, row, start)
             if high > low and share > 0.0:
                 ahead += share * (high - low) * landed(landing, billed_until - (low + high) / 2)
-            start += _QUARTER
-            week, day = (week + 1) % 672, (day + 1) % 96
+            start += QUARTER_S
+            quarter += 1
         state[row, AHEAD] = ahead

@@ -107,18 +107,22 @@ def scalar_end(at: Int, stop: Int) -> Int:
 
 
 @part
-def _member_start(at: Int, stop: Int) -> Int:
-    """Where the value of the member begins whose name does at `at`; -1 if there is none."""
-    if at >= stop or byte(at) != 34:
-        return np.int64(-1)
-    at = text_end(at + 1, stop)
-    if at < 0:
-        return at
+def value_start(at: Int, stop: Int) -> Int:
+    """Where the value begins whose name ends at the quote at `at`; -1 if there is none."""
     at = space_end(at + 1, stop)
     if at >= stop or byte(at) != 58:
         return np.int64(-1)
     at = space_end(at + 1, stop)
     return at if at < stop else np.int64(-1)
+
+
+@part
+def _member_start(at: Int, stop: Int) -> Int:
+    """Where the value of the member begins whose name does at `at`; -1 if there is none."""
+    if at >= stop or byte(at) != 34:
+        return np.int64(-1)
+    at = text_end(at + 1, stop)
+    return value_start(at, stop) if at >= 0 else at
 
 
 @part

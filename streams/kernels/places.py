@@ -18,7 +18,7 @@ import numpy.typing as npt
 from schemas.compiled import BYTES, inlined, kernel, part, read, written
 from schemas.instructions import same_bytes
 from streams.kernels.machine import Int, byte, put_int, signed_word, start_of
-from streams.kernels.passing import container_end, escaped_text_end, scalar_end
+from streams.kernels.passing import container_end, escaped_text_end, scalar_end, value_start
 from streams.kernels.slices import MARGIN
 from streams.kernels.tokens import space_end, text_end
 
@@ -134,11 +134,8 @@ def _find_one(value: Int, stop: Int, row: Int, slots: Int, entries: Int, names: 
                     at = text_end(at, stop)
                     if at < 0:
                         return LEFT
-                at = space_end(at + 1, stop)
-                if at >= stop or byte(at) != 58:
-                    return LEFT
-                at = space_end(at + 1, stop)
-                if at >= stop:
+                at = value_start(at, stop)
+                if at < 0:
                     return LEFT
             else:
                 child = _child_at(place, entry, entries)
